@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Layerwise: `make help` lists the targets.
+
+VERSION = 0.1.0
+SOVERSION = 0
+PREFIX = /usr/local
+DESTDIR =
+# The interpreter of the virtual environment.  Debian's own, because a test loads its shared library.
+PYTHON = /usr/bin/python3
+
+SHARED_BUILD = .build_shared
+LIBRARY = python/layerwise/liblayerwise.so
+SWIFT_CODE = Package.swift Sources Tests
+RUN_PYTHON = PYTHONPATH="$(CURDIR)/python" .venv/bin/python
+
+# The tools below use all cores by themselves, and pytest's closing line comes last.
+.NOTPARALLEL:
+.PHONY: build help setup demo test bench format lint check-header check-symbols check-install install uninstall clean
+
+build: ## the shared library, also placed in the Python package (default)
+	swift build -c release -Xswiftc -static-stdlib --scratch-path $(SHARED_BUILD) --product layerwise
+	install -m 755 $(SHARED_BUILD)/release/liblayerwise.so $(LIBRARY)
+
+help: ## this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
+
+# ---- Set-up: missing Debian packages, then a virtual environment with one stamp for each extra of python/pyproject.toml
+
+setup: .venv/.test ## what the tests need: Debian packages that are missing, and .venv
+
+.venv/.created: .ci/install-packages
+	.ci/install-packages $(PYTHON)
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/.test .venv/.demo .venv/.bench: .venv/.%: python/pyproject.toml .ci/requirements .venv/.created
+	.venv/bin/python .ci/requirements $* > .venv/requirements-$*.txt
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r .venv/requirements-$*.txt
+	touch $@
+
+# ---- Use
+
+demo: .venv/.demo build ## which layers should learn?  A pretrained network meets four changes of the world
+	@$(RUN_PYTHON) python/examples/which_layers.py
+
+bench: .venv/.bench build ## time a step beside its peers and the memory's limit: a table, JSON and a picture in build/
+	@$(RUN_PYTHON) -m benchmarks
+
+# ---- Check
+
+test: setup lint build check-symbols check-install ## everything: set-up, lint, build, symbols, install, XCTest, pytest
+	swift test -c release --disable-swift-testing
+	@$(RUN_PYTHON) -m pytest python/tests
+
+lint: setup check-header ## format, style and types of Swift, C and Python
+	swift format lint --strict --recursive $(SWIFT_CODE)
+	.venv/bin/ruff check python
+	.venv/bin/ruff format --check python
+	cd python && ../.venv/bin/mypy --strict
+
+format: setup ## rewrite Swift and Python in the project's format
+	swift format --in-place --recursive $(SWIFT_CODE)
+	.venv/bin/ruff format python
+
+WARNINGS = -Wall -Wextra -Werror -pedantic
+
+check-header: ## the header alone, in every language that may include it
+	gcc -std=c99 $(WARNINGS) -fsyntax-only -x c include/layerwise.h
+	gcc -std=c11 $(WARNINGS) -fsyntax-only -x c include/layerwise.h
+	g++ -std=c++17 $(WARNINGS) -fsyntax-only -x c++ include/layerwise.h
+
+check-symbols: build ## what the library exports, needs and could mix up
+	Tests/Scripts/check-symbols.sh $(SHARED_BUILD)/release $(SOVERSION)
+
+check-install: build ## install to a scratch folder and build the C example with pkg-config and with CMake
+	Tests/Scripts/check-install.sh $(VERSION) $(SOVERSION)
+
+# ---- Install
+
+LIBDIR = $(DESTDIR)$(abspath $(PREFIX))/lib
+HEADER = $(DESTDIR)$(abspath $(PREFIX))/include/layerwise.h
+FILL = sed -e 's|@PREFIX@|$(abspath $(PREFIX))|g' -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g'
+
+# Only a missing library is built here, so that `sudo make install` needs no Swift.
+install: | $(LIBRARY) ## header, library, pkg-config and CMake files, below PREFIX (and DESTDIR)
+	install -d $(dir $(HEADER)) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/Layerwise
+	install -m 644 include/layerwise.h $(HEADER)
+	install -m 755 $(LIBRARY) $(LIBDIR)/liblayerwise.so.$(VERSION)
+	ln -sf liblayerwise.so.$(VERSION) $(LIBDIR)/liblayerwise.so.$(SOVERSION)
+	ln -sf liblayerwise.so.$(SOVERSION) $(LIBDIR)/liblayerwise.so
+	$(FILL) include/layerwise.pc.in > $(LIBDIR)/pkgconfig/layerwise.pc
+	$(FILL) include/cmake/LayerwiseConfig.cmake.in > $(LIBDIR)/cmake/Layerwise/LayerwiseConfig.cmake
+	$(FILL) include/cmake/LayerwiseConfigVersion.cmake.in > $(LIBDIR)/cmake/Layerwise/LayerwiseConfigVersion.cmake
+
+uninstall: ## what `install` wrote
+	rm -f $(HEADER) $(LIBDIR)/liblayerwise.so $(LIBDIR)/liblayerwise.so.$(SOVERSION)
+	rm -f $(LIBDIR)/liblayerwise.so.$(VERSION) $(LIBDIR)/pkgconfig/layerwise.pc
+	rm -rf $(LIBDIR)/cmake/Layerwise
+
+$(LIBRARY):
+	$(MAKE) build
+
+clean: ## everything built; .venv stays
+	rm -rf .build $(SHARED_BUILD) build python/build python/dist python/*.egg-info $(LIBRARY)

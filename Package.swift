@@ -1,0 +1,59 @@
+// swift-tools-version: 6.3
+// SPDX-License-Identifier: Apache-2.0
+import PackageDescription
+
+// A rule's arithmetic is one folder, compiled once per instruction set: the sibling folders are links to it.
+// -fno-math-errno turns a square root of lanes into one instruction in place of a libm call per lane.
+#if arch(x86_64)
+let instructionSets = [("LayerwiseKernels", []), ("LayerwiseKernelsAVX2", ["x86-64-v3"]), ("LayerwiseKernelsAVX512", ["x86-64-v4"])]
+#else
+let instructionSets: [(String, [String])] = [("LayerwiseKernels", [])]
+#endif
+
+let kernels: [Target] = instructionSets.map { name, architecture in
+    let flags = ["-fno-math-errno"] + architecture.map { "-march=\($0)" }
+    return .target(
+        name: name,
+        dependencies: ["LayerwiseRules", "CLayerwiseKernels"],
+        swiftSettings: [.unsafeFlags(flags.flatMap { ["-Xcc", $0] })]
+    )
+}
+
+let package = Package(
+    name: "layerwise",
+    products: [
+        .library(name: "Layerwise", targets: ["Layerwise"]),
+        .library(name: "layerwise", type: .dynamic, targets: ["LayerwiseC"]),
+    ],
+    targets: kernels + [
+        // MARK: - Public API
+        .target(
+            name: "Layerwise",
+            dependencies: ["LayerwiseRules", "CLayerwiseKernels"] + instructionSets.map { .byName(name: $0.0) }
+        ),
+        .target(
+            name: "LayerwiseC",
+            dependencies: ["Layerwise", "CLayerwise"],
+            exclude: ["exports.map"],
+            linkerSettings: [
+                .unsafeFlags(
+                    [
+                        "-soname", "liblayerwise.so.0",
+                        "--version-script=\(Context.packageDirectory)/Sources/LayerwiseC/exports.map",
+                    ].flatMap { ["-Xlinker", $0] },
+                    .when(platforms: [.linux])
+                )
+            ]
+        ),
+
+        // MARK: - Implementation details
+        .systemLibrary(name: "CLayerwise", path: "include"),
+        .target(name: "CLayerwiseKernels"),
+        .target(name: "LayerwiseRules", dependencies: ["CLayerwiseKernels"]),
+
+        // MARK: - Tests
+        .testTarget(name: "LayerwiseTests", dependencies: ["Layerwise"]),
+        .testTarget(name: "BoundaryTests", dependencies: []),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the kernels need from C: the struct that crosses from the engine to a kernel, vector conversions that Swift does
+// not inline, and the processor's features.  Header-only but for the last, so that every copy of the kernels compiles
+// the conversions for its own instruction set.
+#ifndef LAYERWISE_KERNELS_H
+#define LAYERWISE_KERNELS_H
+
+#include <stdint.h>
+
+/// One tile of one tensor, as lanes: float32 x 16 or float64 x 8, whole groups of 64 bytes only.
+typedef struct lwk_tile {
+    void *_Nonnull weights;          // read and, by `update`, written
+    const void *_Nonnull gradients;  // conditioned: scaled, clipped, signed
+    void *_Nullable directions;      // written by `propose` (the change) and `advance` (the direction)
+    void *_Nullable states[4];       // the rule's states, in the order of its declaration
+    const void *_Nonnull coefficients;  // the rule's own struct, filled by its plan
+    double trust_ratio;              // 1 where the rule has none
+    int64_t groups;
+} lwk_tile;
+
+/// The Euclidean sums of one tile.
+typedef struct lwk_sums {
+    double gradients, weights, updates;
+} lwk_sums;
+
+typedef float lwk_float16x __attribute__((ext_vector_type(16)));
+typedef float lwk_float8x __attribute__((ext_vector_type(8)));
+typedef double lwk_double8x __attribute__((ext_vector_type(8)));
+typedef uint16_t lwk_ushort16x __attribute__((ext_vector_type(16)));
+typedef uint32_t lwk_uint16x __attribute__((ext_vector_type(16)));
+typedef int32_t lwk_int16x __attribute__((ext_vector_type(16)));
+
+#define LWK_INLINE static inline __attribute__((always_inline, const, unused))
+
+LWK_INLINE lwk_double8x lwk_widen_low(lwk_float16x x) { return __builtin_convertvector(x.lo, lwk_double8x); }
+LWK_INLINE lwk_double8x lwk_widen_high(lwk_float16x x) { return __builtin_convertvector(x.hi, lwk_double8x); }
+LWK_INLINE lwk_double8x lwk_widen(lwk_float8x x) { return __builtin_convertvector(x, lwk_double8x); }
+
+/// bfloat16 is the upper half of a float32.
+LWK_INLINE lwk_float16x lwk_from_bfloat16(lwk_ushort16x x) {
+    return (lwk_float16x)(__builtin_convertvector(x, lwk_uint16x) << 16);
+}
+
+/// Rounds to nearest even.  NaN stays NaN: its upper payload is kept and the quiet bit set.
+LWK_INLINE lwk_ushort16x lwk_to_bfloat16(lwk_float16x x) {
+    lwk_uint16x bits = (lwk_uint16x)x;
+    lwk_uint16x rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    lwk_uint16x quiet = (bits >> 16) | 0x40u;
+    lwk_uint16x nan = (lwk_uint16x)((bits & 0x7fffffffu) > 0x7f800000u);
+    return __builtin_convertvector((nan & quiet) | (~nan & rounded), lwk_ushort16x);
+}
+
+#if defined(__F16C__) || defined(__aarch64__)
+
+typedef _Float16 lwk_half16x __attribute__((ext_vector_type(16)));
+
+LWK_INLINE lwk_float16x lwk_from_float16(lwk_ushort16x x) {
+    return __builtin_convertvector((lwk_half16x)x, lwk_float16x);
+}
+LWK_INLINE lwk_ushort16x lwk_to_float16(lwk_float16x x) {
+    return (lwk_ushort16x)__builtin_convertvector(x, lwk_half16x);
+}
+
+#else  // the same bits, in integers
+
+LWK_INLINE lwk_float16x lwk_from_float16(lwk_ushort16x x) {
+    lwk_uint16x half = __builtin_convertvector(x, lwk_uint16x);
+    lwk_uint16x sign = (half & 0x8000u) << 16;
+    lwk_uint16x magnitude = half & 0x7fffu;
+    // Normal numbers move their exponent; subnormal ones are made exact by subtracting the implicit bit.
+    lwk_uint16x normal = (magnitude << 13) + 0x38000000u;
+    lwk_float16x exact = (lwk_float16x)((magnitude << 13) + 0x38800000u) - (lwk_float16x)((lwk_uint16x)0x38800000u);
+    lwk_uint16x subnormal = (lwk_uint16x)(magnitude < 0x400u);
+    lwk_uint16x special = (lwk_uint16x)(magnitude >= 0x7c00u);
+    lwk_uint16x nan = (lwk_uint16x)(magnitude > 0x7c00u);
+    lwk_uint16x bits = (subnormal & (lwk_uint16x)exact) | (~subnormal & normal);
+    bits = (special & ((magnitude << 13) | 0x7f800000u | (nan & 0x400000u))) | (~special & bits);
+    return (lwk_float16x)(bits | sign);
+}
+LWK_INLINE lwk_ushort16x lwk_to_float16(lwk_float16x x) {
+    lwk_uint16x bits = (lwk_uint16x)x;
+    lwk_uint16x sign = (bits >> 16) & 0x8000u;
+    lwk_uint16x magnitude = bits & 0x7fffffffu;
+    lwk_uint16x normal = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
+    // Adding 0.5 lets the float32 unit round a subnormal result to nearest even.
+    lwk_uint16x subnormal = (lwk_uint16x)((lwk_float16x)magnitude + 0.5f) - 0x3f000000u;
+    lwk_uint16x small = (lwk_uint16x)(magnitude < 0x38800000u);
+    lwk_uint16x large = (lwk_uint16x)(magnitude >= 0x477ff000u);
+    lwk_uint16x nan = (lwk_uint16x)(magnitude > 0x7f800000u);
+    lwk_uint16x result = (small & subnormal) | (~small & normal);
+    result = (large & 0x7c00u) | (~large & result);
+    result = (nan & (((magnitude >> 13) & 0x3ffu) | 0x7e00u)) | (~nan & result);
+    return __builtin_convertvector(result | sign, lwk_ushort16x);
+}
+
+#endif
+
+/// Tells the processor that this is a waiting loop.
+static inline __attribute__((always_inline, unused)) void lwk_pause(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/// 0: the x86-64 baseline or another architecture, 1: x86-64-v3 (AVX2, FMA, F16C), 2: x86-64-v4 (AVX-512 F BW CD DQ VL).
+int32_t lwk_processor_level(void);
+
+/// How many processors this process may run on; 0 where it cannot be told.
+int32_t lwk_schedulable_processors(void);
+
+#endif

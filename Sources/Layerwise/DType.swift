@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// The type of stored elements.  The raw values are those of `lw_dtype` in layerwise.h.
+public enum DType: Int32, Sendable, BitwiseCopyable {
+    case float32 = 1
+    case float64 = 2
+    /// IEEE binary16.
+    case float16 = 3
+    /// The upper half of a float32.
+    case bfloat16 = 4
+    /// Only as a state: the step count.
+    case int64 = 5
+
+    /// Bytes of one element.
+    public var size: Int {
+        switch self {
+        case .float32: 4
+        case .float64, .int64: 8
+        case .float16, .bfloat16: 2
+        }
+    }
+
+    public var name: String {
+        switch self {
+        case .float32: "float32"
+        case .float64: "float64"
+        case .float16: "float16"
+        case .bfloat16: "bfloat16"
+        case .int64: "int64"
+        }
+    }
+
+    /// The type that the arithmetic and the moments have.
+    var laneType: DType { self == .float64 ? .float64 : .float32 }
+
+    func kernels(in table: KernelTable) -> StorageKernels {
+        switch self {
+        case .float64: table.float64
+        case .float16: table.float16
+        case .bfloat16: table.bfloat16
+        case .float32, .int64: table.float32
+        }
+    }
+}

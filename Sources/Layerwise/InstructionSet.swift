@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLayerwiseKernels
+import Glibc
+import LayerwiseKernels
+import LayerwiseRules
+
+#if arch(x86_64)
+import LayerwiseKernelsAVX2
+import LayerwiseKernelsAVX512
+#endif
+
+/// The copy of the kernels in use.
+public enum InstructionSet: String, CaseIterable, Sendable {
+    case baseline, avx2, avx512, neon
+
+    /// What this processor runs, slowest first.
+    public static var available: [InstructionSet] {
+        #if arch(x86_64)
+        let level = lwk_processor_level()
+        return [.baseline] + (level >= 1 ? [.avx2] : []) + (level >= 2 ? [.avx512] : [])
+        #elseif arch(arm64)
+        return [.neon]
+        #else
+        return [.baseline]
+        #endif
+    }
+
+    /// The fastest, unless the environment variable LAYERWISE_ISA names another that the processor has.  Read once.
+    public static let current: InstructionSet = {
+        let available = Self.available
+        if let text = getenv("LAYERWISE_ISA"), let forced = InstructionSet(rawValue: String(cString: text)),
+            available.contains(forced)
+        {
+            return forced
+        }
+        return available.last ?? .baseline
+    }()
+
+    package var kernels: KernelTable {
+        switch self {
+        #if arch(x86_64)
+        case .avx512: LayerwiseKernelsAVX512.kernelTable()
+        case .avx2: LayerwiseKernelsAVX2.kernelTable()
+        #endif
+        default: LayerwiseKernels.kernelTable()
+        }
+    }
+
+    /// The kernels of the current instruction set.
+    static let kernels = current.kernels
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+
+/// Memory that the library owns, from the C allocator: Swift's own aborts the process when there is none.
+enum Memory {
+    /// From this size on, memory comes in whole huge pages, untouched until the thread that steps it does.
+    static let hugePage = 2 << 20
+
+    /// `bytes` zeroed bytes, aligned to a cache line; nil if there are none.
+    static func allocateZeroed(_ bytes: Int) -> UnsafeMutableRawPointer? {
+        let (padded, overflow) = bytes.addingReportingOverflow(64)
+        if bytes < 0 || overflow { return nil }
+        if bytes >= hugePage {
+            guard let memory = mmap(nil, padded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+                memory != MAP_FAILED
+            else { return nil }
+            // Advice only: where it is refused, pages stay small.
+            _ = madvise(memory, padded, MADV_HUGEPAGE)
+            return memory
+        }
+        var memory: UnsafeMutableRawPointer?
+        guard posix_memalign(&memory, 64, max(bytes, 64)) == 0, let memory else { return nil }
+        memset(memory, 0, max(bytes, 64))
+        return memory
+    }
+
+    static func free(_ memory: UnsafeMutableRawPointer?, _ bytes: Int) {
+        guard let memory else { return }
+        if bytes >= hugePage {
+            munmap(memory, bytes + 64)
+        } else {
+            Glibc.free(memory)
+        }
+    }
+}
+
+/// A growable array of plain values in memory of the C allocator, whose elements are reached without checks, reference
+/// counts or copies on the way of a step.
+struct Table<Element: BitwiseCopyable>: ~Copyable {
+    private(set) var base: UnsafeMutablePointer<Element>?
+    private(set) var count = 0
+    private var capacity = 0
+
+    init() {}
+
+    deinit { free(base) }
+
+    /// Room for `total` elements; false if there is no memory, and then nothing has changed.
+    mutating func reserve(_ total: Int) -> Bool {
+        if total <= capacity { return true }
+        let (wanted, overflow) = max(total, capacity * 2, 16).multipliedReportingOverflow(
+            by: MemoryLayout<Element>.stride)
+        guard !overflow, let memory = realloc(base, wanted) else { return false }
+        base = memory.assumingMemoryBound(to: Element.self)
+        capacity = wanted / MemoryLayout<Element>.stride
+        return true
+    }
+
+    /// Appends an element; room must have been reserved.
+    mutating func append(_ element: Element) {
+        guard count < capacity, let base else { return }
+        base[count] = element
+        count += 1
+    }
+
+    mutating func removeAll() { count = 0 }
+
+    /// The elements, for indices below `count`; not to be read where there are none.
+    var elements: UnsafeMutablePointer<Element> { base ?? UnsafeMutablePointer(bitPattern: MemoryLayout<Element>.alignment).unsafelyUnwrapped }
+}

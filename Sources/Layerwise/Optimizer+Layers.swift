@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import LayerwiseRules
+
+// Registering layers, and what can be done to one.
+
+extension Optimizer {
+    public var layerCount: Int { entries.count }
+
+    /// The index of the layer called `name`.
+    public func layer(named name: String) throws(LayerwiseError) -> Int {
+        if let index = layerIndex[name] { return index }
+        throw LayerwiseError(.unknownName, "no layer is called \"\(name)\"")
+    }
+
+    /// The name of a layer.
+    public func layerName(_ layer: Int) throws(LayerwiseError) -> String {
+        try check(layer: layer)
+        return entries[layer].name
+    }
+
+    /// Adds a layer of one or more tensors and returns its index, counted from 0 in order of registration.
+    ///
+    /// `settings` are values of the layer's own: hyperparameters of the rule, "scale" and "depth".  State starts at zero,
+    /// a master copy at the parameters.
+    @discardableResult
+    public func addLayer(
+        _ name: String, _ descriptions: [TensorDescription], settings: [Setting] = []
+    ) throws(LayerwiseError) -> Int {
+        let layer = entries.count
+        try Self.check(name: name, of: "layer")
+        if layerIndex[name] != nil { throw LayerwiseError(.duplicate, "a layer is called \"\(name)\" already") }
+        if descriptions.isEmpty {
+            throw LayerwiseError(.invalidArgument, "layer \"\(name)\": expected at least one tensor, found none")
+        }
+        let entry = try assign(
+            settings,
+            to: LayerEntry(name: name, tensorNames: descriptions.map(\.name), firstTensor: tensors.count), layer: layer)
+        var parameters = parameterIntervals
+        var gradients = gradientIntervals
+        var records: [TensorRecord] = []
+        for (index, description) in descriptions.enumerated() {
+            let subject = "layer \"\(name)\": tensor \"\(description.name)\""
+            do throws(LayerwiseError) {
+                if descriptions[..<index].contains(where: { $0.name == description.name }) {
+                    throw LayerwiseError(.duplicate, "\(subject): the layer has a tensor of this name already")
+                }
+                let record = try Self.record(description, layer: layer, subject: subject)
+                try claim(
+                    (record.parameters, record.boundGradient), record, (layer, index), subject, &parameters, &gradients)
+                records.append(record)
+            } catch { throw error.at(layer: nil, tensor: index) }
+        }
+        var rules = rules
+        var ruleIndex = 0
+        if !entry.overrides.isEmpty {
+            do { rules.append(try Self.rule(rule, with: entry.overrides)) } catch {
+                throw LayerwiseError(error, of: "layer \"\(name)\"")
+            }
+            ruleIndex = rules.count - 1
+        }
+        guard layers.reserve(layer + 1), tensors.reserve(tensors.count + records.count), kernels.reserve(rules.count)
+        else { throw .outOfMemory("layer \"\(name)\"") }
+        for index in records.indices {
+            guard Self.allocateStates(&records[index], count: rules[ruleIndex].states.count),
+                !descriptions[index].master || Self.allocateMaster(&records[index])
+            else {
+                records.forEach(Self.freeStates)
+                throw .outOfMemory("the state of layer \"\(name)\"")
+            }
+        }
+
+        self.rules = rules
+        if ruleIndex > 0 { kernels.append(rules[ruleIndex].kernels(in: InstructionSet.kernels.rules)) }
+        entries.append(entry)
+        layerIndex[name] = layer
+        parameterIntervals = parameters
+        gradientIntervals = gradients
+        var record = LayerRecord(firstTensor: tensors.count, tensorCount: records.count)
+        record.rule = ruleIndex
+        layers.append(record)
+        for record in records { tensors.append(record) }
+        work.isStale = true
+        scalesAreStale = true
+        return layer
+    }
+
+    /// A frozen layer is not updated, not decayed and not counted; its gradients are not read, and its state is kept.
+    public func setFrozen(_ layer: Int, _ frozen: Bool) throws(LayerwiseError) {
+        try check(layer: layer)
+        layers.elements[layer].frozen = frozen
+    }
+
+    /// Binds a tensor to other buffers of the same type and shape, and keeps its state.
+    public func bind(
+        layer: Int, tensor: Int, parameters: UnsafeMutableRawPointer?, gradients: UnsafeRawPointer?
+    ) throws(LayerwiseError) {
+        try check(layer: layer, tensor: tensor)
+        let index = layers.elements[layer].firstTensor + tensor
+        let record = tensors.elements[index]
+        let subject = subject(layer, tensor)
+        if parameters == nil && record.count > 0 {
+            throw LayerwiseError(.invalidArgument, "\(subject): parameters are NULL", layer: layer, tensor: tensor)
+        }
+        var parameterIntervals = parameterIntervals
+        var gradientIntervals = gradientIntervals
+        parameterIntervals.remove(layer: layer, tensor: tensor)
+        gradientIntervals.remove(layer: layer, tensor: tensor)
+        do {
+            try claim(
+                (parameters, gradients), record, (layer, tensor), subject, &parameterIntervals, &gradientIntervals)
+        } catch { throw error.at(layer: layer, tensor: tensor) }
+        self.parameterIntervals = parameterIntervals
+        self.gradientIntervals = gradientIntervals
+        tensors.elements[index].parameters = parameters
+        tensors.elements[index].boundGradient = gradients
+    }
+
+    /// What a layer is, and what it will get at the next step.
+    public func info(_ layer: Int) throws(LayerwiseError) -> LayerInfo {
+        try check(layer: layer)
+        try refresh()
+        let record = layers.elements[layer]
+        let entry = entries[layer]
+        let rule = rules[record.rule]
+        let own = (record.firstTensor..<record.firstTensor + record.tensorCount).map { tensors.elements[$0] }
+        return LayerInfo(
+            name: entry.name, depth: entry.depth(index: layer), tensorCount: record.tensorCount,
+            parameterCount: own.reduce(0) { $0 + $1.count },
+            stateBytes: own.reduce(0) { $0 + Self.stateBytes($1) },
+            steps: own.map(\.steps).max() ?? 0,
+            frozen: record.frozen, scale: record.scale,
+            scaleSource: entry.settings.scale.isNaN ? .policy : .layer,
+            effectiveRate: rule.learningRate * record.scale, weightDecay: rule.weightDecay)
+    }
+
+    /// The telemetry of a layer at its last step with the setting "telemetry" on.
+    public func telemetry(_ layer: Int) throws(LayerwiseError) -> LayerTelemetry {
+        try check(layer: layer)
+        return layers.elements[layer].telemetry
+    }
+
+    // MARK: - Implementation
+
+    static func check(name: String, of kind: String) throws(LayerwiseError) {
+        let length = name.utf8.count
+        if length == 0 || length > 255 {
+            throw LayerwiseError(.invalidArgument, "a \(kind)'s name must have 1 to 255 bytes, found \(length)")
+        }
+        if name.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7f }) {
+            throw LayerwiseError(.invalidArgument, "a \(kind)'s name must not hold control characters")
+        }
+    }
+
+    /// A tensor's record, without memory.
+    private static func record(
+        _ description: TensorDescription, layer: Int, subject: String
+    ) throws(LayerwiseError) -> TensorRecord {
+        try check(name: description.name, of: "tensor")
+        if description.shape.contains(where: { $0 < 0 }) {
+            throw LayerwiseError(.shape, "\(subject): extents must not be negative, found shape \(description.shape)")
+        }
+        guard let count = description.count else {
+            throw LayerwiseError(.shape, "\(subject): shape \(description.shape) has too many elements")
+        }
+        if description.dtype == .int64 {
+            throw LayerwiseError(.dtype, "\(subject): parameters must be floating point, found int64")
+        }
+        if description.gradientDType != description.dtype && description.gradientDType != .float32 {
+            let expected = description.dtype == .float32 ? "float32" : "\(description.dtype.name) or float32"
+            throw LayerwiseError(
+                .dtype, "\(subject): gradients must be \(expected), found \(description.gradientDType.name)")
+        }
+        if description.master && description.dtype != .float16 && description.dtype != .bfloat16 {
+            throw LayerwiseError(
+                .dtype, "\(subject): a master copy is for float16 and bfloat16, found \(description.dtype.name)")
+        }
+        if description.parameters == nil && count > 0 {
+            throw LayerwiseError(.invalidArgument, "\(subject): parameters are NULL")
+        }
+        return TensorRecord(
+            layer: layer, count: count, dtype: description.dtype, gradientDType: description.gradientDType,
+            isMatrix: description.shape.count >= 2, parameters: description.parameters,
+            boundGradient: description.gradients)
+    }
+
+    /// Enters a tensor's buffers, unless they share bytes with others that a step writes.
+    private func claim(
+        _ buffers: (UnsafeMutableRawPointer?, UnsafeRawPointer?), _ record: TensorRecord, _ owner: (Int, Int),
+        _ subject: String, _ parameters: inout IntervalSet, _ gradients: inout IntervalSet
+    ) throws(LayerwiseError) {
+        let written = try interval(buffers.0.map { UnsafeRawPointer($0) }, record.count * record.dtype.size)
+        let read = try interval(buffers.1, buffers.1 == nil ? 0 : record.count * record.gradientDType.size)
+        if written.start < read.end && read.start < written.end {
+            throw LayerwiseError(.overlap, "\(subject): parameters and gradients share bytes")
+        }
+        if let other = parameters.firstSharing(written) {
+            throw LayerwiseError(.overlap, "\(subject): parameters share bytes with those of \(label(other, owner.0))")
+        }
+        if let other = gradients.firstSharing(written) {
+            throw LayerwiseError(
+                .overlap, "\(subject): parameters share bytes with the gradients of \(label(other, owner.0))")
+        }
+        if let other = parameters.firstSharing(read) {
+            throw LayerwiseError(
+                .overlap, "\(subject): gradients share bytes with the parameters of \(label(other, owner.0))")
+        }
+        parameters.insert(written)
+        gradients.insert(read)
+
+        func interval(_ start: UnsafeRawPointer?, _ bytes: Int) throws(LayerwiseError) -> IntervalSet.Interval {
+            if let interval = IntervalSet.interval(start, bytes, layer: owner.0, tensor: owner.1) { return interval }
+            throw LayerwiseError(.overlap, "\(subject): the buffer runs past the end of the address space")
+        }
+    }
+
+    /// How messages name the owner of a buffer, which may be the layer that is just being added.
+    private func label(_ interval: IntervalSet.Interval, _ layer: Int) -> String {
+        interval.layer < entries.count ? subject(interval.layer, interval.tensor) : "tensor \(interval.tensor) of this layer"
+    }
+}
+
+extension LayerwiseError {
+    func at(layer: Int?, tensor: Int?) -> LayerwiseError {
+        var error = self
+        error.layer = layer
+        error.tensor = tensor
+        return error
+    }
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+// Reading and changing settings.  Each change is made on copies and checked, and then put in place.
+
+extension Optimizer {
+    /// Changes the rule's hyperparameters and the optimizer's settings, all or none.  They take effect at the next step;
+    /// layers with a value of their own keep it.
+    public func set(_ changes: [Setting]) throws(LayerwiseError) {
+        var rule = rule
+        var settings = settings
+        try Self.assign(changes, &rule, &settings)
+        try adopt(rule, entries)
+        self.settings = settings
+    }
+
+    /// γ, the base learning rate.
+    public var learningRate: Double { rule.learningRate }
+
+    /// The value of one of the rule's hyperparameters or the optimizer's settings.
+    public func value(of key: String) throws(LayerwiseError) -> Setting.Value {
+        if let value = rule.value(of: key) ?? settings.value(of: key) { return value }
+        throw LayerwiseError(.unknownName, "unknown setting \"\(key)\"")
+    }
+
+    /// Changes the policy, which takes effect at the next step.
+    public func setPolicy(_ policy: any Policy) {
+        self.policy = policy
+        scalesAreStale = true
+    }
+
+    /// Sets the policy by name.
+    public func setPolicy(named name: String, settings: [Setting]) throws(LayerwiseError) {
+        guard let type = allPolicies.first(where: { $0.name == name }) else {
+            let names = allPolicies.map { $0.name }.joined(separator: ", ")
+            throw LayerwiseError(.unknownName, "no policy is called \"\(name)\", expected one of \(names)")
+        }
+        do { setPolicy(try type.init(settings: settings)) } catch {
+            throw LayerwiseError(error, of: "policy \(name)")
+        }
+    }
+
+    /// Gives one layer values of its own, all or none: hyperparameters of the rule, "scale" and "depth".
+    public func setLayer(_ layer: Int, _ changes: [Setting]) throws(LayerwiseError) {
+        try check(layer: layer)
+        var entries = entries
+        entries[layer] = try assign(changes, to: entries[layer], layer: layer)
+        try adopt(rule, entries)
+        scalesAreStale = true
+    }
+
+    /// Takes a layer's own value back: it follows the optimizer, or the policy, again.
+    public func unsetLayer(_ layer: Int, key: String) throws(LayerwiseError) {
+        try check(layer: layer)
+        var entries = entries
+        switch key {
+        case "scale": entries[layer].settings.scale = LayerSettings().scale
+        case "depth": entries[layer].settings.depth = LayerSettings().depth
+        default:
+            guard type(of: rule).has(key) else {
+                throw LayerwiseError(.unknownName, "\(subject(layer)): unknown setting \"\(key)\"", layer: layer)
+            }
+            entries[layer].overrides.removeAll { $0.key == key }
+        }
+        try adopt(rule, entries)
+        scalesAreStale = true
+    }
+
+    /// The value in force for one layer: its own or the optimizer's.
+    public func value(of key: String, layer: Int) throws(LayerwiseError) -> Setting.Value {
+        try check(layer: layer)
+        switch key {
+        case "scale":
+            try refresh()
+            return .number(layers.elements[layer].scale)
+        case "depth": return .number(Double(entries[layer].depth(index: layer)))
+        default:
+            if let value = rules[layers.elements[layer].rule].value(of: key) { return value }
+            throw LayerwiseError(.unknownName, "\(subject(layer)): unknown setting \"\(key)\"", layer: layer)
+        }
+    }
+
+    // MARK: - Implementation
+
+    /// Applies settings to a rule and to the optimizer's own, each to whom it belongs.
+    static func assign(
+        _ changes: [Setting], _ rule: inout any Rule, _ settings: inout Settings
+    ) throws(LayerwiseError) {
+        do {
+            try refuseDuplicates(changes)
+            for change in changes {
+                if Settings.has(change.key) { try settings.assign(change) } else { try assign(change, &rule) }
+            }
+            try rule.check()
+            try settings.check()
+        } catch { throw LayerwiseError(error, of: type(of: rule).declaration.title) }
+    }
+
+    /// A layer's entry with changes applied, checked against the rule.
+    func assign(_ changes: [Setting], to entry: LayerEntry, layer: Int) throws(LayerwiseError) -> LayerEntry {
+        var entry = entry
+        do {
+            try Self.refuseDuplicates(changes)
+            for change in changes {
+                if LayerSettings.has(change.key) {
+                    try entry.settings.assign(change)
+                } else {
+                    var rule = rule
+                    try Self.assign(change, &rule)
+                    entry.overrides.removeAll { $0.key == change.key }
+                    entry.overrides.append(change)
+                }
+            }
+            _ = try Self.rule(rule, with: entry.overrides)
+        } catch { throw LayerwiseError(error, of: "layer \"\(entry.name)\"", layer: layer) }
+        return entry
+    }
+
+    /// Puts a rule and layer entries in force: the rules of the layers, and the states that they need.
+    func adopt(_ rule: any Rule, _ entries: [LayerEntry]) throws(LayerwiseError) {
+        var rules = [rule]
+        var ruleOfLayer = [Int](repeating: 0, count: entries.count)
+        for (layer, entry) in entries.enumerated() where !entry.overrides.isEmpty {
+            do { rules.append(try Self.rule(rule, with: entry.overrides)) } catch {
+                throw LayerwiseError(error, of: subject(layer), layer: layer)
+            }
+            ruleOfLayer[layer] = rules.count - 1
+        }
+        guard kernels.reserve(rules.count) else { throw .outOfMemory("kernel table") }
+        try addStates { layer in rules[ruleOfLayer[layer]].states.count }
+
+        let scopes = (0..<layers.count).map { Self.scope(self.rules[layers.elements[$0].rule]) }
+        self.rule = rule
+        self.rules = rules
+        self.entries = entries
+        kernels.removeAll()
+        for rule in rules { kernels.append(rule.kernels(in: InstructionSet.kernels.rules)) }
+        for layer in 0..<layers.count {
+            let scope = Self.scope(rules[ruleOfLayer[layer]])
+            if scope != scopes[layer] { work.isStale = true }
+            layers.elements[layer].rule = ruleOfLayer[layer]
+        }
+    }
+
+    static func rule(_ rule: any Rule, with overrides: [Setting]) throws(SettingError) -> any Rule {
+        var rule = rule
+        for setting in overrides { try assign(setting, &rule) }
+        try rule.check()
+        return rule
+    }
+
+    static func assign(_ change: Setting, _ rule: inout any Rule) throws(SettingError) { try rule.assign(change) }
+
+    private static func refuseDuplicates(_ changes: [Setting]) throws(SettingError) {
+        var seen: Set<String> = []
+        for change in changes where !seen.insert(change.key).inserted {
+            throw .duplicate("\(change.key) is given twice")
+        }
+    }
+
+    func check(layer: Int) throws(LayerwiseError) {
+        if layer < 0 || layer >= entries.count {
+            throw LayerwiseError(.notFound, "no layer has index \(layer), expected 0 to \(entries.count - 1)")
+        }
+    }
+
+    func check(layer: Int, tensor: Int) throws(LayerwiseError) {
+        try check(layer: layer)
+        let count = entries[layer].tensorNames.count
+        if tensor < 0 || tensor >= count {
+            throw LayerwiseError(
+                .notFound, "\(subject(layer)): no tensor has index \(tensor), expected 0 to \(count - 1)", layer: layer)
+        }
+    }
+
+    /// How messages name a layer.
+    func subject(_ layer: Int) -> String { "layer \"\(entries[layer].name)\"" }
+
+    /// How messages name a tensor.
+    func subject(_ layer: Int, _ tensor: Int) -> String {
+        "layer \"\(entries[layer].name)\": tensor \"\(entries[layer].tensorNames[tensor])\""
+    }
+}

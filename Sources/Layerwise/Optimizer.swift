@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import LayerwiseRules
+
+/// Steps the parameters of a network, layer by layer, in the caller's memory.
+///
+///     let optimizer = try Optimizer(AdamW(lr: 3e-4, weightDecay: 0.05), policy: LayerDecay(0.75))
+///     try optimizer.addLayer("embed", [TensorDescription("weight", parameters: w0, gradients: g0)])
+///     try optimizer.addLayer("head", [TensorDescription("weight", parameters: w1, gradients: g1)])
+///     try optimizer.step()
+///
+/// An optimizer belongs to one thread at a time, which Swift's concurrency checks enforce: it is not `Sendable`.  A call
+/// that throws has changed nothing.  Registered memory must stay where it is until the tensor is bound to other memory or
+/// the optimizer is gone.
+public final class Optimizer {
+    var rule: any Rule
+    var policy: any Policy
+    var settings: Settings
+
+    // Layers and tensors.
+    var entries: [LayerEntry] = []
+    var layerIndex: [String: Int] = [:]
+    var layers = Table<LayerRecord>()
+    var tensors = Table<TensorRecord>()
+    var parameterIntervals = IntervalSet()
+    var gradientIntervals = IntervalSet()
+
+    // What follows from the settings: the rules in force, the first of which is the optimizer's own.
+    var rules: [any Rule]
+    var kernels = Table<Kernels>()
+
+    // What follows from layers and rules, for the step (WorkList.swift).
+    var work = WorkList()
+    var coefficients: UnsafeMutableRawPointer?
+    var coefficientSlots = 0
+    var scratch: UnsafeMutableRawPointer?
+    var scratchSlots = 0
+    /// Whether the policy must be asked again before the next step.
+    var scalesAreStale = true
+    var powers = PowerMemo()
+
+    public internal(set) var summary = StepSummary()
+
+    /// An optimizer without layers.
+    public init(_ rule: any Rule, policy: any Policy = Uniform(), settings: Settings = Settings()) throws(LayerwiseError) {
+        self.rule = rule
+        self.policy = policy
+        self.settings = settings
+        rules = [rule]
+        do {
+            try rule.check()
+            try settings.check()
+        } catch { throw LayerwiseError(error, of: type(of: rule).declaration.title) }
+        guard kernels.reserve(1) else { throw .outOfMemory("kernel table") }
+        kernels.append(rule.kernels(in: InstructionSet.kernels.rules))
+    }
+
+    /// An optimizer by name and keys: the rule's hyperparameters and the optimizer's settings, in any order.
+    public convenience init(rule name: String, settings: [Setting]) throws(LayerwiseError) {
+        guard let type = allRules.first(where: { $0.declaration.name == name }) else {
+            let names = allRules.map { $0.declaration.name }.joined(separator: ", ")
+            throw LayerwiseError(.unknownName, "no rule is called \"\(name)\", expected one of \(names)")
+        }
+        var rule: any Rule = type.init()
+        var own = Settings()
+        try Self.assign(settings, &rule, &own)
+        try self.init(rule, settings: own)
+    }
+
+    deinit {
+        for index in 0..<tensors.count { Self.freeStates(tensors.elements[index]) }
+        Memory.free(coefficients, coefficientSlots * coefficientBytes)
+        Memory.free(scratch, scratchSlots * Scratch.bytes)
+    }
+
+    static func freeStates(_ tensor: TensorRecord) {
+        for slot in 0..<TensorRecord.stateSlots { Memory.free(tensor.state(slot), tensor.stateBytes) }
+        Memory.free(tensor.master, tensor.stateBytes)
+    }
+}
+
+extension LayerwiseError {
+    static func outOfMemory(_ what: String, layer: Int? = nil) -> LayerwiseError {
+        LayerwiseError(.outOfMemory, "no memory for \(what)", layer: layer)
+    }
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+extension Optimizer {
+    /// Counts the step, and keeps what was observed.
+    func commit(_ stepped: Range<Int>, _ measured: Measurement, _ options: StepOptions) {
+        for layer in stepped {
+            let record = layers.elements + layer
+            for index in record.pointee.firstTensor..<record.pointee.firstTensor + record.pointee.tensorCount {
+                let tensor = tensors.elements + index
+                if tensor.pointee.active && tensor.pointee.steps < .max { tensor.pointee.steps += 1 }
+            }
+            if settings.telemetry { observe(layer, measured) }
+        }
+        summary.steps += 1
+        summary.gradientNorm = measured.gradientNorm
+        summary.clipFactor = measured.clipFactor
+        if settings.telemetry && !measured.isMeasured {
+            let total = stepped.reduce(0.0) { sum, layer in
+                let norm = layers.elements[layer].telemetry.gradientNorm
+                return sum + norm * norm
+            }
+            summary.gradientNorm = total.squareRoot()
+        }
+    }
+
+    private func observe(_ layer: Int, _ measured: Measurement) {
+        let record = layers.elements + layer
+        var telemetry = LayerTelemetry()
+        telemetry.effectiveRate = record.pointee.effectiveRate
+        var gradients = 0.0
+        var weights = 0.0
+        var updates = 0.0
+        var ratios = 0.0
+        var active = 0
+        for index in record.pointee.firstTensor..<record.pointee.firstTensor + record.pointee.tensorCount {
+            let tensor = tensors.elements[index]
+            if !tensor.active { continue }
+            active += 1
+            ratios += tensor.trustRatio
+            var own = 0.0
+            for block in tensor.firstBlock..<tensor.firstBlock + tensor.blockCount {
+                let sums = work.sums.elements[block].observed
+                own += sums.gradients
+                weights += sums.weights
+                updates += sums.updates
+            }
+            gradients += own
+            if !own.isFinite { telemetry.nonfiniteCount += Self.nonFinite(tensor).count }
+        }
+        telemetry.gradientNorm = measured.isMeasured ? record.pointee.gradientNorm : gradients.squareRoot()
+        telemetry.weightNorm = weights.squareRoot()
+        telemetry.updateNorm = updates.squareRoot()
+        if active > 0 {
+            telemetry.trustRatio = ratios / Double(active)
+            telemetry.clipFactor = record.pointee.clipFactor
+        }
+        record.pointee.telemetry = telemetry
+    }
+}

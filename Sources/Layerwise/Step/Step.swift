@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import LayerwiseRules
+
+// A step, once, forward: plan → measure → update → commit.  Until the update begins, nothing that a caller could see has
+// changed, and from there on nothing can fail.
+
+extension Optimizer {
+    /// Takes one step.
+    ///
+    /// A tensor without a gradient is skipped: value, state and count stay as they are.
+    public func step(_ options: StepOptions = StepOptions()) throws(LayerwiseError) {
+        try refresh()
+        let stepped = try plan(options)
+        let context = context()
+        let measured: Measurement
+        switch try measure(context, stepped, options) {
+        case .proceed(let measurement): measured = measurement
+        case .skip(let norm): return skip(norm)
+        }
+        update(context)
+        commit(stepped, measured, options)
+    }
+
+    /// Makes anew what follows from layers, settings and policy, where any of them has changed.
+    func refresh() throws(LayerwiseError) {
+        if scalesAreStale { try refreshScales() }
+        if work.isStale {
+            let scopes = rules.map(Self.scope)
+            let built = work.build(tensors.elements, tensors.count) { layer in scopes[layers.elements[layer].rule] }
+            guard built else { throw .outOfMemory("the step") }
+        }
+        guard growCoefficients(), growScratch() else { throw .outOfMemory("the step") }
+    }
+
+    private func refreshScales() throws(LayerwiseError) {
+        let places = entries.enumerated().map { LayerPlace(name: $1.name, depth: $1.depth(index: $0)) }
+        let scales: [Double]
+        do { scales = try policy.scales(of: places) } catch {
+            throw LayerwiseError(error, of: "policy \(type(of: policy).name)")
+        }
+        for (layer, entry) in entries.enumerated() {
+            let own = entry.settings.scale
+            layers.elements[layer].scale = own.isNaN ? scales[layer] : own
+        }
+        scalesAreStale = false
+    }
+
+    static func scope(_ rule: any Rule) -> RatioScope {
+        switch rule.trustRatioScope {
+        case nil: .none
+        case .tensor: .tensor
+        case .layer: .layer
+        }
+    }
+
+    private func growCoefficients() -> Bool {
+        if coefficientSlots >= tensors.count { return true }
+        let slots = max(tensors.count, 2 * coefficientSlots)
+        guard let memory = Memory.allocateZeroed(slots * coefficientBytes) else { return false }
+        Memory.free(coefficients, coefficientSlots * coefficientBytes)
+        coefficients = memory
+        coefficientSlots = slots
+        return true
+    }
+
+    /// Scratch memory for each thread that a step may use.
+    private func growScratch() -> Bool {
+        let slots = threadLimit
+        if scratchSlots >= slots { return true }
+        guard let memory = Memory.allocateZeroed(slots * Scratch.bytes) else { return false }
+        Memory.free(scratch, scratchSlots * Scratch.bytes)
+        scratch = memory
+        scratchSlots = slots
+        return true
+    }
+
+    /// The most threads that a step may use.
+    var threadLimit: Int { settings.threads > 0 ? settings.threads : Self.machineThreads }
+
+    /// Read once: a step has no time to read the cgroup's files.
+    private static let machineThreads = availableThreads()
+
+    private func context() -> StepContext {
+        let hasRatio = rule.trustRatioScope != nil
+        return StepContext(
+            optimizer: Unmanaged.passUnretained(self), layers: layers.elements, tensors: tensors.elements,
+            rules: kernels.elements, blocks: work.blocks.elements, sums: work.sums.elements,
+            items: hasRatio ? work.ratioItems.elements : work.items.elements, units: work.units.elements,
+            progress: work.progress, table: InstructionSet.kernels,
+            scratch: scratch ?? UnsafeMutableRawPointer(tensors.elements), limit: settings.clipValue,
+            observes: settings.telemetry)
+    }
+
+    /// Runs a job over `count` items, on as many threads as the work is worth.
+    func run(_ job: ThreadPool.Job, _ context: StepContext, count: Int) {
+        let threads = work.elements < Self.serialElements ? 1 : threadLimit
+        withUnsafePointer(to: context) { context in
+            ThreadPool.shared.run(job, UnsafeMutableRawPointer(mutating: context), count: count, threads: threads)
+        }
+    }
+
+    /// Below this many elements a step stays on the caller's thread: waking another takes longer than it saves.
+    static let serialElements = 1 << 17
+
+    private func skip(_ norm: Double) {
+        summary.skippedSteps += 1
+        summary.gradientNorm = norm
+        summary.clipFactor = 1
+    }
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// What the threads of a step share: addresses, and what does not change while it runs.
+struct StepContext {
+    let optimizer: Unmanaged<Optimizer>
+    let layers: UnsafeMutablePointer<LayerRecord>
+    let tensors: UnsafeMutablePointer<TensorRecord>
+    let rules: UnsafePointer<Kernels>
+    let blocks: UnsafePointer<Block>
+    let sums: UnsafeMutablePointer<BlockSums>
+    var items: UnsafePointer<WorkItem>
+    let units: UnsafePointer<RatioUnit>
+    let progress: UnsafeMutablePointer<RatioProgress>?
+    let table: KernelTable
+    let scratch: UnsafeMutableRawPointer
+    /// Gradients are clamped to ±limit.
+    let limit: Double
+    /// The same for the pass that looks at gradients: infinity where it looks at them as they are.
+    var scanLimit = Double.infinity
+    /// Whether the pass that updates keeps sums.
+    let observes: Bool
+
+    /// The scratch memory of one thread.
+    func scratch(_ slot: Int) -> Scratch { Scratch(scratch + slot * Scratch.bytes) }
+}
+
+/// Three tiles of lanes, in the L1 cache of the thread that has them.
+struct Scratch {
+    /// The bytes of one tile: 512 lanes of float32.  Measured on AVX-512: 2048 lanes overflow the L1 cache.
+    static let tileBytes = 2048
+    static let bytes = 3 * tileBytes
+
+    let gradients: UnsafeMutableRawPointer
+    let weights: UnsafeMutableRawPointer
+    let directions: UnsafeMutableRawPointer
+
+    init(_ memory: UnsafeMutableRawPointer) {
+        gradients = memory
+        weights = memory + Self.tileBytes
+        directions = memory + 2 * Self.tileBytes
+    }
+}

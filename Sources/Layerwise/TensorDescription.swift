@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// One contiguous buffer of parameters, its gradient and its shape, as they are registered.
+public struct TensorDescription {
+    /// Unique in its layer.
+    public var name: String
+    /// Read and written in place by a step.  The memory stays the caller's and must stay where it is.
+    public var parameters: UnsafeMutableRawPointer?
+    /// Read by a step; nil where the gradients are given with the step.
+    public var gradients: UnsafeRawPointer?
+    /// Row-major; empty for one element.
+    public var shape: [Int]
+    public var dtype: DType
+    /// The parameters' type, or float32.
+    public var gradientDType: DType
+    /// Keep a float32 copy of float16 or bfloat16 parameters, which the steps accumulate in.
+    public var master: Bool
+
+    public init(
+        _ name: String, parameters: UnsafeMutableRawPointer?, gradients: UnsafeRawPointer? = nil, shape: [Int],
+        dtype: DType, gradientDType: DType? = nil, master: Bool = false
+    ) {
+        self.name = name
+        self.parameters = parameters
+        self.gradients = gradients
+        self.shape = shape
+        self.dtype = dtype
+        self.gradientDType = gradientDType ?? dtype
+        self.master = master
+    }
+
+    /// A float32 tensor of rank 1.
+    public init(
+        _ name: String, parameters: UnsafeMutableBufferPointer<Float>, gradients: UnsafeBufferPointer<Float>? = nil
+    ) {
+        self.init(
+            name, parameters: parameters.baseAddress, gradients: gradients?.baseAddress, shape: [parameters.count],
+            dtype: .float32)
+    }
+
+    /// A float64 tensor of rank 1.
+    public init(
+        _ name: String, parameters: UnsafeMutableBufferPointer<Double>, gradients: UnsafeBufferPointer<Double>? = nil
+    ) {
+        self.init(
+            name, parameters: parameters.baseAddress, gradients: gradients?.baseAddress, shape: [parameters.count],
+            dtype: .float64)
+    }
+
+    /// The number of elements; nil where it, or its bytes with what the library keeps for it, exceeds an Int.
+    var count: Int? {
+        if shape.contains(0) { return 0 }
+        var count = 1
+        for extent in shape {
+            let (product, overflow) = count.multipliedReportingOverflow(by: extent)
+            if overflow || product < 0 { return nil }
+            count = product
+        }
+        return count > Int.max / 64 ? nil : count
+    }
+}

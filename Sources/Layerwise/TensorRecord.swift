@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLayerwiseKernels
+
+/// What a step knows of a tensor: plain values, side by side in memory.
+struct TensorRecord: BitwiseCopyable {
+    // As registered.
+    let layer: Int
+    let count: Int
+    let dtype: DType
+    let gradientDType: DType
+    let isMatrix: Bool
+    var parameters: UnsafeMutableRawPointer?
+    var boundGradient: UnsafeRawPointer?
+
+    // Kept by the library.
+    var master: UnsafeMutableRawPointer?
+    var states = (
+        UnsafeMutableRawPointer?.none, UnsafeMutableRawPointer?.none, UnsafeMutableRawPointer?.none,
+        UnsafeMutableRawPointer?.none
+    )
+    var steps: Int64 = 0
+    var firstBlock = 0
+    var blockCount = 0
+
+    // For the step under way.
+    var active = false
+    var gradient: UnsafeRawPointer?
+    var coefficients: UnsafeMutableRawPointer?
+    /// What gradients are multiplied by: direction, gradient scale and clipping.
+    var factor = 1.0
+    var trustRatio = 1.0
+
+    /// The type of lanes, moments and arithmetic.
+    var laneType: DType { dtype.laneType }
+
+    /// The bytes of one state: whole groups of lanes, so that no kernel needs a shorter last one.
+    var stateBytes: Int { (count * laneType.size + 63) / 64 * 64 }
+
+    static let stateSlots = 4
+
+    func state(_ slot: Int) -> UnsafeMutableRawPointer? {
+        switch slot {
+        case 0: states.0
+        case 1: states.1
+        case 2: states.2
+        default: states.3
+        }
+    }
+
+    mutating func setState(_ slot: Int, _ memory: UnsafeMutableRawPointer?) {
+        switch slot {
+        case 0: states.0 = memory
+        case 1: states.1 = memory
+        case 2: states.2 = memory
+        default: states.3 = memory
+        }
+    }
+}
+
+/// What a thread takes of a tensor.  The size is fixed, so that sums over blocks do not depend on the threads.
+struct Block: BitwiseCopyable {
+    static let elements = 16384
+
+    let tensor: Int
+    let start: Int
+    let count: Int
+}
+
+/// The sums of squares of one block, float64.
+struct BlockSums: BitwiseCopyable {
+    /// Gradients, by the pass that looks before anything is written; raw, or clamped where values are clipped.
+    var scanned = 0.0
+    /// Weights and direction, by the first pass of a rule with a trust ratio.
+    var measuredWeights = 0.0
+    var measuredDirections = 0.0
+    /// Conditioned gradients, old weights and changes, by the pass that updates.
+    var observed = lwk_sums()
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLayerwiseKernels
+import Glibc
+import Synchronization
+
+/// The worker threads of the process.
+///
+/// Dispatch is not used: on Linux it does not know fork(), and it waits for ever where a thread cannot be made.  Here
+/// threads are made when first needed, block all signals, and stay; where one cannot be made the step runs on fewer; a
+/// forked child starts with none.  One job runs at a time: whoever finds the pool taken works alone.  Who works on which
+/// item never changes a result.
+final class ThreadPool: Sendable {
+    static let shared = ThreadPool()
+
+    /// Does item `item` of the job that `context` describes, with the scratch memory of `slot`.
+    typealias Job = @convention(c) (_ context: UnsafeMutableRawPointer, _ item: Int, _ slot: Int) -> Void
+
+    /// Raised in the child by every fork().
+    static let forks = Atomic<Int>(0)
+
+    /// Shared by all threads, and guarded by its own mutex and atomics.
+    private nonisolated(unsafe) let state: UnsafeMutablePointer<State>
+
+    /// How long a worker looks for the next job before it sleeps: about the pause between the passes of a step.
+    private static let spins = 1000
+
+    private struct State: ~Copyable {
+        var mutex = pthread_mutex_t()
+        var wake = pthread_cond_t()
+        var job: Job?
+        var context: UnsafeMutableRawPointer?
+        var count = 0
+        var slots = 0
+        var joined = 0
+        var workers = 0
+        let taken = Atomic<Bool>(false)
+        /// Odd while a job is open.
+        let epoch = Atomic<Int>(0)
+        let next = Atomic<Int>(0)
+        let inside = Atomic<Int>(0)
+    }
+
+    private init() {
+        state = .allocate(capacity: 1)
+        state.initialize(to: State())
+        pthread_mutex_init(&state.pointee.mutex, nil)
+        pthread_cond_init(&state.pointee.wake, nil)
+        pthread_atfork(nil, nil) { ThreadPool.shared.startAnew() }
+    }
+
+    /// In a forked child: the workers and whatever they held are gone.
+    private func startAnew() {
+        state.initialize(to: State())
+        pthread_mutex_init(&state.pointee.mutex, nil)
+        pthread_cond_init(&state.pointee.wake, nil)
+        Self.forks.add(1, ordering: .relaxed)
+    }
+
+    /// Does `count` items of `job` on up to `threads` threads, of which the caller is one, and returns when all are done.
+    func run(_ job: Job, _ context: UnsafeMutableRawPointer, count: Int, threads: Int) {
+        if threads > 1, count > 1, !state.pointee.taken.exchange(true, ordering: .acquiring) {
+            let helpers = makeWorkers(min(threads, count) - 1)
+            if helpers > 0 { open(job, context, count, helpers) }
+            defer {
+                if helpers > 0 { close() }
+                state.pointee.taken.store(false, ordering: .releasing)
+            }
+            if helpers > 0 { return work(job, context, count, slot: 0) }
+        }
+        for item in 0..<count { job(context, item, 0) }
+    }
+
+    private func open(_ job: Job, _ context: UnsafeMutableRawPointer, _ count: Int, _ helpers: Int) {
+        let state = state
+        pthread_mutex_lock(&state.pointee.mutex)
+        state.pointee.job = job
+        state.pointee.context = context
+        state.pointee.count = count
+        state.pointee.slots = helpers
+        state.pointee.joined = 0
+        state.pointee.next.store(0, ordering: .relaxed)
+        state.pointee.epoch.add(1, ordering: .releasing)
+        pthread_cond_broadcast(&state.pointee.wake)
+        pthread_mutex_unlock(&state.pointee.mutex)
+    }
+
+    /// Lets no further worker in, and waits for those inside.
+    private func close() {
+        pthread_mutex_lock(&state.pointee.mutex)
+        state.pointee.epoch.add(1, ordering: .releasing)
+        pthread_mutex_unlock(&state.pointee.mutex)
+        var patience = Self.spins
+        while state.pointee.inside.load(ordering: .acquiring) > 0 {
+            patience -= 1
+            if patience <= 0 { sched_yield() } else { lwk_pause() }
+        }
+    }
+
+    private func work(_ job: Job, _ context: UnsafeMutableRawPointer, _ count: Int, slot: Int) {
+        while true {
+            let item = state.pointee.next.add(1, ordering: .relaxed).oldValue
+            if item >= count { return }
+            job(context, item, slot)
+        }
+    }
+
+    /// Makes workers up to `wanted`; returns how many there are for this job.
+    private func makeWorkers(_ wanted: Int) -> Int {
+        if state.pointee.workers >= wanted { return wanted }
+        var all = sigset_t()
+        var previous = sigset_t()
+        sigfillset(&all)
+        pthread_sigmask(SIG_SETMASK, &all, &previous)
+        defer { pthread_sigmask(SIG_SETMASK, &previous, nil) }
+        while state.pointee.workers < wanted {
+            var thread = pthread_t()
+            guard pthread_create(&thread, nil, { _ in ThreadPool.shared.serve() }, nil) == 0 else { break }
+            pthread_detach(thread)
+            state.pointee.workers += 1
+        }
+        return min(wanted, state.pointee.workers)
+    }
+
+    /// A worker's life.
+    private func serve() -> Never {
+        let state = state
+        var seen = 0
+        while true {
+            var patience = Self.spins
+            while patience > 0 && state.pointee.epoch.load(ordering: .acquiring) == seen {
+                patience -= 1
+                lwk_pause()
+            }
+            pthread_mutex_lock(&state.pointee.mutex)
+            while state.pointee.epoch.load(ordering: .relaxed) == seen {
+                pthread_cond_wait(&state.pointee.wake, &state.pointee.mutex)
+            }
+            seen = state.pointee.epoch.load(ordering: .relaxed)
+            let joins = seen % 2 == 1 && state.pointee.joined < state.pointee.slots
+            if joins { state.pointee.joined += 1 }
+            let slot = state.pointee.joined
+            let (job, context, count) = (state.pointee.job, state.pointee.context, state.pointee.count)
+            if joins { state.pointee.inside.add(1, ordering: .acquiring) }
+            pthread_mutex_unlock(&state.pointee.mutex)
+            if joins, let job, let context { work(job, context, count, slot: slot) }
+            if joins { state.pointee.inside.subtract(1, ordering: .releasing) }
+        }
+    }
+
+}

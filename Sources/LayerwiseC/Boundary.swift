@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLayerwise
+import Glibc
+import Layerwise
+
+// Crossing the border: C values become Swift values, or the call is refused; errors become codes and messages.
+
+/// Runs `body` and reports what it throws.
+func boundary(
+    _ error: UnsafeMutablePointer<lw_error>?, _ body: () throws(LayerwiseError) -> Void
+) -> Int32 {
+    // A struct of unknown size is not written to, so a caller with one could not see an error.
+    if let error, error.pointee.struct_size != MemoryLayout<lw_error>.size {
+        return LayerwiseError.Code.structSize.rawValue
+    }
+    do {
+        try body()
+        return 0
+    } catch let failure {
+        if let error { fill(error, failure) }
+        return failure.code.rawValue
+    }
+}
+
+private func fill(_ error: UnsafeMutablePointer<lw_error>, _ failure: LayerwiseError) {
+    error.pointee.code = failure.code.rawValue
+    error.pointee.layer = Int64(failure.layer ?? -1)
+    error.pointee.tensor = Int64(failure.tensor ?? -1)
+    error.pointee.element = Int64(failure.element ?? -1)
+    withUnsafeMutableBytes(of: &error.pointee.message) { message in
+        var text = failure.message
+        text.withUTF8 { utf8 in
+            var count = min(utf8.count, message.count - 1)
+            // Not in the middle of a character.
+            while count < utf8.count && count > 0 && utf8[count] & 0xc0 == 0x80 { count -= 1 }
+            message.copyBytes(from: utf8.prefix(count))
+            message[count] = 0
+        }
+    }
+}
+
+/// A pointer that must not be NULL.
+func require<T>(_ pointer: UnsafeMutablePointer<T>?, _ name: String) throws(LayerwiseError) -> UnsafeMutablePointer<T> {
+    if let pointer { return pointer }
+    throw LayerwiseError(.invalidArgument, "\(name) is NULL")
+}
+
+/// Text from C: not NULL, at most 1,023 bytes, UTF-8.
+func string(_ text: UnsafePointer<CChar>?, _ name: String) throws(LayerwiseError) -> String {
+    guard let text else { throw LayerwiseError(.invalidArgument, "\(name) is NULL") }
+    let length = strnlen(text, 1024)
+    if length == 1024 { throw LayerwiseError(.invalidArgument, "\(name) is longer than 1023 bytes") }
+    let bytes = UnsafeRawBufferPointer(start: text, count: length)
+    guard let string = String(validating: bytes, as: UTF8.self) else {
+        throw LayerwiseError(.invalidArgument, "\(name) is not UTF-8")
+    }
+    return string
+}
+
+/// An index from C.
+func index(_ value: Int64) -> Int { Int(exactly: value) ?? -1 }
+
+/// Settings from C.
+func settings(_ settings: UnsafePointer<lw_setting>?, _ count: Int64) throws(LayerwiseError) -> [Setting] {
+    if count == 0 { return [] }
+    if count < 0 || count > 1 << 20 {
+        throw LayerwiseError(.invalidArgument, "setting_count must be from 0 to 1048576, found \(count)")
+    }
+    guard let settings else { throw LayerwiseError(.invalidArgument, "settings is NULL, but setting_count is \(count)") }
+    var result: [Setting] = []
+    for position in 0..<Int(count) {
+        let key = try string(settings[position].key, "key of setting \(position)")
+        if settings[position].choice == nil {
+            result.append(Setting(key, settings[position].number))
+        } else {
+            result.append(Setting(key, try string(settings[position].choice, "choice of setting \"\(key)\"")))
+        }
+    }
+    return result
+}
+
+/// Refuses a struct whose size is not this library's.
+func check(size: UInt32, of type: String, expected: Int) throws(LayerwiseError) {
+    if size != expected {
+        throw LayerwiseError(.structSize, "\(type): struct_size must be \(expected), found \(size)")
+    }
+}
+
+/// Tensors of the layer `layer`, from C.
+func tensors(
+    _ tensors: UnsafePointer<lw_tensor>?, _ count: Int64, of layer: String
+) throws(LayerwiseError) -> [TensorDescription] {
+    if count < 1 || count > 1 << 24 {
+        throw LayerwiseError(.invalidArgument, "layer \"\(layer)\": tensor_count must be from 1 to 16777216, found \(count)")
+    }
+    guard let tensors else { throw LayerwiseError(.invalidArgument, "layer \"\(layer)\": tensors is NULL") }
+    var result: [TensorDescription] = []
+    for position in 0..<Int(count) {
+        do throws(LayerwiseError) {
+            result.append(try tensor(tensors[position], position, of: layer))
+        } catch {
+            var error = error
+            error.tensor = position
+            throw error
+        }
+    }
+    return result
+}
+
+private func tensor(
+    _ tensor: lw_tensor, _ position: Int, of layer: String
+) throws(LayerwiseError) -> TensorDescription {
+    try check(size: tensor.struct_size, of: "layer \"\(layer)\": lw_tensor \(position)", expected: MemoryLayout<lw_tensor>.size)
+    let name = try string(tensor.name, "layer \"\(layer)\": name of tensor \(position)")
+    let subject = "layer \"\(layer)\": tensor \"\(name)\""
+    guard let dtype = DType(rawValue: tensor.dtype) else {
+        throw LayerwiseError(.dtype, "\(subject): no element type has the number \(tensor.dtype)")
+    }
+    let gradientNumber = tensor.gradient_dtype == 0 ? tensor.dtype : tensor.gradient_dtype
+    guard let gradientDType = DType(rawValue: gradientNumber) else {
+        throw LayerwiseError(.dtype, "\(subject): no element type has the number \(tensor.gradient_dtype)")
+    }
+    if tensor.rank < 0 || tensor.rank > 16 {
+        throw LayerwiseError(.shape, "\(subject): rank must be from 0 to 16, found \(tensor.rank)")
+    }
+    if tensor.rank > 0 && tensor.shape == nil {
+        throw LayerwiseError(.invalidArgument, "\(subject): shape is NULL, but rank is \(tensor.rank)")
+    }
+    if tensor.master != 0 && tensor.master != 1 {
+        throw LayerwiseError(.invalidArgument, "\(subject): master must be 0 or 1, found \(tensor.master)")
+    }
+    if tensor.reserved != 0 {
+        throw LayerwiseError(.invalidArgument, "\(subject): reserved must be 0, found \(tensor.reserved)")
+    }
+    var shape: [Int] = []
+    for axis in 0..<Int(tensor.rank) { if let extents = tensor.shape { shape.append(Int(extents[axis])) } }
+    return TensorDescription(
+        name, parameters: tensor.parameters, gradients: tensor.gradients, shape: shape, dtype: dtype,
+        gradientDType: gradientDType, master: tensor.master == 1)
+}
+
+/// Copies text out, with its NUL; `needed` tells the size also where the text does not fit.
+func copy(
+    _ text: String, _ target: UnsafeMutablePointer<CChar>?, _ capacity: Int64, _ needed: UnsafeMutablePointer<Int64>?
+) throws(LayerwiseError) {
+    var text = text
+    let size = text.utf8.count + 1
+    needed?.pointee = Int64(size)
+    guard let target, capacity >= Int64(size) else {
+        throw LayerwiseError(.bufferTooSmall, "the text takes \(size) bytes, the buffer has \(target == nil ? 0 : capacity)")
+    }
+    text.withUTF8 { utf8 in
+        if let source = utf8.baseAddress { memcpy(target, source, utf8.count) }
+        target[size - 1] = 0
+    }
+}
+
+/// The number of a setting, refusing a choice.
+func number(_ value: Setting.Value, _ key: String) throws(LayerwiseError) -> Double {
+    switch value {
+    case .number(let x): return x
+    case .choice: throw LayerwiseError(.invalidArgument, "\(key) is a choice, not a number")
+    }
+}
+
+/// The name of a choice as static C text, refusing a number.
+func choice(_ value: Setting.Value, _ key: String) throws(LayerwiseError) -> UnsafePointer<CChar>? {
+    switch value {
+    case .choice(let name): return StaticText.of(name)
+    case .number: throw LayerwiseError(.invalidArgument, "\(key) is a number, not a choice")
+    }
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLayerwise
+import Layerwise
+
+@_cdecl("lw_optimizer_create") @implementation
+public func lw_optimizer_create(
+    _ out: UnsafeMutablePointer<OpaquePointer?>!, _ rule: UnsafePointer<CChar>!, _ settings: UnsafePointer<lw_setting>!,
+    _ setting_count: Int64, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    out?.pointee = nil
+    return boundary(error) { () throws(LayerwiseError) in
+        let out = try require(out, "out")
+        let optimizer = try Optimizer(
+            rule: try string(rule, "rule"), settings: try LayerwiseC.settings(settings, setting_count))
+        guard let handle = HandleTable.insert(optimizer) else {
+            throw LayerwiseError(.outOfMemory, "there is no handle left")
+        }
+        out.pointee = handle
+    }
+}
+
+@_cdecl("lw_optimizer_destroy") @implementation
+public func lw_optimizer_destroy(_ optimizer: OpaquePointer!, _ error: UnsafeMutablePointer<lw_error>!) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in try HandleTable.remove(optimizer) }
+}
+
+@_cdecl("lw_optimizer_set") @implementation
+public func lw_optimizer_set(
+    _ optimizer: OpaquePointer!, _ settings: UnsafePointer<lw_setting>!, _ setting_count: Int64,
+    _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            try optimizer.set(try LayerwiseC.settings(settings, setting_count))
+        }
+    }
+}
+
+@_cdecl("lw_optimizer_get") @implementation
+public func lw_optimizer_get(
+    _ optimizer: OpaquePointer!, _ key: UnsafePointer<CChar>!, _ number: UnsafeMutablePointer<Double>!,
+    _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            let key = try string(key, "key")
+            try require(number, "number").pointee = try LayerwiseC.number(try optimizer.value(of: key), key)
+        }
+    }
+}
+
+@_cdecl("lw_optimizer_get_choice") @implementation
+public func lw_optimizer_get_choice(
+    _ optimizer: OpaquePointer!, _ key: UnsafePointer<CChar>!, _ choice: UnsafeMutablePointer<UnsafePointer<CChar>?>!,
+    _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            let key = try string(key, "key")
+            try require(choice, "choice").pointee = try LayerwiseC.choice(try optimizer.value(of: key), key)
+        }
+    }
+}
+
+@_cdecl("lw_optimizer_set_policy") @implementation
+public func lw_optimizer_set_policy(
+    _ optimizer: OpaquePointer!, _ policy: UnsafePointer<CChar>!, _ settings: UnsafePointer<lw_setting>!,
+    _ setting_count: Int64, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            try optimizer.setPolicy(
+                named: try string(policy, "policy"), settings: try LayerwiseC.settings(settings, setting_count))
+        }
+    }
+}
+
+@_cdecl("lw_optimizer_step") @implementation
+public func lw_optimizer_step(
+    _ optimizer: OpaquePointer!, _ step: UnsafePointer<lw_step>!, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            guard let step else { return try optimizer.step() }
+            try optimizer.step(try options(step.pointee))
+        }
+    }
+}
+
+private func options(_ step: lw_step) throws(LayerwiseError) -> StepOptions {
+    try check(size: step.struct_size, of: "lw_step", expected: MemoryLayout<lw_step>.size)
+    if step.reserved != 0 {
+        throw LayerwiseError(.invalidArgument, "lw_step: reserved must be 0, found \(step.reserved)")
+    }
+    if step.gradient_count < 0 || (step.gradients == nil && step.gradient_count != 0) {
+        throw LayerwiseError(
+            .invalidArgument, "lw_step: gradient_count is \(step.gradient_count), but gradients "
+                + (step.gradients == nil ? "is NULL" : "is not"))
+    }
+    var options = StepOptions(gradientScale: step.gradient_scale)
+    if step.layer != -1 { options.layer = index(step.layer < -1 ? -1 : step.layer) }
+    if let gradients = step.gradients {
+        options.gradients = UnsafeBufferPointer(start: gradients, count: Int(step.gradient_count))
+    }
+    return options
+}
+
+@_cdecl("lw_optimizer_get_summary") @implementation
+public func lw_optimizer_get_summary(
+    _ optimizer: OpaquePointer!, _ summary: UnsafeMutablePointer<lw_summary>!, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            let target = try require(summary, "summary")
+            try check(size: target.pointee.struct_size, of: "lw_summary", expected: MemoryLayout<lw_summary>.size)
+            let summary = optimizer.summary
+            target.pointee.steps = summary.steps
+            target.pointee.skipped_steps = summary.skippedSteps
+            target.pointee.gradient_norm = summary.gradientNorm
+            target.pointee.clip_factor = summary.clipFactor
+        }
+    }
+}
+
+@_cdecl("lw_optimizer_get_telemetry") @implementation
+public func lw_optimizer_get_telemetry(
+    _ optimizer: OpaquePointer!, _ rows: UnsafeMutablePointer<lw_telemetry>!, _ row_count: Int64,
+    _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            if row_count != Int64(optimizer.layerCount) {
+                throw LayerwiseError(.shape, "expected \(optimizer.layerCount) rows, one a layer, found \(row_count)")
+            }
+            if row_count == 0 { return }
+            let rows = try require(rows, "rows")
+            for layer in 0..<optimizer.layerCount {
+                try check(size: rows[layer].struct_size, of: "lw_telemetry", expected: MemoryLayout<lw_telemetry>.size)
+            }
+            for layer in 0..<optimizer.layerCount { fill(rows + layer, try optimizer.telemetry(layer)) }
+        }
+    }
+}
+
+@_cdecl("lw_optimizer_explain") @implementation
+public func lw_optimizer_explain(
+    _ optimizer: OpaquePointer!, _ text: UnsafeMutablePointer<CChar>!, _ capacity: Int64,
+    _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            try copy(try optimizer.explain(), text, capacity, needed)
+        }
+    }
+}

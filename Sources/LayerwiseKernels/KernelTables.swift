@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLayerwiseKernels
+import LayerwiseRules
+
+/// Every kernel of this copy of the module, compiled for one instruction set.  The one place where kernels are listed.
+package func kernelTable() -> KernelTable {
+    KernelTable(
+        rules: KernelTable.Rules(
+            sgd: Kernels(
+                float: PassKernels(
+                    update: { update(SGDArithmetic<NoState<FloatLanes>>.self, $0) },
+                    propose: { propose(SGDArithmetic<NoState<FloatLanes>>.self, $0) }),
+                double: PassKernels(
+                    update: { update(SGDArithmetic<NoState<DoubleLanes>>.self, $0) },
+                    propose: { propose(SGDArithmetic<NoState<DoubleLanes>>.self, $0) })),
+            momentum: Kernels(
+                float: PassKernels(
+                    update: { update(SGDArithmetic<Momentum<FloatLanes>>.self, $0) },
+                    propose: { propose(SGDArithmetic<Momentum<FloatLanes>>.self, $0) }),
+                double: PassKernels(
+                    update: { update(SGDArithmetic<Momentum<DoubleLanes>>.self, $0) },
+                    propose: { propose(SGDArithmetic<Momentum<DoubleLanes>>.self, $0) })),
+            lars: Kernels(
+                float: PassKernels(
+                    update: { update(LARSArithmetic<NoState<FloatLanes>>.self, $0) },
+                    propose: { propose(LARSArithmetic<NoState<FloatLanes>>.self, $0) },
+                    advance: { advance(LARSArithmetic<NoState<FloatLanes>>.self, $0) }),
+                double: PassKernels(
+                    update: { update(LARSArithmetic<NoState<DoubleLanes>>.self, $0) },
+                    propose: { propose(LARSArithmetic<NoState<DoubleLanes>>.self, $0) },
+                    advance: { advance(LARSArithmetic<NoState<DoubleLanes>>.self, $0) })),
+            larsMomentum: Kernels(
+                float: PassKernels(
+                    update: { update(LARSArithmetic<Momentum<FloatLanes>>.self, $0) },
+                    propose: { propose(LARSArithmetic<Momentum<FloatLanes>>.self, $0) },
+                    advance: { advance(LARSArithmetic<Momentum<FloatLanes>>.self, $0) }),
+                double: PassKernels(
+                    update: { update(LARSArithmetic<Momentum<DoubleLanes>>.self, $0) },
+                    propose: { propose(LARSArithmetic<Momentum<DoubleLanes>>.self, $0) },
+                    advance: { advance(LARSArithmetic<Momentum<DoubleLanes>>.self, $0) })),
+            adam: Kernels(
+                float: PassKernels(
+                    update: { update(AdamArithmetic<Moments<FloatLanes>>.self, $0) },
+                    propose: { propose(AdamArithmetic<Moments<FloatLanes>>.self, $0) }),
+                double: PassKernels(
+                    update: { update(AdamArithmetic<Moments<DoubleLanes>>.self, $0) },
+                    propose: { propose(AdamArithmetic<Moments<DoubleLanes>>.self, $0) })),
+            amsgrad: Kernels(
+                float: PassKernels(
+                    update: { update(AdamArithmetic<MaximumMoments<FloatLanes>>.self, $0) },
+                    propose: { propose(AdamArithmetic<MaximumMoments<FloatLanes>>.self, $0) }),
+                double: PassKernels(
+                    update: { update(AdamArithmetic<MaximumMoments<DoubleLanes>>.self, $0) },
+                    propose: { propose(AdamArithmetic<MaximumMoments<DoubleLanes>>.self, $0) })),
+            lamb: Kernels(
+                float: PassKernels(
+                    update: { update(LAMBArithmetic<FloatLanes>.self, $0) },
+                    propose: { propose(LAMBArithmetic<FloatLanes>.self, $0) },
+                    advance: { advance(LAMBArithmetic<FloatLanes>.self, $0) }),
+                double: PassKernels(
+                    update: { update(LAMBArithmetic<DoubleLanes>.self, $0) },
+                    propose: { propose(LAMBArithmetic<DoubleLanes>.self, $0) },
+                    advance: { advance(LAMBArithmetic<DoubleLanes>.self, $0) }),
+                changeReadsGradients: false)
+        ),
+        float32: StorageKernels(
+            condition: { condition(Float32Storage.self, $0, $1, $2, $3, $4) },
+            squareSum: { squareSum(Float32Storage.self, $0, $1, $2, $3) },
+            decode: { decode(Float32Storage.self, $0, $1, $2) },
+            encode: { encode(Float32Storage.self, $0, $1, $2) }),
+        float64: StorageKernels(
+            condition: { condition(Float64Storage.self, $0, $1, $2, $3, $4) },
+            squareSum: { squareSum(Float64Storage.self, $0, $1, $2, $3) },
+            decode: { decode(Float64Storage.self, $0, $1, $2) },
+            encode: { encode(Float64Storage.self, $0, $1, $2) }),
+        float16: StorageKernels(
+            condition: { condition(Float16Storage.self, $0, $1, $2, $3, $4) },
+            squareSum: { squareSum(Float16Storage.self, $0, $1, $2, $3) },
+            decode: { decode(Float16Storage.self, $0, $1, $2) },
+            encode: { encode(Float16Storage.self, $0, $1, $2) }),
+        bfloat16: StorageKernels(
+            condition: { condition(BFloat16Storage.self, $0, $1, $2, $3, $4) },
+            squareSum: { squareSum(BFloat16Storage.self, $0, $1, $2, $3) },
+            decode: { decode(BFloat16Storage.self, $0, $1, $2) },
+            encode: { encode(BFloat16Storage.self, $0, $1, $2) }),
+        conditionWidened: { condition(WidenedFloat32.self, $0, $1, $2, $3, $4) },
+        observeFloat: { observe(FloatLanes.self, $0, $1) },
+        observeDouble: { observe(DoubleLanes.self, $0, $1) }
+    )
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLayerwiseKernels
+import LayerwiseRules
+
+/// First pass: m and v advance as in Adam and u = a·m / (√v·c + ε) + λ·w is measured.
+/// Second pass: u is made again from m and v, and δ = s·r·u + γλ′·w.  `LAMB` documents the terms.
+struct LAMBArithmetic<Values: Lanes>: TrustRatioArithmetic {
+    typealias State = Moments<Values>
+
+    let coupledDecay: Values
+    let directionDecay: Values
+    let decay: Values
+    let forget: Values
+    let firstShare: Values
+    let secondShare: Values
+    let momentScale: Values
+    let rootScale: Values
+    let epsilon: Values
+    let stepSize: Values
+
+    @inline(__always)
+    init(_ tile: lwk_tile) {
+        let c = tile.coefficients.load(as: LAMB.Coefficients.self)
+        coupledDecay = Values(c.coupledDecay)
+        directionDecay = Values(c.directionDecay)
+        decay = Values(c.decay)
+        forget = Values(-c.forget)
+        firstShare = Values(c.firstShare)
+        secondShare = Values(c.secondShare)
+        momentScale = Values(c.momentScale)
+        rootScale = Values(c.rootScale)
+        epsilon = Values(c.epsilon)
+        stepSize = Values(c.stepSize * tile.trust_ratio)
+    }
+
+    @inline(__always)
+    func direction(weight: Values, gradient: Values, state: inout State) -> Values {
+        let g = Values.fma(coupledDecay, weight, gradient)
+        state.first = Values.fma(firstShare, g, Values.fma(forget, state.first, state.first))
+        state.second = Values.fma(secondShare, g * g - state.second, state.second)
+        return direction(weight: weight, state: state)
+    }
+
+    @inline(__always)
+    func change(weight: Values, gradient: Values, state: inout State) -> Values {
+        Values.fma(stepSize, direction(weight: weight, state: state), decay * weight)
+    }
+
+    @inline(__always)
+    private func direction(weight: Values, state: State) -> Values {
+        let denominator = Values.fma(state.second.squareRoot(), rootScale, epsilon)
+        return Values.fma(directionDecay, weight, momentScale * state.first / denominator)
+    }
+}

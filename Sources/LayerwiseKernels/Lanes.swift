@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLayerwiseKernels
+
+/// 64 bytes of numbers that are worked on together.
+///
+/// The conforming types are concrete on purpose.  A conformance of `SIMD16<Float>` itself would emit functions that the
+/// linker may share between the copies of this module, and so run AVX-512 code on a processor without it.
+protocol Lanes: BitwiseCopyable {
+    init(_ value: Double)
+
+    static func + (a: Self, b: Self) -> Self
+    static func - (a: Self, b: Self) -> Self
+    static func * (a: Self, b: Self) -> Self
+    static func / (a: Self, b: Self) -> Self
+
+    /// a · b + c, rounded once.  Every multiply-add is written with it, so that all instruction sets give the same bits.
+    static func fma(_ a: Self, _ b: Self, _ c: Self) -> Self
+
+    func squareRoot() -> Self
+
+    /// The larger of both; `self` where either is NaN.
+    func maximum(_ other: Self) -> Self
+
+    /// Clamped to [-limit, limit]; NaN stays NaN.
+    func clamped(to limit: Self) -> Self
+
+    /// Adds the squares of all numbers to `sum`, in float64.
+    func addSquares(to sum: inout SquareSum)
+}
+
+/// The running sum of squares, float64, in a fixed order that no instruction set changes.
+struct SquareSum {
+    var low = SIMD8<Double>(repeating: 0)
+    var high = SIMD8<Double>(repeating: 0)
+
+    @inline(__always)
+    var total: Double {
+        let s = low + high
+        return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]))
+    }
+}
+
+/// Sixteen float32 numbers.
+struct FloatLanes: Lanes {
+    var vector: SIMD16<Float>
+
+    @inline(__always) init(_ vector: SIMD16<Float>) { self.vector = vector }
+    @inline(__always) init(_ value: Double) { vector = SIMD16(repeating: Float(value)) }
+
+    @inline(__always) static func + (a: Self, b: Self) -> Self { Self(a.vector + b.vector) }
+    @inline(__always) static func - (a: Self, b: Self) -> Self { Self(a.vector - b.vector) }
+    @inline(__always) static func * (a: Self, b: Self) -> Self { Self(a.vector * b.vector) }
+    @inline(__always) static func / (a: Self, b: Self) -> Self { Self(a.vector / b.vector) }
+    @inline(__always) static func fma(_ a: Self, _ b: Self, _ c: Self) -> Self {
+        Self(c.vector.addingProduct(a.vector, b.vector))
+    }
+    @inline(__always) func squareRoot() -> Self { Self(vector.squareRoot()) }
+    @inline(__always) func maximum(_ other: Self) -> Self {
+        Self(vector.replacing(with: other.vector, where: other.vector .> vector))
+    }
+    @inline(__always) func clamped(to limit: Self) -> Self {
+        let low = vector.replacing(with: limit.vector, where: vector .> limit.vector)
+        return Self(low.replacing(with: -limit.vector, where: low .< -limit.vector))
+    }
+    @inline(__always) func addSquares(to sum: inout SquareSum) {
+        let low = lwk_widen_low(vector)
+        let high = lwk_widen_high(vector)
+        sum.low.addProduct(low, low)
+        sum.high.addProduct(high, high)
+    }
+}
+
+/// Eight float64 numbers.
+struct DoubleLanes: Lanes {
+    var vector: SIMD8<Double>
+
+    @inline(__always) init(_ vector: SIMD8<Double>) { self.vector = vector }
+    @inline(__always) init(_ value: Double) { vector = SIMD8(repeating: value) }
+
+    @inline(__always) static func + (a: Self, b: Self) -> Self { Self(a.vector + b.vector) }
+    @inline(__always) static func - (a: Self, b: Self) -> Self { Self(a.vector - b.vector) }
+    @inline(__always) static func * (a: Self, b: Self) -> Self { Self(a.vector * b.vector) }
+    @inline(__always) static func / (a: Self, b: Self) -> Self { Self(a.vector / b.vector) }
+    @inline(__always) static func fma(_ a: Self, _ b: Self, _ c: Self) -> Self {
+        Self(c.vector.addingProduct(a.vector, b.vector))
+    }
+    @inline(__always) func squareRoot() -> Self { Self(vector.squareRoot()) }
+    @inline(__always) func maximum(_ other: Self) -> Self {
+        Self(vector.replacing(with: other.vector, where: other.vector .> vector))
+    }
+    @inline(__always) func clamped(to limit: Self) -> Self {
+        let low = vector.replacing(with: limit.vector, where: vector .> limit.vector)
+        return Self(low.replacing(with: -limit.vector, where: low .< -limit.vector))
+    }
+    @inline(__always) func addSquares(to sum: inout SquareSum) { sum.low.addProduct(vector, vector) }
+}
+
+/// How many bytes one group of lanes takes.
+let groupBytes = 64
+
+extension Lanes {
+    @inline(__always) static func load(_ memory: UnsafeRawPointer, _ offset: Int) -> Self {
+        memory.loadUnaligned(fromByteOffset: offset, as: Self.self)
+    }
+    @inline(__always) func store(_ memory: UnsafeMutableRawPointer, _ offset: Int) {
+        memory.storeBytes(of: self, toByteOffset: offset, as: Self.self)
+    }
+}

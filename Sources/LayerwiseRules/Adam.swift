@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Adaptive moment estimation, with AMSGrad.
+///
+///     g′ = g + λ·w                       (coupled decay)
+///     m ← β₁·m + (1 − β₁)·g′
+///     v ← β₂·v + (1 − β₂)·g′²            (AMSGrad: v̂ from the largest v so far)
+///     m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ)
+///     w ← w − γ·m̂ / (√v̂ + ε)
+///     w ← w − γ·λ·w_old                  (decoupled decay instead of the coupled one)
+///
+/// t counts the steps of the tensor itself.
+///
+/// Source: Kingma and Ba 2015, algorithm 1 (arXiv:1412.6980); Reddi et al. 2018 (arXiv:1904.09237).  Equals
+/// `torch.optim.Adam`.  ggml adds ε after √(v·β₂); ELECTRA has no bias correction.
+public struct Adam: Rule {
+    public var learningRate = 1e-3
+    public var beta1 = 0.9
+    public var beta2 = 0.999
+    public var epsilon = 1e-8
+    public var weightDecay = 0.0
+    public var amsgrad = false
+    public var decoupledWeightDecay = false
+
+    public init() {}
+
+    public init(
+        lr: Double, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-8, weightDecay: Double = 0,
+        amsgrad: Bool = false, decoupledWeightDecay: Bool = false
+    ) {
+        learningRate = lr
+        (beta1, beta2) = betas
+        epsilon = eps
+        self.weightDecay = weightDecay
+        self.amsgrad = amsgrad
+        self.decoupledWeightDecay = decoupledWeightDecay
+    }
+
+    public static let declaration = Declaration(
+        name: "adam", title: "Adam",
+        equation: "m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w − γ·m̂/(√v̂ + ε)",
+        source: "Kingma and Ba 2015, algorithm 1, arXiv:1412.6980; AMSGrad: arXiv:1904.09237; equals torch.optim.Adam",
+        states: ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"])
+
+    public static let parameters: [Parameter<Self>] = [
+        .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
+        .number("beta1", \.beta1, .fraction, "β₁"),
+        .number("beta2", \.beta2, .fraction, "β₂"),
+        .number("eps", \.epsilon, .nonNegative, "ε"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "λ"),
+        .flag("amsgrad", \.amsgrad, "divide by the largest second moment so far"),
+        .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient, as AdamW"),
+    ]
+
+    public var states: [String] { amsgrad ? Self.declaration.states : Array(Self.declaration.states.prefix(2)) }
+
+    /// What `AdamArithmetic` reads.
+    package struct Coefficients: BitwiseCopyable {
+        package let coupledDecay, decay, firstShare, secondShare, stepSize, rootScale, epsilon: Double
+    }
+
+    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+        let coefficients = Coefficients(
+            coupledDecay: decoupledWeightDecay ? 0 : weightDecay,
+            decay: decoupledWeightDecay ? moment.learningRate * weightDecay : 0,
+            firstShare: 1 - beta1, secondShare: 1 - beta2,
+            stepSize: moment.learningRate / powers.complement(beta1, moment.step),
+            rootScale: 1 / powers.complement(beta2, moment.step).squareRoot(),
+            epsilon: epsilon)
+        target.storeBytes(of: coefficients, as: Coefficients.self)
+    }
+
+    public func kernels(in table: KernelTable.Rules) -> Kernels { amsgrad ? table.amsgrad : table.adam }
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Adam with decoupled weight decay: the weights decay by γ·λ, apart from the gradient and its moments.
+///
+///     w ← w − γ·(m̂ / (√v̂ + ε) + λ·w)
+///
+/// with m̂ and v̂ of `Adam`, from the gradient alone.
+///
+/// Source: Loshchilov and Hutter 2019, algorithm 2 (arXiv:1711.05101), with the schedule inside γ.  Equals
+/// `torch.optim.AdamW`, whose default decay of 0.01 it shares; optax's default is 0.0001.
+public struct AdamW: Rule {
+    public var learningRate = 1e-3
+    public var beta1 = 0.9
+    public var beta2 = 0.999
+    public var epsilon = 1e-8
+    public var weightDecay = 1e-2
+    public var amsgrad = false
+
+    public init() {}
+
+    public init(
+        lr: Double, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-8, weightDecay: Double = 1e-2,
+        amsgrad: Bool = false
+    ) {
+        learningRate = lr
+        (beta1, beta2) = betas
+        epsilon = eps
+        self.weightDecay = weightDecay
+        self.amsgrad = amsgrad
+    }
+
+    public static let declaration = Declaration(
+        name: "adamw", title: "AdamW",
+        equation: "m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w − γ·(m̂/(√v̂ + ε) + λw)",
+        source: "Loshchilov and Hutter 2019, algorithm 2, arXiv:1711.05101; equals torch.optim.AdamW",
+        states: Adam.declaration.states)
+
+    public static let parameters: [Parameter<Self>] = [
+        .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
+        .number("beta1", \.beta1, .fraction, "β₁"),
+        .number("beta2", \.beta2, .fraction, "β₂"),
+        .number("eps", \.epsilon, .nonNegative, "ε"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "λ"),
+        .flag("amsgrad", \.amsgrad, "divide by the largest second moment so far"),
+    ]
+
+    /// The same rule, said as Adam.
+    private var adam: Adam {
+        Adam(
+            lr: learningRate, betas: (beta1, beta2), eps: epsilon, weightDecay: weightDecay, amsgrad: amsgrad,
+            decoupledWeightDecay: true)
+    }
+
+    public var states: [String] { adam.states }
+
+    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+        adam.plan(moment, powers: &powers, into: target)
+    }
+
+    public func kernels(in table: KernelTable.Rules) -> Kernels { adam.kernels(in: table) }
+}

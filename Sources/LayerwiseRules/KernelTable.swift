@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLayerwiseKernels
+
+// Internal to Layerwise, though public: rules name their kernels by these types.
+
+/// One pass over a tile.
+public typealias PassKernel = @convention(c) (UnsafePointer<lwk_tile>) -> Void
+
+/// A rule's passes for one type of lanes.
+public struct PassKernels: Sendable, BitwiseCopyable {
+    /// w ← w − δ.
+    public let update: PassKernel
+    /// `directions` ← δ.
+    public let propose: PassKernel
+    /// First pass of a rule with a trust ratio: advances the state, `directions` ← what is measured.
+    public let advance: PassKernel?
+
+    public init(update: PassKernel, propose: PassKernel, advance: PassKernel? = nil) {
+        self.update = update
+        self.propose = propose
+        self.advance = advance
+    }
+}
+
+/// A rule's passes in float32 and float64.
+public struct Kernels: Sendable, BitwiseCopyable {
+    public let float: PassKernels
+    public let double: PassKernels
+    /// Whether the pass that changes the weights reads the gradients, or only what the first pass left in the states.
+    public let changeReadsGradients: Bool
+
+    public init(float: PassKernels, double: PassKernels, changeReadsGradients: Bool = true) {
+        self.float = float
+        self.double = double
+        self.changeReadsGradients = changeReadsGradients
+    }
+}
+
+/// What one storage of elements needs: source, count, and then factor and limit, or the target.
+public struct StorageKernels: Sendable {
+    public typealias Condition =
+        @convention(c) (UnsafeRawPointer, Int, Double, Double, UnsafeMutableRawPointer) -> Void
+    public typealias SquareSum = @convention(c) (UnsafeRawPointer, Int, Double, Double) -> Double
+    public typealias Convert = @convention(c) (UnsafeRawPointer, Int, UnsafeMutableRawPointer) -> Void
+
+    public let condition: Condition
+    public let squareSum: SquareSum
+    public let decode: Convert
+    public let encode: Convert
+
+    public init(
+        condition: Condition, squareSum: SquareSum, decode: Convert, encode: Convert
+    ) {
+        self.condition = condition
+        self.squareSum = squareSum
+        self.decode = decode
+        self.encode = encode
+    }
+}
+
+/// Every kernel of one instruction set.
+public struct KernelTable: Sendable {
+    public struct Rules: Sendable {
+        public let sgd, momentum, lars, larsMomentum, adam, amsgrad, lamb: Kernels
+
+        public init(
+            sgd: Kernels, momentum: Kernels, lars: Kernels, larsMomentum: Kernels, adam: Kernels, amsgrad: Kernels,
+            lamb: Kernels
+        ) {
+            self.sgd = sgd
+            self.momentum = momentum
+            self.lars = lars
+            self.larsMomentum = larsMomentum
+            self.adam = adam
+            self.amsgrad = amsgrad
+            self.lamb = lamb
+        }
+    }
+
+    public typealias Observe = @convention(c) (UnsafePointer<lwk_tile>, UnsafeMutablePointer<lwk_sums>) -> Void
+
+    public let rules: Rules
+    public let float32, float64, float16, bfloat16: StorageKernels
+    /// float32 gradients of float64 parameters.
+    public let conditionWidened: StorageKernels.Condition
+    public let observeFloat, observeDouble: Observe
+
+    public init(
+        rules: Rules, float32: StorageKernels, float64: StorageKernels, float16: StorageKernels,
+        bfloat16: StorageKernels, conditionWidened: StorageKernels.Condition, observeFloat: Observe,
+        observeDouble: Observe
+    ) {
+        self.rules = rules
+        self.float32 = float32
+        self.float64 = float64
+        self.float16 = float16
+        self.bfloat16 = bfloat16
+        self.conditionWidened = conditionWidened
+        self.observeFloat = observeFloat
+        self.observeDouble = observeDouble
+    }
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Layer-wise adaptive moments for batch training: Adam's direction, scaled to the size of the weights.
+///
+///     m ← β₁·m + (1 − β₁)·g,  v ← β₂·v + (1 − β₂)·g²
+///     u = m̂ / (√v̂ + ε) + λ·w             (decay: update)
+///     r = φ(‖w‖) / ‖u‖                   (φ(x) = min(x, weight_norm_max); r clamped to [ratio_min, ratio_max])
+///     w ← w − γ·r·u
+///
+/// r is 1 where either norm is 0 and for tensors that `adapt` leaves out.
+/// decay `decoupled`: w ← w − γλ·w first, and ‖w‖ is taken after it; `gradient`: g ← g + λ·w first.
+/// biasCorrection `none`: m̂ = m, v̂ = v; `step_size`: v̂ = v, and 1/(1 − β₁ᵗ) multiplies the step after the ratio.
+/// Without gradient averaging, m ← β₁·m + g.
+///
+/// Source: You et al. 2020, algorithm 2 (arXiv:1904.00962), which the default equals with φ the identity.  Libraries of
+/// this name disagree; the presets say how: `timm`, `apex` (both clip the global norm to 1, which is the optimizer's
+/// setting `clip_global_norm` here), `optax`, `pytorch_optimizer`.
+public struct LAMB: Rule {
+    /// Where the weight decay acts.
+    public enum Decay: String, Choice {
+        case update, decoupled, gradient
+    }
+
+    /// What is corrected for the moments' start at 0.
+    public enum BiasCorrection: String, Choice {
+        case moments, none
+        case stepSize = "step_size"
+    }
+
+    public var learningRate = 1e-3
+    public var beta1 = 0.9
+    public var beta2 = 0.999
+    public var epsilon = 1e-6
+    public var weightDecay = 0.0
+    public var decay = Decay.update
+    public var adapt = Adapt.all
+    public var scope = TrustRatioScope.tensor
+    public var biasCorrection = BiasCorrection.moments
+    public var gradAveraging = true
+    public var ratioMin = 0.0
+    public var ratioMax = Double.infinity
+    public var weightNormMax = Double.infinity
+    public var weightDecayExclude1D = false
+
+    public init() {}
+
+    public init(
+        lr: Double, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-6, weightDecay: Double = 0
+    ) {
+        learningRate = lr
+        (beta1, beta2) = betas
+        epsilon = eps
+        self.weightDecay = weightDecay
+    }
+
+    public static let declaration = Declaration(
+        name: "lamb", title: "LAMB",
+        equation: "u = m̂/(√v̂ + ε) + λw; w ← w − γ·(‖w‖/‖u‖)·u",
+        source: "You et al. 2020, algorithm 2, arXiv:1904.00962",
+        states: ["exp_avg", "exp_avg_sq"])
+
+    public static let parameters: [Parameter<Self>] = [
+        .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
+        .number("beta1", \.beta1, .fraction, "β₁"),
+        .number("beta2", \.beta2, .fraction, "β₂"),
+        .number("eps", \.epsilon, .nonNegative, "ε"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "λ"),
+        .choice("decay", \.decay, "update: inside u; decoupled: of the weights, before the norm; gradient: L2"),
+        .choice("adapt", \.adapt, "which tensors are adapted: all, those with decay, those of rank 2 or more"),
+        .choice("trust_ratio_scope", \.scope, "one ratio for each tensor, or one for each layer"),
+        .choice("bias_correction", \.biasCorrection, "moments: m and v; none; step_size: m only, after the ratio"),
+        .flag("grad_averaging", \.gradAveraging, "weigh the gradient by 1 − β₁ in the first moment"),
+        .number("ratio_min", \.ratioMin, .nonNegative, "lower bound of the ratio"),
+        .number("ratio_max", \.ratioMax, .limit, "upper bound of the ratio"),
+        .number("weight_norm_max", \.weightNormMax, .limit, "upper bound of ‖w‖ in the ratio"),
+        .flag("weight_decay_exclude_1d", \.weightDecayExclude1D, "no decay for tensors of rank 0 and 1"),
+    ]
+
+    public static let presets = [
+        Preset(
+            "paper", [Setting("decay", "update"), Setting("adapt", "all"), Setting("bias_correction", "moments")]),
+        Preset(
+            "timm",
+            [
+                Setting("decay", "update"), Setting("adapt", "decayed"), Setting("bias_correction", "moments"),
+                Setting("weight_decay", 0.01),
+            ]),
+        Preset(
+            "apex",
+            [
+                Setting("decay", "update"), Setting("adapt", "decayed"), Setting("bias_correction", "moments"),
+                Setting("weight_decay", 0.01),
+            ]),
+        Preset("optax", [Setting("decay", "update"), Setting("adapt", "all"), Setting("bias_correction", "moments")]),
+        Preset(
+            "pytorch_optimizer",
+            [
+                Setting("decay", "decoupled"), Setting("adapt", "all"), Setting("bias_correction", "step_size"),
+                Setting("weight_norm_max", 10),
+            ]),
+    ]
+
+    public func validate() throws(SettingError) {
+        if ratioMin > ratioMax {
+            throw .invalid("ratio_min must not exceed ratio_max, found \(ratioMin) and \(ratioMax)")
+        }
+    }
+
+    public var states: [String] { Self.declaration.states }
+
+    public var trustRatioScope: TrustRatioScope? { scope }
+
+    /// What `LAMBArithmetic` reads.
+    package struct Coefficients: BitwiseCopyable {
+        package let coupledDecay, directionDecay, decay, forget, firstShare, secondShare, momentScale, rootScale: Double
+        package let epsilon, stepSize: Double
+    }
+
+    private func weightDecay(_ moment: PlanMoment) -> Double {
+        weightDecayExclude1D && !moment.isMatrix ? 0 : weightDecay
+    }
+
+    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+        let weightDecay = weightDecay(moment)
+        let firstComplement = powers.complement(beta1, moment.step)
+        let secondComplement = powers.complement(beta2, moment.step)
+        let rate = moment.learningRate
+        let coefficients = Coefficients(
+            coupledDecay: decay == .gradient ? weightDecay : 0,
+            directionDecay: decay == .update ? weightDecay : 0,
+            decay: decay == .decoupled ? rate * weightDecay : 0,
+            forget: 1 - beta1,
+            firstShare: gradAveraging ? 1 - beta1 : 1,
+            secondShare: 1 - beta2,
+            momentScale: biasCorrection == .moments ? 1 / firstComplement : 1,
+            rootScale: biasCorrection == .moments ? 1 / secondComplement.squareRoot() : 1,
+            epsilon: epsilon,
+            stepSize: biasCorrection == .stepSize ? rate / firstComplement : rate)
+        target.storeBytes(of: coefficients, as: Coefficients.self)
+    }
+
+    public func trustRatio(weightNorm: Double, directionNorm: Double, moment: PlanMoment) -> Double {
+        let weightDecay = weightDecay(moment)
+        guard adapt.includes(isMatrix: moment.isMatrix, weightDecay: weightDecay) else { return 1 }
+        let remaining = decay == .decoupled ? 1 - moment.learningRate * weightDecay : 1
+        let norm = min(weightNorm * remaining.magnitude, weightNormMax)
+        if norm == 0 || directionNorm == 0 { return 1 }
+        let ratio = norm / directionNorm
+        return ratio.isNaN ? ratio : max(ratioMin, min(ratio, ratioMax))
+    }
+
+    public func kernels(in table: KernelTable.Rules) -> Kernels { table.lamb }
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Layer-wise adaptive rate scaling: SGD whose direction is scaled to the size of the weights.
+///
+///     r = η·‖w‖ / (‖g‖ + λ‖w‖ + ε)       (norm: separate)
+///     r = η·‖w‖ / (‖g + λ·w‖ + ε)        (norm: decayed)
+///     d = r·(g + λ·w)
+///     b ← μ·b + (1 − τ)·γ·d;  w ← w − b  (lrPosition: inside)
+///     b ← μ·b + (1 − τ)·d;  w ← w − γ·b  (lrPosition: outside)
+///
+/// r is 1 where either norm is 0 and for tensors that `adapt` leaves out; b ← its new term at a tensor's first step.
+/// `trustClip` takes min(r/γ, 1) in place of r.
+///
+/// Source: You, Gitman, Ginsburg 2017, algorithm 1 (arXiv:1708.03888), which the default equals.  Libraries of this name
+/// disagree; the presets say how: `timm`, `optax`, `mae` (also MoCo v3), `pytorch_optimizer`.
+public struct LARS: Rule {
+    /// What the denominator takes the norm of.
+    public enum Norm: String, Choice {
+        case separate, decayed
+    }
+
+    /// Where the learning rate acts.
+    public enum LRPosition: String, Choice {
+        case inside, outside
+    }
+
+    public var learningRate = 1.0
+    public var momentum = 0.9
+    public var dampening = 0.0
+    public var weightDecay = 0.0
+    public var nesterov = false
+    public var trustCoefficient = 0.001
+    public var epsilon = 0.0
+    public var norm = Norm.separate
+    public var lrPosition = LRPosition.inside
+    public var adapt = Adapt.all
+    public var scope = TrustRatioScope.tensor
+    public var trustClip = false
+    public var weightDecayExclude1D = false
+
+    public init() {}
+
+    public init(lr: Double, momentum: Double = 0.9, weightDecay: Double = 0, trustCoefficient: Double = 0.001) {
+        learningRate = lr
+        self.momentum = momentum
+        self.weightDecay = weightDecay
+        self.trustCoefficient = trustCoefficient
+    }
+
+    public static let declaration = Declaration(
+        name: "lars", title: "LARS",
+        equation: "r = η‖w‖/(‖g‖ + λ‖w‖ + ε); b ← μb + γr(g + λw); w ← w − b",
+        source: "You, Gitman, Ginsburg 2017, algorithm 1, arXiv:1708.03888",
+        states: ["momentum_buffer"])
+
+    public static let parameters: [Parameter<Self>] = [
+        .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
+        .number("momentum", \.momentum, .fraction, "μ; 0 keeps no velocity"),
+        .number("dampening", \.dampening, .closedFraction, "τ"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "λ"),
+        .flag("nesterov", \.nesterov, "look ahead along the velocity; needs momentum > 0 and dampening 0"),
+        .number("trust_coefficient", \.trustCoefficient, .positive, "η"),
+        .number("eps", \.epsilon, .nonNegative, "ε, added to the denominator of the ratio"),
+        .choice("norm", \.norm, "separate: ‖g‖ + λ‖w‖; decayed: ‖g + λw‖"),
+        .choice("lr_position", \.lrPosition, "inside: the velocity holds γ; outside: γ scales the velocity"),
+        .choice("adapt", \.adapt, "which tensors are adapted: all, those with decay, those of rank 2 or more"),
+        .choice("trust_ratio_scope", \.scope, "one ratio for each tensor, or one for each layer"),
+        .flag("trust_clip", \.trustClip, "use min(r/γ, 1) in place of r"),
+        .flag("weight_decay_exclude_1d", \.weightDecayExclude1D, "no decay for tensors of rank 0 and 1"),
+    ]
+
+    public static let presets = [
+        Preset("paper", [Setting("norm", "separate"), Setting("lr_position", "inside"), Setting("adapt", "all")]),
+        Preset(
+            "timm",
+            [
+                Setting("norm", "separate"), Setting("lr_position", "outside"), Setting("adapt", "decayed"),
+                Setting("momentum", 0), Setting("eps", 1e-8),
+            ]),
+        Preset("optax", [Setting("norm", "decayed"), Setting("lr_position", "inside"), Setting("adapt", "all")]),
+        Preset(
+            "mae",
+            [
+                Setting("norm", "decayed"), Setting("lr_position", "outside"), Setting("adapt", "matrices"),
+                Setting("weight_decay_exclude_1d", 1),
+            ]),
+        Preset(
+            "pytorch_optimizer",
+            [
+                Setting("norm", "separate"), Setting("lr_position", "outside"), Setting("adapt", "matrices"),
+                Setting("weight_decay_exclude_1d", 1), Setting("lr", 1e-3),
+            ]),
+    ]
+
+    public func validate() throws(SettingError) { try validateNesterov(nesterov, momentum, dampening) }
+
+    public var states: [String] { momentum > 0 ? Self.declaration.states : [] }
+
+    public var trustRatioScope: TrustRatioScope? { scope }
+
+    /// What `LARSArithmetic` reads.
+    package struct Coefficients: BitwiseCopyable {
+        package let decay, measuredDecay, inner, momentum, fresh, outer: Double
+        package let nesterov: Bool
+    }
+
+    private func decay(_ moment: PlanMoment) -> Double {
+        weightDecayExclude1D && !moment.isMatrix ? 0 : weightDecay
+    }
+
+    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+        let decay = decay(moment)
+        let coefficients = Coefficients(
+            decay: decay,
+            measuredDecay: norm == .decayed ? decay : 0,
+            inner: lrPosition == .inside ? moment.learningRate : 1,
+            momentum: momentum,
+            fresh: freshShare(dampening: dampening, momentum: momentum, step: moment.step),
+            outer: lrPosition == .inside ? 1 : moment.learningRate,
+            nesterov: nesterov)
+        target.storeBytes(of: coefficients, as: Coefficients.self)
+    }
+
+    public func trustRatio(weightNorm: Double, directionNorm: Double, moment: PlanMoment) -> Double {
+        let decay = decay(moment)
+        guard adapt.includes(isMatrix: moment.isMatrix, weightDecay: decay) else { return 1 }
+        if weightNorm == 0 || directionNorm == 0 { return 1 }
+        let separate = norm == .separate ? decay * weightNorm : 0
+        let ratio = trustCoefficient * weightNorm / (directionNorm + separate + epsilon)
+        if !trustClip { return ratio }
+        return moment.learningRate > 0 ? min(ratio / moment.learningRate, 1) : 1
+    }
+
+    public func kernels(in table: KernelTable.Rules) -> Kernels { states.isEmpty ? table.lars : table.larsMomentum }
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// One named value of a rule, a policy or an optimizer, declared once: its key, type, range, and how it is read and set.
+/// Validation, setting by key, the documentation and the wrappers' checks all read this declaration.
+public struct Parameter<Owner>: Sendable {
+    public enum Kind: Sendable {
+        case number(ValidRange)
+        /// A whole number.
+        case integer(ClosedRange<Int>)
+        case flag
+        case choice([String])
+    }
+
+    public let key: String
+    public let kind: Kind
+    public let doc: String
+    let read: @Sendable (Owner) -> Setting.Value
+    let write: @Sendable (inout Owner, Setting.Value) -> Void
+
+    /// A real number in `range`.
+    public static func number(
+        _ key: String, _ path: WritableKeyPath<Owner, Double> & Sendable, _ range: ValidRange, _ doc: String
+    ) -> Self {
+        Self(
+            key: key, kind: .number(range), doc: doc,
+            read: { .number($0[keyPath: path]) },
+            write: { if case .number(let x) = $1 { $0[keyPath: path] = x } })
+    }
+
+    /// A whole number in `range`.
+    public static func integer(
+        _ key: String, _ path: WritableKeyPath<Owner, Int> & Sendable, _ range: ClosedRange<Int>, _ doc: String
+    ) -> Self {
+        Self(
+            key: key, kind: .integer(range), doc: doc,
+            read: { .number(Double($0[keyPath: path])) },
+            write: { if case .number(let x) = $1, let n = Int(exactly: x) { $0[keyPath: path] = n } })
+    }
+
+    /// 0 or 1.
+    public static func flag(
+        _ key: String, _ path: WritableKeyPath<Owner, Bool> & Sendable, _ doc: String
+    ) -> Self {
+        Self(
+            key: key, kind: .flag, doc: doc,
+            read: { .number($0[keyPath: path] ? 1 : 0) },
+            write: { if case .number(let x) = $1 { $0[keyPath: path] = x == 1 } })
+    }
+
+    /// One of the names of a `Choice`.
+    public static func choice<C: Choice>(
+        _ key: String, _ path: WritableKeyPath<Owner, C> & Sendable, _ doc: String
+    ) -> Self {
+        Self(
+            key: key, kind: .choice(C.allCases.map(\.rawValue)), doc: doc,
+            read: { .choice($0[keyPath: path].rawValue) },
+            write: { if case .choice(let name) = $1, let value = C(rawValue: name) { $0[keyPath: path] = value } })
+    }
+
+    /// Refuses a value of the wrong type or outside the range.
+    func check(_ value: Setting.Value) throws(SettingError) {
+        switch (kind, value) {
+        case (.number(let range), .number(let x)):
+            if !range.contains(x) { throw .invalid("\(key) must be in \(range), found \(x)") }
+        case (.integer(let range), .number(let x)):
+            guard let n = Int(exactly: x), range.contains(n) else {
+                throw .invalid(
+                    "\(key) must be a whole number from \(range.lowerBound) to \(range.upperBound), found \(x)")
+            }
+        case (.flag, .number(let x)):
+            if x != 0 && x != 1 { throw .invalid("\(key) must be 0 or 1, found \(x)") }
+        case (.choice(let names), .choice(let name)):
+            if !names.contains(name) {
+                throw .unknown("\(key) must be one of \(names.joined(separator: ", ")), found \"\(name)\"")
+            }
+        case (.choice(let names), .number):
+            throw .invalid("\(key) takes a name, one of \(names.joined(separator: ", "))")
+        case (_, .choice(let name)):
+            throw .invalid("\(key) takes a number, found \"\(name)\"")
+        }
+    }
+}
+
+/// A type whose values can be read and set by key.
+public protocol Configurable: Sendable {
+    static var parameters: [Parameter<Self>] { get }
+
+    /// Sets of values with a name, chosen by the key "variant".
+    static var presets: [Preset] { get }
+
+    /// Refuses values that exclude each other.
+    func validate() throws(SettingError)
+}
+
+/// A set of values with a name: what one library or paper does.
+public struct Preset: Sendable {
+    public let name: String
+    public let settings: [Setting]
+
+    public init(_ name: String, _ settings: [Setting]) {
+        self.name = name
+        self.settings = settings
+    }
+}
+
+extension Configurable {
+    public static var presets: [Preset] { [] }
+    public func validate() throws(SettingError) {}
+
+    /// The key that names a preset.
+    static var presetKey: String { "variant" }
+
+    /// Whether `key` can be set here.
+    public static func has(_ key: String) -> Bool {
+        parameters.contains { $0.key == key } || (key == presetKey && !presets.isEmpty)
+    }
+
+    /// Sets one value, without the check of values that exclude each other: `validate()` follows the last.
+    public mutating func assign(_ setting: Setting) throws(SettingError) {
+        if setting.key == Self.presetKey, !Self.presets.isEmpty {
+            for setting in try Self.preset(setting.value).settings { try assign(setting) }
+            return
+        }
+        guard let parameter = Self.parameters.first(where: { $0.key == setting.key }) else {
+            throw .unknown("unknown setting \"\(setting.key)\", expected one of \(Self.keys)")
+        }
+        try parameter.check(setting.value)
+        parameter.write(&self, setting.value)
+    }
+
+    /// Refuses values outside their range, and values that exclude each other.
+    public func check() throws(SettingError) {
+        for parameter in Self.parameters { try parameter.check(parameter.read(self)) }
+        try validate()
+    }
+
+    /// The value of `key`, or nil if there is none.
+    public func value(of key: String) -> Setting.Value? {
+        Self.parameters.first { $0.key == key }?.read(self)
+    }
+
+    static var keys: String {
+        (parameters.map(\.key) + (presets.isEmpty ? [] : [presetKey])).joined(separator: ", ")
+    }
+
+    private static func preset(_ value: Setting.Value) throws(SettingError) -> Preset {
+        let names = presets.map(\.name).joined(separator: ", ")
+        guard case .choice(let name) = value else { throw .invalid("\(presetKey) takes a name, one of \(names)") }
+        guard let preset = presets.first(where: { $0.name == name }) else {
+            throw .unknown("\(presetKey) must be one of \(names), found \"\(name)\"")
+        }
+        return preset
+    }
+}

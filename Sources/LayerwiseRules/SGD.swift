@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Stochastic gradient descent, with momentum.
+///
+///     d = g + λ·w                        (coupled decay)
+///     b ← μ·b + (1 − τ)·d                (b ← d at a tensor's first step)
+///     w ← w − γ·b                        (Nesterov: w ← w − γ·(d + μ·b))
+///     w ← w − γ·λ·w_old                  (decoupled decay instead of the coupled one)
+///
+/// Source: Sutskever et al. 2013, in the form of `torch.optim.SGD`, which it equals, including the undamped first step.
+/// optax's and Keras's momentum start from b = 0 and so damp the first step too.  Differs from torch in one case: where
+/// momentum is switched on after a tensor's first step, b starts from 0.
+public struct SGD: Rule {
+    public var learningRate = 1e-3
+    public var momentum = 0.0
+    public var dampening = 0.0
+    public var weightDecay = 0.0
+    public var nesterov = false
+    public var decoupledWeightDecay = false
+
+    public init() {}
+
+    public init(
+        lr: Double, momentum: Double = 0, dampening: Double = 0, weightDecay: Double = 0, nesterov: Bool = false,
+        decoupledWeightDecay: Bool = false
+    ) {
+        learningRate = lr
+        self.momentum = momentum
+        self.dampening = dampening
+        self.weightDecay = weightDecay
+        self.nesterov = nesterov
+        self.decoupledWeightDecay = decoupledWeightDecay
+    }
+
+    public static let declaration = Declaration(
+        name: "sgd", title: "SGD",
+        equation: "d = g + λw; b ← μb + (1−τ)d; w ← w − γ·b",
+        source: "Sutskever et al. 2013; equals torch.optim.SGD",
+        states: ["momentum_buffer"])
+
+    public static let parameters: [Parameter<Self>] = [
+        .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
+        .number("momentum", \.momentum, .fraction, "μ; 0 keeps no velocity"),
+        .number("dampening", \.dampening, .closedFraction, "τ"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "λ"),
+        .flag("nesterov", \.nesterov, "look ahead along the velocity; needs momentum > 0 and dampening 0"),
+        .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient"),
+    ]
+
+    public func validate() throws(SettingError) { try validateNesterov(nesterov, momentum, dampening) }
+
+    public var states: [String] { momentum > 0 ? Self.declaration.states : [] }
+
+    /// What `SGDArithmetic` reads.
+    package struct Coefficients: BitwiseCopyable {
+        package let coupledDecay, decay, momentum, fresh, rate: Double
+        package let nesterov: Bool
+    }
+
+    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+        let rate = moment.learningRate
+        let coefficients = Coefficients(
+            coupledDecay: decoupledWeightDecay ? 0 : weightDecay,
+            decay: decoupledWeightDecay ? rate * weightDecay : 0,
+            momentum: momentum,
+            fresh: freshShare(dampening: dampening, momentum: momentum, step: moment.step),
+            rate: rate, nesterov: nesterov)
+        target.storeBytes(of: coefficients, as: Coefficients.self)
+    }
+
+    public func kernels(in table: KernelTable.Rules) -> Kernels { states.isEmpty ? table.sgd : table.momentum }
+}
+
+/// Nesterov momentum looks ahead along the velocity, so it needs one that is not damped.
+func validateNesterov(_ nesterov: Bool, _ momentum: Double, _ dampening: Double) throws(SettingError) {
+    if nesterov && (momentum == 0 || dampening != 0) {
+        throw .invalid("nesterov needs momentum > 0 and dampening 0, found momentum \(momentum) and dampening \(dampening)")
+    }
+}
+
+/// The share of the new direction in the velocity: all of it at a tensor's first step, and without momentum.
+func freshShare(dampening: Double, momentum: Double, step: Int64) -> Double {
+    step == 1 || momentum == 0 ? 1 : 1 - dampening
+}

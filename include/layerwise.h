@@ -1,0 +1,361 @@
+/* Layerwise: a learning rate for every layer, stepped at memory speed.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * This header is the manual for C and C++ users.  Read the four short articles, then the functions in order;
+ * docs/architecture.md tells how a step flows.
+ *
+ *     lw_optimizer *optimizer = NULL;
+ *     lw_setting rates[] = {{"lr", 3e-4, NULL}, {"weight_decay", 0.05, NULL}};
+ *     lw_error error = LW_ERROR_INIT;
+ *     if (lw_optimizer_create(&optimizer, "adamw", rates, 2, &error) != LW_OK) {
+ *         fprintf(stderr, "%s\n", error.message);
+ *     }
+ *
+ * OWNERSHIP
+ *   The library registers the address of a parameter or gradient buffer and never allocates, frees or moves it.
+ *   A registered buffer must stay mapped, and must not move, until its optimizer is destroyed or the tensor is bound to
+ *   another buffer.  Parameters are written in place by a step and at no other time; gradients are never written.
+ *   Moments and master copies belong to the library.  Strings that are passed in are copied.  Strings that are returned
+ *   as `const char *` are static.  Text and state are written into memory of the caller, so there is nothing to free
+ *   but the handle.
+ *
+ * ERRORS
+ *   Every function that can fail returns LW_OK (0) or a positive code and fills the caller's `lw_error`, which is always
+ *   the last argument and may be NULL.  A refused call changes nothing: no parameter, no state, no setting, no counter.
+ *   A message is one line, names the layer and tensor, and says what was expected and what was found.
+ *   There is no thread-local or global error state.
+ *
+ * THREADS
+ *   An optimizer serves one thread at a time.  A call made while another thread is inside the same optimizer returns
+ *   LW_ERROR_BUSY at once.  Different optimizers are independent.  A step may use worker threads of the library; they
+ *   block all signals and never call back.  After fork() the child may go on with any optimizer that was idle; one that
+ *   was inside a call of another thread answers LW_ERROR_FORKED and can only be destroyed.
+ *   Results do not depend on the number of threads nor on the instruction set: the bits are the same.
+ *
+ * VERSIONS
+ *   lw_abi_version() is raised when an existing declaration changes meaning; a wrapper compares it with LW_ABI_VERSION.
+ *   Structs begin with `struct_size` (set by their _INIT macro) and grow at their end only.  Enumerators are pinned and
+ *   only ever appended.  `lw_setting` is frozen.
+ */
+#ifndef LAYERWISE_H
+#define LAYERWISE_H
+
+#include <stdint.h>
+
+#if defined(__cplusplus)
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define LW_API __attribute__((visibility("default")))
+#else
+#define LW_API
+#endif
+
+/* ---- Version ------------------------------------------------------------------------------------------------- */
+
+#define LW_ABI_VERSION 1
+
+/** The ABI version of the loaded library.  Compare it with LW_ABI_VERSION before anything else. */
+LW_API int32_t lw_abi_version(void);
+
+/** The library's version, such as "0.1.0".  Static. */
+LW_API const char *lw_version(void);
+
+/** The instruction set chosen at load: "avx512", "avx2", "neon" or "baseline".  Static.
+ *  The environment variable LAYERWISE_ISA forces one that the processor has; any other value is ignored. */
+LW_API const char *lw_instruction_set(void);
+
+/** How many threads a step may use when the setting "threads" is 0: the processors this process may run on, limited
+ *  by the cgroup's quota.  Read anew at each call. */
+LW_API int32_t lw_available_threads(void);
+
+/* ---- Errors -------------------------------------------------------------------------------------------------- */
+
+enum lw_code {
+    LW_OK = 0,
+    LW_ERROR_INVALID_ARGUMENT = 1, /* NULL where a value is needed, a size that is negative or too large, text not UTF-8 */
+    LW_ERROR_UNKNOWN_NAME = 2,     /* no rule, policy, setting, choice, layer or state has this name; the message lists them */
+    LW_ERROR_OUT_OF_RANGE = 3,     /* a setting's value is outside its range; the message says the range */
+    LW_ERROR_SHAPE = 4,            /* shape, count or byte size does not match */
+    LW_ERROR_DTYPE = 5,            /* an element type is unknown, or this combination is not supported */
+    LW_ERROR_OVERLAP = 6,          /* two buffers share bytes, or a buffer overlaps itself past the address space */
+    LW_ERROR_DUPLICATE = 7,        /* a layer or tensor name, or a key, is given twice */
+    LW_ERROR_NOT_FOUND = 8,        /* no layer or tensor has this index */
+    LW_ERROR_STALE_HANDLE = 9,     /* the optimizer was destroyed, or the pointer never was an optimizer */
+    LW_ERROR_BUSY = 10,            /* another thread is inside this optimizer */
+    LW_ERROR_NONFINITE = 11,       /* a gradient holds NaN or infinity and the setting "nonfinite" is "raise" */
+    LW_ERROR_OUT_OF_MEMORY = 12,   /* state could not be allocated */
+    LW_ERROR_STRUCT_SIZE = 13,     /* struct_size is not one that this library knows: use the _INIT macro */
+    LW_ERROR_FORKED = 14,          /* the process forked while another thread was inside this optimizer */
+    LW_ERROR_BUFFER_TOO_SMALL = 15 /* the caller's buffer is too small; the needed size was written */
+};
+
+#define LW_ERROR_MESSAGE_SIZE 512
+
+/** What went wrong.  Initialise with LW_ERROR_INIT; every failing call overwrites it, a successful call leaves it. */
+typedef struct lw_error {
+    uint32_t struct_size;
+    int32_t code;    /* an lw_code */
+    int64_t layer;   /* index of the layer at fault, or -1 */
+    int64_t tensor;  /* index of the tensor within the layer, or -1 */
+    int64_t element; /* index of the element within the tensor, or -1 */
+    char message[LW_ERROR_MESSAGE_SIZE]; /* one line, NUL-terminated UTF-8 */
+} lw_error;
+
+#define LW_ERROR_INIT {(uint32_t)sizeof(lw_error), 0, -1, -1, -1, {0}}
+
+/** The enumerator's name, such as "LW_ERROR_SHAPE"; "LW_ERROR_UNKNOWN" for a code of a newer library.  Static. */
+LW_API const char *lw_error_name(int32_t code);
+
+/* ---- Settings ------------------------------------------------------------------------------------------------ */
+
+/** One setting by its key.  Numbers and flags (0 or 1) use `number` and leave `choice` NULL; named options use `choice`.
+ *  Keys are a rule's hyperparameters (lw_rule_describe lists them), and for the optimizer:
+ *
+ *      nonfinite          choice: "raise" (default) refuses the whole step, naming the element; "skip" leaves everything
+ *                         as it was and counts the step as skipped; "propagate" does not look
+ *      clip_global_norm   > 0, infinity = off.  All gradients are scaled by min(1, limit / (norm + 1e-6))
+ *      clip_layer_norm    > 0, infinity = off.  The same for each layer's own norm
+ *      clip_value         > 0, infinity = off.  Every gradient element is clamped to [-limit, limit], before the norms
+ *      maximize           flag: ascend instead of descend
+ *      telemetry          flag: keep norms per layer (lw_optimizer_get_telemetry)
+ *      threads            0 = lw_available_threads(), else the most threads that a step may use, 1 ... 1024
+ *
+ *  and for one layer:
+ *
+ *      scale              >= 0: this layer's rate multiplier, in place of the policy's
+ *      depth              0, 1, 2 ...: position from the input; by default the order of registration
+ *
+ *  A layer's value for any key of the rule takes precedence over the optimizer's. */
+typedef struct lw_setting {
+    const char *key;
+    double number;
+    const char *choice;
+} lw_setting;
+
+/* ---- Rules --------------------------------------------------------------------------------------------------- */
+
+/** How many rules there are. */
+LW_API int32_t lw_rule_count(void);
+
+/** The name of the rule at `index` ("sgd", "adamw" ...), or NULL past the end.  Static. */
+LW_API const char *lw_rule_name(int32_t index);
+
+/** The declaration of the rule `name` as one line of JSON:
+ *      {"name": ..., "title": ..., "equation": ..., "source": ...,
+ *       "hyperparameters": [{"key", "kind": "number"|"flag"|"choice", "default", "range", "choices", "doc"}],
+ *       "presets": {"variant": {key: value}}, "states": [...]}
+ *  Writes at most `capacity` bytes with the final NUL and, where `needed` is not NULL, the bytes needed. */
+LW_API int32_t lw_rule_describe(const char *name, char *text, int64_t capacity, int64_t *needed, lw_error *error);
+
+/** How many policies there are, the name of one, and its declaration, as for rules. */
+LW_API int32_t lw_policy_count(void);
+LW_API const char *lw_policy_name(int32_t index);
+LW_API int32_t lw_policy_describe(const char *name, char *text, int64_t capacity, int64_t *needed, lw_error *error);
+
+/* ---- Optimizer ----------------------------------------------------------------------------------------------- */
+
+/** An optimizer: a rule, its settings, layers and their state.  The pointer is a ticket and is never dereferenced:
+ *  a stale one is refused with LW_ERROR_STALE_HANDLE. */
+typedef struct lw_optimizer lw_optimizer;
+
+/** Creates an optimizer for `rule`, with defaults except for `settings`.  `settings` may be NULL if the count is 0.
+ *  On failure `*out` is set to NULL. */
+LW_API int32_t lw_optimizer_create(lw_optimizer **out, const char *rule, const lw_setting *settings,
+                                   int64_t setting_count, lw_error *error);
+
+/** Destroys an optimizer and its state.  NULL is a no-op.  Buffers of the caller are left alone. */
+LW_API int32_t lw_optimizer_destroy(lw_optimizer *optimizer, lw_error *error);
+
+/** Changes settings, all or none; they take effect at the next step.  Layers with a value of their own keep it. */
+LW_API int32_t lw_optimizer_set(lw_optimizer *optimizer, const lw_setting *settings, int64_t setting_count,
+                                lw_error *error);
+
+/** The present value of a number or flag.  A choice is refused with LW_ERROR_INVALID_ARGUMENT: see _get_choice. */
+LW_API int32_t lw_optimizer_get(lw_optimizer *optimizer, const char *key, double *number, lw_error *error);
+
+/** The present value of a choice.  Static. */
+LW_API int32_t lw_optimizer_get_choice(lw_optimizer *optimizer, const char *key, const char **choice, lw_error *error);
+
+/** Sets the policy that computes every layer's scale: "uniform", "explicit", "layer_decay", "range".
+ *  For "explicit" the keys are layer names. */
+LW_API int32_t lw_optimizer_set_policy(lw_optimizer *optimizer, const char *policy, const lw_setting *settings,
+                                       int64_t setting_count, lw_error *error);
+
+/* ---- Layers and tensors -------------------------------------------------------------------------------------- */
+
+enum lw_dtype {
+    LW_FLOAT32 = 1,
+    LW_FLOAT64 = 2,
+    LW_FLOAT16 = 3,  /* IEEE binary16 */
+    LW_BFLOAT16 = 4, /* the upper half of a float32 */
+    LW_INT64 = 5     /* only as a state: the step count */
+};
+
+/** One contiguous buffer of parameters, its gradient and its shape.  Initialise with LW_TENSOR_INIT.
+ *  Buffers need the alignment of their element only.  A shape of rank 0 is one element; a zero in the shape is legal. */
+typedef struct lw_tensor {
+    uint32_t struct_size;
+    int32_t dtype;          /* an lw_dtype: type of the parameters */
+    int32_t gradient_dtype; /* the same, or LW_FLOAT32; 0 = the same */
+    int32_t rank;           /* 0 ... 16 */
+    const char *name;       /* unique in the layer, 1 ... 255 bytes of UTF-8 */
+    void *parameters;
+    const void *gradients;  /* NULL: given with the step, or bound later */
+    const int64_t *shape;   /* `rank` extents, row-major; NULL if rank is 0 */
+    int32_t master;         /* 1: keep a float32 master copy of float16 or bfloat16 parameters; else 0 */
+    int32_t reserved;       /* 0 */
+} lw_tensor;
+
+#define LW_TENSOR_INIT {(uint32_t)sizeof(lw_tensor), LW_FLOAT32, 0, 0, 0, 0, 0, 0, 0, 0}
+
+/** Adds a layer of `tensor_count` >= 1 tensors.  `name` is unique, 1 ... 255 bytes of UTF-8.  Its index, counted from 0
+ *  in order of registration, is written to `*layer` unless that is NULL.  State is zero (a master copy: the parameters). */
+LW_API int32_t lw_optimizer_add_layer(lw_optimizer *optimizer, const char *name, const lw_tensor *tensors,
+                                      int64_t tensor_count, const lw_setting *settings, int64_t setting_count,
+                                      int64_t *layer, lw_error *error);
+
+LW_API int32_t lw_optimizer_layer_count(lw_optimizer *optimizer, int64_t *count, lw_error *error);
+
+/** The index of the layer called `name`. */
+LW_API int32_t lw_optimizer_find_layer(lw_optimizer *optimizer, const char *name, int64_t *layer, lw_error *error);
+
+/** Gives one layer values of its own, all or none. */
+LW_API int32_t lw_layer_set(lw_optimizer *optimizer, int64_t layer, const lw_setting *settings, int64_t setting_count,
+                            lw_error *error);
+
+/** Takes a layer's own value for `key` back: it follows the optimizer (or the policy) again. */
+LW_API int32_t lw_layer_unset(lw_optimizer *optimizer, int64_t layer, const char *key, lw_error *error);
+
+/** The value in force for one layer: its own or the optimizer's. */
+LW_API int32_t lw_layer_get(lw_optimizer *optimizer, int64_t layer, const char *key, double *number, lw_error *error);
+LW_API int32_t lw_layer_get_choice(lw_optimizer *optimizer, int64_t layer, const char *key, const char **choice,
+                                   lw_error *error);
+
+/** A frozen layer is not updated, not decayed and not counted; its gradients are not read, its state is kept. */
+LW_API int32_t lw_layer_freeze(lw_optimizer *optimizer, int64_t layer, lw_error *error);
+LW_API int32_t lw_layer_unfreeze(lw_optimizer *optimizer, int64_t layer, lw_error *error);
+
+/** Binds a tensor to other buffers of the same type and shape, keeping its state.  `gradients` may be NULL. */
+LW_API int32_t lw_tensor_bind(lw_optimizer *optimizer, int64_t layer, int64_t tensor, void *parameters,
+                              const void *gradients, lw_error *error);
+
+/* ---- Step ---------------------------------------------------------------------------------------------------- */
+
+/** How to take a step.  Initialise with LW_STEP_INIT. */
+typedef struct lw_step {
+    uint32_t struct_size;
+    int32_t reserved;             /* 0 */
+    int64_t layer;                /* step this layer only, or -1: all */
+    double gradient_scale;        /* finite, > 0: every gradient is divided by it (loss scale, accumulated batches) */
+    const void *const *gradients; /* NULL: the bound buffers.  Else one address a tensor of the layers stepped, in order of
+                                     registration; a NULL address skips the tensor */
+    int64_t gradient_count;
+} lw_step;
+
+#define LW_STEP_INIT {(uint32_t)sizeof(lw_step), 0, -1, 1.0, 0, 0}
+
+/** Takes one step.  `step` may be NULL: all layers, bound gradients, scale 1.
+ *  A tensor without a gradient is skipped: value, state and count stay as they are. */
+LW_API int32_t lw_optimizer_step(lw_optimizer *optimizer, const lw_step *step, lw_error *error);
+
+/* ---- Seeing what happens ------------------------------------------------------------------------------------- */
+
+/** The last step.  Initialise with LW_SUMMARY_INIT. */
+typedef struct lw_summary {
+    uint32_t struct_size;
+    int32_t reserved;
+    int64_t steps;         /* steps taken */
+    int64_t skipped_steps; /* steps skipped because of a non-finite gradient */
+    double gradient_norm;  /* of all gradients of the last step, scaled, before clipping; NaN if it was not needed */
+    double clip_factor;    /* of global-norm clipping at the last step; 1 without */
+} lw_summary;
+
+#define LW_SUMMARY_INIT {(uint32_t)sizeof(lw_summary), 0, 0, 0, 0.0, 0.0}
+
+LW_API int32_t lw_optimizer_get_summary(lw_optimizer *optimizer, lw_summary *summary, lw_error *error);
+
+/** One layer at its last step.  Norms are Euclidean, over all tensors of the layer that were stepped. */
+typedef struct lw_telemetry {
+    uint32_t struct_size;
+    int32_t reserved;
+    double gradient_norm;    /* after the gradient scale, before clipping */
+    double weight_norm;      /* before the update */
+    double update_norm;      /* of the change, before rounding to the storage type */
+    double update_ratio;     /* update_norm / weight_norm; NaN if the weights are all zero */
+    double trust_ratio;      /* mean over the layer's tensors; 1 where the rule has none */
+    double clip_factor;      /* product of global and layer norm clipping */
+    double effective_lr;     /* base rate x scale */
+    int64_t nonfinite_count; /* gradient elements that were NaN or infinite, also of a skipped or refused step */
+} lw_telemetry;
+
+#define LW_TELEMETRY_INIT {(uint32_t)sizeof(lw_telemetry), 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0}
+
+/** The telemetry of one layer.  Zeros, with ratios of 1, before the first step with the setting "telemetry" on. */
+LW_API int32_t lw_layer_get_telemetry(lw_optimizer *optimizer, int64_t layer, lw_telemetry *telemetry, lw_error *error);
+
+/** All layers in one call: `rows` holds `row_count` structs, which must be the number of layers; each is initialised. */
+LW_API int32_t lw_optimizer_get_telemetry(lw_optimizer *optimizer, lw_telemetry *rows, int64_t row_count,
+                                          lw_error *error);
+
+/** What a layer is and what it will get at the next step.  Initialise with LW_LAYER_INFO_INIT. */
+typedef struct lw_layer_info {
+    uint32_t struct_size;
+    int32_t frozen;             /* 1 or 0 */
+    int64_t depth;
+    int64_t tensor_count;
+    int64_t parameter_count;
+    int64_t state_bytes;
+    int64_t steps;              /* the highest step count of its tensors */
+    double scale;
+    double effective_lr;
+    double weight_decay;        /* the coefficient of the rule; 0 where it has none */
+    const char *scale_source;   /* "policy" or "layer".  Static */
+} lw_layer_info;
+
+#define LW_LAYER_INFO_INIT {(uint32_t)sizeof(lw_layer_info), 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0}
+
+LW_API int32_t lw_layer_get_info(lw_optimizer *optimizer, int64_t layer, lw_layer_info *info, lw_error *error);
+
+/** The layer's name, NUL-terminated; see lw_rule_describe for `capacity` and `needed`. */
+LW_API int32_t lw_layer_get_name(lw_optimizer *optimizer, int64_t layer, char *text, int64_t capacity, int64_t *needed,
+                                 lw_error *error);
+
+/** A text table, one row a layer: depth, tensors, parameters, scale and its source, effective rate, decay, state, and
+ *  norms where telemetry is on. */
+LW_API int32_t lw_optimizer_explain(lw_optimizer *optimizer, char *text, int64_t capacity, int64_t *needed,
+                                    lw_error *error);
+
+/* ---- State --------------------------------------------------------------------------------------------------- */
+
+/** One state of one tensor.  Initialise with LW_STATE_INFO_INIT. */
+typedef struct lw_state_info {
+    uint32_t struct_size;
+    int32_t dtype;  /* an lw_dtype */
+    int64_t count;  /* elements */
+    char name[64];  /* such as "exp_avg" or "step" */
+} lw_state_info;
+
+#define LW_STATE_INFO_INIT {(uint32_t)sizeof(lw_state_info), 0, 0, {0}}
+
+/** How many states the tensor has: its "step" count, the rule's moments, the "master" copy. */
+LW_API int32_t lw_tensor_state_count(lw_optimizer *optimizer, int64_t layer, int64_t tensor, int64_t *count,
+                                     lw_error *error);
+
+LW_API int32_t lw_tensor_get_state_info(lw_optimizer *optimizer, int64_t layer, int64_t tensor, int64_t index,
+                                        lw_state_info *info, lw_error *error);
+
+/** Copies a state out or in.  `size` is in bytes and must be exactly that of the state.  Values are not changed: any bits
+ *  may be written, except a negative step count. */
+LW_API int32_t lw_tensor_read_state(lw_optimizer *optimizer, int64_t layer, int64_t tensor, const char *name,
+                                    void *buffer, int64_t size, lw_error *error);
+LW_API int32_t lw_tensor_write_state(lw_optimizer *optimizer, int64_t layer, int64_t tensor, const char *name,
+                                     const void *buffer, int64_t size, lw_error *error);
+
+#if defined(__cplusplus)
+}
+#endif
+
+#endif

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: runs the cases, prints tables, writes bench.json and bench.png."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+import layerwise as lw
+
+from . import chart, machine, report
+from .cases import CASES, Scope
+from .contestants import use_threads
+from .results import CaseResult, Row
+from .stream import Stream
+from .timing import measure
+
+ROUNDS, WINDOW = 31, 0.03
+QUICK_ROUNDS, QUICK_WINDOW = 3, 0.001
+OUTPUT = Path(__file__).resolve().parents[2] / "build" / "bench"
+
+
+def main() -> None:
+    """Runs what the command line asks for."""
+    options = _parse()
+    use_threads(options.threads)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120
+    here = machine.describe()
+    settings = {"threads": options.threads, "rounds": options.rounds, "quick": options.quick, "window": options.window}
+    for line in [*here.lines(), f"{options.threads} threads for everyone, {options.rounds} rounds"]:
+        console.print(line, highlight=False, soft_wrap=True)
+    if options.quick:
+        console.print("[bold]--quick: shows that everything runs; the numbers mean nothing[/]")
+    elif here.load_before > 0.5:
+        console.print(f"[bold]other work is going on here (load {here.load_before:.1f}): do not trust the numbers[/]")
+
+    results = _run(console, options)
+    report.print_all(console, results, options.quick)
+    options.output.mkdir(parents=True, exist_ok=True)
+    report.write_json(options.output / "bench.json", here, settings, results)
+    title = f"{here.processor}, {options.threads} threads" + (", --quick: not a measurement" if options.quick else "")
+    chart.draw(options.output / "bench.png", title, results)
+    console.print(f"\n{options.output / 'bench.json'}\n{options.output / 'bench.png'}", highlight=False, soft_wrap=True)
+
+
+def _run(console: Console, options: argparse.Namespace) -> dict[str, CaseResult]:
+    if options.quick:
+        scope = Scope(options.threads, tensors=4, side=256, repeats=2, stream=Stream())
+    else:
+        scope = Scope(options.threads, tensors=32, side=1024, repeats=50, stream=Stream())
+    results = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
+        for key in options.only:
+            task = progress.add_task(key, total=options.rounds)
+            # Refreshed by hand: a thread that draws would be timed, too.
+            progress.refresh()
+            meeting = CASES[key](scope)
+
+            def advance(task: TaskID = task) -> None:
+                progress.update(task, advance=1, refresh=True)
+
+            samples = measure(meeting.contestants, options.rounds, options.window, advance)
+            rows = {each.name: Row(samples[each.name], each.traffic) for each in meeting.contestants}
+            workload = meeting.workload
+            results[key] = CaseResult(
+                meeting.title, meeting.ours, len(workload.shapes), workload.parameter_count, rows, meeting.absent
+            )
+            progress.remove_task(task)
+            # Gigabytes, parts of them in cycles: make room for the next case.
+            del meeting, workload
+            gc.collect()
+    return results
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Times a Layerwise step beside its peers."
+    )
+    parser.add_argument("--quick", action="store_true", help="small tensors, few rounds: only to see that it runs")
+    parser.add_argument(
+        "--only", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=f"of {', '.join(CASES)}"
+    )
+    parser.add_argument("--rounds", type=int, help=f"samples of each contestant (default {ROUNDS})")
+    parser.add_argument(
+        "--threads", type=int, default=lw.available_threads(), help="for every contestant (default: all processors)"
+    )
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER", help="default: build/bench")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    options.window = QUICK_WINDOW if options.quick else WINDOW
+    if options.rounds < 1 or options.threads < 1:
+        parser.error("--rounds and --threads start at 1")
+    return options
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which contestants meet on which workload."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import layerwise as lw
+
+from . import contestants as who
+from .meeting import Meeting
+from .stream import ONE_MOMENT, TWO_MOMENTS, TWO_MOMENTS_16_BIT, Stream, Traffic
+from .workloads import BFLOAT16, Shape, Workload, matrices, small_tensors
+
+PLAIN = "layerwise"
+EVERY_RATE = "layerwise, a rate for every layer"
+RAISE = 'layerwise, nonfinite="raise"'
+GUARDED = "layerwise, guarded"
+ADAMW = "layerwise AdamW"
+SGD = "layerwise SGD with momentum"
+LAMB = "layerwise LAMB"
+LARS = "layerwise LARS"
+STREAM = "streaming loop"
+TORCH_FUSED = "torch fused"
+TORCH_FOREACH = "torch foreach"
+TORCH_GUARDED = "torch clip_grad_norm_ + fused"
+DEEPSPEED = "DeepSpeed CPUAdam"
+TORCH_FUSED_16_BIT = "torch fused, bf16 moments"
+DEEPSPEED_16_BIT = "DeepSpeed CPUAdam, bf16 moments"
+LAMB_LIKE_PEER = "layerwise LAMB, the peer's variant"
+LARS_LIKE_PEER = "layerwise LARS, the peer's variant"
+PEER_LAMB = "pytorch_optimizer Lamb"
+PEER_LARS = "pytorch_optimizer LARS"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How large a run is.
+
+    Attributes:
+        threads: For every contestant.
+        tensors: How many large tensors there are.
+        side: Rows and columns of each.
+        repeats: How often the four small tensors repeat.
+        stream: The streaming loop.
+    """
+
+    threads: int
+    tensors: int
+    side: int
+    repeats: int
+    stream: Stream
+
+    @property
+    def large(self) -> list[Shape]:
+        """The shapes of the cases that are limited by memory."""
+        return matrices(self.tensors, self.side)
+
+
+def adamw_float32(scope: Scope) -> Meeting:
+    """AdamW on large float32 tensors."""
+    meeting = _memory_bound("AdamW, float32", PLAIN, Workload(scope.large), TWO_MOMENTS, scope)
+    _add_variants(meeting, who.adamw(), scope)
+    meeting.invite(TORCH_FUSED, lambda: who.torch_adamw(meeting.workload, fused=True))
+    meeting.invite(TORCH_FOREACH, lambda: who.torch_adamw(meeting.workload, foreach=True))
+    meeting.invite(DEEPSPEED, lambda: who.deepspeed_adamw(meeting.workload))
+    meeting.first_step()
+    return meeting
+
+
+def sgd_float32(scope: Scope) -> Meeting:
+    """SGD with momentum on large float32 tensors."""
+    meeting = _memory_bound("SGD with momentum, float32", PLAIN, Workload(scope.large), ONE_MOMENT, scope)
+    _add_variants(meeting, who.sgd(), scope)
+    meeting.invite(TORCH_FUSED, lambda: who.torch_sgd(meeting.workload, fused=True))
+    meeting.invite(TORCH_FOREACH, lambda: who.torch_sgd(meeting.workload, foreach=True))
+    meeting.first_step()
+    return meeting
+
+
+def adamw_bfloat16(scope: Scope) -> Meeting:
+    """AdamW on large bfloat16 tensors; our moments are float32, those of some rivals bfloat16."""
+    workload = Workload(scope.large, BFLOAT16)
+    meeting = _memory_bound("AdamW, bfloat16, float32 moments", PLAIN, workload, TWO_MOMENTS_16_BIT, scope)
+    buffers = workload.copy()
+    meeting.add(PLAIN, who.layerwise(who.adamw(), buffers, scope.threads).step, compare=buffers)
+    meeting.invite(DEEPSPEED, lambda: who.deepspeed_adamw(workload))
+    # All four arrays are read and all but the gradient written, two bytes an element.
+    narrow = 7 * 2 * workload.parameter_count
+    meeting.invite(TORCH_FUSED_16_BIT, lambda: who.torch_adamw(workload, fused=True), narrow)
+    meeting.invite(DEEPSPEED_16_BIT, lambda: who.deepspeed_adamw(workload, float32_moments=False), narrow)
+    # Rounding to bfloat16 may go the other way, and one unit of a large weight is about as much as a step.
+    meeting.first_step(tolerance=1.0)
+    return meeting
+
+
+def lamb_float32(scope: Scope) -> Meeting:
+    """LAMB beside AdamW on the same large tensors."""
+    meeting = _memory_bound("LAMB, float32", LAMB, Workload(scope.large), TWO_MOMENTS, scope)
+    _add_rules(
+        meeting,
+        scope,
+        {LAMB: who.lamb(), LAMB_LIKE_PEER: who.lamb("pytorch_optimizer"), ADAMW: who.adamw()},
+        LAMB_LIKE_PEER,
+    )
+    meeting.invite(PEER_LAMB, lambda: who.pytorch_optimizer_lamb(meeting.workload))
+    meeting.first_step()
+    return meeting
+
+
+def lars_float32(scope: Scope) -> Meeting:
+    """LARS beside SGD with momentum on the same large tensors."""
+    meeting = _memory_bound("LARS, float32", LARS, Workload(scope.large), ONE_MOMENT, scope)
+    _add_rules(
+        meeting,
+        scope,
+        {LARS: who.lars(), LARS_LIKE_PEER: who.lars("pytorch_optimizer"), SGD: who.sgd()},
+        LARS_LIKE_PEER,
+    )
+    meeting.invite(PEER_LARS, lambda: who.pytorch_optimizer_lars(meeting.workload))
+    meeting.first_step()
+    return meeting
+
+
+def guarded_adamw(scope: Scope) -> Meeting:
+    """AdamW with everything that looks at the gradients first, beside plain AdamW."""
+    meeting = _memory_bound(
+        "AdamW, float32, guarded by clipping, finite check, telemetry",
+        GUARDED,
+        Workload(scope.large),
+        TWO_MOMENTS,
+        scope,
+    )
+    buffers = meeting.workload.copy()
+    optimizer = who.layerwise(who.adamw(), buffers, scope.threads)
+    on = partial(optimizer.set, clip_global_norm=who.CLIP, nonfinite="raise", telemetry=True)
+    off = partial(optimizer.set, clip_global_norm=math.inf, nonfinite="propagate", telemetry=False)
+    meeting.add(GUARDED, optimizer.step, on, compare=buffers)
+    meeting.add(PLAIN, optimizer.step, off)
+    meeting.invite(TORCH_GUARDED, lambda: who.torch_guarded_adamw(meeting.workload))
+    meeting.invite(TORCH_FUSED, lambda: who.torch_adamw(meeting.workload, fused=True), compare=False)
+    meeting.first_step()
+    return meeting
+
+
+def small_layers(scope: Scope) -> Meeting:
+    """AdamW on many small tensors, each a layer or group with a rate of its own, stepped from Python."""
+    workload = Workload(small_tensors(scope.repeats))
+    meeting = Meeting(f"AdamW, {len(workload.shapes)} small tensors, a rate for each", PLAIN, workload)
+    scales = _scales(len(workload.shapes))
+    _add_own(meeting, scope, scales)
+    meeting.invite(DEEPSPEED, lambda: who.deepspeed_adamw(workload, scales))
+    meeting.invite(TORCH_FUSED, lambda: who.torch_adamw(workload, scales, fused=True))
+    meeting.invite(TORCH_FOREACH, lambda: who.torch_adamw(workload, scales, foreach=True))
+    meeting.first_step()
+    return meeting
+
+
+def one_tensor(scope: Scope) -> Meeting:
+    """AdamW on a tensor of 16 elements: what a call from Python costs."""
+    workload = Workload([(16,)])
+    meeting = Meeting("AdamW, one tensor of 16 elements", PLAIN, workload)
+    _add_own(meeting, scope, None)
+    meeting.invite(DEEPSPEED, lambda: who.deepspeed_adamw(workload))
+    meeting.invite(TORCH_FUSED, lambda: who.torch_adamw(workload, fused=True))
+    meeting.first_step()
+    return meeting
+
+
+CASES: dict[str, Callable[[Scope], Meeting]] = {
+    "adamw_float32": adamw_float32,
+    "sgd_float32": sgd_float32,
+    "adamw_bfloat16": adamw_bfloat16,
+    "lamb_float32": lamb_float32,
+    "lars_float32": lars_float32,
+    "guarded_adamw": guarded_adamw,
+    "small_layers": small_layers,
+    "one_tensor": one_tensor,
+}
+
+
+def _memory_bound(title: str, ours: str, workload: Workload, traffic: Traffic, scope: Scope) -> Meeting:
+    meeting = Meeting(title, ours, workload, traffic.bytes_per_parameter * workload.parameter_count)
+    meeting.add(STREAM, scope.stream.stepper(workload, traffic, scope.threads))
+    return meeting
+
+
+def _scales(count: int) -> list[float]:
+    """A different rate for every layer, falling towards the input."""
+    return [1.0 / (1.0 + 0.01 * (count - index)) for index in range(count)]
+
+
+def _add_variants(meeting: Meeting, rule: lw.Rule, scope: Scope) -> None:
+    """One optimizer in three settings: set up like its rivals, with a rate for every layer, with the finite check."""
+    buffers = meeting.workload.copy()
+    optimizer = who.layerwise(rule, buffers, scope.threads)
+    own_rates = who.explicit(_scales(len(buffers.parameters)))
+
+    def settings(policy: lw.Policy, nonfinite: str) -> None:
+        optimizer.policy = policy
+        optimizer.set(nonfinite=nonfinite)
+
+    meeting.add(PLAIN, optimizer.step, partial(settings, lw.Uniform(), "propagate"), compare=buffers)
+    meeting.add(EVERY_RATE, optimizer.step, partial(settings, own_rates, "propagate"))
+    meeting.add(RAISE, optimizer.step, partial(settings, lw.Uniform(), "raise"))
+
+
+def _add_rules(meeting: Meeting, scope: Scope, rules: dict[str, lw.Rule], compare: str) -> None:
+    """An optimizer for each rule; the one called ``compare`` computes what the peer of the case does."""
+    for name, rule in rules.items():
+        buffers = meeting.workload.copy()
+        step = who.layerwise(rule, buffers, scope.threads).step
+        meeting.add(name, step, compare=buffers if name == compare else None)
+
+
+def _add_own(meeting: Meeting, scope: Scope, scales: list[float] | None) -> None:
+    """One AdamW in two settings: set up like its rivals, and with the finite check."""
+    buffers = meeting.workload.copy()
+    optimizer = who.layerwise(who.adamw(), buffers, scope.threads, scales)
+    meeting.add(PLAIN, optimizer.step, partial(optimizer.set, nonfinite="propagate"), compare=buffers)
+    meeting.add(RAISE, optimizer.step, partial(optimizer.set, nonfinite="raise"))

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is timed.  Each function gives one contestant its own buffers and its own optimizer, set up alike.
+
+Rivals are imported when they are asked for; one that this machine lacks raises `AbsentError` and is reported as such.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sysconfig
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import layerwise as lw
+
+from .workloads import BFLOAT16, Array, Buffers, Workload
+
+LR = 1e-3
+BETAS = (0.9, 0.999)
+EPS = 1e-8
+ADAM_DECAY = 0.01
+MOMENTUM = 0.9
+SGD_DECAY = 1e-4
+LARS_LR = 0.1
+CLIP = 1.0
+"""The gradients of every workload have a norm above this, so clipping is at work."""
+
+
+class AbsentError(Exception):
+    """A rival cannot take part; the text says why."""
+
+
+class Entry(NamedTuple):
+    """What a contestant brings: how it takes a step, and the buffers that it steps."""
+
+    step: Callable[[], object]
+    buffers: Buffers
+
+
+def use_threads(count: int) -> None:
+    """Gives every contestant the same number of threads.  To be called before any rival is imported.
+
+    Also lets torch ask for huge pages, as NumPy and Layerwise do: without them it would lose by its allocator alone.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    os.environ["THP_MEM_ALLOC_ENABLE"] = "1"
+
+
+# ---- Layerwise
+
+
+def layerwise(rule: lw.Rule, buffers: Buffers, threads: int, scales: Sequence[float] | None = None) -> lw.Optimizer:
+    """An optimizer with a layer for every tensor that does not look for non-finite gradients, as no rival does."""
+    optimizer = lw.Optimizer(rule, nonfinite="propagate", threads=threads)
+    for index, (parameter, gradient) in enumerate(zip(buffers.parameters, buffers.gradients, strict=True)):
+        optimizer.add_layer(f"layer{index}", parameter, grads=gradient)
+    if scales is not None:
+        optimizer.policy = explicit(scales)
+    return optimizer
+
+
+def explicit(scales: Sequence[float]) -> lw.Explicit:
+    """A rate of its own for every layer."""
+    return lw.Explicit({f"layer{index}": scale for index, scale in enumerate(scales)})
+
+
+def adamw() -> lw.AdamW:
+    """AdamW with the values that all contestants use."""
+    return lw.AdamW(lr=LR, betas=BETAS, eps=EPS, weight_decay=ADAM_DECAY)
+
+
+def sgd() -> lw.SGD:
+    """SGD with momentum, likewise."""
+    return lw.SGD(lr=LR, momentum=MOMENTUM, weight_decay=SGD_DECAY)
+
+
+def lamb(variant: Literal["pytorch_optimizer"] | None = None) -> lw.LAMB:
+    """LAMB, likewise."""
+    return lw.LAMB(lr=LR, betas=BETAS, eps=EPS, weight_decay=ADAM_DECAY, variant=variant)
+
+
+def lars(variant: Literal["pytorch_optimizer"] | None = None) -> lw.LARS:
+    """LARS, likewise."""
+    return lw.LARS(lr=LARS_LR, momentum=MOMENTUM, weight_decay=SGD_DECAY, variant=variant)
+
+
+# ---- torch
+
+
+def torch_adamw(workload: Workload, scales: Sequence[float] | None = None, **implementation: bool) -> Entry:
+    """torch's AdamW; with ``scales`` it has a group with a rate of its own for every tensor."""
+    torch, buffers = _torch(), workload.copy()
+    groups = _groups(_parameters(torch, buffers), scales)
+    optimizer = torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=EPS, weight_decay=ADAM_DECAY, **implementation)
+    return Entry(optimizer.step, buffers)
+
+
+def torch_sgd(workload: Workload, **implementation: bool) -> Entry:
+    """torch's SGD with momentum."""
+    torch, buffers = _torch(), workload.copy()
+    parameters = _parameters(torch, buffers)
+    optimizer = torch.optim.SGD(parameters, lr=LR, momentum=MOMENTUM, weight_decay=SGD_DECAY, **implementation)
+    return Entry(optimizer.step, buffers)
+
+
+def torch_guarded_adamw(workload: Workload) -> Entry:
+    """torch's fused AdamW behind its clipping by global norm, which also looks for a norm that is not finite."""
+    torch, buffers = _torch(), workload.copy()
+    parameters = _parameters(torch, buffers)
+    optimizer = torch.optim.AdamW(parameters, lr=LR, betas=BETAS, eps=EPS, weight_decay=ADAM_DECAY, fused=True)
+
+    def step() -> None:
+        torch.nn.utils.clip_grad_norm_(parameters, CLIP, error_if_nonfinite=True)
+        optimizer.step()
+
+    return Entry(step, buffers)
+
+
+def _torch() -> Any:
+    torch = _import("torch")
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    return torch
+
+
+def _parameters(torch: Any, buffers: Buffers) -> list[Any]:
+    """torch parameters with gradients, in the memory of ``buffers``."""
+
+    def tensor(array: Array) -> Any:
+        if array.dtype == BFLOAT16:
+            return torch.from_numpy(array.view("uint16")).view(torch.bfloat16)
+        return torch.from_numpy(array)
+
+    parameters = [torch.nn.Parameter(tensor(array)) for array in buffers.parameters]
+    for parameter, gradient in zip(parameters, buffers.gradients, strict=True):
+        parameter.grad = tensor(gradient)
+    return parameters
+
+
+def _groups(parameters: list[Any], scales: Sequence[float] | None) -> list[Any]:
+    if scales is None:
+        return parameters
+    return [{"params": [p], "lr": LR * scale} for p, scale in zip(parameters, scales, strict=True)]
+
+
+# ---- DeepSpeed
+
+
+def deepspeed_adamw(workload: Workload, scales: Sequence[float] | None = None, float32_moments: bool = True) -> Entry:
+    """DeepSpeed's CPUAdam, which is AdamW by default.  It compiles itself when first used."""
+    os.environ["DS_ACCELERATOR"] = "cpu"
+    # Its compilation looks for ninja on the path, where an interpreter called by its full name may not be.
+    os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
+    torch, adam = _torch(), _import("deepspeed.ops.adam")
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    buffers = workload.copy()
+    groups = _groups(_parameters(torch, buffers), scales)
+    try:
+        optimizer = adam.DeepSpeedCPUAdam(
+            groups, lr=LR, betas=BETAS, eps=EPS, weight_decay=ADAM_DECAY, fp32_optimizer_states=float32_moments
+        )
+    except RuntimeError as error:
+        raise AbsentError(f"does not compile here: {error.__cause__ or error}") from error
+    return Entry(optimizer.step, buffers)
+
+
+# ---- pytorch_optimizer
+
+
+def pytorch_optimizer_lamb(workload: Workload) -> Entry:
+    """pytorch_optimizer's LAMB."""
+    return _pytorch_optimizer("Lamb", workload, lr=LR, betas=BETAS, eps=EPS, weight_decay=ADAM_DECAY)
+
+
+def pytorch_optimizer_lars(workload: Workload) -> Entry:
+    """pytorch_optimizer's LARS."""
+    return _pytorch_optimizer("LARS", workload, lr=LARS_LR, momentum=MOMENTUM, weight_decay=SGD_DECAY)
+
+
+def _pytorch_optimizer(rule: str, workload: Workload, **values: Any) -> Entry:
+    torch, module = _torch(), _import("pytorch_optimizer")
+    buffers = workload.copy()
+    make: Callable[..., Any] = getattr(module, rule)
+    optimizer = make(_parameters(torch, buffers), **values)
+    return Entry(optimizer.step, buffers)
+
+
+def _import(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]
+        raise AbsentError("not installed" if missing else f"cannot be imported: {error}") from error

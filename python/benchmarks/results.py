@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was measured, and the comparisons that may be drawn from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .timing import Estimate, estimate
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contestant's samples.
+
+    Attributes:
+        samples: Seconds a step, one a round.
+        traffic: Bytes a step cannot avoid to move, or None.
+    """
+
+    samples: list[float]
+    traffic: int | None
+
+    @property
+    def seconds(self) -> Estimate:
+        """Seconds a step."""
+        return estimate(self.samples)
+
+    @property
+    def gigabytes_per_second(self) -> float | None:
+        """The traffic over the median time."""
+        return None if self.traffic is None else self.traffic / self.seconds.median / 1e9
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One case.
+
+    Attributes:
+        title: What was stepped.
+        ours: The contestant that tables relate the others to.
+        tensors: How many tensors that is.
+        parameters: How many elements.
+        rows: A row for each contestant.
+        absent: Who could not take part, and why.
+    """
+
+    title: str
+    ours: str
+    tensors: int
+    parameters: int
+    rows: dict[str, Row]
+    absent: dict[str, str]
+
+    def ratio(self, subject: str, base: str) -> Estimate:
+        """The time of ``subject`` over that of ``base``, compared round by round."""
+        pairs = zip(self.rows[subject].samples, self.rows[base].samples, strict=True)
+        return estimate([above / below for above, below in pairs])

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C ABI: every struct and function of `layerwise.h`, declared once, and the way from a code to an exception.
+
+Names are those of the header.  Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from ctypes import POINTER, byref, c_char, c_char_p, c_double, c_int32, c_int64, c_uint32, c_void_p
+from typing import Any
+
+from . import errors
+from ._library import load
+
+OK = 0
+ERROR_BUFFER_TOO_SMALL = 15
+
+FLOAT32, FLOAT64, FLOAT16, BFLOAT16, INT64 = 1, 2, 3, 4, 5
+DTYPE_NAMES = {FLOAT32: "float32", FLOAT64: "float64", FLOAT16: "float16", BFLOAT16: "bfloat16", INT64: "int64"}
+FLOATS = {name: dtype for dtype, name in DTYPE_NAMES.items() if dtype != INT64}
+DTYPE_SIZES = {FLOAT32: 4, FLOAT64: 8, FLOAT16: 2, BFLOAT16: 2, INT64: 8}
+
+
+class lw_optimizer(ctypes.Structure):
+    """Opaque."""
+
+
+class lw_error(ctypes.Structure):
+    """What went wrong."""
+
+    _fields_ = (
+        ("struct_size", c_uint32),
+        ("code", c_int32),
+        ("layer", c_int64),
+        ("tensor", c_int64),
+        ("element", c_int64),
+        ("message", c_char * 512),
+    )
+
+
+class lw_setting(ctypes.Structure):
+    """One setting by its key."""
+
+    _fields_ = (("key", c_char_p), ("number", c_double), ("choice", c_char_p))
+
+
+class lw_tensor(ctypes.Structure):
+    """One buffer of parameters, its gradient and its shape."""
+
+    _fields_ = (
+        ("struct_size", c_uint32),
+        ("dtype", c_int32),
+        ("gradient_dtype", c_int32),
+        ("rank", c_int32),
+        ("name", c_char_p),
+        ("parameters", c_void_p),
+        ("gradients", c_void_p),
+        ("shape", POINTER(c_int64)),
+        ("master", c_int32),
+        ("reserved", c_int32),
+    )
+
+
+class lw_step(ctypes.Structure):
+    """How to take a step."""
+
+    _fields_ = (
+        ("struct_size", c_uint32),
+        ("reserved", c_int32),
+        ("layer", c_int64),
+        ("gradient_scale", c_double),
+        ("gradients", POINTER(c_void_p)),
+        ("gradient_count", c_int64),
+    )
+
+
+class lw_summary(ctypes.Structure):
+    """The last step."""
+
+    _fields_ = (
+        ("struct_size", c_uint32),
+        ("reserved", c_int32),
+        ("steps", c_int64),
+        ("skipped_steps", c_int64),
+        ("gradient_norm", c_double),
+        ("clip_factor", c_double),
+    )
+
+
+class lw_telemetry(ctypes.Structure):
+    """One layer at its last step."""
+
+    _fields_ = (
+        ("struct_size", c_uint32),
+        ("reserved", c_int32),
+        ("gradient_norm", c_double),
+        ("weight_norm", c_double),
+        ("update_norm", c_double),
+        ("update_ratio", c_double),
+        ("trust_ratio", c_double),
+        ("clip_factor", c_double),
+        ("effective_lr", c_double),
+        ("nonfinite_count", c_int64),
+    )
+
+
+class lw_layer_info(ctypes.Structure):
+    """What a layer is and what it will get at the next step."""
+
+    _fields_ = (
+        ("struct_size", c_uint32),
+        ("frozen", c_int32),
+        ("depth", c_int64),
+        ("tensor_count", c_int64),
+        ("parameter_count", c_int64),
+        ("state_bytes", c_int64),
+        ("steps", c_int64),
+        ("scale", c_double),
+        ("effective_lr", c_double),
+        ("weight_decay", c_double),
+        ("scale_source", c_char_p),
+    )
+
+
+class lw_state_info(ctypes.Structure):
+    """One state of one tensor."""
+
+    _fields_ = (("struct_size", c_uint32), ("dtype", c_int32), ("count", c_int64), ("name", c_char * 64))
+
+
+Handle = POINTER(lw_optimizer)
+
+_library = load()
+
+NativeFunction = Callable[..., Any]
+"""A function of the library."""
+
+
+def _declare(name: str, restype: type[Any] | None, *argtypes: type[Any]) -> NativeFunction:
+    function = getattr(_library, name)
+    function.argtypes = argtypes
+    function.restype = restype
+    return function  # type: ignore[no-any-return]
+
+
+def _fallible(name: str, *argtypes: type[Any]) -> NativeFunction:
+    """A function that returns a code and takes an lw_error last."""
+    return _declare(name, c_int32, *argtypes, POINTER(lw_error))
+
+
+_text_out = (POINTER(c_char), c_int64, POINTER(c_int64))
+_settings_in = (POINTER(lw_setting), c_int64)
+
+lw_abi_version = _declare("lw_abi_version", c_int32)
+lw_version = _declare("lw_version", c_char_p)
+lw_instruction_set = _declare("lw_instruction_set", c_char_p)
+lw_available_threads = _declare("lw_available_threads", c_int32)
+lw_error_name = _declare("lw_error_name", c_char_p, c_int32)
+
+lw_rule_count = _declare("lw_rule_count", c_int32)
+lw_rule_name = _declare("lw_rule_name", c_char_p, c_int32)
+lw_rule_describe = _fallible("lw_rule_describe", c_char_p, *_text_out)
+lw_policy_count = _declare("lw_policy_count", c_int32)
+lw_policy_name = _declare("lw_policy_name", c_char_p, c_int32)
+lw_policy_describe = _fallible("lw_policy_describe", c_char_p, *_text_out)
+
+lw_optimizer_create = _fallible("lw_optimizer_create", POINTER(Handle), c_char_p, *_settings_in)
+lw_optimizer_destroy = _fallible("lw_optimizer_destroy", Handle)
+lw_optimizer_set = _fallible("lw_optimizer_set", Handle, *_settings_in)
+lw_optimizer_get = _fallible("lw_optimizer_get", Handle, c_char_p, POINTER(c_double))
+lw_optimizer_get_choice = _fallible("lw_optimizer_get_choice", Handle, c_char_p, POINTER(c_char_p))
+lw_optimizer_set_policy = _fallible("lw_optimizer_set_policy", Handle, c_char_p, *_settings_in)
+
+lw_optimizer_add_layer = _fallible(
+    "lw_optimizer_add_layer", Handle, c_char_p, POINTER(lw_tensor), c_int64, *_settings_in, POINTER(c_int64)
+)
+lw_optimizer_layer_count = _fallible("lw_optimizer_layer_count", Handle, POINTER(c_int64))
+lw_optimizer_find_layer = _fallible("lw_optimizer_find_layer", Handle, c_char_p, POINTER(c_int64))
+lw_layer_set = _fallible("lw_layer_set", Handle, c_int64, *_settings_in)
+lw_layer_unset = _fallible("lw_layer_unset", Handle, c_int64, c_char_p)
+lw_layer_get = _fallible("lw_layer_get", Handle, c_int64, c_char_p, POINTER(c_double))
+lw_layer_get_choice = _fallible("lw_layer_get_choice", Handle, c_int64, c_char_p, POINTER(c_char_p))
+lw_layer_freeze = _fallible("lw_layer_freeze", Handle, c_int64)
+lw_layer_unfreeze = _fallible("lw_layer_unfreeze", Handle, c_int64)
+lw_tensor_bind = _fallible("lw_tensor_bind", Handle, c_int64, c_int64, c_void_p, c_void_p)
+
+lw_optimizer_step = _fallible("lw_optimizer_step", Handle, POINTER(lw_step))
+
+lw_optimizer_get_summary = _fallible("lw_optimizer_get_summary", Handle, POINTER(lw_summary))
+lw_layer_get_telemetry = _fallible("lw_layer_get_telemetry", Handle, c_int64, POINTER(lw_telemetry))
+lw_optimizer_get_telemetry = _fallible("lw_optimizer_get_telemetry", Handle, POINTER(lw_telemetry), c_int64)
+lw_layer_get_info = _fallible("lw_layer_get_info", Handle, c_int64, POINTER(lw_layer_info))
+lw_layer_get_name = _fallible("lw_layer_get_name", Handle, c_int64, *_text_out)
+lw_optimizer_explain = _fallible("lw_optimizer_explain", Handle, *_text_out)
+
+lw_tensor_state_count = _fallible("lw_tensor_state_count", Handle, c_int64, c_int64, POINTER(c_int64))
+lw_tensor_get_state_info = _fallible(
+    "lw_tensor_get_state_info", Handle, c_int64, c_int64, c_int64, POINTER(lw_state_info)
+)
+lw_tensor_read_state = _fallible("lw_tensor_read_state", Handle, c_int64, c_int64, c_char_p, c_void_p, c_int64)
+lw_tensor_write_state = _fallible("lw_tensor_write_state", Handle, c_int64, c_int64, c_char_p, c_void_p, c_int64)
+
+
+def new_error() -> lw_error:
+    """LW_ERROR_INIT."""
+    return lw_error(ctypes.sizeof(lw_error), OK, -1, -1, -1)
+
+
+def failure(code: int, error: lw_error) -> errors.LayerwiseError:
+    """The exception for a code and what the library wrote about it."""
+    layer, tensor, element = (None if index < 0 else index for index in (error.layer, error.tensor, error.element))
+    return errors.from_code(code, error.message.decode("utf-8", "replace"), layer=layer, tensor=tensor, element=element)
+
+
+def call(function: NativeFunction, *arguments: Any) -> None:
+    """Call a fallible function; raise if it refuses."""
+    error = new_error()
+    code = function(*arguments, byref(error))
+    if code:
+        raise failure(code, error)
+
+
+def text(function: NativeFunction, *arguments: Any) -> str:
+    """Call a function that writes text, with as much room as it asks for."""
+    needed = c_int64(2048)
+    while True:
+        room = ctypes.create_string_buffer(needed.value)
+        error = new_error()
+        code = function(*arguments, room, len(room), byref(needed), byref(error))
+        if not code:
+            return room.value.decode()
+        # What is described may have grown since the last try, hence the loop.
+        if code != ERROR_BUFFER_TOO_SMALL or needed.value <= len(room):
+            raise failure(code, error)
+
+
+def name(value: str) -> bytes:
+    """A name as the library takes it.  It judges UTF-8 itself; only what a C string cannot carry is refused here."""
+    if not isinstance(value, str):
+        raise TypeError(f"a name must be text, found {value!r}")
+    if "\0" in value:
+        raise errors.InvalidArgument(f"{value!r}: a name cannot hold a NUL character")
+    return value.encode("utf-8", "surrogatepass")

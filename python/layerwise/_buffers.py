@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turns an object into the address, type and shape of its memory, and something that keeps the memory alive.
+
+Nothing is ever copied: what cannot be used where it lies is refused.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+import sys
+from ctypes import c_char_p, c_int, c_ssize_t, c_void_p
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from . import _dlpack
+from ._binding import BFLOAT16, DTYPE_NAMES, FLOAT16, FLOAT32, FLOAT64, INT64
+from .errors import DTypeMismatch, InvalidArgument, LayerwiseError
+
+BYTES = 0
+"""The type of a buffer of plain bytes, which may hold any state."""
+
+_KINDS = {"f4": FLOAT32, "f8": FLOAT64, "f2": FLOAT16, "bf2": BFLOAT16, "i8": INT64, "u1": BYTES}
+_FORMATS = dict.fromkeys("efd", "f") | dict.fromkeys("bilqn", "i") | dict.fromkeys("Bc", "u")
+"""Kind of each format character of the struct module; the item size says the rest."""
+
+_NATIVE_ORDER = "<" if sys.byteorder == "little" else ">"
+
+_NOWHERE = ctypes.c_double()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which buffer of which tensor is spoken of, for messages."""
+
+    layer: str
+    tensor: str
+    role: str
+    tensor_index: int | None = None
+    layer_index: int | None = None
+
+    def refuse(self, kind: type[LayerwiseError], text: str) -> LayerwiseError:
+        """The exception that names this place."""
+        message = f'layer "{self.layer}", tensor "{self.tensor}": {self.role} {text}'
+        return kind(message, layer=self.layer_index, tensor=self.tensor_index)
+
+
+class Buffer(NamedTuple):
+    """Memory that an object owns."""
+
+    address: int
+    dtype: int
+    shape: tuple[int, ...]
+    owner: object
+    """Keeps the memory alive, and in place where its kind allows that."""
+    tensor: Any = None
+    """The torch tensor, which may move to other memory although it is held: see `Watch`."""
+
+
+class _PyBuffer(ctypes.Structure):
+    """Py_buffer, which is part of the stable ABI."""
+
+    _fields_ = (
+        ("buf", c_void_p),
+        ("obj", c_void_p),
+        ("len", c_ssize_t),
+        ("itemsize", c_ssize_t),
+        ("readonly", c_int),
+        ("ndim", c_int),
+        ("format", c_char_p),
+        ("shape", c_void_p),
+        ("strides", c_void_p),
+        ("suboffsets", c_void_p),
+        ("internal", c_void_p),
+    )
+
+
+# Prototypes of our own: attributes of ctypes.pythonapi are shared by the whole process.
+_get_buffer = ctypes.PYFUNCTYPE(c_int, ctypes.py_object, ctypes.POINTER(_PyBuffer), c_int)(
+    ("PyObject_GetBuffer", ctypes.pythonapi)
+)
+_release_buffer = ctypes.PYFUNCTYPE(None, ctypes.POINTER(_PyBuffer))(("PyBuffer_Release", ctypes.pythonapi))
+
+
+def describe(obj: object, place: Place, *, writable: bool) -> Buffer:
+    """The memory of a NumPy array, torch tensor, or object with the buffer protocol or DLPack.
+
+    Raises:
+        InvalidArgument: It is not contiguous, not writable though it must be, or not in the processor's memory.
+        DTypeMismatch: It is no buffer at all, byte-swapped, or of a type that the library does not know.
+    """
+    tensor_type = getattr(sys.modules.get("torch"), "Tensor", None)
+    if tensor_type is not None and isinstance(obj, tensor_type):
+        buffer = _from_torch(obj, place)
+    else:
+        interface = getattr(obj, "__array_interface__", None)
+        if isinstance(interface, dict) and isinstance(interface.get("data"), tuple):
+            buffer = _from_array_interface(obj, interface, place, writable)
+        else:
+            buffer = _from_buffer_protocol(obj, place, writable)
+    if not buffer.address:
+        # torch gives an empty tensor no address, but to the library a NULL gradient means that there is none.
+        if math.prod(buffer.shape):
+            raise place.refuse(InvalidArgument, "has no memory: its storage was freed")
+        return buffer._replace(address=ctypes.addressof(_NOWHERE))
+    return buffer
+
+
+def describe_floats(obj: object, place: Place, *, writable: bool) -> Buffer:
+    """The same for parameters and gradients, which are floating point."""
+    buffer = describe(obj, place, writable=writable)
+    if buffer.dtype in (BYTES, INT64):
+        raise _wrong_type(place, DTYPE_NAMES.get(buffer.dtype, "bytes"))
+    return buffer
+
+
+def _wrong_type(place: Place, found: str) -> LayerwiseError:
+    return place.refuse(DTypeMismatch, f"must be float64, float32, float16 or bfloat16, found {found}")
+
+
+def _require_contiguous(contiguous: bool, place: Place) -> None:
+    if not contiguous:
+        raise place.refuse(InvalidArgument, "must be contiguous in row-major order; it is a strided view")
+
+
+def _require_writable(read_only: bool, writable: bool, place: Place) -> None:
+    if writable and read_only:
+        raise place.refuse(InvalidArgument, "must be writable; it is read-only")
+
+
+def _row_major(shape: tuple[int, ...], strides: tuple[int, ...] | None, itemsize: int) -> bool:
+    """Whether strides are those of row-major order; the stride of an extent of one says nothing."""
+    if strides is None or 0 in shape:
+        return True
+    expected = itemsize
+    for extent, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if extent != 1 and stride != expected:
+            return False
+        expected *= extent
+    return True
+
+
+@functools.cache
+def _torch_dtypes(torch: Any) -> dict[object, int]:
+    named = {name: dtype for dtype, name in DTYPE_NAMES.items()} | {"uint8": BYTES}
+    return {getattr(torch, name): dtype for name, dtype in named.items()}
+
+
+def _from_torch(tensor: Any, place: Place) -> Buffer:
+    torch = sys.modules["torch"]
+    if tensor.layout is not torch.strided:
+        raise place.refuse(InvalidArgument, f"must be a dense tensor, found layout {tensor.layout}")
+    if not tensor.is_cpu:
+        raise place.refuse(InvalidArgument, f"must be on the CPU, found device {tensor.device}")
+    dtype = _torch_dtypes(torch).get(tensor.dtype)
+    if dtype is None:
+        raise _wrong_type(place, str(tensor.dtype))
+    _require_contiguous(tensor.is_contiguous(), place)
+    return Buffer(tensor.data_ptr(), dtype, tuple(tensor.shape), tensor, tensor)
+
+
+def _from_array_interface(obj: Any, interface: dict[str, Any], place: Place, writable: bool) -> Buffer:
+    typestr, shape = interface["typestr"], tuple(interface["shape"])
+    if not shape and isinstance(obj, getattr(sys.modules.get("numpy"), "generic", ())):
+        raise place.refuse(DTypeMismatch, "must be an array; a NumPy scalar has no memory of its own")
+    kind = typestr[1:]
+    if kind == "V2" and getattr(getattr(obj, "dtype", None), "name", None) == "bfloat16":
+        kind = "bf2"
+    if typestr[0] not in (_NATIVE_ORDER, "|", "="):
+        raise place.refuse(DTypeMismatch, f"must be in native byte order, found {typestr}")
+    dtype = _KINDS.get(kind)
+    if dtype is None:
+        raise _wrong_type(place, str(getattr(obj, "dtype", typestr)))
+    _require_contiguous(_row_major(shape, interface.get("strides"), int(typestr[2:])), place)
+    address, read_only = interface["data"]
+    _require_writable(read_only, writable, place)
+    return Buffer(address, dtype, shape, obj)
+
+
+def _from_buffer_protocol(obj: object, place: Place, writable: bool) -> Buffer:
+    try:
+        # While this view lives, an array.array, bytearray or mmap refuses to resize or close.
+        view = memoryview(obj)  # type: ignore[arg-type]
+    except (TypeError, ValueError, BufferError) as error:
+        if hasattr(obj, "__dlpack__") and hasattr(obj, "__dlpack_device__"):
+            return _from_dlpack(obj, place, writable)
+        found = f"{type(obj).__name__}: {error}" if isinstance(error, ValueError) else type(obj).__name__
+        raise place.refuse(
+            DTypeMismatch, f"must be a buffer, such as a NumPy array or torch tensor, found {found}"
+        ) from None
+    order, code = (view.format[0], view.format[1:]) if view.format[0] in "@=<>!" else ("@", view.format)
+    if order not in ("@", "=", _NATIVE_ORDER) and view.itemsize > 1:
+        raise place.refuse(DTypeMismatch, f'must be in native byte order, found format "{view.format}"')
+    dtype = _KINDS.get(f"{_FORMATS.get(code, '?')}{view.itemsize}")
+    if dtype is None:
+        raise _wrong_type(place, f'format "{view.format}"')
+    _require_contiguous(view.c_contiguous, place)
+    _require_writable(view.readonly, writable, place)
+    return Buffer(_address(view), dtype, tuple(view.shape or ()), view)
+
+
+def _address(view: memoryview) -> int:
+    raw = _PyBuffer()
+    _get_buffer(view, raw, 0)
+    address = raw.buf or 0
+    # The memoryview goes on holding the memory.
+    _release_buffer(raw)
+    return address
+
+
+def _from_dlpack(obj: Any, place: Place, writable: bool) -> Buffer:
+    elsewhere = _dlpack.device(obj)
+    if elsewhere is not None:
+        raise place.refuse(InvalidArgument, f"must be in the memory of the CPU, found {elsewhere}")
+    try:
+        found = _dlpack.describe(obj)
+    except (BufferError, RuntimeError) as error:
+        raise place.refuse(InvalidArgument, f"could not be shared through DLPack: {error}") from error
+    dtype = _KINDS.get(found.kind)
+    if dtype is None:
+        raise _wrong_type(place, f"DLPack type {found.kind}")
+    _require_contiguous(_row_major(found.shape, found.strides, 1), place)
+    _require_writable(found.read_only, writable, place)
+    return Buffer(found.address, dtype, found.shape, found.capsule)

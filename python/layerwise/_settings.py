@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keyword values on their way to the library and back: an array of lw_setting, a number or a choice."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Mapping
+from typing import Any, SupportsFloat
+
+from . import _binding as lw
+from .errors import InvalidArgument
+
+Pair = tuple[str, object]
+
+_PAIRS = {"betas": ("beta1", "beta2")}
+"""Keywords that hold two settings of the library, as in torch."""
+
+
+def expand(settings: Mapping[str, object]) -> list[Pair]:
+    """The library's keys and values for keyword arguments: `betas` becomes `beta1` and `beta2`."""
+    pairs: list[Pair] = []
+    for key, value in settings.items():
+        if key not in _PAIRS:
+            pairs.append((key, value))
+            continue
+        if not isinstance(value, Iterable) or isinstance(value, str | bytes):
+            raise TypeError(f"{key}: expected two numbers, found {value!r}")
+        values = tuple(value)
+        if len(values) != len(_PAIRS[key]):
+            raise InvalidArgument(f"{key}: expected two numbers, found {len(values)}")
+        pairs.extend(zip(_PAIRS[key], values, strict=True))
+    return pairs
+
+
+def keys(key: str) -> tuple[str, ...]:
+    """The library's keys for one keyword."""
+    return _PAIRS.get(key, (key,))
+
+
+def pack(pairs: Iterable[Pair]) -> tuple[ctypes.Array[lw.lw_setting], int]:
+    """The array and its count, as two arguments.  The array keeps its strings alive."""
+    items = list(pairs)
+    array = (lw.lw_setting * len(items))()
+    for entry, (key, value) in zip(array, items, strict=True):
+        entry.key = lw.name(key)
+        if isinstance(value, str):
+            entry.choice = lw.name(value)
+        elif isinstance(value, SupportsFloat) or hasattr(value, "__index__"):
+            entry.number = float(value)
+        else:
+            raise TypeError(f"{key}: expected a number, a flag or a choice, found {type(value).__name__}")
+    return array, len(items)
+
+
+def value(get_number: lw.NativeFunction, get_choice: lw.NativeFunction, *target: Any) -> float | str:
+    """The value of a setting, which is a number or, where the library says so, a choice."""
+    number = ctypes.c_double()
+    try:
+        lw.call(get_number, *target, ctypes.byref(number))
+    except InvalidArgument:
+        choice = ctypes.c_char_p()
+        lw.call(get_choice, *target, ctypes.byref(choice))
+        return (choice.value or b"").decode()
+    return number.value
+
+
+def get(
+    get_number: lw.NativeFunction, get_choice: lw.NativeFunction, *target: Any, key: str
+) -> float | str | tuple[float | str, ...]:
+    """The value of one keyword: a number, a choice, or a tuple for a keyword that holds two settings."""
+    values = tuple(value(get_number, get_choice, *target, lw.name(part)) for part in keys(key))
+    return values if key in _PAIRS else values[0]

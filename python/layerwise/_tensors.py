@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Python must remember of a layer: its names, the objects whose memory is registered, and their shapes.
+
+The library takes bare addresses, so the shapes and types of later buffers are compared here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import _binding as lw
+from ._buffers import Buffer, Place, describe_floats
+from .errors import DTypeMismatch, InvalidArgument, NotFound, ShapeMismatch, UnknownName
+
+SINGLE_TENSOR = "weight"
+"""The name of the tensor of a layer that was given as one array."""
+
+
+@dataclass(slots=True)
+class Tensor:
+    """One registered tensor."""
+
+    name: str
+    gradient_dtype: int
+    parameters_place: Place
+    gradient_place: Place
+    parameters: Buffer
+    gradient: Buffer | None
+
+    def new_parameters(self, obj: object) -> Buffer:
+        """Other memory for the same parameters."""
+        buffer = describe_floats(obj, self.parameters_place, writable=True)
+        _require_same(buffer, self.parameters.dtype, self.parameters.shape, self.parameters_place)
+        return buffer
+
+    def new_gradient(self, obj: object) -> Buffer | None:
+        """A gradient for this tensor, or None for none."""
+        if obj is None:
+            return None
+        buffer = describe_floats(obj, self.gradient_place, writable=False)
+        _require_same(buffer, self.gradient_dtype, self.parameters.shape, self.gradient_place)
+        return buffer
+
+    def release(self) -> None:
+        """Let go of the memory."""
+        self.parameters, self.gradient = self.parameters._replace(owner=None, tensor=None), None
+
+
+def _require_same(buffer: Buffer, dtype: int, shape: tuple[int, ...], place: Place) -> None:
+    if buffer.shape != shape:
+        raise place.refuse(ShapeMismatch, f"has shape {buffer.shape}, the registered parameters have {shape}")
+    if buffer.dtype != dtype:
+        expected, found = lw.DTYPE_NAMES[dtype], lw.DTYPE_NAMES[buffer.dtype]
+        raise place.refuse(DTypeMismatch, f"must be {expected}, as registered, found {found}")
+
+
+@dataclass(slots=True)
+class LayerRecord:
+    """One registered layer.  It refers to no optimizer, so that an optimizer is freed without the cycle collector."""
+
+    name: str
+    index: int
+    tensors: tuple[Tensor, ...]
+    retiring: tuple[Tensor, ...] = ()
+    """What was bound before, while a change is under way."""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its tensors."""
+        return [tensor.name for tensor in self.tensors]
+
+    def new_gradients(self, grads: object) -> list[Buffer | None]:
+        """One gradient, or None, for each tensor in order."""
+        given = by_tensor(self.name, self.names, grads)
+        return [tensor.new_gradient(given.get(tensor.name)) for tensor in self.tensors]
+
+    def release(self) -> None:
+        """Let go of all memory; a view of the layer that is still held knows its names."""
+        self.retiring = ()
+        for tensor in self.tensors:
+            tensor.release()
+
+    def tensor_index(self, tensor: str | int) -> int:
+        """The index of a tensor by its name or index."""
+        if isinstance(tensor, int):
+            if not 0 <= tensor < len(self.tensors):
+                raise NotFound(f'layer "{self.name}": no tensor has index {tensor}; there are {len(self.tensors)}')
+            return tensor
+        _require_known(self.name, self.names, [tensor])
+        return self.names.index(tensor)
+
+
+def by_tensor(layer: str, names: list[str], value: object) -> Mapping[str, object]:
+    """Buffers by tensor name; a bare buffer belongs to the only tensor of its layer."""
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        _require_known(layer, names, value)
+        return value
+    if len(names) != 1:
+        raise InvalidArgument(
+            f'layer "{layer}": it has {len(names)} tensors, so expected a mapping from tensor to buffer'
+        )
+    return {names[0]: value}
+
+
+def _require_known(layer: str, names: list[str], given: Iterable[object]) -> None:
+    for name in given:
+        if name not in names:
+            raise UnknownName(f'layer "{layer}": no tensor {name!r}; its tensors: {", ".join(names)}')
+
+
+def record(name: str, index: int, params: object, grads: object, gradient_dtype: int | None) -> LayerRecord:
+    """Describe the buffers of a new layer."""
+    given = params if isinstance(params, Mapping) else {SINGLE_TENSOR: params}
+    names = list(given)
+    for text in (name, *names):
+        lw.name(text)
+    gradients = by_tensor(name, names, grads)
+    return LayerRecord(
+        name,
+        index,
+        tuple(
+            _tensor(name, tensor_name, position, given[tensor_name], gradients.get(tensor_name), gradient_dtype)
+            for position, tensor_name in enumerate(names)
+        ),
+    )
+
+
+def _tensor(layer: str, name: str, index: int, params: object, grad: object, gradient_dtype: int | None) -> Tensor:
+    parameters_place = Place(layer, name, "parameters", index)
+    gradient_place = Place(layer, name, "gradient", index)
+    parameters = describe_floats(params, parameters_place, writable=True)
+    gradient = None if grad is None else describe_floats(grad, gradient_place, writable=False)
+    if gradient_dtype is None:
+        gradient_dtype = parameters.dtype if gradient is None else gradient.dtype
+    if gradient is not None:
+        _require_same(gradient, gradient_dtype, parameters.shape, gradient_place)
+    return Tensor(name, gradient_dtype, parameters_place, gradient_place, parameters, gradient)
+
+
+def pack(record: LayerRecord, master: bool) -> ctypes.Array[lw.lw_tensor]:
+    """The array of lw_tensor for registration."""
+    array = (lw.lw_tensor * len(record.tensors))()
+    for entry, tensor in zip(array, record.tensors, strict=True):
+        shape = tensor.parameters.shape
+        entry.struct_size = ctypes.sizeof(lw.lw_tensor)
+        entry.dtype = tensor.parameters.dtype
+        entry.gradient_dtype = tensor.gradient_dtype
+        entry.rank = len(shape)
+        entry.name = lw.name(tensor.name)
+        entry.parameters = tensor.parameters.address
+        entry.gradients = address(tensor.gradient)
+        entry.shape = (ctypes.c_int64 * len(shape))(*shape)
+        entry.master = int(master and tensor.parameters.dtype in (lw.FLOAT16, lw.BFLOAT16))
+    return array
+
+
+def address(buffer: Buffer | None) -> int | None:
+    """The address of a buffer, or None for NULL."""
+    return None if buffer is None else buffer.address
+
+
+class Watch:
+    """The torch tensors among some buffers, which can get other memory or another size behind our back.
+
+    Assigning to `.data`, `resize_`, `set_` and resizing the storage do that.  Both comparisons run in C.
+    """
+
+    __slots__ = ("addresses", "counts", "data_ptr", "numel", "places", "tensors")
+
+    def __init__(self) -> None:
+        self.places: list[Place] = []
+        self.tensors: list[Any] = []
+        self.addresses: list[int] = []
+        self.counts: list[int] = []
+        # Set with the first tensor: torch may be imported later than this.
+        self.data_ptr: Any = None
+        self.numel: Any = None
+
+    def add(self, place: Place, buffer: Buffer | None) -> None:
+        """Watch a buffer, if it is a torch tensor's."""
+        if buffer is not None and buffer.tensor is not None:
+            self.places.append(place)
+            self.tensors.append(buffer.tensor)
+            self.addresses.append(buffer.tensor.data_ptr())
+            self.counts.append(math.prod(buffer.shape))
+            # Mapping the method of the class is several times faster than calling each tensor's.
+            tensor_type: Any = sys.modules["torch"].Tensor
+            self.data_ptr, self.numel = tensor_type.data_ptr, tensor_type.numel
+
+    def check(self) -> None:
+        """Raise if a tensor is not where it was registered."""
+        addresses, counts = list(map(self.data_ptr, self.tensors)), list(map(self.numel, self.tensors))
+        if addresses == self.addresses and counts == self.counts:
+            return
+        for place, found, expected in zip(
+            self.places, zip(addresses, counts, strict=True), zip(self.addresses, self.counts, strict=True), strict=True
+        ):
+            if found != expected:
+                raise place.refuse(
+                    InvalidArgument,
+                    "must stay as registered; the tensor was moved or resized: bind the new buffer with layer.bind",
+                )

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One layer of an optimizer."""
+
+from __future__ import annotations
+
+import array
+import ctypes
+from typing import TYPE_CHECKING, NoReturn
+
+from . import _binding as lw
+from . import _settings
+from ._buffers import BYTES, Place, describe
+from ._tensors import Tensor, address, by_tensor
+from .errors import DTypeMismatch, LayerwiseError, UnknownName
+from .reports import LayerInfo, StateInfo, Telemetry, layer_report, report, state_report
+
+if TYPE_CHECKING:
+    from ._tensors import LayerRecord
+    from .optimizer import Optimizer
+
+_TYPECODES = {lw.FLOAT32: "f", lw.FLOAT64: "d", lw.INT64: "q", lw.FLOAT16: "H", lw.BFLOAT16: "H"}
+
+
+class Layer:
+    """A view of one layer, obtained from `Optimizer.layer`; it holds its optimizer.
+
+    Two views of the same layer are equal.
+    """
+
+    __slots__ = ("_optimizer", "_record")
+
+    def __init__(self, optimizer: Optimizer, record: LayerRecord) -> None:
+        self._optimizer = optimizer
+        self._record = record
+
+    @property
+    def name(self) -> str:
+        """The name it was registered with."""
+        return self._record.name
+
+    @property
+    def index(self) -> int:
+        """Its place in the order of registration, from 0."""
+        return self._record.index
+
+    @property
+    def info(self) -> LayerInfo:
+        """What the layer is and what it will get at the next step, in one call."""
+        row = lw.lw_layer_info(ctypes.sizeof(lw.lw_layer_info))
+        self._call(lw.lw_layer_get_info, ctypes.byref(row))
+        return layer_report(row)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it is left out of every step."""
+        return self.info.frozen
+
+    @property
+    def depth(self) -> int:
+        """Its position from the input."""
+        return self.info.depth
+
+    @property
+    def scale(self) -> float:
+        """Its learning-rate multiplier, of its own or from the policy.  Change it with `set(scale=...)`."""
+        return self.info.scale
+
+    @property
+    def effective_lr(self) -> float:
+        """Base rate times scale: the rate of the next step."""
+        return self.info.effective_lr
+
+    @property
+    def weight_decay(self) -> float:
+        """The decay coefficient in force; 0 where the rule has none."""
+        return self.info.weight_decay
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """Its last step, if the optimizer was made with `telemetry=True`."""
+        row = lw.lw_telemetry(ctypes.sizeof(lw.lw_telemetry))
+        self._call(lw.lw_layer_get_telemetry, ctypes.byref(row))
+        return report(Telemetry, row)
+
+    def freeze(self) -> None:
+        """Leave it out of every step: not updated, not decayed, not counted.  Its state is kept."""
+        self._call(lw.lw_layer_freeze)
+
+    def unfreeze(self) -> None:
+        """Step it again."""
+        self._call(lw.lw_layer_unfreeze)
+
+    def set(self, **settings: object) -> None:
+        """Give it values of its own, all or none: hyperparameters of the rule, `scale` or `depth`."""
+        self._call(lw.lw_layer_set, *_settings.pack(_settings.expand(settings)))
+
+    def unset(self, key: str) -> None:
+        """Take its own value back: it follows the optimizer, or the policy, again."""
+        for part in _settings.keys(key):
+            self._call(lw.lw_layer_unset, lw.name(part))
+
+    def get(self, key: str) -> float | str | tuple[float | str, ...]:
+        """The value in force: a number (flags are 0.0 or 1.0), a choice, or a tuple for `betas`."""
+        handle = self._optimizer._handle
+        return _settings.get(lw.lw_layer_get, lw.lw_layer_get_choice, handle, self._record.index, key=key)
+
+    def bind(self, params: object, grads: object = None) -> None:
+        """Bind tensors to other buffers of the same type and shape, keeping their state; all or none.
+
+        Args:
+            params: A buffer, or a mapping from tensor name to buffer; tensors that are not named keep their buffers.
+            grads: Gradients likewise.  A tensor that is bound anew and has no gradient here has none any more.
+        """
+        record, optimizer = self._record, self._optimizer
+        given = by_tensor(record.name, record.names, params)
+        gradients = by_tensor(record.name, list(given), grads)
+        new = tuple(
+            Tensor(
+                tensor.name,
+                tensor.gradient_dtype,
+                tensor.parameters_place,
+                tensor.gradient_place,
+                tensor.new_parameters(given[tensor.name]),
+                tensor.new_gradient(gradients.get(tensor.name)),
+            )
+            if tensor.name in given
+            else tensor
+            for tensor in record.tensors
+        )
+        with optimizer._registration():
+            old, bound = record.tensors, []
+            # Both sets are held until all is done: an interrupt may land on either side of a native call, and another
+            # thread may step in between and so refuse the way back.
+            record.retiring = old + new
+            try:
+                for position, tensor in enumerate(new):
+                    if tensor is not old[position]:
+                        self._bind_tensor(position, tensor)
+                        bound.append(position)
+            except LayerwiseError:
+                for position in reversed(bound):
+                    self._bind_tensor(position, old[position])
+                record.retiring = ()
+                raise
+            record.tensors, record.retiring = new, ()
+            optimizer._remember_all()
+
+    def _bind_tensor(self, position: int, tensor: Tensor) -> None:
+        self._call(lw.lw_tensor_bind, position, tensor.parameters.address, address(tensor.gradient))
+
+    def states(self) -> dict[str, dict[str, StateInfo]]:
+        """What the library keeps for each tensor: its step count, the rule's moments, a master copy."""
+        return {
+            tensor.name: {state.name: state for state in map(state_report, self._states(position))}
+            for position, tensor in enumerate(self._record.tensors)
+        }
+
+    def read_state(self, tensor: str | int, name: str, out: object = None) -> object:
+        """Copy a state out.
+
+        Args:
+            tensor: Name or index of the tensor.
+            name: Name of the state, as in `states()`.
+            out: A writable buffer of the state's type and size, or of as many bytes.
+
+        Returns:
+            `out`, or a new array.array of the state's type.
+        """
+        position = self._record.tensor_index(tensor)
+        row = self._state(position, name)
+        size = row.count * lw.DTYPE_SIZES[row.dtype]
+        if out is None:
+            values = array.array(_TYPECODES[row.dtype], bytes(size))
+            self._call(lw.lw_tensor_read_state, position, lw.name(name), values.buffer_info()[0], size)
+            return values
+        self._transfer(lw.lw_tensor_read_state, position, row, out, writable=True)
+        return out
+
+    def write_state(self, tensor: str | int, name: str, buffer: object) -> None:
+        """Copy a state in, exactly, from a buffer of its type and size, or of as many bytes."""
+        position = self._record.tensor_index(tensor)
+        self._transfer(lw.lw_tensor_write_state, position, self._state(position, name), buffer, writable=False)
+
+    def _transfer(
+        self, function: lw.NativeFunction, position: int, row: lw.lw_state_info, obj: object, *, writable: bool
+    ) -> None:
+        """Copy between a state and a buffer; the library compares the sizes."""
+        name = row.name.decode()
+        place = Place(
+            self.name, self._record.tensors[position].name, f'buffer for state "{name}"', position, self.index
+        )
+        buffer = describe(obj, place, writable=writable)
+        if buffer.dtype not in (BYTES, row.dtype):
+            expected, found = lw.DTYPE_NAMES[row.dtype], lw.DTYPE_NAMES[buffer.dtype]
+            raise place.refuse(DTypeMismatch, f"must be {expected} or bytes, found {found}")
+        size = lw.DTYPE_SIZES.get(buffer.dtype, 1)
+        for extent in buffer.shape:
+            size *= extent
+        self._call(function, position, row.name, buffer.address, size)
+
+    def _states(self, position: int) -> list[lw.lw_state_info]:
+        count = ctypes.c_int64()
+        self._call(lw.lw_tensor_state_count, position, ctypes.byref(count))
+        rows = []
+        for index in range(count.value):
+            row = lw.lw_state_info(ctypes.sizeof(lw.lw_state_info))
+            self._call(lw.lw_tensor_get_state_info, position, index, ctypes.byref(row))
+            rows.append(row)
+        return rows
+
+    def _state(self, position: int, name: str) -> lw.lw_state_info:
+        rows = {row.name.decode(): row for row in self._states(position)}
+        if name not in rows:
+            tensor = self._record.tensors[position].name
+            raise UnknownName(
+                f'layer "{self.name}", tensor "{tensor}": no state {name!r}; its states: {", ".join(rows)}',
+                layer=self.index,
+                tensor=position,
+            )
+        return rows[name]
+
+    def _call(self, function: lw.NativeFunction, *arguments: object) -> None:
+        lw.call(function, self._optimizer._handle, self._record.index, *arguments)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Layer) and self._optimizer is other._optimizer and self._record is other._record
+
+    def __hash__(self) -> int:
+        return hash((id(self._optimizer), self._record.index))
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a layer belongs to its optimizer and cannot be pickled or copied")
+
+    def __repr__(self) -> str:
+        return f"<layerwise.Layer {self.name!r}: {', '.join(self._record.names)}>"

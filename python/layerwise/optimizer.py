@@ -1,0 +1,397 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The optimizer."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Literal, NoReturn
+
+from . import _binding as lw
+from . import _settings
+from ._buffers import Buffer
+from ._tensors import LayerRecord, Watch, address, pack, record
+from .errors import BusyOptimizer, InvalidArgument, LayerwiseError, NotFound, UnknownName
+from .layer import Layer
+from .policies import Policy, Uniform
+from .reports import Summary, Telemetry, report
+from .rules import Rule
+
+_lw_optimizer_step = lw.lw_optimizer_step
+
+
+class _Error:
+    """An error struct for the fast path, with the reference to it that a call takes."""
+
+    __slots__ = ("reference", "struct")
+
+    def __init__(self) -> None:
+        self.struct = lw.new_error()
+        self.reference = ctypes.byref(self.struct)
+
+
+class Optimizer:
+    """Steps the parameters of its layers in place, each layer with a rate of its own.
+
+        effective rate of a layer = lr * scale of the layer
+
+    Buffers: NumPy arrays (also of ml_dtypes.bfloat16), torch CPU tensors, array.array, writable memoryviews, ctypes
+    arrays, and whatever else has the buffer protocol or DLPack on the CPU, of float64, float32, float16 or bfloat16.
+    They are never copied; what cannot be used where it lies is refused.  The optimizer holds each registered object, so
+    its memory is not freed, and an array.array or bytearray refuses to resize.  A torch tensor's address and shape are
+    compared at every step with those that were registered.  What cannot be known, and must not be done:
+    `numpy.ndarray.resize(refcheck=False)`, `ctypes.resize`, and writing from another thread during a step.
+
+    Threads: the interpreter is released during a step.  A call from a second thread into the same optimizer raises
+    BusyOptimizer at once and disturbs nothing.  Different optimizers are independent.
+
+    Processes: after `os.fork()` the child goes on with its copy; an optimizer that was inside a call of another thread
+    raises ForkedOptimizer and can only be closed.  An optimizer cannot be pickled or copied (TypeError), because its
+    state lives in the library and its buffers belong to others: build a second one, and carry the state over with
+    `Layer.read_state` and `Layer.write_state`.
+
+    Args:
+        rule: The update rule with its hyperparameters, such as `AdamW(lr=3e-4)`.
+        policy: What sets every layer's scale.  Default Uniform().
+        nonfinite: At a NaN or infinite gradient, "raise" refuses the whole step and names the element, "skip" leaves
+            everything as it was and counts the step as skipped, "propagate" does not look.
+        threads: The most threads that a step may use, 1 to 1024; None for as many as the machine grants.
+        clip_global_norm: Scale all gradients by min(1, limit / (norm + 1e-6)), > 0; None for off.
+        clip_layer_norm: The same for each layer's own norm.
+        clip_value: Clamp every gradient element to [-limit, limit], before the norms, > 0; None for off.
+        maximize: Ascend instead of descend.
+        telemetry: Keep norms for each layer at each step.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        policy: Policy | None = None,
+        *,
+        nonfinite: Literal["raise", "skip", "propagate"] = "raise",
+        threads: int | None = None,
+        clip_global_norm: float | None = None,
+        clip_layer_norm: float | None = None,
+        clip_value: float | None = None,
+        maximize: bool = False,
+        telemetry: bool = False,
+    ) -> None:
+        if not isinstance(rule, Rule):
+            raise TypeError(f"rule: expected a rule such as AdamW(lr=3e-4), found {rule!r}")
+        options = {
+            "nonfinite": nonfinite,
+            "threads": threads,
+            "clip_global_norm": clip_global_norm,
+            "clip_layer_norm": clip_layer_norm,
+            "clip_value": clip_value,
+            "maximize": maximize,
+            "telemetry": telemetry,
+        }
+        given = {key: value for key, value in options.items() if value is not None}
+        self._rule = rule
+        self._policy: Policy = Uniform()
+        self._layers: list[LayerRecord] = []
+        self._lock = threading.Lock()
+        self._errors: list[_Error] = [_Error()]
+        self._remember_all()
+        self._handle = lw.Handle()
+        lw.call(
+            lw.lw_optimizer_create,
+            ctypes.byref(self._handle),
+            lw.name(rule.name),
+            *_settings.pack([*_settings.expand(rule.settings()), *_settings.expand(given)]),
+        )
+        self._finalizer = weakref.finalize(self, _destroy, self._handle)
+        if policy is not None:
+            self.policy = policy
+
+    # ---- Life
+
+    def close(self) -> None:
+        """Free the state and let go of the buffers.  Closing twice is harmless; any other call then raises.
+
+        Raises:
+            BusyOptimizer: Another thread is inside the optimizer; it stays open.
+        """
+        if not self._finalizer.alive:
+            return
+        with self._registration():
+            lw.call(lw.lw_optimizer_destroy, self._handle)
+            self._finalizer.detach()
+            for layer in self._layers:
+                layer.release()
+            self._layers = []
+            self._remember_all()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return not self._finalizer.alive
+
+    def __enter__(self) -> Optimizer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            "an optimizer cannot be pickled or copied: its state lives in the library; "
+            "build another one and carry the state over with Layer.read_state and Layer.write_state"
+        )
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return f"<layerwise.Optimizer {self._rule!r}: closed>"
+        count = len(self._layers)
+        return f"<layerwise.Optimizer {self._rule!r}, {self._policy!r}: {count} layer{'' if count == 1 else 's'}>"
+
+    # ---- Layers
+
+    def add_layer(
+        self,
+        name: str,
+        params: object,
+        grads: object = None,
+        *,
+        depth: int | None = None,
+        scale: float | None = None,
+        master: bool = False,
+        gradient_dtype: Literal["float64", "float32", "float16", "bfloat16"] | None = None,
+        **overrides: object,
+    ) -> Layer:
+        """Register a layer.
+
+        Args:
+            name: Unique in the optimizer.
+            params: A buffer, which makes a layer of one tensor called "weight", or a mapping from tensor name to
+                buffer.
+            grads: Gradients likewise, of the same type as the parameters or float32; tensors that are missing or None
+                have none bound.  Gradients are read at each step and never written.
+            depth: Position from the input; by default the order of registration.
+            scale: This layer's rate multiplier, >= 0, in place of the policy's.
+            master: Keep a float32 master copy of the float16 and bfloat16 tensors.
+            gradient_dtype: Type of the gradients, where they come with the step and differ from the parameters.
+            **overrides: Hyperparameters of the rule for this layer alone, such as `weight_decay=0.0`.
+
+        Returns:
+            The layer.
+        """
+        if gradient_dtype is not None and gradient_dtype not in lw.FLOATS:
+            raise UnknownName(f"gradient_dtype must be one of {', '.join(lw.FLOATS)}, found {gradient_dtype!r}")
+        places = {key: value for key, value in {"depth": depth, "scale": scale}.items() if value is not None}
+        settings = _settings.pack(_settings.expand(places | overrides))
+        with self._registration():
+            layer = record(
+                name, len(self._layers), params, grads, lw.FLOATS[gradient_dtype] if gradient_dtype else None
+            )
+            tensors = pack(layer, master)
+            self._layers.append(layer)
+            try:
+                lw.call(lw.lw_optimizer_add_layer, self._handle, lw.name(name), tensors, len(tensors), *settings, None)
+                self._remember(layer)
+            except LayerwiseError:
+                self._layers.pop()
+                raise
+            except BaseException:
+                # An interrupt may land on either side of the call: the library knows on which it was.
+                if self._layer_count() == layer.index:
+                    self._layers.pop()
+                else:
+                    self._remember(layer)
+                raise
+        return Layer(self, layer)
+
+    def layer(self, name: str | int) -> Layer:
+        """The layer of this name, or of this index in the order of registration."""
+        return Layer(self, self._record(name))
+
+    @property
+    def layers(self) -> Mapping[str, Layer]:
+        """All layers by name, in the order of registration."""
+        return {layer.name: Layer(self, layer) for layer in self._layers}
+
+    def _record(self, name: object) -> LayerRecord:
+        if isinstance(name, Layer):
+            if name._optimizer is not self:
+                raise InvalidArgument(f'layer "{name.name}" belongs to another optimizer')
+            return name._record
+        if isinstance(name, str):
+            found = self._by_name.get(name)
+            if found is None:
+                # The library refuses, and lists the names.
+                lw.call(lw.lw_optimizer_find_layer, self._handle, lw.name(name), ctypes.c_int64())
+                raise BusyOptimizer(f'another thread is adding the layer "{name}"')
+            return found
+        if not isinstance(name, int):
+            raise TypeError(f"a layer is given by name or index, found {name!r}")
+        count = self._layer_count()
+        if not 0 <= name < count:
+            raise NotFound(f"no layer has index {name}; there are {count}")
+        return self._layers[name]
+
+    def _layer_count(self) -> int:
+        count = ctypes.c_int64()
+        lw.call(lw.lw_optimizer_layer_count, self._handle, ctypes.byref(count))
+        return count.value
+
+    @contextmanager
+    def _registration(self) -> Iterator[None]:
+        """Keep what Python remembers in step with the library while buffers come and go.
+
+        Never waits, like the library, so that a child forked meanwhile cannot hang.
+        """
+        if not self._lock.acquire(blocking=False):
+            raise BusyOptimizer("another thread is adding, binding or closing")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _remember(self, layer: LayerRecord) -> None:
+        self._by_name[layer.name] = layer
+        for tensor in layer.tensors:
+            self._watched_parameters.add(tensor.parameters_place, tensor.parameters)
+            self._watched_gradients.add(tensor.gradient_place, tensor.gradient)
+
+    def _remember_all(self) -> None:
+        """Start anew, after buffers were exchanged."""
+        self._by_name: dict[str, LayerRecord] = {}
+        self._watched_parameters, self._watched_gradients = Watch(), Watch()
+        for layer in self._layers:
+            self._remember(layer)
+
+    # ---- Step
+
+    def step(
+        self,
+        grads: Mapping[str, object] | None = None,
+        layer: str | int | Layer | None = None,
+        gradient_scale: float = 1.0,
+    ) -> None:
+        """Take one step, in one native call.
+
+        Args:
+            grads: None for the bound gradients; else a mapping from layer name to a buffer or to a mapping from tensor
+                name to buffer.  A tensor that is missing or None is skipped: value, state and count stay as they are.
+            layer: Step this layer only.
+            gradient_scale: Every gradient is divided by it (loss scale, accumulated batches); finite, > 0.
+
+        Raises:
+            NonFiniteGradient: A gradient holds NaN or infinity, and `nonfinite` is "raise".  Nothing was changed.
+            InvalidArgument: A torch tensor was moved or resized since it was registered.
+        """
+        if self._watched_parameters.tensors:
+            self._watched_parameters.check()
+        if grads is None and self._watched_gradients.tensors:
+            self._watched_gradients.check()
+        # An error struct belongs to one call at a time: a second thread, or a signal handler that steps, finds the
+        # list empty and gets its own.
+        try:
+            error = self._errors.pop()
+        except IndexError:
+            error = _Error()
+        if grads is None and layer is None and gradient_scale == 1.0:
+            code = _lw_optimizer_step(self._handle, None, error.reference)
+        else:
+            code = self._step_with(grads, layer, gradient_scale, error)
+        if code:
+            raise lw.failure(code, error.struct)
+        self._errors.append(error)
+
+    def _step_with(
+        self,
+        grads: Mapping[str, object] | None,
+        layer: str | int | Layer | None,
+        gradient_scale: float,
+        error: _Error,
+    ) -> int:
+        one = None if layer is None else self._record(layer)
+        step = lw.lw_step(ctypes.sizeof(lw.lw_step), 0, -1 if one is None else one.index, gradient_scale)
+        # The buffers are held here until the call is over.
+        buffers = None if grads is None else self._given_gradients(grads, [one] if one else self._layers)
+        if buffers is not None:
+            step.gradients = (ctypes.c_void_p * len(buffers))(*map(address, buffers))
+            step.gradient_count = len(buffers)
+        return int(_lw_optimizer_step(self._handle, step, error.reference))
+
+    def _given_gradients(self, grads: Mapping[str, object], layers: list[LayerRecord]) -> list[Buffer | None]:
+        if not isinstance(grads, Mapping):
+            raise TypeError(f"grads: expected a mapping from layer name to buffer, found {type(grads).__name__}")
+        for name in grads:
+            if name not in self._by_name:
+                self._record(name)
+        return [buffer for layer in layers for buffer in layer.new_gradients(grads.get(layer.name))]
+
+    # ---- Settings
+
+    @property
+    def rule(self) -> Rule:
+        """The rule as it was given.  `get` says what is in force now."""
+        return self._rule
+
+    @property
+    def lr(self) -> float:
+        """The base learning rate, which may be changed between steps."""
+        value = ctypes.c_double()
+        lw.call(lw.lw_optimizer_get, self._handle, b"lr", ctypes.byref(value))
+        return value.value
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self.set(lr=value)
+
+    @property
+    def policy(self) -> Policy:
+        """What sets every layer's scale; may be changed between steps."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        if not isinstance(policy, Policy):
+            raise TypeError(f"policy: expected a policy such as LayerDecay(0.75), found {policy!r}")
+        settings = _settings.pack(policy.settings().items())
+        lw.call(lw.lw_optimizer_set_policy, self._handle, lw.name(policy.name), *settings)
+        self._policy = policy
+
+    def set(self, **settings: object) -> None:
+        """Change hyperparameters or options from the next step on, all or none.
+
+        The keys are those of the rule and of this class; infinity switches a clip off.  Layers with a value of their
+        own keep it.
+        """
+        lw.call(lw.lw_optimizer_set, self._handle, *_settings.pack(_settings.expand(settings)))
+
+    def get(self, key: str) -> float | str | tuple[float | str, ...]:
+        """The value in force: a number (flags are 0.0 or 1.0), a choice, or a tuple for `betas`."""
+        return _settings.get(lw.lw_optimizer_get, lw.lw_optimizer_get_choice, self._handle, key=key)
+
+    # ---- Reports
+
+    def explain(self) -> str:
+        """A table with one row a layer: depth, tensors, scale and its source, effective rate, decay, state, norms."""
+        return lw.text(lw.lw_optimizer_explain, self._handle)
+
+    def telemetry(self) -> dict[str, Telemetry]:
+        """Every layer's last step by name, if the optimizer was made with `telemetry=True`."""
+        layers = self._layers
+        rows = (lw.lw_telemetry * len(layers))()
+        for row in rows:
+            row.struct_size = ctypes.sizeof(lw.lw_telemetry)
+        lw.call(lw.lw_optimizer_get_telemetry, self._handle, rows, len(rows))
+        return {layer.name: report(Telemetry, row) for layer, row in zip(layers, rows, strict=True)}
+
+    def summary(self) -> Summary:
+        """Steps taken and skipped, and the norm and clipping of the last one."""
+        row = lw.lw_summary(ctypes.sizeof(lw.lw_summary))
+        lw.call(lw.lw_optimizer_get_summary, self._handle, ctypes.byref(row))
+        return report(Summary, row)
+
+
+def _destroy(handle: object) -> None:
+    """Free an optimizer that was not closed.  There is nobody to tell of a failure, such as at exit."""
+    with suppress(LayerwiseError):
+        lw.call(lw.lw_optimizer_destroy, handle)

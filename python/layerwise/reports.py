@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the library says about a step, a layer and a state, as plain values."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
+
+from ._binding import DTYPE_NAMES, lw_layer_info, lw_state_info
+
+Report = TypeVar("Report")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The optimizer at its last step.
+
+    Attributes:
+        steps: Steps taken.
+        skipped_steps: Steps skipped because of a non-finite gradient.
+        gradient_norm: Of all gradients, after the gradient scale and before clipping; NaN if it was not needed.
+        clip_factor: Of global-norm clipping; 1 without.
+    """
+
+    steps: int
+    skipped_steps: int
+    gradient_norm: float
+    clip_factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """One layer at its last step.  Norms are Euclidean, over all tensors of the layer that were stepped.
+
+    Attributes:
+        gradient_norm: After the gradient scale, before clipping.
+        weight_norm: Before the update.
+        update_norm: Of the change, before rounding to the storage type.
+        update_ratio: update_norm / weight_norm; NaN if the weights are all zero.
+        trust_ratio: Mean over the layer's tensors; 1 where the rule has none.
+        clip_factor: Product of global and layer norm clipping.
+        effective_lr: Base rate times scale.
+        nonfinite_count: Gradient elements that were NaN or infinite, also of a skipped or refused step.
+    """
+
+    gradient_norm: float
+    weight_norm: float
+    update_norm: float
+    update_ratio: float
+    trust_ratio: float
+    clip_factor: float
+    effective_lr: float
+    nonfinite_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerInfo:
+    """What a layer is and what it will get at the next step.
+
+    Attributes:
+        frozen: Whether it is left out of every step.
+        depth: Position from the input.
+        tensor_count: How many tensors it has.
+        parameter_count: How many parameters they hold.
+        state_bytes: Memory that the library keeps for it.
+        steps: The highest step count of its tensors.
+        scale: Its learning-rate multiplier.
+        effective_lr: Base rate times scale.
+        weight_decay: The coefficient of the rule; 0 where it has none.
+        scale_source: "policy" or "layer".
+    """
+
+    frozen: bool
+    depth: int
+    tensor_count: int
+    parameter_count: int
+    state_bytes: int
+    steps: int
+    scale: float
+    effective_lr: float
+    weight_decay: float
+    scale_source: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateInfo:
+    """One state of one tensor.
+
+    Attributes:
+        name: Such as "exp_avg" or "step".
+        dtype: "float32", "float64", or "int64" for the step count.
+        count: Elements.
+    """
+
+    name: str
+    dtype: str
+    count: int
+
+
+def report(kind: type[Report], row: ctypes.Structure) -> Report:
+    """The value of a struct of numbers whose fields have the names of the value's."""
+    return kind(*(getattr(row, field.name) for field in fields(kind)))  # type: ignore[arg-type]
+
+
+def layer_report(row: lw_layer_info) -> LayerInfo:
+    """The value of an lw_layer_info."""
+    return replace(report(LayerInfo, row), frozen=bool(row.frozen), scale_source=row.scale_source.decode())
+
+
+def state_report(row: lw_state_info) -> StateInfo:
+    """The value of an lw_state_info."""
+    return StateInfo(row.name.decode(), DTYPE_NAMES[row.dtype], row.count)

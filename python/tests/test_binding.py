@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The declarations in Python say what the header says."""
+
+import ctypes
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from layerwise import _binding as lw
+from layerwise import _library, errors
+
+INCLUDE = Path(__file__).parents[2] / "include"
+HEADER = (INCLUDE / "layerwise.h").read_text()
+CODE = re.sub(r"/\*.*?\*/", "", HEADER, flags=re.DOTALL)
+STRUCTS = [name for name in vars(lw) if isinstance(getattr(lw, name), type) and name.startswith("lw_")]
+STRUCTS.remove("lw_optimizer")
+
+C_TYPES = {
+    "int32_t": ctypes.c_int32,
+    "int64_t": ctypes.c_int64,
+    "const char *": ctypes.c_char_p,
+    "double *": ctypes.POINTER(ctypes.c_double),
+    "int64_t *": ctypes.POINTER(ctypes.c_int64),
+    "char *": ctypes.POINTER(ctypes.c_char),
+    "void *": ctypes.c_void_p,
+    "const void *": ctypes.c_void_p,
+    "const char **": ctypes.POINTER(ctypes.c_char_p),
+    "lw_optimizer *": lw.Handle,
+    "lw_optimizer **": ctypes.POINTER(lw.Handle),
+}
+
+
+def c_type(text: str) -> object:
+    if text in C_TYPES:
+        return C_TYPES[text]
+    struct = re.fullmatch(r"(?:const )?(lw_\w+) \*", text)
+    assert struct, text
+    return ctypes.POINTER(getattr(lw, struct[1]))
+
+
+def prototypes() -> dict[str, tuple[str, list[str]]]:
+    found = re.findall(r"LW_API\s+([\w ]+?[ *]+)(lw_\w+)\(([^;]*)\);", CODE)
+    parsed = {}
+    for returned, name, arguments in found:
+        parts = [" ".join(part.split()) for part in arguments.split(",")]
+        types = [] if parts == ["void"] else [re.sub(r"\w+$", "", part).strip() for part in parts]
+        parsed[name] = (returned.strip(), types)
+    return parsed
+
+
+def test_every_function_is_declared_and_no_other() -> None:
+    declared = {name for name, value in vars(lw).items() if hasattr(value, "argtypes")}
+    assert declared == set(prototypes())
+
+
+@pytest.mark.parametrize("name", sorted(prototypes()))
+def test_function(name: str) -> None:
+    returned, arguments = prototypes()[name]
+    function = getattr(lw, name)
+    assert function.restype is c_type(returned)
+    assert list(function.argtypes) == [c_type(argument) for argument in arguments]
+
+
+def test_struct_layouts(tmp_path: Path) -> None:
+    fields = [(struct, field[0]) for struct in STRUCTS for field in getattr(lw, struct)._fields_]
+    lines = [f'printf("{s}.{f} %zu %zu\\n", offsetof({s}, {f}), sizeof((({s} *)0)->{f}));' for s, f in fields]
+    lines += [f'printf("{struct} 0 %zu\\n", sizeof({struct}));' for struct in STRUCTS]
+    source = "#include <stddef.h>\n#include <stdio.h>\n#include <layerwise.h>\nint main(void) { %s return 0; }"
+    program = tmp_path / "layout"
+    subprocess.run(
+        ["cc", "-x", "c", f"-I{INCLUDE}", "-", "-o", str(program)],
+        input=source % "\n".join(lines),
+        text=True,
+        check=True,
+    )
+    expected = subprocess.run([program], capture_output=True, text=True, check=True).stdout.splitlines()
+    found = []
+    for struct, field in fields:
+        descriptor = getattr(getattr(lw, struct), field)
+        found.append(f"{struct}.{field} {descriptor.offset} {descriptor.size}")
+    found += [f"{struct} 0 {ctypes.sizeof(getattr(lw, struct))}" for struct in STRUCTS]
+    assert found == expected
+
+
+def test_constants() -> None:
+    def value(name: str) -> int:
+        match = re.search(rf"\b{name}\b\s*=?\s*(\d+)", CODE)
+        assert match, name
+        return int(match[1])
+
+    assert value("LW_ABI_VERSION") == _library.ABI_VERSION
+    assert value("LW_ERROR_BUFFER_TOO_SMALL") == lw.ERROR_BUFFER_TOO_SMALL
+    assert value("LW_ERROR_MESSAGE_SIZE") == lw.lw_error.message.size
+    for dtype, name in lw.DTYPE_NAMES.items():
+        assert value(f"LW_{name.upper()}") == dtype
+
+
+NAMES = {
+    errors.InvalidArgument: "LW_ERROR_INVALID_ARGUMENT",
+    errors.UnknownName: "LW_ERROR_UNKNOWN_NAME",
+    errors.OutOfRange: "LW_ERROR_OUT_OF_RANGE",
+    errors.ShapeMismatch: "LW_ERROR_SHAPE",
+    errors.DTypeMismatch: "LW_ERROR_DTYPE",
+    errors.OverlappingBuffers: "LW_ERROR_OVERLAP",
+    errors.DuplicateName: "LW_ERROR_DUPLICATE",
+    errors.NotFound: "LW_ERROR_NOT_FOUND",
+    errors.ClosedOptimizer: "LW_ERROR_STALE_HANDLE",
+    errors.BusyOptimizer: "LW_ERROR_BUSY",
+    errors.NonFiniteGradient: "LW_ERROR_NONFINITE",
+    errors.OutOfMemory: "LW_ERROR_OUT_OF_MEMORY",
+    errors.ForkedOptimizer: "LW_ERROR_FORKED",
+}
+
+
+@pytest.mark.parametrize("exception", NAMES)
+def test_code_of_exception(exception: type[errors.LayerwiseError]) -> None:
+    assert lw.lw_error_name(exception.code).decode() == NAMES[exception]
+    assert type(errors.from_code(exception.code, "")) is exception
