@@ -5,7 +5,9 @@ import PackageDescription
 // A rule's arithmetic is one folder, compiled once per instruction set: the sibling folders are links to it.
 // -fno-math-errno turns a square root of lanes into one instruction in place of a libm call per lane.
 #if arch(x86_64)
-let instructionSets = [("LayerwiseKernels", []), ("LayerwiseKernelsAVX2", ["x86-64-v3"]), ("LayerwiseKernelsAVX512", ["x86-64-v4"])]
+let instructionSets = [
+    ("LayerwiseKernels", []), ("LayerwiseKernelsAVX2", ["x86-64-v3"]), ("LayerwiseKernelsAVX512", ["x86-64-v4"]),
+]
 #else
 let instructionSets: [(String, [String])] = [("LayerwiseKernels", [])]
 #endif

@@ -34,9 +34,8 @@ def native_library() -> Path:
         raise SystemExit(
             "layerwise: building the native library needs Swift 6.3; or set LAYERWISE_PREBUILT to a built one"
         )
-    command = [swift, "build", "-c", "release", "--scratch-path", ".build_shared", "--product", "layerwise"]
-    if sys.platform != "darwin":
-        command += ["-Xswiftc", "-static-stdlib"]
+    static = [] if sys.platform == "darwin" else ["-Xswiftc", "-static-stdlib"]
+    command = [swift, "build", "-c", "release", *static, "--scratch-path", ".build_shared", "--product", "layerwise"]
     subprocess.run(command, cwd=root, check=True)
     return root / ".build_shared" / "release" / LIBRARY
 

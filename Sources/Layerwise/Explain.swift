@@ -67,7 +67,8 @@ func text(_ x: Double) -> String {
     }
     if exponent < -4 || exponent > 5 {
         let magnitude = exponent.magnitude < 10 ? "0\(exponent.magnitude)" : "\(exponent.magnitude)"
-        return sign + trimmed(String(all.prefix(1)), String(all.dropFirst())) + "e" + (exponent < 0 ? "-" : "+") + magnitude
+        return sign + trimmed(String(all.prefix(1)), String(all.dropFirst())) + "e" + (exponent < 0 ? "-" : "+")
+            + magnitude
     }
     if exponent < 0 { return sign + trimmed("0", String(repeating: "0", count: -exponent - 1) + all) }
     if exponent >= 3 { return sign + all + String(repeating: "0", count: exponent - 3) }

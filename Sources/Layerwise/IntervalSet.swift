@@ -37,7 +37,9 @@ struct IntervalSet {
         while index > 0 {
             index -= 1
             let candidate = intervals[index]
-            if candidate.end > other.start, except.map({ candidate.layer != $0.layer || candidate.tensor != $0.tensor }) ?? true {
+            if candidate.end > other.start,
+                except.map({ candidate.layer != $0.layer || candidate.tensor != $0.tensor }) ?? true
+            {
                 return candidate
             }
             // No interval further down can reach up to `other`.

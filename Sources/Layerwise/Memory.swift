@@ -66,5 +66,7 @@ struct Table<Element: BitwiseCopyable>: ~Copyable {
     mutating func removeAll() { count = 0 }
 
     /// The elements, for indices below `count`; not to be read where there are none.
-    var elements: UnsafeMutablePointer<Element> { base ?? UnsafeMutablePointer(bitPattern: MemoryLayout<Element>.alignment).unsafelyUnwrapped }
+    var elements: UnsafeMutablePointer<Element> {
+        base ?? UnsafeMutablePointer(bitPattern: MemoryLayout<Element>.alignment).unsafelyUnwrapped
+    }
 }

@@ -216,7 +216,8 @@ extension Optimizer {
 
     /// How messages name the owner of a buffer, which may be the layer that is just being added.
     private func label(_ interval: IntervalSet.Interval, _ layer: Int) -> String {
-        interval.layer < entries.count ? subject(interval.layer, interval.tensor) : "tensor \(interval.tensor) of this layer"
+        interval.layer < entries.count
+            ? subject(interval.layer, interval.tensor) : "tensor \(interval.tensor) of this layer"
     }
 }
 

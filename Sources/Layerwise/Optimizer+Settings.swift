@@ -10,12 +10,26 @@ extension Optimizer {
         var rule = rule
         var settings = settings
         try Self.assign(changes, &rule, &settings)
+        if changes.allSatisfy({ $0.key == "lr" }) { return setCheckedRate(rule.learningRate) }
         try adopt(rule, entries)
         self.settings = settings
     }
 
     /// γ, the base learning rate.
     public var learningRate: Double { rule.learningRate }
+
+    /// Changes γ, as an outside schedule does at every step.  Layers with a rate of their own keep it.
+    public func setLearningRate(_ rate: Double) throws(LayerwiseError) { try set([Setting("lr", rate)]) }
+
+    /// No other value depends on the rate, so nothing has to be made anew.
+    private func setCheckedRate(_ rate: Double) {
+        rule.learningRate = rate
+        rules[0].learningRate = rate
+        if rules.count == 1 { return }
+        for (layer, entry) in entries.enumerated() where !entry.overrides.contains(where: { $0.key == "lr" }) {
+            rules[layers.elements[layer].rule].learningRate = rate
+        }
+    }
 
     /// The value of one of the rule's hyperparameters or the optimizer's settings.
     public func value(of key: String) throws(LayerwiseError) -> Setting.Value {

@@ -28,7 +28,9 @@ extension Optimizer {
         for (slot, name) in type(of: rule).declaration.states.enumerated() where record.state(slot) != nil {
             states.append(StateInfo(name: name, dtype: record.laneType, count: record.count))
         }
-        if record.master != nil { states.append(StateInfo(name: Self.masterState, dtype: .float32, count: record.count)) }
+        if record.master != nil {
+            states.append(StateInfo(name: Self.masterState, dtype: .float32, count: record.count))
+        }
         return states
     }
 
@@ -48,7 +50,8 @@ extension Optimizer {
         guard let from = source.baseAddress, source.count > 0 else { return }
         if name == Self.stepState && from.loadUnaligned(as: Int64.self) < 0 {
             throw LayerwiseError(
-                .outOfRange, "\(subject(layer, tensor)): a step count must not be negative", layer: layer, tensor: tensor)
+                .outOfRange, "\(subject(layer, tensor)): a step count must not be negative", layer: layer,
+                tensor: tensor)
         }
         memcpy(state, from, source.count)
     }

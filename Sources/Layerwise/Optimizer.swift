@@ -42,7 +42,9 @@ public final class Optimizer {
     public internal(set) var summary = StepSummary()
 
     /// An optimizer without layers.
-    public init(_ rule: any Rule, policy: any Policy = Uniform(), settings: Settings = Settings()) throws(LayerwiseError) {
+    public init(
+        _ rule: any Rule, policy: any Policy = Uniform(), settings: Settings = Settings()
+    ) throws(LayerwiseError) {
         self.rule = rule
         self.policy = policy
         self.settings = settings

@@ -66,7 +66,9 @@ func settings(_ settings: UnsafePointer<lw_setting>?, _ count: Int64) throws(Lay
     if count < 0 || count > 1 << 20 {
         throw LayerwiseError(.invalidArgument, "setting_count must be from 0 to 1048576, found \(count)")
     }
-    guard let settings else { throw LayerwiseError(.invalidArgument, "settings is NULL, but setting_count is \(count)") }
+    guard let settings else {
+        throw LayerwiseError(.invalidArgument, "settings is NULL, but setting_count is \(count)")
+    }
     var result: [Setting] = []
     for position in 0..<Int(count) {
         let key = try string(settings[position].key, "key of setting \(position)")
@@ -91,7 +93,8 @@ func tensors(
     _ tensors: UnsafePointer<lw_tensor>?, _ count: Int64, of layer: String
 ) throws(LayerwiseError) -> [TensorDescription] {
     if count < 1 || count > 1 << 24 {
-        throw LayerwiseError(.invalidArgument, "layer \"\(layer)\": tensor_count must be from 1 to 16777216, found \(count)")
+        throw LayerwiseError(
+            .invalidArgument, "layer \"\(layer)\": tensor_count must be from 1 to 16777216, found \(count)")
     }
     guard let tensors else { throw LayerwiseError(.invalidArgument, "layer \"\(layer)\": tensors is NULL") }
     var result: [TensorDescription] = []
@@ -110,7 +113,9 @@ func tensors(
 private func tensor(
     _ tensor: lw_tensor, _ position: Int, of layer: String
 ) throws(LayerwiseError) -> TensorDescription {
-    try check(size: tensor.struct_size, of: "layer \"\(layer)\": lw_tensor \(position)", expected: MemoryLayout<lw_tensor>.size)
+    try check(
+        size: tensor.struct_size, of: "layer \"\(layer)\": lw_tensor \(position)",
+        expected: MemoryLayout<lw_tensor>.size)
     let name = try string(tensor.name, "layer \"\(layer)\": name of tensor \(position)")
     let subject = "layer \"\(layer)\": tensor \"\(name)\""
     guard let dtype = DType(rawValue: tensor.dtype) else {
@@ -147,7 +152,8 @@ func copy(
     let size = text.utf8.count + 1
     needed?.pointee = Int64(size)
     guard let target, capacity >= Int64(size) else {
-        throw LayerwiseError(.bufferTooSmall, "the text takes \(size) bytes, the buffer has \(target == nil ? 0 : capacity)")
+        throw LayerwiseError(
+            .bufferTooSmall, "the text takes \(size) bytes, the buffer has \(target == nil ? 0 : capacity)")
     }
     text.withUTF8 { utf8 in
         if let source = utf8.baseAddress { memcpy(target, source, utf8.count) }

@@ -94,7 +94,8 @@ private func options(_ step: lw_step) throws(LayerwiseError) -> StepOptions {
     }
     if step.gradient_count < 0 || (step.gradients == nil && step.gradient_count != 0) {
         throw LayerwiseError(
-            .invalidArgument, "lw_step: gradient_count is \(step.gradient_count), but gradients "
+            .invalidArgument,
+            "lw_step: gradient_count is \(step.gradient_count), but gradients "
                 + (step.gradients == nil ? "is NULL" : "is not"))
     }
     var options = StepOptions(gradientScale: step.gradient_scale)

@@ -86,7 +86,8 @@ enum HandleTable {
         if result.original != state(generation, .busy) { throw stale }
         if slot.pointee.forks != processForks() {
             throw LayerwiseError(
-                .forked, "the process forked while another thread was inside this optimizer, which can only be destroyed")
+                .forked,
+                "the process forked while another thread was inside this optimizer, which can only be destroyed")
         }
         throw LayerwiseError(.busy, "another thread is inside this optimizer")
     }

@@ -5,7 +5,9 @@ import CLayerwiseKernels
 enum Float32Storage: Storage {
     static var laneBytes: Int { 4 }
     static var bytes: Int { 64 }
-    @inline(__always) static func load(_ memory: UnsafeRawPointer, _ offset: Int) -> FloatLanes { .load(memory, offset) }
+    @inline(__always) static func load(_ memory: UnsafeRawPointer, _ offset: Int) -> FloatLanes {
+        .load(memory, offset)
+    }
     @inline(__always) static func store(_ values: FloatLanes, _ memory: UnsafeMutableRawPointer, _ offset: Int) {
         values.store(memory, offset)
     }
@@ -15,7 +17,9 @@ enum Float32Storage: Storage {
 enum Float64Storage: Storage {
     static var laneBytes: Int { 8 }
     static var bytes: Int { 64 }
-    @inline(__always) static func load(_ memory: UnsafeRawPointer, _ offset: Int) -> DoubleLanes { .load(memory, offset) }
+    @inline(__always) static func load(_ memory: UnsafeRawPointer, _ offset: Int) -> DoubleLanes {
+        .load(memory, offset)
+    }
     @inline(__always) static func store(_ values: DoubleLanes, _ memory: UnsafeMutableRawPointer, _ offset: Int) {
         values.store(memory, offset)
     }

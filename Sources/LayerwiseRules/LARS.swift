@@ -88,7 +88,7 @@ public struct LARS: Rule {
             "pytorch_optimizer",
             [
                 Setting("norm", "separate"), Setting("lr_position", "outside"), Setting("adapt", "matrices"),
-                Setting("weight_decay_exclude_1d", 1), Setting("lr", 1e-3),
+                Setting("weight_decay_exclude_1d", 1),
             ]),
     ]
 

@@ -92,7 +92,7 @@ public protocol Configurable: Sendable {
     func validate() throws(SettingError)
 }
 
-/// A set of values with a name: what one library or paper does.
+/// A set of values with a name: what one library or paper does.  It never sets the learning rate.
 public struct Preset: Sendable {
     public let name: String
     public let settings: [Setting]

@@ -41,7 +41,8 @@ public func integerPower(_ base: Double, _ exponent: Int64) -> (high: Double, lo
 }
 
 /// The product of two double-double numbers, to about 2⁻¹⁰⁴ (Dekker 1971, with a fused multiply-add).
-private func product(_ a: (high: Double, low: Double), _ b: (high: Double, low: Double)) -> (high: Double, low: Double) {
+private func product(_ a: (high: Double, low: Double), _ b: (high: Double, low: Double)) -> (high: Double, low: Double)
+{
     let high = a.high * b.high
     guard high.isFinite else { return (high, 0) }
     let error = (-high).addingProduct(a.high, b.high)

@@ -74,7 +74,8 @@ public struct SGD: Rule {
 /// Nesterov momentum looks ahead along the velocity, so it needs one that is not damped.
 func validateNesterov(_ nesterov: Bool, _ momentum: Double, _ dampening: Double) throws(SettingError) {
     if nesterov && (momentum == 0 || dampening != 0) {
-        throw .invalid("nesterov needs momentum > 0 and dampening 0, found momentum \(momentum) and dampening \(dampening)")
+        throw .invalid(
+            "nesterov needs momentum > 0 and dampening 0, found momentum \(momentum) and dampening \(dampening)")
     }
 }
 

@@ -43,6 +43,7 @@ static void refuse_names(const model *m)
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, add(m, NULL, &tensor, 1, error));
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, add(m, "", &tensor, 1, error));
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, add(m, too_long, &tensor, 1, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, add(m, "two\nlines", &tensor, 1, error));
     REFUSED(m, LW_ERROR_DUPLICATE, add(m, "body", &tensor, 1, error));
     for (int64_t i = 0; i < COUNT(not_utf8); ++i) {
         REFUSED(m, LW_ERROR_INVALID_ARGUMENT, add(m, not_utf8[i], &tensor, 1, error));
@@ -150,12 +151,12 @@ static void refuse_shapes(const model *m)
     for (int64_t i = 0; i < COUNT(shapes); ++i) {
         tensor.shape = shapes[i].shape;
         tensor.rank = shapes[i].rank;
-        REFUSED(m, LW_ERROR_INVALID_ARGUMENT, add_one(m, tensor, error));
+        REFUSED(m, LW_ERROR_SHAPE, add_one(m, tensor, error));
     }
     tensor = spare_tensor();
     for (int64_t i = 0; i < COUNT(ranks); ++i) {
         tensor.rank = ranks[i];
-        REFUSED(m, LW_ERROR_INVALID_ARGUMENT, add_one(m, tensor, error));
+        REFUSED(m, LW_ERROR_SHAPE, add_one(m, tensor, error));
     }
     tensor = spare_tensor();
     tensor.shape = NULL;
@@ -190,6 +191,14 @@ static void refuse_buffers(const model *m)
     tensor = spare_tensor();
     tensor.gradients = address(UINTPTR_MAX - 15);
     REFUSED(m, LW_ERROR_OVERLAP, add_one(m, tensor, error));
+}
+
+/** State that no machine has memory for: 2^47 bytes a moment.  The buffer is not touched before that is known. */
+static void refuse_without_memory(const model *m)
+{
+    static const int64_t enormous[] = {INT64_C(1) << 45};
+    const lw_tensor tensor = vector("weight", LW_FLOAT32, address((uintptr_t)1 << 52), NULL, enormous);
+    REFUSED(m, LW_ERROR_OUT_OF_MEMORY, add_one(m, tensor, error));
 }
 
 static void refuse_overlaps(const model *m)
@@ -279,6 +288,7 @@ int main(void)
     refuse_dtypes(&m);
     refuse_shapes(&m);
     refuse_buffers(&m);
+    refuse_without_memory(&m);
     refuse_overlaps(&m);
     refuse_binding(&m);
     accept_the_limits(&m);

@@ -150,7 +150,7 @@ static void refuse_reports(const model *m)
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_optimizer_get_telemetry(o, NULL, 2, error));
     REFUSED(m, LW_ERROR_SHAPE, lw_optimizer_get_telemetry(o, rows, 1, error));
     REFUSED(m, LW_ERROR_SHAPE, lw_optimizer_get_telemetry(o, rows, 3, error));
-    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_optimizer_get_telemetry(o, rows, -1, error));
+    REFUSED(m, LW_ERROR_SHAPE, lw_optimizer_get_telemetry(o, rows, -1, error));
     rows[1].struct_size = 8;
     REFUSED(m, LW_ERROR_STRUCT_SIZE, lw_optimizer_get_telemetry(o, rows, 2, error));
     CHECK(rows[0].effective_lr == 0);
@@ -210,9 +210,10 @@ static void refuse_states(const model *m)
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_tensor_write_state(o, 0, 0, "exp_avg", NULL, 24, error));
     REFUSED(m, LW_ERROR_UNKNOWN_NAME, lw_tensor_write_state(o, 0, 0, "", moments, 24, error));
     for (int64_t i = 0; i < COUNT(sizes); ++i) {
-        REFUSED(m, LW_ERROR_SHAPE, lw_tensor_read_state(o, 0, 0, "exp_avg", moments, sizes[i], error));
-        REFUSED(m, LW_ERROR_SHAPE, lw_tensor_write_state(o, 0, 0, "exp_avg", moments, sizes[i], error));
-        REFUSED(m, LW_ERROR_SHAPE, lw_tensor_write_state(o, 0, 0, "step", moments, sizes[i], error));
+        const int32_t code = sizes[i] < 0 ? LW_ERROR_INVALID_ARGUMENT : LW_ERROR_SHAPE;
+        REFUSED(m, code, lw_tensor_read_state(o, 0, 0, "exp_avg", moments, sizes[i], error));
+        REFUSED(m, code, lw_tensor_write_state(o, 0, 0, "exp_avg", moments, sizes[i], error));
+        REFUSED(m, code, lw_tensor_write_state(o, 0, 0, "step", moments, sizes[i], error));
     }
     for (int64_t i = 0; i < COUNT(moments); ++i) {
         CHECK(moments[i] == 0);

@@ -22,16 +22,18 @@ exported=$(nm -D --defined-only "$library" | awk '{print $NF}' | sort)
 difference=$(diff <(echo "$declared") <(echo "$exported") || true)
 [ -z "$difference" ] || fail "header (<) and exports (>) differ:" "$difference"
 
-# The instruction sets are told apart by object, not by name.  A weak function may be merged by the linker with its namesake
-# of another object, and AVX-512 code would run on a processor without it.  Data ("V") holds no instructions.
+# The linker keeps one of several weak functions of one name, and AVX-512 code would run on a processor without it if it kept
+# the wrong one.  So what the objects of an instruction set share with others must not be code: their weak functions carry
+# the name of their own module.  Data ("V") holds no instructions.
 for module in LayerwiseKernels LayerwiseKernelsAVX2 LayerwiseKernelsAVX512; do
     objects=$(find -L "$folder/$module.build" -name '*.o' 2>/dev/null || true)
     if [ -z "$objects" ]; then
         fail "no objects of $module below $folder"
         continue
     fi
-    weak=$(xargs nm -A --defined-only <<<"$objects" | awk '$(NF-1) == "W" || $(NF-1) == "w" || $(NF-1) == "u"')
-    [ -z "$weak" ] || fail "weak functions in $module:" "$weak"
+    weak=$(xargs nm -A --defined-only <<<"$objects" |
+        awk -v own="^[$]s${#module}$module" '$(NF-1) ~ /^[Wwu]$/ && $NF !~ own')
+    [ -z "$weak" ] || fail "weak functions in $module that another object may have too:" "$weak"
 done
 
 # What the loader sees.

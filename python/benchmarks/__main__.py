@@ -21,6 +21,8 @@ from .timing import measure
 
 ROUNDS, WINDOW = 31, 0.03
 QUICK_ROUNDS, QUICK_WINDOW = 3, 0.001
+DISTURBED = 0.03
+"""Share of other work above which the numbers are not to be trusted."""
 OUTPUT = Path(__file__).resolve().parents[2] / "build" / "bench"
 
 
@@ -32,16 +34,23 @@ def main() -> None:
     if not console.is_terminal:
         console.width = 120
     here = machine.describe()
-    settings = {"threads": options.threads, "rounds": options.rounds, "quick": options.quick, "window": options.window}
+    settings: dict[str, object] = {
+        "threads": options.threads,
+        "rounds": options.rounds,
+        "quick": options.quick,
+        "window": options.window,
+    }
     for line in [*here.lines(), f"{options.threads} threads for everyone, {options.rounds} rounds"]:
         console.print(line, highlight=False, soft_wrap=True)
     if options.quick:
         console.print("[bold]--quick: shows that everything runs; the numbers mean nothing[/]")
-    elif here.load_before > 0.5:
-        console.print(f"[bold]other work is going on here (load {here.load_before:.1f}): do not trust the numbers[/]")
 
+    other_work = machine.OtherWork()
     results = _run(console, options)
+    share = settings["share_of_other_work"] = other_work.share()
     report.print_all(console, results, options.quick)
+    if share > DISTURBED:
+        console.print(f"[bold red]{share:.0%} of the processors' time went to other work: do not trust this[/]")
     options.output.mkdir(parents=True, exist_ok=True)
     report.write_json(options.output / "bench.json", here, settings, results)
     title = f"{here.processor}, {options.threads} threads" + (", --quick: not a measurement" if options.quick else "")
@@ -93,7 +102,8 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER", help="default: build/bench")
     options = parser.parse_args()
-    options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    if options.rounds is None:
+        options.rounds = QUICK_ROUNDS if options.quick else ROUNDS
     options.window = QUICK_WINDOW if options.quick else WINDOW
     if options.rounds < 1 or options.threads < 1:
         parser.error("--rounds and --threads start at 1")

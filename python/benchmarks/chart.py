@@ -42,7 +42,7 @@ def _draw_case(axes: Axes, result: CaseResult) -> None:
     values = [time.median for time in times]
     errors = [[time.median - time.low for time in times], [time.high - time.median for time in times]]
     bars = axes.barh(range(len(names)), values, xerr=errors, color=[_color(name) for name in names], ecolor="#404040")
-    axes.bar_label(bars, labels=[f"{value:.3g}" for value in values], padding=4)
+    axes.bar_label(bars, labels=[f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in values], padding=4)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.margins(x=0.12)
@@ -50,7 +50,7 @@ def _draw_case(axes: Axes, result: CaseResult) -> None:
     if max(values) > LOGARITHMIC_FROM * min(values):
         axes.set_xscale("log")
     absent = "".join(f"\n{name}: {reason}" for name, reason in result.absent.items())
-    axes.set_title(f"{result.title} ({result.parameters:,} parameters)", loc="left", fontsize=10)
+    axes.set_title(result.title, loc="left", fontsize=10)
     axes.set_xlabel(f"{unit} a step, median and its 95 % interval{absent}")
 
 

@@ -28,7 +28,6 @@ class Machine:
     layerwise: str
     instruction_set: str
     versions: dict[str, str]
-    load_before: float
 
     def as_json(self) -> dict[str, object]:
         """All of it."""
@@ -56,8 +55,28 @@ def describe() -> Machine:
         layerwise=lw.__version__,
         instruction_set=lw.instruction_set(),
         versions={name: _version(name) for name in PEERS},
-        load_before=os.getloadavg()[0],
     )
+
+
+class OtherWork:
+    """How busy the machine was with anything but this process."""
+
+    def __init__(self) -> None:
+        self._start = self._times()
+
+    def share(self) -> float:
+        """The fraction of all processors' time that went elsewhere since the start, the hypervisor's part included."""
+        total, elsewhere = (now - before for now, before in zip(self._times(), self._start, strict=True))
+        return max(0.0, elsewhere / total) if total > 0 else 0.0
+
+    @staticmethod
+    def _times() -> tuple[float, float]:
+        """Seconds of all processors, and those of them in which they worked for others."""
+        ticks = [int(field) for field in (_field("/proc/stat", r"cpu +(.+)") or "").split()]
+        user, nice, system, idle, wait, interrupt, soft_interrupt, stolen, *_ = [*ticks, *[0] * 8]
+        busy = (user + nice + system + interrupt + soft_interrupt + stolen) / os.sysconf("SC_CLK_TCK")
+        # Children are counted, too: a peer may compile itself.
+        return busy + (idle + wait) / os.sysconf("SC_CLK_TCK"), busy - sum(os.times()[:4])
 
 
 def _field(path: str, pattern: str) -> str | None:

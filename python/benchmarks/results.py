@@ -51,7 +51,8 @@ class CaseResult:
     rows: dict[str, Row]
     absent: dict[str, str]
 
-    def ratio(self, subject: str, base: str) -> Estimate:
-        """The time of ``subject`` over that of ``base``, compared round by round."""
-        pairs = zip(self.rows[subject].samples, self.rows[base].samples, strict=True)
-        return estimate([above / below for above, below in pairs])
+    def ratio(self, subject: str, base: str, per_byte: bool = False) -> Estimate:
+        """The time of ``subject`` over that of ``base``, compared round by round; or their times a byte of traffic."""
+        above, below = self.rows[subject], self.rows[base]
+        weight = below.traffic / above.traffic if per_byte and above.traffic and below.traffic else 1.0
+        return estimate([weight * x / y for x, y in zip(above.samples, below.samples, strict=True)])

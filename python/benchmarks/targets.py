@@ -31,7 +31,7 @@ class Target:
         base: Whose time is below; None for microseconds.
         at_least: The lower bound, if it is one.
         at_most: The upper bound, if it is one.
-        per_byte: Compare seconds a byte of each one's own traffic.
+        per_byte: Compare times a byte of each one's own traffic.
     """
 
     case: str
@@ -57,10 +57,7 @@ class Target:
             return result.rows[self.subject].seconds.scaled(1e6)
         if self.base not in result.rows:
             return None
-        ratio = result.ratio(self.subject, self.base)
-        if self.per_byte:
-            ratio = ratio.scaled((result.rows[self.base].traffic or 1) / (result.rows[self.subject].traffic or 1))
-        return ratio
+        return result.ratio(self.subject, self.base, self.per_byte)
 
     def verdict(self, measured: Estimate | None) -> Verdict:
         """Whether ``measured`` keeps the bound."""
@@ -98,7 +95,7 @@ TARGETS: list[Target] = [
     Target(_BF16, "bf16 AdamW: DeepSpeed / layerwise", cases.DEEPSPEED, cases.PLAIN, at_least=1.0),
     Target(
         _BF16,
-        "bf16 AdamW, a byte: torch fused (bf16 moments) / layerwise",
+        "bf16 AdamW, time a byte: torch fused (bf16 moments) / layerwise",
         cases.TORCH_FUSED_16_BIT,
         cases.PLAIN,
         at_least=1.0,
@@ -106,7 +103,7 @@ TARGETS: list[Target] = [
     ),
     Target(
         _BF16,
-        "bf16 AdamW, a byte: DeepSpeed (bf16 moments) / layerwise",
+        "bf16 AdamW, time a byte: DeepSpeed (bf16 moments) / layerwise",
         cases.DEEPSPEED_16_BIT,
         cases.PLAIN,
         at_least=1.0,

@@ -30,9 +30,9 @@ from .errors import (
 from .introspection import available_threads, instruction_set, policies, rules
 from .layer import Layer
 from .optimizer import Optimizer
-from .policies import Explicit, LayerDecay, Policy, Range, Uniform
+from .policy import Explicit, LayerDecay, Policy, Range, Uniform
 from .reports import LayerInfo, StateInfo, Summary, Telemetry
-from .rules import LAMB, LARS, SGD, Adam, AdamW, Rule
+from .rule import LAMB, LARS, SGD, Adam, AdamW, Rule
 
 __version__ = "0.1.0"
 

@@ -67,7 +67,7 @@ class LayerRecord:
     index: int
     tensors: tuple[Tensor, ...]
     retiring: tuple[Tensor, ...] = ()
-    """What was bound before, while a change is under way."""
+    """What else the library may be bound to, while a change is under way or after one was interrupted."""
 
     @property
     def names(self) -> list[str]:
@@ -174,25 +174,19 @@ class Watch:
 
     __slots__ = ("addresses", "counts", "data_ptr", "numel", "places", "tensors")
 
-    def __init__(self) -> None:
-        self.places: list[Place] = []
-        self.tensors: list[Any] = []
-        self.addresses: list[int] = []
-        self.counts: list[int] = []
-        # Set with the first tensor: torch may be imported later than this.
-        self.data_ptr: Any = None
-        self.numel: Any = None
-
-    def add(self, place: Place, buffer: Buffer | None) -> None:
-        """Watch a buffer, if it is a torch tensor's."""
-        if buffer is not None and buffer.tensor is not None:
-            self.places.append(place)
-            self.tensors.append(buffer.tensor)
-            self.addresses.append(buffer.tensor.data_ptr())
-            self.counts.append(math.prod(buffer.shape))
-            # Mapping the method of the class is several times faster than calling each tensor's.
-            tensor_type: Any = sys.modules["torch"].Tensor
-            self.data_ptr, self.numel = tensor_type.data_ptr, tensor_type.numel
+    def __init__(self, buffers: Iterable[tuple[Place, Buffer | None]]) -> None:
+        watched = [(place, buffer) for place, buffer in buffers if buffer is not None and buffer.tensor is not None]
+        self.places = [place for place, _ in watched]
+        self.tensors = [buffer.tensor for _, buffer in watched]
+        self.counts = [math.prod(buffer.shape) for _, buffer in watched]
+        # torch gives an empty tensor the address 0.
+        self.addresses = [
+            buffer.address if count else 0 for (_, buffer), count in zip(watched, self.counts, strict=True)
+        ]
+        # Mapping the method of the class is several times faster than calling each tensor's.
+        tensor_type = getattr(sys.modules.get("torch"), "Tensor", None)
+        self.data_ptr: Any = getattr(tensor_type, "data_ptr", None)
+        self.numel: Any = getattr(tensor_type, "numel", None)
 
     def check(self) -> None:
         """Raise if a tensor is not where it was registered."""

@@ -127,11 +127,11 @@ class Layer:
             else tensor
             for tensor in record.tensors
         )
-        with optimizer._registration():
-            old, bound = record.tensors, []
-            # Both sets are held until all is done: an interrupt may land on either side of a native call, and another
-            # thread may step in between and so refuse the way back.
-            record.retiring = old + new
+        with optimizer._registration:
+            # An interrupt may land on either side of a native call, and another thread may step in between and so
+            # refuse the way back.  Whatever the library may be bound to is held until all tensors are bound anew.
+            old, doubtful, bound = record.tensors, record.retiring, []
+            record.retiring, optimizer._watches = doubtful + old + new, None
             try:
                 for position, tensor in enumerate(new):
                     if tensor is not old[position]:
@@ -140,10 +140,10 @@ class Layer:
             except LayerwiseError:
                 for position in reversed(bound):
                     self._bind_tensor(position, old[position])
-                record.retiring = ()
+                record.retiring = doubtful
                 raise
-            record.tensors, record.retiring = new, ()
-            optimizer._remember_all()
+            record.tensors = new
+            record.retiring = () if len(bound) == len(new) else doubtful
 
     def _bind_tensor(self, position: int, tensor: Tensor) -> None:
         self._call(lw.lw_tensor_bind, position, tensor.parameters.address, address(tensor.gradient))

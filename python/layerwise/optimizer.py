@@ -4,21 +4,22 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from typing import Literal, NoReturn
 
 from . import _binding as lw
 from . import _settings
 from ._buffers import Buffer
 from ._tensors import LayerRecord, Watch, address, pack, record
-from .errors import BusyOptimizer, InvalidArgument, LayerwiseError, NotFound, UnknownName
+from .errors import BusyOptimizer, ClosedOptimizer, InvalidArgument, LayerwiseError, NotFound, UnknownName
 from .layer import Layer
-from .policies import Policy, Uniform
+from .policy import Policy, Uniform
 from .reports import Summary, Telemetry, report
-from .rules import Rule
+from .rule import Rule
 
 _lw_optimizer_step = lw.lw_optimizer_step
 
@@ -94,9 +95,10 @@ class Optimizer:
         self._rule = rule
         self._policy: Policy = Uniform()
         self._layers: list[LayerRecord] = []
-        self._lock = threading.Lock()
+        self._lock, self._process = threading.RLock(), os.getpid()
         self._errors: list[_Error] = [_Error()]
-        self._remember_all()
+        self._by_name: dict[str, LayerRecord] = {}
+        self._watches: tuple[Watch, Watch] | None = None
         self._handle = lw.Handle()
         lw.call(
             lw.lw_optimizer_create,
@@ -118,13 +120,14 @@ class Optimizer:
         """
         if not self._finalizer.alive:
             return
-        with self._registration():
-            lw.call(lw.lw_optimizer_destroy, self._handle)
+        with self._registration:
+            # An interrupt may have cut off an earlier try after this call.
+            with suppress(ClosedOptimizer):
+                lw.call(lw.lw_optimizer_destroy, self._handle)
             self._finalizer.detach()
             for layer in self._layers:
                 layer.release()
-            self._layers = []
-            self._remember_all()
+            self._layers, self._by_name, self._watches = [], {}, None
 
     @property
     def closed(self) -> bool:
@@ -184,24 +187,25 @@ class Optimizer:
             raise UnknownName(f"gradient_dtype must be one of {', '.join(lw.FLOATS)}, found {gradient_dtype!r}")
         places = {key: value for key, value in {"depth": depth, "scale": scale}.items() if value is not None}
         settings = _settings.pack(_settings.expand(places | overrides))
-        with self._registration():
+        with self._registration:
             layer = record(
                 name, len(self._layers), params, grads, lw.FLOATS[gradient_dtype] if gradient_dtype else None
             )
             tensors = pack(layer, master)
-            self._layers.append(layer)
             try:
+                self._layers.append(layer)
+                self._watches = None
                 lw.call(lw.lw_optimizer_add_layer, self._handle, lw.name(name), tensors, len(tensors), *settings, None)
-                self._remember(layer)
+                self._by_name[name] = layer
             except LayerwiseError:
-                self._layers.pop()
+                del self._layers[layer.index :]
                 raise
             except BaseException:
                 # An interrupt may land on either side of the call: the library knows on which it was.
                 if self._layer_count() == layer.index:
-                    self._layers.pop()
+                    del self._layers[layer.index :]
                 else:
-                    self._remember(layer)
+                    self._by_name[name] = layer
                 raise
         return Layer(self, layer)
 
@@ -238,31 +242,23 @@ class Optimizer:
         lw.call(lw.lw_optimizer_layer_count, self._handle, ctypes.byref(count))
         return count.value
 
-    @contextmanager
-    def _registration(self) -> Iterator[None]:
-        """Keep what Python remembers in step with the library while buffers come and go.
+    @property
+    def _registration(self) -> AbstractContextManager[bool]:
+        """A lock that keeps what Python remembers in step with the library while buffers come and go."""
+        if self._process != os.getpid():
+            # The thread that may have held the lock did not come along into this child.
+            self._lock, self._process = threading.RLock(), os.getpid()
+        return self._lock
 
-        Never waits, like the library, so that a child forked meanwhile cannot hang.
-        """
-        if not self._lock.acquire(blocking=False):
-            raise BusyOptimizer("another thread is adding, binding or closing")
-        try:
-            yield
-        finally:
-            self._lock.release()
-
-    def _remember(self, layer: LayerRecord) -> None:
-        self._by_name[layer.name] = layer
-        for tensor in layer.tensors:
-            self._watched_parameters.add(tensor.parameters_place, tensor.parameters)
-            self._watched_gradients.add(tensor.gradient_place, tensor.gradient)
-
-    def _remember_all(self) -> None:
-        """Start anew, after buffers were exchanged."""
-        self._by_name: dict[str, LayerRecord] = {}
-        self._watched_parameters, self._watched_gradients = Watch(), Watch()
-        for layer in self._layers:
-            self._remember(layer)
+    def _watch(self) -> tuple[Watch, Watch]:
+        """Start to watch the parameters and the gradients after some were exchanged."""
+        with self._registration:
+            tensors = [tensor for layer in self._layers for tensor in (*layer.tensors, *layer.retiring)]
+            self._watches = (
+                Watch((tensor.parameters_place, tensor.parameters) for tensor in tensors),
+                Watch((tensor.gradient_place, tensor.gradient) for tensor in tensors),
+            )
+            return self._watches
 
     # ---- Step
 
@@ -284,10 +280,11 @@ class Optimizer:
             NonFiniteGradient: A gradient holds NaN or infinity, and `nonfinite` is "raise".  Nothing was changed.
             InvalidArgument: A torch tensor was moved or resized since it was registered.
         """
-        if self._watched_parameters.tensors:
-            self._watched_parameters.check()
-        if grads is None and self._watched_gradients.tensors:
-            self._watched_gradients.check()
+        parameters, gradients = self._watches or self._watch()
+        if parameters.tensors:
+            parameters.check()
+        if grads is None and gradients.tensors:
+            gradients.check()
         # An error struct belongs to one call at a time: a second thread, or a signal handler that steps, finds the
         # list empty and gets its own.
         try:

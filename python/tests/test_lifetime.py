@@ -6,11 +6,14 @@ import copy
 import gc
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -190,7 +193,8 @@ def test_neither_pickled_nor_copied(duplicate: Callable[[object], object]) -> No
 
 def test_rules_policies_and_reports_can_be_pickled() -> None:
     with lw.Optimizer(lw.SGD()) as opt:
-        for value in (lw.LAMB(variant="timm"), lw.AdamW(lr=0.5), lw.Explicit({"*": 1.0}), lw.Range(0.1), opt.summary()):
+        info = opt.add_layer("a", np.ones(2)).info
+        for value in (lw.LAMB(variant="timm"), lw.AdamW(lr=0.5), lw.Explicit({"*": 1.0}), lw.Range(0.1), info):
             assert pickle.loads(pickle.dumps(value)) == value
 
 
@@ -308,6 +312,87 @@ def test_after_fork_parent_and_child_step_the_same_bits() -> None:
     with os.fdopen(reader, "rb") as pipe:
         assert pipe.read() == weight[:: 100_000 // 1000].tobytes()
     assert os.waitpid(child, 0)[1] == 0
+    opt.close()
+
+
+def test_after_fork_inside_a_step_the_child_can_only_close() -> None:
+    opt = lw.Optimizer(lw.SGD(), threads=1)
+    opt.add_layer("a", np.zeros(4_000_000), grads=np.zeros(4_000_000))
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            with suppress(lw.BusyOptimizer):
+                opt.step()
+
+    def in_child() -> int:
+        """0 if the child was refused and could close; 1 if the fork fell between two steps."""
+        try:
+            opt.step()
+        except lw.ForkedOptimizer:
+            opt.close()
+            return 0
+        return 1
+
+    def fork() -> int:
+        with warnings.catch_warnings():
+            # Python 3.12 warns of forking with threads, which is what is tested.
+            warnings.simplefilter("ignore")
+            child = os.fork()
+        if child == 0:
+            status = 2
+            try:
+                status = in_child()
+            finally:
+                os._exit(status)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        statuses: list[int] = []
+        while 0 not in statuses and len(statuses) < 100:
+            statuses.append(fork())
+    finally:
+        stop.set()
+        thread.join()
+    assert statuses[-1] == 0
+    assert set(statuses) <= {0, 1}
+    opt.close()
+
+
+class Interrupt(BaseException):
+    """Stands for KeyboardInterrupt."""
+
+
+def test_interrupts_leave_python_and_library_in_step() -> None:
+    """Ctrl-C at any moment of a registration, binding or step: both sides agree on the layers, and stepping goes on."""
+
+    def interrupt(*_: object) -> None:
+        raise Interrupt
+
+    opt = lw.Optimizer(lw.SGD(lr=1.0))
+    opt.add_layer("first", np.zeros(2), grads=np.zeros(2))
+    interrupted = 0
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for attempt in range(300):
+            weight, gradient = np.zeros(2), np.ones(2)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 5e-6 + attempt % 60 * 5e-6)
+                opt.add_layer(f"layer {attempt}", {"a": weight, "b": np.zeros(2)}, grads={"a": gradient})
+                opt.layer("first").bind(np.zeros(2), gradient)
+                opt.step(layer=0)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interrupt:
+                interrupted += 1
+            assert [layer.index for layer in opt.layers.values()] == list(range(opt._layer_count()))
+            assert all(opt.layer(name).info.depth == layer.index for name, layer in opt.layers.items())
+            opt.step({"first": gradient})
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert interrupted > 20
     opt.close()
 
 

@@ -5,7 +5,8 @@ import dataclasses
 import inspect
 import math
 import re
-from typing import Any, get_args, get_type_hints
+import sys
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -94,7 +95,9 @@ def test_policies_agree(policy: type[lw.Policy]) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_choices_are_the_librarys(rule: type[lw.Rule]) -> None:
-    hints = get_type_hints(rule)
+    # typing.get_type_hints of Python 3.10 fails on KW_ONLY.
+    module = vars(sys.modules[rule.__module__])
+    hints = {field.name: eval(field.type, module) for field in dataclasses.fields(rule)}  # type: ignore[arg-type]
     for key, entry in hyperparameters(rule).items():
         if entry["kind"] == "choice":
             assert set(get_args(get_args(hints[key])[0])) == set(entry["choices"]), key

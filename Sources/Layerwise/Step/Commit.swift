@@ -4,20 +4,23 @@ import LayerwiseRules
 extension Optimizer {
     /// Counts the step, and keeps what was observed.
     func commit(_ stepped: Range<Int>, _ measured: Measurement, _ options: StepOptions) {
+        let layers = layers.elements
+        let tensors = tensors.elements
+        let observes = settings.telemetry
         for layer in stepped {
-            let record = layers.elements + layer
+            let record = layers + layer
             for index in record.pointee.firstTensor..<record.pointee.firstTensor + record.pointee.tensorCount {
-                let tensor = tensors.elements + index
+                let tensor = tensors + index
                 if tensor.pointee.active && tensor.pointee.steps < .max { tensor.pointee.steps += 1 }
             }
-            if settings.telemetry { observe(layer, measured) }
+            if observes { observe(layer, measured) }
         }
         summary.steps += 1
         summary.gradientNorm = measured.gradientNorm
         summary.clipFactor = measured.clipFactor
-        if settings.telemetry && !measured.isMeasured {
+        if observes && !measured.isMeasured {
             let total = stepped.reduce(0.0) { sum, layer in
-                let norm = layers.elements[layer].telemetry.gradientNorm
+                let norm = layers[layer].telemetry.gradientNorm
                 return sum + norm * norm
             }
             summary.gradientNorm = total.squareRoot()

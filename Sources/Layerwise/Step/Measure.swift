@@ -49,20 +49,22 @@ extension Optimizer {
 
     /// Each layer's gradient norm; returns that of all.  `scale` is the gradient scale, or 1 where the scan applied it.
     private func gatherNorms(_ stepped: Range<Int>, scale: Double, limit: Double) -> Double {
+        let layers = layers.elements
+        let tensors = tensors.elements
+        let sums = work.sums.elements
         for layer in stepped {
-            let record = layers.elements + layer
+            let record = layers + layer
             var sum = 0.0
             for index in record.pointee.firstTensor..<record.pointee.firstTensor + record.pointee.tensorCount {
-                let tensor = tensors.elements[index]
-                if !tensor.active { continue }
-                for block in tensor.firstBlock..<tensor.firstBlock + tensor.blockCount {
-                    sum += work.sums.elements[block].scanned
-                }
+                let tensor = tensors + index
+                if !tensor.pointee.active { continue }
+                let first = tensor.pointee.firstBlock
+                for block in first..<first + tensor.pointee.blockCount { sum += sums[block].scanned }
             }
             let norm = sum.squareRoot()
             record.pointee.gradientNorm = (norm == .infinity ? carefulNorm(layer, limit) : norm) / scale
         }
-        return Self.norm(stepped) { layers.elements[$0].gradientNorm }
+        return Self.norm(stepped) { layers[$0].gradientNorm }
     }
 
     /// The norm of a layer's gradients where their squares overflow, which only float64 gradients can do.

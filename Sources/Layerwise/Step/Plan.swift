@@ -17,39 +17,19 @@ extension Optimizer {
         }
         let given = options.gradients
         if let given { try check(given, stepped) }
-        let factor = (settings.maximize ? -1 : 1) / scale
-
-        var position = 0
-        for layer in stepped {
-            let record = layers.elements + layer
-            let rule = record.pointee.rule
-            let rate = rules[rule].learningRate * record.pointee.scale
-            record.pointee.effectiveRate = rate
-            record.pointee.clipFactor = 1
-            var shared: UnsafeMutableRawPointer?
-            var sharedStep: Int64 = -1
-            var sharedIsMatrix = false
-            for index in record.pointee.firstTensor..<record.pointee.firstTensor + record.pointee.tensorCount {
-                let tensor = tensors.elements + index
-                let gradient = given.map { $0[position] } ?? tensor.pointee.boundGradient
-                position += 1
-                tensor.pointee.gradient = gradient
-                tensor.pointee.active = gradient != nil && !record.pointee.frozen
-                if !tensor.pointee.active { continue }
-                tensor.pointee.factor = factor
-                tensor.pointee.trustRatio = 1
-                // Tensors of a layer that are at the same step share their coefficients.
-                let step = tensor.pointee.steps == .max ? .max : tensor.pointee.steps + 1
-                let isMatrix = tensor.pointee.isMatrix
-                if shared == nil || step != sharedStep || isMatrix != sharedIsMatrix, let coefficients {
-                    let slot = coefficients + index * coefficientBytes
-                    let moment = PlanMoment(learningRate: rate, step: step, isMatrix: isMatrix)
-                    rules[rule].plan(moment, powers: &powers, into: slot)
-                    (shared, sharedStep, sharedIsMatrix) = (slot, step, isMatrix)
-                }
-                tensor.pointee.coefficients = shared
-            }
+        var planner = Planner(
+            layers: layers.elements, tensors: tensors.elements, coefficients: coefficients, given: given,
+            factor: (settings.maximize ? -1 : 1) / scale, powers: powers)
+        var layer = stepped.lowerBound
+        while layer < stepped.upperBound {
+            // Neighbouring layers that share a rule are planned together.
+            let rule = layers.elements[layer].rule
+            var end = layer + 1
+            while end < stepped.upperBound && layers.elements[end].rule == rule { end += 1 }
+            planner.plan(rules[rule], layer..<end)
+            layer = end
         }
+        powers = planner.powers
         return stepped
     }
 
@@ -60,7 +40,8 @@ extension Optimizer {
         let expected = stepped.reduce(0) { $0 + layers.elements[$1].tensorCount }
         if given.count != expected {
             throw LayerwiseError(
-                .shape, "expected \(expected) gradients, one for each tensor of the layers stepped, found \(given.count)")
+                .shape,
+                "expected \(expected) gradients, one for each tensor of the layers stepped, found \(given.count)")
         }
         var position = 0
         for layer in stepped {
@@ -85,6 +66,66 @@ extension Optimizer {
                             + subject(other.layer, other.tensor),
                         layer: layer, tensor: tensor)
                 }
+            }
+        }
+    }
+}
+
+/// Plans layers one after another.
+private struct Planner {
+    let layers: UnsafeMutablePointer<LayerRecord>
+    let tensors: UnsafeMutablePointer<TensorRecord>
+    /// Room for the coefficients of each tensor.
+    let coefficients: UnsafeMutableRawPointer?
+    /// Gradients in place of the bound ones.
+    let given: UnsafeBufferPointer<UnsafeRawPointer?>?
+    let factor: Double
+    var powers: PowerMemo
+    private var position = 0
+
+    init(
+        layers: UnsafeMutablePointer<LayerRecord>, tensors: UnsafeMutablePointer<TensorRecord>,
+        coefficients: UnsafeMutableRawPointer?, given: UnsafeBufferPointer<UnsafeRawPointer?>?, factor: Double,
+        powers: PowerMemo
+    ) {
+        self.layers = layers
+        self.tensors = tensors
+        self.coefficients = coefficients
+        self.given = given
+        self.factor = factor
+        self.powers = powers
+    }
+
+    /// Marks the tensors of `range`, whose layers all have the rule `rule`.
+    mutating func plan(_ rule: some Rule, _ range: Range<Int>) {
+        let baseRate = rule.learningRate
+        for layer in range {
+            let record = layers + layer
+            let rate = baseRate * record.pointee.scale
+            record.pointee.effectiveRate = rate
+            record.pointee.clipFactor = 1
+            // Tensors of a layer that are at the same step share their coefficients.
+            var shared: UnsafeMutableRawPointer?
+            var sharedStep: Int64 = -1
+            var sharedIsMatrix = false
+            for index in record.pointee.firstTensor..<record.pointee.firstTensor + record.pointee.tensorCount {
+                let tensor = tensors + index
+                let gradient = given.map { $0[position] } ?? tensor.pointee.boundGradient
+                position += 1
+                tensor.pointee.gradient = gradient
+                tensor.pointee.active = gradient != nil && !record.pointee.frozen
+                if !tensor.pointee.active { continue }
+                tensor.pointee.factor = factor
+                tensor.pointee.trustRatio = 1
+                let step = tensor.pointee.steps == .max ? .max : tensor.pointee.steps + 1
+                let isMatrix = tensor.pointee.isMatrix
+                if shared == nil || step != sharedStep || isMatrix != sharedIsMatrix, let coefficients {
+                    let slot = coefficients + index * coefficientBytes
+                    let moment = PlanMoment(learningRate: rate, step: step, isMatrix: isMatrix)
+                    rule.plan(moment, powers: &powers, into: slot)
+                    (shared, sharedStep, sharedIsMatrix) = (slot, step, isMatrix)
+                }
+                tensor.pointee.coefficients = shared
             }
         }
     }

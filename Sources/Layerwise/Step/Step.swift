@@ -93,10 +93,12 @@ extension Optimizer {
     }
 
     /// Runs a job over `count` items, on as many threads as the work is worth.
-    func run(_ job: ThreadPool.Job, _ context: StepContext, count: Int) {
+    func run(_ job: ThreadPool.Job, _ context: StepContext, count: Int, ordered: Bool = false) {
         let threads = work.elements < Self.serialElements ? 1 : threadLimit
         withUnsafePointer(to: context) { context in
-            ThreadPool.shared.run(job, UnsafeMutableRawPointer(mutating: context), count: count, threads: threads)
+            ThreadPool.shared.run(
+                job, UnsafeMutableRawPointer(mutating: context), count: count, threads: threads,
+                ordered: ordered)
         }
     }
 

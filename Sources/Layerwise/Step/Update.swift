@@ -13,7 +13,7 @@ extension Optimizer {
         } else {
             work.resetProgress()
             context.items = UnsafePointer(work.ratioItems.elements)
-            run(ratioItem, context, count: work.ratioItems.count)
+            run(ratioItem, context, count: work.ratioItems.count, ordered: true)
         }
     }
 

@@ -20,65 +20,87 @@ final class ThreadPool: Sendable {
 
     /// Shared by all threads, and guarded by its own mutex and atomics.
     private nonisolated(unsafe) let state: UnsafeMutablePointer<State>
+    private nonisolated(unsafe) let parts: UnsafeMutablePointer<Part>
+
+    static let mostThreads = 1024
 
     /// How long a worker looks for the next job before it sleeps: about the pause between the passes of a step.
     private static let spins = 1000
+
+    /// The part of a job's items that one slot begins with, on a cache line of its own.
+    private struct Part: ~Copyable {
+        let next = Atomic<Int>(0)
+        var end = 0
+        let padding = (0, 0, 0, 0, 0, 0)
+    }
 
     private struct State: ~Copyable {
         var mutex = pthread_mutex_t()
         var wake = pthread_cond_t()
         var job: Job?
         var context: UnsafeMutableRawPointer?
-        var count = 0
         var slots = 0
         var joined = 0
+        var partCount = 0
         var workers = 0
         let taken = Atomic<Bool>(false)
         /// Odd while a job is open.
         let epoch = Atomic<Int>(0)
-        let next = Atomic<Int>(0)
         let inside = Atomic<Int>(0)
     }
 
     private init() {
         state = .allocate(capacity: 1)
+        parts = .allocate(capacity: Self.mostThreads)
+        for part in 0..<Self.mostThreads { (parts + part).initialize(to: Part()) }
+        prepare()
+        pthread_atfork(nil, nil) { ThreadPool.shared.startAnew() }
+    }
+
+    private func prepare() {
         state.initialize(to: State())
         pthread_mutex_init(&state.pointee.mutex, nil)
         pthread_cond_init(&state.pointee.wake, nil)
-        pthread_atfork(nil, nil) { ThreadPool.shared.startAnew() }
     }
 
     /// In a forked child: the workers and whatever they held are gone.
     private func startAnew() {
-        state.initialize(to: State())
-        pthread_mutex_init(&state.pointee.mutex, nil)
-        pthread_cond_init(&state.pointee.wake, nil)
+        prepare()
         Self.forks.add(1, ordering: .relaxed)
     }
 
     /// Does `count` items of `job` on up to `threads` threads, of which the caller is one, and returns when all are done.
-    func run(_ job: Job, _ context: UnsafeMutableRawPointer, count: Int, threads: Int) {
+    ///
+    /// Each thread begins with a part of its own, the same one at every step, whose data are then in its cache, and helps
+    /// the others when it is done.  Where items are `ordered`, all threads take them one by one from the first.
+    func run(_ job: Job, _ context: UnsafeMutableRawPointer, count: Int, threads: Int, ordered: Bool) {
         if threads > 1, count > 1, !state.pointee.taken.exchange(true, ordering: .acquiring) {
-            let helpers = makeWorkers(min(threads, count) - 1)
-            if helpers > 0 { open(job, context, count, helpers) }
-            defer {
-                if helpers > 0 { close() }
-                state.pointee.taken.store(false, ordering: .releasing)
+            let helpers = makeWorkers(min(threads, count, Self.mostThreads) - 1)
+            if helpers > 0 {
+                open(job, context, count, helpers, parts: ordered ? 1 : helpers + 1)
+                work(job, context, slot: 0)
+                close()
             }
-            if helpers > 0 { return work(job, context, count, slot: 0) }
+            state.pointee.taken.store(false, ordering: .releasing)
+            if helpers > 0 { return }
         }
         for item in 0..<count { job(context, item, 0) }
     }
 
-    private func open(_ job: Job, _ context: UnsafeMutableRawPointer, _ count: Int, _ helpers: Int) {
+    private func open(
+        _ job: Job, _ context: UnsafeMutableRawPointer, _ count: Int, _ helpers: Int, parts partCount: Int
+    ) {
         let state = state
         pthread_mutex_lock(&state.pointee.mutex)
         state.pointee.job = job
         state.pointee.context = context
-        state.pointee.count = count
         state.pointee.slots = helpers
         state.pointee.joined = 0
-        state.pointee.next.store(0, ordering: .relaxed)
+        state.pointee.partCount = partCount
+        for part in 0..<partCount {
+            parts[part].next.store(part * count / partCount, ordering: .relaxed)
+            parts[part].end = (part + 1) * count / partCount
+        }
         state.pointee.epoch.add(1, ordering: .releasing)
         pthread_cond_broadcast(&state.pointee.wake)
         pthread_mutex_unlock(&state.pointee.mutex)
@@ -96,11 +118,16 @@ final class ThreadPool: Sendable {
         }
     }
 
-    private func work(_ job: Job, _ context: UnsafeMutableRawPointer, _ count: Int, slot: Int) {
-        while true {
-            let item = state.pointee.next.add(1, ordering: .relaxed).oldValue
-            if item >= count { return }
-            job(context, item, slot)
+    private func work(_ job: Job, _ context: UnsafeMutableRawPointer, slot: Int) {
+        let parts = parts
+        let count = state.pointee.partCount
+        for turn in 0..<count {
+            let part = parts + (slot + turn) % count
+            while true {
+                let item = part.pointee.next.add(1, ordering: .relaxed).oldValue
+                if item >= part.pointee.end { break }
+                job(context, item, slot)
+            }
         }
     }
 
@@ -139,12 +166,11 @@ final class ThreadPool: Sendable {
             let joins = seen % 2 == 1 && state.pointee.joined < state.pointee.slots
             if joins { state.pointee.joined += 1 }
             let slot = state.pointee.joined
-            let (job, context, count) = (state.pointee.job, state.pointee.context, state.pointee.count)
+            let (job, context) = (state.pointee.job, state.pointee.context)
             if joins { state.pointee.inside.add(1, ordering: .acquiring) }
             pthread_mutex_unlock(&state.pointee.mutex)
-            if joins, let job, let context { work(job, context, count, slot: slot) }
+            if joins, let job, let context { work(job, context, slot: slot) }
             if joins { state.pointee.inside.subtract(1, ordering: .releasing) }
         }
     }
-
 }
