@@ -25,7 +25,7 @@ build: ## the shared library, also placed in the Python package (default)
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
 
-# ---- Set-up: missing Debian packages, then a virtual environment with one stamp for each extra of python/pyproject.toml
+# ---- Set-up: missing Debian packages, then .venv with one stamp for each extra of python/pyproject.toml
 
 setup: .venv/.test ## what the tests need: Debian packages that are missing, and .venv
 

@@ -38,11 +38,14 @@ let package = Package(
             dependencies: ["Layerwise", "CLayerwise"],
             exclude: ["exports.map"],
             linkerSettings: [
+                // lld and not gold: it drops what is not reached, and lists no hidden symbol among the dynamic ones.
                 .unsafeFlags(
-                    [
-                        "-soname", "liblayerwise.so.0",
-                        "--version-script=\(Context.packageDirectory)/Sources/LayerwiseC/exports.map",
-                    ].flatMap { ["-Xlinker", $0] },
+                    ["-use-ld=lld"]
+                        + [
+                            "--gc-sections",
+                            "-soname", "liblayerwise.so.0",
+                            "--version-script=\(Context.packageDirectory)/Sources/LayerwiseC/exports.map",
+                        ].flatMap { ["-Xlinker", $0] },
                     .when(platforms: [.linux])
                 )
             ]

@@ -24,7 +24,8 @@
  *   Every function that can fail returns LW_OK (0) or a positive code and fills the caller's `lw_error`, which is always
  *   the last argument and may be NULL.  A refused call changes nothing: no parameter, no state, no setting, no counter.
  *   A message is one line, names the layer and tensor, and says what was expected and what was found.
- *   There is no thread-local or global error state.
+ *   There is no thread-local or global error state.  A call with an `lw_error` of unknown struct_size is refused with
+ *   LW_ERROR_STRUCT_SIZE and writes nothing there.
  *
  * THREADS
  *   An optimizer serves one thread at a time.  A call made while another thread is inside the same optimizer returns
@@ -75,10 +76,12 @@ LW_API int32_t lw_available_threads(void);
 
 enum lw_code {
     LW_OK = 0,
-    LW_ERROR_INVALID_ARGUMENT = 1, /* NULL where a value is needed, a size that is negative or too large, text not UTF-8 */
+    LW_ERROR_INVALID_ARGUMENT = 1, /* NULL where a value is needed, a size that is negative or too large, text that is not
+                                      UTF-8, a name with control characters, a buffer that is not aligned */
     LW_ERROR_UNKNOWN_NAME = 2,     /* no rule, policy, setting, choice, layer or state has this name; the message lists them */
-    LW_ERROR_OUT_OF_RANGE = 3,     /* a setting's value is outside its range; the message says the range */
-    LW_ERROR_SHAPE = 4,            /* shape, count or byte size does not match */
+    LW_ERROR_OUT_OF_RANGE = 3,     /* a setting's value is outside its range, a number where a choice belongs or the
+                                      reverse, or values that exclude each other; the message says what is valid */
+    LW_ERROR_SHAPE = 4,            /* shape, rank, count or byte size does not match or is not possible */
     LW_ERROR_DTYPE = 5,            /* an element type is unknown, or this combination is not supported */
     LW_ERROR_OVERLAP = 6,          /* two buffers share bytes, or a buffer overlaps itself past the address space */
     LW_ERROR_DUPLICATE = 7,        /* a layer or tensor name, or a key, is given twice */
@@ -180,7 +183,9 @@ LW_API int32_t lw_optimizer_get(lw_optimizer *optimizer, const char *key, double
 LW_API int32_t lw_optimizer_get_choice(lw_optimizer *optimizer, const char *key, const char **choice, lw_error *error);
 
 /** Sets the policy that computes every layer's scale: "uniform", "explicit", "layer_decay", "range".
- *  For "explicit" the keys are layer names. */
+ *  For "explicit" the keys are layer names and "*" stands for every other layer; since layers may still be added, names
+ *  are matched when a scale is first needed: by a step, _get_info or _explain, which then answer LW_ERROR_UNKNOWN_NAME for
+ *  a name that no layer has and LW_ERROR_OUT_OF_RANGE for a layer without a scale. */
 LW_API int32_t lw_optimizer_set_policy(lw_optimizer *optimizer, const char *policy, const lw_setting *settings,
                                        int64_t setting_count, lw_error *error);
 

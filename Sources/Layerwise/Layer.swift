@@ -65,7 +65,7 @@ public struct StepSummary: Sendable {
 /// What a layer is, and what it will get at the next step.
 public struct LayerInfo: Sendable {
     /// Who set the scale.
-    public enum ScaleSource: String, Sendable {
+    public enum ScaleSource: String, CaseIterable, Sendable {
         case policy, layer
     }
 

@@ -189,6 +189,8 @@ extension Optimizer {
         _ buffers: (UnsafeMutableRawPointer?, UnsafeRawPointer?), _ record: TensorRecord, _ owner: (Int, Int),
         _ subject: String, _ parameters: inout IntervalSet, _ gradients: inout IntervalSet
     ) throws(LayerwiseError) {
+        try Self.checkAlignment(buffers.0.map { UnsafeRawPointer($0) }, record.dtype, "\(subject): parameters")
+        try Self.checkAlignment(buffers.1, record.gradientDType, "\(subject): gradients")
         let written = try interval(buffers.0.map { UnsafeRawPointer($0) }, record.count * record.dtype.size)
         let read = try interval(buffers.1, buffers.1 == nil ? 0 : record.count * record.gradientDType.size)
         if written.start < read.end && read.start < written.end {
@@ -211,6 +213,14 @@ extension Optimizer {
         func interval(_ start: UnsafeRawPointer?, _ bytes: Int) throws(LayerwiseError) -> IntervalSet.Interval {
             if let interval = IntervalSet.interval(start, bytes, layer: owner.0, tensor: owner.1) { return interval }
             throw LayerwiseError(.overlap, "\(subject): the buffer runs past the end of the address space")
+        }
+    }
+
+    /// Refuses an address that no element of this type can have.
+    static func checkAlignment(_ address: UnsafeRawPointer?, _ dtype: DType, _ what: String) throws(LayerwiseError) {
+        if UInt(bitPattern: address) % UInt(dtype.size) != 0 {
+            throw LayerwiseError(
+                .invalidArgument, "\(what) must be aligned to \(dtype.size) bytes, as \(dtype.name) is")
         }
     }
 

@@ -49,7 +49,10 @@ extension Optimizer {
             let names = allPolicies.map { $0.name }.joined(separator: ", ")
             throw LayerwiseError(.unknownName, "no policy is called \"\(name)\", expected one of \(names)")
         }
-        do { setPolicy(try type.init(settings: settings)) } catch {
+        do {
+            try Self.refuseDuplicates(settings)
+            setPolicy(try type.init(settings: settings))
+        } catch {
             throw LayerwiseError(error, of: "policy \(name)")
         }
     }
@@ -165,7 +168,7 @@ extension Optimizer {
 
     static func assign(_ change: Setting, _ rule: inout any Rule) throws(SettingError) { try rule.assign(change) }
 
-    private static func refuseDuplicates(_ changes: [Setting]) throws(SettingError) {
+    static func refuseDuplicates(_ changes: [Setting]) throws(SettingError) {
         var seen: Set<String> = []
         for change in changes where !seen.insert(change.key).inserted {
             throw .duplicate("\(change.key) is given twice")

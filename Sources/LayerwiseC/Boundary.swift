@@ -35,6 +35,10 @@ private func fill(_ error: UnsafeMutablePointer<lw_error>, _ failure: LayerwiseE
             while count < utf8.count && count > 0 && utf8[count] & 0xc0 == 0x80 { count -= 1 }
             message.copyBytes(from: utf8.prefix(count))
             message[count] = 0
+            // What a caller wrote may be quoted; a message is one line all the same.
+            for position in 0..<count where message[position] < 0x20 || message[position] == 0x7f {
+                message[position] = UInt8(ascii: "?")
+            }
         }
     }
 }
@@ -148,6 +152,10 @@ private func tensor(
 func copy(
     _ text: String, _ target: UnsafeMutablePointer<CChar>?, _ capacity: Int64, _ needed: UnsafeMutablePointer<Int64>?
 ) throws(LayerwiseError) {
+    if capacity < 0 || (target == nil && capacity > 0) {
+        throw LayerwiseError(
+            .invalidArgument, "text is \(target == nil ? "NULL" : "given"), but capacity is \(capacity)")
+    }
     var text = text
     let size = text.utf8.count + 1
     needed?.pointee = Int64(size)

@@ -16,7 +16,12 @@ public func lw_available_threads() -> Int32 { Int32(clamping: availableThreads()
 
 @_cdecl("lw_error_name") @implementation
 public func lw_error_name(_ code: Int32) -> UnsafePointer<CChar>! {
-    if code == 0 { return StaticText.of("LW_OK") }
+    StaticText.of(errorName(code))
+}
+
+/// The enumerator of a code.
+func errorName(_ code: Int32) -> String {
+    if code == 0 { return "LW_OK" }
     let name =
         switch LayerwiseError.Code(rawValue: code) {
         case .invalidArgument: "INVALID_ARGUMENT"
@@ -36,7 +41,7 @@ public func lw_error_name(_ code: Int32) -> UnsafePointer<CChar>! {
         case .bufferTooSmall: "BUFFER_TOO_SMALL"
         case nil: "UNKNOWN"
         }
-    return StaticText.of("LW_ERROR_" + name)
+    return "LW_ERROR_" + name
 }
 
 @_cdecl("lw_rule_count") @implementation

@@ -10,7 +10,8 @@ import Synchronization
 enum HandleTable {
     private static let capacity = 1 << 20
 
-    /// What a slot's `state` says in its lowest bits; the rest is its generation.
+    /// What a slot's `state` says in its lowest bits.  Above them are, 31 bits each, how often the process had forked when
+    /// a thread entered, and the slot's generation.
     private enum Status: UInt64 {
         case vacant = 0
         case idle = 1
@@ -19,8 +20,6 @@ enum HandleTable {
 
     private struct Slot: ~Copyable {
         let state: Atomic<UInt64>
-        /// How often the process had forked when a thread entered.
-        var forks: Int
         var optimizer: Unmanaged<Optimizer>?
     }
 
@@ -35,7 +34,16 @@ enum HandleTable {
     /// Where the search for a vacant slot begins.
     private static let hint = Atomic<Int>(0)
 
-    private static func state(_ generation: UInt64, _ status: Status) -> UInt64 { generation << 2 | status.rawValue }
+    private static let mask: UInt64 = 0x7fff_ffff
+
+    /// Mixed into the generation of a handle, so that a small number is none.
+    private static let salt: UInt64 = 0x2b7e_1516
+
+    private static func idle(_ generation: UInt64) -> UInt64 { generation << 33 | Status.idle.rawValue }
+    private static func vacant(_ generation: UInt64) -> UInt64 { (generation & mask) << 33 }
+    private static func busy(_ generation: UInt64) -> UInt64 {
+        generation << 33 | (UInt64(processForks()) & mask) << 2 | Status.busy.rawValue
+    }
 
     /// Gives an optimizer a ticket, or returns nil where all are taken.
     static func insert(_ optimizer: Optimizer) -> OpaquePointer? {
@@ -45,15 +53,15 @@ enum HandleTable {
             let index = (start + step) % capacity
             let found = slots[index].state.load(ordering: .relaxed)
             if found & 3 != Status.vacant.rawValue { continue }
-            let generation = (found >> 2) & 0x7fff_ffff
+            let generation = found >> 33
             let claimed = slots[index].state.compareExchange(
-                expected: found, desired: state(generation, .busy), ordering: .acquiring)
+                expected: found, desired: busy(generation), ordering: .acquiring)
             if !claimed.exchanged { continue }
             slots[index].optimizer = Unmanaged.passRetained(optimizer)
-            slots[index].state.store(state(generation, .idle), ordering: .releasing)
+            slots[index].state.store(idle(generation), ordering: .releasing)
             hint.store((index + 1) % capacity, ordering: .relaxed)
-            // Never NULL, never an address: bit 0 is set.
-            return OpaquePointer(bitPattern: UInt(generation) << 32 | UInt(index) << 1 | 1)
+            // Never NULL and never an address: bit 0 is set.
+            return OpaquePointer(bitPattern: UInt(generation ^ salt) << 32 | UInt(index) << 1 | 1)
         }
         return nil
     }
@@ -65,7 +73,7 @@ enum HandleTable {
         let bits = UInt(bitPattern: handle)
         let index = Int((bits & 0xffff_ffff) >> 1)
         guard bits & 1 == 1, bits >> 63 == 0, index < capacity, let slots else { throw stale }
-        return (slots + index, UInt64(bits >> 32))
+        return (slots + index, UInt64(bits >> 32) ^ salt)
     }
 
     private static var stale: LayerwiseError {
@@ -76,20 +84,17 @@ enum HandleTable {
     private static func enter(
         _ slot: UnsafeMutablePointer<Slot>, _ generation: UInt64
     ) throws(LayerwiseError) -> Unmanaged<Optimizer> {
+        let busy = busy(generation)
         let result = slot.pointee.state.compareExchange(
-            expected: state(generation, .idle), desired: state(generation, .busy), ordering: .acquiring)
+            expected: idle(generation), desired: busy, ordering: .acquiring)
         if result.exchanged {
-            slot.pointee.forks = processForks()
             if let optimizer = slot.pointee.optimizer { return optimizer }
             throw stale
         }
-        if result.original != state(generation, .busy) { throw stale }
-        if slot.pointee.forks != processForks() {
-            throw LayerwiseError(
-                .forked,
-                "the process forked while another thread was inside this optimizer, which can only be destroyed")
-        }
-        throw LayerwiseError(.busy, "another thread is inside this optimizer")
+        if result.original == busy { throw LayerwiseError(.busy, "another thread is inside this optimizer") }
+        if result.original >> 33 != generation || result.original & 3 != Status.busy.rawValue { throw stale }
+        throw LayerwiseError(
+            .forked, "the process forked while another thread was inside this optimizer, which can only be destroyed")
     }
 
     /// Calls `body` with a ticket's optimizer, alone.
@@ -98,7 +103,7 @@ enum HandleTable {
     ) throws(LayerwiseError) {
         let (slot, generation) = try locate(handle)
         let optimizer = try enter(slot, generation)
-        defer { slot.pointee.state.store(state(generation, .idle), ordering: .releasing) }
+        defer { slot.pointee.state.store(idle(generation), ordering: .releasing) }
         try body(optimizer.takeUnretainedValue())
     }
 
@@ -107,12 +112,17 @@ enum HandleTable {
         if handle == nil { return }
         let (slot, generation) = try locate(handle)
         do throws(LayerwiseError) {
-            try enter(slot, generation).release()
+            let optimizer = try enter(slot, generation)
+            slot.pointee.optimizer = nil
+            slot.pointee.state.store(vacant(generation + 1), ordering: .releasing)
+            optimizer.release()
         } catch {
-            // After a fork the thread that was inside does not exist; what it was writing is torn and is left alone.
             if error.code != .forked { throw error }
+            // The thread that was inside does not exist in this process: what it was writing is torn, and left alone.
+            let torn = slot.pointee.state.load(ordering: .relaxed)
+            let vacated = slot.pointee.state.compareExchange(
+                expected: torn, desired: vacant(generation + 1), ordering: .relaxed)
+            if torn >> 33 != generation || !vacated.exchanged { throw stale }
         }
-        slot.pointee.optimizer = nil
-        slot.pointee.state.store(state((generation + 1) & 0x7fff_ffff, .vacant), ordering: .releasing)
     }
 }

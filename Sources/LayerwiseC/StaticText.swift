@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
+import CLayerwise
 import Glibc
 import Layerwise
-import Synchronization
 
-/// C text that is never freed: names, of which there are few.
+/// C text that is never freed: every name that the library hands out.  Made once, so that no lock is held when a process
+/// forks.
 enum StaticText {
-    private static let texts = Mutex<[String: Text]>([:])
+    private nonisolated(unsafe) static let texts: [String: UnsafePointer<CChar>?] = {
+        var names: Set<String> = [layerwiseVersion]
+        names.formUnion(InstructionSet.allCases.map(\.rawValue))
+        names.formUnion(LayerInfo.ScaleSource.allCases.map(\.rawValue))
+        names.formUnion(allRules.map { $0.declaration.name })
+        names.formUnion(allPolicies.map { $0.name })
+        names.formUnion(allRules.flatMap { $0.choiceNames } + Settings.choiceNames)
+        for code in 0...LW_ERROR_BUFFER_TOO_SMALL.rawValue + 1 { names.insert(errorName(Int32(code))) }
+        return Dictionary(uniqueKeysWithValues: names.map { ($0, strdup($0).map { UnsafePointer($0) }) })
+    }()
 
-    private struct Text: @unchecked Sendable {
-        let pointer: UnsafePointer<CChar>?
-    }
-
-    static func of(_ text: String) -> UnsafePointer<CChar>? {
-        texts.withLock { texts in
-            if let known = texts[text] { return known }
-            let new = Text(pointer: strdup(text).map { UnsafePointer($0) })
-            texts[text] = new
-            return new
-        }.pointer
-    }
+    static func of(_ text: String) -> UnsafePointer<CChar>? { texts[text] ?? nil }
 }

@@ -139,6 +139,13 @@ extension Configurable {
         Self.parameters.first { $0.key == key }?.read(self)
     }
 
+    /// The names of all choices.
+    public static var choiceNames: [String] {
+        parameters.flatMap { parameter in
+            if case .choice(let names) = parameter.kind { names } else { [String]() }
+        }
+    }
+
     static var keys: String {
         (parameters.map(\.key) + (presets.isEmpty ? [] : [presetKey])).joined(separator: ", ")
     }

@@ -32,8 +32,8 @@ static int32_t add_one(const model *m, lw_tensor tensor, lw_error *error) { retu
 
 static void refuse_names(const model *m)
 {
-    static const char *const not_utf8[] = {"\x80", "a\xC3", "\xC0\xAF", "\xE0\x80\xAF", "\xED\xA0\x80", "\xF4\x90\x80\x80",
-                                           "\xF8\x88\x80\x80\x80", "\xFF"};
+    static const char *const not_utf8[] = {"\x80", "a\xC3", "\xC0\xAF", "\xE0\x80\xAF", "\xED\xA0\x80",
+                                           "\xF4\x90\x80\x80", "\xF8\x88\x80\x80\x80", "\xFF"};
     char too_long[257];
     lw_tensor tensor = spare_tensor();
     lw_tensor twins[] = {LW_TENSOR_INIT, LW_TENSOR_INIT};
@@ -90,7 +90,8 @@ static void refuse_with_long_names(const model *m)
 
 static void refuse_structs(const model *m)
 {
-    static const uint32_t sizes[] = {0, 1, 4, (uint32_t)sizeof(lw_tensor) - 1, (uint32_t)sizeof(lw_tensor) + 1, UINT32_MAX};
+    static const uint32_t right = (uint32_t)sizeof(lw_tensor);
+    const uint32_t sizes[] = {0, 1, 4, right - 1, right + 1, UINT32_MAX};
     lw_tensor tensor = spare_tensor();
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, add(m, "new", NULL, 1, error));
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, add(m, "new", NULL, 0, error));
@@ -217,7 +218,7 @@ static void refuse_overlaps(const model *m)
         REFUSED(m, LW_ERROR_OVERLAP, add_one(m, tensor, error));
     }
     tensor = spare_tensor();
-    tensor.parameters = (void *)(uintptr_t)m->weight_gradient; /* a parameter that another layer reads as its gradient */
+    tensor.parameters = (void *)(uintptr_t)m->weight_gradient; /* which another layer reads as its gradient */
     REFUSED(m, LW_ERROR_OVERLAP, add_one(m, tensor, error));
     tensor = spare_tensor();
     tensor.gradients = tensor.parameters;

@@ -216,7 +216,7 @@ static void refuse_policies(const model *m)
     REFUSED(m, LW_ERROR_DUPLICATE, lw_optimizer_set_policy(m->optimizer, "explicit", twice, 2, error));
 }
 
-/** Names of an explicit policy are matched when they are needed, as layers may come after it: then the step is refused. */
+/** Names of an explicit policy are matched when they are needed, as layers may come after it: the step is refused. */
 static void refuse_unmatched_names(model *m)
 {
     const lw_setting named[] = {{"body", 1, NULL}, {"head", 1, NULL}, {"tail", 1, NULL}};
@@ -230,7 +230,8 @@ static void refuse_unmatched_names(model *m)
     for (int64_t i = 0; i < COUNT(cases); ++i) {
         lw_error told = LW_ERROR_INIT;
         SUCCEEDS(lw_optimizer_set_policy(m->optimizer, "explicit", named, cases[i].count, error));
-        check_refusal(cases[i].code, lw_optimizer_step(m->optimizer, NULL, &told), &told, "explicit", __FILE__, __LINE__);
+        check_refusal(cases[i].code, lw_optimizer_step(m->optimizer, NULL, &told), &told, "explicit", __FILE__,
+                      __LINE__);
         CHECK(strstr(told.message, cases[i].fault) != NULL);
     }
     SUCCEEDS(lw_optimizer_set_policy(m->optimizer, "uniform", NULL, 0, error));

@@ -67,7 +67,7 @@ static inline void *long_step_run(void *argument)
     return NULL;
 }
 
-/** Starts the steps on another thread and returns when that thread has been seen inside one, or after too many tries. */
+/** Starts the steps on another thread.  Whether that thread has been seen inside one; after many tries it has not. */
 static inline int long_step_start(long_step *s)
 {
     CHECK(pthread_create(&s->thread, NULL, long_step_run, s) == 0);

@@ -41,7 +41,8 @@ int main(void)
             CHECK(pthread_join(threads[i], NULL) == 0);
         }
         for (int i = 0; i < THREADS; ++i) {
-            CHECK(memcmp(serial[i].work.parameters, parallel[i].work.parameters, sizeof serial[i].work.parameters) == 0);
+            CHECK(memcmp(serial[i].work.parameters, parallel[i].work.parameters, sizeof serial[i].work.parameters)
+                  == 0);
         }
     }
     for (int i = 1; i < THREADS; ++i) {

@@ -22,9 +22,9 @@ exported=$(nm -D --defined-only "$library" | awk '{print $NF}' | sort)
 difference=$(diff <(echo "$declared") <(echo "$exported") || true)
 [ -z "$difference" ] || fail "header (<) and exports (>) differ:" "$difference"
 
-# The linker keeps one of several weak functions of one name, and AVX-512 code would run on a processor without it if it kept
-# the wrong one.  So what the objects of an instruction set share with others must not be code: their weak functions carry
-# the name of their own module.  Data ("V") holds no instructions.
+# The linker keeps one of several weak functions of one name, and AVX-512 code would run on a processor without it if it
+# kept the wrong one.  So the objects of an instruction set share no code with others: their weak functions carry the
+# name of their own module.  Data ("V") holds no instructions.
 for module in LayerwiseKernels LayerwiseKernelsAVX2 LayerwiseKernelsAVX512; do
     objects=$(find -L "$folder/$module.build" -name '*.o' 2>/dev/null || true)
     if [ -z "$objects" ]; then

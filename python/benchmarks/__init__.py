@@ -7,7 +7,9 @@ Run ``python -m benchmarks`` in the folder above this one, or ``make bench`` at 
     workloads    parameters and gradients, one copy for each contestant
     contestants  what is timed: Layerwise, the streaming loop, torch, DeepSpeed, pytorch_optimizer
     timing       interleaved rounds, medians and their intervals
+    meeting      the contestants of one case, after a proof that they compute the same
     cases        which contestants meet on which workload
+    results      samples, and the comparisons that may be drawn from them
     targets      the speed that the project promises, and what was measured
     machine      what it ran on
     report       tables and JSON

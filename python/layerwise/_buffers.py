@@ -42,7 +42,7 @@ class Place:
 
     def refuse(self, kind: type[LayerwiseError], text: str) -> LayerwiseError:
         """The exception that names this place."""
-        message = f'layer "{self.layer}", tensor "{self.tensor}": {self.role} {text}'
+        message = f'layer "{self.layer}": tensor "{self.tensor}": {self.role} {text}'
         return kind(message, layer=self.layer_index, tensor=self.tensor_index)
 
 

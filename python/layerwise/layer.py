@@ -213,7 +213,7 @@ class Layer:
         if name not in rows:
             tensor = self._record.tensors[position].name
             raise UnknownName(
-                f'layer "{self.name}", tensor "{tensor}": no state {name!r}; its states: {", ".join(rows)}',
+                f'layer "{self.name}": tensor "{tensor}": no state {name!r}; its states: {", ".join(rows)}',
                 layer=self.index,
                 tensor=position,
             )

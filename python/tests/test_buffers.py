@@ -130,7 +130,7 @@ def test_refused(make: Callable[[], Any], exception: type[lw.LayerwiseError], me
     with lw.Optimizer(lw.SGD()) as opt:
         with pytest.raises(exception, match=message) as caught:
             opt.add_layer("encoder", {"bias": np.zeros(2), "kernel": make()})
-        assert str(caught.value).startswith('layer "encoder", tensor "kernel": parameters ')
+        assert str(caught.value).startswith('layer "encoder": tensor "kernel": parameters ')
         assert "\n" not in str(caught.value)
         assert caught.value.tensor == 1
         assert not opt.layers
@@ -175,7 +175,7 @@ def test_wrong_gradients_are_refused_by_name() -> None:
             (np.zeros((2, 3), np.int32), lw.DTypeMismatch, "found int32"),
             (np.zeros((3, 2)).T, lw.InvalidArgument, "contiguous"),
         ):
-            with pytest.raises(exception, match=f'layer "a", tensor "weight": gradient .*{message}'):
+            with pytest.raises(exception, match=f'layer "a": tensor "weight": gradient .*{message}'):
                 opt.add_layer("a", np.zeros((2, 3)), grads=grads)
         with pytest.raises(lw.DTypeMismatch, match="float16"):
             opt.add_layer("a", np.zeros((2, 3)), grads=np.zeros((2, 3), np.float16))
@@ -186,7 +186,7 @@ def test_wrong_gradients_are_refused_by_name() -> None:
             (np.zeros((3, 2)).T, lw.InvalidArgument, "contiguous"),
             ([[0.0]], lw.DTypeMismatch, "found list"),
         ):
-            with pytest.raises(exception, match=f'layer "a", tensor "weight": gradient .*{message}') as caught:
+            with pytest.raises(exception, match=f'layer "a": tensor "weight": gradient .*{message}') as caught:
                 opt.step({"a": grads})
             assert caught.value.layer is None or caught.value.layer == 0
         assert opt.summary().steps == 0

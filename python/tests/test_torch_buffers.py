@@ -75,7 +75,7 @@ def test_a_moved_parameter_is_refused_at_the_step(move: Callable[[torch.Tensor],
         move(weight)
         for grads in (None, {"a": {"w": gradient}}):
             with pytest.raises(
-                lw.InvalidArgument, match=r'layer "a", tensor "w": parameters must stay.*moved or resized.*layer\.bind'
+                lw.InvalidArgument, match=r'layer "a": tensor "w": parameters must stay.*moved or resized.*layer\.bind'
             ):
                 opt.step(grads)
         assert steady.eq(0).all()

@@ -69,22 +69,25 @@ extension Optimizer {
 
     /// The norm of a layer's gradients where their squares overflow, which only float64 gradients can do.
     private func carefulNorm(_ layer: Int, _ limit: Double) -> Double {
-        var norm = 0.0
+        var norm = CarefulNorm()
         let record = layers.elements[layer]
         for index in record.firstTensor..<record.firstTensor + record.tensorCount where tensors.elements[index].active {
             let tensor = tensors.elements[index]
             let factor = limit < .infinity ? tensor.factor.magnitude : 1
             for element in 0..<tensor.count {
-                norm = hypot(norm, min(Self.gradient(tensor, element).magnitude * factor, limit))
+                norm.add(min(Self.gradient(tensor, element).magnitude * factor, limit))
             }
         }
-        return norm
+        return norm.value
     }
 
     /// The norm of norms, also where their squares overflow.
     private static func norm(_ range: Range<Int>, _ value: (Int) -> Double) -> Double {
         let norm = range.reduce(0.0) { $0 + value($1) * value($1) }.squareRoot()
-        return norm == .infinity ? range.reduce(0.0) { hypot($0, value($1)) } : norm
+        if norm < .infinity || norm.isNaN { return norm }
+        var careful = CarefulNorm()
+        for index in range { careful.add(value(index)) }
+        return careful.value
     }
 
     /// Sets the tensors' factors for clipping by layer norm, then by the norm of all; returns the latter's factor.
@@ -168,6 +171,26 @@ extension Optimizer {
         case .float32, .int64: return Double(memory.loadUnaligned(fromByteOffset: offset, as: Float.self))
         }
     }
+}
+
+/// A Euclidean norm whose squares do not overflow: they are taken relative to the largest magnitude so far.
+private struct CarefulNorm {
+    private var largest = 0.0
+    private var sum = 0.0
+
+    mutating func add(_ x: Double) {
+        let x = x.magnitude
+        if x > largest {
+            sum = x < .infinity ? sum * (largest / x) * (largest / x) + 1 : .infinity
+            largest = x
+        } else if largest > 0 {
+            sum += (x / largest) * (x / largest)
+        } else if x.isNaN {
+            sum = .nan
+        }
+    }
+
+    var value: Double { largest == 0 ? sum : largest * sum.squareRoot() }
 }
 
 /// The value of an IEEE binary16 number.

@@ -51,6 +51,9 @@ extension Optimizer {
                 position += 1
                 if gradient == nil { continue }
                 let own = tensors.elements[record.firstTensor + tensor]
+                do throws(LayerwiseError) {
+                    try Self.checkAlignment(gradient, own.gradientDType, "\(subject(layer, tensor)): the gradient")
+                } catch { throw error.at(layer: layer, tensor: tensor) }
                 guard
                     let bytes = IntervalSet.interval(
                         gradient, own.count * own.gradientDType.size, layer: layer, tensor: tensor)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights and gradients to step, and the measure of agreement."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+SHAPES: dict[str, tuple[int, ...]] = {
+    "scalar": (),
+    "empty": (0, 4),
+    "one": (1,),
+    "vector": (17,),
+    "matrix": (33, 7),
+    "rank 4": (3, 2, 5, 3),
+    "odd": (1031,),
+}
+"""Sizes around a group of lanes (16) and past a tile (512), ranks 0 to 4."""
+
+
+def weights(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, Array]:
+    """Weights of size 1, in float64."""
+    generator = np.random.default_rng(seed)
+    return {name: np.asarray(generator.normal(size=shape)) for name, shape in shapes.items()}
+
+
+def gradients(shapes: Mapping[str, tuple[int, ...]], steps: int, seed: int = 1) -> Iterator[dict[str, Array]]:
+    """Noisy gradients with a steady part, so that weights travel, of sizes that differ from tensor to tensor."""
+    generator = np.random.default_rng(seed)
+    steady = weights(shapes, seed + 1)
+    sizes = {name: 10.0 ** (index % 4 - 2) for index, name in enumerate(shapes)}
+    for _ in range(steps):
+        yield {
+            name: np.asarray(sizes[name] * (generator.normal(size=shape) + 0.5 * steady[name]))
+            for name, shape in shapes.items()
+        }
+
+
+def norm(values: Any) -> float:
+    """The Euclidean norm, in float64."""
+    return float(np.linalg.norm(np.asarray(values, np.float64).ravel()))
+
+
+def distance(found: Any, expected: Any) -> float:
+    """How far two results are apart."""
+    return norm(np.asarray(found, np.float64).ravel() - np.asarray(expected, np.float64).ravel())
