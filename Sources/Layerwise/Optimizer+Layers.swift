@@ -10,7 +10,10 @@ extension Optimizer {
     /// The index of the layer called `name`.
     public func layer(named name: String) throws(LayerwiseError) -> Int {
         if let index = layerIndex[name] { return index }
-        throw LayerwiseError(.unknownName, "no layer is called \"\(name)\"")
+        let known = entries.prefix(8).map { "\"\($0.name)\"" }.joined(separator: ", ")
+        let more = entries.count > 8 ? " and \(entries.count - 8) more" : ""
+        throw LayerwiseError(
+            .unknownName, "no layer is called \"\(name)\", expected one of \(known)\(more)")
     }
 
     /// The name of a layer.

@@ -106,7 +106,11 @@ extension Optimizer {
         do {
             try refuseDuplicates(changes)
             for change in changes {
-                if Settings.has(change.key) { try settings.assign(change) } else { try assign(change, &rule) }
+                if Settings.has(change.key) {
+                    try settings.assign(change)
+                } else {
+                    try assign(change, &rule, or: Settings.keys)
+                }
             }
             try rule.check()
             try settings.check()
@@ -123,7 +127,7 @@ extension Optimizer {
                     try entry.settings.assign(change)
                 } else {
                     var rule = rule
-                    try Self.assign(change, &rule)
+                    try Self.assign(change, &rule, or: LayerSettings.keys)
                     entry.overrides.removeAll { $0.key == change.key }
                     entry.overrides.append(change)
                 }
@@ -161,12 +165,19 @@ extension Optimizer {
 
     static func rule(_ rule: any Rule, with overrides: [Setting]) throws(SettingError) -> any Rule {
         var rule = rule
-        for setting in overrides { try assign(setting, &rule) }
+        for setting in overrides { try rule.assign(setting) }
         try rule.check()
         return rule
     }
 
-    static func assign(_ change: Setting, _ rule: inout any Rule) throws(SettingError) { try rule.assign(change) }
+    /// Applies a setting to a rule.  Where it has none of that key, the message names its keys and `others`.
+    static func assign(_ change: Setting, _ rule: inout any Rule, or others: String) throws(SettingError) {
+        let type = type(of: rule)
+        if !type.has(change.key) {
+            throw .unknown("unknown setting \"\(change.key)\", expected one of \(type.keys), \(others)")
+        }
+        try rule.assign(change)
+    }
 
     static func refuseDuplicates(_ changes: [Setting]) throws(SettingError) {
         var seen: Set<String> = []

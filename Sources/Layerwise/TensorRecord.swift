@@ -70,9 +70,8 @@ struct Block: BitwiseCopyable {
 struct BlockSums: BitwiseCopyable {
     /// Gradients, by the pass that looks before anything is written; raw, or clamped where values are clipped.
     var scanned = 0.0
-    /// Weights and direction, by the first pass of a rule with a trust ratio.
-    var measuredWeights = 0.0
-    var measuredDirections = 0.0
+    /// Weights and directions, by the first pass of a rule with a trust ratio.
+    var measured = lwk_sums()
     /// Conditioned gradients, old weights and changes, by the pass that updates.
     var observed = lwk_sums()
 }

@@ -29,15 +29,16 @@ protocol StateLanes {
     func store(_ tile: lwk_tile, _ offset: Int)
 }
 
-/// Pass of a rule that needs only one: w ← w − δ, in place.
+/// Changes the weights: w ← w − δ, in place.
 @inline(__always)
 func update<A: Arithmetic>(_: A.Type, _ tile: UnsafePointer<lwk_tile>) {
     let tile = tile.pointee
     let rule = A(tile)
+    let factor = A.Values(tile.gradient_factor)
     var offset = 0
     while offset < tile.bytes {
         let weight = A.Values.load(tile.weights, offset)
-        let gradient = A.Values.load(tile.gradients, offset)
+        let gradient = A.Values.load(tile.gradients, offset) * factor
         var state = A.State(tile, offset)
         let change = rule.change(weight: weight, gradient: gradient, state: &state)
         (weight - change).store(tile.weights, offset)
@@ -46,42 +47,67 @@ func update<A: Arithmetic>(_: A.Type, _ tile: UnsafePointer<lwk_tile>) {
     }
 }
 
-/// The same, but leaves the weights and writes δ to `directions`, for the stations that follow.
+/// The same, and adds the squares of gradients, old weights and changes to `sums`.
 @inline(__always)
-func propose<A: Arithmetic>(_: A.Type, _ tile: UnsafePointer<lwk_tile>) {
+func observe<A: Arithmetic>(_: A.Type, _ tile: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>) {
     let tile = tile.pointee
-    guard let directions = tile.directions else { return }
     let rule = A(tile)
+    let factor = A.Values(tile.gradient_factor)
+    var gradients = SquareSum()
+    var weights = SquareSum()
+    var updates = SquareSum()
     var offset = 0
     while offset < tile.bytes {
         let weight = A.Values.load(tile.weights, offset)
-        let gradient = A.Values.load(tile.gradients, offset)
+        let gradient = A.Values.load(tile.gradients, offset) * factor
         var state = A.State(tile, offset)
-        rule.change(weight: weight, gradient: gradient, state: &state).store(directions, offset)
+        let change = rule.change(weight: weight, gradient: gradient, state: &state)
+        (weight - change).store(tile.weights, offset)
         state.store(tile, offset)
         offset &+= groupBytes
+        let isWhole = offset < tile.bytes || tile.lastIsWhole(A.Values.self)
+        gradient.addSquares(to: &gradients)
+        weight.addSquares(to: &weights)
+        (isWhole ? change : change.prefix(tile.last_count)).addSquares(to: &updates)
     }
+    sums.pointee.gradients += gradients.total
+    sums.pointee.weights += weights.total
+    sums.pointee.updates += updates.total
 }
 
-/// First pass of a rule with a trust ratio: advances the state and writes the direction to `directions`.
+/// First pass of a rule with a trust ratio: advances the state, and adds the squares of weights and directions to `sums`.
 @inline(__always)
-func advance<A: TrustRatioArithmetic>(_: A.Type, _ tile: UnsafePointer<lwk_tile>) {
+func advance<A: TrustRatioArithmetic>(
+    _: A.Type, _ tile: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
+) {
     let tile = tile.pointee
-    guard let directions = tile.directions else { return }
     let rule = A(tile)
+    let factor = A.Values(tile.gradient_factor)
+    var weights = SquareSum()
+    var directions = SquareSum()
     var offset = 0
     while offset < tile.bytes {
         let weight = A.Values.load(tile.weights, offset)
-        let gradient = A.Values.load(tile.gradients, offset)
+        let gradient = A.Values.load(tile.gradients, offset) * factor
         var state = A.State(tile, offset)
-        rule.direction(weight: weight, gradient: gradient, state: &state).store(directions, offset)
+        let direction = rule.direction(weight: weight, gradient: gradient, state: &state)
         state.store(tile, offset)
         offset &+= groupBytes
+        let isWhole = offset < tile.bytes || tile.lastIsWhole(A.Values.self)
+        weight.addSquares(to: &weights)
+        (isWhole ? direction : direction.prefix(tile.last_count)).addSquares(to: &directions)
     }
+    sums.pointee.weights += weights.total
+    sums.pointee.updates += directions.total
 }
 
 extension lwk_tile {
     /// The bytes of the tile's lanes.  (A counted loop over a range would carry a trap for a negative count.)
     @inline(__always)
     var bytes: Int { Int(truncatingIfNeeded: groups) &* groupBytes }
+
+    /// Whether the last group has no padding.  Weights and gradients are padded with zeros, which add nothing to a sum, but
+    /// what a rule makes of them may be 0/0.
+    @inline(__always)
+    func lastIsWhole<V: Lanes>(_: V.Type) -> Bool { Int(truncatingIfNeeded: last_count) == V.count }
 }

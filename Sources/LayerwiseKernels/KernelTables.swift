@@ -9,58 +9,58 @@ package func kernelTable() -> KernelTable {
             sgd: Kernels(
                 float: PassKernels(
                     update: { update(SGDArithmetic<NoState<FloatLanes>>.self, $0) },
-                    propose: { propose(SGDArithmetic<NoState<FloatLanes>>.self, $0) }),
+                    observe: { observe(SGDArithmetic<NoState<FloatLanes>>.self, $0, $1) }),
                 double: PassKernels(
                     update: { update(SGDArithmetic<NoState<DoubleLanes>>.self, $0) },
-                    propose: { propose(SGDArithmetic<NoState<DoubleLanes>>.self, $0) })),
+                    observe: { observe(SGDArithmetic<NoState<DoubleLanes>>.self, $0, $1) })),
             momentum: Kernels(
                 float: PassKernels(
                     update: { update(SGDArithmetic<Momentum<FloatLanes>>.self, $0) },
-                    propose: { propose(SGDArithmetic<Momentum<FloatLanes>>.self, $0) }),
+                    observe: { observe(SGDArithmetic<Momentum<FloatLanes>>.self, $0, $1) }),
                 double: PassKernels(
                     update: { update(SGDArithmetic<Momentum<DoubleLanes>>.self, $0) },
-                    propose: { propose(SGDArithmetic<Momentum<DoubleLanes>>.self, $0) })),
+                    observe: { observe(SGDArithmetic<Momentum<DoubleLanes>>.self, $0, $1) })),
             lars: Kernels(
                 float: PassKernels(
                     update: { update(LARSArithmetic<NoState<FloatLanes>>.self, $0) },
-                    propose: { propose(LARSArithmetic<NoState<FloatLanes>>.self, $0) },
-                    advance: { advance(LARSArithmetic<NoState<FloatLanes>>.self, $0) }),
+                    observe: { observe(LARSArithmetic<NoState<FloatLanes>>.self, $0, $1) },
+                    advance: { advance(LARSArithmetic<NoState<FloatLanes>>.self, $0, $1) }),
                 double: PassKernels(
                     update: { update(LARSArithmetic<NoState<DoubleLanes>>.self, $0) },
-                    propose: { propose(LARSArithmetic<NoState<DoubleLanes>>.self, $0) },
-                    advance: { advance(LARSArithmetic<NoState<DoubleLanes>>.self, $0) })),
+                    observe: { observe(LARSArithmetic<NoState<DoubleLanes>>.self, $0, $1) },
+                    advance: { advance(LARSArithmetic<NoState<DoubleLanes>>.self, $0, $1) })),
             larsMomentum: Kernels(
                 float: PassKernels(
                     update: { update(LARSArithmetic<Momentum<FloatLanes>>.self, $0) },
-                    propose: { propose(LARSArithmetic<Momentum<FloatLanes>>.self, $0) },
-                    advance: { advance(LARSArithmetic<Momentum<FloatLanes>>.self, $0) }),
+                    observe: { observe(LARSArithmetic<Momentum<FloatLanes>>.self, $0, $1) },
+                    advance: { advance(LARSArithmetic<Momentum<FloatLanes>>.self, $0, $1) }),
                 double: PassKernels(
                     update: { update(LARSArithmetic<Momentum<DoubleLanes>>.self, $0) },
-                    propose: { propose(LARSArithmetic<Momentum<DoubleLanes>>.self, $0) },
-                    advance: { advance(LARSArithmetic<Momentum<DoubleLanes>>.self, $0) })),
+                    observe: { observe(LARSArithmetic<Momentum<DoubleLanes>>.self, $0, $1) },
+                    advance: { advance(LARSArithmetic<Momentum<DoubleLanes>>.self, $0, $1) })),
             adam: Kernels(
                 float: PassKernels(
                     update: { update(AdamArithmetic<Moments<FloatLanes>>.self, $0) },
-                    propose: { propose(AdamArithmetic<Moments<FloatLanes>>.self, $0) }),
+                    observe: { observe(AdamArithmetic<Moments<FloatLanes>>.self, $0, $1) }),
                 double: PassKernels(
                     update: { update(AdamArithmetic<Moments<DoubleLanes>>.self, $0) },
-                    propose: { propose(AdamArithmetic<Moments<DoubleLanes>>.self, $0) })),
+                    observe: { observe(AdamArithmetic<Moments<DoubleLanes>>.self, $0, $1) })),
             amsgrad: Kernels(
                 float: PassKernels(
                     update: { update(AdamArithmetic<MaximumMoments<FloatLanes>>.self, $0) },
-                    propose: { propose(AdamArithmetic<MaximumMoments<FloatLanes>>.self, $0) }),
+                    observe: { observe(AdamArithmetic<MaximumMoments<FloatLanes>>.self, $0, $1) }),
                 double: PassKernels(
                     update: { update(AdamArithmetic<MaximumMoments<DoubleLanes>>.self, $0) },
-                    propose: { propose(AdamArithmetic<MaximumMoments<DoubleLanes>>.self, $0) })),
+                    observe: { observe(AdamArithmetic<MaximumMoments<DoubleLanes>>.self, $0, $1) })),
             lamb: Kernels(
                 float: PassKernels(
                     update: { update(LAMBArithmetic<FloatLanes>.self, $0) },
-                    propose: { propose(LAMBArithmetic<FloatLanes>.self, $0) },
-                    advance: { advance(LAMBArithmetic<FloatLanes>.self, $0) }),
+                    observe: { observe(LAMBArithmetic<FloatLanes>.self, $0, $1) },
+                    advance: { advance(LAMBArithmetic<FloatLanes>.self, $0, $1) }),
                 double: PassKernels(
                     update: { update(LAMBArithmetic<DoubleLanes>.self, $0) },
-                    propose: { propose(LAMBArithmetic<DoubleLanes>.self, $0) },
-                    advance: { advance(LAMBArithmetic<DoubleLanes>.self, $0) }),
+                    observe: { observe(LAMBArithmetic<DoubleLanes>.self, $0, $1) },
+                    advance: { advance(LAMBArithmetic<DoubleLanes>.self, $0, $1) }),
                 changeReadsGradients: false)
         ),
         float32: StorageKernels(
@@ -83,8 +83,6 @@ package func kernelTable() -> KernelTable {
             squareSum: { squareSum(BFloat16Storage.self, $0, $1, $2, $3) },
             decode: { decode(BFloat16Storage.self, $0, $1, $2) },
             encode: { encode(BFloat16Storage.self, $0, $1, $2) }),
-        conditionWidened: { condition(WidenedFloat32.self, $0, $1, $2, $3, $4) },
-        observeFloat: { observe(FloatLanes.self, $0, $1) },
-        observeDouble: { observe(DoubleLanes.self, $0, $1) }
+        conditionWidened: { condition(WidenedFloat32.self, $0, $1, $2, $3, $4) }
     )
 }

@@ -24,6 +24,12 @@ protocol Lanes: BitwiseCopyable {
     /// Clamped to [-limit, limit]; NaN stays NaN.
     func clamped(to limit: Self) -> Self
 
+    /// How many numbers there are.
+    static var count: Int { get }
+
+    /// The first `count` numbers, and zeros.
+    func prefix(_ count: Int64) -> Self
+
     /// Adds the squares of all numbers to `sum`, in float64.
     func addSquares(to sum: inout SquareSum)
 }
@@ -62,6 +68,12 @@ struct FloatLanes: Lanes {
         let low = vector.replacing(with: limit.vector, where: vector .> limit.vector)
         return Self(low.replacing(with: -limit.vector, where: low .< -limit.vector))
     }
+    @inline(__always) static var count: Int { 16 }
+    @inline(__always) func prefix(_ count: Int64) -> Self {
+        let lane = SIMD16<Int32>(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
+        let limit = SIMD16<Int32>(repeating: Int32(truncatingIfNeeded: count))
+        return Self(vector.replacing(with: 0, where: lane .>= limit))
+    }
     @inline(__always) func addSquares(to sum: inout SquareSum) {
         let low = lwk_widen_low(vector)
         let high = lwk_widen_high(vector)
@@ -91,6 +103,11 @@ struct DoubleLanes: Lanes {
     @inline(__always) func clamped(to limit: Self) -> Self {
         let low = vector.replacing(with: limit.vector, where: vector .> limit.vector)
         return Self(low.replacing(with: -limit.vector, where: low .< -limit.vector))
+    }
+    @inline(__always) static var count: Int { 8 }
+    @inline(__always) func prefix(_ count: Int64) -> Self {
+        let lane = SIMD8<Int64>(0, 1, 2, 3, 4, 5, 6, 7)
+        return Self(vector.replacing(with: 0, where: lane .>= SIMD8(repeating: count)))
     }
     @inline(__always) func addSquares(to sum: inout SquareSum) { sum.low.addProduct(vector, vector) }
 }

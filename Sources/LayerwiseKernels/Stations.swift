@@ -94,32 +94,12 @@ func squareSum<S: Decoding>(
     let scale = S.Values(factor)
     let bound = S.Values(limit)
     let unconditioned = factor == 1 && limit == .infinity
-    var sum = SquareSum()
-    forEachGroup(S.self, source, count: count) { values, _ in
-        (unconditioned ? values : (values * scale).clamped(to: bound)).addSquares(to: &sum)
+    // Two sums, in turn, so that one addition need not wait for the last.
+    var even = SquareSum()
+    var odd = SquareSum()
+    forEachGroup(S.self, source, count: count) { values, index in
+        let values = unconditioned ? values : (values * scale).clamped(to: bound)
+        if index & 1 == 0 { values.addSquares(to: &even) } else { values.addSquares(to: &odd) }
     }
-    return sum.total
-}
-
-/// Observe and apply: w ← w − δ, and the sums of squares of gradients, old weights and changes.
-@inline(__always)
-func observe<V: Lanes>(_: V.Type, _ tile: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>) {
-    let tile = tile.pointee
-    guard let directions = tile.directions else { return }
-    var gradients = SquareSum()
-    var weights = SquareSum()
-    var updates = SquareSum()
-    var offset = 0
-    while offset < tile.bytes {
-        let weight = V.load(tile.weights, offset)
-        let change = V.load(directions, offset)
-        V.load(tile.gradients, offset).addSquares(to: &gradients)
-        weight.addSquares(to: &weights)
-        change.addSquares(to: &updates)
-        (weight - change).store(tile.weights, offset)
-        offset &+= groupBytes
-    }
-    sums.pointee.gradients += gradients.total
-    sums.pointee.weights += weights.total
-    sums.pointee.updates += updates.total
+    return even.total + odd.total
 }

@@ -3,21 +3,24 @@ import CLayerwiseKernels
 
 // Internal to Layerwise, though public: rules name their kernels by these types.
 
-/// One pass over a tile.
+/// A pass over a tile.
 public typealias PassKernel = @convention(c) (UnsafePointer<lwk_tile>) -> Void
+
+/// A pass over a tile that keeps sums.
+public typealias SummingKernel = @convention(c) (UnsafePointer<lwk_tile>, UnsafeMutablePointer<lwk_sums>) -> Void
 
 /// A rule's passes for one type of lanes.
 public struct PassKernels: Sendable, BitwiseCopyable {
     /// w ← w − δ.
     public let update: PassKernel
-    /// `directions` ← δ.
-    public let propose: PassKernel
-    /// First pass of a rule with a trust ratio: advances the state, `directions` ← what is measured.
-    public let advance: PassKernel?
+    /// The same, with the sums of gradients, old weights and changes.
+    public let observe: SummingKernel
+    /// First pass of a rule with a trust ratio: advances the state, with the sums of weights and directions.
+    public let advance: SummingKernel?
 
-    public init(update: PassKernel, propose: PassKernel, advance: PassKernel? = nil) {
+    public init(update: PassKernel, observe: SummingKernel, advance: SummingKernel? = nil) {
         self.update = update
-        self.propose = propose
+        self.observe = observe
         self.advance = advance
     }
 }
@@ -77,18 +80,14 @@ public struct KernelTable: Sendable {
         }
     }
 
-    public typealias Observe = @convention(c) (UnsafePointer<lwk_tile>, UnsafeMutablePointer<lwk_sums>) -> Void
-
     public let rules: Rules
     public let float32, float64, float16, bfloat16: StorageKernels
     /// float32 gradients of float64 parameters.
     public let conditionWidened: StorageKernels.Condition
-    public let observeFloat, observeDouble: Observe
 
     public init(
         rules: Rules, float32: StorageKernels, float64: StorageKernels, float16: StorageKernels,
-        bfloat16: StorageKernels, conditionWidened: StorageKernels.Condition, observeFloat: Observe,
-        observeDouble: Observe
+        bfloat16: StorageKernels, conditionWidened: StorageKernels.Condition
     ) {
         self.rules = rules
         self.float32 = float32
@@ -96,7 +95,5 @@ public struct KernelTable: Sendable {
         self.float16 = float16
         self.bfloat16 = bfloat16
         self.conditionWidened = conditionWidened
-        self.observeFloat = observeFloat
-        self.observeDouble = observeDouble
     }
 }

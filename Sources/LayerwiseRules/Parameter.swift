@@ -146,7 +146,8 @@ extension Configurable {
         }
     }
 
-    static var keys: String {
+    /// The keys that can be set here.
+    public static var keys: String {
         (parameters.map(\.key) + (presets.isEmpty ? [] : [presetKey])).joined(separator: ", ")
     }
 

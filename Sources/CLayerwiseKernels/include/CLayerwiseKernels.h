@@ -10,18 +10,21 @@
 
 /// One tile of one tensor, as lanes: float32 x 16 or float64 x 8, whole groups of 64 bytes only.
 typedef struct lwk_tile {
-    void *_Nonnull weights;          // read and, by `update`, written
-    const void *_Nonnull gradients;  // conditioned: scaled, clipped, signed
-    void *_Nullable directions;      // written by `propose` (the change) and `advance` (the direction)
+    void *_Nonnull weights;          // read, and written by the passes that change them
+    const void *_Nonnull gradients;
+    double gradient_factor;          // gradients are multiplied by it: direction, gradient scale, clipping
     void *_Nullable states[4];       // the rule's states, in the order of its declaration
     const void *_Nonnull coefficients;  // the rule's own struct, filled by its plan
     double trust_ratio;              // 1 where the rule has none
     int64_t groups;
+    int64_t last_count;              // numbers of the last group that belong to the tensor; the others are padding
 } lwk_tile;
 
-/// The Euclidean sums of one tile.
+/// Sums of squares, float64, to which a pass adds those of its tile.
 typedef struct lwk_sums {
-    double gradients, weights, updates;
+    double gradients;  // as the rule saw them
+    double weights;    // before the change
+    double updates;    // the changes, or the directions of a rule with a trust ratio
 } lwk_sums;
 
 typedef float lwk_float16x __attribute__((ext_vector_type(16)));

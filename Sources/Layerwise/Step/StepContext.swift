@@ -25,19 +25,17 @@ struct StepContext {
     func scratch(_ slot: Int) -> Scratch { Scratch(scratch + slot * Scratch.bytes) }
 }
 
-/// Three tiles of lanes, in the L1 cache of the thread that has them.
+/// Two tiles of lanes, in the L1 cache of the thread that has them.
 struct Scratch {
     /// The bytes of one tile: 512 lanes of float32.  Measured on AVX-512: 2048 lanes overflow the L1 cache.
     static let tileBytes = 2048
-    static let bytes = 3 * tileBytes
+    static let bytes = 2 * tileBytes
 
     let gradients: UnsafeMutableRawPointer
     let weights: UnsafeMutableRawPointer
-    let directions: UnsafeMutableRawPointer
 
     init(_ memory: UnsafeMutableRawPointer) {
         gradients = memory
         weights = memory + Self.tileBytes
-        directions = memory + 2 * Self.tileBytes
     }
 }

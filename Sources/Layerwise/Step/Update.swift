@@ -28,8 +28,8 @@ extension Optimizer {
             lead = lead ?? index
             isMatrix = isMatrix || tensor.isMatrix
             for block in tensor.firstBlock..<tensor.firstBlock + tensor.blockCount {
-                weights += context.sums[block].measuredWeights
-                directions += context.sums[block].measuredDirections
+                weights += context.sums[block].measured.weights
+                directions += context.sums[block].measured.updates
             }
         }
         guard let lead else { return }
@@ -91,7 +91,7 @@ private enum Pass {
     case change
 }
 
-/// Takes one block through the stations: decode → condition → rule → observe → encode.  A station that has nothing to do is
+/// Takes one block through the stations: decode → condition → rule → encode.  A station that has nothing to do is
 /// passed over; where parameters and gradients are lanes already, the rule works on them in place.
 private func work(_ pass: Pass, _ index: Int, _ context: StepContext, _ scratch: Scratch) {
     let block = context.blocks[index]
@@ -103,15 +103,9 @@ private func work(_ pass: Pass, _ index: Int, _ context: StepContext, _ scratch:
     let kernels = context.rules[layer.rule]
     let lane = tensor.laneType
     let passes = lane == .float64 ? kernels.double : kernels.float
-    let observes = pass == .change && context.observes
-    guard let kernel = pass == .measure ? passes.advance : observes ? passes.propose : passes.update else { return }
-
     let storage = tensor.dtype.kernels(in: context.table)
     let lanes = lane.kernels(in: context.table)
     let gradientType = tensor.gradientDType
-    let condition =
-        gradientType == lane || lane == .float32
-        ? gradientType.kernels(in: context.table).condition : context.table.conditionWidened
     let size = lane.size
     let group = 64 / size
     let weightsInPlace = tensor.master != nil || tensor.dtype == lane
@@ -119,20 +113,18 @@ private func work(_ pass: Pass, _ index: Int, _ context: StepContext, _ scratch:
     let weightSize = weightsInPlace ? size : tensor.dtype.size
     // Values are clamped before norms are clipped, and both are one multiplication and one bound here.
     let limit = context.limit < .infinity ? context.limit * layer.clipFactor : .infinity
-    let readsGradients = pass == .measure || kernels.changeReadsGradients || observes
-    let gradientsInPlace =
-        !readsGradients || (gradientType == lane && tensor.factor == 1 && limit == .infinity)
-    let needsDirections = pass == .measure || observes
-    let wholeBlock = weightsInPlace && gradientsInPlace && !needsDirections
-    let tile = wholeBlock ? Block.elements : Scratch.tileBytes / size
+    let readsGradients = pass == .measure || kernels.changeReadsGradients || context.observes
+    let gradientsInPlace = !readsGradients || (gradientType == lane && limit == .infinity)
+    let condition =
+        gradientType == lane || lane == .float32
+        ? gradientType.kernels(in: context.table).condition : context.table.conditionWidened
+    let tileCount = weightsInPlace && gradientsInPlace ? Block.elements : Scratch.tileBytes / size
     var sums = lwk_sums()
-    var measuredWeights = 0.0
-    var measuredDirections = 0.0
 
     var offset = block.start
     let end = block.start + block.count
     while offset < end {
-        var count = min(tile, end - offset)
+        var count = min(tileCount, end - offset)
         let isPartial = count < group
         if !isPartial { count -= count % group }
 
@@ -143,44 +135,42 @@ private func work(_ pass: Pass, _ index: Int, _ context: StepContext, _ scratch:
             (weightsInPlace ? lanes : storage).decode(weights, count, scratch.weights)
             weights = scratch.weights
         }
-        var lanesOfGradients = gradients + offset * gradientType.size
+        var gradientLanes = gradients + offset * gradientType.size
+        var factor = tensor.factor
         if !readsGradients {
-            lanesOfGradients = UnsafeRawPointer(weights)
+            gradientLanes = UnsafeRawPointer(weights)
         } else if !gradientsInPlace || isPartial {
-            condition(lanesOfGradients, count, tensor.factor, limit, scratch.gradients)
-            lanesOfGradients = UnsafeRawPointer(scratch.gradients)
+            condition(gradientLanes, count, factor, limit, scratch.gradients)
+            gradientLanes = UnsafeRawPointer(scratch.gradients)
+            factor = 1
         }
 
         // The rule.
-        var lanesOfTile = lwk_tile(
-            weights: weights, gradients: lanesOfGradients, directions: scratch.directions,
+        let shift = offset * size
+        var tile = lwk_tile(
+            weights: weights, gradients: gradientLanes, gradient_factor: factor,
             states: (
-                tensor.states.0.map { $0 + offset * size }, tensor.states.1.map { $0 + offset * size },
-                tensor.states.2.map { $0 + offset * size }, tensor.states.3.map { $0 + offset * size }
+                tensor.states.0.map { $0 + shift }, tensor.states.1.map { $0 + shift },
+                tensor.states.2.map { $0 + shift }, tensor.states.3.map { $0 + shift }
             ),
-            coefficients: coefficients, trust_ratio: tensor.trustRatio, groups: Int64((count + group - 1) / group))
-        kernel(&lanesOfTile)
-
-        // Observe.
-        if pass == .measure {
-            measuredWeights += lanes.squareSum(weights, count, 1, .infinity)
-            measuredDirections += lanes.squareSum(scratch.directions, count, 1, .infinity)
-        } else if observes {
-            if isPartial { memset(scratch.directions + count * size, 0, (group - count) * size) }
-            (lane == .float64 ? context.table.observeDouble : context.table.observeFloat)(&lanesOfTile, &sums)
+            coefficients: coefficients, trust_ratio: tensor.trustRatio, groups: Int64((count + group - 1) / group),
+            last_count: Int64(isPartial ? count : group))
+        switch pass {
+        case .measure: passes.advance?(&tile, &sums)
+        case .change where context.observes: passes.observe(&tile, &sums)
+        case .change: passes.update(&tile)
         }
 
         // Encode.
         if pass == .change {
-            if copiesWeights && weightsInPlace { lanes.encode(weights, count, weightMemory + offset * size) }
+            if copiesWeights && weightsInPlace { lanes.encode(weights, count, weightMemory + shift) }
             if tensor.dtype != lane { storage.encode(weights, count, parameters + offset * tensor.dtype.size) }
         }
         offset += count
     }
     if pass == .measure {
-        context.sums[index].measuredWeights = measuredWeights
-        context.sums[index].measuredDirections = measuredDirections
-    } else if observes {
+        context.sums[index].measured = sums
+    } else if context.observes {
         context.sums[index].observed = sums
     }
 }

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+import Layerwise
+import XCTest
+
+#if arch(x86_64)
+/// Wider than Double.
+typealias Wide = Float80
+#else
+/// There is nothing wider, so a float64 result is measured with the reference's own rounding.
+typealias Wide = Double
+#endif
+
+/// One step from random and adversarial states, against the reference, in units in the last place.
+///
+/// The unit is the ulp of the arithmetic's type at max(|w_old|, |δ|), where δ counts terms that cancel at their size: what
+/// is left of w after a cancellation holds the rounding of the terms, in any arithmetic.
+final class KernelAccuracyTests: XCTestCase {
+    func testSGD() throws { try check(RuleCase.sgd(), weights: 1, states: 0) }
+    func testMomentum() throws { try check(RuleCase.momentum(), weights: 2, states: 2) }
+    func testLARS() throws { try check(RuleCase.lars(), weights: 8, states: 8) }
+    func testAdam() throws { try check(RuleCase.adam(), weights: 4, states: 4) }
+    func testAdamW() throws { try check(RuleCase.adamW(), weights: 4, states: 4) }
+    func testLAMB() throws { try check(RuleCase.lamb(), weights: 8, states: 4) }
+
+    private func check(_ cases: [RuleCase], weights: Double, states: Double) throws {
+        var all = Worst()
+        for ruleCase in cases {
+            for kind in Kind.all {
+                var worst = Worst()
+                for (index, regime) in Regime.allCases.enumerated() {
+                    for steps: Int64 in [0, 1, 9, 1000] {
+                        let run = Run(ruleCase, kind, regime, steps, seed: UInt64(index) << 32 | UInt64(steps))
+                        worst.merge(
+                            kind.computeType == .float64
+                                ? try run.measure(Wide.self, budget: weights)
+                                : try run.measure(Double.self, budget: weights))
+                    }
+                }
+                XCTAssertLessThanOrEqual(worst.weights, weights, "\(ruleCase), \(kind), weights: \(worst.weightsAt)")
+                XCTAssertLessThanOrEqual(worst.states, states, "\(ruleCase), \(kind), states: \(worst.statesAt)")
+                all.merge(worst)
+            }
+        }
+        print("\(InstructionSet.current): \(all)")
+    }
+}
+
+/// The largest errors, and where they were.
+private struct Worst: CustomStringConvertible {
+    var weights = 0.0
+    var weightsAt = ""
+    var states = 0.0
+    var statesAt = ""
+
+    mutating func merge(_ other: Worst) {
+        if other.weights > weights { (weights, weightsAt) = (other.weights, other.weightsAt) }
+        if other.states > states { (states, statesAt) = (other.states, other.statesAt) }
+    }
+
+    var description: String {
+        "weights \(weights.formatted) ulp (\(weightsAt)); states \(states.formatted) ulp (\(statesAt))"
+    }
+}
+
+extension Double {
+    fileprivate var formatted: String { String(format: "%.3f", self) }
+}
+
+/// One step of a layer of a matrix and a vector.
+private struct Run {
+    let ruleCase: RuleCase
+    let kind: Kind
+    let regime: Regime
+    let steps: Int64
+    let seed: UInt64
+
+    init(_ ruleCase: RuleCase, _ kind: Kind, _ regime: Regime, _ steps: Int64, seed: UInt64) {
+        self.ruleCase = ruleCase
+        self.kind = kind
+        self.regime = regime
+        self.steps = steps
+        self.seed = seed
+    }
+
+    func measure<N: BinaryFloatingPoint>(_: N.Type, budget: Double) throws -> Worst {
+        let rule = try XCTUnwrap(ruleCase.rule as? any ReferenceRule, "\(ruleCase) has no reference")
+        var random = Random(seed: seed)
+        let tensors = [[37, 29], [333]].map { TensorBuffers(kind, shape: $0, states: rule.states) }
+        for tensor in tensors { tensor.fill(regime, rule, steps: steps, &random) }
+        var layer = tensors.map { reference($0, N.self) }
+        let old = layer
+        rule.step(&layer, scale: 1)
+        try step(tensors)
+
+        var worst = Worst()
+        for (index, tensor) in tensors.enumerated() {
+            let after = layer[index]
+            for i in 0..<tensor.weights.count {
+                let scale = max(old[index].weights[i].magnitude, after.changeMagnitudes[i], after.changes[i].magnitude)
+                let unit = ulp(scale)
+                if tensor.kind.computeType == tensor.sharpWeights.dtype {
+                    let error = Double((N(tensor.sharpWeights[i]) - after.weights[i]).magnitude / unit)
+                    if error > worst.weights || error.isNaN {
+                        (worst.weights, worst.weightsAt) = (error, place(index, i, tensor, "weight"))
+                    }
+                }
+                try checkStorage(tensor, i, Double(after.weights[i]), tolerance: budget * Double(unit), index)
+            }
+            for (name, values) in after.states {
+                guard let stored = tensor.states[name], let magnitudes = after.stateMagnitudes[name] else { continue }
+                for i in values.indices {
+                    let error = Double((N(stored[i]) - values[i]).magnitude / ulp(magnitudes[i]))
+                    if error > worst.states || error.isNaN {
+                        (worst.states, worst.statesAt) = (error, place(index, i, tensor, name))
+                    }
+                }
+            }
+        }
+        return worst
+    }
+
+    private func reference<N: BinaryFloatingPoint>(_ tensor: TensorBuffers, _: N.Type) -> ReferenceTensor<N> {
+        var reference = ReferenceTensor<N>(
+            weights: tensor.sharpWeights.values.map { N($0) }, gradients: tensor.gradients.values.map { N($0) },
+            isMatrix: tensor.shape.count >= 2,
+            floor: kind.computeType == .float64 ? N(Double.leastNormalMagnitude) : N(Float.leastNormalMagnitude))
+        reference.steps = steps
+        for (name, buffer) in tensor.states where name != "master" {
+            reference.states[name] = buffer.values.map { N($0) }
+        }
+        return reference
+    }
+
+    /// Steps the buffers, states included.
+    private func step(_ tensors: [TensorBuffers]) throws {
+        let optimizer = try Optimizer(ruleCase.rule)
+        var descriptions = tensors.map(\.description)
+        for index in descriptions.indices { descriptions[index].name = "\(index)" }
+        try optimizer.addLayer("layer", descriptions)
+        for (index, tensor) in tensors.enumerated() {
+            try withUnsafeBytes(of: steps) {
+                try optimizer.writeState(layer: 0, tensor: index, name: "step", from: $0)
+            }
+            for (name, buffer) in tensor.states {
+                try optimizer.writeState(layer: 0, tensor: index, name: name, from: UnsafeRawBufferPointer(buffer.bytes))
+            }
+        }
+        try optimizer.step()
+        for (index, tensor) in tensors.enumerated() {
+            for (name, buffer) in tensor.states {
+                try optimizer.readState(layer: 0, tensor: index, name: name, into: buffer.bytes)
+            }
+        }
+    }
+
+    /// 16-bit parameters are the rounded master copy, or the rounding of a number within the budget.
+    private func checkStorage(
+        _ tensor: TensorBuffers, _ i: Int, _ expected: Double, tolerance: Double, _ index: Int
+    ) throws {
+        guard let format = kind.dtype.smallFormat else { return }
+        let stored = tensor.weights[i]
+        if let master = tensor.states["master"] {
+            if stored != format.rounded(master[i]) {
+                XCTFail("\(place(index, i, tensor, "weight")) is \(stored), the master copy \(master[i])")
+            }
+        } else if stored < format.rounded(expected - tolerance) || stored > format.rounded(expected + tolerance) {
+            XCTFail("\(place(index, i, tensor, "weight")) is \(stored), expected \(expected)")
+        }
+    }
+
+    /// The distance of neighbouring numbers of the arithmetic's type at `x`.
+    private func ulp<N: BinaryFloatingPoint>(_ x: N) -> N {
+        let (lowest, bits) = kind.computeType == .float64 ? (-1022, 52) : (-126, 23)
+        let exponent = x == 0 ? lowest : max(Int(x.exponent), lowest)
+        return N(sign: .plus, exponent: N.Exponent(exponent - bits), significand: 1)
+    }
+
+    private func place(_ index: Int, _ i: Int, _ tensor: TensorBuffers, _ what: String) -> String {
+        "\(ruleCase), \(kind), \(InstructionSet.current), \(regime), step \(steps + 1), seed \(seed), tensor \(index) "
+            + "of \(tensor.weights.count), \(what) \(i)"
+    }
+}

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+import Layerwise
+
+// The rules as plain loops over numbers that are wider than those under test, written from the equations that the rules
+// document and from nothing else.
+
+/// One tensor of the reference.
+struct ReferenceTensor<N: BinaryFloatingPoint> {
+    var weights: [N]
+    var gradients: [N]
+    /// By name; a missing one is zero.
+    var states: [String: [N]] = [:]
+    /// t, the steps taken.
+    var steps: Int64 = 0
+    let isMatrix: Bool
+
+    /// δ of the last step: w ← w − δ.
+    var changes: [N] = []
+    /// What δ and the states would be if no two of their terms had opposite signs.  Where terms cancel, the rounding of
+    /// each is what remains, so errors are measured against these.
+    var changeMagnitudes: [N] = []
+    var stateMagnitudes: [String: [N]] = [:]
+    var trustRatio: N = 1
+
+    /// The least normal number of the type under test: below it, numbers have fewer bits and errors are absolute.
+    let floor: N
+
+    init(weights: [N], gradients: [N], isMatrix: Bool, floor: N) {
+        self.weights = weights
+        self.gradients = gradients
+        self.isMatrix = isMatrix
+        self.floor = floor
+    }
+
+    func state(_ name: String) -> [N] { states[name] ?? weights.map { _ in 0 } }
+
+    fileprivate mutating func setState(_ name: String, _ values: [N], magnitudes: [N]) {
+        states[name] = values
+        stateMagnitudes[name] = magnitudes
+    }
+
+    fileprivate func magnitude(_ terms: N...) -> N { terms.reduce(floor) { $0 + $1.magnitude } }
+
+    /// w ← w − δ.
+    fileprivate mutating func subtract() {
+        for i in weights.indices { weights[i] -= changes[i] }
+    }
+}
+
+/// A rule that the tests know on their own.
+protocol ReferenceRule: Rule {
+    /// One step of the tensors of a layer, whose scale multiplies the learning rate.
+    func step<N>(_ layer: inout [ReferenceTensor<N>], scale: Double)
+}
+
+private func euclidean<N: BinaryFloatingPoint>(_ values: [N]) -> N { values.reduce(0) { $0 + $1 * $1 }.squareRoot() }
+
+private func power<N: BinaryFloatingPoint>(_ base: Double, _ exponent: Int64) -> N {
+    (0..<exponent).reduce(1) { power, _ in power * N(base) }
+}
+
+// MARK: - SGD
+
+/// b ← d at a tensor's first step, else μ·b + (1 − τ)·d; returns what is applied, and its magnitude.
+private func velocity<N>(
+    _ tensor: inout ReferenceTensor<N>, _ input: [N], _ inputMagnitudes: [N], momentum: Double, dampening: Double,
+    nesterov: Bool
+) -> ([N], [N]) {
+    if momentum == 0 { return (input, inputMagnitudes) }
+    let mu = N(momentum)
+    let share = tensor.steps == 0 ? 1 : 1 - N(dampening)
+    let old = tensor.state("momentum_buffer")
+    let new = old.indices.map { tensor.steps == 0 ? input[$0] : mu * old[$0] + share * input[$0] }
+    let magnitudes = old.indices.map { tensor.magnitude(mu * old[$0], share * inputMagnitudes[$0]) }
+    tensor.setState("momentum_buffer", new, magnitudes: magnitudes)
+    if !nesterov { return (new, magnitudes) }
+    return (
+        new.indices.map { input[$0] + mu * new[$0] }, new.indices.map { inputMagnitudes[$0] + mu * magnitudes[$0] }
+    )
+}
+
+extension SGD: ReferenceRule {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        let coupled = decoupledWeightDecay ? 0 : N(weightDecay)
+        let decoupled = decoupledWeightDecay ? N(weightDecay) : 0
+        for index in layer.indices {
+            var tensor = layer[index]
+            let (w, g) = (tensor.weights, tensor.gradients)
+            let d = w.indices.map { g[$0] + coupled * w[$0] }
+            let magnitudes = w.indices.map { tensor.magnitude(g[$0], coupled * w[$0]) }
+            let (b, bMagnitudes) = velocity(
+                &tensor, d, magnitudes, momentum: momentum, dampening: dampening, nesterov: nesterov)
+            tensor.changes = w.indices.map { rate * b[$0] + rate * decoupled * w[$0] }
+            tensor.changeMagnitudes = w.indices.map {
+                tensor.magnitude(rate * bMagnitudes[$0], rate * decoupled * w[$0])
+            }
+            tensor.subtract()
+            tensor.steps += 1
+            layer[index] = tensor
+        }
+    }
+}
+
+// MARK: - LARS
+
+extension LARS: ReferenceRule {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        let ratios = self.ratios(layer, rate)
+        for index in layer.indices {
+            var tensor = layer[index]
+            let r = ratios[index]
+            let decay = decay(tensor)
+            let inner = lrPosition == .inside ? rate : 1
+            let outer = lrPosition == .inside ? 1 : rate
+            let (w, g) = (tensor.weights, tensor.gradients)
+            let d = w.indices.map { inner * r * (g[$0] + decay * w[$0]) }
+            let magnitudes = w.indices.map { tensor.magnitude(inner * r * tensor.magnitude(g[$0], decay * w[$0])) }
+            let (b, bMagnitudes) = velocity(
+                &tensor, d, magnitudes, momentum: momentum, dampening: dampening, nesterov: nesterov)
+            tensor.changes = b.map { outer * $0 }
+            tensor.changeMagnitudes = bMagnitudes.map { outer * $0 }
+            tensor.trustRatio = r
+            tensor.subtract()
+            tensor.steps += 1
+            layer[index] = tensor
+        }
+    }
+
+    private func decay<N>(_ tensor: ReferenceTensor<N>) -> N {
+        weightDecayExclude1D && !tensor.isMatrix ? 0 : N(weightDecay)
+    }
+
+    /// r of each tensor.  With one ratio for a layer, the norms are over all its tensors, and it counts as a matrix with
+    /// decay if one of them does.
+    private func ratios<N>(_ layer: [ReferenceTensor<N>], _ rate: N) -> [N] {
+        if scope == .tensor { return layer.map { ratio([$0], rate) } }
+        return layer.map { _ in ratio(layer, rate) }
+    }
+
+    private func ratio<N>(_ tensors: [ReferenceTensor<N>], _ rate: N) -> N {
+        let isMatrix = tensors.contains { $0.isMatrix }
+        let decay = weightDecayExclude1D && !isMatrix ? 0 : N(weightDecay)
+        if adapt == .matrices && !isMatrix || adapt == .decayed && decay == 0 { return 1 }
+        let weights = euclidean(tensors.map { euclidean($0.weights) })
+        let directions = euclidean(
+            tensors.map { tensor in
+                let own = norm == .decayed ? self.decay(tensor) : 0
+                return euclidean(tensor.weights.indices.map { tensor.gradients[$0] + own * tensor.weights[$0] })
+            })
+        if weights == 0 || directions == 0 { return 1 }
+        let separate = norm == .separate ? decay * weights : 0
+        let r = N(trustCoefficient) * weights / (directions + separate + N(epsilon))
+        return trustClip ? min(r / rate, 1) : r
+    }
+}
+
+// MARK: - Adam
+
+/// m and v of Adam, advanced; `share` is the weight of the gradient in m.
+private func moments<N>(
+    _ tensor: inout ReferenceTensor<N>, _ gradients: [N], _ magnitudes: [N], beta1: Double, beta2: Double, share: N
+) -> (m: [N], mMagnitudes: [N], v: [N]) {
+    let (b1, b2) = (N(beta1), N(beta2))
+    let (oldM, oldV) = (tensor.state("exp_avg"), tensor.state("exp_avg_sq"))
+    let m = oldM.indices.map { b1 * oldM[$0] + share * gradients[$0] }
+    let mMagnitudes = oldM.indices.map { tensor.magnitude(b1 * oldM[$0], share * magnitudes[$0]) }
+    let v = oldV.indices.map { b2 * oldV[$0] + (1 - b2) * gradients[$0] * gradients[$0] }
+    let vMagnitudes = oldV.indices.map { tensor.magnitude(b2 * oldV[$0], (1 - b2) * magnitudes[$0] * magnitudes[$0]) }
+    tensor.setState("exp_avg", m, magnitudes: mMagnitudes)
+    tensor.setState("exp_avg_sq", v, magnitudes: vMagnitudes)
+    return (m, mMagnitudes, v)
+}
+
+extension Adam: ReferenceRule {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        let coupled = decoupledWeightDecay ? 0 : N(weightDecay)
+        let decoupled = decoupledWeightDecay ? N(weightDecay) : 0
+        for index in layer.indices {
+            var tensor = layer[index]
+            let (w, g) = (tensor.weights, tensor.gradients)
+            let t = tensor.steps + 1
+            var (m, mMagnitudes, v) = moments(
+                &tensor, w.indices.map { g[$0] + coupled * w[$0] },
+                w.indices.map { tensor.magnitude(g[$0], coupled * w[$0]) }, beta1: beta1, beta2: beta2,
+                share: 1 - N(beta1))
+            if amsgrad {
+                let largest = tensor.state("max_exp_avg_sq")
+                v = v.indices.map { max(largest[$0], v[$0]) }
+                tensor.setState("max_exp_avg_sq", v, magnitudes: v.map { tensor.magnitude($0) })
+            }
+            let correction1: N = 1 - power(beta1, t)
+            let correction2: N = 1 - power(beta2, t)
+            let denominators = v.map { ($0 / correction2).squareRoot() + N(epsilon) }
+            tensor.changes = w.indices.map {
+                rate * (m[$0] / correction1) / denominators[$0] + rate * decoupled * w[$0]
+            }
+            tensor.changeMagnitudes = w.indices.map {
+                tensor.magnitude(rate * (mMagnitudes[$0] / correction1) / denominators[$0], rate * decoupled * w[$0])
+            }
+            tensor.subtract()
+            tensor.steps = t
+            layer[index] = tensor
+        }
+    }
+}
+
+extension AdamW: ReferenceRule {
+    /// AdamW is Adam with the decay apart from the gradient.
+    func step<N>(_ layer: inout [ReferenceTensor<N>], scale: Double) {
+        Adam(
+            lr: learningRate, betas: (beta1, beta2), eps: epsilon, weightDecay: weightDecay, amsgrad: amsgrad,
+            decoupledWeightDecay: true
+        ).step(&layer, scale: scale)
+    }
+}
+
+// MARK: - LAMB
+
+extension LAMB: ReferenceRule {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        var directions: [[N]] = []
+        var magnitudes: [[N]] = []
+        for index in layer.indices {
+            let (u, uMagnitudes) = direction(&layer[index])
+            directions.append(u)
+            magnitudes.append(uMagnitudes)
+        }
+        for index in layer.indices {
+            let unit = scope == .tensor ? index..<index + 1 : layer.startIndex..<layer.endIndex
+            let r = ratio(Array(layer[unit]), Array(directions[unit]), rate)
+            let correction: N = biasCorrection == .stepSize ? 1 - power(beta1, layer[index].steps + 1) : 1
+            let decoupled = decay == .decoupled ? rate * decayOf(layer[index]) : 0
+            var tensor = layer[index]
+            tensor.trustRatio = r
+            tensor.changes = directions[index].indices.map {
+                rate / correction * r * directions[index][$0] + decoupled * tensor.weights[$0]
+            }
+            tensor.changeMagnitudes = magnitudes[index].indices.map {
+                tensor.magnitude(rate / correction * r * magnitudes[index][$0], decoupled * tensor.weights[$0])
+            }
+            tensor.subtract()
+            tensor.steps += 1
+            layer[index] = tensor
+        }
+    }
+
+    private func decayOf<N>(_ tensor: ReferenceTensor<N>) -> N {
+        weightDecayExclude1D && !tensor.isMatrix ? 0 : N(weightDecay)
+    }
+
+    /// u, and its magnitude.
+    private func direction<N>(_ tensor: inout ReferenceTensor<N>) -> ([N], [N]) {
+        let (w, g) = (tensor.weights, tensor.gradients)
+        let t = tensor.steps + 1
+        let own = decayOf(tensor)
+        let coupled = decay == .gradient ? own : 0
+        let added = decay == .update ? own : 0
+        let (m, mMagnitudes, v) = moments(
+            &tensor, w.indices.map { g[$0] + coupled * w[$0] },
+            w.indices.map { tensor.magnitude(g[$0], coupled * w[$0]) }, beta1: beta1, beta2: beta2,
+            share: gradAveraging ? 1 - N(beta1) : 1)
+        let correction1: N = biasCorrection == .moments ? 1 - power(beta1, t) : 1
+        let correction2: N = biasCorrection == .moments ? 1 - power(beta2, t) : 1
+        let denominators = v.map { ($0 / correction2).squareRoot() + N(epsilon) }
+        return (
+            w.indices.map { m[$0] / correction1 / denominators[$0] + added * w[$0] },
+            w.indices.map { tensor.magnitude(mMagnitudes[$0] / correction1 / denominators[$0], added * w[$0]) }
+        )
+    }
+
+    /// r of the tensors that share it.  They count as a matrix with decay if one of them does.
+    private func ratio<N>(_ tensors: [ReferenceTensor<N>], _ directions: [[N]], _ rate: N) -> N {
+        let isMatrix = tensors.contains { $0.isMatrix }
+        let own = weightDecayExclude1D && !isMatrix ? 0 : N(weightDecay)
+        if adapt == .matrices && !isMatrix || adapt == .decayed && own == 0 { return 1 }
+        let remaining = decay == .decoupled ? (1 - rate * own).magnitude : 1
+        let weights = min(euclidean(tensors.map { euclidean($0.weights) }) * remaining, N(weightNormMax))
+        let direction = euclidean(directions.map { euclidean($0) })
+        if weights == 0 || direction == 0 { return 1 }
+        return max(N(ratioMin), min(weights / direction, N(ratioMax)))
+    }
+}

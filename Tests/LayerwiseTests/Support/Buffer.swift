@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+import Layerwise
+
+/// Stored elements in memory of their own, at any offset from a cache line.
+final class Buffer {
+    let dtype: DType
+    let count: Int
+    let start: UnsafeMutableRawPointer
+    private let allocation: UnsafeMutableRawPointer
+
+    /// Zeros, `offset` bytes past a cache line.
+    init(_ dtype: DType, count: Int, offset: Int = 0) {
+        self.dtype = dtype
+        self.count = count
+        let bytes = count * dtype.size + offset
+        allocation = .allocate(byteCount: bytes + 64, alignment: 64)
+        allocation.initializeMemory(as: UInt8.self, repeating: 0, count: bytes + 64)
+        start = allocation + offset
+    }
+
+    convenience init(_ dtype: DType, _ values: [Double], offset: Int = 0) {
+        self.init(dtype, count: values.count, offset: offset)
+        self.values = values
+    }
+
+    deinit { allocation.deallocate() }
+
+    subscript(index: Int) -> Double {
+        get { dtype.load(start, index) }
+        set { dtype.store(newValue, start, index) }
+    }
+
+    var values: [Double] {
+        get { (0..<count).map { self[$0] } }
+        set { for (index, value) in newValue.enumerated() { self[index] = value } }
+    }
+
+    var bytes: UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(start: start, count: count * dtype.size)
+    }
+}
+
+/// A hash of bytes, to compare much memory at once.
+struct Digest: Equatable, CustomStringConvertible {
+    private(set) var value: UInt64 = 0xcbf2_9ce4_8422_2325
+
+    mutating func add(_ bytes: UnsafeRawBufferPointer) {
+        var offset = 0
+        while offset + 8 <= bytes.count {
+            mix(bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+            offset += 8
+        }
+        while offset < bytes.count {
+            mix(UInt64(bytes[offset]))
+            offset += 1
+        }
+        mix(UInt64(bytes.count))
+    }
+
+    mutating func add<Value: BitwiseCopyable>(_ value: Value) { withUnsafeBytes(of: value) { add($0) } }
+
+    private mutating func mix(_ word: UInt64) {
+        value = (value ^ word) &* 0x9e37_79b9_7f4a_7c15
+        value ^= value >> 29
+    }
+
+    var description: String { String(value, radix: 16) }
+}

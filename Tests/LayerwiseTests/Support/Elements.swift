@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+import Layerwise
+
+/// A 16-bit floating-point format, read and written in the plainest way: the tests' own idea of it.
+struct SmallFormat: Sendable {
+    let fractionBits: Int
+    let lowestExponent: Int
+
+    static let float16 = SmallFormat(fractionBits: 10, lowestExponent: -14)
+    static let bfloat16 = SmallFormat(fractionBits: 7, lowestExponent: -126)
+
+    var infinity: UInt16 { (0x7fff >> fractionBits) << fractionBits }
+    private var quantum: Double { power(lowestExponent - fractionBits) }
+
+    /// The value of a pattern.  NaN keeps neither sign nor payload here: see `widened`.
+    func decode(_ bits: UInt16) -> Double {
+        let magnitude = bits & 0x7fff
+        let exponent = Int(magnitude >> fractionBits)
+        let fraction = Double(magnitude & (1 << fractionBits - 1))
+        let sign = bits >> 15 == 0 ? 1.0 : -1.0
+        if magnitude > infinity { return .nan }
+        if magnitude == infinity { return sign * .infinity }
+        if exponent == 0 { return sign * fraction * quantum }
+        return sign * (fraction + power(fractionBits)) * quantum * power(exponent - 1)
+    }
+
+    /// The pattern nearest to `x`, ties to even, which is what IEEE 754 asks for.  NaN keeps its sign and upper payload,
+    /// and becomes quiet.
+    func encode(_ x: Float) -> UInt16 {
+        let sign = UInt16(x.bitPattern >> 16) & 0x8000
+        if x.isNaN {
+            let payload = UInt16(x.bitPattern >> (23 - UInt32(fractionBits)) & (1 << UInt32(fractionBits) - 1))
+            return sign | infinity | payload | 1 << UInt16(fractionBits - 1)
+        }
+        return sign | magnitude(Double(x).magnitude)
+    }
+
+    /// The nearest pattern of a number ≥ 0.
+    private func magnitude(_ x: Double) -> UInt16 {
+        if x == .infinity { return infinity }
+        if x == 0 { return 0 }
+        let exponent = max(Int(x.exponent), lowestExponent)
+        let units = (x / power(exponent - fractionBits)).rounded(.toNearestOrEven)
+        // Units that fill up to the next power of two carry into the exponent field by themselves.
+        let pattern = Int(units) + (exponent - lowestExponent) << fractionBits
+        return UInt16(min(pattern, Int(infinity)))
+    }
+
+    /// `x` rounded to this format.
+    func rounded(_ x: Double) -> Double {
+        let magnitude = decode(magnitude(x.magnitude))
+        return x < 0 ? -magnitude : magnitude
+    }
+
+    /// The bits of the float32 that a pattern stands for.
+    func widened(_ bits: UInt16) -> UInt32 {
+        if bits & 0x7fff <= infinity { return Float(decode(bits)).bitPattern }
+        // Half-precision units make NaN quiet; bfloat16 is the upper half as it is.
+        let quiet: UInt32 = fractionBits == 10 ? 0x0040_0000 : 0
+        let fraction = UInt32(bits) & (1 << UInt32(fractionBits) - 1)
+        return UInt32(bits >> 15) << 31 | 0x7f80_0000 | quiet | fraction << UInt32(23 - fractionBits)
+    }
+
+    private func power(_ exponent: Int) -> Double { Double(sign: .plus, exponent: exponent, significand: 1) }
+}
+
+extension DType {
+    /// What parameters can be.
+    static let floating: [DType] = [.float32, .float64, .float16, .bfloat16]
+
+    var smallFormat: SmallFormat? {
+        switch self {
+        case .float16: .float16
+        case .bfloat16: .bfloat16
+        default: nil
+        }
+    }
+
+    func load(_ memory: UnsafeRawPointer, _ index: Int) -> Double {
+        let address = memory + index * size
+        if let smallFormat { return smallFormat.decode(address.loadUnaligned(as: UInt16.self)) }
+        return self == .float64 ? address.loadUnaligned(as: Double.self) : Double(address.loadUnaligned(as: Float.self))
+    }
+
+    /// Rounds to nearest; what exceeds the type becomes its largest number, so that every test's data are finite unless
+    /// the test asks for infinity itself.
+    func store(_ x: Double, _ memory: UnsafeMutableRawPointer, _ index: Int) {
+        let address = memory + index * size
+        if let smallFormat {
+            var bits = smallFormat.encode(Float(x))
+            if x.isFinite && bits & 0x7fff == smallFormat.infinity { bits -= 1 }
+            address.storeBytes(of: bits, as: UInt16.self)
+        } else if self == .float64 {
+            address.storeBytes(of: x, as: Double.self)
+        } else {
+            let largest = Double(Float.greatestFiniteMagnitude)
+            address.storeBytes(of: Float(x.isFinite ? max(-largest, min(x, largest)) : x), as: Float.self)
+        }
+    }
+}
+
+/// How a tensor is stored: the types of parameters and gradients, and whether there is a master copy.
+struct Kind: Sendable, CustomStringConvertible {
+    let dtype: DType
+    let gradientDType: DType
+    let master: Bool
+
+    init(_ dtype: DType, gradients: DType? = nil, master: Bool = false) {
+        self.dtype = dtype
+        gradientDType = gradients ?? dtype
+        self.master = master
+    }
+
+    /// Every combination there is.
+    static let all: [Kind] = DType.floating.flatMap { dtype in
+        let masters = dtype.size == 2 ? [false, true] : [false]
+        let gradients = dtype == .float32 ? [dtype] : [dtype, .float32]
+        return masters.flatMap { master in gradients.map { Kind(dtype, gradients: $0, master: master) } }
+    }
+
+    /// The type of the arithmetic, the moments and the master copy.
+    var computeType: DType { dtype == .float64 ? .float64 : .float32 }
+
+    var description: String {
+        dtype.name + (gradientDType == dtype ? "" : " with \(gradientDType.name) gradients") + (master ? " and master" : "")
+    }
+}

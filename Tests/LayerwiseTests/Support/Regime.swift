@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+import Layerwise
+
+/// Kinds of numbers that weights, gradients and states may be.
+enum Regime: CaseIterable {
+    /// As in training.
+    case ordinary
+    /// All of about forty powers of two, independently.
+    case wide
+    /// Terms of equal size and opposite sign: in the decayed gradient, in the first moment, in w − δ.
+    case cancelling
+    /// Below the least normal number, a few elements apart, so that no norm is zero.
+    case subnormal
+    /// As large as squares allow.
+    case huge
+    /// Gradients far below ε.
+    case underEpsilon
+}
+
+/// The buffers of one tensor: what is registered, and the states in the type of the arithmetic.
+struct TensorBuffers {
+    let kind: Kind
+    let weights: Buffer
+    let gradients: Buffer
+    let states: [String: Buffer]
+    let shape: [Int]
+
+    init(_ kind: Kind, shape: [Int], states: [String]) {
+        let count = shape.reduce(1, *)
+        self.kind = kind
+        self.shape = shape
+        weights = Buffer(kind.dtype, count: count)
+        gradients = Buffer(kind.gradientDType, count: count)
+        let names = states + (kind.master ? ["master"] : [])
+        self.states = Dictionary(
+            uniqueKeysWithValues: names.map { ($0, Buffer(kind.computeType, count: count)) })
+    }
+
+    var description: TensorDescription {
+        TensorDescription(
+            "tensor", parameters: weights.start, gradients: gradients.start, shape: shape, dtype: kind.dtype,
+            gradientDType: kind.gradientDType, master: kind.master)
+    }
+
+    /// The numbers that the arithmetic starts from: the master copy where there is one.
+    var sharpWeights: Buffer { states["master"] ?? weights }
+
+    /// Draws every number.  A tensor that has not stepped has no moments yet.
+    func fill(_ regime: Regime, _ rule: any Rule, steps: Int64, _ random: inout Random) {
+        for i in 0..<weights.count {
+            let drawn = draw(regime, rule, i, &random)
+            weights[i] = drawn.weight
+            gradients[i] = drawn.gradient
+            states["master"]?[i] = steps == 0 ? weights[i] : drawn.weight
+            if steps == 0 { continue }
+            states["momentum_buffer"]?[i] = drawn.moment
+            states["exp_avg"]?[i] = drawn.moment
+            states["exp_avg_sq"]?[i] = drawn.square
+            states["max_exp_avg_sq"]?[i] = drawn.square * (1.25 + 0.75 * random.uniform())
+        }
+    }
+
+    private struct Drawn {
+        var weight: Double
+        var gradient: Double
+        var moment: Double
+        var square: Double
+    }
+
+    private func draw(_ regime: Regime, _ rule: any Rule, _ i: Int, _ random: inout Random) -> Drawn {
+        func squared(_ x: Double) -> Double { x * x }
+        let ordinary = Drawn(
+            weight: 0.1 * random.uniform(), gradient: 0.01 * random.uniform(), moment: 0.01 * random.uniform(),
+            square: squared(0.01 * random.uniform()))
+        switch regime {
+        case .ordinary: return ordinary
+        case .wide:
+            return Drawn(
+                weight: random.wide(-20...20), gradient: random.wide(-20...20), moment: random.wide(-20...20),
+                square: random.wide(-40...40).magnitude)
+        case .cancelling:
+            if i % 2 == 0 { return ordinary }
+            var drawn = ordinary
+            let nearly = 1 + 1e-3 * random.uniform()
+            let decay = rule.weightDecay
+            switch i % 6 {
+            case 1: drawn.gradient = -decay * drawn.weight * nearly
+            case 3: drawn.moment = -drawn.gradient * nearly / 9
+            default: drawn.weight = rule.learningRate * nearly * (random.uniform() < 0 ? -1 : 1)
+            }
+            return drawn
+        case .subnormal:
+            if i % 8 == 0 { return ordinary }
+            return Drawn(
+                weight: random.wide(tiny(weights.dtype)), gradient: random.wide(tiny(gradients.dtype)),
+                moment: random.wide(tiny(kind.computeType)), square: random.wide(tiny(kind.computeType)).magnitude)
+        case .huge:
+            let top = kind.computeType == .float64 ? 400 : 60
+            return Drawn(
+                weight: random.wide(top - 8...top), gradient: random.wide(top - 8...top),
+                moment: random.wide(top - 8...top), square: random.wide(2 * top - 16...2 * top).magnitude)
+        case .underEpsilon:
+            return Drawn(
+                weight: 0.1 * random.uniform(), gradient: random.wide(-44 ... -38), moment: random.wide(-44 ... -38),
+                square: random.wide(-88 ... -76).magnitude)
+        }
+    }
+
+    /// The exponents of subnormal numbers.
+    private func tiny(_ dtype: DType) -> ClosedRange<Int> {
+        switch dtype {
+        case .float64: -1074 ... -1023
+        case .float16: -24 ... -15
+        case .bfloat16: -133 ... -127
+        default: -149 ... -127
+        }
+    }
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Every rule with every option away from its default at least once, and every preset.  Rates are not powers of two, so that
+// their rounding counts.
+
+extension RuleCase {
+    static func sgd() throws -> [RuleCase] {
+        [
+            try RuleCase("sgd", ["lr": 0.1]),
+            try RuleCase("sgd", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("sgd", ["lr": 0.03, "weight_decay": 0.3, "decoupled_weight_decay": 1]),
+        ]
+    }
+
+    static func momentum() throws -> [RuleCase] {
+        [
+            try RuleCase("sgd", ["lr": 0.1, "momentum": 0.9]),
+            try RuleCase("sgd", ["lr": 0.03, "momentum": 0.95, "dampening": 0.3, "weight_decay": 0.07]),
+            try RuleCase("sgd", ["lr": 0.03, "momentum": 0.85, "dampening": 1]),
+            try RuleCase("sgd", ["lr": 0.1, "momentum": 0.9, "nesterov": 1, "weight_decay": 0.07]),
+            try RuleCase(
+                "sgd",
+                ["lr": 0.1, "momentum": 0.9, "nesterov": 1, "weight_decay": 0.3, "decoupled_weight_decay": 1]),
+        ]
+    }
+
+    static func lars() throws -> [RuleCase] {
+        [
+            try RuleCase("lars"),
+            try RuleCase("lars", ["variant": "paper", "lr": 3.2, "weight_decay": 0.01]),
+            try RuleCase("lars", ["variant": "timm", "lr": 0.7, "weight_decay": 0.01]),
+            try RuleCase("lars", ["variant": "timm", "lr": 0.7, "weight_decay": 0.01, "trust_clip": 1]),
+            try RuleCase("lars", ["variant": "optax", "lr": 0.7, "weight_decay": 0.01]),
+            try RuleCase("lars", ["variant": "mae", "lr": 0.7, "weight_decay": 0.01]),
+            try RuleCase("lars", ["variant": "pytorch_optimizer", "weight_decay": 0.01]),
+            try RuleCase(
+                "lars",
+                [
+                    "lr": 0.7, "momentum": 0.85, "dampening": 0.2, "weight_decay": 0.03, "trust_coefficient": 0.02,
+                    "eps": 1e-3, "norm": "decayed", "lr_position": "outside", "adapt": "decayed",
+                    "trust_ratio_scope": "layer", "weight_decay_exclude_1d": 1,
+                ]),
+            try RuleCase(
+                "lars", ["lr": 0.7, "weight_decay": 0.03, "nesterov": 1, "trust_ratio_scope": "layer", "eps": 1e-6]),
+            try RuleCase("lars", ["lr": 0.7, "momentum": 0, "weight_decay": 0.03, "norm": "decayed"]),
+        ]
+    }
+
+    static func adam() throws -> [RuleCase] {
+        [
+            try RuleCase("adam"),
+            try RuleCase("adam", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("adam", ["lr": 0.03, "amsgrad": 1]),
+            try RuleCase(
+                "adam",
+                ["lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-3, "weight_decay": 0.07, "amsgrad": 1]),
+            try RuleCase(
+                "adam",
+                ["lr": 0.03, "beta1": 0.95, "beta2": 0.9999, "weight_decay": 0.07, "decoupled_weight_decay": 1]),
+            try RuleCase("adam", ["lr": 0.03, "beta1": 0, "beta2": 0]),
+        ]
+    }
+
+    static func adamW() throws -> [RuleCase] {
+        [
+            try RuleCase("adamw"),
+            try RuleCase("adamw", ["lr": 0.03, "weight_decay": 0]),
+            try RuleCase(
+                "adamw",
+                ["lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-5, "weight_decay": 0.3, "amsgrad": 1]),
+        ]
+    }
+
+    static func lamb() throws -> [RuleCase] {
+        [
+            try RuleCase("lamb"),
+            try RuleCase("lamb", ["variant": "paper", "lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("lamb", ["variant": "timm", "lr": 0.03]),
+            try RuleCase("lamb", ["variant": "apex", "lr": 0.03, "grad_averaging": 0]),
+            try RuleCase("lamb", ["variant": "optax", "lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("lamb", ["variant": "pytorch_optimizer", "lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase(
+                "lamb",
+                [
+                    "lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-3, "weight_decay": 0.07, "decay": "gradient",
+                    "adapt": "decayed", "trust_ratio_scope": "layer", "bias_correction": "none", "grad_averaging": 0,
+                    "ratio_min": 0.2, "ratio_max": 5, "weight_norm_max": 3, "weight_decay_exclude_1d": 1,
+                ]),
+            try RuleCase(
+                "lamb",
+                ["lr": 0.03, "weight_decay": 0.3, "decay": "decoupled", "adapt": "matrices", "ratio_max": 1.5]),
+            try RuleCase("lamb", ["lr": 0.03, "weight_decay": 0.07, "trust_ratio_scope": "layer"]),
+        ]
+    }
+
+    static func all() throws -> [RuleCase] {
+        try sgd() + momentum() + lars() + adam() + adamW() + lamb()
+    }
+
+    /// One of each arithmetic.
+    static func representatives() throws -> [RuleCase] {
+        [
+            try RuleCase("sgd", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("sgd", ["lr": 0.03, "momentum": 0.9, "nesterov": 1, "weight_decay": 0.07]),
+            try RuleCase("lars", ["lr": 0.7, "momentum": 0, "weight_decay": 0.03]),
+            try RuleCase("lars", ["lr": 0.7, "weight_decay": 0.03, "norm": "decayed", "nesterov": 1]),
+            try RuleCase("adam", ["lr": 0.03, "weight_decay": 0.07, "amsgrad": 1]),
+            try RuleCase("adamw", ["lr": 0.03]),
+            try RuleCase("lamb", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("lamb", ["lr": 0.03, "weight_decay": 0.07, "trust_ratio_scope": "layer", "decay": "decoupled"]),
+        ]
+    }
+}
