@@ -64,6 +64,11 @@ struct Block: BitwiseCopyable {
     let tensor: Int
     let start: Int
     let count: Int
+    /// Where its directions begin among those of its unit, in numbers.
+    var direction = 0
+
+    /// The count, rounded up to whole groups of lanes of either type.
+    var paddedCount: Int { (count + 15) / 16 * 16 }
 }
 
 /// The sums of squares of one block, float64.

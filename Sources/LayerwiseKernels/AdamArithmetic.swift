@@ -2,10 +2,10 @@
 import CLayerwiseKernels
 import LayerwiseRules
 
-/// g′ = g + λ·w;  m ← m + (1−β₁)(g′−m);  v ← v + (1−β₂)(g′²−v);  δ = s·m / (√v·c + ε) + γλ′·w.
+/// g′ = g + λ·w;  m ← (m − f·m) + f·g′ with f = 1−β₁;  likewise v with g′²;  δ = s·m / (√v·c + ε) + γλ′·w.
 ///
-/// The moments move by a share of their distance: 1 − β is rounded once, where β and 1 − β rounded apart would leave a
-/// steady bias of up to 3·10⁻⁵ in v.  `Adam` documents the terms; Adam and AdamW share this arithmetic.
+/// The moments lose and gain the same share: 1 − β is rounded once, where β and 1 − β rounded apart would leave a steady
+/// bias of up to 3·10⁻⁵ in v.  `Adam` documents the terms; Adam and AdamW share this arithmetic.
 struct AdamArithmetic<State: StateLanes & AdaptiveMoments>: Arithmetic {
     typealias Values = State.Values
 

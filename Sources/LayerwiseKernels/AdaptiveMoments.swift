@@ -27,8 +27,10 @@ struct Moments<Values: Lanes>: StateLanes, AdaptiveMoments {
 
     @inline(__always)
     mutating func advance(gradient: Values, firstShare: Values, secondShare: Values) -> (Values, Values) {
-        first = Values.fma(firstShare, gradient - first, first)
-        second = Values.fma(secondShare, gradient * gradient - second, second)
+        // What stays of a moment, m − share·m, is rounded apart from what comes: so nothing of the gradient is lost where
+        // β is small and the moment large.
+        first = Values.fma(firstShare, gradient, Values.fma(-firstShare, first, first))
+        second = Values.fma(secondShare, gradient * gradient, Values.fma(-secondShare, second, second))
         return (first, second)
     }
 }

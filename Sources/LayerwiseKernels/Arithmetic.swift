@@ -22,6 +22,12 @@ protocol TrustRatioArithmetic: Arithmetic {
     func direction(weight: Values, gradient: Values, state: inout State) -> Values
 }
 
+/// The arithmetic of a rule whose change follows from the weight and the direction alone, so that directions that were kept
+/// spare making them again.
+protocol DirectionArithmetic: TrustRatioArithmetic {
+    func change(weight: Values, direction: Values) -> Values
+}
+
 /// A rule's states for one group of lanes.
 protocol StateLanes {
     associatedtype Values: Lanes
@@ -75,7 +81,8 @@ func observe<A: Arithmetic>(_: A.Type, _ tile: UnsafePointer<lwk_tile>, _ sums: 
     sums.pointee.updates += updates.total
 }
 
-/// First pass of a rule with a trust ratio: advances the state, and adds the squares of weights and directions to `sums`.
+/// First pass of a rule with a trust ratio: advances the state, keeps the directions where there is room for them, and adds
+/// the squares of weights and directions to `sums`.
 @inline(__always)
 func advance<A: TrustRatioArithmetic>(
     _: A.Type, _ tile: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
@@ -92,6 +99,7 @@ func advance<A: TrustRatioArithmetic>(
         var state = A.State(tile, offset)
         let direction = rule.direction(weight: weight, gradient: gradient, state: &state)
         state.store(tile, offset)
+        if let directions = tile.directions { direction.store(directions, offset) }
         offset &+= groupBytes
         let isWhole = offset < tile.bytes || tile.lastIsWhole(A.Values.self)
         weight.addSquares(to: &weights)
@@ -99,6 +107,20 @@ func advance<A: TrustRatioArithmetic>(
     }
     sums.pointee.weights += weights.total
     sums.pointee.updates += directions.total
+}
+
+/// Second pass of a rule with a trust ratio, from directions that were kept.
+@inline(__always)
+func finish<A: DirectionArithmetic>(_: A.Type, _ tile: UnsafePointer<lwk_tile>) {
+    let tile = tile.pointee
+    guard let directions = tile.directions else { return }
+    let rule = A(tile)
+    var offset = 0
+    while offset < tile.bytes {
+        let weight = A.Values.load(tile.weights, offset)
+        (weight - rule.change(weight: weight, direction: .load(directions, offset))).store(tile.weights, offset)
+        offset &+= groupBytes
+    }
 }
 
 extension lwk_tile {

@@ -56,11 +56,13 @@ package func kernelTable() -> KernelTable {
                 float: PassKernels(
                     update: { update(LAMBArithmetic<FloatLanes>.self, $0) },
                     observe: { observe(LAMBArithmetic<FloatLanes>.self, $0, $1) },
-                    advance: { advance(LAMBArithmetic<FloatLanes>.self, $0, $1) }),
+                    advance: { advance(LAMBArithmetic<FloatLanes>.self, $0, $1) },
+                    finish: { finish(LAMBArithmetic<FloatLanes>.self, $0) }),
                 double: PassKernels(
                     update: { update(LAMBArithmetic<DoubleLanes>.self, $0) },
                     observe: { observe(LAMBArithmetic<DoubleLanes>.self, $0, $1) },
-                    advance: { advance(LAMBArithmetic<DoubleLanes>.self, $0, $1) }),
+                    advance: { advance(LAMBArithmetic<DoubleLanes>.self, $0, $1) },
+                    finish: { finish(LAMBArithmetic<DoubleLanes>.self, $0) }),
                 changeReadsGradients: false)
         ),
         float32: StorageKernels(

@@ -3,8 +3,8 @@ import CLayerwiseKernels
 import LayerwiseRules
 
 /// First pass: m and v advance as in Adam and u = a·m / (√v·c + ε) + λ·w is measured.
-/// Second pass: u is made again from m and v, and δ = s·r·u + γλ′·w.  `LAMB` documents the terms.
-struct LAMBArithmetic<Values: Lanes>: TrustRatioArithmetic {
+/// Second pass: u as it was kept, or made again from m and v, and δ = s·r·u + γλ′·w.  `LAMB` documents the terms.
+struct LAMBArithmetic<Values: Lanes>: DirectionArithmetic {
     typealias State = Moments<Values>
 
     let coupledDecay: Values
@@ -24,7 +24,7 @@ struct LAMBArithmetic<Values: Lanes>: TrustRatioArithmetic {
         coupledDecay = Values(c.coupledDecay)
         directionDecay = Values(c.directionDecay)
         decay = Values(c.decay)
-        forget = Values(-c.forget)
+        forget = Values(c.forget)
         firstShare = Values(c.firstShare)
         secondShare = Values(c.secondShare)
         momentScale = Values(c.momentScale)
@@ -36,15 +36,18 @@ struct LAMBArithmetic<Values: Lanes>: TrustRatioArithmetic {
     @inline(__always)
     func direction(weight: Values, gradient: Values, state: inout State) -> Values {
         let g = Values.fma(coupledDecay, weight, gradient)
-        state.first = Values.fma(firstShare, g, Values.fma(forget, state.first, state.first))
-        state.second = Values.fma(secondShare, g * g - state.second, state.second)
+        state.first = Values.fma(firstShare, g, Values.fma(-forget, state.first, state.first))
+        state.second = Values.fma(secondShare, g * g, Values.fma(-secondShare, state.second, state.second))
         return direction(weight: weight, state: state)
     }
 
     @inline(__always)
     func change(weight: Values, gradient: Values, state: inout State) -> Values {
-        Values.fma(stepSize, direction(weight: weight, state: state), decay * weight)
+        change(weight: weight, direction: direction(weight: weight, state: state))
     }
+
+    @inline(__always)
+    func change(weight: Values, direction: Values) -> Values { Values.fma(stepSize, direction, decay * weight) }
 
     @inline(__always)
     private func direction(weight: Values, state: State) -> Values {

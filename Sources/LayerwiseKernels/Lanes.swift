@@ -12,6 +12,7 @@ protocol Lanes: BitwiseCopyable {
     static func - (a: Self, b: Self) -> Self
     static func * (a: Self, b: Self) -> Self
     static func / (a: Self, b: Self) -> Self
+    static prefix func - (a: Self) -> Self
 
     /// a · b + c, rounded once.  Every multiply-add is written with it, so that all instruction sets give the same bits.
     static func fma(_ a: Self, _ b: Self, _ c: Self) -> Self
@@ -57,6 +58,7 @@ struct FloatLanes: Lanes {
     @inline(__always) static func - (a: Self, b: Self) -> Self { Self(a.vector - b.vector) }
     @inline(__always) static func * (a: Self, b: Self) -> Self { Self(a.vector * b.vector) }
     @inline(__always) static func / (a: Self, b: Self) -> Self { Self(a.vector / b.vector) }
+    @inline(__always) static prefix func - (a: Self) -> Self { Self(-a.vector) }
     @inline(__always) static func fma(_ a: Self, _ b: Self, _ c: Self) -> Self {
         Self(c.vector.addingProduct(a.vector, b.vector))
     }
@@ -93,6 +95,7 @@ struct DoubleLanes: Lanes {
     @inline(__always) static func - (a: Self, b: Self) -> Self { Self(a.vector - b.vector) }
     @inline(__always) static func * (a: Self, b: Self) -> Self { Self(a.vector * b.vector) }
     @inline(__always) static func / (a: Self, b: Self) -> Self { Self(a.vector / b.vector) }
+    @inline(__always) static prefix func - (a: Self) -> Self { Self(-a.vector) }
     @inline(__always) static func fma(_ a: Self, _ b: Self, _ c: Self) -> Self {
         Self(c.vector.addingProduct(a.vector, b.vector))
     }

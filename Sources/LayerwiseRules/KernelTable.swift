@@ -17,11 +17,16 @@ public struct PassKernels: Sendable, BitwiseCopyable {
     public let observe: SummingKernel
     /// First pass of a rule with a trust ratio: advances the state, with the sums of weights and directions.
     public let advance: SummingKernel?
+    /// Second pass of such a rule, from directions that the first pass kept.
+    public let finish: PassKernel?
 
-    public init(update: PassKernel, observe: SummingKernel, advance: SummingKernel? = nil) {
+    public init(
+        update: PassKernel, observe: SummingKernel, advance: SummingKernel? = nil, finish: PassKernel? = nil
+    ) {
         self.update = update
         self.observe = observe
         self.advance = advance
+        self.finish = finish
     }
 }
 

@@ -7,7 +7,7 @@
 ///     r = φ(‖w‖) / ‖u‖                   (φ(x) = min(x, weight_norm_max); r clamped to [ratio_min, ratio_max])
 ///     w ← w − γ·r·u
 ///
-/// r is 1 where either norm is 0 and for tensors that `adapt` leaves out.
+/// r is 1 where either norm is 0; tensors that `adapt` leaves out are not scaled.  `ratioEps`: r = φ(‖w‖) / (‖u‖ + ε).
 /// decay `decoupled`: w ← w − γλ·w first, and ‖w‖ is taken after it; `gradient`: g ← g + λ·w first.
 /// biasCorrection `none`: m̂ = m, v̂ = v; `step_size`: v̂ = v, and 1/(1 − β₁ᵗ) multiplies the step after the ratio.
 /// Without gradient averaging, m ← β₁·m + g.
@@ -37,6 +37,7 @@ public struct LAMB: Rule {
     public var scope = TrustRatioScope.tensor
     public var biasCorrection = BiasCorrection.moments
     public var gradAveraging = true
+    public var ratioEps = false
     public var ratioMin = 0.0
     public var ratioMax = Double.infinity
     public var weightNormMax = Double.infinity
@@ -70,6 +71,7 @@ public struct LAMB: Rule {
         .choice("trust_ratio_scope", \.scope, "one ratio for each tensor, or one for each layer"),
         .choice("bias_correction", \.biasCorrection, "moments: m and v; none; step_size: m only, after the ratio"),
         .flag("grad_averaging", \.gradAveraging, "weigh the gradient by 1 − β₁ in the first moment"),
+        .flag("ratio_eps", \.ratioEps, "add ε to ‖u‖ in the ratio"),
         .number("ratio_min", \.ratioMin, .nonNegative, "lower bound of the ratio"),
         .number("ratio_max", \.ratioMax, .limit, "upper bound of the ratio"),
         .number("weight_norm_max", \.weightNormMax, .limit, "upper bound of ‖w‖ in the ratio"),
@@ -96,7 +98,7 @@ public struct LAMB: Rule {
             "pytorch_optimizer",
             [
                 Setting("decay", "decoupled"), Setting("adapt", "all"), Setting("bias_correction", "step_size"),
-                Setting("weight_norm_max", 10),
+                Setting("weight_norm_max", 10), Setting("ratio_eps", 1),
             ]),
     ]
 
@@ -116,12 +118,14 @@ public struct LAMB: Rule {
         package let epsilon, stepSize: Double
     }
 
-    private func weightDecay(_ moment: PlanMoment) -> Double {
-        weightDecayExclude1D && !moment.isMatrix ? 0 : weightDecay
+    public func adapts(isMatrix: Bool) -> Bool {
+        adapt.includes(isMatrix: isMatrix, weightDecay: decays(isMatrix: isMatrix) ? weightDecay : 0)
     }
 
+    public func decays(isMatrix: Bool) -> Bool { isMatrix || !weightDecayExclude1D }
+
     public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
-        let weightDecay = weightDecay(moment)
+        let weightDecay = decays(isMatrix: moment.isMatrix) ? weightDecay : 0
         let firstComplement = powers.complement(beta1, moment.step)
         let secondComplement = powers.complement(beta2, moment.step)
         let rate = moment.learningRate
@@ -139,13 +143,17 @@ public struct LAMB: Rule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public func trustRatio(weightNorm: Double, directionNorm: Double, moment: PlanMoment) -> Double {
-        let weightDecay = weightDecay(moment)
-        guard adapt.includes(isMatrix: moment.isMatrix, weightDecay: weightDecay) else { return 1 }
-        let remaining = decay == .decoupled ? 1 - moment.learningRate * weightDecay : 1
-        let norm = min(weightNorm * remaining.magnitude, weightNormMax)
-        if norm == 0 || directionNorm == 0 { return 1 }
-        let ratio = norm / directionNorm
+    public func trustRatio(_ norms: TrustNorms, learningRate: Double) -> Double {
+        var weights = norms.weights
+        if decay == .decoupled {
+            // ‖w‖ after the decay of the tensors that decay.
+            let remaining = 1 - learningRate * weightDecay
+            let decaying = norms.decayingWeights * norms.decayingWeights
+            weights = max(0, weights * weights - decaying + remaining * remaining * decaying).squareRoot()
+        }
+        weights = min(weights, weightNormMax)
+        if weights == 0 || norms.directions == 0 { return 1 }
+        let ratio = weights / (norms.directions + (ratioEps ? epsilon : 0))
         return ratio.isNaN ? ratio : max(ratioMin, min(ratio, ratioMax))
     }
 

@@ -8,11 +8,12 @@
 ///     b ← μ·b + (1 − τ)·γ·d;  w ← w − b  (lrPosition: inside)
 ///     b ← μ·b + (1 − τ)·d;  w ← w − γ·b  (lrPosition: outside)
 ///
-/// r is 1 where either norm is 0 and for tensors that `adapt` leaves out; b ← its new term at a tensor's first step.
-/// `trustClip` takes min(r/γ, 1) in place of r.
+/// r is 1 where ‖w‖ or the denominator is 0, and with `skipZeroGradient` where ‖g‖ is; tensors that `adapt` leaves out are
+/// not scaled.  b ← its new term at a tensor's first step.  `trustClip` takes min(r/γ, 1) in place of r.
 ///
 /// Source: You, Gitman, Ginsburg 2017, algorithm 1 (arXiv:1708.03888), which the default equals.  Libraries of this name
-/// disagree; the presets say how: `timm`, `optax`, `mae` (also MoCo v3), `pytorch_optimizer`.
+/// disagree; the presets say how: `timm`, `optax`, `mae` (also MoCo v3), `pytorch_optimizer`.  The last damps the first step
+/// too, where there is dampening, which its preset does not.
 public struct LARS: Rule {
     /// What the denominator takes the norm of.
     public enum Norm: String, Choice {
@@ -36,6 +37,7 @@ public struct LARS: Rule {
     public var adapt = Adapt.all
     public var scope = TrustRatioScope.tensor
     public var trustClip = false
+    public var skipZeroGradient = false
     public var weightDecayExclude1D = false
 
     public init() {}
@@ -66,6 +68,7 @@ public struct LARS: Rule {
         .choice("adapt", \.adapt, "which tensors are adapted: all, those with decay, those of rank 2 or more"),
         .choice("trust_ratio_scope", \.scope, "one ratio for each tensor, or one for each layer"),
         .flag("trust_clip", \.trustClip, "use min(r/γ, 1) in place of r"),
+        .flag("skip_zero_gradient", \.skipZeroGradient, "r is 1 where ‖g‖ is 0, also if there is decay"),
         .flag("weight_decay_exclude_1d", \.weightDecayExclude1D, "no decay for tensors of rank 0 and 1"),
     ]
 
@@ -75,7 +78,7 @@ public struct LARS: Rule {
             "timm",
             [
                 Setting("norm", "separate"), Setting("lr_position", "outside"), Setting("adapt", "decayed"),
-                Setting("momentum", 0), Setting("eps", 1e-8),
+                Setting("momentum", 0), Setting("eps", 1e-8), Setting("skip_zero_gradient", 1),
             ]),
         Preset("optax", [Setting("norm", "decayed"), Setting("lr_position", "inside"), Setting("adapt", "all")]),
         Preset(
@@ -104,12 +107,14 @@ public struct LARS: Rule {
         package let nesterov: Bool
     }
 
-    private func decay(_ moment: PlanMoment) -> Double {
-        weightDecayExclude1D && !moment.isMatrix ? 0 : weightDecay
+    public func adapts(isMatrix: Bool) -> Bool {
+        adapt.includes(isMatrix: isMatrix, weightDecay: decays(isMatrix: isMatrix) ? weightDecay : 0)
     }
 
+    public func decays(isMatrix: Bool) -> Bool { isMatrix || !weightDecayExclude1D }
+
     public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
-        let decay = decay(moment)
+        let decay = decays(isMatrix: moment.isMatrix) ? weightDecay : 0
         let coefficients = Coefficients(
             decay: decay,
             measuredDecay: norm == .decayed ? decay : 0,
@@ -121,14 +126,13 @@ public struct LARS: Rule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public func trustRatio(weightNorm: Double, directionNorm: Double, moment: PlanMoment) -> Double {
-        let decay = decay(moment)
-        guard adapt.includes(isMatrix: moment.isMatrix, weightDecay: decay) else { return 1 }
-        if weightNorm == 0 || directionNorm == 0 { return 1 }
-        let separate = norm == .separate ? decay * weightNorm : 0
-        let ratio = trustCoefficient * weightNorm / (directionNorm + separate + epsilon)
+    public func trustRatio(_ norms: TrustNorms, learningRate: Double) -> Double {
+        let separate = norm == .separate ? weightDecay * norms.decayingWeights : 0
+        let denominator = norms.directions + separate
+        let isSkipped = norms.weights == 0 || denominator == 0 || (skipZeroGradient && norms.directions == 0)
+        let ratio = isSkipped ? 1 : trustCoefficient * norms.weights / (denominator + epsilon)
         if !trustClip { return ratio }
-        return moment.learningRate > 0 ? min(ratio / moment.learningRate, 1) : 1
+        return ratio > learningRate ? 1 : ratio / learningRate
     }
 
     public func kernels(in table: KernelTable.Rules) -> Kernels { states.isEmpty ? table.lars : table.larsMomentum }

@@ -25,8 +25,14 @@ public protocol Rule: Configurable {
     /// Writes the arithmetic's coefficients for one step into `target`, which holds `coefficientBytes` bytes.
     func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer)
 
-    /// The trust ratio from the norms of the weights and of the measured direction.
-    func trustRatio(weightNorm: Double, directionNorm: Double, moment: PlanMoment) -> Double
+    /// Whether a trust ratio adapts a tensor of this kind; the ratio of others is 1.
+    func adapts(isMatrix: Bool) -> Bool
+
+    /// Whether weights of a tensor of this kind decay.
+    func decays(isMatrix: Bool) -> Bool
+
+    /// The trust ratio of tensors that are adapted together, from their norms and the effective rate.
+    func trustRatio(_ norms: TrustNorms, learningRate: Double) -> Double
 
     /// The arithmetic, among the kernels of one instruction set.
     func kernels(in table: KernelTable.Rules) -> Kernels
@@ -34,7 +40,25 @@ public protocol Rule: Configurable {
 
 extension Rule {
     public var trustRatioScope: TrustRatioScope? { nil }
-    public func trustRatio(weightNorm: Double, directionNorm: Double, moment: PlanMoment) -> Double { 1 }
+    public func adapts(isMatrix: Bool) -> Bool { false }
+    public func decays(isMatrix: Bool) -> Bool { true }
+    public func trustRatio(_ norms: TrustNorms, learningRate: Double) -> Double { 1 }
+}
+
+/// The Euclidean norms that a trust ratio is made of, over all tensors that share it.
+public struct TrustNorms: Sendable {
+    /// ‖w‖, before the step.
+    public let weights: Double
+    /// ‖w‖ of the tensors whose weights decay.
+    public let decayingWeights: Double
+    /// ‖direction‖, as the first pass measured it.
+    public let directions: Double
+
+    public init(weights: Double, decayingWeights: Double, directions: Double) {
+        self.weights = weights
+        self.decayingWeights = decayingWeights
+        self.directions = directions
+    }
 }
 
 /// What a rule says of itself.

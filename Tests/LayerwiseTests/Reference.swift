@@ -161,7 +161,7 @@ extension LARS: ReferenceRule {
 /// m and v of Adam, advanced; `share` is the weight of the gradient in m.
 private func moments<N>(
     _ tensor: inout ReferenceTensor<N>, _ gradients: [N], _ magnitudes: [N], beta1: Double, beta2: Double, share: N
-) -> (m: [N], mMagnitudes: [N], v: [N]) {
+) -> (m: [N], mMagnitudes: [N], v: [N], vMagnitudes: [N]) {
     let (b1, b2) = (N(beta1), N(beta2))
     let (oldM, oldV) = (tensor.state("exp_avg"), tensor.state("exp_avg_sq"))
     let m = oldM.indices.map { b1 * oldM[$0] + share * gradients[$0] }
@@ -170,7 +170,7 @@ private func moments<N>(
     let vMagnitudes = oldV.indices.map { tensor.magnitude(b2 * oldV[$0], (1 - b2) * magnitudes[$0] * magnitudes[$0]) }
     tensor.setState("exp_avg", m, magnitudes: mMagnitudes)
     tensor.setState("exp_avg_sq", v, magnitudes: vMagnitudes)
-    return (m, mMagnitudes, v)
+    return (m, mMagnitudes, v, vMagnitudes)
 }
 
 extension Adam: ReferenceRule {
@@ -182,14 +182,15 @@ extension Adam: ReferenceRule {
             var tensor = layer[index]
             let (w, g) = (tensor.weights, tensor.gradients)
             let t = tensor.steps + 1
-            var (m, mMagnitudes, v) = moments(
+            var (m, mMagnitudes, v, vMagnitudes) = moments(
                 &tensor, w.indices.map { g[$0] + coupled * w[$0] },
                 w.indices.map { tensor.magnitude(g[$0], coupled * w[$0]) }, beta1: beta1, beta2: beta2,
                 share: 1 - N(beta1))
             if amsgrad {
                 let largest = tensor.state("max_exp_avg_sq")
                 v = v.indices.map { max(largest[$0], v[$0]) }
-                tensor.setState("max_exp_avg_sq", v, magnitudes: v.map { tensor.magnitude($0) })
+                vMagnitudes = v.indices.map { max(largest[$0], vMagnitudes[$0]) }
+                tensor.setState("max_exp_avg_sq", v, magnitudes: vMagnitudes)
             }
             let correction1: N = 1 - power(beta1, t)
             let correction2: N = 1 - power(beta2, t)
@@ -259,7 +260,7 @@ extension LAMB: ReferenceRule {
         let own = decayOf(tensor)
         let coupled = decay == .gradient ? own : 0
         let added = decay == .update ? own : 0
-        let (m, mMagnitudes, v) = moments(
+        let (m, mMagnitudes, v, _) = moments(
             &tensor, w.indices.map { g[$0] + coupled * w[$0] },
             w.indices.map { tensor.magnitude(g[$0], coupled * w[$0]) }, beta1: beta1, beta2: beta2,
             share: gradAveraging ? 1 - N(beta1) : 1)

@@ -13,6 +13,7 @@ typedef struct lwk_tile {
     void *_Nonnull weights;          // read, and written by the passes that change them
     const void *_Nonnull gradients;
     double gradient_factor;          // gradients are multiplied by it: direction, gradient scale, clipping
+    void *_Nullable directions;      // kept from the first pass of a rule with a trust ratio for the second, or NULL
     void *_Nullable states[4];       // the rule's states, in the order of its declaration
     const void *_Nonnull coefficients;  // the rule's own struct, filled by its plan
     double trust_ratio;              // 1 where the rule has none

@@ -27,7 +27,13 @@ extension Optimizer {
         if scalesAreStale { try refreshScales() }
         if work.isStale {
             let scopes = rules.map(Self.scope)
-            let built = work.build(tensors.elements, tensors.count) { layer in scopes[layers.elements[layer].rule] }
+            let keeps = rule.kernels(in: InstructionSet.kernels.rules).float.finish != nil
+            let built =
+                work.build(tensors.elements, tensors.count)
+                && (rule.trustRatioScope == nil
+                    || ratioQueue.build(
+                        tensors.elements, tensors.count, work.blocks, keepsDirections: keeps,
+                        unitOf: { scopes[layers.elements[$0].rule] }))
             guard built else { throw .outOfMemory("the step") }
         }
         guard growCoefficients(), growScratch() else { throw .outOfMemory("the step") }
@@ -82,12 +88,11 @@ extension Optimizer {
     private static let machineThreads = availableThreads()
 
     private func context() -> StepContext {
-        let hasRatio = rule.trustRatioScope != nil
-        return StepContext(
+        StepContext(
             optimizer: Unmanaged.passUnretained(self), layers: layers.elements, tensors: tensors.elements,
             rules: kernels.elements, blocks: work.blocks.elements, sums: work.sums.elements,
-            items: hasRatio ? work.ratioItems.elements : work.items.elements, units: work.units.elements,
-            progress: work.progress, table: InstructionSet.kernels,
+            items: work.items.elements, units: ratioQueue.units.elements, progress: ratioQueue.progress,
+            table: InstructionSet.kernels,
             scratch: scratch ?? UnsafeMutableRawPointer(tensors.elements), limit: settings.clipValue,
             observes: settings.telemetry)
     }

@@ -25,17 +25,23 @@ struct StepContext {
     func scratch(_ slot: Int) -> Scratch { Scratch(scratch + slot * Scratch.bytes) }
 }
 
-/// Two tiles of lanes, in the L1 cache of the thread that has them.
+/// The working memory of one thread.
 struct Scratch {
     /// The bytes of one tile: 512 lanes of float32.  Measured on AVX-512: 2048 lanes overflow the L1 cache.
     static let tileBytes = 2048
-    static let bytes = 2 * tileBytes
+    /// A small unit's directions.
+    static let directionBytes = Block.elements * MemoryLayout<Double>.size
+    static let bytes = 2 * tileBytes + directionBytes
 
+    /// Tiles, in the L1 cache.
     let gradients: UnsafeMutableRawPointer
     let weights: UnsafeMutableRawPointer
+    /// Directions between the two passes over a small unit.
+    let directions: UnsafeMutableRawPointer
 
     init(_ memory: UnsafeMutableRawPointer) {
         gradients = memory
         weights = memory + Self.tileBytes
+        directions = memory + 2 * Self.tileBytes
     }
 }

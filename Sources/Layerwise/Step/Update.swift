@@ -11,34 +11,37 @@ extension Optimizer {
             context.items = UnsafePointer(work.items.elements)
             run(updateItem, context, count: work.items.count)
         } else {
-            work.resetProgress()
-            context.items = UnsafePointer(work.ratioItems.elements)
-            run(ratioItem, context, count: work.ratioItems.count, ordered: true)
+            ratioQueue.resetProgress()
+            context.items = UnsafePointer(ratioQueue.items.elements)
+            run(ratioItem, context, count: ratioQueue.items.count, ordered: true)
         }
     }
 
     /// Takes the trust ratio of a unit whose blocks are all measured, in the order of the blocks.
     fileprivate func takeTrustRatio(_ unit: RatioUnit, _ context: StepContext) {
+        let layer = context.layers[context.tensors[unit.firstTensor].layer]
+        let rule = rules[layer.rule]
         var weights = 0.0
+        var decaying = 0.0
         var directions = 0.0
-        var lead: Int?
-        var isMatrix = false
-        for index in unit.firstTensor..<unit.endTensor where context.tensors[index].active {
+        for index in unit.firstTensor..<unit.endTensor {
             let tensor = context.tensors[index]
-            lead = lead ?? index
-            isMatrix = isMatrix || tensor.isMatrix
+            if !tensor.active || !rule.adapts(isMatrix: tensor.isMatrix) { continue }
+            let decays = rule.decays(isMatrix: tensor.isMatrix)
             for block in tensor.firstBlock..<tensor.firstBlock + tensor.blockCount {
-                weights += context.sums[block].measured.weights
-                directions += context.sums[block].measured.updates
+                let sums = context.sums[block].measured
+                weights += sums.weights
+                if decays { decaying += sums.weights }
+                directions += sums.updates
             }
         }
-        guard let lead else { return }
-        let layer = context.layers[context.tensors[lead].layer]
-        let ratio = rules[layer.rule].trustRatio(
-            weightNorm: weights.squareRoot(), directionNorm: directions.squareRoot(),
-            moment: PlanMoment(
-                learningRate: layer.effectiveRate, step: context.tensors[lead].steps, isMatrix: isMatrix))
-        for index in unit.firstTensor..<unit.endTensor { context.tensors[index].trustRatio = ratio }
+        let norms = TrustNorms(
+            weights: weights.squareRoot(), decayingWeights: decaying.squareRoot(), directions: directions.squareRoot())
+        let ratio = rule.trustRatio(norms, learningRate: layer.effectiveRate)
+        for index in unit.firstTensor..<unit.endTensor {
+            let adapts = rule.adapts(isMatrix: context.tensors[index].isMatrix)
+            context.tensors[index].trustRatio = adapts ? ratio : 1
+        }
     }
 }
 
@@ -47,7 +50,7 @@ private let updateItem: ThreadPool.Job = { memory, item, slot in
     let context = memory.load(as: StepContext.self)
     let item = context.items[item]
     let scratch = context.scratch(slot)
-    for block in item.first..<item.end { work(.change, block, context, scratch) }
+    for block in item.first..<item.end { work(.change, block, nil, context, scratch) }
 }
 
 /// Does one item of a rule with a trust ratio.
@@ -56,30 +59,40 @@ private let ratioItem: ThreadPool.Job = { memory, item, slot in
     guard let progress = context.progress else { return }
     let item = context.items[item]
     let scratch = context.scratch(slot)
+    let unit = context.units[item.unit]
     switch item.kind {
     case .blocks: break
     case .units:
         for index in item.first..<item.end {
             let unit = context.units[index]
-            for block in unit.firstBlock..<unit.endBlock { work(.measure, block, context, scratch) }
+            for block in unit.firstBlock..<unit.endBlock { work(.measure, block, scratch.directions, context, scratch) }
             context.optimizer._withUnsafeGuaranteedRef { $0.takeTrustRatio(unit, context) }
-            for block in unit.firstBlock..<unit.endBlock { work(.change, block, context, scratch) }
+            for block in unit.firstBlock..<unit.endBlock { work(.change, block, scratch.directions, context, scratch) }
         }
     case .measure:
-        for block in item.first..<item.end { work(.measure, block, context, scratch) }
+        if unit.predecessor >= 0 {
+            waitUntil { progress[unit.predecessor].unchanged.load(ordering: .acquiring) == 0 }
+        }
+        for block in item.first..<item.end { work(.measure, block, unit.directions, context, scratch) }
         // Whoever finishes a unit's last block takes its ratio, and has seen the sums of all others.
-        if progress[item.unit].remaining.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 {
-            context.optimizer._withUnsafeGuaranteedRef { $0.takeTrustRatio(context.units[item.unit], context) }
+        if progress[item.unit].unmeasured.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 {
+            context.optimizer._withUnsafeGuaranteedRef { $0.takeTrustRatio(unit, context) }
             progress[item.unit].isMeasured.store(true, ordering: .releasing)
         }
     case .change:
-        // Items are taken in order and measuring waits for nobody, so this ends.
-        var patience = 1000
-        while !progress[item.unit].isMeasured.load(ordering: .acquiring) {
-            patience -= 1
-            if patience <= 0 { sched_yield() } else { lwk_pause() }
-        }
-        for block in item.first..<item.end { work(.change, block, context, scratch) }
+        waitUntil { progress[item.unit].isMeasured.load(ordering: .acquiring) }
+        for block in item.first..<item.end { work(.change, block, unit.directions, context, scratch) }
+        progress[item.unit].unchanged.subtract(1, ordering: .releasing)
+    }
+}
+
+/// Waits for items that stand earlier in the queue.  Items are taken in order, and the earliest one under way waits for
+/// nobody, so this ends.
+private func waitUntil(_ isDone: () -> Bool) {
+    var patience = 1000
+    while !isDone() {
+        patience -= 1
+        if patience <= 0 { sched_yield() } else { lwk_pause() }
     }
 }
 
@@ -93,7 +106,12 @@ private enum Pass {
 
 /// Takes one block through the stations: decode → condition → rule → encode.  A station that has nothing to do is
 /// passed over; where parameters and gradients are lanes already, the rule works on them in place.
-private func work(_ pass: Pass, _ index: Int, _ context: StepContext, _ scratch: Scratch) {
+///
+/// `directions`: where the directions of the block's unit are kept between the passes of a rule with a trust ratio, if they
+/// are.
+private func work(
+    _ pass: Pass, _ index: Int, _ directions: UnsafeMutableRawPointer?, _ context: StepContext, _ scratch: Scratch
+) {
     let block = context.blocks[index]
     let tensor = context.tensors[block.tensor]
     guard tensor.active, let gradients = tensor.gradient, let parameters = tensor.parameters,
@@ -113,7 +131,9 @@ private func work(_ pass: Pass, _ index: Int, _ context: StepContext, _ scratch:
     let weightSize = weightsInPlace ? size : tensor.dtype.size
     // Values are clamped before norms are clipped, and both are one multiplication and one bound here.
     let limit = context.limit < .infinity ? context.limit * layer.clipFactor : .infinity
+    let finish = pass == .change && !context.observes && directions != nil ? passes.finish : nil
     let readsGradients = pass == .measure || kernels.changeReadsGradients || context.observes
+    let keepsDirections = finish != nil || (pass == .measure && passes.finish != nil)
     let gradientsInPlace = !readsGradients || (gradientType == lane && limit == .infinity)
     let condition =
         gradientType == lane || lane == .float32
@@ -149,6 +169,7 @@ private func work(_ pass: Pass, _ index: Int, _ context: StepContext, _ scratch:
         let shift = offset * size
         var tile = lwk_tile(
             weights: weights, gradients: gradientLanes, gradient_factor: factor,
+            directions: keepsDirections ? directions.map { $0 + (block.direction + offset - block.start) * size } : nil,
             states: (
                 tensor.states.0.map { $0 + shift }, tensor.states.1.map { $0 + shift },
                 tensor.states.2.map { $0 + shift }, tensor.states.3.map { $0 + shift }
@@ -158,7 +179,7 @@ private func work(_ pass: Pass, _ index: Int, _ context: StepContext, _ scratch:
         switch pass {
         case .measure: passes.advance?(&tile, &sums)
         case .change where context.observes: passes.observe(&tile, &sums)
-        case .change: passes.update(&tile)
+        case .change: (finish ?? passes.update)(&tile)
         }
 
         // Encode.
