@@ -47,10 +47,18 @@ struct ReferenceTensor<N: BinaryFloatingPoint> {
     }
 }
 
-/// A rule that the tests know on their own.
-protocol ReferenceRule: Rule {
-    /// One step of the tensors of a layer, whose scale multiplies the learning rate.
-    func step<N>(_ layer: inout [ReferenceTensor<N>], scale: Double)
+/// One step of the tensors of a layer, whose scale multiplies the learning rate; false where the tests do not know the rule.
+func referenceStep<N>(_ rule: any Rule, _ layer: inout [ReferenceTensor<N>], scale: Double = 1) -> Bool {
+    // Concrete types, so that the loops are compiled for N.
+    switch rule {
+    case let rule as SGD: rule.step(&layer, scale)
+    case let rule as LARS: rule.step(&layer, scale)
+    case let rule as Adam: rule.step(&layer, scale)
+    case let rule as AdamW: rule.step(&layer, scale)
+    case let rule as LAMB: rule.step(&layer, scale)
+    default: return false
+    }
+    return true
 }
 
 private func euclidean<N: BinaryFloatingPoint>(_ values: [N]) -> N { values.reduce(0) { $0 + $1 * $1 }.squareRoot() }
@@ -79,8 +87,8 @@ private func velocity<N>(
     )
 }
 
-extension SGD: ReferenceRule {
-    func step<N>(_ layer: inout [ReferenceTensor<N>], scale: Double) {
+extension SGD {
+    fileprivate func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
         let rate = N(learningRate) * N(scale)
         let coupled = decoupledWeightDecay ? 0 : N(weightDecay)
         let decoupled = decoupledWeightDecay ? N(weightDecay) : 0
@@ -104,8 +112,8 @@ extension SGD: ReferenceRule {
 
 // MARK: - LARS
 
-extension LARS: ReferenceRule {
-    func step<N>(_ layer: inout [ReferenceTensor<N>], scale: Double) {
+extension LARS {
+    fileprivate func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
         let rate = N(learningRate) * N(scale)
         let ratios = self.ratios(layer, rate)
         for index in layer.indices {
@@ -173,8 +181,8 @@ private func moments<N>(
     return (m, mMagnitudes, v, vMagnitudes)
 }
 
-extension Adam: ReferenceRule {
-    func step<N>(_ layer: inout [ReferenceTensor<N>], scale: Double) {
+extension Adam {
+    fileprivate func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
         let rate = N(learningRate) * N(scale)
         let coupled = decoupledWeightDecay ? 0 : N(weightDecay)
         let decoupled = decoupledWeightDecay ? N(weightDecay) : 0
@@ -208,20 +216,20 @@ extension Adam: ReferenceRule {
     }
 }
 
-extension AdamW: ReferenceRule {
+extension AdamW {
     /// AdamW is Adam with the decay apart from the gradient.
-    func step<N>(_ layer: inout [ReferenceTensor<N>], scale: Double) {
+    fileprivate func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
         Adam(
             lr: learningRate, betas: (beta1, beta2), eps: epsilon, weightDecay: weightDecay, amsgrad: amsgrad,
             decoupledWeightDecay: true
-        ).step(&layer, scale: scale)
+        ).step(&layer, scale)
     }
 }
 
 // MARK: - LAMB
 
-extension LAMB: ReferenceRule {
-    func step<N>(_ layer: inout [ReferenceTensor<N>], scale: Double) {
+extension LAMB {
+    fileprivate func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
         let rate = N(learningRate) * N(scale)
         var directions: [[N]] = []
         var magnitudes: [[N]] = []
@@ -230,9 +238,12 @@ extension LAMB: ReferenceRule {
             directions.append(u)
             magnitudes.append(uMagnitudes)
         }
-        for index in layer.indices {
+        let ratios = layer.indices.map { index in
             let unit = scope == .tensor ? index..<index + 1 : layer.startIndex..<layer.endIndex
-            let r = ratio(Array(layer[unit]), Array(directions[unit]), rate)
+            return ratio(Array(layer[unit]), Array(directions[unit]), rate)
+        }
+        for index in layer.indices {
+            let r = ratios[index]
             let correction: N = biasCorrection == .stepSize ? 1 - power(beta1, layer[index].steps + 1) : 1
             let decoupled = decay == .decoupled ? rate * decayOf(layer[index]) : 0
             var tensor = layer[index]

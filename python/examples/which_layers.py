@@ -22,16 +22,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import changed_digits as digits
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from threadpoolctl import threadpool_limits
+
+import changed_digits as digits
+import layerwise as lw
 from small_network import Network
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from which_layers_figure import Trace, draw
 from which_layers_results import Results, accuracy_table, conclusion
-
-import layerwise as lw
 
 WIDTHS = (digits.PIXELS, 128, 128, 64, digits.CLASSES)
 INPUT_LAYER, HEAD = "hidden1", "head"

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+
 from which_layers_results import Results
 
 WAY_COLORS = ("#5b6670", "#0072b2", "#56b4e9", "#d55e00", "#e69f00")  # Okabe and Ito: distinct for every eye
