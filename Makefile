@@ -16,7 +16,7 @@ RUN_PYTHON = PYTHONPATH="$(CURDIR)/python" .venv/bin/python
 
 # The tools below use all cores by themselves, and pytest's closing line comes last.
 .NOTPARALLEL:
-.PHONY: build help setup demo test bench format lint check-header check-symbols check-install install uninstall clean
+.PHONY: build help setup demo test bench docs format lint check-header check-symbols check-install install uninstall clean
 
 build: ## the shared library, also placed in the Python package (default)
 	swift build -c release -Xswiftc -static-stdlib --scratch-path $(SHARED_BUILD) --product layerwise
@@ -46,6 +46,9 @@ demo: .venv/.demo build ## which layers should learn?  A pretrained network meet
 
 bench: .venv/.bench build ## time a step beside its peers and the memory's limit: a table, JSON and a picture in build/
 	@$(RUN_PYTHON) -m benchmarks
+
+docs: build ## docs/rules.md, from the library's own declarations
+	@PYTHONPATH="$(CURDIR)/python" $(PYTHON) -m layerwise rules > docs/rules.md
 
 # ---- Check
 

@@ -148,8 +148,9 @@ LW_API const char *lw_rule_name(int32_t index);
 
 /** The declaration of the rule `name` as one line of JSON:
  *      {"name": ..., "title": ..., "equation": ..., "source": ...,
- *       "hyperparameters": [{"key", "kind": "number"|"flag"|"choice", "default", "range", "choices", "doc"}],
- *       "presets": {"variant": {key: value}}, "states": [...]}
+ *       "hyperparameters": [{"key", "kind": "number"|"flag"|"choice", "default", "range" or "choices", "doc"}],
+ *       "presets": {name: {key: value}}, "states": [...]}
+ *  A default of null is infinity.  A preset is chosen by the key "variant"; settings after it override what it set.
  *  Writes at most `capacity` bytes with the final NUL and, where `needed` is not NULL, the bytes needed. */
 LW_API int32_t lw_rule_describe(const char *name, char *text, int64_t capacity, int64_t *needed, lw_error *error);
 

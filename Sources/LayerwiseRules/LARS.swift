@@ -9,11 +9,11 @@
 ///     b ← μ·b + (1 − τ)·d;  w ← w − γ·b  (lrPosition: outside)
 ///
 /// r is 1 where ‖w‖ or the denominator is 0, and with `skipZeroGradient` where ‖g‖ is; tensors that `adapt` leaves out are
-/// not scaled.  b ← its new term at a tensor's first step.  `trustClip` takes min(r/γ, 1) in place of r.
+/// not scaled.  `trustClip` takes min(r/γ, 1) in place of r.  At a tensor's first step b is its new term, undamped but
+/// with `dampenFirst`.
 ///
 /// Source: You, Gitman, Ginsburg 2017, algorithm 1 (arXiv:1708.03888), which the default equals.  Libraries of this name
-/// disagree; the presets say how: `timm`, `optax`, `mae` (also MoCo v3), `pytorch_optimizer`.  The last damps the first step
-/// too, where there is dampening, which its preset does not.
+/// disagree; the presets say how: `timm`, `optax`, `mae` (also MoCo v3), `pytorch_optimizer`.
 public struct LARS: Rule {
     /// What the denominator takes the norm of.
     public enum Norm: String, Choice {
@@ -29,6 +29,7 @@ public struct LARS: Rule {
     public var momentum = 0.9
     public var dampening = 0.0
     public var weightDecay = 0.0
+    public var dampenFirst = false
     public var nesterov = false
     public var trustCoefficient = 0.001
     public var epsilon = 0.0
@@ -59,6 +60,7 @@ public struct LARS: Rule {
         .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
         .number("momentum", \.momentum, .fraction, "μ; 0 keeps no velocity"),
         .number("dampening", \.dampening, .closedFraction, "τ"),
+        .flag("dampen_first", \.dampenFirst, "damp a tensor's first step too"),
         .number("weight_decay", \.weightDecay, .nonNegative, "λ"),
         .flag("nesterov", \.nesterov, "look ahead along the velocity; needs momentum > 0 and dampening 0"),
         .number("trust_coefficient", \.trustCoefficient, .positive, "η"),
@@ -91,7 +93,7 @@ public struct LARS: Rule {
             "pytorch_optimizer",
             [
                 Setting("norm", "separate"), Setting("lr_position", "outside"), Setting("adapt", "matrices"),
-                Setting("weight_decay_exclude_1d", 1),
+                Setting("weight_decay_exclude_1d", 1), Setting("dampen_first", 1),
             ]),
     ]
 
@@ -120,7 +122,8 @@ public struct LARS: Rule {
             measuredDecay: norm == .decayed ? decay : 0,
             inner: lrPosition == .inside ? moment.learningRate : 1,
             momentum: momentum,
-            fresh: freshShare(dampening: dampening, momentum: momentum, step: moment.step),
+            fresh: dampenFirst && momentum > 0
+                ? 1 - dampening : freshShare(dampening: dampening, momentum: momentum, step: moment.step),
             outer: lrPosition == .inside ? 1 : moment.learningRate,
             nesterov: nesterov)
         target.storeBytes(of: coefficients, as: Coefficients.self)

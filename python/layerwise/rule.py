@@ -58,7 +58,7 @@ class SGD(Rule):
 class LARS(Rule):
     """Layer-wise adaptive rate scaling: SGD with momentum whose rate follows the norms of each tensor.
 
-    ratio = trust_coefficient * |w| / (|g| + weight_decay * |w| + eps), and 1 where a norm is 0;
+    ratio = trust_coefficient * |w| / (|g| + weight_decay * |w| + eps), and 1 where |w| or the denominator is 0;
     v = momentum * v + lr * ratio * (g + weight_decay * w);  w -= v.  Source: You, Gitman and Ginsburg 2017,
     arXiv:1708.03888.  Libraries differ, so each difference is an option, and `variant` sets them all at once; options
     given as well override it.  An option left at None is the variant's, else the library's default.
@@ -68,6 +68,7 @@ class LARS(Rule):
         lr: Learning rate, in [0, inf).  Default 1.
         momentum: Momentum factor, in [0, 1); 0 keeps no velocity.  Default 0.9.
         dampening: Share of the gradient that is left out of the velocity, in [0, 1].  Default 0.
+        dampen_first: Damp a tensor's first step too, as in pytorch_optimizer.  Default False.
         weight_decay: Decay coefficient, in [0, inf).  Default 0.
         nesterov: Nesterov momentum.  Default False.
         trust_coefficient: Factor of the ratio, in (0, inf).  Default 0.001.
@@ -80,6 +81,7 @@ class LARS(Rule):
             (of rank 2 and more).  Default "all".
         trust_ratio_scope: One ratio for each "tensor", or for each "layer".  Default "tensor".
         trust_clip: Limit the ratio to min(ratio / lr, 1), as in timm.  Default False.
+        skip_zero_gradient: The ratio is 1 where |g| is 0, also if there is decay, as in timm.  Default False.
         weight_decay_exclude_1d: No decay for tensors of rank 0 and 1.  Default False.
         variant: "paper", "timm", "optax", "mae" or "pytorch_optimizer".
     """
@@ -89,6 +91,7 @@ class LARS(Rule):
     _: KW_ONLY
     momentum: float | None = None
     dampening: float | None = None
+    dampen_first: bool | None = None
     weight_decay: float | None = None
     nesterov: bool | None = None
     trust_coefficient: float | None = None
@@ -98,6 +101,7 @@ class LARS(Rule):
     adapt: Literal["all", "decayed", "matrices"] | None = None
     trust_ratio_scope: Literal["tensor", "layer"] | None = None
     trust_clip: bool | None = None
+    skip_zero_gradient: bool | None = None
     weight_decay_exclude_1d: bool | None = None
     variant: Literal["paper", "timm", "optax", "mae", "pytorch_optimizer"] | None = None
 
@@ -176,6 +180,7 @@ class LAMB(Rule):
         bias_correction: "moments" corrects both; "none"; "step_size" corrects m only, on the step after the ratio
             (pytorch_optimizer).  Default "moments".
         grad_averaging: Weigh the gradient by 1 - beta1 in m.  Default True.
+        ratio_eps: Add eps to |u| in the ratio.  Default False.
         ratio_min: Lower limit of the ratio, in [0, inf).  Default 0.
         ratio_max: Upper limit of the ratio, in (0, inf].  Default inf.
         weight_norm_max: Upper limit of |w| in the ratio, in (0, inf].  Default inf.
@@ -194,6 +199,7 @@ class LAMB(Rule):
     trust_ratio_scope: Literal["tensor", "layer"] | None = None
     bias_correction: Literal["moments", "none", "step_size"] | None = None
     grad_averaging: bool | None = None
+    ratio_eps: bool | None = None
     ratio_min: float | None = None
     ratio_max: float | None = None
     weight_norm_max: float | None = None

@@ -176,6 +176,7 @@ def lars(
     adapt: str = "all",
     trust_ratio_scope: str = "tensor",
     trust_clip: bool = False,
+    skip_zero_gradient: bool = False,
     weight_decay_exclude_1d: bool = False,
 ) -> list[float]:
     """One layer's step of LARS; returns the trust ratio of each tensor."""
@@ -189,7 +190,7 @@ def lars(
         else:
             direction, decay = math.hypot(*(norm(gs[index] + decays[index] * ws[index]) for index in unit)), 0.0
         ratio = 1.0
-        if weight > 0 and direction > 0:
+        if weight > 0 and direction + decay > 0 and not (skip_zero_gradient and direction == 0):
             ratio = trust_coefficient * weight / (direction + decay + eps)
         if trust_clip:
             ratio = min(ratio / lr, 1.0)
@@ -220,6 +221,7 @@ def lamb(
     trust_ratio_scope: str = "tensor",
     bias_correction: str = "moments",
     grad_averaging: bool = True,
+    ratio_eps: bool = False,
     ratio_min: float = 0.0,
     ratio_max: float = math.inf,
     weight_norm_max: float = math.inf,
@@ -250,7 +252,7 @@ def lamb(
         direction = math.hypot(*(norm(updates[index]) for index in unit))
         for index in unit:
             if weight > 0 and direction > 0:
-                ratios[index] = max(ratio_min, min(weight / direction, ratio_max))
+                ratios[index] = max(ratio_min, min(weight / (direction + (eps if ratio_eps else 0.0)), ratio_max))
     for w, update, size, ratio in zip(ws, updates, sizes, ratios, strict=True):
         w -= size * ratio * update
     return ratios

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import Layerwise
+import XCTest
+
+/// Parameters, states and telemetry have the same bits for any number of threads, and with telemetry on and off.
+///
+/// `InstructionSetTests` runs these tests under every instruction set and compares what `record` writes.
+final class BitIdentityTests: XCTestCase {
+    static let recordVariable = "LAYERWISE_TEST_DIGESTS"
+
+    /// Blocks of 16384 elements and tiles of 512 (float64: 256) are crossed, and whole lane groups missed, by a little;
+    /// small layers share work items.  Together they are enough to wake other threads.
+    private static let shapes: [[[Int]]] =
+        [[[16384 * 3 + 1]], [[16383], [5]], [[16384]], [[181, 181], [16385]], [[513], [511, 1], [1]]]
+        + (1...60).map { [[$0], [$0, 7]] } + [[[512]], [[0]], [[15]], [[17]]]
+
+    private static let conditions: [(String, Options)] = [
+        ("plain", [:]),
+        ("clipped", ["clip_global_norm": 0.5, "clip_layer_norm": 0.3, "clip_value": 0.04, "maximize": 1]),
+    ]
+
+    func testThreadsAndTelemetry() throws {
+        for ruleCase in try RuleCase.representatives() {
+            for kind in Kind.all {
+                for (condition, options) in Self.conditions {
+                    let label = "\(ruleCase), \(kind), \(condition)"
+                    var first: Digest?
+                    for threads in 1...8 {
+                        for telemetry in threads <= 2 ? [false, true] : [threads % 2 == 0] {
+                            let digest = try stepped(ruleCase.rule, kind, options, threads, telemetry: telemetry).state
+                            XCTAssertEqual(
+                                digest, first ?? digest,
+                                "\(label), \(InstructionSet.current), \(threads) threads, telemetry \(telemetry)")
+                            first = first ?? digest
+                        }
+                    }
+                    try record(label, first)
+                }
+            }
+        }
+    }
+
+    func testTelemetryItself() throws {
+        for ruleCase in try RuleCase.representatives() {
+            for kind in [Kind(.float32), Kind(.float64), Kind(.bfloat16, master: true)] {
+                for (condition, options) in Self.conditions {
+                    let label = "\(ruleCase), \(kind), \(condition), telemetry"
+                    let first = try stepped(ruleCase.rule, kind, options, 1, telemetry: true).telemetry
+                    for threads in [2, 3, 8] {
+                        let digest = try stepped(ruleCase.rule, kind, options, threads, telemetry: true).telemetry
+                        XCTAssertEqual(digest, first, "\(label), \(InstructionSet.current), \(threads) threads")
+                    }
+                    try record(label, first)
+                }
+            }
+        }
+    }
+
+    /// Many steps, so that a rare difference between instruction sets has time to show.
+    func testHundredSteps() throws {
+        for ruleCase in try RuleCase.all() {
+            let model = try Model(ruleCase.rule, shapes: [[[23, 29], [31]], [[7]]])
+            for _ in 0..<100 {
+                model.drawGradients()
+                try model.optimizer.step()
+            }
+            try record("\(ruleCase), 100 steps", try model.digest())
+        }
+    }
+
+    /// Two steps from the same start.
+    private func stepped(
+        _ rule: any Rule, _ kind: Kind, _ options: Options, _ threads: Int, telemetry: Bool
+    ) throws -> (state: Digest, telemetry: Digest) {
+        let model = try Self.model(rule, kind)
+        try model.optimizer.set(
+            settings(options) + settings(["threads": .number(Double(threads)), "telemetry": telemetry ? 1 : 0]))
+        try model.optimizer.step()
+        try model.optimizer.step()
+        var digest = Digest()
+        for layer in 0..<model.optimizer.layerCount { digest.add(try model.optimizer.telemetry(layer)) }
+        digest.add(model.optimizer.summary.gradientNorm)
+        digest.add(model.optimizer.summary.clipFactor)
+        return (try model.digest(), digest)
+    }
+
+    private static func model(_ rule: any Rule, _ kind: Kind) throws -> Model {
+        try Model(rule, kind, shapes: shapes)
+    }
+
+    /// Appends a line to the file that the environment names, if any.
+    private func record(_ label: String, _ digest: Digest?) throws {
+        guard let path = ProcessInfo.processInfo.environment[Self.recordVariable], let digest else { return }
+        let file = try FileHandle(forWritingTo: URL(fileURLWithPath: path))
+        try file.seekToEnd()
+        try file.write(contentsOf: Data("\(label): \(digest)\n".utf8))
+        try file.close()
+    }
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+import Layerwise
+
+/// An optimizer over buffers of its own, filled from a seed, and everything of it that can be seen.
+final class Model {
+    let optimizer: Optimizer
+    /// By layer and tensor.
+    let parameters: [[Buffer]]
+    let gradients: [[Buffer]]
+    private var random: Random
+
+    /// Layers "0", "1" ... of tensors "0", "1" ... with these shapes.
+    init(
+        _ rule: any Rule, _ kind: Kind = Kind(.float32), shapes: [[[Int]]], settings: Settings = Settings(),
+        policy: any Policy = Uniform(), seed: UInt64 = 1
+    ) throws {
+        optimizer = try Optimizer(rule, policy: policy, settings: settings)
+        var random = Random(seed: seed)
+        func filled(_ dtype: DType, _ shape: [Int], _ size: Double) -> Buffer {
+            let buffer = Buffer(dtype, count: shape.reduce(1, *))
+            for i in 0..<buffer.count { buffer[i] = size * random.uniform() }
+            return buffer
+        }
+        parameters = shapes.map { $0.map { filled(kind.dtype, $0, 1) } }
+        gradients = shapes.map { $0.map { filled(kind.gradientDType, $0, 0.1) } }
+        self.random = random
+        for layer in shapes.indices {
+            try optimizer.addLayer(
+                "\(layer)",
+                shapes[layer].indices.map { tensor in
+                    TensorDescription(
+                        "\(tensor)", parameters: parameters[layer][tensor].start,
+                        gradients: gradients[layer][tensor].start, shape: shapes[layer][tensor], dtype: kind.dtype,
+                        gradientDType: kind.gradientDType, master: kind.master)
+                })
+        }
+    }
+
+    /// Vectors of these sizes, one to a layer.
+    convenience init(_ rule: any Rule, _ kind: Kind = Kind(.float32), sizes: [Int], settings: Settings = Settings()) throws {
+        try self.init(rule, kind, shapes: sizes.map { [[$0]] }, settings: settings)
+    }
+
+    func drawGradients() {
+        for buffer in gradients.joined() {
+            for i in 0..<buffer.count { buffer[i] = 0.1 * random.uniform() }
+        }
+    }
+
+    func state(_ name: String, layer: Int, tensor: Int = 0) throws -> Buffer {
+        guard let info = try optimizer.states(layer: layer, tensor: tensor).first(where: { $0.name == name }) else {
+            throw LayerwiseError(.unknownName, "no state \(name)")
+        }
+        let buffer = Buffer(info.dtype, count: info.count)
+        try optimizer.readState(layer: layer, tensor: tensor, name: name, into: buffer.bytes)
+        return buffer
+    }
+
+    /// The step count of a tensor.
+    func steps(layer: Int, tensor: Int = 0) throws -> Int64 {
+        var steps: Int64 = -1
+        try withUnsafeMutableBytes(of: &steps) {
+            try optimizer.readState(layer: layer, tensor: tensor, name: "step", into: $0)
+        }
+        return steps
+    }
+
+    /// Parameters, and states by name.
+    func digest() throws -> Digest {
+        var digest = Digest()
+        for layer in parameters.indices {
+            for tensor in parameters[layer].indices {
+                digest.add(UnsafeRawBufferPointer(parameters[layer][tensor].bytes))
+                for state in try optimizer.states(layer: layer, tensor: tensor) {
+                    digest.add(UnsafeRawBufferPointer(try self.state(state.name, layer: layer, tensor: tensor).bytes))
+                }
+            }
+        }
+        return digest
+    }
+
+    /// The same, with settings, gradients, summary and telemetry: what a refused call must not change.
+    func fullDigest() throws -> Digest {
+        var digest = try digest()
+        for buffer in gradients.joined() { digest.add(UnsafeRawBufferPointer(buffer.bytes)) }
+        digest.add(optimizer.summary.steps)
+        digest.add(optimizer.summary.skippedSteps)
+        digest.add(optimizer.summary.gradientNorm)
+        digest.add(optimizer.summary.clipFactor)
+        var text = "\(optimizer.layerCount)"
+        for layer in 0..<optimizer.layerCount {
+            text += "\(try optimizer.info(layer)) \(try optimizer.states(layer: layer, tensor: 0))"
+            for key in ruleKeys(optimizer) { text += "\(try optimizer.value(of: key, layer: layer))" }
+            digest.add(try optimizer.telemetry(layer))
+        }
+        for key in ruleKeys(optimizer) + Settings.parameters.map(\.key) { text += "\(try optimizer.value(of: key))" }
+        var bytes = Array(text.utf8)
+        bytes.withUnsafeMutableBytes { digest.add(UnsafeRawBufferPointer($0)) }
+        return digest
+    }
+}
+
+/// The keys of the rule's hyperparameters.
+func keys(of rule: any Rule.Type) -> [String] {
+    func keys<R: Rule>(_: R.Type) -> [String] { R.parameters.map(\.key) }
+    return keys(rule)
+}
+
+private func ruleKeys(_ optimizer: Optimizer) -> [String] {
+    allRules.flatMap { keys(of: $0) }.filter { key in (try? optimizer.value(of: key)) != nil }
+}
