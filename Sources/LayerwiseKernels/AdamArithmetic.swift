@@ -2,7 +2,7 @@
 import CLayerwiseKernels
 import LayerwiseRules
 
-/// g′ = g + λ·w;  m ← (m − f·m) + f·g′ with f = 1−β₁;  likewise v with g′²;  δ = s·m / (√v·c + ε) + γλ′·w.
+/// g′ = g + λ·w;  m ← (m − f·m) + f·g′ with f = 1−β₁;  likewise v with g′²;  δ = s·m / (√v + ε′) + γλ′·w.
 ///
 /// The moments lose and gain the same share: 1 − β is rounded once, where β and 1 − β rounded apart would leave a steady
 /// bias of up to 3·10⁻⁵ in v.  `Adam` documents the terms; Adam and AdamW share this arithmetic.
@@ -14,7 +14,6 @@ struct AdamArithmetic<State: StateLanes & AdaptiveMoments>: Arithmetic {
     let firstShare: Values
     let secondShare: Values
     let stepSize: Values
-    let rootScale: Values
     let epsilon: Values
 
     @inline(__always)
@@ -25,7 +24,6 @@ struct AdamArithmetic<State: StateLanes & AdaptiveMoments>: Arithmetic {
         firstShare = Values(c.firstShare)
         secondShare = Values(c.secondShare)
         stepSize = Values(c.stepSize)
-        rootScale = Values(c.rootScale)
         epsilon = Values(c.epsilon)
     }
 
@@ -33,7 +31,6 @@ struct AdamArithmetic<State: StateLanes & AdaptiveMoments>: Arithmetic {
     func change(weight: Values, gradient: Values, state: inout State) -> Values {
         let g = Values.fma(coupledDecay, weight, gradient)
         let (m, v) = state.advance(gradient: g, firstShare: firstShare, secondShare: secondShare)
-        let denominator = Values.fma(v.squareRoot(), rootScale, epsilon)
-        return Values.fma(stepSize, m / denominator, decay * weight)
+        return Values.fma(stepSize, m / (v.squareRoot() + epsilon), decay * weight)
     }
 }

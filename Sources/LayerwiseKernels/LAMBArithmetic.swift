@@ -2,7 +2,7 @@
 import CLayerwiseKernels
 import LayerwiseRules
 
-/// First pass: m and v advance as in Adam and u = a·m / (√v·c + ε) + λ·w is measured.
+/// First pass: m and v advance as in Adam and u = a·m / (√v + ε′) + λ·w is measured.
 /// Second pass: u as it was kept, or made again from m and v, and δ = s·r·u + γλ′·w.  `LAMB` documents the terms.
 struct LAMBArithmetic<Values: Lanes>: DirectionArithmetic {
     typealias State = Moments<Values>
@@ -14,7 +14,6 @@ struct LAMBArithmetic<Values: Lanes>: DirectionArithmetic {
     let firstShare: Values
     let secondShare: Values
     let momentScale: Values
-    let rootScale: Values
     let epsilon: Values
     let stepSize: Values
 
@@ -28,7 +27,6 @@ struct LAMBArithmetic<Values: Lanes>: DirectionArithmetic {
         firstShare = Values(c.firstShare)
         secondShare = Values(c.secondShare)
         momentScale = Values(c.momentScale)
-        rootScale = Values(c.rootScale)
         epsilon = Values(c.epsilon)
         stepSize = Values(c.stepSize * tile.trust_ratio)
     }
@@ -51,7 +49,7 @@ struct LAMBArithmetic<Values: Lanes>: DirectionArithmetic {
 
     @inline(__always)
     private func direction(weight: Values, state: State) -> Values {
-        let denominator = Values.fma(state.second.squareRoot(), rootScale, epsilon)
-        return Values.fma(directionDecay, weight, momentScale * state.first / denominator)
+        let adapted = momentScale * state.first / (state.second.squareRoot() + epsilon)
+        return Values.fma(directionDecay, weight, adapted)
     }
 }

@@ -56,17 +56,18 @@ public struct Adam: Rule {
 
     /// What `AdamArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
-        package let coupledDecay, decay, firstShare, secondShare, stepSize, rootScale, epsilon: Double
+        package let coupledDecay, decay, firstShare, secondShare, stepSize, epsilon: Double
     }
 
     public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+        // √v̂ = √v / √(1 − β₂ᵗ), and its root moves into the step and into ε: one rounding less for every element.
+        let root = powers.complement(beta2, moment.step).squareRoot()
         let coefficients = Coefficients(
             coupledDecay: decoupledWeightDecay ? 0 : weightDecay,
             decay: decoupledWeightDecay ? moment.learningRate * weightDecay : 0,
             firstShare: 1 - beta1, secondShare: 1 - beta2,
-            stepSize: moment.learningRate / powers.complement(beta1, moment.step),
-            rootScale: 1 / powers.complement(beta2, moment.step).squareRoot(),
-            epsilon: epsilon)
+            stepSize: moment.learningRate * root / powers.complement(beta1, moment.step),
+            epsilon: epsilon * root)
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 

@@ -114,7 +114,7 @@ public struct LAMB: Rule {
 
     /// What `LAMBArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
-        package let coupledDecay, directionDecay, decay, forget, firstShare, secondShare, momentScale, rootScale: Double
+        package let coupledDecay, directionDecay, decay, forget, firstShare, secondShare, momentScale: Double
         package let epsilon, stepSize: Double
     }
 
@@ -127,7 +127,8 @@ public struct LAMB: Rule {
     public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
         let weightDecay = decays(isMatrix: moment.isMatrix) ? weightDecay : 0
         let firstComplement = powers.complement(beta1, moment.step)
-        let secondComplement = powers.complement(beta2, moment.step)
+        // As in Adam, the root of the second moment's correction moves into the first moment's and into ε.
+        let root = biasCorrection == .moments ? powers.complement(beta2, moment.step).squareRoot() : 1
         let rate = moment.learningRate
         let coefficients = Coefficients(
             coupledDecay: decay == .gradient ? weightDecay : 0,
@@ -136,9 +137,8 @@ public struct LAMB: Rule {
             forget: 1 - beta1,
             firstShare: gradAveraging ? 1 - beta1 : 1,
             secondShare: 1 - beta2,
-            momentScale: biasCorrection == .moments ? 1 / firstComplement : 1,
-            rootScale: biasCorrection == .moments ? 1 / secondComplement.squareRoot() : 1,
-            epsilon: epsilon,
+            momentScale: biasCorrection == .moments ? root / firstComplement : 1,
+            epsilon: epsilon * root,
             stepSize: biasCorrection == .stepSize ? rate / firstComplement : rate)
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
