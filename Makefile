@@ -20,7 +20,7 @@ RUN_PYTHON = PYTHONPATH="$(CURDIR)/python" .venv/bin/python
 
 build: ## the shared library, also placed in the Python package (default)
 	swift build -c release -Xswiftc -static-stdlib --scratch-path $(SHARED_BUILD) --product layerwise
-	install -s -m 755 $(SHARED_BUILD)/release/liblayerwise.so $(LIBRARY)
+	install -m 755 $(SHARED_BUILD)/release/liblayerwise.so $(LIBRARY)
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16

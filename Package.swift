@@ -42,7 +42,7 @@ let package = Package(
                 .unsafeFlags(
                     ["-use-ld=lld"]
                         + [
-                            "--gc-sections",
+                            "--gc-sections", "-s",
                             "-soname", "liblayerwise.so.0",
                             "--version-script=\(Context.packageDirectory)/Sources/LayerwiseC/exports.map",
                         ].flatMap { ["-Xlinker", $0] },

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Glibc
 import Layerwise
 
 /// Stored elements in memory of their own, at any offset from a cache line.
@@ -35,8 +36,16 @@ final class Buffer {
         set { for (index, value) in newValue.enumerated() { self[index] = value } }
     }
 
+    /// Valid as long as the buffer lives, which ends with its last use.
     var bytes: UnsafeMutableRawBufferPointer {
         UnsafeMutableRawBufferPointer(start: start, count: count * dtype.size)
+    }
+}
+
+extension Buffer {
+    /// Whether the first `count` elements have the same bits.
+    func startsAlike(_ other: Buffer, _ count: Int) -> Bool {
+        withExtendedLifetime((self, other)) { memcmp(start, other.start, count * dtype.size) == 0 }
     }
 }
 
@@ -56,6 +65,8 @@ struct Digest: Equatable, CustomStringConvertible {
         }
         mix(UInt64(bytes.count))
     }
+
+    mutating func add(_ buffer: Buffer) { withExtendedLifetime(buffer) { add(UnsafeRawBufferPointer(buffer.bytes)) } }
 
     mutating func add<Value: BitwiseCopyable>(_ value: Value) { withUnsafeBytes(of: value) { add($0) } }
 

@@ -15,15 +15,17 @@ final class Model {
         policy: any Policy = Uniform(), seed: UInt64 = 1
     ) throws {
         optimizer = try Optimizer(rule, policy: policy, settings: settings)
-        var random = Random(seed: seed)
-        func filled(_ dtype: DType, _ shape: [Int], _ size: Double) -> Buffer {
-            let buffer = Buffer(dtype, count: shape.reduce(1, *))
-            for i in 0..<buffer.count { buffer[i] = size * random.uniform() }
-            return buffer
+        random = Random(seed: seed)
+        parameters = shapes.map { $0.map { Buffer(kind.dtype, count: $0.reduce(1, *)) } }
+        gradients = shapes.map { $0.map { Buffer(kind.gradientDType, count: $0.reduce(1, *)) } }
+        // Sequences of their own, so that a longer tensor begins as a shorter one does.
+        var streams = (parameters: Random(seed: seed), gradients: Random(seed: ~seed))
+        for buffer in parameters.joined() {
+            for i in 0..<buffer.count { buffer[i] = streams.parameters.uniform() }
         }
-        parameters = shapes.map { $0.map { filled(kind.dtype, $0, 1) } }
-        gradients = shapes.map { $0.map { filled(kind.gradientDType, $0, 0.1) } }
-        self.random = random
+        for buffer in gradients.joined() {
+            for i in 0..<buffer.count { buffer[i] = 0.1 * streams.gradients.uniform() }
+        }
         for layer in shapes.indices {
             try optimizer.addLayer(
                 "\(layer)",
@@ -70,9 +72,9 @@ final class Model {
         var digest = Digest()
         for layer in parameters.indices {
             for tensor in parameters[layer].indices {
-                digest.add(UnsafeRawBufferPointer(parameters[layer][tensor].bytes))
+                digest.add(parameters[layer][tensor])
                 for state in try optimizer.states(layer: layer, tensor: tensor) {
-                    digest.add(UnsafeRawBufferPointer(try self.state(state.name, layer: layer, tensor: tensor).bytes))
+                    digest.add(try self.state(state.name, layer: layer, tensor: tensor))
                 }
             }
         }
@@ -82,7 +84,7 @@ final class Model {
     /// The same, with settings, gradients, summary and telemetry: what a refused call must not change.
     func fullDigest() throws -> Digest {
         var digest = try digest()
-        for buffer in gradients.joined() { digest.add(UnsafeRawBufferPointer(buffer.bytes)) }
+        for buffer in gradients.joined() { digest.add(buffer) }
         digest.add(optimizer.summary.steps)
         digest.add(optimizer.summary.skippedSteps)
         digest.add(optimizer.summary.gradientNorm)
