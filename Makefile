@@ -16,7 +16,7 @@ RUN_PYTHON = PYTHONPATH="$(CURDIR)/python" .venv/bin/python
 
 # The tools below use all cores by themselves, and pytest's closing line comes last.
 .NOTPARALLEL:
-.PHONY: build help setup demo test bench docs format lint check-header check-symbols check-install install uninstall clean
+.PHONY: build help setup demo test bench docs format lint check-header check-symbols check-install sanitize install uninstall clean
 
 build: ## the shared library, also placed in the Python package (default)
 	swift build -c release -Xswiftc -static-stdlib --scratch-path $(SHARED_BUILD) --product layerwise
@@ -79,6 +79,9 @@ check-symbols: build ## what the library exports, needs and could mix up
 check-install: build ## install to a scratch folder and build the C example with pkg-config and with CMake
 	Tests/Scripts/check-install.sh $(VERSION) $(SOVERSION)
 
+sanitize: setup ## the C tests under AddressSanitizer and ThreadSanitizer (some minutes)
+	Tests/Scripts/sanitize.sh
+
 # ---- Install
 
 LIBDIR = $(DESTDIR)$(abspath $(PREFIX))/lib
@@ -105,4 +108,4 @@ $(LIBRARY):
 	$(MAKE) build
 
 clean: ## everything built; .venv stays
-	rm -rf .build $(SHARED_BUILD) build python/build python/dist python/*.egg-info $(LIBRARY)
+	rm -rf .build .build-* $(SHARED_BUILD) build python/build python/dist python/*.egg-info $(LIBRARY)
