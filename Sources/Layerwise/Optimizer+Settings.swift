@@ -112,8 +112,8 @@ extension Optimizer {
                     try assign(change, &rule, or: Settings.keys)
                 }
             }
-            try rule.check()
-            try settings.check()
+            try rule.validate()
+            try settings.validate()
         } catch { throw LayerwiseError(error, of: type(of: rule).declaration.title) }
     }
 
@@ -166,7 +166,7 @@ extension Optimizer {
     static func rule(_ rule: any Rule, with overrides: [Setting]) throws(SettingError) -> any Rule {
         var rule = rule
         for setting in overrides { try rule.assign(setting) }
-        try rule.check()
+        try rule.validate()
         return rule
     }
 

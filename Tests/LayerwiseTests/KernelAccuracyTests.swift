@@ -28,7 +28,7 @@ final class KernelAccuracyTests: XCTestCase {
             for kind in Kind.all {
                 var worst = Worst()
                 for (index, regime) in Regime.allCases.enumerated() {
-                    for steps: Int64 in [0, 1, 9, 1000] {
+                    for steps: Int64 in [0, 1, 1000] {
                         let run = Run(ruleCase, kind, regime, steps, seed: UInt64(index) << 32 | UInt64(steps))
                         worst.merge(
                             kind.computeType == .float64

@@ -69,16 +69,17 @@ private func power<N: BinaryFloatingPoint>(_ base: Double, _ exponent: Int64) ->
 
 // MARK: - SGD
 
-/// b ← d at a tensor's first step, else μ·b + (1 − τ)·d; returns what is applied, and its magnitude.
+/// b ← d at a tensor's first step, unless that is damped too, else μ·b + (1 − τ)·d; returns what is applied, and its
+/// magnitude.
 private func velocity<N>(
     _ tensor: inout ReferenceTensor<N>, _ input: [N], _ inputMagnitudes: [N], momentum: Double, dampening: Double,
-    nesterov: Bool
+    dampensFirst: Bool = false, nesterov: Bool
 ) -> ([N], [N]) {
     if momentum == 0 { return (input, inputMagnitudes) }
     let mu = N(momentum)
-    let share = tensor.steps == 0 ? 1 : 1 - N(dampening)
+    let share = tensor.steps == 0 && !dampensFirst ? 1 : 1 - N(dampening)
     let old = tensor.state("momentum_buffer")
-    let new = old.indices.map { tensor.steps == 0 ? input[$0] : mu * old[$0] + share * input[$0] }
+    let new = old.indices.map { mu * old[$0] + share * input[$0] }
     let magnitudes = old.indices.map { tensor.magnitude(mu * old[$0], share * inputMagnitudes[$0]) }
     tensor.setState("momentum_buffer", new, magnitudes: magnitudes)
     if !nesterov { return (new, magnitudes) }
@@ -126,7 +127,8 @@ extension LARS {
             let d = w.indices.map { inner * r * (g[$0] + decay * w[$0]) }
             let magnitudes = w.indices.map { tensor.magnitude(inner * r * tensor.magnitude(g[$0], decay * w[$0])) }
             let (b, bMagnitudes) = velocity(
-                &tensor, d, magnitudes, momentum: momentum, dampening: dampening, nesterov: nesterov)
+                &tensor, d, magnitudes, momentum: momentum, dampening: dampening, dampensFirst: dampenFirst,
+                nesterov: nesterov)
             tensor.changes = b.map { outer * $0 }
             tensor.changeMagnitudes = bMagnitudes.map { outer * $0 }
             tensor.trustRatio = r
@@ -140,26 +142,26 @@ extension LARS {
         weightDecayExclude1D && !tensor.isMatrix ? 0 : N(weightDecay)
     }
 
-    /// r of each tensor.  With one ratio for a layer, the norms are over all its tensors, and it counts as a matrix with
-    /// decay if one of them does.
+    /// r of each tensor.  One ratio for a layer takes the norms over the tensors that are adapted.
     private func ratios<N>(_ layer: [ReferenceTensor<N>], _ rate: N) -> [N] {
-        if scope == .tensor { return layer.map { ratio([$0], rate) } }
-        return layer.map { _ in ratio(layer, rate) }
+        let isAdapted = layer.map { adapt == .all || adapt == .matrices && $0.isMatrix || adapt == .decayed && decay($0) > 0 }
+        return layer.indices.map { index in
+            if !isAdapted[index] { return 1 }
+            return ratio(scope == .tensor ? [layer[index]] : layer.indices.filter { isAdapted[$0] }.map { layer[$0] }, rate)
+        }
     }
 
     private func ratio<N>(_ tensors: [ReferenceTensor<N>], _ rate: N) -> N {
-        let isMatrix = tensors.contains { $0.isMatrix }
-        let decay = weightDecayExclude1D && !isMatrix ? 0 : N(weightDecay)
-        if adapt == .matrices && !isMatrix || adapt == .decayed && decay == 0 { return 1 }
         let weights = euclidean(tensors.map { euclidean($0.weights) })
-        let directions = euclidean(
+        let gradients = euclidean(tensors.map { euclidean($0.gradients) })
+        let decayed = euclidean(
             tensors.map { tensor in
-                let own = norm == .decayed ? self.decay(tensor) : 0
-                return euclidean(tensor.weights.indices.map { tensor.gradients[$0] + own * tensor.weights[$0] })
+                euclidean(tensor.weights.indices.map { tensor.gradients[$0] + decay(tensor) * tensor.weights[$0] })
             })
-        if weights == 0 || directions == 0 { return 1 }
-        let separate = norm == .separate ? decay * weights : 0
-        let r = N(trustCoefficient) * weights / (directions + separate + N(epsilon))
+        let separate = gradients + euclidean(tensors.map { decay($0) * euclidean($0.weights) })
+        let denominator = norm == .decayed ? decayed : separate
+        let isOne = weights == 0 || denominator == 0 || skipZeroGradient && gradients == 0
+        let r = isOne ? 1 : N(trustCoefficient) * weights / (denominator + N(epsilon))
         return trustClip ? min(r / rate, 1) : r
     }
 }
@@ -238,10 +240,7 @@ extension LAMB {
             directions.append(u)
             magnitudes.append(uMagnitudes)
         }
-        let ratios = layer.indices.map { index in
-            let unit = scope == .tensor ? index..<index + 1 : layer.startIndex..<layer.endIndex
-            return ratio(Array(layer[unit]), Array(directions[unit]), rate)
-        }
+        let ratios = self.ratios(layer, directions, rate)
         for index in layer.indices {
             let r = ratios[index]
             let correction: N = biasCorrection == .stepSize ? 1 - power(beta1, layer[index].steps + 1) : 1
@@ -284,15 +283,24 @@ extension LAMB {
         )
     }
 
-    /// r of the tensors that share it.  They count as a matrix with decay if one of them does.
+    /// r of each tensor.  One ratio for a layer takes the norms over the tensors that are adapted.
+    private func ratios<N>(_ layer: [ReferenceTensor<N>], _ directions: [[N]], _ rate: N) -> [N] {
+        let isAdapted = layer.map {
+            adapt == .all || adapt == .matrices && $0.isMatrix || adapt == .decayed && decayOf($0) > 0
+        }
+        return layer.indices.map { index in
+            if !isAdapted[index] { return 1 }
+            let unit = scope == .tensor ? [index] : layer.indices.filter { isAdapted[$0] }
+            return ratio(unit.map { layer[$0] }, unit.map { directions[$0] }, rate)
+        }
+    }
+
     private func ratio<N>(_ tensors: [ReferenceTensor<N>], _ directions: [[N]], _ rate: N) -> N {
-        let isMatrix = tensors.contains { $0.isMatrix }
-        let own = weightDecayExclude1D && !isMatrix ? 0 : N(weightDecay)
-        if adapt == .matrices && !isMatrix || adapt == .decayed && own == 0 { return 1 }
-        let remaining = decay == .decoupled ? (1 - rate * own).magnitude : 1
-        let weights = min(euclidean(tensors.map { euclidean($0.weights) }) * remaining, N(weightNormMax))
+        let remaining = euclidean(
+            tensors.map { euclidean($0.weights) * (decay == .decoupled ? 1 - rate * decayOf($0) : 1) })
+        let weights = min(remaining, N(weightNormMax))
         let direction = euclidean(directions.map { euclidean($0) })
         if weights == 0 || direction == 0 { return 1 }
-        return max(N(ratioMin), min(weights / direction, N(ratioMax)))
+        return max(N(ratioMin), min(weights / (direction + (ratioEps ? N(epsilon) : 0)), N(ratioMax)))
     }
 }

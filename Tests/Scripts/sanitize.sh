@@ -23,7 +23,7 @@ run() {
             "$work/liblayerwise.so.0" -L"$swift_libraries" -ldispatch -lBlocksRuntime -Wl,-rpath,"$swift_libraries" \
             -pthread -lm -lstdc++ 2>"$work/warnings" || { cat "$work/warnings" >&2; exit 1; }
         echo "$kind: $test"
-        # Leaks are looked for in the tests themselves: the Swift runtime keeps what it makes once.
+        # Without the search for leaks: the Swift runtime keeps what it makes once.
         ASAN_OPTIONS=detect_leaks=0 LD_LIBRARY_PATH=$work "$work/$test"
     done
 }

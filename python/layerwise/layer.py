@@ -12,7 +12,7 @@ from . import _settings
 from ._buffers import BYTES, Place, describe
 from ._tensors import Tensor, address, by_tensor
 from .errors import DTypeMismatch, LayerwiseError, UnknownName
-from .reports import LayerInfo, StateInfo, Telemetry, layer_report, report, state_report
+from .reports import LayerInfo, StateInfo, Telemetry, layer_report, state_report, telemetry_reports, telemetry_rows
 
 if TYPE_CHECKING:
     from ._tensors import LayerRecord
@@ -78,9 +78,9 @@ class Layer:
     @property
     def telemetry(self) -> Telemetry:
         """Its last step, if the optimizer was made with `telemetry=True`."""
-        row = lw.lw_telemetry(ctypes.sizeof(lw.lw_telemetry))
-        self._call(lw.lw_layer_get_telemetry, ctypes.byref(row))
-        return report(Telemetry, row)
+        rows = telemetry_rows(1)
+        self._call(lw.lw_layer_get_telemetry, rows)
+        return telemetry_reports(rows)[0]
 
     def freeze(self) -> None:
         """Leave it out of every step: not updated, not decayed, not counted.  Its state is kept."""

@@ -18,7 +18,7 @@ from ._tensors import LayerRecord, Watch, address, pack, record
 from .errors import BusyOptimizer, ClosedOptimizer, InvalidArgument, LayerwiseError, NotFound, UnknownName
 from .layer import Layer
 from .policy import Policy, Uniform
-from .reports import Summary, Telemetry, report
+from .reports import Summary, Telemetry, report, telemetry_reports, telemetry_rows
 from .rule import Rule
 
 _lw_optimizer_step = lw.lw_optimizer_step
@@ -375,11 +375,9 @@ class Optimizer:
     def telemetry(self) -> dict[str, Telemetry]:
         """Every layer's last step by name, if the optimizer was made with `telemetry=True`."""
         layers = self._layers
-        rows = (lw.lw_telemetry * len(layers))()
-        for row in rows:
-            row.struct_size = ctypes.sizeof(lw.lw_telemetry)
+        rows = telemetry_rows(len(layers))
         lw.call(lw.lw_optimizer_get_telemetry, self._handle, rows, len(rows))
-        return {layer.name: report(Telemetry, row) for layer, row in zip(layers, rows, strict=True)}
+        return {layer.name: row for layer, row in zip(layers, telemetry_reports(rows), strict=True)}
 
     def summary(self) -> Summary:
         """Steps taken and skipped, and the norm and clipping of the last one."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from struct import Struct
+from typing import NamedTuple, TypeVar
 
-from ._binding import DTYPE_NAMES, lw_layer_info, lw_state_info
+from ._binding import DTYPE_NAMES, lw_layer_info, lw_state_info, lw_telemetry
 
 Report = TypeVar("Report")
 
@@ -29,8 +30,7 @@ class Summary:
     clip_factor: float
 
 
-@dataclass(frozen=True, slots=True)
-class Telemetry:
+class Telemetry(NamedTuple):
     """One layer at its last step.  Norms are Euclidean, over all tensors of the layer that were stepped.
 
     Attributes:
@@ -101,6 +101,20 @@ class StateInfo:
 def report(kind: type[Report], row: ctypes.Structure) -> Report:
     """The value of a struct of numbers whose fields have the names of the value's."""
     return kind(*(getattr(row, field.name) for field in fields(kind)))  # type: ignore[arg-type]
+
+
+_TELEMETRY = Struct("=Ii7dq")
+_EMPTY_TELEMETRY = _TELEMETRY.pack(_TELEMETRY.size, 0, *(0.0,) * 7, 0)
+
+
+def telemetry_rows(count: int) -> ctypes.Array[lw_telemetry]:
+    """Room for the telemetry of `count` layers."""
+    return (lw_telemetry * count).from_buffer_copy(_EMPTY_TELEMETRY * count)
+
+
+def telemetry_reports(rows: ctypes.Array[lw_telemetry]) -> list[Telemetry]:
+    """The values of the rows.  Unpacked all at once: a large network has hundreds, and a loop may ask at every step."""
+    return [Telemetry._make(row[2:]) for row in _TELEMETRY.iter_unpack(rows)]
 
 
 def layer_report(row: lw_layer_info) -> LayerInfo:

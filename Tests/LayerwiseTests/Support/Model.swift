@@ -9,23 +9,16 @@ final class Model {
     let gradients: [[Buffer]]
     private var random: Random
 
-    /// Layers "0", "1" ... of tensors "0", "1" ... with these shapes.
+    /// Layers "0", "1" ... of tensors "0", "1" ... with these shapes, filled from the seed or from a model alike.
     init(
         _ rule: any Rule, _ kind: Kind = Kind(.float32), shapes: [[[Int]]], settings: Settings = Settings(),
-        policy: any Policy = Uniform(), seed: UInt64 = 1
+        policy: any Policy = Uniform(), seed: UInt64 = 1, copying source: Model? = nil
     ) throws {
         optimizer = try Optimizer(rule, policy: policy, settings: settings)
         random = Random(seed: seed)
         parameters = shapes.map { $0.map { Buffer(kind.dtype, count: $0.reduce(1, *)) } }
         gradients = shapes.map { $0.map { Buffer(kind.gradientDType, count: $0.reduce(1, *)) } }
-        // Sequences of their own, so that a longer tensor begins as a shorter one does.
-        var streams = (parameters: Random(seed: seed), gradients: Random(seed: ~seed))
-        for buffer in parameters.joined() {
-            for i in 0..<buffer.count { buffer[i] = streams.parameters.uniform() }
-        }
-        for buffer in gradients.joined() {
-            for i in 0..<buffer.count { buffer[i] = 0.1 * streams.gradients.uniform() }
-        }
+        if let source { copyBuffers(of: source) } else { fill(seed) }
         for layer in shapes.indices {
             try optimizer.addLayer(
                 "\(layer)",
@@ -41,6 +34,22 @@ final class Model {
     /// Vectors of these sizes, one to a layer.
     convenience init(_ rule: any Rule, _ kind: Kind = Kind(.float32), sizes: [Int], settings: Settings = Settings()) throws {
         try self.init(rule, kind, shapes: sizes.map { [[$0]] }, settings: settings)
+    }
+
+    private func fill(_ seed: UInt64) {
+        // Sequences of their own, so that a longer tensor begins as a shorter one does.
+        var streams = (parameters: Random(seed: seed), gradients: Random(seed: ~seed))
+        for buffer in parameters.joined() {
+            for i in 0..<buffer.count { buffer[i] = streams.parameters.uniform() }
+        }
+        for buffer in gradients.joined() {
+            for i in 0..<buffer.count { buffer[i] = 0.1 * streams.gradients.uniform() }
+        }
+    }
+
+    private func copyBuffers(of source: Model) {
+        for (own, other) in zip(parameters.joined(), source.parameters.joined()) { own.bytes.copyBytes(from: other.bytes) }
+        for (own, other) in zip(gradients.joined(), source.gradients.joined()) { own.bytes.copyBytes(from: other.bytes) }
     }
 
     func drawGradients() {
@@ -103,11 +112,23 @@ final class Model {
 }
 
 /// The keys of the rule's hyperparameters.
-func keys(of rule: any Rule.Type) -> [String] {
+func parameterKeys(of rule: any Rule.Type) -> [String] {
     func keys<R: Rule>(_: R.Type) -> [String] { R.parameters.map(\.key) }
     return keys(rule)
 }
 
 private func ruleKeys(_ optimizer: Optimizer) -> [String] {
-    allRules.flatMap { keys(of: $0) }.filter { key in (try? optimizer.value(of: key)) != nil }
+    allRules.flatMap { parameterKeys(of: $0) }.filter { key in (try? optimizer.value(of: key)) != nil }
+}
+
+extension Model {
+    /// Steps with these gradients in place of the bound ones; nil skips a tensor.
+    func step(gradients: [Buffer?], layer: Int? = nil) throws {
+        let addresses = gradients.map { $0.map { UnsafeRawPointer($0.start) } }
+        try withExtendedLifetime(gradients) {
+            try addresses.withUnsafeBufferPointer {
+                try optimizer.step(StepOptions(layer: layer, gradients: $0))
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights and gradients to step, and the measure of agreement."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -36,6 +37,11 @@ def gradients(shapes: Mapping[str, tuple[int, ...]], steps: int, seed: int = 1) 
             name: np.asarray(sizes[name] * (generator.normal(size=shape) + 0.5 * steady[name]))
             for name, shape in shapes.items()
         }
+
+
+def complement(beta: float, step: int) -> float:
+    """1 - beta**step, without the cancellation, which would take up to three digits at a beta of 0.999."""
+    return -math.expm1(step * math.log(beta)) if beta > 0 else 1.0
 
 
 def norm(values: Any) -> float:

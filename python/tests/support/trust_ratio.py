@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .material import Array, norm
+from .material import Array, complement, norm
 
 State = dict[str, Any]
 Step = Callable[[list[Array], list[Array], list[State]], None]
@@ -239,9 +239,9 @@ def lamb(
         state["v"] = beta2 * state.get("v", 0.0) + (1 - beta2) * g * g
         m, v, size = state["m"], state["v"], lr
         if bias_correction == "moments":
-            m, v = m / (1 - beta1**t), v / (1 - beta2**t)
+            m, v = m / complement(beta1, t), v / complement(beta2, t)
         elif bias_correction == "step_size":
-            size = lr / (1 - beta1**t)
+            size = lr / complement(beta1, t)
         if decay == "decoupled":
             w -= lr * own * w
         updates.append(m / (np.sqrt(v) + eps) + (own * w if decay == "update" else 0.0))

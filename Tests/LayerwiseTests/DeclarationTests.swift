@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import Layerwise
+import XCTest
+
+/// What rules and policies declare of themselves holds together.
+final class DeclarationTests: XCTestCase {
+    func testNamesAreUnique() {
+        XCTAssertEqual(allRules.map { $0.declaration.name }, ["sgd", "lars", "adam", "adamw", "lamb"])
+        XCTAssertEqual(allPolicies.map { $0.name }, ["uniform", "explicit", "layer_decay", "range"])
+    }
+
+    func testRules() throws {
+        for rule in allRules { try check(rule) }
+    }
+
+    private func check<R: Rule>(_: R.Type) throws {
+        let name = R.declaration.name
+        XCTAssertNoThrow(try R().check(), "\(name): defaults")
+        XCTAssertEqual(Set(parameterKeys(of: R.self)).count, R.parameters.count, "\(name): keys are not unique")
+        for key in parameterKeys(of: R.self) {
+            XCTAssertFalse(Settings.has(key), "\(name): \(key) is a setting of the optimizer too")
+        }
+        for parameter in R.parameters { XCTAssertFalse(parameter.doc.isEmpty, "\(name): \(parameter.key)") }
+        XCTAssertEqual(R().value(of: "lr"), .number(R().learningRate))
+        XCTAssertEqual(R().value(of: "weight_decay"), .number(R().weightDecay))
+        XCTAssertFalse(R.declaration.source.isEmpty)
+
+        for preset in R.presets {
+            var rule = R()
+            XCTAssertNoThrow(try rule.assign(Setting("variant", preset.name)), "\(name): \(preset.name)")
+            XCTAssertNoThrow(try rule.check(), "\(name): \(preset.name)")
+            for setting in preset.settings {
+                XCTAssertEqual(rule.value(of: setting.key), setting.value, "\(name): \(preset.name), \(setting.key)")
+            }
+        }
+        XCTAssertEqual(R.has("variant"), !R.presets.isEmpty)
+
+        // The states of any settings are the first of those declared: a state's place never changes.
+        for ruleCase in try RuleCase.all() where ruleCase.rule is R {
+            let states = ruleCase.rule.states
+            XCTAssertEqual(Array(R.declaration.states.prefix(states.count)), states, "\(ruleCase)")
+            XCTAssertLessThanOrEqual(states.count, 4)
+        }
+    }
+
+    /// Every value can be set by its key and read back.
+    func testEveryKeyCanBeSetAndRead() throws {
+        for rule in allRules {
+            let optimizer = try Optimizer(rule: rule.declaration.name, settings: [])
+            for key in parameterKeys(of: rule) {
+                let value = try optimizer.value(of: key)
+                switch value {
+                case .number(let x): try optimizer.set([Setting(key, x)])
+                case .choice(let name): try optimizer.set([Setting(key, name)])
+                }
+                XCTAssertEqual(try optimizer.value(of: key), value)
+            }
+        }
+    }
+
+    func testCoefficientsFitTheirRoom() {
+        for (name, size) in [
+            ("SGD", MemoryLayout<SGD.Coefficients>.size), ("LARS", MemoryLayout<LARS.Coefficients>.size),
+            ("Adam", MemoryLayout<Adam.Coefficients>.size), ("LAMB", MemoryLayout<LAMB.Coefficients>.size),
+        ] {
+            XCTAssertLessThanOrEqual(size, coefficientBytes, name)
+        }
+    }
+
+    // MARK: - Descriptions
+
+    private struct RuleDescription: Decodable {
+        let name, title, equation, source: String
+        let hyperparameters: [ParameterDescription]
+        let presets: [String: [String: Value]]
+        let states: [String]
+    }
+
+    private struct PolicyDescription: Decodable {
+        let name, doc: String
+        let settings: [ParameterDescription]
+    }
+
+    private struct ParameterDescription: Decodable {
+        let key, kind, doc: String
+        let range: String?
+        let choices: [String]?
+        let `default`: Value?
+    }
+
+    private enum Value: Decodable, Equatable {
+        case number(Double?)
+        case choice(String)
+
+        init(from decoder: any Decoder) throws {
+            let container = try decoder.singleValueContainer()
+            if let text = try? container.decode(String.self) {
+                self = .choice(text)
+            } else {
+                self = .number(container.decodeNil() ? nil : try container.decode(Double.self))
+            }
+        }
+
+        /// JSON has no infinity: it is written as null.
+        init(_ value: Setting.Value) {
+            switch value {
+            case .number(let x): self = .number(x.isFinite ? x : nil)
+            case .choice(let name): self = .choice(name)
+            }
+        }
+    }
+
+    func testRuleDescriptionsAreJSON() throws {
+        for rule in allRules { try checkDescription(rule) }
+        XCTAssertNil(describeRule("nonsense"))
+    }
+
+    private func checkDescription<R: Rule>(_: R.Type) throws {
+        let text = try XCTUnwrap(describeRule(R.declaration.name))
+        XCTAssertFalse(text.contains("\n"))
+        let description = try JSONDecoder().decode(RuleDescription.self, from: Data(text.utf8))
+        XCTAssertEqual(description.name, R.declaration.name)
+        XCTAssertEqual(description.equation, R.declaration.equation)
+        XCTAssertEqual(description.states, R.declaration.states)
+        XCTAssertEqual(description.hyperparameters.map(\.key), parameterKeys(of: R.self))
+        for parameter in description.hyperparameters {
+            let value = try XCTUnwrap(R().value(of: parameter.key))
+            // A default of null is infinity, which decoding an optional reads as absent.
+            XCTAssertEqual(parameter.default ?? .number(nil), Value(value), parameter.key)
+            switch parameter.kind {
+            case "number": XCTAssertNotNil(parameter.range, parameter.key)
+            case "choice":
+                guard case .choice(let name) = value else { return XCTFail(parameter.key) }
+                XCTAssertTrue(parameter.choices?.contains(name) ?? false, parameter.key)
+            default: XCTAssertEqual(parameter.kind, "flag", parameter.key)
+            }
+        }
+        XCTAssertEqual(Set(description.presets.keys), Set(R.presets.map(\.name)))
+        for preset in R.presets {
+            for setting in preset.settings {
+                XCTAssertEqual(description.presets[preset.name]?[setting.key], Value(setting.value))
+            }
+        }
+    }
+
+    func testPolicyDescriptionsAreJSON() throws {
+        for policy in allPolicies {
+            let text = try XCTUnwrap(describePolicy(policy.name))
+            let description = try JSONDecoder().decode(PolicyDescription.self, from: Data(text.utf8))
+            XCTAssertEqual(description.name, policy.name)
+            XCTAssertEqual(description.doc, policy.doc)
+        }
+        XCTAssertNil(describePolicy("nonsense"))
+    }
+}
