@@ -171,10 +171,12 @@ extension Optimizer {
     }
 
     /// Applies a setting to a rule.  Where it has none of that key, the message names its keys and `others`.
-    static func assign(_ change: Setting, _ rule: inout any Rule, or others: String) throws(SettingError) {
+    static func assign(
+        _ change: Setting, _ rule: inout any Rule, or others: @autoclosure () -> String
+    ) throws(SettingError) {
         let type = type(of: rule)
         if !type.has(change.key) {
-            throw .unknown("unknown setting \"\(change.key)\", expected one of \(type.keys), \(others)")
+            throw .unknown("unknown setting \"\(change.key)\", expected one of \(type.keys), \(others())")
         }
         try rule.assign(change)
     }

@@ -52,7 +52,7 @@ GROUPS = (("scalar", "matrix", "empty"), ("vector", "rank 4"), ("one", "odd"))
 
 def own_values(options: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     """What each group has of its own; the last one has a scale as well."""
-    second = {"lr": 0.011, "weight_decay": 0.13}
+    second: dict[str, Any] = {"lr": 0.011, "weight_decay": 0.13}
     if "betas" in options:
         second["betas"] = (0.65, 0.93)
     if "momentum" in options:

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+import optax  # type: ignore[import-untyped]
 import pytest
 import pytorch_optimizer
 import torch
@@ -25,7 +25,7 @@ import layerwise as lw
 STEPS = 50
 TOLERANCE = 1e-12
 
-jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
 
 
 def assert_near(

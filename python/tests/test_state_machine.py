@@ -29,7 +29,11 @@ from support.material import Array, norm
 import layerwise as lw
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-DTYPES = {"float64": np.dtype(np.float64), "float32": np.dtype(np.float32), "float16": np.dtype(np.float16)}
+DTYPES: dict[str, np.dtype[Any]] = {
+    "float64": np.dtype(np.float64),
+    "float32": np.dtype(np.float32),
+    "float16": np.dtype(np.float16),
+}
 DTYPES["bfloat16"] = BFLOAT16
 SHAPES = [(), (0,), (1,), (3,), (2, 3), (0, 2), (17,), (5, 1, 4), (530,)]
 RULES: dict[str, tuple[type[lw.Rule], model.Reference, dict[str, Any]]] = {
@@ -193,7 +197,7 @@ class Machine(RuleBasedStateMachine):
                 tensor.gradient_dtype = dtype
             layer.tensors[f"t{index}"] = tensor
         name = f"layer.{len(self.layers)}"
-        places = {
+        places: dict[str, Any] = {
             key: value for key, value in {"depth": layer.depth, "scale": layer.scale}.items() if value is not None
         }
         added = self.opt.add_layer(
@@ -397,7 +401,7 @@ class Machine(RuleBasedStateMachine):
             assert (np.abs(self.read(name, key, state) - expected) <= bound).all(), (name, key, state)
         bound = 4 * lane.eps * outcome.sizes["weights"] + lane.tiny
         if tensor.parameters.itemsize == 2:
-            storage = ml_dtypes.finfo(tensor.parameters.dtype)
+            storage = ml_dtypes.finfo(tensor.parameters.dtype)  # type: ignore[no-untyped-call]
             bound = bound + float(storage.eps) * np.maximum(np.abs(before), np.abs(outcome.weights))
             bound = bound + float(storage.smallest_subnormal)
         assert (np.abs(tensor.parameters.astype(np.float64) - outcome.weights) <= bound).all(), (name, key)
@@ -532,10 +536,10 @@ class Machine(RuleBasedStateMachine):
             data.draw(strategies.sampled_from(calls))()
 
     @precondition(lambda self: not self.opt.closed and self.layers)
-    @rule(strict=strategies.booleans())
-    def step_with_a_policy_that_does_not_fit(self, strict: bool) -> None:
+    @rule(stranger=strategies.booleans())
+    def step_with_a_policy_that_does_not_fit(self, stranger: bool) -> None:
         """It can be set, because layers may follow, but no step is taken with it."""
-        self.opt.policy = lw.Explicit({"nobody": 1.0, "*": 1.0} if strict else {})
+        self.opt.policy = lw.Explicit({"nobody": 1.0, "*": 1.0} if stranger else {})
         for call in (self.opt.step, self.opt.explain, lambda: self.opt.layer(0).info):
             with pytest.raises(lw.LayerwiseError, match=r"nobody|layer\.0"):
                 call()
@@ -565,5 +569,6 @@ def test_any_calls_in_any_order(name: str) -> None:
     """The same calls at every run, others for each rule."""
     machine = seed(sorted(RULES).index(name))(lambda: Machine(name))
     run_state_machine_as_test(
-        machine, settings=settings(database=None, deadline=None, max_examples=30, stateful_step_count=40)
+        machine,  # type: ignore[arg-type]
+        settings=settings(database=None, deadline=None, max_examples=30, stateful_step_count=40),
     )

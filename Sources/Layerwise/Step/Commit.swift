@@ -13,7 +13,7 @@ extension Optimizer {
                 let tensor = tensors + index
                 if tensor.pointee.active && tensor.pointee.steps < .max { tensor.pointee.steps += 1 }
             }
-            if observes { observe(layer, measured) }
+            if observes { observe(layer, measured) } else { record.pointee.telemetry.nonfiniteCount = 0 }
         }
         summary.steps += 1
         summary.gradientNorm = measured.gradientNorm

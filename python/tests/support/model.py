@@ -116,7 +116,7 @@ def lamb(tensor: Numbers, *, lr: float, betas: tuple[float, float], eps: float, 
     """LAMB with its defaults."""
     w, g = tensor.weights.copy(), tensor.gradient
     old_m, old_v = tensor.states["exp_avg"], tensor.states["exp_avg_sq"]
-    state = {"t": tensor.step - 1, "m": old_m, "v": old_v}
+    state: trust_ratio.State = {"t": tensor.step - 1, "m": old_m, "v": old_v}
     (ratio,) = trust_ratio.lamb([w], [g], [state], lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
     sizes = {"exp_avg": np.abs(old_m) + np.abs(g), "exp_avg_sq": old_v + g * g}
     root = np.sqrt(state["v"] / complement(betas[1], tensor.step))
