@@ -8,8 +8,8 @@
 ///     b ← μ·b + (1 − τ)·γ·d;  w ← w − b  (lrPosition: inside)
 ///     b ← μ·b + (1 − τ)·d;  w ← w − γ·b  (lrPosition: outside)
 ///
-/// r is 1 where ‖w‖ or the denominator is 0, and with `skipZeroGradient` where ‖g‖ is; tensors that `adapt` leaves out are
-/// not scaled.  `trustClip` takes min(r/γ, 1) in place of r.  At a tensor's first step b is its new term, undamped but
+/// r is 1 where ‖w‖ or the denominator is 0, and with `skipZeroGradient` and separate norms where ‖g‖ is; tensors that
+/// `adapt` leaves out are not scaled.  `trustClip` takes min(r/γ, 1) in place of r.  At a tensor's first step b is its new term, undamped but
 /// with `dampenFirst`.
 ///
 /// Source: You, Gitman, Ginsburg 2017, algorithm 1 (arXiv:1708.03888), which the default equals.  Libraries of this name
@@ -70,7 +70,9 @@ public struct LARS: Rule {
         .choice("adapt", \.adapt, "which tensors are adapted: all, those with decay, those of rank 2 or more"),
         .choice("trust_ratio_scope", \.scope, "one ratio for each tensor, or one for each layer"),
         .flag("trust_clip", \.trustClip, "use min(r/γ, 1) in place of r"),
-        .flag("skip_zero_gradient", \.skipZeroGradient, "r is 1 where ‖g‖ is 0, also if there is decay"),
+        .flag(
+            "skip_zero_gradient", \.skipZeroGradient,
+            "with separate norms, r is 1 where ‖g‖ is 0, also if there is decay"),
         .flag("weight_decay_exclude_1d", \.weightDecayExclude1D, "no decay for tensors of rank 0 and 1"),
     ]
 

@@ -81,7 +81,8 @@ class LARS(Rule):
             (of rank 2 and more).  Default "all".
         trust_ratio_scope: One ratio for each "tensor", or for each "layer".  Default "tensor".
         trust_clip: Limit the ratio to min(ratio / lr, 1), as in timm.  Default False.
-        skip_zero_gradient: The ratio is 1 where |g| is 0, also if there is decay, as in timm.  Default False.
+        skip_zero_gradient: With separate norms, the ratio is 1 where |g| is 0, also if there is decay, as in timm.
+            Default False.
         weight_decay_exclude_1d: No decay for tensors of rank 0 and 1.  Default False.
         variant: "paper", "timm", "optax", "mae" or "pytorch_optimizer".
     """
