@@ -57,8 +57,8 @@ let package = Package(
         .target(name: "LayerwiseRules", dependencies: ["CLayerwiseKernels"]),
 
         // MARK: - Tests
-        .testTarget(name: "LayerwiseTests", dependencies: ["Layerwise"]),
-        .testTarget(name: "BoundaryTests", dependencies: []),
+        .testTarget(name: "LayerwiseTests", dependencies: ["Layerwise", "LayerwiseRules"]),
+        .testTarget(name: "BoundaryTests", dependencies: ["Layerwise"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -9,8 +9,8 @@
 ///     b ← μ·b + (1 − τ)·d;  w ← w − γ·b  (lrPosition: outside)
 ///
 /// r is 1 where ‖w‖ or the denominator is 0, and with `skipZeroGradient` and separate norms where ‖g‖ is; tensors that
-/// `adapt` leaves out are not scaled.  `trustClip` takes min(r/γ, 1) in place of r.  At a tensor's first step b is its new term, undamped but
-/// with `dampenFirst`.
+/// `adapt` leaves out are not scaled.  `trustClip` takes min(r/γ, 1) in place of r.  At a tensor's first step b is its new
+/// term, undamped but with `dampenFirst`.
 ///
 /// Source: You, Gitman, Ginsburg 2017, algorithm 1 (arXiv:1708.03888), which the default equals.  Libraries of this name
 /// disagree; the presets say how: `timm`, `optax`, `mae` (also MoCo v3), `pytorch_optimizer`.

@@ -29,7 +29,9 @@ final class BitIdentityTests: XCTestCase {
                     var first: Digest?
                     for threads in 1...8 {
                         for telemetry in threads <= 2 ? [false, true] : [threads % 2 == 0] {
-                            let digest = try stepped(ruleCase.rule, source, kind, options, threads, telemetry: telemetry).state
+                            let digest = try stepped(
+                                ruleCase.rule, source, kind, options, threads, telemetry: telemetry
+                            ).state
                             XCTAssertEqual(
                                 digest, first ?? digest,
                                 "\(label), \(InstructionSet.current), \(threads) threads, telemetry \(telemetry)")
@@ -50,7 +52,8 @@ final class BitIdentityTests: XCTestCase {
                     let label = "\(ruleCase), \(kind), \(condition), telemetry"
                     let first = try stepped(ruleCase.rule, source, kind, options, 1, telemetry: true).telemetry
                     for threads in [2, 3, 8] {
-                        let digest = try stepped(ruleCase.rule, source, kind, options, threads, telemetry: true).telemetry
+                        let digest = try stepped(ruleCase.rule, source, kind, options, threads, telemetry: true)
+                            .telemetry
                         XCTAssertEqual(digest, first, "\(label), \(InstructionSet.current), \(threads) threads")
                     }
                     try record(label, first)

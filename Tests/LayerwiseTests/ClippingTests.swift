@@ -36,7 +36,8 @@ final class ClippingTests: XCTestCase {
                     }
                     XCTAssertEqual(model.optimizer.summary.clipFactor, expected.globalFactor, accuracy: 1e-7, label)
                     XCTAssertEqual(model.optimizer.summary.gradientNorm, expected.norm, accuracy: 1e-6, label)
-                    XCTAssertEqual(model.gradients.map { $0.map(\.values) }, before, "\(label): gradients were modified")
+                    XCTAssertEqual(
+                        model.gradients.map { $0.map(\.values) }, before, "\(label): gradients were modified")
                 }
             }
         }

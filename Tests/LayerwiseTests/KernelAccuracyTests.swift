@@ -12,15 +12,37 @@ typealias Wide = Double
 
 /// One step from random and adversarial states, against the reference, in units in the last place.
 ///
-/// The unit is the ulp of the arithmetic's type at max(|w_old|, |δ|), where δ counts terms that cancel at their size: what
-/// is left of w after a cancellation holds the rounding of the terms, in any arithmetic.
+/// The unit is the ulp of the arithmetic's type at the largest of |w_old|, |w_new| and |δ|, where terms that cancel count
+/// at their size: what is left after a cancellation holds the rounding of the terms, in any arithmetic.
+///
+/// A budget is what the roundings on the way can add up to, not what one of them costs.  An operation is off by up to half
+/// a unit, and so is a hyperparameter that float32 cannot hold, up to one unit if the number lies just above a power of
+/// two.  The reference has the hyperparameters in full.  SGD rounds γ, λ and three operations; momentum adds μ, 1 − τ and
+/// three; Adam has four hyperparameters and about ten operations, half of them under a square root that halves their error;
+/// LARS and LAMB add their ratio.  The largest errors found here were 1.7 for SGD (1.1 without decay), 3.2 with momentum,
+/// 4.3 for Adam, 4.0 for AdamW, 4.8 for LARS and 5.7 for LAMB; a run prints its own.
 final class KernelAccuracyTests: XCTestCase {
-    func testSGD() throws { try check(RuleCase.sgd(), weights: 1, states: 0) }
-    func testMomentum() throws { try check(RuleCase.momentum(), weights: 2, states: 2) }
-    func testLARS() throws { try check(RuleCase.lars(), weights: 8, states: 8) }
-    func testAdam() throws { try check(RuleCase.adam(), weights: 4, states: 4) }
-    func testAdamW() throws { try check(RuleCase.adamW(), weights: 4, states: 4) }
+    func testSGD() throws { try check(RuleCase.sgd(), weights: 2, states: 0) }
+    func testMomentum() throws { try check(RuleCase.momentum(), weights: 4, states: 3) }
+    func testLARS() throws { try check(RuleCase.lars(), weights: 6, states: 6) }
+    func testAdam() throws { try check(RuleCase.adam(), weights: 5, states: 4) }
+    func testAdamW() throws { try check(RuleCase.adamW(), weights: 5, states: 4) }
     func testLAMB() throws { try check(RuleCase.lamb(), weights: 8, states: 4) }
+
+    /// Tensors of several blocks, of which rules with a trust ratio keep the sums, and LAMB its directions, between passes.
+    func testTensorsOfSeveralBlocks() throws {
+        var all = Worst()
+        for ruleCase in try RuleCase.representatives() {
+            for kind in [Kind(.float32), Kind(.float64), Kind(.bfloat16, master: true)] {
+                let run = Run(ruleCase, kind, .ordinary, 1, shapes: [[181, 181], [16385]], seed: 1)
+                let worst = try run.measure(budget: 8)
+                XCTAssertLessThanOrEqual(worst.weights, 8, "weights: \(worst.weightsAt)")
+                XCTAssertLessThanOrEqual(worst.states, 6, "states: \(worst.statesAt)")
+                all.merge(worst)
+            }
+        }
+        print("\(InstructionSet.current): \(all)")
+    }
 
     private func check(_ cases: [RuleCase], weights: Double, states: Double) throws {
         var all = Worst()
@@ -29,15 +51,13 @@ final class KernelAccuracyTests: XCTestCase {
                 var worst = Worst()
                 for (index, regime) in Regime.allCases.enumerated() {
                     for steps: Int64 in [0, 1, 1000] {
-                        let run = Run(ruleCase, kind, regime, steps, seed: UInt64(index) << 32 | UInt64(steps))
-                        worst.merge(
-                            kind.computeType == .float64
-                                ? try run.measure(Wide.self, budget: weights)
-                                : try run.measure(Double.self, budget: weights))
+                        let seed = UInt64(index) << 32 | UInt64(steps)
+                        let run = Run(ruleCase, kind, regime, steps, shapes: [[37, 29], [333]], seed: seed)
+                        worst.merge(try run.measure(budget: weights))
                     }
                 }
-                XCTAssertLessThanOrEqual(worst.weights, weights, "\(ruleCase), \(kind), weights: \(worst.weightsAt)")
-                XCTAssertLessThanOrEqual(worst.states, states, "\(ruleCase), \(kind), states: \(worst.statesAt)")
+                XCTAssertLessThanOrEqual(worst.weights, weights, "weights: \(worst.weightsAt)")
+                XCTAssertLessThanOrEqual(worst.states, states, "states: \(worst.statesAt)")
                 XCTAssertNil(worst.storageFault)
                 all.merge(worst)
             }
@@ -70,26 +90,35 @@ extension Double {
     fileprivate var formatted: String { String(format: "%.3f", self) }
 }
 
-/// One step of a layer of a matrix and a vector.
+/// One step of one layer.
 private struct Run {
     let ruleCase: RuleCase
     let kind: Kind
     let regime: Regime
     let steps: Int64
+    let shapes: [[Int]]
     let seed: UInt64
 
-    init(_ ruleCase: RuleCase, _ kind: Kind, _ regime: Regime, _ steps: Int64, seed: UInt64) {
+    init(
+        _ ruleCase: RuleCase, _ kind: Kind, _ regime: Regime, _ steps: Int64, shapes: [[Int]], seed: UInt64
+    ) {
         self.ruleCase = ruleCase
         self.kind = kind
         self.regime = regime
         self.steps = steps
+        self.shapes = shapes
         self.seed = seed
     }
 
-    func measure<N: BinaryFloatingPoint>(_: N.Type, budget: Double) throws -> Worst {
+    func measure(budget: Double) throws -> Worst {
+        kind.computeType == .float64
+            ? try measure(Wide.self, budget: budget) : try measure(Double.self, budget: budget)
+    }
+
+    private func measure<N: BinaryFloatingPoint>(_: N.Type, budget: Double) throws -> Worst {
         let rule = ruleCase.rule
         var random = Random(seed: seed)
-        let tensors = [[37, 29], [333]].map { TensorBuffers(kind, shape: $0, states: rule.states) }
+        let tensors = shapes.map { TensorBuffers(kind, shape: $0, states: rule.states) }
         for tensor in tensors { tensor.fill(regime, rule, steps: steps, &random) }
         var layer = tensors.map { reference($0, N.self) }
         let old = layer
@@ -149,7 +178,8 @@ private struct Run {
                 try optimizer.writeState(layer: 0, tensor: index, name: "step", from: $0)
             }
             for (name, buffer) in tensor.states {
-                try optimizer.writeState(layer: 0, tensor: index, name: name, from: UnsafeRawBufferPointer(buffer.bytes))
+                try optimizer.writeState(
+                    layer: 0, tensor: index, name: name, from: UnsafeRawBufferPointer(buffer.bytes))
             }
         }
         try optimizer.step()

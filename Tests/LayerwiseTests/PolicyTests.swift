@@ -32,7 +32,8 @@ final class PolicyTests: XCTestCase {
             XCTAssertEqual(try model.digest(), before)
         }
         try assertStepRefused(["0": 1], .outOfRange, "policy explicit: no scale for layer \"1\", \"2\"")
-        try assertStepRefused(["0": 1, "*": 1, "body": 1], .unknownName, "policy explicit: no layer is called \"body\"")
+        try assertStepRefused(
+            ["0": 1, "*": 1, "body": 1], .unknownName, "policy explicit: no layer is called \"body\"")
         assertRefused(.duplicate) {
             try model.optimizer.setPolicy(named: "explicit", settings: [Setting("0", 1), Setting("0", 2)])
         }

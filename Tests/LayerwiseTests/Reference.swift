@@ -144,10 +144,13 @@ extension LARS {
 
     /// r of each tensor.  One ratio for a layer takes the norms over the tensors that are adapted.
     private func ratios<N>(_ layer: [ReferenceTensor<N>], _ rate: N) -> [N] {
-        let isAdapted = layer.map { adapt == .all || adapt == .matrices && $0.isMatrix || adapt == .decayed && decay($0) > 0 }
+        let isAdapted = layer.map {
+            adapt == .all || adapt == .matrices && $0.isMatrix || adapt == .decayed && decay($0) > 0
+        }
         return layer.indices.map { index in
             if !isAdapted[index] { return 1 }
-            return ratio(scope == .tensor ? [layer[index]] : layer.indices.filter { isAdapted[$0] }.map { layer[$0] }, rate)
+            return ratio(
+                scope == .tensor ? [layer[index]] : layer.indices.filter { isAdapted[$0] }.map { layer[$0] }, rate)
         }
     }
 

@@ -110,9 +110,12 @@ final class RefusalTests: XCTestCase {
 
     /// A rule that was put together in Swift is checked too.
     func testRulesWithValuesOutOfRange() {
-        assertRefused(.outOfRange, message: "SGD: lr must be in [0, inf), found -1.0") { _ = try Optimizer(SGD(lr: -1)) }
+        assertRefused(.outOfRange, message: "SGD: lr must be in [0, inf), found -1.0") {
+            _ = try Optimizer(SGD(lr: -1))
+        }
         assertRefused(
-            .outOfRange, message: "SGD: nesterov needs momentum > 0 and dampening 0, found momentum 0.0 and dampening 0.0"
+            .outOfRange,
+            message: "SGD: nesterov needs momentum > 0 and dampening 0, found momentum 0.0 and dampening 0.0"
         ) { _ = try Optimizer(SGD(lr: 1, nesterov: true)) }
         assertRefused(.outOfRange) { _ = try Optimizer(SGD(lr: 1, momentum: 0.9, dampening: 0.1, nesterov: true)) }
         assertRefused(.outOfRange) { _ = try Optimizer(Adam(lr: 1, betas: (0.9, 1))) }
@@ -132,7 +135,8 @@ final class RefusalTests: XCTestCase {
                 "no policy is called \"width\", expected one of uniform, explicit, layer_decay, range",
                 { try $0.setPolicy(named: "width", settings: []) }),
             Row(
-                .unknownName, "policy layer_decay: unknown setting \"rate\", expected one of decay, min_scale, direction",
+                .unknownName,
+                "policy layer_decay: unknown setting \"rate\", expected one of decay, min_scale, direction",
                 { try $0.setPolicy(named: "layer_decay", settings: settings(["rate": 0.5])) }),
             Row(
                 .outOfRange, "policy layer_decay: decay must be in (0, 1], found 0.0",
@@ -163,7 +167,9 @@ final class RefusalTests: XCTestCase {
             Row(.notFound, "no layer has index 9, expected 0 to 1") { _ = try $0.layerName(9) },
             Row(.notFound, "no layer has index 9, expected 0 to 1") { try $0.unsetLayer(9, key: "lr") },
             Row(.notFound, "no layer has index 9, expected 0 to 1") { _ = try $0.value(of: "lr", layer: 9) },
-            Row(.unknownName, "no layer is called \"tail\", expected one of \"0\", \"1\"") { _ = try $0.layer(named: "tail") },
+            Row(.unknownName, "no layer is called \"tail\", expected one of \"0\", \"1\"") {
+                _ = try $0.layer(named: "tail")
+            },
             Row(
                 .unknownName,
                 "layer \"0\": unknown setting \"threads\", expected one of \(Self.ruleKeys), scale, depth",
@@ -227,7 +233,9 @@ final class RefusalTests: XCTestCase {
         try withExtendedLifetime(memory) {
             try check([
                 Row(.duplicate, "a layer is called \"0\" already", add([tensor(start)], name: "0")),
-                Row(.invalidArgument, "a layer's name must have 1 to 255 bytes, found 0", add([tensor(start)], name: "")),
+                Row(
+                    .invalidArgument, "a layer's name must have 1 to 255 bytes, found 0", add([tensor(start)], name: "")
+                ),
                 Row(
                     .invalidArgument, "a layer's name must have 1 to 255 bytes, found 256",
                     add([tensor(start)], name: long)),
@@ -235,7 +243,9 @@ final class RefusalTests: XCTestCase {
                     .invalidArgument, "a layer's name must not hold control characters",
                     add([tensor(start)], name: "a\nb")),
                 Row(.invalidArgument, "layer \"new\": expected at least one tensor, found none", add([])),
-                Row(.invalidArgument, "a tensor's name must have 1 to 255 bytes, found 0", add([tensor(start, name: "")])),
+                Row(
+                    .invalidArgument, "a tensor's name must have 1 to 255 bytes, found 0",
+                    add([tensor(start, name: "")])),
                 Row(
                     .duplicate, "layer \"new\": tensor \"w\": the layer has a tensor of this name already",
                     add([tensor(start), tensor(start + 64)])),
@@ -277,10 +287,12 @@ final class RefusalTests: XCTestCase {
                     "layer \"new\": tensor \"v\": parameters share bytes with the gradients of tensor 0 of this layer",
                     add([tensor(start, start + 64), tensor(start + 76, name: "v")])),
                 Row(
-                    .invalidArgument, "layer \"new\": tensor \"w\": parameters must be aligned to 4 bytes, as float32 is",
+                    .invalidArgument,
+                    "layer \"new\": tensor \"w\": parameters must be aligned to 4 bytes, as float32 is",
                     add([tensor(start + 2)])),
                 Row(
-                    .invalidArgument, "layer \"new\": tensor \"w\": gradients must be aligned to 2 bytes, as float16 is",
+                    .invalidArgument,
+                    "layer \"new\": tensor \"w\": gradients must be aligned to 2 bytes, as float16 is",
                     add([tensor(start, start + 65, dtype: .float16)])),
                 Row(
                     .overlap, "layer \"new\": tensor \"w\": the buffer runs past the end of the address space",
@@ -313,10 +325,14 @@ final class RefusalTests: XCTestCase {
         assertRefused(.overlap, message: prefix + "parameters share bytes with those of layer \"1\": tensor \"0\"") {
             try add(w + 196, nil)
         }
-        assertRefused(.overlap, message: prefix + "parameters share bytes with the gradients of layer \"1\": tensor \"0\"") {
+        assertRefused(
+            .overlap, message: prefix + "parameters share bytes with the gradients of layer \"1\": tensor \"0\""
+        ) {
             try add(g + 4, nil)
         }
-        assertRefused(.overlap, message: prefix + "gradients share bytes with the parameters of layer \"1\": tensor \"0\"") {
+        assertRefused(
+            .overlap, message: prefix + "gradients share bytes with the parameters of layer \"1\": tensor \"0\""
+        ) {
             try add(free.start, w)
         }
         assertRefused(.overlap, layer: 0, tensor: 0) {
@@ -388,7 +404,8 @@ final class RefusalTests: XCTestCase {
                     .shape, "expected 1 gradients, one for each tensor of the layers stepped, found 3",
                     step([nil, nil, address], layer: 1)),
                 Row(
-                    .invalidArgument, "layer \"1\": tensor \"0\": the gradient must be aligned to 4 bytes, as float32 is",
+                    .invalidArgument,
+                    "layer \"1\": tensor \"0\": the gradient must be aligned to 4 bytes, as float32 is",
                     step([nil, nil, address.map { $0 + 1 }])),
                 Row(
                     .overlap,
@@ -400,7 +417,8 @@ final class RefusalTests: XCTestCase {
         let own = UnsafeRawPointer(model.parameters[1][0].start + 4)
         assertRefused(
             .overlap,
-            message: "layer \"0\": tensor \"0\": the gradient shares bytes with the parameters of layer \"1\": tensor \"0\""
+            message:
+                "layer \"0\": tensor \"0\": the gradient shares bytes with the parameters of layer \"1\": tensor \"0\""
         ) { try step([own, nil])(model.optimizer) }
     }
 

@@ -144,7 +144,8 @@ private final class GuardedPair {
         let gradientBytes = size * kind.gradientDType.size
         let start = atEnd ? parameters.bytes - parameterBytes : offset
         // A gradient of another type keeps the alignment of its own elements.
-        let gradientStart = atEnd ? gradients.bytes - gradientBytes : offset / kind.gradientDType.size * kind.gradientDType.size
+        let gradientStart =
+            atEnd ? gradients.bytes - gradientBytes : offset / kind.gradientDType.size * kind.gradientDType.size
         piece = start..<start + parameterBytes
         for i in near(piece) { parameters.start.storeBytes(of: canary(i), toByteOffset: i, as: UInt8.self) }
         memcpy(parameters.start + start, source.parameters[0][0].start, parameterBytes)

@@ -190,7 +190,8 @@ final class StepTests: XCTestCase {
         let extra = Buffer(.float32, [1, 2, 3, 4])
         let gradients = Buffer(.float32, [1, 1, 1, 1])
         let layer = try model.optimizer.addLayer(
-            "own", [TensorDescription("w", parameters: extra.start, gradients: gradients.start, shape: [4], dtype: .float32)],
+            "own",
+            [TensorDescription("w", parameters: extra.start, gradients: gradients.start, shape: [4], dtype: .float32)],
             settings: settings(["lr": 0.25, "scale": 2]))
         try model.optimizer.step()
         XCTAssertEqual(extra.values, [0.5, 1.5, 2.5, 3.5])

@@ -32,7 +32,8 @@ final class StorageTests: XCTestCase {
             for pattern in 0..<format.infinity {
                 let low = format.decode(pattern)
                 // Above the largest finite number the next one would be twice the step away.
-                let high = pattern + 1 == format.infinity ? 2 * low - format.decode(pattern - 1) : format.decode(pattern + 1)
+                let high =
+                    pattern + 1 == format.infinity ? 2 * low - format.decode(pattern - 1) : format.decode(pattern + 1)
                 let middle = Float((low + high) / 2)
                 values += [middle, middle.nextUp, middle.nextDown, -middle, -middle.nextUp, -middle.nextDown]
             }

@@ -43,7 +43,9 @@ final class ThreadTests: XCTestCase {
             DispatchQueue.concurrentPerform(iterations: 8) { index in
                 for _ in 0..<5 {
                     do {
-                        if try Self.stepped(name, threads: 1 + index % 4) != expected { failures.add("\(name): other bits") }
+                        if try Self.stepped(name, threads: 1 + index % 4) != expected {
+                            failures.add("\(name): other bits")
+                        }
                     } catch { failures.add("\(error)") }
                 }
             }

@@ -122,6 +122,7 @@ struct Kind: Sendable, CustomStringConvertible {
     var computeType: DType { dtype == .float64 ? .float64 : .float32 }
 
     var description: String {
-        dtype.name + (gradientDType == dtype ? "" : " with \(gradientDType.name) gradients") + (master ? " and master" : "")
+        dtype.name + (gradientDType == dtype ? "" : " with \(gradientDType.name) gradients")
+            + (master ? " and master" : "")
     }
 }

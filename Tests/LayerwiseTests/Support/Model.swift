@@ -32,7 +32,9 @@ final class Model {
     }
 
     /// Vectors of these sizes, one to a layer.
-    convenience init(_ rule: any Rule, _ kind: Kind = Kind(.float32), sizes: [Int], settings: Settings = Settings()) throws {
+    convenience init(
+        _ rule: any Rule, _ kind: Kind = Kind(.float32), sizes: [Int], settings: Settings = Settings()
+    ) throws {
         try self.init(rule, kind, shapes: sizes.map { [[$0]] }, settings: settings)
     }
 
@@ -48,8 +50,12 @@ final class Model {
     }
 
     private func copyBuffers(of source: Model) {
-        for (own, other) in zip(parameters.joined(), source.parameters.joined()) { own.bytes.copyBytes(from: other.bytes) }
-        for (own, other) in zip(gradients.joined(), source.gradients.joined()) { own.bytes.copyBytes(from: other.bytes) }
+        for (own, other) in zip(parameters.joined(), source.parameters.joined()) {
+            own.bytes.copyBytes(from: other.bytes)
+        }
+        for (own, other) in zip(gradients.joined(), source.gradients.joined()) {
+            own.bytes.copyBytes(from: other.bytes)
+        }
     }
 
     func drawGradients() {

@@ -2,7 +2,8 @@
 import Layerwise
 
 /// A setting's value, written as a literal.
-enum Option: ExpressibleByFloatLiteral, ExpressibleByIntegerLiteral, ExpressibleByStringLiteral, CustomStringConvertible {
+enum Option: ExpressibleByFloatLiteral, ExpressibleByIntegerLiteral, ExpressibleByStringLiteral, CustomStringConvertible
+{
     case number(Double)
     case choice(String)
 

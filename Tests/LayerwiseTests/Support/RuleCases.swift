@@ -39,7 +39,7 @@ extension RuleCase {
                     "lr": 0.7, "momentum": 0.85, "dampening": 0.2, "weight_decay": 0.03, "trust_coefficient": 0.02,
                     "eps": 1e-3, "norm": "decayed", "lr_position": "outside", "adapt": "decayed",
                     "trust_ratio_scope": "layer", "weight_decay_exclude_1d": 1, "dampen_first": 1,
-                    "skip_zero_gradient": 1, "trust_clip": 1,
+                    "trust_clip": 1,
                 ]),
             try RuleCase(
                 "lars", ["lr": 0.7, "weight_decay": 0.03, "nesterov": 1, "trust_ratio_scope": "layer", "eps": 1e-6]),
@@ -85,7 +85,8 @@ extension RuleCase {
                 [
                     "lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-3, "weight_decay": 0.07, "decay": "gradient",
                     "adapt": "decayed", "trust_ratio_scope": "layer", "bias_correction": "none", "grad_averaging": 0,
-                    "ratio_eps": 1, "ratio_min": 0.2, "ratio_max": 5, "weight_norm_max": 3, "weight_decay_exclude_1d": 1,
+                    "ratio_eps": 1, "ratio_min": 0.2, "ratio_max": 5, "weight_norm_max": 3,
+                    "weight_decay_exclude_1d": 1,
                 ]),
             try RuleCase(
                 "lamb",
@@ -108,7 +109,8 @@ extension RuleCase {
             try RuleCase("adam", ["lr": 0.03, "weight_decay": 0.07, "amsgrad": 1]),
             try RuleCase("adamw", ["lr": 0.03]),
             try RuleCase("lamb", ["lr": 0.03, "weight_decay": 0.07]),
-            try RuleCase("lamb", ["lr": 0.03, "weight_decay": 0.07, "trust_ratio_scope": "layer", "decay": "decoupled"]),
+            try RuleCase(
+                "lamb", ["lr": 0.03, "weight_decay": 0.07, "trust_ratio_scope": "layer", "decay": "decoupled"]),
         ]
     }
 }
