@@ -49,10 +49,9 @@ LWK_INLINE lwk_float16x lwk_from_bfloat16(lwk_ushort16x x) {
 /// Rounds to nearest even.  NaN stays NaN: its upper payload is kept and the quiet bit set.
 LWK_INLINE lwk_ushort16x lwk_to_bfloat16(lwk_float16x x) {
     lwk_uint16x bits = (lwk_uint16x)x;
-    lwk_uint16x rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-    lwk_uint16x quiet = (bits >> 16) | 0x40u;
-    lwk_uint16x nan = (lwk_uint16x)((bits & 0x7fffffffu) > 0x7f800000u);
-    return __builtin_convertvector((nan & quiet) | (~nan & rounded), lwk_ushort16x);
+    lwk_uint16x upper = bits >> 16;
+    lwk_uint16x rounded = (bits + 0x7fffu + (upper & 1u)) >> 16;
+    return __builtin_convertvector(x != x ? upper | 0x40u : rounded, lwk_ushort16x);
 }
 
 #if defined(__F16C__) || defined(__aarch64__)
