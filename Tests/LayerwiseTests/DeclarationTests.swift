@@ -6,8 +6,34 @@ import XCTest
 /// What rules and policies declare of themselves holds together.
 final class DeclarationTests: XCTestCase {
     func testNamesAreUnique() {
-        XCTAssertEqual(allRules.map { $0.declaration.name }, ["sgd", "lars", "adam", "adamw", "lamb"])
-        XCTAssertEqual(allPolicies.map { $0.name }, ["uniform", "explicit", "layer_decay", "range"])
+        XCTAssertEqual(Set(allRules.map { $0.declaration.name }).count, allRules.count)
+        XCTAssertEqual(Set(allPolicies.map { $0.name }).count, allPolicies.count)
+    }
+
+    /// The suite's cases know every rule, with every option, choice and preset.
+    func testCasesCoverEveryOption() throws {
+        for rule in allRules { try checkCases(of: rule) }
+    }
+
+    private func checkCases<R: Rule>(of _: R.Type) throws {
+        let name = R.declaration.name
+        let rules = try RuleCase.all().compactMap { $0.rule as? R }
+        for parameter in R.parameters {
+            let values = rules.map { $0.value(of: parameter.key) }
+            if case .choice(let names) = parameter.kind {
+                for choice in names {
+                    XCTAssertTrue(values.contains(.choice(choice)), "\(name): \(parameter.key) \(choice)")
+                }
+            } else {
+                XCTAssertTrue(values.contains { $0 != R().value(of: parameter.key) }, "\(name): \(parameter.key)")
+            }
+        }
+        for preset in R.presets {
+            let matches = rules.contains { rule in
+                preset.settings.allSatisfy { rule.value(of: $0.key) == $0.value || $0.key == "weight_decay" }
+            }
+            XCTAssertTrue(matches, "\(name): \(preset.name)")
+        }
     }
 
     func testRules() throws {
@@ -59,12 +85,17 @@ final class DeclarationTests: XCTestCase {
         }
     }
 
-    func testCoefficientsFitTheirRoom() {
-        for (name, size) in [
-            ("SGD", MemoryLayout<SGD.Coefficients>.size), ("LARS", MemoryLayout<LARS.Coefficients>.size),
-            ("Adam", MemoryLayout<Adam.Coefficients>.size), ("LAMB", MemoryLayout<LAMB.Coefficients>.size),
-        ] {
-            XCTAssertLessThanOrEqual(size, coefficientBytes, name)
+    func testCoefficientsFitTheirRoom() throws {
+        let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 8 * coefficientBytes, alignment: 64)
+        defer { room.deallocate() }
+        for ruleCase in try RuleCase.all() {
+            for canary: UInt8 in [0x5a, 0xa5] {
+                room.initializeMemory(as: UInt8.self, repeating: canary)
+                var powers = PowerMemo()
+                let moment = PlanMoment(learningRate: 0.1, step: 3, isMatrix: true)
+                ruleCase.rule.plan(moment, powers: &powers, into: try XCTUnwrap(room.baseAddress))
+                XCTAssertTrue(room[coefficientBytes...].allSatisfy { $0 == canary }, "\(ruleCase)")
+            }
         }
     }
 

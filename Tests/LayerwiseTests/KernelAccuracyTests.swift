@@ -17,35 +17,37 @@ typealias Wide = Double
 ///
 /// A budget is what the roundings on the way can add up to, not what one of them costs.  An operation is off by up to half
 /// a unit, and so is a hyperparameter that float32 cannot hold, up to one unit if the number lies just above a power of
-/// two.  The reference has the hyperparameters in full.  SGD rounds γ, λ and three operations; momentum adds μ, 1 − τ and
+/// two; the reference has the hyperparameters in full.  SGD rounds γ, λ and three operations; momentum adds μ, 1 − τ and
 /// three; Adam has four hyperparameters and about ten operations, half of them under a square root that halves their error;
-/// LARS and LAMB add their ratio.  The largest errors found here were 1.7 for SGD (1.1 without decay), 3.2 with momentum,
-/// 4.3 for Adam, 4.0 for AdamW, 4.8 for LARS and 5.7 for LAMB; a run prints its own.
+/// LARS and LAMB add their ratio.  In float64 the coefficients and the sums of a norm have no wider type to be made in.
+///
+/// The largest errors in 170 million numbers, of which a run takes every tenth and prints its own, in float32 and float64:
+/// SGD 2.2 and 1.8, with momentum 3.6 and 3.2, Adam 5.0 and 5.4, AdamW 4.0 and 5.3, LARS 3.2 and 5.8, LAMB 5.8 and 9.9.
 final class KernelAccuracyTests: XCTestCase {
-    func testSGD() throws { try check(RuleCase.sgd(), weights: 2, states: 0) }
-    func testMomentum() throws { try check(RuleCase.momentum(), weights: 4, states: 3) }
-    func testLARS() throws { try check(RuleCase.lars(), weights: 6, states: 6) }
-    func testAdam() throws { try check(RuleCase.adam(), weights: 5, states: 4) }
-    func testAdamW() throws { try check(RuleCase.adamW(), weights: 5, states: 4) }
-    func testLAMB() throws { try check(RuleCase.lamb(), weights: 8, states: 4) }
+    func testSGD() throws { try check(RuleCase.sgd(), Budget(float32: 3, float64: 3, states: 0)) }
+    func testMomentum() throws { try check(RuleCase.momentum(), Budget(float32: 4, float64: 4, states: 3)) }
+    func testLARS() throws { try check(RuleCase.lars(), Budget(float32: 5, float64: 8, states: 8)) }
+    func testAdam() throws { try check(RuleCase.adam(), Budget(float32: 6, float64: 6, states: 4)) }
+    func testAdamW() throws { try check(RuleCase.adamW(), Budget(float32: 6, float64: 6, states: 4)) }
+    func testLAMB() throws { try check(RuleCase.lamb(), Budget(float32: 8, float64: 12, states: 4)) }
 
     /// Tensors of several blocks, of which rules with a trust ratio keep the sums, and LAMB its directions, between passes.
     func testTensorsOfSeveralBlocks() throws {
-        var all = Worst()
+        var all: [DType: Worst] = [:]
         for ruleCase in try RuleCase.representatives() {
             for kind in [Kind(.float32), Kind(.float64), Kind(.bfloat16, master: true)] {
                 let run = Run(ruleCase, kind, .ordinary, 1, shapes: [[181, 181], [16385]], seed: 1)
-                let worst = try run.measure(budget: 8)
-                XCTAssertLessThanOrEqual(worst.weights, 8, "weights: \(worst.weightsAt)")
-                XCTAssertLessThanOrEqual(worst.states, 6, "states: \(worst.statesAt)")
-                all.merge(worst)
+                let budget = Budget(float32: 8, float64: 12, states: 8)
+                let worst = try run.measure(budget: budget.weights(kind))
+                assertWithin(budget, worst, kind)
+                all[kind.computeType, default: Worst()].merge(worst)
             }
         }
-        print("\(InstructionSet.current): \(all)")
+        report(all)
     }
 
-    private func check(_ cases: [RuleCase], weights: Double, states: Double) throws {
-        var all = Worst()
+    private func check(_ cases: [RuleCase], _ budget: Budget) throws {
+        var all: [DType: Worst] = [:]
         for ruleCase in cases {
             for kind in Kind.all {
                 var worst = Worst()
@@ -53,16 +55,35 @@ final class KernelAccuracyTests: XCTestCase {
                     for steps: Int64 in [0, 1, 1000] {
                         let seed = UInt64(index) << 32 | UInt64(steps)
                         let run = Run(ruleCase, kind, regime, steps, shapes: [[37, 29], [333]], seed: seed)
-                        worst.merge(try run.measure(budget: weights))
+                        worst.merge(try run.measure(budget: budget.weights(kind)))
                     }
                 }
-                XCTAssertLessThanOrEqual(worst.weights, weights, "weights: \(worst.weightsAt)")
-                XCTAssertLessThanOrEqual(worst.states, states, "states: \(worst.statesAt)")
-                XCTAssertNil(worst.storageFault)
-                all.merge(worst)
+                assertWithin(budget, worst, kind)
+                all[kind.computeType, default: Worst()].merge(worst)
             }
         }
-        print("\(InstructionSet.current): \(all)")
+        report(all)
+    }
+}
+
+/// What errors may be, in ulp.
+private struct Budget {
+    let float32: Double
+    let float64: Double
+    let states: Double
+
+    func weights(_ kind: Kind) -> Double { kind.computeType == .float64 ? float64 : float32 }
+}
+
+private func assertWithin(_ budget: Budget, _ worst: Worst, _ kind: Kind) {
+    XCTAssertLessThanOrEqual(worst.weights, budget.weights(kind), "weights: \(worst.weightsAt)")
+    XCTAssertLessThanOrEqual(worst.states, budget.states, "states: \(worst.statesAt)")
+    XCTAssertNil(worst.storageFault)
+}
+
+private func report(_ all: [DType: Worst]) {
+    for type in [DType.float32, .float64] {
+        if let worst = all[type] { print("\(InstructionSet.current), \(type.name): \(worst)") }
     }
 }
 

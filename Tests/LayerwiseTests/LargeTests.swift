@@ -5,12 +5,12 @@ import XCTest
 
 /// A tensor of more than 2³¹ elements.
 ///
-/// The same 64 MiB of shared memory are mapped again and again, back to back, as its parameters, and pages that were never
+/// The same 16 MiB of shared memory are mapped again and again, back to back, as its parameters, and pages that were never
 /// written as its gradients; only the last pages are memory of their own.  All gradients but a few are zero, so that it
 /// does not matter in which order the shared elements are written.
 final class LargeTests: XCTestCase {
     private static let count = 1 << 31 + 17
-    private static let piece = 64 << 20
+    private static let piece = 16 << 20
 
     func testMoreThanTwoToThe31Elements() throws {
         let parameters = try Repeated(bytes: Self.count * 2, piece: Self.piece)

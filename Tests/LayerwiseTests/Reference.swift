@@ -163,7 +163,8 @@ extension LARS {
             })
         let separate = gradients + euclidean(tensors.map { decay($0) * euclidean($0.weights) })
         let denominator = norm == .decayed ? decayed : separate
-        let isOne = weights == 0 || denominator == 0 || skipZeroGradient && gradients == 0
+        let skips = skipZeroGradient && norm == .separate && gradients == 0
+        let isOne = weights == 0 || denominator == 0 || skips
         let r = isOne ? 1 : N(trustCoefficient) * weights / (denominator + N(epsilon))
         return trustClip ? min(r / rate, 1) : r
     }
@@ -171,19 +172,40 @@ extension LARS {
 
 // MARK: - Adam
 
-/// m and v of Adam, advanced; `share` is the weight of the gradient in m.
-private func moments<N>(
-    _ tensor: inout ReferenceTensor<N>, _ gradients: [N], _ magnitudes: [N], beta1: Double, beta2: Double, share: N
-) -> (m: [N], mMagnitudes: [N], v: [N], vMagnitudes: [N]) {
-    let (b1, b2) = (N(beta1), N(beta2))
-    let (oldM, oldV) = (tensor.state("exp_avg"), tensor.state("exp_avg_sq"))
-    let m = oldM.indices.map { b1 * oldM[$0] + share * gradients[$0] }
-    let mMagnitudes = oldM.indices.map { tensor.magnitude(b1 * oldM[$0], share * magnitudes[$0]) }
-    let v = oldV.indices.map { b2 * oldV[$0] + (1 - b2) * gradients[$0] * gradients[$0] }
-    let vMagnitudes = oldV.indices.map { tensor.magnitude(b2 * oldV[$0], (1 - b2) * magnitudes[$0] * magnitudes[$0]) }
-    tensor.setState("exp_avg", m, magnitudes: mMagnitudes)
-    tensor.setState("exp_avg_sq", v, magnitudes: vMagnitudes)
-    return (m, mMagnitudes, v, vMagnitudes)
+/// m and v of Adam, and their magnitudes.
+private struct Moments<N: BinaryFloatingPoint> {
+    let first: [N]
+    let firstMagnitudes: [N]
+    var second: [N]
+    var secondMagnitudes: [N]
+
+    /// Advances a tensor's moments; `share` is the weight of the gradient in m.
+    init(
+        _ tensor: inout ReferenceTensor<N>, _ gradients: [N], _ magnitudes: [N], beta1: Double, beta2: Double, share: N
+    ) {
+        let (b1, b2) = (N(beta1), N(beta2))
+        let (m, v) = (tensor.state("exp_avg"), tensor.state("exp_avg_sq"))
+        first = m.indices.map { b1 * m[$0] + share * gradients[$0] }
+        firstMagnitudes = m.indices.map { tensor.magnitude(b1 * m[$0], share * magnitudes[$0]) }
+        second = v.indices.map { b2 * v[$0] + (1 - b2) * gradients[$0] * gradients[$0] }
+        secondMagnitudes = v.indices.map { tensor.magnitude(b2 * v[$0], (1 - b2) * magnitudes[$0] * magnitudes[$0]) }
+        tensor.setState("exp_avg", first, magnitudes: firstMagnitudes)
+        tensor.setState("exp_avg_sq", second, magnitudes: secondMagnitudes)
+    }
+
+    /// m̂ / (√v̂ + ε), and its magnitude: v's relative error passes through the root, as far as ε lets it.
+    func direction(_ correction1: N, _ correction2: N, _ epsilon: Double) -> (values: [N], magnitudes: [N]) {
+        let roots = second.map { ($0 / correction2).squareRoot() }
+        return (
+            first.indices.map { first[$0] / correction1 / (roots[$0] + N(epsilon)) },
+            first.indices.map { i in
+                let size = firstMagnitudes[i] / correction1 / (roots[i] + N(epsilon))
+                if second[i] == 0 { return size }
+                let cancelled = secondMagnitudes[i] / second[i] - 1
+                return size * (1 + roots[i] / (roots[i] + N(epsilon)) * cancelled)
+            }
+        )
+    }
 }
 
 extension Adam {
@@ -195,24 +217,21 @@ extension Adam {
             var tensor = layer[index]
             let (w, g) = (tensor.weights, tensor.gradients)
             let t = tensor.steps + 1
-            var (m, mMagnitudes, v, vMagnitudes) = moments(
+            var moments = Moments(
                 &tensor, w.indices.map { g[$0] + coupled * w[$0] },
                 w.indices.map { tensor.magnitude(g[$0], coupled * w[$0]) }, beta1: beta1, beta2: beta2,
                 share: 1 - N(beta1))
             if amsgrad {
                 let largest = tensor.state("max_exp_avg_sq")
-                v = v.indices.map { max(largest[$0], v[$0]) }
-                vMagnitudes = v.indices.map { max(largest[$0], vMagnitudes[$0]) }
-                tensor.setState("max_exp_avg_sq", v, magnitudes: vMagnitudes)
+                let new = moments
+                moments.second = w.indices.map { max(largest[$0], new.second[$0]) }
+                moments.secondMagnitudes = w.indices.map { max(largest[$0], new.secondMagnitudes[$0]) }
+                tensor.setState("max_exp_avg_sq", moments.second, magnitudes: moments.secondMagnitudes)
             }
-            let correction1: N = 1 - power(beta1, t)
-            let correction2: N = 1 - power(beta2, t)
-            let denominators = v.map { ($0 / correction2).squareRoot() + N(epsilon) }
-            tensor.changes = w.indices.map {
-                rate * (m[$0] / correction1) / denominators[$0] + rate * decoupled * w[$0]
-            }
+            let direction = moments.direction(1 - power(beta1, t), 1 - power(beta2, t), epsilon)
+            tensor.changes = w.indices.map { rate * direction.values[$0] + rate * decoupled * w[$0] }
             tensor.changeMagnitudes = w.indices.map {
-                tensor.magnitude(rate * (mMagnitudes[$0] / correction1) / denominators[$0], rate * decoupled * w[$0])
+                tensor.magnitude(rate * direction.magnitudes[$0], rate * decoupled * w[$0])
             }
             tensor.subtract()
             tensor.steps = t
@@ -273,16 +292,16 @@ extension LAMB {
         let own = decayOf(tensor)
         let coupled = decay == .gradient ? own : 0
         let added = decay == .update ? own : 0
-        let (m, mMagnitudes, v, _) = moments(
+        let moments = Moments(
             &tensor, w.indices.map { g[$0] + coupled * w[$0] },
             w.indices.map { tensor.magnitude(g[$0], coupled * w[$0]) }, beta1: beta1, beta2: beta2,
             share: gradAveraging ? 1 - N(beta1) : 1)
-        let correction1: N = biasCorrection == .moments ? 1 - power(beta1, t) : 1
-        let correction2: N = biasCorrection == .moments ? 1 - power(beta2, t) : 1
-        let denominators = v.map { ($0 / correction2).squareRoot() + N(epsilon) }
+        let corrects = biasCorrection == .moments
+        let adam = moments.direction(
+            corrects ? 1 - power(beta1, t) : 1, corrects ? 1 - power(beta2, t) : 1, epsilon)
         return (
-            w.indices.map { m[$0] / correction1 / denominators[$0] + added * w[$0] },
-            w.indices.map { tensor.magnitude(mMagnitudes[$0] / correction1 / denominators[$0], added * w[$0]) }
+            w.indices.map { adam.values[$0] + added * w[$0] },
+            w.indices.map { tensor.magnitude(adam.magnitudes[$0], added * w[$0]) }
         )
     }
 

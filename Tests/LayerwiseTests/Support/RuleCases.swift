@@ -39,6 +39,7 @@ extension RuleCase {
                     "lr": 0.7, "momentum": 0.85, "dampening": 0.2, "weight_decay": 0.03, "trust_coefficient": 0.02,
                     "eps": 1e-3, "norm": "decayed", "lr_position": "outside", "adapt": "decayed",
                     "trust_ratio_scope": "layer", "weight_decay_exclude_1d": 1, "dampen_first": 1,
+                    "skip_zero_gradient": 1,
                     "trust_clip": 1,
                 ]),
             try RuleCase(

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+import Layerwise
+import XCTest
+
+/// Settings, policies and values of layers that are refused.
+final class SettingRefusalTests: XCTestCase {
+    // MARK: - Settings
+
+    private static let ruleKeys =
+        "lr, beta1, beta2, eps, weight_decay, decay, adapt, trust_ratio_scope, bias_correction, grad_averaging, ratio_eps, "
+        + "ratio_min, ratio_max, weight_norm_max, weight_decay_exclude_1d, variant"
+    private static let keys =
+        "\(ruleKeys), nonfinite, clip_global_norm, clip_layer_norm, clip_value, maximize, telemetry, threads"
+
+    func testSettings() throws {
+        func set(_ key: String, _ value: Double) -> (Optimizer) throws -> Void {
+            { try $0.set([Setting("lr", 0.5), Setting(key, value)]) }
+        }
+        func set(_ key: String, _ value: String) -> (Optimizer) throws -> Void {
+            { try $0.set([Setting("lr", 0.5), Setting(key, value)]) }
+        }
+        try assertAllRefused([
+            RefusedCall(
+                .unknownName, "LAMB: unknown setting \"momentum\", expected one of \(Self.keys)", set("momentum", 0.9)),
+            RefusedCall(.unknownName, "LAMB: unknown setting \"\", expected one of \(Self.keys)", set("", 0)),
+            RefusedCall(.outOfRange, "LAMB: lr must be in [0, inf), found -1.0") { try $0.set([Setting("lr", -1)]) },
+            RefusedCall(.outOfRange, "LAMB: lr must be in [0, inf), found nan") { try $0.set([Setting("lr", .nan)]) },
+            RefusedCall(.outOfRange, "LAMB: lr must be in [0, inf), found inf") {
+                try $0.set([Setting("lr", .infinity)])
+            },
+            RefusedCall(.outOfRange, "LAMB: beta1 must be in [0, 1), found 1.0", set("beta1", 1)),
+            RefusedCall(.outOfRange, "LAMB: beta2 must be in [0, 1), found -0.5", set("beta2", -0.5)),
+            RefusedCall(.outOfRange, "LAMB: eps must be in [0, inf), found -1e-08", set("eps", -1e-8)),
+            RefusedCall(.outOfRange, "LAMB: ratio_max must be in (0, inf], found 0.0", set("ratio_max", 0)),
+            RefusedCall(
+                .outOfRange, "LAMB: ratio_min must not exceed ratio_max, found 2.0 and 1.0",
+                { try $0.set(settings(["ratio_min": 2, "ratio_max": 1])) }),
+            RefusedCall(.outOfRange, "LAMB: grad_averaging must be 0 or 1, found 0.5", set("grad_averaging", 0.5)),
+            RefusedCall(
+                .outOfRange, "LAMB: lr takes a number, found \"high\"", { try $0.set([Setting("lr", "high")]) }),
+            RefusedCall(.outOfRange, "LAMB: decay takes a name, one of update, decoupled, gradient", set("decay", 1)),
+            RefusedCall(
+                .unknownName, "LAMB: decay must be one of update, decoupled, gradient, found \"L2\"",
+                set("decay", "L2")),
+            RefusedCall(
+                .unknownName, "LAMB: variant must be one of paper, timm, apex, optax, pytorch_optimizer, found \"jax\"",
+                set("variant", "jax")),
+            RefusedCall(
+                .outOfRange, "LAMB: variant takes a name, one of paper, timm, apex, optax, pytorch_optimizer",
+                set("variant", 1)),
+            RefusedCall(.duplicate, "LAMB: lr is given twice", set("lr", 1)),
+            RefusedCall(
+                .outOfRange, "LAMB: threads must be a whole number from 0 to 1024, found 1.5", set("threads", 1.5)),
+            RefusedCall(
+                .outOfRange, "LAMB: threads must be a whole number from 0 to 1024, found 1025.0", set("threads", 1025)),
+            RefusedCall(
+                .outOfRange, "LAMB: threads must be a whole number from 0 to 1024, found nan", set("threads", .nan)),
+            RefusedCall(
+                .outOfRange, "LAMB: clip_global_norm must be in (0, inf], found 0.0", set("clip_global_norm", 0)),
+            RefusedCall(.outOfRange, "LAMB: clip_value must be in (0, inf], found -1.0", set("clip_value", -1)),
+            RefusedCall(
+                .outOfRange, "LAMB: clip_layer_norm must be in (0, inf], found nan", set("clip_layer_norm", .nan)),
+            RefusedCall(
+                .unknownName, "LAMB: nonfinite must be one of raise, skip, propagate, found \"ignore\"",
+                set("nonfinite", "ignore")),
+            RefusedCall(.outOfRange, "LAMB: maximize must be 0 or 1, found 2.0", set("maximize", 2)),
+            RefusedCall(.unknownName, "unknown setting \"scale\"") { _ = try $0.value(of: "scale") },
+        ])
+    }
+
+    func testEveryRuleRefusesBadValuesOfEveryKey() throws {
+        for rule in allRules {
+            let name = rule.declaration.name
+            let optimizer = try Optimizer(rule: name, settings: [])
+            for key in parameterKeys(of: rule) {
+                let value = try optimizer.value(of: key)
+                for bad in [Setting(key, .nan), Setting(key, -1), Setting(key, "nonsense")] {
+                    XCTAssertThrowsError(try optimizer.set([bad]), "\(name): \(bad)") {
+                        XCTAssertTrue("\($0)".contains(key), "\(name): \($0)")
+                    }
+                    XCTAssertThrowsError(try Optimizer(rule: name, settings: [bad]), "\(name): \(bad)")
+                }
+                XCTAssertEqual(try optimizer.value(of: key), value, "\(name): \(key)")
+            }
+        }
+    }
+
+    /// A rule that was put together in Swift is checked too.
+    func testRulesWithValuesOutOfRange() {
+        assertRefused(.outOfRange, message: "SGD: lr must be in [0, inf), found -1.0") {
+            _ = try Optimizer(SGD(lr: -1))
+        }
+        assertRefused(
+            .outOfRange,
+            message: "SGD: nesterov needs momentum > 0 and dampening 0, found momentum 0.0 and dampening 0.0"
+        ) { _ = try Optimizer(SGD(lr: 1, nesterov: true)) }
+        assertRefused(.outOfRange) { _ = try Optimizer(SGD(lr: 1, momentum: 0.9, dampening: 0.1, nesterov: true)) }
+        assertRefused(.outOfRange) { _ = try Optimizer(Adam(lr: 1, betas: (0.9, 1))) }
+        assertRefused(.outOfRange) { _ = try Optimizer(LARS(lr: 1, trustCoefficient: 0)) }
+        var settings = Settings()
+        settings.clipValue = -1
+        assertRefused(.outOfRange) { _ = try Optimizer(SGD(), settings: settings) }
+        assertRefused(
+            .unknownName, message: "no rule is called \"lion\", expected one of sgd, lars, adam, adamw, lamb"
+        ) { _ = try Optimizer(rule: "lion", settings: []) }
+    }
+
+    func testPolicies() throws {
+        try assertAllRefused([
+            RefusedCall(
+                .unknownName,
+                "no policy is called \"width\", expected one of uniform, explicit, layer_decay, range",
+                { try $0.setPolicy(named: "width", settings: []) }),
+            RefusedCall(
+                .unknownName,
+                "policy layer_decay: unknown setting \"rate\", expected one of decay, min_scale, direction",
+                { try $0.setPolicy(named: "layer_decay", settings: settings(["rate": 0.5])) }),
+            RefusedCall(
+                .outOfRange, "policy layer_decay: decay must be in (0, 1], found 0.0",
+                { try $0.setPolicy(named: "layer_decay", settings: settings(["decay": 0])) }),
+            RefusedCall(
+                .outOfRange, "policy layer_decay: min_scale must be in [0, 1], found 2.0",
+                { try $0.setPolicy(named: "layer_decay", settings: settings(["min_scale": 2])) }),
+            RefusedCall(
+                .unknownName, "policy layer_decay: direction must be one of input, output, found \"up\"",
+                { try $0.setPolicy(named: "layer_decay", settings: settings(["direction": "up"])) }),
+            RefusedCall(
+                .outOfRange, "policy range: lowest must not exceed highest, found 2.0 and 1.0",
+                { try $0.setPolicy(named: "range", settings: settings(["lowest": 2])) }),
+            RefusedCall(
+                .outOfRange, "policy range: highest must be in (0, inf), found inf",
+                { try $0.setPolicy(named: "range", settings: settings(["highest": .number(.infinity)])) }),
+        ])
+    }
+
+    // MARK: - Layers
+
+    func testLayerValues() throws {
+        try assertAllRefused([
+            RefusedCall(.notFound, "no layer has index 2, expected 0 to 1") { try $0.setLayer(2, []) },
+            RefusedCall(.notFound, "no layer has index -1, expected 0 to 1") { try $0.setFrozen(-1, true) },
+            RefusedCall(.notFound, "no layer has index 9, expected 0 to 1") { _ = try $0.info(9) },
+            RefusedCall(.notFound, "no layer has index 9, expected 0 to 1") { _ = try $0.telemetry(9) },
+            RefusedCall(.notFound, "no layer has index 9, expected 0 to 1") { _ = try $0.layerName(9) },
+            RefusedCall(.notFound, "no layer has index 9, expected 0 to 1") { try $0.unsetLayer(9, key: "lr") },
+            RefusedCall(.notFound, "no layer has index 9, expected 0 to 1") { _ = try $0.value(of: "lr", layer: 9) },
+            RefusedCall(.unknownName, "no layer is called \"tail\", expected one of \"0\", \"1\"") {
+                _ = try $0.layer(named: "tail")
+            },
+            RefusedCall(
+                .unknownName,
+                "layer \"0\": unknown setting \"threads\", expected one of \(Self.ruleKeys), scale, depth",
+                { try $0.setLayer(0, settings(["threads": 1])) }),
+            RefusedCall(.unknownName, "layer \"0\": unknown setting \"threads\"") {
+                try $0.unsetLayer(0, key: "threads")
+            },
+            RefusedCall(.unknownName, "layer \"0\": unknown setting \"threads\"") {
+                _ = try $0.value(of: "threads", layer: 0)
+            },
+            RefusedCall(.outOfRange, "layer \"0\": scale must be in [0, inf), found -1.0") {
+                try $0.setLayer(0, settings(["lr": 0.5, "scale": -1]))
+            },
+            RefusedCall(.outOfRange, "layer \"0\": scale must be in [0, inf), found nan") {
+                try $0.setLayer(0, [Setting("scale", .nan)])
+            },
+            RefusedCall(.outOfRange, "layer \"0\": depth must be a whole number from 0 to 2147483647, found -1.0") {
+                try $0.setLayer(0, settings(["depth": -1]))
+            },
+            RefusedCall(.outOfRange, "layer \"0\": depth must be a whole number from 0 to 2147483647, found 0.5") {
+                try $0.setLayer(0, settings(["depth": 0.5]))
+            },
+            RefusedCall(.outOfRange, "layer \"1\": beta1 must be in [0, 1), found 1.0") {
+                try $0.setLayer(1, settings(["scale": 2, "beta1": 1]))
+            },
+            RefusedCall(.outOfRange, "layer \"1\": ratio_min must not exceed ratio_max, found 1.0 and 0.5") {
+                try $0.setLayer(1, settings(["ratio_min": 1, "ratio_max": 0.5]))
+            },
+            RefusedCall(.duplicate, "layer \"1\": lr is given twice") {
+                try $0.setLayer(1, settings(["lr": 0.5, "lr": 0.25]))
+            },
+        ])
+    }
+
+    /// What the optimizer gets must fit what a layer has of its own.
+    func testOptimizerValuesThatALayerExcludes() throws {
+        let model = try Model(SGD(lr: 1, momentum: 0.5), sizes: [3, 4])
+        try model.optimizer.setLayer(1, settings(["nesterov": 1]))
+        let before = try model.fullDigest()
+        assertRefused(.outOfRange, layer: 1) { try model.optimizer.set(settings(["dampening": 0.5])) }
+        assertRefused(.outOfRange, layer: 1) { try model.optimizer.set(settings(["lr": 3, "momentum": 0])) }
+        XCTAssertEqual(try model.fullDigest(), before)
+    }
+}
