@@ -24,6 +24,10 @@ struct Moments<Values: Lanes>: StateLanes, AdaptiveMoments {
         first.store(tile.states.0.unsafelyUnwrapped, offset)
         second.store(tile.states.1.unsafelyUnwrapped, offset)
     }
+    @inline(__always) static func prefetch(_ tile: lwk_tile, _ offset: Int) {
+        lwk_prefetch_write(tile.states.0.unsafelyUnwrapped + offset)
+        lwk_prefetch_write(tile.states.1.unsafelyUnwrapped + offset)
+    }
 
     @inline(__always)
     mutating func advance(gradient: Values, firstShare: Values, secondShare: Values) -> (Values, Values) {
@@ -47,6 +51,10 @@ struct MaximumMoments<Values: Lanes>: StateLanes, AdaptiveMoments {
     @inline(__always) func store(_ tile: lwk_tile, _ offset: Int) {
         moments.store(tile, offset)
         largest.store(tile.states.2.unsafelyUnwrapped, offset)
+    }
+    @inline(__always) static func prefetch(_ tile: lwk_tile, _ offset: Int) {
+        Moments<Values>.prefetch(tile, offset)
+        lwk_prefetch_write(tile.states.2.unsafelyUnwrapped + offset)
     }
 
     @inline(__always)

@@ -19,7 +19,10 @@ protocol Arithmetic {
 /// The arithmetic of a rule with a trust ratio, which takes two passes over a tensor: the first advances the state and
 /// returns the direction, whose norm is measured; the second changes the weights, with the ratio known.
 protocol TrustRatioArithmetic: Arithmetic {
-    func direction(weight: Values, gradient: Values, state: inout State) -> Values
+    /// What the first pass needs of the state, which may be nothing.
+    associatedtype MeasuredState: StateLanes where MeasuredState.Values == Values
+
+    func direction(weight: Values, gradient: Values, state: inout MeasuredState) -> Values
 }
 
 /// The arithmetic of a rule whose change follows from the weight and the direction alone, so that directions that were kept
@@ -33,6 +36,8 @@ protocol StateLanes {
     associatedtype Values: Lanes
     init(_ tile: lwk_tile, _ offset: Int)
     func store(_ tile: lwk_tile, _ offset: Int)
+    /// Asks for the states at `offset` ahead of their use.
+    static func prefetch(_ tile: lwk_tile, _ offset: Int)
 }
 
 /// Changes the weights: w ← w − δ, in place.
@@ -43,6 +48,7 @@ func update<A: Arithmetic>(_: A.Type, _ tile: UnsafePointer<lwk_tile>) {
     let factor = A.Values(tile.gradient_factor)
     var offset = 0
     while offset < tile.bytes {
+        tile.prefetch(offset, A.State.self)
         let weight = A.Values.load(tile.weights, offset)
         let gradient = A.Values.load(tile.gradients, offset) * factor
         var state = A.State(tile, offset)
@@ -64,6 +70,7 @@ func observe<A: Arithmetic>(_: A.Type, _ tile: UnsafePointer<lwk_tile>, _ sums: 
     var updates = SquareSum()
     var offset = 0
     while offset < tile.bytes {
+        tile.prefetch(offset, A.State.self)
         let weight = A.Values.load(tile.weights, offset)
         let gradient = A.Values.load(tile.gradients, offset) * factor
         var state = A.State(tile, offset)
@@ -94,9 +101,10 @@ func advance<A: TrustRatioArithmetic>(
     var directions = SquareSum()
     var offset = 0
     while offset < tile.bytes {
+        tile.prefetch(offset, A.MeasuredState.self)
         let weight = A.Values.load(tile.weights, offset)
         let gradient = A.Values.load(tile.gradients, offset) * factor
-        var state = A.State(tile, offset)
+        var state = A.MeasuredState(tile, offset)
         let direction = rule.direction(weight: weight, gradient: gradient, state: &state)
         state.store(tile, offset)
         if let directions = tile.directions { direction.store(directions, offset) }
@@ -117,13 +125,25 @@ func finish<A: DirectionArithmetic>(_: A.Type, _ tile: UnsafePointer<lwk_tile>) 
     let rule = A(tile)
     var offset = 0
     while offset < tile.bytes {
+        lwk_prefetch_write(tile.weights + offset + prefetchDistance)
+        lwk_prefetch_read(directions + offset + prefetchDistance)
         let weight = A.Values.load(tile.weights, offset)
         (weight - rule.change(weight: weight, direction: .load(directions, offset))).store(tile.weights, offset)
         offset &+= groupBytes
     }
 }
 
+/// How far ahead memory is asked for, in bytes.  The processor's own prefetching stops at the end of each 4 KiB page.
+let prefetchDistance = 4096
+
 extension lwk_tile {
+    @inline(__always)
+    func prefetch<S: StateLanes>(_ offset: Int, _: S.Type) {
+        lwk_prefetch_write(weights + offset + prefetchDistance)
+        lwk_prefetch_read(gradients + offset + prefetchDistance)
+        S.prefetch(self, offset + prefetchDistance)
+    }
+
     /// The bytes of the tile's lanes.  (A counted loop over a range would carry a trap for a negative count.)
     @inline(__always)
     var bytes: Int { Int(truncatingIfNeeded: groups) &* groupBytes }

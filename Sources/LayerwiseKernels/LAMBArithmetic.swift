@@ -6,6 +6,7 @@ import LayerwiseRules
 /// Second pass: u as it was kept, or made again from m and v, and δ = s·r·u + γλ′·w.  `LAMB` documents the terms.
 struct LAMBArithmetic<Values: Lanes>: DirectionArithmetic {
     typealias State = Moments<Values>
+    typealias MeasuredState = Moments<Values>
 
     let coupledDecay: Values
     let directionDecay: Values

@@ -6,6 +6,7 @@ import LayerwiseRules
 /// the velocity and (1, γ) where it is outside.  `LARS` documents the terms.
 struct LARSArithmetic<State: StateLanes & Velocity>: TrustRatioArithmetic {
     typealias Values = State.Values
+    typealias MeasuredState = NoState<Values>
 
     let decay: Values
     let measuredDecay: Values
@@ -28,7 +29,7 @@ struct LARSArithmetic<State: StateLanes & Velocity>: TrustRatioArithmetic {
     }
 
     @inline(__always)
-    func direction(weight: Values, gradient: Values, state: inout State) -> Values {
+    func direction(weight: Values, gradient: Values, state: inout NoState<Values>) -> Values {
         Values.fma(measuredDecay, weight, gradient)
     }
 

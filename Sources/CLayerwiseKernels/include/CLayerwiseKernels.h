@@ -99,6 +99,14 @@ LWK_INLINE lwk_ushort16x lwk_to_float16(lwk_float16x x) {
 
 #endif
 
+/// Asks for a cache line that will be read, or read and written, soon.  An address that is not mapped does no harm.
+static inline __attribute__((always_inline, unused)) void lwk_prefetch_read(const void *_Nonnull address) {
+    __builtin_prefetch(address, 0, 3);
+}
+static inline __attribute__((always_inline, unused)) void lwk_prefetch_write(const void *_Nonnull address) {
+    __builtin_prefetch(address, 1, 3);
+}
+
 /// Tells the processor that this is a waiting loop.
 static inline __attribute__((always_inline, unused)) void lwk_pause(void) {
 #if defined(__x86_64__)

@@ -5,8 +5,8 @@ import Synchronization
 /// The items of a rule with a trust ratio, which must know a unit's norms before it changes the unit's weights, in the order
 /// in which threads take them.
 ///
-/// Small units are done whole, both passes while they are in cache.  A large unit's second pass comes after the first
-/// pass of the next large unit, so that nobody waits long for the norms, and while it may still be in cache.
+/// Small units are done whole, both passes while they are in cache.  A large unit is measured forward and changed backward:
+/// the second pass begins with what the first touched last, which is still in cache.
 struct RatioQueue: ~Copyable {
     private(set) var items = Table<WorkItem>()
     private(set) var units = Table<RatioUnit>()
@@ -14,9 +14,8 @@ struct RatioQueue: ~Copyable {
     private var kept: UnsafeMutableRawPointer?
     private var keptBytes = 0
 
-    /// How many large units may have their directions kept at a time: the one that changes, the one that is measured, and one
-    /// more, so that the next hardly ever waits for the first.
-    private static let keptUnits = 3
+    /// How many large units may have their directions kept at a time: while one is changed, the next is measured.
+    private static let keptUnits = 2
 
     /// The directions of larger units are made again in the second pass: they would not stay in any cache.
     private static let mostKeptBytes = 16 << 20
@@ -99,10 +98,10 @@ struct RatioQueue: ~Copyable {
     }
 
     private mutating func gatherItems() {
-        var pending: Int?
         var index = 0
         while index < units.count {
-            if units.elements[index].isSmall {
+            let unit = units.elements[index]
+            if unit.isSmall {
                 let first = index
                 var gathered = 0
                 while index < units.count, units.elements[index].isSmall {
@@ -112,18 +111,14 @@ struct RatioQueue: ~Copyable {
                 }
                 items.append(WorkItem(kind: .units, first: first, end: index, unit: first))
             } else {
-                appendBlocks(.measure, index)
-                if let pending { appendBlocks(.change, pending) }
-                pending = index
+                for block in unit.firstBlock..<unit.endBlock {
+                    items.append(WorkItem(kind: .measure, first: block, end: block + 1, unit: index))
+                }
+                for block in (unit.firstBlock..<unit.endBlock).reversed() {
+                    items.append(WorkItem(kind: .change, first: block, end: block + 1, unit: index))
+                }
                 index += 1
             }
-        }
-        if let pending { appendBlocks(.change, pending) }
-    }
-
-    private mutating func appendBlocks(_ kind: WorkItem.Kind, _ unit: Int) {
-        for block in units.elements[unit].firstBlock..<units.elements[unit].endBlock {
-            items.append(WorkItem(kind: kind, first: block, end: block + 1, unit: unit))
         }
     }
 
