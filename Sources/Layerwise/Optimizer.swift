@@ -31,7 +31,7 @@ public final class Optimizer {
 
     // What follows from layers and rules, for the step (WorkList.swift).
     var work = WorkList()
-    var ratioQueue = RatioQueue()
+    var ratioList = RatioList()
     var coefficients: UnsafeMutableRawPointer?
     var coefficientSlots = 0
     var scratch: UnsafeMutableRawPointer?

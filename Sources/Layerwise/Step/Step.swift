@@ -31,7 +31,7 @@ extension Optimizer {
             let built =
                 work.build(tensors.elements, tensors.count)
                 && (rule.trustRatioScope == nil
-                    || ratioQueue.build(
+                    || ratioList.build(
                         tensors.elements, tensors.count, work.blocks, keepsDirections: keeps,
                         unitOf: { scopes[layers.elements[$0].rule] }))
             guard built else { throw .outOfMemory("the step") }
@@ -91,19 +91,18 @@ extension Optimizer {
         StepContext(
             optimizer: Unmanaged.passUnretained(self), layers: layers.elements, tensors: tensors.elements,
             rules: kernels.elements, blocks: work.blocks.elements, sums: work.sums.elements,
-            items: work.items.elements, units: ratioQueue.units.elements, progress: ratioQueue.progress,
-            table: InstructionSet.kernels,
+            items: work.items.elements, units: ratioList.units.elements, table: InstructionSet.kernels,
             scratch: scratch ?? UnsafeMutableRawPointer(tensors.elements), limit: settings.clipValue,
             observes: settings.telemetry)
     }
 
     /// Runs a job over `count` items, on as many threads as the work is worth.
-    func run(_ job: ThreadPool.Job, _ context: StepContext, count: Int, ordered: Bool = false) {
+    func run(_ job: ThreadPool.Job, _ context: StepContext, count: Int, backward: Bool = false) {
         let threads = work.elements < Self.serialElements ? 1 : threadLimit
         withUnsafePointer(to: context) { context in
             ThreadPool.shared.run(
                 job, UnsafeMutableRawPointer(mutating: context), count: count, threads: threads,
-                ordered: ordered)
+                backward: backward)
         }
     }
 

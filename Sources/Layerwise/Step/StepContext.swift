@@ -11,7 +11,9 @@ struct StepContext {
     let sums: UnsafeMutablePointer<BlockSums>
     var items: UnsafePointer<WorkItem>
     let units: UnsafePointer<RatioUnit>
-    let progress: UnsafeMutablePointer<RatioProgress>?
+    /// Of a large unit's pass: its first block, and where its directions are kept.
+    var firstBlock = 0
+    var directions: UnsafeMutableRawPointer?
     let table: KernelTable
     let scratch: UnsafeMutableRawPointer
     /// Gradients are clamped to ±limit.

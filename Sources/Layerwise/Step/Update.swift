@@ -9,15 +9,27 @@ extension Optimizer {
         var context = context
         if rule.trustRatioScope == nil {
             context.items = UnsafePointer(work.items.elements)
-            run(updateItem, context, count: work.items.count)
-        } else {
-            ratioQueue.resetProgress()
-            context.items = UnsafePointer(ratioQueue.items.elements)
-            run(ratioItem, context, count: ratioQueue.items.count, ordered: true)
+            return run(updateItem, context, count: work.items.count)
+        }
+        context.items = UnsafePointer(ratioList.smallItems.elements)
+        run(smallUnitItem, context, count: ratioList.smallItems.count)
+        for index in 0..<ratioList.units.count {
+            let unit = ratioList.units.elements[index]
+            if unit.isSmall || !hasActiveTensor(unit) { continue }
+            context.firstBlock = unit.firstBlock
+            context.directions = unit.keepsDirections ? ratioList.directions : nil
+            run(measureBlock, context, count: unit.endBlock - unit.firstBlock)
+            takeTrustRatio(unit, context)
+            // Backward: what was measured last is still in cache.
+            run(changeBlock, context, count: unit.endBlock - unit.firstBlock, backward: true)
         }
     }
 
-    /// Takes the trust ratio of a unit whose blocks are all measured, in the order of the blocks.
+    private func hasActiveTensor(_ unit: RatioUnit) -> Bool {
+        (unit.firstTensor..<unit.endTensor).contains { tensors.elements[$0].active }
+    }
+
+    /// Takes the trust ratio of a unit whose blocks are all measured: sums in the order of the blocks.
     fileprivate func takeTrustRatio(_ unit: RatioUnit, _ context: StepContext) {
         let layer = context.layers[context.tensors[unit.firstTensor].layer]
         let rule = rules[layer.rule]
@@ -53,47 +65,29 @@ private let updateItem: ThreadPool.Job = { memory, item, slot in
     for block in item.first..<item.end { work(.change, block, nil, context, scratch) }
 }
 
-/// Does one item of a rule with a trust ratio.
-private let ratioItem: ThreadPool.Job = { memory, item, slot in
+/// Does the small units of one item, both passes.
+private let smallUnitItem: ThreadPool.Job = { memory, item, slot in
     let context = memory.load(as: StepContext.self)
-    guard let progress = context.progress else { return }
     let item = context.items[item]
     let scratch = context.scratch(slot)
-    let unit = context.units[item.unit]
-    switch item.kind {
-    case .blocks: break
-    case .units:
-        for index in item.first..<item.end {
-            let unit = context.units[index]
-            for block in unit.firstBlock..<unit.endBlock { work(.measure, block, scratch.directions, context, scratch) }
-            context.optimizer._withUnsafeGuaranteedRef { $0.takeTrustRatio(unit, context) }
-            for block in unit.firstBlock..<unit.endBlock { work(.change, block, scratch.directions, context, scratch) }
-        }
-    case .measure:
-        if unit.predecessor >= 0 {
-            waitUntil { progress[unit.predecessor].unchanged.load(ordering: .acquiring) == 0 }
-        }
-        for block in item.first..<item.end { work(.measure, block, unit.directions, context, scratch) }
-        // Whoever finishes a unit's last block takes its ratio, and has seen the sums of all others.
-        if progress[item.unit].unmeasured.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 {
-            context.optimizer._withUnsafeGuaranteedRef { $0.takeTrustRatio(unit, context) }
-            progress[item.unit].isMeasured.store(true, ordering: .releasing)
-        }
-    case .change:
-        waitUntil { progress[item.unit].isMeasured.load(ordering: .acquiring) }
-        for block in item.first..<item.end { work(.change, block, unit.directions, context, scratch) }
-        progress[item.unit].unchanged.subtract(1, ordering: .releasing)
+    for index in item.first..<item.end {
+        let unit = context.units[index]
+        for block in unit.firstBlock..<unit.endBlock { work(.measure, block, scratch.directions, context, scratch) }
+        context.optimizer._withUnsafeGuaranteedRef { $0.takeTrustRatio(unit, context) }
+        for block in unit.firstBlock..<unit.endBlock { work(.change, block, scratch.directions, context, scratch) }
     }
 }
 
-/// Waits for items that stand earlier in the queue.  Items are taken in order, and the earliest one under way waits for
-/// nobody, so this ends.
-private func waitUntil(_ isDone: () -> Bool) {
-    var patience = 1000
-    while !isDone() {
-        patience -= 1
-        if patience <= 0 { sched_yield() } else { lwk_pause() }
-    }
+/// First pass of one block of a large unit.
+private let measureBlock: ThreadPool.Job = { memory, item, slot in
+    let context = memory.load(as: StepContext.self)
+    work(.measure, context.firstBlock + item, context.directions, context, context.scratch(slot))
+}
+
+/// Second pass of one block of a large unit.
+private let changeBlock: ThreadPool.Job = { memory, item, slot in
+    let context = memory.load(as: StepContext.self)
+    work(.change, context.firstBlock + item, context.directions, context, context.scratch(slot))
 }
 
 /// What is done to a block.

@@ -8,7 +8,7 @@ struct WorkList: ~Copyable {
     var isStale = true
     private(set) var blocks = Table<Block>()
     private(set) var sums = Table<BlockSums>()
-    /// For passes whose blocks do not wait for one another.
+    /// Blocks that one thread takes at a time.
     private(set) var items = Table<WorkItem>()
     /// All elements.
     private(set) var elements = 0
@@ -48,31 +48,18 @@ struct WorkList: ~Copyable {
         for index in 0..<blocks.count {
             let count = blocks.elements[index].count
             if index > first && gathered + count > Block.elements {
-                items.append(WorkItem(kind: .blocks, first: first, end: index, unit: 0))
+                items.append(WorkItem(first: first, end: index))
                 first = index
                 gathered = 0
             }
             gathered += count
         }
-        if first < blocks.count { items.append(WorkItem(kind: .blocks, first: first, end: blocks.count, unit: 0)) }
+        if first < blocks.count { items.append(WorkItem(first: first, end: blocks.count)) }
     }
 }
 
-/// What one thread takes at a time.
+/// What one thread takes at a time: blocks, or units, from `first` to `end`.
 struct WorkItem: BitwiseCopyable {
-    enum Kind: BitwiseCopyable {
-        /// Blocks `first` to `end`.
-        case blocks
-        /// Units `first` to `end`, both passes.
-        case units
-        /// First pass of one block of `unit`.
-        case measure
-        /// Second pass of one block of `unit`, once all of it is measured.
-        case change
-    }
-
-    let kind: Kind
     let first: Int
     let end: Int
-    let unit: Int
 }

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+
+/// The tensors gathered into units, each of which shares a trust ratio: its norms must be known before its weights change.
+///
+/// A small unit is done whole by one thread, both passes while it is in cache.  A large one is measured by all threads, and
+/// then changed by all threads, each of which begins with the blocks that it measured last.
+struct RatioList: ~Copyable {
+    private(set) var units = Table<RatioUnit>()
+    /// Small units that one thread takes at a time.
+    private(set) var smallItems = Table<WorkItem>()
+    /// Where the directions of a large unit are kept between its passes.
+    private(set) var directions: UnsafeMutableRawPointer?
+    private var directionBytes = 0
+
+    /// The directions of larger units are made again in the second pass: they would not stay in any cache.
+    private static let mostDirectionBytes = 16 << 20
+
+    init() {}
+
+    deinit { Memory.free(directions, directionBytes) }
+
+    /// Makes the list anew; false if there is no memory.  `keepsDirections`: whether the rule can use directions that the
+    /// first pass kept.
+    mutating func build(
+        _ tensors: UnsafeMutablePointer<TensorRecord>, _ tensorCount: Int, _ blocks: borrowing Table<Block>,
+        keepsDirections: Bool, unitOf scope: (_ layer: Int) -> RatioScope
+    ) -> Bool {
+        units.removeAll()
+        smallItems.removeAll()
+        guard units.reserve(tensorCount), smallItems.reserve(tensorCount) else { return false }
+        gatherUnits(tensors, tensorCount, blocks, scope)
+        gatherSmallUnits()
+        if keepsDirections { reserveDirections(tensors) }
+        return true
+    }
+
+    /// A unit is a tensor, or the tensors of a layer.
+    private mutating func gatherUnits(
+        _ tensors: UnsafeMutablePointer<TensorRecord>, _ tensorCount: Int, _ blocks: borrowing Table<Block>,
+        _ scope: (_ layer: Int) -> RatioScope
+    ) {
+        var index = 0
+        while index < tensorCount {
+            let layer = tensors[index].layer
+            var end = index + 1
+            if scope(layer) == .layer {
+                while end < tensorCount && tensors[end].layer == layer { end += 1 }
+            }
+            let firstBlock = tensors[index].firstBlock
+            let endBlock = tensors[end - 1].firstBlock + tensors[end - 1].blockCount
+            var direction = 0
+            for block in firstBlock..<endBlock {
+                blocks.elements[block].direction = direction
+                direction += blocks.elements[block].paddedCount
+            }
+            units.append(
+                RatioUnit(
+                    firstTensor: index, endTensor: end, firstBlock: firstBlock, endBlock: endBlock,
+                    directionCount: direction))
+            index = end
+        }
+    }
+
+    /// Neighbouring small units share an item.
+    private mutating func gatherSmallUnits() {
+        var index = 0
+        while index < units.count {
+            let first = index
+            var gathered = 0
+            while index < units.count, units.elements[index].isSmall {
+                gathered += units.elements[index].directionCount
+                if gathered > Block.elements { break }
+                index += 1
+            }
+            if index > first { smallItems.append(WorkItem(first: first, end: index)) } else { index += 1 }
+        }
+    }
+
+    /// Room for the directions of any large unit that is not too large.  Where there is no memory they are made again.
+    private mutating func reserveDirections(_ tensors: UnsafeMutablePointer<TensorRecord>) {
+        var largest = 0
+        for index in 0..<units.count {
+            let unit = units.elements[index]
+            let size = (unit.firstTensor..<unit.endTensor).map { tensors[$0].laneType.size }.max() ?? 0
+            let bytes = unit.directionCount * size
+            units.elements[index].keepsDirections = !unit.isSmall && bytes <= Self.mostDirectionBytes
+            if units.elements[index].keepsDirections { largest = max(largest, bytes) }
+        }
+        if largest > directionBytes {
+            Memory.free(directions, directionBytes)
+            directions = Memory.allocateZeroed(largest)
+            directionBytes = directions == nil ? 0 : largest
+        }
+    }
+}
+
+/// Where a trust ratio is taken, or that there is none.
+enum RatioScope {
+    case none, tensor, layer
+}
+
+/// Tensors that share a trust ratio.
+struct RatioUnit: BitwiseCopyable {
+    let firstTensor: Int
+    let endTensor: Int
+    let firstBlock: Int
+    let endBlock: Int
+    /// The numbers of its directions, each block padded to whole groups of lanes.
+    let directionCount: Int
+    /// Whether a large unit's directions are kept between its passes.
+    var keepsDirections = false
+
+    /// Small enough for one thread to do it whole.
+    var isSmall: Bool { directionCount <= Block.elements }
+}
