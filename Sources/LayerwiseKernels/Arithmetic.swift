@@ -125,23 +125,20 @@ func finish<A: DirectionArithmetic>(_: A.Type, _ tile: UnsafePointer<lwk_tile>) 
     let rule = A(tile)
     var offset = 0
     while offset < tile.bytes {
-        lwk_prefetch_write(tile.weights + offset + prefetchDistance)
-        lwk_prefetch_read(directions + offset + prefetchDistance)
+        lwk_prefetch_write(tile.weights + (offset &+ Int(truncatingIfNeeded: tile.ahead)))
+        lwk_prefetch_read(directions + (offset &+ lwk_prefetch_distance))
         let weight = A.Values.load(tile.weights, offset)
         (weight - rule.change(weight: weight, direction: .load(directions, offset))).store(tile.weights, offset)
         offset &+= groupBytes
     }
 }
 
-/// How far ahead memory is asked for, in bytes.  The processor's own prefetching stops at the end of each 4 KiB page.
-let prefetchDistance = 4096
-
 extension lwk_tile {
     @inline(__always)
     func prefetch<S: StateLanes>(_ offset: Int, _: S.Type) {
-        lwk_prefetch_write(weights + offset + prefetchDistance)
-        lwk_prefetch_read(gradients + offset + prefetchDistance)
-        S.prefetch(self, offset + prefetchDistance)
+        lwk_prefetch_write(weights + (offset &+ Int(truncatingIfNeeded: ahead)))
+        lwk_prefetch_read(gradients + (offset &+ Int(truncatingIfNeeded: ahead)))
+        S.prefetch(self, offset &+ lwk_prefetch_distance)
     }
 
     /// The bytes of the tile's lanes.  (A counted loop over a range would carry a trap for a negative count.)

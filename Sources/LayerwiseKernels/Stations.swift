@@ -26,7 +26,7 @@ func forEachGroup<S: Decoding>(
     let whole = count / lanes
     var index = 0
     while index < whole {
-        lwk_prefetch_read(source + (index &* S.bytes &+ prefetchDistance))
+        lwk_prefetch_read(source + (index &* S.bytes &+ lwk_prefetch_distance))
         body(S.load(source, index &* S.bytes), index)
         index &+= 1
     }

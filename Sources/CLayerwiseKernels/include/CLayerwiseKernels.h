@@ -17,6 +17,7 @@ typedef struct lwk_tile {
     void *_Nullable states[4];       // the rule's states, in the order of its declaration
     const void *_Nonnull coefficients;  // the rule's own struct, filled by its plan
     double trust_ratio;              // 1 where the rule has none
+    int64_t ahead;                   // how far ahead weights and gradients are asked for, in bytes: 0 if they are in cache
     int64_t groups;
     int64_t last_count;              // numbers of the last group that belong to the tensor; the others are padding
 } lwk_tile;
@@ -98,6 +99,9 @@ LWK_INLINE lwk_ushort16x lwk_to_float16(lwk_float16x x) {
 }
 
 #endif
+
+/// How far ahead memory is asked for, in bytes: the processor's own prefetching stops at the end of each 4 KiB page.
+static const intptr_t lwk_prefetch_distance = 4096;
 
 /// Asks for a cache line that will be read, or read and written, soon.  An address that is not mapped does no harm.
 static inline __attribute__((always_inline, unused)) void lwk_prefetch_read(const void *_Nonnull address) {

@@ -4,7 +4,7 @@ import Glibc
 /// The tensors gathered into units, each of which shares a trust ratio: its norms must be known before its weights change.
 ///
 /// A small unit is done whole by one thread, both passes while it is in cache.  A large one is measured by all threads, and
-/// then changed by all threads, each of which begins with the blocks that it measured last.
+/// then changed by all threads, each of which has the same part of it in both passes.
 struct RatioList: ~Copyable {
     private(set) var units = Table<RatioUnit>()
     /// Small units that one thread takes at a time.

@@ -97,12 +97,11 @@ extension Optimizer {
     }
 
     /// Runs a job over `count` items, on as many threads as the work is worth.
-    func run(_ job: ThreadPool.Job, _ context: StepContext, count: Int, backward: Bool = false) {
+    func run(_ job: ThreadPool.Job, _ context: StepContext, count: Int) {
         let threads = work.elements < Self.serialElements ? 1 : threadLimit
         withUnsafePointer(to: context) { context in
             ThreadPool.shared.run(
-                job, UnsafeMutableRawPointer(mutating: context), count: count, threads: threads,
-                backward: backward)
+                job, UnsafeMutableRawPointer(mutating: context), count: count, threads: threads)
         }
     }
 

@@ -20,8 +20,7 @@ extension Optimizer {
             context.directions = unit.keepsDirections ? ratioList.directions : nil
             run(measureBlock, context, count: unit.endBlock - unit.firstBlock)
             takeTrustRatio(unit, context)
-            // Backward: what was measured last is still in cache.
-            run(changeBlock, context, count: unit.endBlock - unit.firstBlock, backward: true)
+            run(changeBlock, context, count: unit.endBlock - unit.firstBlock)
         }
     }
 
@@ -168,7 +167,9 @@ private func work(
                 tensor.states.0.map { $0 + shift }, tensor.states.1.map { $0 + shift },
                 tensor.states.2.map { $0 + shift }, tensor.states.3.map { $0 + shift }
             ),
-            coefficients: coefficients, trust_ratio: tensor.trustRatio, groups: Int64((count + group - 1) / group),
+            coefficients: coefficients, trust_ratio: tensor.trustRatio,
+            ahead: weightsInPlace && gradientsInPlace ? Int64(lwk_prefetch_distance) : 0,
+            groups: Int64((count + group - 1) / group),
             last_count: Int64(isPartial ? count : group))
         switch pass {
         case .measure: passes.advance?(&tile, &sums)

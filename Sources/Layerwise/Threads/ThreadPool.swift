@@ -30,9 +30,8 @@ final class ThreadPool: Sendable {
     /// The part of a job's items that one slot begins with, on a cache line of its own.
     private struct Part: ~Copyable {
         let next = Atomic<Int>(0)
-        var start = 0
         var end = 0
-        let padding = (0, 0, 0, 0, 0)
+        let padding = (0, 0, 0, 0, 0, 0)
     }
 
     private struct State: ~Copyable {
@@ -42,7 +41,6 @@ final class ThreadPool: Sendable {
         var context: UnsafeMutableRawPointer?
         var slots = 0
         var joined = 0
-        var backward = false
         var workers = 0
         let taken = Atomic<Bool>(false)
         /// Odd while a job is open.
@@ -73,23 +71,23 @@ final class ThreadPool: Sendable {
     /// Does `count` items of `job` on up to `threads` threads, of which the caller is one, and returns when all are done.
     ///
     /// Each thread begins with a part of its own, the same one at every step, whose data are then in its cache, and helps
-    /// the others when it is done.  `backward`: every part is done from its end.
-    func run(_ job: Job, _ context: UnsafeMutableRawPointer, count: Int, threads: Int, backward: Bool) {
+    /// the others when it is done.
+    func run(_ job: Job, _ context: UnsafeMutableRawPointer, count: Int, threads: Int) {
         if threads > 1, count > 1, !state.pointee.taken.exchange(true, ordering: .acquiring) {
             let helpers = makeWorkers(min(threads, count, Self.mostThreads) - 1)
             if helpers > 0 {
-                open(job, context, count, helpers, backward)
+                open(job, context, count, helpers)
                 work(job, context, slot: 0)
                 close()
             }
             state.pointee.taken.store(false, ordering: .releasing)
             if helpers > 0 { return }
         }
-        for item in 0..<count { job(context, backward ? count - 1 - item : item, 0) }
+        for item in 0..<count { job(context, item, 0) }
     }
 
     private func open(
-        _ job: Job, _ context: UnsafeMutableRawPointer, _ count: Int, _ helpers: Int, _ backward: Bool
+        _ job: Job, _ context: UnsafeMutableRawPointer, _ count: Int, _ helpers: Int
     ) {
         let state = state
         pthread_mutex_lock(&state.pointee.mutex)
@@ -97,11 +95,9 @@ final class ThreadPool: Sendable {
         state.pointee.context = context
         state.pointee.slots = helpers
         state.pointee.joined = 0
-        state.pointee.backward = backward
         let partCount = helpers + 1
         for part in 0..<partCount {
             parts[part].next.store(part * count / partCount, ordering: .relaxed)
-            parts[part].start = part * count / partCount
             parts[part].end = (part + 1) * count / partCount
         }
         state.pointee.epoch.add(1, ordering: .releasing)
@@ -124,13 +120,12 @@ final class ThreadPool: Sendable {
     private func work(_ job: Job, _ context: UnsafeMutableRawPointer, slot: Int) {
         let parts = parts
         let count = state.pointee.slots + 1
-        let backward = state.pointee.backward
         for turn in 0..<count {
             let part = parts + (slot + turn) % count
             while true {
                 let item = part.pointee.next.add(1, ordering: .relaxed).oldValue
                 if item >= part.pointee.end { break }
-                job(context, backward ? part.pointee.start + part.pointee.end - 1 - item : item, slot)
+                job(context, item, slot)
             }
         }
     }
