@@ -35,7 +35,7 @@ let package = Package(
         ),
         .target(
             name: "LayerwiseC",
-            dependencies: ["Layerwise", "CLayerwise"],
+            dependencies: ["Layerwise", "CLayerwise", "CLayerwiseGlibc"],
             exclude: ["exports.map"],
             linkerSettings: [
                 // lld and not gold: it drops what is not reached, and lists no hidden symbol among the dynamic ones.
@@ -54,6 +54,7 @@ let package = Package(
         // MARK: - Implementation details
         .systemLibrary(name: "CLayerwise", path: "include"),
         .target(name: "CLayerwiseKernels"),
+        .target(name: "CLayerwiseGlibc"),
         .target(name: "LayerwiseRules", dependencies: ["CLayerwiseKernels"]),
 
         // MARK: - Tests

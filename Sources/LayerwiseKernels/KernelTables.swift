@@ -85,6 +85,7 @@ package func kernelTable() -> KernelTable {
             squareSum: { squareSum(BFloat16Storage.self, $0, $1, $2, $3) },
             decode: { decode(BFloat16Storage.self, $0, $1, $2) },
             encode: { encode(BFloat16Storage.self, $0, $1, $2) }),
-        conditionWidened: { condition(WidenedFloat32.self, $0, $1, $2, $3, $4) }
+        conditionWidened: { condition(WidenedFloat32.self, $0, $1, $2, $3, $4) },
+        squareSumWidened: { squareSum(WidenedFloat32.self, $0, $1, $2, $3) }
     )
 }

@@ -89,10 +89,12 @@ public struct KernelTable: Sendable {
     public let float32, float64, float16, bfloat16: StorageKernels
     /// float32 gradients of float64 parameters.
     public let conditionWidened: StorageKernels.Condition
+    public let squareSumWidened: StorageKernels.SquareSum
 
     public init(
         rules: Rules, float32: StorageKernels, float64: StorageKernels, float16: StorageKernels,
-        bfloat16: StorageKernels, conditionWidened: StorageKernels.Condition
+        bfloat16: StorageKernels, conditionWidened: StorageKernels.Condition,
+        squareSumWidened: StorageKernels.SquareSum
     ) {
         self.rules = rules
         self.float32 = float32
@@ -100,5 +102,6 @@ public struct KernelTable: Sendable {
         self.float16 = float16
         self.bfloat16 = bfloat16
         self.conditionWidened = conditionWidened
+        self.squareSumWidened = squareSumWidened
     }
 }

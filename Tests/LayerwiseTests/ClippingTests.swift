@@ -92,10 +92,10 @@ final class ClippingTests: XCTestCase {
         }
     }
 
-    /// Relative.  What float32 gradients are clamped to is rounded to float32 before it is measured.
+    /// Relative.
     private func tolerance(_ kind: Kind) -> Double {
         switch kind.dtype {
-        case .float64: kind.gradientDType == .float64 ? 1e-14 : 1e-7
+        case .float64: 1e-14
         case .float16: 0x1p-11
         case .bfloat16: 0x1p-8
         default: 3e-7

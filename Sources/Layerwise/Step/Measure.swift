@@ -214,9 +214,11 @@ private let scanItem: ThreadPool.Job = { memory, item, _ in
         let tensor = context.tensors + block.tensor
         guard tensor.pointee.active, let gradient = tensor.pointee.gradient else { continue }
         let type = tensor.pointee.gradientDType
-        // The factor matters only where values are clamped after it.
-        let factor = context.scanLimit < .infinity ? tensor.pointee.factor : 1
-        context.sums[index].scanned = type.kernels(in: context.table).squareSum(
-            gradient + block.start * type.size, block.count, factor, context.scanLimit)
+        // The factor matters only where values are clamped after it, and then they are as wide as the update has them.
+        let clamps = context.scanLimit < .infinity
+        let widens = clamps && tensor.pointee.laneType == .float64 && type == .float32
+        let sum = widens ? context.table.squareSumWidened : type.kernels(in: context.table).squareSum
+        context.sums[index].scanned = sum(
+            gradient + block.start * type.size, block.count, clamps ? tensor.pointee.factor : 1, context.scanLimit)
     }
 }
