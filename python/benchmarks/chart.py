@@ -10,6 +10,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from .cases import STREAM
 from .results import CaseResult
@@ -49,6 +50,7 @@ def _draw_case(axes: Axes, result: CaseResult) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if max(values) > LOGARITHMIC_FROM * min(values):
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     absent = "".join(f"\n{name}: {reason}" for name, reason in result.absent.items())
     axes.set_title(result.title, loc="left", fontsize=10)
     axes.set_xlabel(f"{unit} a step, median and its 95 % interval{absent}")
