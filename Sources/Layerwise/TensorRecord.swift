@@ -64,8 +64,8 @@ struct Block: BitwiseCopyable {
     let tensor: Int
     let start: Int
     let count: Int
-    /// Where its directions begin among those of its unit, in numbers.
-    var direction = 0
+    /// Where its directions begin among those of its unit, in bytes.
+    var directionOffset = 0
 
     /// The count, rounded up to whole groups of lanes of either type.
     var paddedCount: Int { (count + 15) / 16 * 16 }

@@ -198,3 +198,20 @@ opt.close()
 assert process() == before, (process(), before)
 """
     run("-c", code)
+
+
+@pytest.mark.parametrize("sizes", [(100, 300), (20_000, 30_000)], ids=["small", "large"])
+def test_a_ratio_shared_by_types_of_different_width(sizes: tuple[int, int]) -> None:
+    """Directions that LAMB keeps between its passes do not overlap: telemetry makes them anew, and changes no bit."""
+    results = []
+    for telemetry in (False, True):
+        random = np.random.default_rng(5)
+        wide, narrow = random.standard_normal(sizes[0]), random.standard_normal(sizes[1]).astype(np.float32)
+        rule = lw.LAMB(lr=0.1, trust_ratio_scope="layer")
+        with lw.Optimizer(rule, telemetry=telemetry) as opt:
+            gradients = {"wide": wide * 0.3 + 0.1, "narrow": narrow * np.float32(0.2) + np.float32(0.1)}
+            opt.add_layer("layer", {"wide": wide, "narrow": narrow}, grads=gradients)
+            for _ in range(3):
+                opt.step()
+        results.append((wide.tobytes(), narrow.tobytes()))
+    assert results[0] == results[1]

@@ -31,7 +31,7 @@ struct RatioList: ~Copyable {
         guard units.reserve(tensorCount), smallItems.reserve(tensorCount) else { return false }
         gatherUnits(tensors, tensorCount, blocks, scope)
         gatherSmallUnits()
-        if keepsDirections { reserveDirections(tensors) }
+        if keepsDirections { reserveDirections() }
         return true
     }
 
@@ -49,15 +49,18 @@ struct RatioList: ~Copyable {
             }
             let firstBlock = tensors[index].firstBlock
             let endBlock = tensors[end - 1].firstBlock + tensors[end - 1].blockCount
-            var direction = 0
+            var count = 0
+            var bytes = 0
             for block in firstBlock..<endBlock {
-                blocks.elements[block].direction = direction
-                direction += blocks.elements[block].paddedCount
+                let own = blocks.elements + block
+                own.pointee.directionOffset = bytes
+                count += own.pointee.paddedCount
+                bytes += own.pointee.paddedCount * tensors[own.pointee.tensor].laneType.size
             }
             units.append(
                 RatioUnit(
                     firstTensor: index, endTensor: end, firstBlock: firstBlock, endBlock: endBlock,
-                    directionCount: direction))
+                    directionCount: count, directionBytes: bytes))
             index = end
         }
     }
@@ -78,14 +81,13 @@ struct RatioList: ~Copyable {
     }
 
     /// Room for the directions of any large unit that is not too large.  Where there is no memory they are made again.
-    private mutating func reserveDirections(_ tensors: UnsafeMutablePointer<TensorRecord>) {
+    private mutating func reserveDirections() {
         var largest = 0
         for index in 0..<units.count {
             let unit = units.elements[index]
-            let size = (unit.firstTensor..<unit.endTensor).map { tensors[$0].laneType.size }.max() ?? 0
-            let bytes = unit.directionCount * size
-            units.elements[index].keepsDirections = !unit.isSmall && bytes <= Self.mostDirectionBytes
-            if units.elements[index].keepsDirections { largest = max(largest, bytes) }
+            if unit.isSmall || unit.directionBytes > Self.mostDirectionBytes { continue }
+            units.elements[index].keepsDirections = true
+            largest = max(largest, unit.directionBytes)
         }
         if largest > directionBytes {
             Memory.free(directions, directionBytes)
@@ -108,6 +110,8 @@ struct RatioUnit: BitwiseCopyable {
     let endBlock: Int
     /// The numbers of its directions, each block padded to whole groups of lanes.
     let directionCount: Int
+    /// Their bytes.  A layer may have tensors of different width.
+    let directionBytes: Int
     /// Whether a large unit's directions are kept between its passes.
     var keepsDirections = false
 

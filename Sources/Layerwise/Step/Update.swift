@@ -162,7 +162,8 @@ private func work(
         let shift = offset * size
         var tile = lwk_tile(
             weights: weights, gradients: gradientLanes, gradient_factor: factor,
-            directions: keepsDirections ? directions.map { $0 + (block.direction + offset - block.start) * size } : nil,
+            directions: keepsDirections
+                ? directions.map { $0 + block.directionOffset + (offset - block.start) * size } : nil,
             states: (
                 tensor.states.0.map { $0 + shift }, tensor.states.1.map { $0 + shift },
                 tensor.states.2.map { $0 + shift }, tensor.states.3.map { $0 + shift }
