@@ -74,11 +74,17 @@ extension Optimizer {
         }
         let record = tensors.elements + layers.elements[layer].firstTensor + tensor
         if name == Self.stepState {
-            return UnsafeMutableRawPointer(record) + (MemoryLayout<TensorRecord>.offset(of: \.steps) ?? 0)
+            // The record stays where it is until a layer is added.
+            return withUnsafeMutablePointer(to: &record.pointee.steps) { UnsafeMutableRawPointer($0) }
         }
-        if name == Self.masterState, let master = record.pointee.master { return master }
-        let slot = type(of: rule).declaration.states.firstIndex(of: name) ?? 0
-        return record.pointee.state(slot) ?? UnsafeMutableRawPointer(record)
+        let slot = type(of: rule).declaration.states.firstIndex(of: name)
+        let memory = name == Self.masterState ? record.pointee.master : slot.flatMap { record.pointee.state($0) }
+        guard let memory else {
+            throw LayerwiseError(
+                .unknownName, "\(subject(layer, tensor)): state \"\(name)\" has no memory", layer: layer, tensor: tensor
+            )
+        }
+        return memory
     }
 
     /// Gives every tensor the states that its layer's rule needs, `count` by layer; all or none.

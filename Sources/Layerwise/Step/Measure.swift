@@ -162,7 +162,6 @@ extension Optimizer {
         switch tensor.gradientDType {
         case .float64: return memory.loadUnaligned(fromByteOffset: offset, as: Double.self)
         case .float16:
-            // Infinity and NaN have every exponent bit set; the value of others matters to no caller.
             let bits = memory.loadUnaligned(fromByteOffset: offset, as: UInt16.self)
             return decodeFloat16(bits)
         case .bfloat16:
