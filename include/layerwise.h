@@ -78,14 +78,15 @@ enum lw_code {
     LW_OK = 0,
     LW_ERROR_INVALID_ARGUMENT = 1, /* NULL where a value is needed, a size that is negative or too large, text that is not
                                       UTF-8, a name with control characters, a buffer that is not aligned */
-    LW_ERROR_UNKNOWN_NAME = 2,     /* no rule, policy, setting, choice, layer or state has this name; the message lists them */
+    LW_ERROR_UNKNOWN_NAME = 2,     /* no rule, policy, schedule, setting, choice, layer or state has this name; the message
+                                      lists them */
     LW_ERROR_OUT_OF_RANGE = 3,     /* a setting's value is outside its range, a number where a choice belongs or the
                                       reverse, or values that exclude each other; the message says what is valid */
     LW_ERROR_SHAPE = 4,            /* shape, rank, count or byte size does not match or is not possible */
     LW_ERROR_DTYPE = 5,            /* an element type is unknown, or this combination is not supported */
     LW_ERROR_OVERLAP = 6,          /* two buffers share bytes, or a buffer overlaps itself past the address space */
     LW_ERROR_DUPLICATE = 7,        /* a layer or tensor name, or a key, is given twice */
-    LW_ERROR_NOT_FOUND = 8,        /* no layer or tensor has this index */
+    LW_ERROR_NOT_FOUND = 8,        /* no layer or tensor has this index, or there is no such schedule */
     LW_ERROR_STALE_HANDLE = 9,     /* the optimizer was destroyed, or the pointer never was an optimizer */
     LW_ERROR_BUSY = 10,            /* another thread is inside this optimizer */
     LW_ERROR_NONFINITE = 11,       /* a gradient holds NaN or infinity and the setting "nonfinite" is "raise" */
@@ -124,14 +125,23 @@ LW_API const char *lw_error_name(int32_t code);
  *      clip_value         > 0, infinity = off.  Every gradient element is clamped to [-limit, limit], before the norms
  *      maximize           flag: ascend instead of descend
  *      telemetry          flag: keep norms per layer (lw_optimizer_get_telemetry)
+ *      decay_follows      choice: what multiplies decoupled decay: "layer_lr" (default) the layer's effective rate; "base_lr"
+ *                         the rate of a layer with scale 1; "independent" the schedule's factor alone
+ *      dry_run            flag: layers have no memory (lw_tensor.parameters may be NULL), nothing can be stepped, and all
+ *                         that would happen can be seen.  Before the first layer only
  *      threads            0 = lw_available_threads(), else the most threads that a step may use, 1 ... 1024
  *
  *  and for one layer:
  *
  *      scale              >= 0: this layer's rate multiplier, in place of the policy's
- *      depth              0, 1, 2 ...: position from the input; by default the order of registration
+ *      depth              0, 1, 2 ...: position from the input; by default the order of registration in its tower
+ *      tower              text: the stack it belongs to ("vision", "decoder"), each of which has depths of its own
+ *      role               choice: "stem", "block", "norm", "head"; "depth" (default): the lowest depth of a tower is its
+ *                         stem, the highest its head
+ *      start              0, 1, 2 ...: its schedules count their steps from here, and stand at their first until then
+ *      frozen             choice: "plan" (default) as the freezing plan says, "yes", "no"
  *
- *  A layer's value for any key of the rule takes precedence over the optimizer's. */
+ *  Text is given as a choice.  A layer's value for any key of the rule takes precedence over the optimizer's. */
 typedef struct lw_setting {
     const char *key;
     double number;
@@ -154,10 +164,63 @@ LW_API const char *lw_rule_name(int32_t index);
  *  Writes at most `capacity` bytes with the final NUL and, where `needed` is not NULL, the bytes needed. */
 LW_API int32_t lw_rule_describe(const char *name, char *text, int64_t capacity, int64_t *needed, lw_error *error);
 
-/** How many policies there are, the name of one, and its declaration, as for rules. */
+/* ---- Policies, schedules, freezing plans ---------------------------------------------------------------------- */
+
+/** A policy, a schedule or a freezing plan in words.  Initialise with LW_SPEC_INIT.
+ *
+ *  Some have a list of numbers (milestones), some have parts; parts follow their whole at once, each with its own parts
+ *  behind it.  A linear warm-up of 100 steps and then a cosine over 900, each with a rate for every other layer:
+ *
+ *      lw_setting warmup[] = {{"steps", 100, NULL}};
+ *      lw_setting cosine[] = {{"total_steps", 900, NULL}};
+ *      lw_spec schedule[2] = {LW_SPEC_INIT, LW_SPEC_INIT};
+ *      schedule[0].name = "warmup"; schedule[0].settings = warmup; schedule[0].setting_count = 1;
+ *      schedule[0].part_count = 1;
+ *      schedule[1].name = "cosine"; schedule[1].settings = cosine; schedule[1].setting_count = 1;
+ *      lw_optimizer_set_schedule(optimizer, -1, "lr", schedule, 2, &error);
+ *
+ *  lw_policy_describe, lw_schedule_describe and lw_freeze_plan_describe tell what each takes. */
+typedef struct lw_spec {
+    uint32_t struct_size;
+    int32_t part_count;         /* how many parts it has */
+    const char *name;           /* such as "cosine" */
+    const lw_setting *settings; /* may be NULL if the count is 0 */
+    int64_t setting_count;
+    const double *values;       /* its list of numbers; may be NULL if the count is 0 */
+    int64_t value_count;
+} lw_spec;
+
+#define LW_SPEC_INIT {(uint32_t)sizeof(lw_spec), 0, 0, 0, 0, 0, 0}
+
+/** How many policies there are, the name of one, and its declaration as one line of JSON:
+ *      {"name", "doc", "equation", "source", "settings": [as hyperparameters of rules; kind may be "text"; one without a
+ *       "default" has none, and where the doc does not say otherwise must be given],
+ *       "values": what its list of numbers is, or null, "parts": what its parts are, or null} */
 LW_API int32_t lw_policy_count(void);
 LW_API const char *lw_policy_name(int32_t index);
 LW_API int32_t lw_policy_describe(const char *name, char *text, int64_t capacity, int64_t *needed, lw_error *error);
+
+/** The same for schedules. */
+LW_API int32_t lw_schedule_count(void);
+LW_API const char *lw_schedule_name(int32_t index);
+LW_API int32_t lw_schedule_describe(const char *name, char *text, int64_t capacity, int64_t *needed, lw_error *error);
+
+/** The same for freezing plans. */
+LW_API int32_t lw_freeze_plan_count(void);
+LW_API const char *lw_freeze_plan_name(int32_t index);
+LW_API int32_t lw_freeze_plan_describe(const char *name, char *text, int64_t capacity, int64_t *needed,
+                                       lw_error *error);
+
+/** What a schedule makes of the rate `base` of a layer of scale 1 at the steps first, first + stride ...: `count` numbers
+ *  are written to `values`.  `first` >= 0, `stride` >= 1. */
+LW_API int32_t lw_schedule_evaluate(const lw_spec *specs, int64_t spec_count, double base, int64_t first, int64_t count,
+                                    int64_t stride, double *values, lw_error *error);
+
+/** The layers of a model from the names of its tensors ("encoder.layer.3.attention.self.query.weight"), as one line of JSON:
+ *      [{"name", "depth", "tower", "role", "tensors": [indices], "reason", "guess": true where only the order tells}]
+ *  in the order of towers and depths.  Order of the names matters only where they say nothing. */
+LW_API int32_t lw_infer_layers(const char *const *names, int64_t count, char *text, int64_t capacity, int64_t *needed,
+                               lw_error *error);
 
 /* ---- Optimizer ----------------------------------------------------------------------------------------------- */
 
@@ -183,12 +246,42 @@ LW_API int32_t lw_optimizer_get(lw_optimizer *optimizer, const char *key, double
 /** The present value of a choice.  Static. */
 LW_API int32_t lw_optimizer_get_choice(lw_optimizer *optimizer, const char *key, const char **choice, lw_error *error);
 
-/** Sets the policy that computes every layer's scale: "uniform", "explicit", "layer_decay", "range".
- *  For "explicit" the keys are layer names and "*" stands for every other layer; since layers may still be added, names
- *  are matched when a scale is first needed: by a step, _get_info or _explain, which then answer LW_ERROR_UNKNOWN_NAME for
- *  a name that no layer has and LW_ERROR_OUT_OF_RANGE for a layer without a scale. */
-LW_API int32_t lw_optimizer_set_policy(lw_optimizer *optimizer, const char *policy, const lw_setting *settings,
-                                       int64_t setting_count, lw_error *error);
+/** Sets the policy that computes every layer's scale; it takes effect at the next step.
+ *  Since layers may still be added, names and patterns are matched when a scale is first needed: by a step, _get_info,
+ *  _explain or _preview, which then answer LW_ERROR_UNKNOWN_NAME for a pattern that matches nothing and
+ *  LW_ERROR_OUT_OF_RANGE for a layer that nothing or too much matches.  A regular expression that backtracks without end
+ *  takes its time: patterns are trusted. */
+LW_API int32_t lw_optimizer_set_policy(lw_optimizer *optimizer, const lw_spec *specs, int64_t spec_count,
+                                       lw_error *error);
+
+/** Sets a schedule for the rule's number `key` ("lr", "momentum", "weight_decay" ...), of the layer `layer`, or of all
+ *  layers without one of their own if that is -1; a `spec_count` of 0 takes it away.
+ *  Schedules are functions of t, which counts steps from 0 (lw_summary.next_step): a step of all layers counts one, and so
+ *  does a round of steps of single layers; refused and skipped steps do not count.  A hyperparameter other than "lr" is
+ *  value x factor; a step at which it leaves its range is refused with LW_ERROR_OUT_OF_RANGE.
+ *
+ *      rate = scale x base x factor(t)      with floors as the schedule's setting "floor" says */
+LW_API int32_t lw_optimizer_set_schedule(lw_optimizer *optimizer, int64_t layer, const char *key, const lw_spec *specs,
+                                         int64_t spec_count, lw_error *error);
+
+/** Sets when each layer trains; a `spec_count` of 0 takes the plan away.  A layer frozen by a plan is as one frozen by
+ *  lw_layer_freeze; moments and step counts are kept, so it goes on where it stopped.  Layers that were frozen or unfrozen
+ *  by hand do not follow the plan until their setting "frozen" is "plan" again. */
+LW_API int32_t lw_optimizer_set_freeze_plan(lw_optimizer *optimizer, const lw_spec *specs, int64_t spec_count,
+                                            lw_error *error);
+
+/** Tells schedules that follow a metric ("reduce_on_plateau") the latest one.  LW_ERROR_NOT_FOUND if there is none. */
+LW_API int32_t lw_optimizer_report(lw_optimizer *optimizer, double metric, lw_error *error);
+
+/** What reports have left behind in a schedule, to be saved with the parameters and put back.  `count` is written to
+ *  `*needed` where that is not NULL; LW_ERROR_BUFFER_TOO_SMALL if `capacity` is less. */
+LW_API int32_t lw_optimizer_get_schedule_state(lw_optimizer *optimizer, int64_t layer, const char *key, double *values,
+                                               int64_t capacity, int64_t *needed, lw_error *error);
+LW_API int32_t lw_optimizer_set_schedule_state(lw_optimizer *optimizer, int64_t layer, const char *key,
+                                               const double *values, int64_t count, lw_error *error);
+
+/** Makes the next step of all layers the one at t = `step` >= 0, for a run that is resumed. */
+LW_API int32_t lw_optimizer_seek(lw_optimizer *optimizer, int64_t step, lw_error *error);
 
 /* ---- Layers and tensors -------------------------------------------------------------------------------------- */
 
@@ -240,9 +333,17 @@ LW_API int32_t lw_layer_get(lw_optimizer *optimizer, int64_t layer, const char *
 LW_API int32_t lw_layer_get_choice(lw_optimizer *optimizer, int64_t layer, const char *key, const char **choice,
                                    lw_error *error);
 
-/** A frozen layer is not updated, not decayed and not counted; its gradients are not read, its state is kept. */
+/** The value of a text ("tower"), NUL-terminated; see lw_rule_describe for `capacity` and `needed`. */
+LW_API int32_t lw_layer_get_text(lw_optimizer *optimizer, int64_t layer, const char *key, char *text, int64_t capacity,
+                                 int64_t *needed, lw_error *error);
+
+/** A frozen layer is not updated, not decayed and not counted; its gradients are not read, its state is kept.  Both take
+ *  precedence over the freezing plan. */
 LW_API int32_t lw_layer_freeze(lw_optimizer *optimizer, int64_t layer, lw_error *error);
 LW_API int32_t lw_layer_unfreeze(lw_optimizer *optimizer, int64_t layer, lw_error *error);
+
+/** Forgets a layer's state: moments and step counts are 0, a master copy is the parameters again. */
+LW_API int32_t lw_layer_reset(lw_optimizer *optimizer, int64_t layer, lw_error *error);
 
 /** Binds a tensor to other buffers of the same type and shape, keeping its state.  `gradients` may be NULL. */
 LW_API int32_t lw_tensor_bind(lw_optimizer *optimizer, int64_t layer, int64_t tensor, void *parameters,
@@ -277,9 +378,10 @@ typedef struct lw_summary {
     int64_t skipped_steps; /* steps skipped because of a non-finite gradient */
     double gradient_norm;  /* of all gradients of the last step, scaled, before clipping; NaN if it was not needed */
     double clip_factor;    /* of global-norm clipping at the last step; 1 without */
+    int64_t next_step;     /* t of the next step of all layers: what schedules and freezing plans go by */
 } lw_summary;
 
-#define LW_SUMMARY_INIT {(uint32_t)sizeof(lw_summary), 0, 0, 0, 0.0, 0.0}
+#define LW_SUMMARY_INIT {(uint32_t)sizeof(lw_summary), 0, 0, 0, 0.0, 0.0, 0}
 
 LW_API int32_t lw_optimizer_get_summary(lw_optimizer *optimizer, lw_summary *summary, lw_error *error);
 
@@ -293,7 +395,7 @@ typedef struct lw_telemetry {
     double update_ratio;     /* update_norm / weight_norm; NaN if the weights are all zero */
     double trust_ratio;      /* mean over the layer's tensors; 1 where the rule has none */
     double clip_factor;      /* product of global and layer norm clipping */
-    double effective_lr;     /* base rate x scale */
+    double effective_lr;     /* base rate as the schedule moved it x scale; 0 if it was frozen */
     int64_t nonfinite_count; /* gradient elements that were NaN or infinite, also of a skipped or refused step */
 } lw_telemetry;
 
@@ -316,12 +418,16 @@ typedef struct lw_layer_info {
     int64_t state_bytes;
     int64_t steps;              /* the highest step count of its tensors */
     double scale;
-    double effective_lr;
-    double weight_decay;        /* the coefficient of the rule; 0 where it has none */
+    double effective_lr;        /* at the next step; 0 while the layer is frozen */
+    double weight_decay;        /* the coefficient of the rule; 0 where it has none, or where no tensor decays */
     const char *scale_source;   /* "policy" or "layer".  Static */
+    const char *role;           /* "stem", "block", "norm" or "head".  Static */
+    const char *frozen_by;      /* "", "plan" or "layer".  Static */
+    int64_t changes_at;         /* the step at which the freezing plan next freezes or thaws it; -1: never */
+    double schedule_factor;     /* effective rate / (base rate x scale), were it not frozen; NaN where that is 0 / 0 */
 } lw_layer_info;
 
-#define LW_LAYER_INFO_INIT {(uint32_t)sizeof(lw_layer_info), 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0}
+#define LW_LAYER_INFO_INIT {(uint32_t)sizeof(lw_layer_info), 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0, 0, 0, 0, 0.0}
 
 LW_API int32_t lw_layer_get_info(lw_optimizer *optimizer, int64_t layer, lw_layer_info *info, lw_error *error);
 
@@ -329,10 +435,22 @@ LW_API int32_t lw_layer_get_info(lw_optimizer *optimizer, int64_t layer, lw_laye
 LW_API int32_t lw_layer_get_name(lw_optimizer *optimizer, int64_t layer, char *text, int64_t capacity, int64_t *needed,
                                  lw_error *error);
 
-/** A text table, one row a layer: depth, tensors, parameters, scale and its source, effective rate, decay, state, and
- *  norms where telemetry is on. */
-LW_API int32_t lw_optimizer_explain(lw_optimizer *optimizer, char *text, int64_t capacity, int64_t *needed,
-                                    lw_error *error);
+/** A text table, one row a layer: depth, tensors, parameters, scale and where it comes from, schedule, floor, effective
+ *  rate, decay, state, and norms where telemetry is on.  `step` is the t to explain, or -1: the next. */
+LW_API int32_t lw_optimizer_explain(lw_optimizer *optimizer, int64_t step, char *text, int64_t capacity,
+                                    int64_t *needed, lw_error *error);
+
+/** The same as one line of JSON: {"rule", "base_lr", "policy", "schedule", "freezing", "step", "layers": [{"layer", "depth",
+ *  "tower", "role", "scale", "scale_from", "schedule_factor", "floor_lr", "effective_lr", "weight_decay", "frozen",
+ *  "frozen_by", "changes_at", "apart": tensors that the policy treats apart from their layer, ...}]}. */
+LW_API int32_t lw_optimizer_explain_json(lw_optimizer *optimizer, int64_t step, char *text, int64_t capacity,
+                                         int64_t *needed, lw_error *error);
+
+/** The effective rates that the steps first, first + stride ... will use, unless something is changed or a metric is
+ *  reported: rates[layer * count + i], 0 where the layer is frozen, the same bits as in the step.  `rate_count` must be
+ *  layers x count.  `first` >= 0, or -1: the next step; `stride` >= 1. */
+LW_API int32_t lw_optimizer_preview(lw_optimizer *optimizer, int64_t first, int64_t count, int64_t stride,
+                                    double *rates, int64_t rate_count, lw_error *error);
 
 /* ---- State --------------------------------------------------------------------------------------------------- */
 

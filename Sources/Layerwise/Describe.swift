@@ -6,70 +6,78 @@ public func describeRule(_ name: String) -> String? {
     allRules.first { $0.declaration.name == name }.map { describe($0) }
 }
 
+/// The declaration of a policy as one line of JSON, or nil if there is none of that name.
+public func describePolicy(_ name: String) -> String? {
+    allPolicies.first { $0.declaration.name == name }.map { describe($0) }
+}
+
+/// The declaration of a schedule as one line of JSON, or nil if there is none of that name.
+public func describeSchedule(_ name: String) -> String? {
+    allSchedules.first { $0.declaration.name == name }.map { describe($0) }
+}
+
+/// The declaration of a freezing plan as one line of JSON, or nil if there is none of that name.
+public func describeFreezePlan(_ name: String) -> String? {
+    allFreezePlans.first { $0.declaration.name == name }.map { describe($0) }
+}
+
 private func describe<R: Rule>(_: R.Type) -> String {
     let declaration = R.declaration
-    return object([
-        ("name", quoted(declaration.name)), ("title", quoted(declaration.title)),
-        ("equation", quoted(declaration.equation)), ("source", quoted(declaration.source)),
+    return Json.object([
+        ("name", Json.quoted(declaration.name)), ("title", Json.quoted(declaration.title)),
+        ("equation", Json.quoted(declaration.equation)), ("source", Json.quoted(declaration.source)),
         ("hyperparameters", describe(R())),
-        ("presets", object(R.presets.map { ($0.name, object($0.settings.map { ($0.key, json($0.value)) })) })),
-        ("states", array(declaration.states.map(quoted))),
+        (
+            "presets",
+            Json.object(R.presets.map { ($0.name, Json.object($0.settings.map { ($0.key, Json.value($0.value)) })) })
+        ),
+        ("states", Json.array(declaration.states.map(Json.quoted))),
     ])
 }
 
-/// The declaration of a policy as one line of JSON, or nil if there is none of that name.
-public func describePolicy(_ name: String) -> String? {
-    guard let type = allPolicies.first(where: { $0.name == name }) else { return nil }
-    // Explicit has no settings of its own: its keys are layers.
-    let settings = (try? type.init(settings: [])) as? any Configurable
-    return object([
-        ("name", quoted(type.name)), ("doc", quoted(type.doc)), ("settings", settings.map { describe($0) } ?? "[]"),
+private func describe<R: Recipe>(_: R.Type) -> String {
+    let declaration = R.declaration
+    return Json.object([
+        ("name", Json.quoted(declaration.name)), ("doc", Json.quoted(declaration.doc)),
+        ("equation", Json.quoted(declaration.equation)), ("source", Json.quoted(declaration.source)),
+        ("settings", describe(R())), ("values", declaration.values.map(Json.quoted) ?? "null"),
+        ("parts", declaration.parts.map(Json.quoted) ?? "null"),
     ])
 }
 
 private func describe<C: Configurable>(_ value: C) -> String {
-    array(
+    Json.array(
         C.parameters.map { parameter in
-            var fields = [("key", quoted(parameter.key))]
+            var fields = [("key", Json.quoted(parameter.key))]
             switch parameter.kind {
-            case .number(let range): fields += [("kind", quoted("number")), ("range", quoted(range.description))]
+            case .number(let range):
+                fields += [("kind", Json.quoted("number")), ("range", Json.quoted(range.description))]
             case .integer(let range):
                 fields += [
-                    ("kind", quoted("number")), ("range", quoted("[\(range.lowerBound), \(range.upperBound)]")),
+                    ("kind", Json.quoted("number")),
+                    ("range", Json.quoted("[\(range.lowerBound), \(range.upperBound)]")),
                 ]
-            case .flag: fields.append(("kind", quoted("flag")))
+            case .flag: fields.append(("kind", Json.quoted("flag")))
             case .choice(let names):
-                fields += [("kind", quoted("choice")), ("choices", array(names.map(quoted)))]
+                fields += [("kind", Json.quoted("choice")), ("choices", Json.array(names.map(Json.quoted)))]
+            case .text: fields.append(("kind", Json.quoted("text")))
             }
-            if let start = value.value(of: parameter.key) { fields.append(("default", json(start))) }
-            fields.append(("doc", quoted(parameter.doc)))
-            return object(fields)
+            // What starts outside its range must be given, or is none until it is.
+            let start = parameter.read(value)
+            if (try? parameter.check(start)) != nil { fields.append(("default", Json.value(start))) }
+            fields.append(("doc", Json.quoted(parameter.doc)))
+            return Json.object(fields)
         })
 }
 
-// JSON, as far as declarations need it: the library writes without Foundation, and reads none.
-
-private func object(_ fields: [(String, String)]) -> String {
-    "{" + fields.map { "\(quoted($0.0)): \($0.1)" }.joined(separator: ", ") + "}"
-}
-
-private func array(_ items: [String]) -> String { "[" + items.joined(separator: ", ") + "]" }
-
-private func json(_ value: Setting.Value) -> String {
-    switch value {
-    case .number(let x): x.isFinite ? "\(x)" : "null"
-    case .choice(let name): quoted(name)
-    }
-}
-
-private func quoted(_ text: String) -> String {
-    var out = "\""
-    for scalar in text.unicodeScalars {
-        switch scalar {
-        case "\"": out += "\\\""
-        case "\\": out += "\\\\"
-        default: out.unicodeScalars.append(scalar)
-        }
-    }
-    return out + "\""
+/// The layers that the names of a model's tensors tell of, as one line of JSON.
+public func describeLayers(_ names: [String]) -> String {
+    Json.array(
+        inferLayers(names).map { layer in
+            Json.object([
+                ("name", Json.quoted(layer.name)), ("depth", String(layer.depth)), ("tower", Json.quoted(layer.tower)),
+                ("role", Json.quoted(layer.role.rawValue)), ("tensors", Json.array(layer.tensors.map { String($0) })),
+                ("reason", Json.quoted(layer.reason)), ("guess", layer.isGuess ? "true" : "false"),
+            ])
+        })
 }

@@ -2,19 +2,33 @@
 import LayerwiseRules
 
 extension Optimizer {
-    /// A text table, one row a layer: what it is, what it will get at the next step and why, and its norms at the last step
-    /// where telemetry is on.
-    public func explain() throws(LayerwiseError) -> String {
-        var header = ["layer", "depth", "tensors", "parameters", "scale", "from", "rate", "decay", "steps", "state"]
+    /// A text table, one row a layer: what it is, what it gets at step t, by default the next, and why; and its norms at the
+    /// last step where telemetry is on.
+    public func explain(at step: Int64? = nil) throws(LayerwiseError) -> String {
+        let infos = try infos(at: step)
+        let hasTowers = infos.contains { !$0.tower.isEmpty }
+        let moves = freezePlan != nil || timeline.sources.contains { $0.base == nil }
+        let hasFloors = infos.contains { $0.floor != nil }
+        let hasExceptions = infos.contains { !$0.exceptions.isEmpty }
+        var header = ["layer", "depth"]
+        if hasTowers { header.append("tower") }
+        header += ["tensors", "parameters", "scale", "from"]
+        if moves { header.append("schedule") }
+        if hasFloors { header.append("floor") }
+        header += ["rate", "decay"]
+        if hasExceptions { header.append("apart") }
+        header += ["steps", "state"]
         if settings.telemetry { header += ["|g|", "|w|", "|dw|/|w|", "trust"] }
         var rows = [header]
-        for layer in 0..<entries.count {
-            let info = try info(layer)
-            var row = [
-                info.name, String(info.depth), String(info.tensorCount), String(info.parameterCount), text(info.scale),
-                info.scaleSource.rawValue, text(info.effectiveRate), text(info.weightDecay), String(info.steps),
-                info.frozen ? "frozen" : "active",
-            ]
+        for (layer, info) in infos.enumerated() {
+            var row = [info.name, String(info.depth)]
+            if hasTowers { row.append(info.tower) }
+            row += [String(info.tensorCount), String(info.parameterCount), text(info.scale), info.origin]
+            if moves { row.append(info.factor.isNaN ? "" : text(info.factor)) }
+            if hasFloors { row.append(info.floor.map(text) ?? "") }
+            row += [text(info.effectiveRate), text(info.weightDecay)]
+            if hasExceptions { row.append(info.exceptions.isEmpty ? "" : String(info.exceptions.count)) }
+            row += [String(info.steps), state(info)]
             if settings.telemetry {
                 let telemetry = layers.elements[layer].telemetry
                 row += [
@@ -24,53 +38,70 @@ extension Optimizer {
             }
             rows.append(row)
         }
-        let title =
-            "\(type(of: rule).declaration.title), base rate \(text(rule.learningRate)), policy \(type(of: policy).name), "
-            + "step \(summary.steps)"
-        return title + "\n" + table(rows)
+        return title(at: step) + "\n" + table(rows)
     }
-}
 
-/// Columns side by side: names and words to the left, numbers to the right.
-private func table(_ rows: [[String]]) -> String {
-    let left: Set<String> = ["layer", "from", "state"]
-    let header = rows.first ?? []
-    let widths = header.indices.map { column in rows.map { $0[column].unicodeScalars.count }.max() ?? 0 }
-    return rows.map { row in
-        let cells = row.indices.map { column in
-            let space = String(repeating: " ", count: widths[column] - row[column].unicodeScalars.count)
-            return left.contains(header[column]) ? row[column] + space : space + row[column]
+    /// The same as one line of JSON: {"rule", "base_lr", "policy", "schedule", "freezing", "step", "layers": [{…}]}.
+    public func explainJson(at step: Int64? = nil) throws(LayerwiseError) -> String {
+        let infos = try infos(at: step)
+        return Json.object([
+            ("rule", Json.quoted(type(of: rule).declaration.name)), ("base_lr", Json.number(rule.learningRate)),
+            ("policy", Json.quoted(type(of: policy).declaration.name)),
+            ("schedule", schedules["lr"].map { Json.quoted(type(of: $0).declaration.name) } ?? "null"),
+            ("freezing", freezePlan.map { Json.quoted(type(of: $0).declaration.name) } ?? "null"),
+            ("step", String(step ?? clock.next)),
+            ("layers", Json.array(infos.enumerated().map { json($1, layers.elements[$0].telemetry) })),
+        ])
+    }
+
+    private func title(at step: Int64?) -> String {
+        var title =
+            "\(type(of: rule).declaration.title), base rate \(text(rule.learningRate)), policy "
+            + type(of: policy).declaration.name
+        if let schedule = schedules["lr"] { title += ", schedule \(type(of: schedule).declaration.name)" }
+        if let freezePlan { title += ", freezing \(type(of: freezePlan).declaration.name)" }
+        return title + ", step \(step ?? clock.next)"
+    }
+
+    private func state(_ info: LayerInfo) -> String {
+        switch (info.frozenBy, info.changesAt) {
+        case (.layer, _): "frozen"
+        case (.plan, nil): "frozen for good"
+        case (.plan, let step?): "frozen until \(step)"
+        case (.nobody, nil): "active"
+        case (.nobody, let step?): "active until \(step)"
         }
-        var line = cells.joined(separator: "  ")
-        while line.last == " " { line.removeLast() }
-        return line
-    }.joined(separator: "\n") + "\n"
-}
+    }
 
-/// A number to four significant digits.
-func text(_ x: Double) -> String {
-    if x.isNaN { return "nan" }
-    if x.isInfinite { return x > 0 ? "inf" : "-inf" }
-    if x == 0 { return "0" }
-    var exponent = 0
-    var mantissa = x.magnitude
-    while mantissa >= 10 { (mantissa, exponent) = (mantissa / 10, exponent + 1) }
-    while mantissa < 1 { (mantissa, exponent) = (mantissa * 10, exponent - 1) }
-    var digits = Int((mantissa * 1000).rounded())
-    if digits == 10000 { (digits, exponent) = (1000, exponent + 1) }
-    let sign = x < 0 ? "-" : ""
-    let all = String(digits)
-    func trimmed(_ whole: String, _ fraction: String) -> String {
-        var fraction = Substring(fraction)
-        while fraction.last == "0" { fraction.removeLast() }
-        return fraction.isEmpty ? whole : "\(whole).\(fraction)"
+    private func json(_ info: LayerInfo, _ telemetry: LayerTelemetry) -> String {
+        var fields = [
+            ("layer", Json.quoted(info.name)), ("depth", String(info.depth)), ("tower", Json.quoted(info.tower)),
+            ("role", Json.quoted(info.role.rawValue)), ("tensors", String(info.tensorCount)),
+            ("parameters", String(info.parameterCount)), ("state_bytes", String(info.stateBytes)),
+            ("scale", Json.number(info.scale)), ("scale_from", Json.quoted(info.origin)),
+            ("base_lr", Json.number(info.baseRate)), ("schedule_factor", Json.number(info.factor)),
+            ("floor_lr", Json.number(info.floor)), ("effective_lr", Json.number(info.effectiveRate)),
+            ("weight_decay", Json.number(info.weightDecay)), ("steps", String(info.steps)),
+            ("frozen", info.frozen ? "true" : "false"),
+            ("frozen_by", info.frozen ? Json.quoted(info.frozenBy.rawValue) : "null"),
+            ("changes_at", info.changesAt.map { String($0) } ?? "null"),
+            ("apart", Json.array(info.exceptions.map(json))),
+        ]
+        if settings.telemetry {
+            fields += [
+                ("gradient_norm", Json.number(telemetry.gradientNorm)),
+                ("weight_norm", Json.number(telemetry.weightNorm)),
+                ("update_ratio", Json.number(telemetry.updateRatio)),
+                ("trust_ratio", Json.number(telemetry.trustRatio)),
+            ]
+        }
+        return Json.object(fields)
     }
-    if exponent < -4 || exponent > 5 {
-        let magnitude = exponent.magnitude < 10 ? "0\(exponent.magnitude)" : "\(exponent.magnitude)"
-        return sign + trimmed(String(all.prefix(1)), String(all.dropFirst())) + "e" + (exponent < 0 ? "-" : "+")
-            + magnitude
+
+    private func json(_ exception: TensorException) -> String {
+        Json.object([
+            ("tensor", Json.quoted(exception.name)), ("scale", Json.number(exception.scale)),
+            ("decay_scale", Json.number(exception.decayScale)), ("adapts", exception.mayAdapt ? "true" : "false"),
+        ])
     }
-    if exponent < 0 { return sign + trimmed("0", String(repeating: "0", count: -exponent - 1) + all) }
-    if exponent >= 3 { return sign + all + String(repeating: "0", count: exponent - 3) }
-    return sign + trimmed(String(all.prefix(exponent + 1)), String(all.dropFirst(exponent + 1)))
 }

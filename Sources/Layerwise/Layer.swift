@@ -3,13 +3,15 @@
 /// What the library keeps of a layer, besides what a step needs (`LayerRecord`).
 struct LayerEntry {
     let name: String
-    let tensorNames: [String]
+    let tensors: [TensorPlace]
     let firstTensor: Int
     var settings = LayerSettings()
     /// The layer's own values of the rule, in the order they were given.
     var overrides: [Setting] = []
-
-    func depth(index: Int) -> Int { settings.depth >= 0 ? settings.depth : index }
+    /// The layer's own schedules, by the hyperparameter they move.
+    var schedules: [String: any Schedule] = [:]
+    /// Which policy, or which of its patterns, says the scale.
+    var origin = ""
 }
 
 /// What a step knows of a layer: plain values, side by side in memory.
@@ -20,13 +22,30 @@ struct LayerRecord: BitwiseCopyable {
     /// Which of the optimizer's `rules` applies.
     var rule = 0
     var scale = 1.0
+    /// A rate that the policy gives in place of the rule's; NaN is none.
+    var policyRate = Double.nan
+    /// Which track its rate follows; -1 is none.
+    var track = -1
+    /// What the freezing plan multiplies its rate by.
+    var annealing = 1.0
+    /// The round in which it was last stepped (Clock).
+    var round: Int64 = -1
 
     // For the step under way.
     var effectiveRate = 0.0
+    var decayRate = 0.0
     var clipFactor = 1.0
     var gradientNorm = 0.0
 
     var telemetry = LayerTelemetry()
+}
+
+extension LayerRecord {
+    /// The effective rate of a part of the layer: base·scale as the schedule moves it, as the freezing plan anneals it.
+    @inline(__always)
+    func rate(_ factor: Factor, base: Double, scale: Double, annealing: Double) -> Double {
+        factor.rate(base: policyRate.isNaN ? base : policyRate, scale: scale) * annealing
+    }
 }
 
 /// One layer at its last step.  Norms are Euclidean, over all tensors of the layer that were stepped.
@@ -41,7 +60,7 @@ public struct LayerTelemetry: Sendable, BitwiseCopyable {
     public var trustRatio = 1.0
     /// The product of the clipping by global and by layer norm.
     public var clipFactor = 1.0
-    /// γ·scale.
+    /// Base rate as the schedule moved it, times scale; 0 if the layer was frozen.
     public var effectiveRate = 0.0
     /// Gradient elements that were NaN or infinite, also of a skipped or refused step.
     public var nonfiniteCount = 0
@@ -60,27 +79,63 @@ public struct StepSummary: Sendable {
     public var gradientNorm = Double.nan
     /// Of clipping by the global norm, at the last step.
     public var clipFactor = 1.0
+    /// t: what schedules and freezing plans are asked about by the next step of all layers.
+    public var nextStep: Int64 = 0
 }
 
-/// What a layer is, and what it will get at the next step.
+/// What a layer is, and what it gets at a step.
 public struct LayerInfo: Sendable {
     /// Who set the scale.
     public enum ScaleSource: String, CaseIterable, Sendable {
         case policy, layer
     }
 
+    /// Who froze it.
+    public enum FrozenBy: String, CaseIterable, Sendable {
+        case nobody = ""
+        case plan, layer
+    }
+
     public let name: String
     public let depth: Int
+    public let tower: String
+    public let role: LayerRole
     public let tensorCount: Int
     public let parameterCount: Int
     public let stateBytes: Int
     /// The highest step count of its tensors.
     public let steps: Int64
-    public let frozen: Bool
+    public let frozenBy: FrozenBy
+    /// The step at which the freezing plan next freezes or thaws it; nil if it does not.
+    public let changesAt: Int64?
     public let scale: Double
     public let scaleSource: ScaleSource
+    /// The policy or pattern that says the scale, or "layer".
+    public let origin: String
+    /// The rate that is scaled: the optimizer's, the layer's own or the policy's.
+    public let baseRate: Double
+    /// What the schedule and the freezing plan make of it: effective rate / (base rate × scale); NaN where that is 0.
+    public let factor: Double
+    /// The rate that its schedule falls to; nil where it has no floor.
+    public let floor: Double?
+    /// 0 while it is frozen.
     public let effectiveRate: Double
+    /// λ; 0 where no tensor of the layer decays.
     public let weightDecay: Double
+    /// Tensors whose share differs from the layer's.
+    public let exceptions: [TensorException]
+
+    public var frozen: Bool { frozenBy != .nobody }
+}
+
+/// A tensor that the policy treats apart from its layer.
+public struct TensorException: Sendable, Equatable {
+    public let name: String
+    /// On top of the layer's scale.
+    public let scale: Double
+    /// On top of the layer's decay.
+    public let decayScale: Double
+    public let mayAdapt: Bool
 }
 
 /// How to take a step.

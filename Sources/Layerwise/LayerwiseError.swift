@@ -44,7 +44,7 @@ public struct LayerwiseError: Error, Equatable, CustomStringConvertible {
 
 extension LayerwiseError {
     /// A refused setting, of the thing called `subject`.
-    init(_ error: SettingError, of subject: String, layer: Int? = nil) {
+    public init(_ error: SettingError, of subject: String, layer: Int? = nil) {
         switch error {
         case .unknown(let text): self.init(.unknownName, "\(subject): \(text)", layer: layer)
         case .duplicate(let text): self.init(.duplicate, "\(subject): \(text)", layer: layer)

@@ -38,7 +38,9 @@ extension Optimizer {
         }
         let entry = try assign(
             settings,
-            to: LayerEntry(name: name, tensorNames: descriptions.map(\.name), firstTensor: tensors.count), layer: layer)
+            to: LayerEntry(
+                name: name, tensors: descriptions.map { TensorPlace(name: $0.name, shape: $0.shape) },
+                firstTensor: tensors.count), layer: layer)
         var parameters = parameterIntervals
         var gradients = gradientIntervals
         var records: [TensorRecord] = []
@@ -48,7 +50,8 @@ extension Optimizer {
                 if descriptions[..<index].contains(where: { $0.name == description.name }) {
                     throw LayerwiseError(.duplicate, "\(subject): the layer has a tensor of this name already")
                 }
-                let record = try Self.record(description, layer: layer, subject: subject)
+                let record = try record(description, layer: layer, subject: subject)
+                if self.settings.dryRun { records.append(record); continue }
                 try claim(
                     (record.parameters, record.boundGradient), record, (layer, index), subject, &parameters, &gradients)
                 records.append(record)
@@ -56,7 +59,7 @@ extension Optimizer {
         }
         var rules = rules
         var ruleIndex = 0
-        if !entry.overrides.isEmpty {
+        if Self.needsOwnRule(entry, schedules) {
             do { rules.append(try Self.rule(rule, with: entry.overrides)) } catch {
                 throw LayerwiseError(error, of: "layer \"\(name)\"")
             }
@@ -64,7 +67,7 @@ extension Optimizer {
         }
         guard layers.reserve(layer + 1), tensors.reserve(tensors.count + records.count), kernels.reserve(rules.count)
         else { throw .outOfMemory("layer \"\(name)\"") }
-        for index in records.indices {
+        for index in records.indices where !self.settings.dryRun {
             guard Self.allocateStates(&records[index], count: rules[ruleIndex].states.count),
                 !descriptions[index].master || Self.allocateMaster(&records[index])
             else {
@@ -85,13 +88,30 @@ extension Optimizer {
         for record in records { tensors.append(record) }
         work.isStale = true
         scalesAreStale = true
+        timeline.isStale = true
         return layer
     }
 
     /// A frozen layer is not updated, not decayed and not counted; its gradients are not read, and its state is kept.
+    /// What is said here takes precedence over the freezing plan, until the setting "frozen" is "plan" again.
     public func setFrozen(_ layer: Int, _ frozen: Bool) throws(LayerwiseError) {
         try check(layer: layer)
-        layers.elements[layer].frozen = frozen
+        entries[layer].settings.frozen = frozen ? .yes : .no
+        timeline.window = 0..<0
+    }
+
+    /// Forgets what the library keeps for a layer: moments and step counts are 0, a master copy is the parameters again.
+    public func reset(_ layer: Int) throws(LayerwiseError) {
+        try check(layer: layer)
+        let record = layers.elements[layer]
+        for index in record.firstTensor..<record.firstTensor + record.tensorCount {
+            let tensor = tensors.elements[index]
+            for slot in 0..<TensorRecord.stateSlots {
+                if let state = tensor.state(slot) { memset(state, 0, tensor.stateBytes) }
+            }
+            Self.fillMaster(tensor)
+            tensors.elements[index].steps = 0
+        }
     }
 
     /// Binds a tensor to other buffers of the same type and shape, and keeps its state.
@@ -119,24 +139,6 @@ extension Optimizer {
         tensors.elements[index].boundGradient = gradients
     }
 
-    /// What a layer is, and what it will get at the next step.
-    public func info(_ layer: Int) throws(LayerwiseError) -> LayerInfo {
-        try check(layer: layer)
-        try refresh()
-        let record = layers.elements[layer]
-        let entry = entries[layer]
-        let rule = rules[record.rule]
-        let own = (record.firstTensor..<record.firstTensor + record.tensorCount).map { tensors.elements[$0] }
-        return LayerInfo(
-            name: entry.name, depth: entry.depth(index: layer), tensorCount: record.tensorCount,
-            parameterCount: own.reduce(0) { $0 + $1.count },
-            stateBytes: own.reduce(0) { $0 + Self.stateBytes($1) },
-            steps: own.map(\.steps).max() ?? 0,
-            frozen: record.frozen, scale: record.scale,
-            scaleSource: entry.settings.scale.isNaN ? .policy : .layer,
-            effectiveRate: rule.learningRate * record.scale, weightDecay: rule.weightDecay)
-    }
-
     /// The telemetry of a layer at its last step with the setting "telemetry" on.
     public func telemetry(_ layer: Int) throws(LayerwiseError) -> LayerTelemetry {
         try check(layer: layer)
@@ -156,10 +158,10 @@ extension Optimizer {
     }
 
     /// A tensor's record, without memory.
-    private static func record(
+    private func record(
         _ description: TensorDescription, layer: Int, subject: String
     ) throws(LayerwiseError) -> TensorRecord {
-        try check(name: description.name, of: "tensor")
+        try Self.check(name: description.name, of: "tensor")
         if description.shape.contains(where: { $0 < 0 }) {
             throw LayerwiseError(.shape, "\(subject): extents must not be negative, found shape \(description.shape)")
         }
@@ -178,12 +180,12 @@ extension Optimizer {
             throw LayerwiseError(
                 .dtype, "\(subject): a master copy is for float16 and bfloat16, found \(description.dtype.name)")
         }
-        if description.parameters == nil && count > 0 {
+        if description.parameters == nil && count > 0 && !settings.dryRun {
             throw LayerwiseError(.invalidArgument, "\(subject): parameters are NULL")
         }
         return TensorRecord(
             layer: layer, count: count, dtype: description.dtype, gradientDType: description.gradientDType,
-            isMatrix: description.shape.count >= 2, parameters: description.parameters,
+            kind: TensorKind(isMatrix: description.shape.count >= 2), parameters: description.parameters,
             boundGradient: description.gradients)
     }
 

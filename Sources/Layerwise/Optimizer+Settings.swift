@@ -11,8 +11,10 @@ extension Optimizer {
         var settings = settings
         try Self.assign(changes, &rule, &settings)
         if changes.allSatisfy({ $0.key == "lr" }) { return setCheckedRate(rule.learningRate) }
-        try adopt(rule, entries)
-        self.settings = settings
+        if settings.dryRun != self.settings.dryRun && !entries.isEmpty {
+            throw LayerwiseError(.invalidArgument, "dry_run cannot be changed once there are layers")
+        }
+        try adopt(rule, entries, schedules, settings)
     }
 
     /// γ, the base learning rate.
@@ -37,32 +39,12 @@ extension Optimizer {
         throw LayerwiseError(.unknownName, "unknown setting \"\(key)\"")
     }
 
-    /// Changes the policy, which takes effect at the next step.
-    public func setPolicy(_ policy: any Policy) {
-        self.policy = policy
-        scalesAreStale = true
-    }
-
-    /// Sets the policy by name.
-    public func setPolicy(named name: String, settings: [Setting]) throws(LayerwiseError) {
-        guard let type = allPolicies.first(where: { $0.name == name }) else {
-            let names = allPolicies.map { $0.name }.joined(separator: ", ")
-            throw LayerwiseError(.unknownName, "no policy is called \"\(name)\", expected one of \(names)")
-        }
-        do {
-            try Self.refuseDuplicates(settings)
-            setPolicy(try type.init(settings: settings))
-        } catch {
-            throw LayerwiseError(error, of: "policy \(name)")
-        }
-    }
-
     /// Gives one layer values of its own, all or none: hyperparameters of the rule, "scale" and "depth".
     public func setLayer(_ layer: Int, _ changes: [Setting]) throws(LayerwiseError) {
         try check(layer: layer)
         var entries = entries
         entries[layer] = try assign(changes, to: entries[layer], layer: layer)
-        try adopt(rule, entries)
+        try adopt(rule, entries, schedules, settings)
         scalesAreStale = true
     }
 
@@ -70,16 +52,14 @@ extension Optimizer {
     public func unsetLayer(_ layer: Int, key: String) throws(LayerwiseError) {
         try check(layer: layer)
         var entries = entries
-        switch key {
-        case "scale": entries[layer].settings.scale = LayerSettings().scale
-        case "depth": entries[layer].settings.depth = LayerSettings().depth
-        default:
-            guard type(of: rule).has(key) else {
-                throw LayerwiseError(.unknownName, "\(subject(layer)): unknown setting \"\(key)\"", layer: layer)
-            }
+        if LayerSettings.has(key) {
+            entries[layer].settings.unset(key)
+        } else if type(of: rule).has(key) {
             entries[layer].overrides.removeAll { $0.key == key }
+        } else {
+            throw LayerwiseError(.unknownName, "\(subject(layer)): unknown setting \"\(key)\"", layer: layer)
         }
-        try adopt(rule, entries)
+        try adopt(rule, entries, schedules, settings)
         scalesAreStale = true
     }
 
@@ -90,8 +70,11 @@ extension Optimizer {
         case "scale":
             try refresh()
             return .number(layers.elements[layer].scale)
-        case "depth": return .number(Double(entries[layer].depth(index: layer)))
+        case "depth":
+            refreshPlaces()
+            return .number(Double(places[layer].depth))
         default:
+            if let value = entries[layer].settings.value(of: key) { return value }
             if let value = rules[layers.elements[layer].rule].value(of: key) { return value }
             throw LayerwiseError(.unknownName, "\(subject(layer)): unknown setting \"\(key)\"", layer: layer)
         }
@@ -114,6 +97,7 @@ extension Optimizer {
             }
             try rule.validate()
             try settings.validate()
+            try check(settings, [rule])
         } catch { throw LayerwiseError(error, of: type(of: rule).declaration.title) }
     }
 
@@ -121,7 +105,7 @@ extension Optimizer {
     func assign(_ changes: [Setting], to entry: LayerEntry, layer: Int) throws(LayerwiseError) -> LayerEntry {
         var entry = entry
         do {
-            try Self.refuseDuplicates(changes)
+            try refuseDuplicates(changes)
             for change in changes {
                 if LayerSettings.has(change.key) {
                     try entry.settings.assign(change)
@@ -132,28 +116,51 @@ extension Optimizer {
                     entry.overrides.append(change)
                 }
             }
-            _ = try Self.rule(rule, with: entry.overrides)
+            try Self.check(settings, [try Self.rule(rule, with: entry.overrides)])
         } catch { throw LayerwiseError(error, of: "layer \"\(entry.name)\"", layer: layer) }
         return entry
     }
 
-    /// Puts a rule and layer entries in force: the rules of the layers, and the states that they need.
-    func adopt(_ rule: any Rule, _ entries: [LayerEntry]) throws(LayerwiseError) {
+    /// Refuses settings that these rules cannot follow.
+    static func check(_ settings: Settings, _ rules: [any Rule]) throws(SettingError) {
+        if settings.decayFollows != .layerLR, let rule = rules.first(where: { !$0.decouplesDecay }) {
+            throw .invalid(
+                "decay_follows must be layer_lr where the decay is not decoupled, found "
+                    + "\(settings.decayFollows.rawValue) with \(type(of: rule).declaration.title)")
+        }
+    }
+
+    /// Whether a layer needs a rule apart from the optimizer's.
+    static func needsOwnRule(_ entry: LayerEntry, _ schedules: [String: any Schedule]) -> Bool {
+        let isMovedApart = entry.settings.start > 0 && schedules.keys.contains { $0 != "lr" }
+        return !entry.overrides.isEmpty || entry.schedules.keys.contains { $0 != "lr" } || isMovedApart
+    }
+
+    /// Puts rule, layer entries, schedules and settings in force: the rules of the layers, and the states that they need.
+    func adopt(
+        _ rule: any Rule, _ entries: [LayerEntry], _ schedules: [String: any Schedule], _ settings: Settings
+    ) throws(LayerwiseError) {
         var rules = [rule]
         var ruleOfLayer = [Int](repeating: 0, count: entries.count)
-        for (layer, entry) in entries.enumerated() where !entry.overrides.isEmpty {
-            do { rules.append(try Self.rule(rule, with: entry.overrides)) } catch {
-                throw LayerwiseError(error, of: subject(layer), layer: layer)
-            }
+        for (layer, entry) in entries.enumerated() where Self.needsOwnRule(entry, schedules) {
+            do throws(SettingError) {
+                let own = try Self.rule(rule, with: entry.overrides)
+                try Self.check(settings, [own])
+                rules.append(own)
+            } catch { throw LayerwiseError(error, of: subject(layer), layer: layer) }
             ruleOfLayer[layer] = rules.count - 1
         }
         guard kernels.reserve(rules.count) else { throw .outOfMemory("kernel table") }
-        try addStates { layer in rules[ruleOfLayer[layer]].states.count }
+        if !settings.dryRun { try addStates { layer in rules[ruleOfLayer[layer]].states.count } }
 
         let scopes = (0..<layers.count).map { Self.scope(self.rules[layers.elements[$0].rule]) }
         self.rule = rule
         self.rules = rules
         self.entries = entries
+        self.schedules = schedules
+        self.settings = settings
+        timeline.isStale = true
+        timeline.window = 0..<0
         kernels.removeAll()
         for rule in rules { kernels.append(rule.kernels(in: InstructionSet.kernels.rules)) }
         for layer in 0..<layers.count {
@@ -181,13 +188,6 @@ extension Optimizer {
         try rule.assign(change)
     }
 
-    static func refuseDuplicates(_ changes: [Setting]) throws(SettingError) {
-        var seen: Set<String> = []
-        for change in changes where !seen.insert(change.key).inserted {
-            throw .duplicate("\(change.key) is given twice")
-        }
-    }
-
     func check(layer: Int) throws(LayerwiseError) {
         if layer < 0 || layer >= entries.count {
             throw LayerwiseError(.notFound, "no layer has index \(layer), expected 0 to \(entries.count - 1)")
@@ -196,7 +196,7 @@ extension Optimizer {
 
     func check(layer: Int, tensor: Int) throws(LayerwiseError) {
         try check(layer: layer)
-        let count = entries[layer].tensorNames.count
+        let count = entries[layer].tensors.count
         if tensor < 0 || tensor >= count {
             throw LayerwiseError(
                 .notFound, "\(subject(layer)): no tensor has index \(tensor), expected 0 to \(count - 1)", layer: layer)
@@ -208,6 +208,6 @@ extension Optimizer {
 
     /// How messages name a tensor.
     func subject(_ layer: Int, _ tensor: Int) -> String {
-        "layer \"\(entries[layer].name)\": tensor \"\(entries[layer].tensorNames[tensor])\""
+        "layer \"\(entries[layer].name)\": tensor \"\(entries[layer].tensors[tensor].name)\""
     }
 }

@@ -118,10 +118,14 @@ extension Optimizer {
     static func allocateMaster(_ record: inout TensorRecord) -> Bool {
         guard let memory = Memory.allocateZeroed(record.stateBytes) else { return false }
         record.master = memory
-        if let parameters = record.parameters, record.count > 0 {
-            record.dtype.kernels(in: InstructionSet.kernels).decode(parameters, record.count, memory)
-        }
+        fillMaster(record)
         return true
+    }
+
+    /// Copies the parameters to their master copy, where there is one.
+    static func fillMaster(_ record: TensorRecord) {
+        guard let master = record.master, let parameters = record.parameters, record.count > 0 else { return }
+        record.dtype.kernels(in: InstructionSet.kernels).decode(parameters, record.count, master)
     }
 
     static func stateBytes(_ record: TensorRecord) -> Int {

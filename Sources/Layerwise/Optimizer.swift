@@ -15,6 +15,9 @@ import LayerwiseRules
 public final class Optimizer {
     var rule: any Rule
     var policy: any Policy
+    /// By the hyperparameter they move; a layer's own take precedence.
+    var schedules: [String: any Schedule] = [:]
+    var freezePlan: (any FreezePlan)?
     var settings: Settings
 
     // Layers and tensors.
@@ -29,6 +32,16 @@ public final class Optimizer {
     var rules: [any Rule]
     var kernels = Table<Kernels>()
 
+    // What follows from policy, schedules and freezing plan.
+    /// Whether the policy must be asked again before the next step.
+    var scalesAreStale = true
+    /// What they see of the layers, as it was when they were asked.
+    var places: [LayerPlace] = []
+    var timeline = Timeline()
+    var clock = Clock()
+    /// t of the step under way.
+    var step: Int64 = 0
+
     // What follows from layers and rules, for the step (WorkList.swift).
     var work = WorkList()
     var ratioList = RatioList()
@@ -36,23 +49,26 @@ public final class Optimizer {
     var coefficientSlots = 0
     var scratch: UnsafeMutableRawPointer?
     var scratchSlots = 0
-    /// Whether the policy must be asked again before the next step.
-    var scalesAreStale = true
     var powers = PowerMemo()
 
     public internal(set) var summary = StepSummary()
 
     /// An optimizer without layers.
     public init(
-        _ rule: any Rule, policy: any Policy = Uniform(), settings: Settings = Settings()
+        _ rule: any Rule, policy: any Policy = Uniform(), schedule: (any Schedule)? = nil,
+        freezePlan: (any FreezePlan)? = nil, settings: Settings = Settings()
     ) throws(LayerwiseError) {
         self.rule = rule
         self.policy = policy
+        self.freezePlan = freezePlan
+        schedules["lr"] = schedule
         self.settings = settings
         rules = [rule]
         do {
             try rule.check()
             try settings.check()
+            try Self.check(settings, [rule])
+            try schedule?.recheck()
         } catch { throw LayerwiseError(error, of: type(of: rule).declaration.title) }
         guard kernels.reserve(1) else { throw .outOfMemory("kernel table") }
         kernels.append(rule.kernels(in: InstructionSet.kernels.rules))

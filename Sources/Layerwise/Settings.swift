@@ -10,6 +10,16 @@ public enum NonFinite: String, Choice {
     case propagate
 }
 
+/// What multiplies λ where the decay is decoupled.
+public enum DecayFollows: String, Choice {
+    /// The layer's effective rate, as in torch: a layer with a lower rate decays less.
+    case layerLR = "layer_lr"
+    /// The rate of a layer with scale 1: all layers decay alike, as the schedule says.
+    case baseLR = "base_lr"
+    /// The schedule's factor alone, without the rate (Loshchilov and Hutter 2019, algorithm 2: η·λ).
+    case independent
+}
+
 /// What an optimizer does besides its rule.
 public struct Settings: Configurable {
     public var nonfinite = NonFinite.raise
@@ -23,6 +33,10 @@ public struct Settings: Configurable {
     public var maximize = false
     /// Keep norms per layer.
     public var telemetry = false
+    /// What decoupled decay follows.
+    public var decayFollows = DecayFollows.layerLR
+    /// Layers have no memory: nothing can be stepped, but all that the optimizer would do can be seen.
+    public var dryRun = false
     /// The most threads that a step may use; 0 is as many as the machine grants.
     public var threads = 0
 
@@ -35,19 +49,50 @@ public struct Settings: Configurable {
         .number("clip_value", \.clipValue, .limit, "largest magnitude of a gradient element"),
         .flag("maximize", \.maximize, "ascend instead of descend"),
         .flag("telemetry", \.telemetry, "keep norms per layer"),
+        .choice("decay_follows", \.decayFollows, "what multiplies decoupled decay"),
+        .flag("dry_run", \.dryRun, "layers have no memory: nothing steps, explain and preview work"),
         .integer("threads", \.threads, 0...1024, "most threads of a step; 0: as many as the machine grants"),
     ]
 }
 
 /// What a layer can be given besides hyperparameters of its own.
 struct LayerSettings: Configurable {
+    enum Role: String, Choice {
+        /// By its depth: the lowest of its tower is the stem, the highest the head.
+        case depth
+        case stem, block, norm, head
+    }
+
+    enum Frozen: String, Choice {
+        /// As the freezing plan says; without one, no.
+        case plan
+        case yes, no
+    }
+
     /// The layer's scale in place of the policy's; NaN is none.
     var scale = Double.nan
     /// Position from the input; -1 is the order of registration.
     var depth = -1
+    var tower = ""
+    var role = Role.depth
+    /// The layer's schedules count their steps from here.
+    var start = 0
+    var frozen = Frozen.plan
 
     static let parameters: [Parameter<Self>] = [
         .number("scale", \.scale, .nonNegative, "rate multiplier, in place of the policy's"),
         .integer("depth", \.depth, 0...Int(Int32.max), "position from the input"),
+        .text("tower", \.tower, "the stack it belongs to, which has depths of its own"),
+        .choice("role", \.role, "what it is: by its depth, or stem, block, norm, head"),
+        .integer("start", \.start, 0...mostSteps, "its schedules count their steps from here"),
+        .choice("frozen", \.frozen, "as the freezing plan says, yes or no"),
     ]
+
+    /// Puts the default back.
+    mutating func unset(_ key: String) {
+        for parameter in Self.parameters where parameter.key == key { parameter.put(parameter.read(Self()), in: &self) }
+    }
 }
+
+/// The names of the choices that a layer has.
+public let layerChoiceNames = LayerSettings.choiceNames

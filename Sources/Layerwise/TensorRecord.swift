@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLayerwiseKernels
+import LayerwiseRules
 
 /// What a step knows of a tensor: plain values, side by side in memory.
 struct TensorRecord: BitwiseCopyable {
@@ -8,7 +9,10 @@ struct TensorRecord: BitwiseCopyable {
     let count: Int
     let dtype: DType
     let gradientDType: DType
-    let isMatrix: Bool
+    /// What rules may treat it by; the policy sets what it has a say in.
+    var kind: TensorKind
+    /// What the policy multiplies its rate by, on top of its layer's scale.
+    var scale = 1.0
     var parameters: UnsafeMutableRawPointer?
     var boundGradient: UnsafeRawPointer?
 
@@ -29,6 +33,8 @@ struct TensorRecord: BitwiseCopyable {
     /// What gradients are multiplied by: direction, gradient scale and clipping.
     var factor = 1.0
     var trustRatio = 1.0
+    var learningRate = 0.0
+    var decayRate = 0.0
 
     /// The type of lanes, moments and arithmetic.
     var laneType: DType { dtype.laneType }

@@ -85,6 +85,55 @@ func settings(_ settings: UnsafePointer<lw_setting>?, _ count: Int64) throws(Lay
     return result
 }
 
+/// A list of numbers from C.
+func values(_ values: UnsafePointer<Double>?, _ count: Int64) throws(LayerwiseError) -> [Double] {
+    if count == 0 { return [] }
+    if count < 0 || count > 1 << 26 {
+        throw LayerwiseError(.invalidArgument, "a list of numbers must have from 0 to 67108864, found \(count)")
+    }
+    guard let values else { throw LayerwiseError(.invalidArgument, "values is NULL, but their count is \(count)") }
+    return Array(UnsafeBufferPointer(start: values, count: Int(count)))
+}
+
+/// A tree from C, where each whole is followed by its parts.
+func spec(_ specs: UnsafePointer<lw_spec>?, _ count: Int64) throws(LayerwiseError) -> Spec {
+    if count < 1 || count > 1 << 20 {
+        throw LayerwiseError(.invalidArgument, "spec_count must be from 1 to 1048576, found \(count)")
+    }
+    guard let specs else { throw LayerwiseError(.invalidArgument, "specs is NULL, but spec_count is \(count)") }
+    var rest = UnsafeBufferPointer(start: specs, count: Int(count))[...]
+    let spec = try takeSpec(&rest, level: 0)
+    if !rest.isEmpty {
+        throw LayerwiseError(
+            .invalidArgument, "\(spec.name): \(rest.count) specs are left over; the part counts do not add up")
+    }
+    return spec
+}
+
+private func takeSpec(
+    _ rest: inout Slice<UnsafeBufferPointer<lw_spec>>, level: Int
+) throws(LayerwiseError) -> Spec {
+    // Parts of parts are read by recursion, on the caller's stack.
+    if level > 32 { throw LayerwiseError(.invalidArgument, "parts are nested more than 32 deep") }
+    guard let own = rest.popFirst() else {
+        throw LayerwiseError(.invalidArgument, "a part is missing; the part counts do not add up")
+    }
+    try check(size: own.struct_size, of: "lw_spec", expected: MemoryLayout<lw_spec>.size)
+    let name = try string(own.name, "name of an lw_spec")
+    if own.part_count < 0 {
+        throw LayerwiseError(.invalidArgument, "\(name): part_count must not be negative, found \(own.part_count)")
+    }
+    var spec = Spec(
+        name, try settings(own.settings, own.setting_count), values: try values(own.values, own.value_count))
+    for _ in 0..<own.part_count { spec.parts.append(try takeSpec(&rest, level: level + 1)) }
+    return spec
+}
+
+/// A policy, schedule or freezing plan, or why it was refused.
+func recipe<Kind>(_ what: String, _ make: () throws(SettingError) -> Kind) throws(LayerwiseError) -> Kind {
+    do { return try make() } catch { throw LayerwiseError(error, of: what) }
+}
+
 /// Refuses a struct whose size is not this library's.
 func check(size: UInt32, of type: String, expected: Int) throws(LayerwiseError) {
     if size != expected {

@@ -94,6 +94,21 @@ public func lw_layer_get_choice(
     }
 }
 
+@_cdecl("lw_layer_get_text") @implementation
+public func lw_layer_get_text(
+    _ optimizer: OpaquePointer!, _ layer: Int64, _ key: UnsafePointer<CChar>!, _ text: UnsafeMutablePointer<CChar>!,
+    _ capacity: Int64, _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            let key = try string(key, "key")
+            if key != "tower" { throw LayerwiseError(.unknownName, "no text is called \"\(key)\", expected tower") }
+            guard case .choice(let value) = try optimizer.value(of: key, layer: index(layer)) else { return }
+            try copy(value, text, capacity, needed)
+        }
+    }
+}
+
 @_cdecl("lw_layer_freeze") @implementation
 public func lw_layer_freeze(
     _ optimizer: OpaquePointer!, _ layer: Int64, _ error: UnsafeMutablePointer<lw_error>!
@@ -112,6 +127,17 @@ public func lw_layer_unfreeze(
     boundary(error) { () throws(LayerwiseError) in
         try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
             try optimizer.setFrozen(index(layer), false)
+        }
+    }
+}
+
+@_cdecl("lw_layer_reset") @implementation
+public func lw_layer_reset(
+    _ optimizer: OpaquePointer!, _ layer: Int64, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            try optimizer.reset(index(layer))
         }
     }
 }
@@ -148,6 +174,10 @@ public func lw_layer_get_info(
             target.pointee.effective_lr = info.effectiveRate
             target.pointee.weight_decay = info.weightDecay
             target.pointee.scale_source = StaticText.of(info.scaleSource.rawValue)
+            target.pointee.role = StaticText.of(info.role.rawValue)
+            target.pointee.frozen_by = StaticText.of(info.frozenBy.rawValue)
+            target.pointee.changes_at = info.changesAt ?? -1
+            target.pointee.schedule_factor = info.factor
         }
     }
 }

@@ -65,25 +65,3 @@ public func lw_rule_describe(
         try copy(description, text, capacity, needed)
     }
 }
-
-@_cdecl("lw_policy_count") @implementation
-public func lw_policy_count() -> Int32 { Int32(allPolicies.count) }
-
-@_cdecl("lw_policy_name") @implementation
-public func lw_policy_name(_ index: Int32) -> UnsafePointer<CChar>! {
-    allPolicies.indices.contains(Int(index)) ? StaticText.of(allPolicies[Int(index)].name) : nil
-}
-
-@_cdecl("lw_policy_describe") @implementation
-public func lw_policy_describe(
-    _ name: UnsafePointer<CChar>!, _ text: UnsafeMutablePointer<CChar>!, _ capacity: Int64,
-    _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
-) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        let name = try string(name, "name")
-        guard let description = describePolicy(name) else {
-            throw LayerwiseError(.unknownName, "no policy is called \"\(name)\"")
-        }
-        try copy(description, text, capacity, needed)
-    }
-}

@@ -62,19 +62,6 @@ public func lw_optimizer_get_choice(
     }
 }
 
-@_cdecl("lw_optimizer_set_policy") @implementation
-public func lw_optimizer_set_policy(
-    _ optimizer: OpaquePointer!, _ policy: UnsafePointer<CChar>!, _ settings: UnsafePointer<lw_setting>!,
-    _ setting_count: Int64, _ error: UnsafeMutablePointer<lw_error>!
-) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            try optimizer.setPolicy(
-                named: try string(policy, "policy"), settings: try LayerwiseC.settings(settings, setting_count))
-        }
-    }
-}
-
 @_cdecl("lw_optimizer_step") @implementation
 public func lw_optimizer_step(
     _ optimizer: OpaquePointer!, _ step: UnsafePointer<lw_step>!, _ error: UnsafeMutablePointer<lw_error>!
@@ -119,6 +106,7 @@ public func lw_optimizer_get_summary(
             target.pointee.skipped_steps = summary.skippedSteps
             target.pointee.gradient_norm = summary.gradientNorm
             target.pointee.clip_factor = summary.clipFactor
+            target.pointee.next_step = summary.nextStep
         }
     }
 }
@@ -139,18 +127,6 @@ public func lw_optimizer_get_telemetry(
                 try check(size: rows[layer].struct_size, of: "lw_telemetry", expected: MemoryLayout<lw_telemetry>.size)
             }
             for layer in 0..<optimizer.layerCount { fill(rows + layer, try optimizer.telemetry(layer)) }
-        }
-    }
-}
-
-@_cdecl("lw_optimizer_explain") @implementation
-public func lw_optimizer_explain(
-    _ optimizer: OpaquePointer!, _ text: UnsafeMutablePointer<CChar>!, _ capacity: Int64,
-    _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
-) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            try copy(try optimizer.explain(), text, capacity, needed)
         }
     }
 }

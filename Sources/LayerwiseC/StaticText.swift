@@ -10,9 +10,13 @@ enum StaticText {
         var names: Set<String> = [layerwiseVersion]
         names.formUnion(InstructionSet.allCases.map(\.rawValue))
         names.formUnion(LayerInfo.ScaleSource.allCases.map(\.rawValue))
+        names.formUnion(LayerInfo.FrozenBy.allCases.map(\.rawValue))
+        names.formUnion(LayerRole.allCases.map(\.rawValue))
         names.formUnion(allRules.map { $0.declaration.name })
-        names.formUnion(allPolicies.map { $0.name })
-        names.formUnion(allRules.flatMap { $0.choiceNames } + Settings.choiceNames)
+        names.formUnion(allPolicies.map { $0.declaration.name })
+        names.formUnion(allSchedules.map { $0.declaration.name })
+        names.formUnion(allFreezePlans.map { $0.declaration.name })
+        names.formUnion(allRules.flatMap { $0.choiceNames } + Settings.choiceNames + layerChoiceNames)
         for code in 0...LW_ERROR_BUFFER_TOO_SMALL.rawValue + 1 { names.insert(errorName(Int32(code))) }
         return Dictionary(uniqueKeysWithValues: names.map { ($0, strdup($0).map { UnsafePointer($0) }) })
     }()

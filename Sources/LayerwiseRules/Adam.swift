@@ -52,6 +52,8 @@ public struct Adam: Rule {
         .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient, as AdamW"),
     ]
 
+    public var decouplesDecay: Bool { decoupledWeightDecay }
+
     public var states: [String] { amsgrad ? Self.declaration.states : Array(Self.declaration.states.prefix(2)) }
 
     /// What `AdamArithmetic` reads.
@@ -62,9 +64,10 @@ public struct Adam: Rule {
     public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
         // √v̂ = √v / √(1 − β₂ᵗ), and its root moves into the step and into ε: one rounding less for every element.
         let root = powers.complement(beta2, moment.step).squareRoot()
+        let decay = weightDecay * decayScale(moment.tensor)
         let coefficients = Coefficients(
-            coupledDecay: decoupledWeightDecay ? 0 : weightDecay,
-            decay: decoupledWeightDecay ? moment.learningRate * weightDecay : 0,
+            coupledDecay: decoupledWeightDecay ? 0 : decay,
+            decay: decoupledWeightDecay ? moment.decayRate * decay : 0,
             firstShare: 1 - beta1, secondShare: 1 - beta2,
             stepSize: moment.learningRate * root / powers.complement(beta1, moment.step),
             epsilon: epsilon * root)

@@ -51,6 +51,8 @@ public struct AdamW: Rule {
             decoupledWeightDecay: true)
     }
 
+    public var decouplesDecay: Bool { true }
+
     public var states: [String] { adam.states }
 
     public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {

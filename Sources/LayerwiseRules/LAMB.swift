@@ -118,14 +118,18 @@ public struct LAMB: Rule {
         package let epsilon, stepSize: Double
     }
 
-    public func adapts(isMatrix: Bool) -> Bool {
-        adapt.includes(isMatrix: isMatrix, weightDecay: decays(isMatrix: isMatrix) ? weightDecay : 0)
+    public var decouplesDecay: Bool { decay == .decoupled }
+
+    public func adapts(_ tensor: TensorKind) -> Bool {
+        adapt.includes(tensor, weightDecay: weightDecay * decayScale(tensor))
     }
 
-    public func decays(isMatrix: Bool) -> Bool { isMatrix || !weightDecayExclude1D }
+    public func decayScale(_ tensor: TensorKind) -> Double {
+        tensor.isMatrix || !weightDecayExclude1D ? tensor.decayScale : 0
+    }
 
     public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
-        let weightDecay = decays(isMatrix: moment.isMatrix) ? weightDecay : 0
+        let weightDecay = weightDecay * decayScale(moment.tensor)
         let firstComplement = powers.complement(beta1, moment.step)
         // As in Adam, the root of the second moment's correction moves into the first moment's and into ε.
         let root = biasCorrection == .moments ? powers.complement(beta2, moment.step).squareRoot() : 1
@@ -133,7 +137,7 @@ public struct LAMB: Rule {
         let coefficients = Coefficients(
             coupledDecay: decay == .gradient ? weightDecay : 0,
             directionDecay: decay == .update ? weightDecay : 0,
-            decay: decay == .decoupled ? rate * weightDecay : 0,
+            decay: decay == .decoupled ? moment.decayRate * weightDecay : 0,
             forget: 1 - beta1,
             firstShare: gradAveraging ? 1 - beta1 : 1,
             secondShare: 1 - beta2,
@@ -143,14 +147,8 @@ public struct LAMB: Rule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public func trustRatio(_ norms: TrustNorms, learningRate: Double) -> Double {
-        var weights = norms.weights
-        if decay == .decoupled {
-            // ‖w‖ after the decay of the tensors that decay.
-            let remaining = 1 - learningRate * weightDecay
-            let decaying = norms.decayingWeights * norms.decayingWeights
-            weights = max(0, weights * weights - decaying + remaining * remaining * decaying).squareRoot()
-        }
+    public func trustRatio(_ norms: TrustNorms, rates: TrustRates) -> Double {
+        var weights = decay == .decoupled ? norms.weights(after: rates.decayRate * weightDecay) : norms.weights
         weights = min(weights, weightNormMax)
         if weights == 0 || norms.directions == 0 { return 1 }
         let ratio = weights / (norms.directions + (ratioEps ? epsilon : 0))

@@ -111,14 +111,16 @@ public struct LARS: Rule {
         package let nesterov: Bool
     }
 
-    public func adapts(isMatrix: Bool) -> Bool {
-        adapt.includes(isMatrix: isMatrix, weightDecay: decays(isMatrix: isMatrix) ? weightDecay : 0)
+    public func adapts(_ tensor: TensorKind) -> Bool {
+        adapt.includes(tensor, weightDecay: weightDecay * decayScale(tensor))
     }
 
-    public func decays(isMatrix: Bool) -> Bool { isMatrix || !weightDecayExclude1D }
+    public func decayScale(_ tensor: TensorKind) -> Double {
+        tensor.isMatrix || !weightDecayExclude1D ? tensor.decayScale : 0
+    }
 
     public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
-        let decay = decays(isMatrix: moment.isMatrix) ? weightDecay : 0
+        let decay = weightDecay * decayScale(moment.tensor)
         let coefficients = Coefficients(
             decay: decay,
             measuredDecay: norm == .decayed ? decay : 0,
@@ -131,13 +133,13 @@ public struct LARS: Rule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public func trustRatio(_ norms: TrustNorms, learningRate: Double) -> Double {
+    public func trustRatio(_ norms: TrustNorms, rates: TrustRates) -> Double {
         let separate = norm == .separate ? weightDecay * norms.decayingWeights : 0
         let denominator = norms.directions + separate
         let isSkipped = norms.weights == 0 || denominator == 0 || (skipZeroGradient && norms.directions == 0)
         let ratio = isSkipped ? 1 : trustCoefficient * norms.weights / (denominator + epsilon)
         if !trustClip { return ratio }
-        return ratio > learningRate ? 1 : ratio / learningRate
+        return ratio > rates.learningRate ? 1 : ratio / rates.learningRate
     }
 
     public func kernels(in table: KernelTable.Rules) -> Kernels { states.isEmpty ? table.lars : table.larsMomentum }

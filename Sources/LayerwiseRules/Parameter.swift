@@ -9,12 +9,14 @@ public struct Parameter<Owner>: Sendable {
         case integer(ClosedRange<Int>)
         case flag
         case choice([String])
+        /// Text of at most 255 bytes without control characters, such as a pattern of names.
+        case text
     }
 
     public let key: String
     public let kind: Kind
     public let doc: String
-    let read: @Sendable (Owner) -> Setting.Value
+    public let read: @Sendable (Owner) -> Setting.Value
     let write: @Sendable (inout Owner, Setting.Value) -> Void
 
     /// A real number in `range`.
@@ -57,8 +59,37 @@ public struct Parameter<Owner>: Sendable {
             write: { if case .choice(let name) = $1, let value = C(rawValue: name) { $0[keyPath: path] = value } })
     }
 
+    /// Text.
+    public static func text(
+        _ key: String, _ path: WritableKeyPath<Owner, String> & Sendable, _ doc: String
+    ) -> Self {
+        Self(
+            key: key, kind: .text, doc: doc,
+            read: { .choice($0[keyPath: path]) },
+            write: { if case .choice(let text) = $1 { $0[keyPath: path] = text } })
+    }
+
+    /// The same of a value inside another: its settings are the other's too.
+    public func lifted<Outer>(_ path: WritableKeyPath<Outer, Owner> & Sendable) -> Parameter<Outer> {
+        let (read, write) = (read, write)
+        let kind: Parameter<Outer>.Kind =
+            switch kind {
+            case .number(let range): .number(range)
+            case .integer(let range): .integer(range)
+            case .flag: .flag
+            case .choice(let names): .choice(names)
+            case .text: .text
+            }
+        return Parameter<Outer>(
+            key: key, kind: kind, doc: doc, read: { read($0[keyPath: path]) },
+            write: { write(&$0[keyPath: path], $1) })
+    }
+
+    /// Puts a value in place, which `check` has nothing against.
+    public func put(_ value: Setting.Value, in owner: inout Owner) { write(&owner, value) }
+
     /// Refuses a value of the wrong type or outside the range.
-    func check(_ value: Setting.Value) throws(SettingError) {
+    public func check(_ value: Setting.Value) throws(SettingError) {
         switch (kind, value) {
         case (.number(let range), .number(let x)):
             if !range.contains(x) { throw .invalid("\(key) must be in \(range), found \(x)") }
@@ -73,6 +104,13 @@ public struct Parameter<Owner>: Sendable {
             if !names.contains(name) {
                 throw .unknown("\(key) must be one of \(names.joined(separator: ", ")), found \"\(name)\"")
             }
+        case (.text, .choice(let text)):
+            if text.utf8.count > 255 { throw .invalid("\(key) must have at most 255 bytes, found \(text.utf8.count)") }
+            if text.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7f }) {
+                throw .invalid("\(key) must not hold control characters")
+            }
+        case (.text, .number(let x)):
+            throw .invalid("\(key) takes text, found \(x)")
         case (.choice(let names), .number):
             throw .invalid("\(key) takes a name, one of \(names.joined(separator: ", "))")
         case (_, .choice(let name)):
@@ -132,6 +170,16 @@ extension Configurable {
     public func check() throws(SettingError) {
         for parameter in Self.parameters { try parameter.check(parameter.read(self)) }
         try validate()
+    }
+
+    /// Whether `key` is a real number.
+    public static func isNumber(_ key: String) -> Bool { numberKeys.contains(key) }
+
+    /// The keys of real numbers.
+    public static var numberKeys: [String] {
+        parameters.compactMap { parameter in
+            if case .number = parameter.kind { parameter.key } else { nil }
+        }
     }
 
     /// The value of `key`, or nil if there is none.

@@ -3,50 +3,92 @@
 /// Integer powers of hyperparameters, remembered from one layer to the next.
 ///
 /// βᵗ is made by repeated squaring in double-double arithmetic, so that 1 − βᵗ is right to the last bit or two and the
-/// same on every processor, which a libm does not promise.
+/// same on every processor, which a libm does not promise.  The squares are kept from one step to the next: layers that
+/// thawed at different times each have a t of their own.
 public struct PowerMemo: Sendable {
     private var first = Entry()
     private var second = Entry()
 
-    private struct Entry {
+    fileprivate struct Entry {
         var base = 0.0
         var exponent: Int64 = -1
         var complement = 0.0
+        /// base, base², base⁴ …
+        var squares: [DoubleDouble] = []
+        /// From this exponent on the power is too small to be seen beside 1.
+        var vanishing = Int64.max
     }
 
     public init() {}
 
     /// 1 − base^exponent, for 0 ≤ base < 1 and exponent ≥ 0.
     public mutating func complement(_ base: Double, _ exponent: Int64) -> Double {
-        if first.exponent == exponent, first.base == base { return first.complement }
-        if second.exponent == exponent, second.base == base { return second.complement }
-        let power = integerPower(base, exponent)
-        first = second
-        second = Entry(base: base, exponent: exponent, complement: (1 - power.high) - power.low)
-        return second.complement
+        if first.base == base { return first.complement(exponent) }
+        if second.base != base { second.reset(base) }
+        swap(&first, &second)
+        return first.complement(exponent)
     }
 }
 
-/// base^exponent as an unevaluated sum, high + low; exponent ≥ 0.
-public func integerPower(_ base: Double, _ exponent: Int64) -> (high: Double, low: Double) {
-    var result = (high: 1.0, low: 0.0)
-    var square = (high: base, low: 0.0)
+extension PowerMemo.Entry {
+    fileprivate mutating func reset(_ base: Double) {
+        self.base = base
+        exponent = -1
+        vanishing = .max
+        squares.removeAll(keepingCapacity: true)
+    }
+
+    fileprivate mutating func complement(_ exponent: Int64) -> Double {
+        if exponent == self.exponent { return complement }
+        if exponent >= vanishing { return 1 }
+        var result = DoubleDouble(1)
+        var rest = exponent
+        var place = 0
+        while rest > 0 {
+            if place == squares.count {
+                squares.append(place == 0 ? DoubleDouble(base) : squares[place - 1] * squares[place - 1])
+                if squares[place].high < 0x1p-60 { vanishing = min(vanishing, 1 << Int64(place)) }
+            }
+            if rest & 1 == 1 { result = result * squares[place] }
+            rest >>= 1
+            place += 1
+        }
+        self.exponent = exponent
+        complement = (1 - result.high) - result.low
+        return complement
+    }
+}
+
+/// base^exponent, rounded once; exponent ≥ 0.
+public func integerPower(_ base: Double, _ exponent: Int64) -> Double {
+    var result = DoubleDouble(1)
+    var square = DoubleDouble(base)
     var rest = exponent
     while rest > 0 {
-        if rest & 1 == 1 { result = product(result, square) }
+        if rest & 1 == 1 { result = result * square }
         rest >>= 1
-        if rest > 0 { square = product(square, square) }
+        if rest > 0 { square = square * square }
     }
-    return result
+    return result.high
 }
 
-/// The product of two double-double numbers, to about 2⁻¹⁰⁴ (Dekker 1971, with a fused multiply-add).
-private func product(_ a: (high: Double, low: Double), _ b: (high: Double, low: Double)) -> (high: Double, low: Double)
-{
-    let high = a.high * b.high
-    guard high.isFinite else { return (high, 0) }
-    let error = (-high).addingProduct(a.high, b.high)
-    let low = error + (a.high * b.low + a.low * b.high)
-    let sum = high + low
-    return (sum, low - (sum - high))
+/// An unevaluated sum of two numbers, high + low.
+struct DoubleDouble {
+    let high: Double
+    let low: Double
+
+    init(_ high: Double, low: Double = 0) {
+        self.high = high
+        self.low = low
+    }
+
+    /// The product, to about 2⁻¹⁰⁴ (Dekker 1971, with a fused multiply-add).
+    static func * (a: Self, b: Self) -> Self {
+        let high = a.high * b.high
+        guard high.isFinite else { return Self(high) }
+        let error = (-high).addingProduct(a.high, b.high)
+        let low = error + (a.high * b.low + a.low * b.high)
+        let sum = high + low
+        return Self(sum, low: low - (sum - high))
+    }
 }

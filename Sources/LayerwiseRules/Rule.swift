@@ -25,14 +25,17 @@ public protocol Rule: Configurable {
     /// Writes the arithmetic's coefficients for one step into `target`, which holds `coefficientBytes` bytes.
     func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer)
 
+    /// Whether the decay acts on the weights themselves, by a rate of its own, and not through the gradient or the ratio.
+    var decouplesDecay: Bool { get }
+
     /// Whether a trust ratio adapts a tensor of this kind; the ratio of others is 1.
-    func adapts(isMatrix: Bool) -> Bool
+    func adapts(_ tensor: TensorKind) -> Bool
 
-    /// Whether weights of a tensor of this kind decay.
-    func decays(isMatrix: Bool) -> Bool
+    /// What λ is multiplied by for a tensor of this kind; 0 where its weights do not decay.
+    func decayScale(_ tensor: TensorKind) -> Double
 
-    /// The trust ratio of tensors that are adapted together, from their norms and the effective rate.
-    func trustRatio(_ norms: TrustNorms, learningRate: Double) -> Double
+    /// The trust ratio of tensors that are adapted together, from their norms and rates.
+    func trustRatio(_ norms: TrustNorms, rates: TrustRates) -> Double
 
     /// The arithmetic, among the kernels of one instruction set.
     func kernels(in table: KernelTable.Rules) -> Kernels
@@ -40,24 +43,56 @@ public protocol Rule: Configurable {
 
 extension Rule {
     public var trustRatioScope: TrustRatioScope? { nil }
-    public func adapts(isMatrix: Bool) -> Bool { false }
-    public func decays(isMatrix: Bool) -> Bool { true }
-    public func trustRatio(_ norms: TrustNorms, learningRate: Double) -> Double { 1 }
+    public var decouplesDecay: Bool { false }
+    public func adapts(_ tensor: TensorKind) -> Bool { false }
+    public func decayScale(_ tensor: TensorKind) -> Double { tensor.decayScale }
+    public func trustRatio(_ norms: TrustNorms, rates: TrustRates) -> Double { 1 }
 }
 
 /// The Euclidean norms that a trust ratio is made of, over all tensors that share it.
 public struct TrustNorms: Sendable {
-    /// ‖w‖, before the step.
-    public let weights: Double
-    /// ‖w‖ of the tensors whose weights decay.
-    public let decayingWeights: Double
-    /// ‖direction‖, as the first pass measured it.
-    public let directions: Double
+    private var weightSquares = 0.0
+    private var directionSquares = 0.0
+    /// Squares of the weights that decay, by the first and the second power of each tensor's share of the decay.
+    private var decaying = (first: 0.0, second: 0.0)
 
-    public init(weights: Double, decayingWeights: Double, directions: Double) {
-        self.weights = weights
-        self.decayingWeights = decayingWeights
-        self.directions = directions
+    public init() {}
+
+    /// Adds sums of squares of a tensor, or of a part of one, whose share of the decay is `decayScale`.
+    public mutating func add(weights: Double, directions: Double, decayScale: Double) {
+        weightSquares += weights
+        directionSquares += directions
+        decaying.first += decayScale * weights
+        decaying.second += decayScale * decayScale * weights
+    }
+
+    /// ‖w‖, before the step.
+    public var weights: Double { weightSquares.squareRoot() }
+
+    /// ‖direction‖, as the first pass measured it.
+    public var directions: Double { directionSquares.squareRoot() }
+
+    /// ‖d·w‖, with each tensor's share of the decay d.
+    public var decayingWeights: Double { decaying.second.squareRoot() }
+
+    /// ‖w − x·d·w‖: what decay by x leaves of the weights.
+    func weights(after x: Double) -> Double {
+        max(
+            0,
+            weightSquares - decaying.second + ((1 - x) * (1 - x) * decaying.second)
+                - 2 * x * (decaying.first - decaying.second)
+        ).squareRoot()
+    }
+}
+
+/// The rates of tensors that share a trust ratio.
+public struct TrustRates: Sendable {
+    public let learningRate: Double
+    public let decayRate: Double
+
+    public init(learningRate: Double, decayRate: Double) {
+        self.learningRate = learningRate
+        self.decayRate = decayRate
     }
 }
 
@@ -81,19 +116,37 @@ public struct Declaration: Sendable {
     }
 }
 
-/// What a rule's plan may depend on, besides its hyperparameters.
-public struct PlanMoment: Sendable {
-    /// γ·scale: the layer's effective learning rate at this step.
-    public let learningRate: Double
-    /// t: the tensor's own step, counted from 1.
-    public let step: Int64
+/// What a rule may treat a tensor by.
+public struct TensorKind: Sendable, Equatable, BitwiseCopyable {
     /// Whether the tensor has rank 2 or more.
     public let isMatrix: Bool
+    /// What the policy multiplies λ by; 0 is no decay.
+    public let decayScale: Double
+    /// Whether the policy lets a trust ratio adapt it.
+    public let mayAdapt: Bool
 
-    public init(learningRate: Double, step: Int64, isMatrix: Bool) {
-        self.learningRate = learningRate
-        self.step = step
+    public init(isMatrix: Bool, decayScale: Double = 1, mayAdapt: Bool = true) {
         self.isMatrix = isMatrix
+        self.decayScale = decayScale
+        self.mayAdapt = mayAdapt
+    }
+}
+
+/// What a rule's plan may depend on, besides its hyperparameters.
+public struct PlanMoment: Sendable {
+    /// The tensor's effective learning rate at this step.
+    public let learningRate: Double
+    /// What multiplies λ where the decay is decoupled: the learning rate, unless "decay_follows" says otherwise.
+    public let decayRate: Double
+    /// t: the tensor's own step, counted from 1.
+    public let step: Int64
+    public let tensor: TensorKind
+
+    public init(learningRate: Double, decayRate: Double, step: Int64, tensor: TensorKind) {
+        self.learningRate = learningRate
+        self.decayRate = decayRate
+        self.step = step
+        self.tensor = tensor
     }
 }
 
@@ -116,11 +169,13 @@ public enum Adapt: String, Choice {
     /// Only tensors of rank 2 or more.
     case matrices
 
-    func includes(isMatrix: Bool, weightDecay: Double) -> Bool {
-        switch self {
+    /// `weightDecay`: λ as it is for this tensor.
+    func includes(_ tensor: TensorKind, weightDecay: Double) -> Bool {
+        guard tensor.mayAdapt else { return false }
+        return switch self {
         case .all: true
         case .decayed: weightDecay != 0
-        case .matrices: isMatrix
+        case .matrices: tensor.isMatrix
         }
     }
 }

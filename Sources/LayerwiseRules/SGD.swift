@@ -49,6 +49,8 @@ public struct SGD: Rule {
 
     public func validate() throws(SettingError) { try validateNesterov(nesterov, momentum, dampening) }
 
+    public var decouplesDecay: Bool { decoupledWeightDecay }
+
     public var states: [String] { momentum > 0 ? Self.declaration.states : [] }
 
     /// What `SGDArithmetic` reads.
@@ -58,13 +60,13 @@ public struct SGD: Rule {
     }
 
     public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
-        let rate = moment.learningRate
+        let decay = weightDecay * decayScale(moment.tensor)
         let coefficients = Coefficients(
-            coupledDecay: decoupledWeightDecay ? 0 : weightDecay,
-            decay: decoupledWeightDecay ? rate * weightDecay : 0,
+            coupledDecay: decoupledWeightDecay ? 0 : decay,
+            decay: decoupledWeightDecay ? moment.decayRate * decay : 0,
             momentum: momentum,
             fresh: freshShare(dampening: dampening, momentum: momentum, step: moment.step),
-            rate: rate, nesterov: nesterov)
+            rate: moment.learningRate, nesterov: nesterov)
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 

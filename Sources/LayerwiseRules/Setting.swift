@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A value given by key: a number (flags are 0 or 1), or the name of a choice.
-public struct Setting: Sendable, Equatable {
-    public enum Value: Sendable, Equatable {
+/// A value given by key: a number (flags are 0 or 1), or text: the name of a choice, a pattern.
+public struct Setting: Sendable, Hashable {
+    public enum Value: Sendable, Hashable {
         case number(Double)
         case choice(String)
     }
@@ -29,6 +29,23 @@ public enum SettingError: Error, Equatable {
     case duplicate(String)
     /// A value outside its range, a number where a choice is expected or the reverse, or values that exclude each other.
     case invalid(String)
+
+    /// The same, said of the thing called `subject`.
+    public func within(_ subject: String) -> SettingError {
+        switch self {
+        case .unknown(let text): .unknown("\(subject): \(text)")
+        case .duplicate(let text): .duplicate("\(subject): \(text)")
+        case .invalid(let text): .invalid("\(subject): \(text)")
+        }
+    }
+}
+
+/// Refuses a key that is given twice.
+public func refuseDuplicates(_ settings: [Setting]) throws(SettingError) {
+    var seen: Set<String> = []
+    for setting in settings where !seen.insert(setting.key).inserted {
+        throw .duplicate("\(setting.key) is given twice")
+    }
 }
 
 /// An interval of valid numbers.
@@ -44,6 +61,11 @@ public struct ValidRange: Sendable, CustomStringConvertible {
     public static let positive = ValidRange(lower: 0, upper: .infinity, includesLower: false, includesUpper: false)
     /// x > 0, where infinity means "no limit".
     public static let limit = ValidRange(lower: 0, upper: .infinity, includesLower: false, includesUpper: true)
+    /// x ≥ 1, finite.
+    public static let atLeastOne = ValidRange(lower: 1, upper: .infinity, includesLower: true, includesUpper: false)
+    /// Any finite number.
+    public static let finite = ValidRange(
+        lower: -.infinity, upper: .infinity, includesLower: false, includesUpper: false)
     /// 0 ≤ x < 1.
     public static let fraction = ValidRange(lower: 0, upper: 1, includesLower: true, includesUpper: false)
     /// 0 < x ≤ 1.
@@ -57,7 +79,7 @@ public struct ValidRange: Sendable, CustomStringConvertible {
 
     public var description: String {
         func text(_ x: Double) -> String {
-            if x == .infinity { return "inf" }
+            if x.isInfinite { return x > 0 ? "inf" : "-inf" }
             return x == x.rounded() && x.magnitude < 1e15 ? String(Int64(x)) : String(x)
         }
         return "\(includesLower ? "[" : "(")\(text(lower)), \(text(upper))\(includesUpper ? "]" : ")")"

@@ -30,8 +30,43 @@ static inline int32_t call_get_choice(lw_optimizer *o, lw_error *e)
 
 static inline int32_t call_set_policy(lw_optimizer *o, lw_error *e)
 {
-    return lw_optimizer_set_policy(o, "uniform", NULL, 0, e);
+    const lw_spec policy = spec("uniform", NULL, 0);
+    return lw_optimizer_set_policy(o, &policy, 1, e);
 }
+
+static inline int32_t call_set_schedule(lw_optimizer *o, lw_error *e)
+{
+    const lw_spec schedule = spec("constant", NULL, 0);
+    return lw_optimizer_set_schedule(o, -1, "lr", &schedule, 1, e);
+}
+
+static inline int32_t call_set_freeze_plan(lw_optimizer *o, lw_error *e)
+{
+    return lw_optimizer_set_freeze_plan(o, NULL, 0, e);
+}
+
+/** Sets the schedule that takes the metric first. */
+static inline int32_t call_report(lw_optimizer *o, lw_error *e)
+{
+    const lw_spec schedule = spec("reduce_on_plateau", NULL, 0);
+    int32_t code = lw_optimizer_set_schedule(o, -1, "eps", &schedule, 1, e);
+    return code == LW_OK ? lw_optimizer_report(o, 1, e) : code;
+}
+
+/** Of the schedule that call_report sets. */
+static inline int32_t call_get_schedule_state(lw_optimizer *o, lw_error *e)
+{
+    double values[8];
+    return lw_optimizer_get_schedule_state(o, -1, "eps", values, COUNT(values), NULL, e);
+}
+
+static inline int32_t call_set_schedule_state(lw_optimizer *o, lw_error *e)
+{
+    static const double values[] = {1, 2, 0, 0};
+    return lw_optimizer_set_schedule_state(o, -1, "eps", values, COUNT(values), e);
+}
+
+static inline int32_t call_seek(lw_optimizer *o, lw_error *e) { return lw_optimizer_seek(o, 3, e); }
 
 static inline int32_t call_add_layer(lw_optimizer *o, lw_error *e)
 {
@@ -68,6 +103,14 @@ static inline int32_t call_layer_get_choice(lw_optimizer *o, lw_error *e)
     const char *choice;
     return lw_layer_get_choice(o, 0, "norm", &choice, e);
 }
+
+static inline int32_t call_layer_get_text(lw_optimizer *o, lw_error *e)
+{
+    char text[256];
+    return lw_layer_get_text(o, 0, "tower", text, sizeof text, NULL, e);
+}
+
+static inline int32_t call_layer_reset(lw_optimizer *o, lw_error *e) { return lw_layer_reset(o, 1, e); }
 
 static inline int32_t call_layer_freeze(lw_optimizer *o, lw_error *e) { return lw_layer_freeze(o, 0, e); }
 
@@ -114,7 +157,19 @@ static inline int32_t call_layer_get_name(lw_optimizer *o, lw_error *e)
 static inline int32_t call_explain(lw_optimizer *o, lw_error *e)
 {
     char text[4096];
-    return lw_optimizer_explain(o, text, sizeof text, NULL, e);
+    return lw_optimizer_explain(o, -1, text, sizeof text, NULL, e);
+}
+
+static inline int32_t call_explain_json(lw_optimizer *o, lw_error *e)
+{
+    char text[4096];
+    return lw_optimizer_explain_json(o, -1, text, sizeof text, NULL, e);
+}
+
+static inline int32_t call_preview(lw_optimizer *o, lw_error *e)
+{
+    double rates[3 * MODEL_LAYERS];
+    return lw_optimizer_preview(o, -1, 3, 1, rates, COUNT(rates), e);
 }
 
 static inline int32_t call_state_count(lw_optimizer *o, lw_error *e)
@@ -147,6 +202,12 @@ static const call calls[] = {
     {"lw_optimizer_get", call_get},
     {"lw_optimizer_get_choice", call_get_choice},
     {"lw_optimizer_set_policy", call_set_policy},
+    {"lw_optimizer_set_schedule", call_set_schedule},
+    {"lw_optimizer_set_freeze_plan", call_set_freeze_plan},
+    {"lw_optimizer_report", call_report},
+    {"lw_optimizer_get_schedule_state", call_get_schedule_state},
+    {"lw_optimizer_set_schedule_state", call_set_schedule_state},
+    {"lw_optimizer_seek", call_seek},
     {"lw_optimizer_add_layer", call_add_layer},
     {"lw_optimizer_layer_count", call_layer_count},
     {"lw_optimizer_find_layer", call_find_layer},
@@ -154,6 +215,8 @@ static const call calls[] = {
     {"lw_layer_unset", call_layer_unset},
     {"lw_layer_get", call_layer_get},
     {"lw_layer_get_choice", call_layer_get_choice},
+    {"lw_layer_get_text", call_layer_get_text},
+    {"lw_layer_reset", call_layer_reset},
     {"lw_layer_freeze", call_layer_freeze},
     {"lw_layer_unfreeze", call_layer_unfreeze},
     {"lw_tensor_bind", call_bind},
@@ -164,6 +227,8 @@ static const call calls[] = {
     {"lw_layer_get_info", call_layer_get_info},
     {"lw_layer_get_name", call_layer_get_name},
     {"lw_optimizer_explain", call_explain},
+    {"lw_optimizer_explain_json", call_explain_json},
+    {"lw_optimizer_preview", call_preview},
     {"lw_tensor_state_count", call_state_count},
     {"lw_tensor_get_state_info", call_get_state_info},
     {"lw_tensor_read_state", call_read_state},

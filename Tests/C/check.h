@@ -53,6 +53,16 @@ static inline void check_success(int32_t code, const lw_error *told, const char 
     }
 }
 
+/** A policy, schedule or freezing plan without numbers or parts. */
+static inline lw_spec spec(const char *name, const lw_setting *settings, int64_t count)
+{
+    lw_spec s = LW_SPEC_INIT;
+    s.name = name;
+    s.settings = settings;
+    s.setting_count = count;
+    return s;
+}
+
 /** The last line of every program. */
 static inline int report(void)
 {

@@ -56,6 +56,11 @@ static const misuse optimizer_settings[] = {
     {{"threads", 1025, NULL}, LW_ERROR_OUT_OF_RANGE},
     {{"threads", NAN, NULL}, LW_ERROR_OUT_OF_RANGE},
     {{"threads", 1e300, NULL}, LW_ERROR_OUT_OF_RANGE},
+    {{"decay_follows", 1, NULL}, LW_ERROR_OUT_OF_RANGE},
+    {{"decay_follows", 0, "lr"}, LW_ERROR_UNKNOWN_NAME},
+    {{"decay_follows", 0, "independent"}, LW_ERROR_OUT_OF_RANGE}, /* the decay is coupled */
+    {{"dry_run", 2, NULL}, LW_ERROR_OUT_OF_RANGE},
+    {{"tower", 0, "vision"}, LW_ERROR_UNKNOWN_NAME},
     {{"scale", 1, NULL}, LW_ERROR_UNKNOWN_NAME}, /* of a layer */
     {{"depth", 1, NULL}, LW_ERROR_UNKNOWN_NAME},
 };
@@ -72,6 +77,16 @@ static const misuse layer_settings[] = {
     {{"depth", 0.5, NULL}, LW_ERROR_OUT_OF_RANGE},
     {{"depth", NAN, NULL}, LW_ERROR_OUT_OF_RANGE},
     {{"depth", 1e30, NULL}, LW_ERROR_OUT_OF_RANGE},
+    {{"tower", 1, NULL}, LW_ERROR_OUT_OF_RANGE},
+    {{"tower", 0, "\xC0\xAF"}, LW_ERROR_INVALID_ARGUMENT},
+    {{"role", 1, NULL}, LW_ERROR_OUT_OF_RANGE},
+    {{"role", 0, "tail"}, LW_ERROR_UNKNOWN_NAME},
+    {{"start", -1, NULL}, LW_ERROR_OUT_OF_RANGE},
+    {{"start", 0.5, NULL}, LW_ERROR_OUT_OF_RANGE},
+    {{"start", 1e17, NULL}, LW_ERROR_OUT_OF_RANGE},
+    {{"frozen", 1, NULL}, LW_ERROR_OUT_OF_RANGE},
+    {{"frozen", 0, "true"}, LW_ERROR_UNKNOWN_NAME},
+    {{"dry_run", 1, NULL}, LW_ERROR_UNKNOWN_NAME},
 };
 
 /** lw_optimizer_create, which also has to leave NULL behind; had it succeeded, nothing would leak into later checks. */
@@ -187,54 +202,87 @@ static void refuse_reading(const model *m)
     CHECK(strcmp(choice, "unset") == 0);
 }
 
-static int32_t set_policy(const model *m, const char *policy, const char *key, double number, const char *choice,
-                          lw_error *error)
+static int32_t set_policy(const model *m, const char *name, const lw_setting *settings, int64_t count, lw_error *error)
+{
+    const lw_spec policy = spec(name, settings, count);
+    return lw_optimizer_set_policy(m->optimizer, &policy, 1, error);
+}
+
+static int32_t set_policy_with(const model *m, const char *name, const char *key, double number, const char *choice,
+                               lw_error *error)
 {
     const lw_setting setting = {key, number, choice};
-    return lw_optimizer_set_policy(m->optimizer, policy, &setting, 1, error);
+    return set_policy(m, name, &setting, 1, error);
 }
+
+/** One layer's scale in a policy "explicit". */
+static lw_spec layers_of(const lw_setting *match_and_scale) { return spec("layers", match_and_scale, 2); }
 
 static void refuse_policies(const model *m)
 {
     const lw_setting twice[] = {{"decay", 0.5, NULL}, {"decay", 0.5, NULL}};
     const lw_setting reversed[] = {{"lowest", 0.5, NULL}, {"highest", 0.1, NULL}};
-    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_optimizer_set_policy(m->optimizer, NULL, NULL, 0, error));
-    REFUSED(m, LW_ERROR_UNKNOWN_NAME, lw_optimizer_set_policy(m->optimizer, "linear", NULL, 0, error));
-    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_optimizer_set_policy(m->optimizer, "layer_decay", NULL, 1, error));
-    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_optimizer_set_policy(m->optimizer, "layer_decay", twice, -1, error));
-    REFUSED(m, LW_ERROR_DUPLICATE, lw_optimizer_set_policy(m->optimizer, "layer_decay", twice, 2, error));
-    REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_policy(m, "layer_decay", "decay", 0, NULL, error));
-    REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_policy(m, "layer_decay", "decay", 1.5, NULL, error));
-    REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_policy(m, "layer_decay", "decay", NAN, NULL, error));
-    REFUSED(m, LW_ERROR_UNKNOWN_NAME, set_policy(m, "layer_decay", "lowest", 1, NULL, error));
-    REFUSED(m, LW_ERROR_UNKNOWN_NAME, set_policy(m, "layer_decay", "direction", 0, "up", error));
-    REFUSED(m, LW_ERROR_UNKNOWN_NAME, set_policy(m, "uniform", "scale", 1, NULL, error));
-    REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_policy(m, "range", "lowest", -1, NULL, error));
-    REFUSED(m, LW_ERROR_OUT_OF_RANGE, lw_optimizer_set_policy(m->optimizer, "range", reversed, 2, error));
-    REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_policy(m, "explicit", "*", -1, NULL, error));
-    REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_policy(m, "explicit", "*", NAN, NULL, error));
-    REFUSED(m, LW_ERROR_DUPLICATE, lw_optimizer_set_policy(m->optimizer, "explicit", twice, 2, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, set_policy(m, NULL, NULL, 0, error));
+    REFUSED(m, LW_ERROR_UNKNOWN_NAME, set_policy(m, "linear", NULL, 0, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, set_policy(m, "layer_decay", NULL, 1, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, set_policy(m, "layer_decay", twice, -1, error));
+    REFUSED(m, LW_ERROR_DUPLICATE, set_policy(m, "layer_decay", twice, 2, error));
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_policy_with(m, "layer_decay", "decay", 0, NULL, error));
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_policy_with(m, "layer_decay", "decay", 1.5, NULL, error));
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_policy_with(m, "layer_decay", "decay", NAN, NULL, error));
+    REFUSED(m, LW_ERROR_UNKNOWN_NAME, set_policy_with(m, "layer_decay", "lowest", 1, NULL, error));
+    REFUSED(m, LW_ERROR_UNKNOWN_NAME, set_policy_with(m, "layer_decay", "direction", 0, "up", error));
+    REFUSED(m, LW_ERROR_UNKNOWN_NAME, set_policy_with(m, "uniform", "scale", 1, NULL, error));
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_policy_with(m, "range", "lowest", -1, NULL, error));
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_policy(m, "range", reversed, 2, error));
+}
+
+/** A policy "explicit" of one scale, or of the same one twice. */
+static int32_t set_explicit(const model *m, double scale, int32_t times, lw_error *error)
+{
+    const lw_setting all[] = {{"match", 0, "*"}, {"scale", scale, NULL}};
+    const lw_spec specs[] = {
+        {sizeof(lw_spec), times, "explicit", NULL, 0, NULL, 0}, layers_of(all), layers_of(all)};
+    return lw_optimizer_set_policy(m->optimizer, specs, 1 + times, error);
+}
+
+static void refuse_scales(const model *m)
+{
+    const lw_setting unnamed[] = {{"scale", 1, NULL}, {"lr", 1, NULL}};
+    const lw_spec nameless[] = {{sizeof(lw_spec), 1, "explicit", NULL, 0, NULL, 0}, layers_of(unnamed)};
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_explicit(m, -1, 1, error));
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_explicit(m, NAN, 1, error));
+    REFUSED(m, LW_ERROR_DUPLICATE, set_explicit(m, 1, 2, error));
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, lw_optimizer_set_policy(m->optimizer, nameless, 2, error));
 }
 
 /** Names of an explicit policy are matched when they are needed, as layers may come after it: the step is refused. */
 static void refuse_unmatched_names(model *m)
 {
-    const lw_setting named[] = {{"body", 1, NULL}, {"head", 1, NULL}, {"tail", 1, NULL}};
+    const lw_setting body[] = {{"match", 0, "body"}, {"scale", 1, NULL}};
+    const lw_setting head[] = {{"match", 0, "head"}, {"scale", 1, NULL}};
+    const lw_setting tail[] = {{"match", 0, "tail"}, {"scale", 1, NULL}};
     static const struct {
-        int64_t count;
+        int32_t count;
         int32_t code;
         const char *fault;
     } cases[] = {{1, LW_ERROR_OUT_OF_RANGE, "\"head\""}, {3, LW_ERROR_UNKNOWN_NAME, "\"tail\""}};
     snapshot before, after;
     snapshot_take(&before, m);
     for (int64_t i = 0; i < COUNT(cases); ++i) {
+        const lw_spec policy[] = {{sizeof(lw_spec), cases[i].count, "explicit", NULL, 0, NULL, 0}, layers_of(body),
+                                  layers_of(head), layers_of(tail)};
         lw_error told = LW_ERROR_INIT;
-        SUCCEEDS(lw_optimizer_set_policy(m->optimizer, "explicit", named, cases[i].count, error));
-        check_refusal(cases[i].code, lw_optimizer_step(m->optimizer, NULL, &told), &told, "explicit", __FILE__,
-                      __LINE__);
+        lw_layer_info info = LW_LAYER_INFO_INIT;
+        double rates[MODEL_LAYERS];
+        SUCCEEDS(lw_optimizer_set_policy(m->optimizer, policy, 1 + cases[i].count, error));
+        check_refusal(cases[i].code, lw_optimizer_step(m->optimizer, NULL, &told), &told, "step", __FILE__, __LINE__);
         CHECK(strstr(told.message, cases[i].fault) != NULL);
+        CHECK(lw_layer_get_info(m->optimizer, 0, &info, NULL) == cases[i].code);
+        CHECK(lw_optimizer_explain(m->optimizer, -1, NULL, 0, NULL, NULL) == cases[i].code);
+        CHECK(lw_optimizer_preview(m->optimizer, -1, 1, 1, rates, MODEL_LAYERS, NULL) == cases[i].code);
     }
-    SUCCEEDS(lw_optimizer_set_policy(m->optimizer, "uniform", NULL, 0, error));
+    SUCCEEDS(set_policy(m, "uniform", NULL, 0, error));
     snapshot_take(&after, m);
     CHECK(before.size == after.size && memcmp(before.bytes, after.bytes, before.size) == 0);
 }
@@ -260,7 +308,7 @@ static void refuse_error_structs(const model *m)
     }
 }
 
-/** The two functions have one contract. */
+/** The four functions have one contract. */
 static void refuse_describe(const model *m, const char *name,
                             int32_t (*describe)(const char *, char *, int64_t, int64_t *, lw_error *))
 {
@@ -298,6 +346,7 @@ int main(void)
     refuse_combinations(&m);
     refuse_reading(&m);
     refuse_policies(&m);
+    refuse_scales(&m);
     refuse_unmatched_names(&m);
     refuse_error_structs(&m);
     for (int32_t i = 0; i < lw_rule_count(); ++i) {
@@ -306,8 +355,16 @@ int main(void)
     for (int32_t i = 0; i < lw_policy_count(); ++i) {
         refuse_describe(&m, lw_policy_name(i), lw_policy_describe);
     }
+    for (int32_t i = 0; i < lw_schedule_count(); ++i) {
+        refuse_describe(&m, lw_schedule_name(i), lw_schedule_describe);
+    }
+    for (int32_t i = 0; i < lw_freeze_plan_count(); ++i) {
+        refuse_describe(&m, lw_freeze_plan_name(i), lw_freeze_plan_describe);
+    }
     CHECK(lw_rule_name(-1) == NULL && lw_rule_name(lw_rule_count()) == NULL);
     CHECK(lw_policy_name(INT32_MIN) == NULL && lw_policy_name(INT32_MAX) == NULL);
+    CHECK(lw_schedule_name(-1) == NULL && lw_schedule_name(lw_schedule_count()) == NULL);
+    CHECK(lw_freeze_plan_name(INT32_MIN) == NULL && lw_freeze_plan_name(lw_freeze_plan_count()) == NULL);
     CHECK(strcmp(lw_error_name(LW_ERROR_SHAPE), "LW_ERROR_SHAPE") == 0);
     CHECK(strcmp(lw_error_name(-5), "LW_ERROR_UNKNOWN") == 0 && strcmp(lw_error_name(99), "LW_ERROR_UNKNOWN") == 0);
     model_destroy(&m);

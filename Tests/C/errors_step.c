@@ -175,11 +175,11 @@ static void refuse_texts(const model *m)
     SUCCEEDS(lw_layer_get_name(o, 0, text, 5, &needed, error));
     CHECK(strcmp(text, "body") == 0 && text[5] == '#');
 
-    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_optimizer_explain(o, NULL, 8, NULL, error));
-    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_optimizer_explain(o, text, INT64_MIN, NULL, error));
-    REFUSED(m, LW_ERROR_BUFFER_TOO_SMALL, lw_optimizer_explain(o, text, 10, &needed, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_optimizer_explain(o, -1, NULL, 8, NULL, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_optimizer_explain(o, -1, text, INT64_MIN, NULL, error));
+    REFUSED(m, LW_ERROR_BUFFER_TOO_SMALL, lw_optimizer_explain(o, -1, text, 10, &needed, error));
     CHECK(needed > 10 && needed <= (int64_t)sizeof text);
-    SUCCEEDS(lw_optimizer_explain(o, text, needed, NULL, error));
+    SUCCEEDS(lw_optimizer_explain(o, -1, text, needed, NULL, error));
     CHECK((int64_t)strlen(text) == needed - 1);
     CHECK(strstr(text, "body") != NULL && strstr(text, "head") != NULL);
 }

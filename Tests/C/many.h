@@ -23,9 +23,10 @@ static inline void run_create(run *r, int seed)
     static const int64_t extent[] = {RUN_COUNT};
     const lw_setting settings[] = {{"threads", 4, NULL}, {"clip_global_norm", 10, NULL}, {"telemetry", 1, NULL}};
     const lw_setting decay = {"decay", 0.7, NULL};
+    const lw_spec policy = spec("layer_decay", &decay, 1);
     uint64_t state = 1000u + (uint64_t)seed;
     SUCCEEDS(lw_optimizer_create(&r->optimizer, rules[seed % COUNT(rules)], settings, COUNT(settings), error));
-    SUCCEEDS(lw_optimizer_set_policy(r->optimizer, "layer_decay", &decay, 1, error));
+    SUCCEEDS(lw_optimizer_set_policy(r->optimizer, &policy, 1, error));
     for (int layer = 0; layer < RUN_LAYERS; ++layer) {
         lw_tensor tensor = LW_TENSOR_INIT;
         for (int i = 0; i < RUN_COUNT; ++i) {

@@ -80,7 +80,8 @@ static inline void snapshot_append(snapshot *s, const void *bytes, size_t size)
 static inline void snapshot_layer(snapshot *s, const model *m, int64_t layer)
 {
     static const char *const keys[] = {"lr", "beta1", "beta2", "eps", "weight_decay", "amsgrad",
-                                       "decoupled_weight_decay", "scale", "depth"};
+                                       "decoupled_weight_decay", "scale", "depth", "start"};
+    static const char *const choices[] = {"role", "frozen"};
     lw_layer_info info = LW_LAYER_INFO_INIT;
     lw_telemetry telemetry = LW_TELEMETRY_INIT;
     char name[256] = {0};
@@ -88,6 +89,11 @@ static inline void snapshot_layer(snapshot *s, const model *m, int64_t layer)
         double value = 0;
         SUCCEEDS(lw_layer_get(m->optimizer, layer, keys[k], &value, error));
         snapshot_append(s, &value, sizeof value);
+    }
+    for (int64_t k = 0; k < COUNT(choices); ++k) {
+        const char *choice = NULL;
+        SUCCEEDS(lw_layer_get_choice(m->optimizer, layer, choices[k], &choice, error));
+        snapshot_append(s, choice, strlen(choice));
     }
     SUCCEEDS(lw_layer_get_info(m->optimizer, layer, &info, error));
     snapshot_append(s, &info, sizeof info);
@@ -117,7 +123,9 @@ static inline void snapshot_take(snapshot *s, const model *m)
 {
     static const char *const keys[] = {"lr", "beta1", "beta2", "eps", "weight_decay", "amsgrad",
                                        "decoupled_weight_decay", "clip_global_norm", "clip_layer_norm", "clip_value",
-                                       "maximize", "telemetry", "threads"};
+                                       "maximize", "telemetry", "dry_run", "threads"};
+    static const char *const choices[] = {"nonfinite", "decay_follows"};
+    char text[4096] = {0};
     lw_summary summary = LW_SUMMARY_INIT;
     const char *choice = NULL;
     int64_t layers = 0;
@@ -133,8 +141,12 @@ static inline void snapshot_take(snapshot *s, const model *m)
         SUCCEEDS(lw_optimizer_get(m->optimizer, keys[k], &value, error));
         snapshot_append(s, &value, sizeof value);
     }
-    SUCCEEDS(lw_optimizer_get_choice(m->optimizer, "nonfinite", &choice, error));
-    snapshot_append(s, choice, strlen(choice));
+    for (int64_t k = 0; k < COUNT(choices); ++k) {
+        SUCCEEDS(lw_optimizer_get_choice(m->optimizer, choices[k], &choice, error));
+        snapshot_append(s, choice, strlen(choice));
+    }
+    SUCCEEDS(lw_optimizer_explain_json(m->optimizer, -1, text, sizeof text, NULL, error));
+    snapshot_append(s, text, strlen(text));
     SUCCEEDS(lw_optimizer_get_summary(m->optimizer, &summary, error));
     snapshot_append(s, &summary, sizeof summary);
     SUCCEEDS(lw_optimizer_layer_count(m->optimizer, &layers, error));

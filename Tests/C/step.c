@@ -144,9 +144,10 @@ static void next_gradients(uint64_t *state)
 static lw_optimizer *create(const char *rule, const lw_setting *settings, int64_t count, int32_t dtype)
 {
     const lw_setting halves = {"decay", 0.5, NULL};
+    const lw_spec policy = spec("layer_decay", &halves, 1);
     lw_optimizer *optimizer = NULL;
     SUCCEEDS(lw_optimizer_create(&optimizer, rule, settings, count, error));
-    SUCCEEDS(lw_optimizer_set_policy(optimizer, "layer_decay", &halves, 1, error));
+    SUCCEEDS(lw_optimizer_set_policy(optimizer, &policy, 1, error));
     for (int k = 0; k < LAYERS; ++k) {
         int64_t index = -1;
         lw_tensor tensor = LW_TENSOR_INIT;

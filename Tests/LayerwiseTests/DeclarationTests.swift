@@ -3,11 +3,10 @@ import Foundation
 import Layerwise
 import XCTest
 
-/// What rules and policies declare of themselves holds together.
+/// What rules declare of themselves holds together.
 final class DeclarationTests: XCTestCase {
     func testNamesAreUnique() {
         XCTAssertEqual(Set(allRules.map { $0.declaration.name }).count, allRules.count)
-        XCTAssertEqual(Set(allPolicies.map { $0.name }).count, allPolicies.count)
     }
 
     /// The suite's cases know every rule, with every option, choice and preset.
@@ -92,7 +91,8 @@ final class DeclarationTests: XCTestCase {
             for canary: UInt8 in [0x5a, 0xa5] {
                 room.initializeMemory(as: UInt8.self, repeating: canary)
                 var powers = PowerMemo()
-                let moment = PlanMoment(learningRate: 0.1, step: 3, isMatrix: true)
+                let moment = PlanMoment(
+                    learningRate: 0.1, decayRate: 0.1, step: 3, tensor: TensorKind(isMatrix: true))
                 ruleCase.rule.plan(moment, powers: &powers, into: try XCTUnwrap(room.baseAddress))
                 XCTAssertTrue(room[coefficientBytes...].allSatisfy { $0 == canary }, "\(ruleCase)")
             }
@@ -106,11 +106,6 @@ final class DeclarationTests: XCTestCase {
         let hyperparameters: [ParameterDescription]
         let presets: [String: [String: Value]]
         let states: [String]
-    }
-
-    private struct PolicyDescription: Decodable {
-        let name, doc: String
-        let settings: [ParameterDescription]
     }
 
     private struct ParameterDescription: Decodable {
@@ -173,15 +168,5 @@ final class DeclarationTests: XCTestCase {
                 XCTAssertEqual(description.presets[preset.name]?[setting.key], Value(setting.value))
             }
         }
-    }
-
-    func testPolicyDescriptionsAreJSON() throws {
-        for policy in allPolicies {
-            let text = try XCTUnwrap(describePolicy(policy.name))
-            let description = try JSONDecoder().decode(PolicyDescription.self, from: Data(text.utf8))
-            XCTAssertEqual(description.name, policy.name)
-            XCTAssertEqual(description.doc, policy.doc)
-        }
-        XCTAssertNil(describePolicy("nonsense"))
     }
 }

@@ -3,54 +3,16 @@ import Glibc
 import Layerwise
 import XCTest
 
-/// Which scale each layer gets.
+/// Which scale each layer gets from the policies that count depths.
 final class PolicyTests: XCTestCase {
     private func scales(_ policy: any Policy, depths: [Int]) throws -> [Double] {
-        try policy.scales(of: depths.enumerated().map { LayerPlace(name: "layer\($0)", depth: $1) })
+        try policy.scales(of: LayerPlace.stack(depths))
     }
 
     // MARK: - Uniform
 
     func testUniform() throws {
         XCTAssertEqual(try scales(Uniform(), depths: [0, 1, 5]), [1, 1, 1])
-    }
-
-    // MARK: - Explicit
-
-    func testExplicit() throws {
-        XCTAssertEqual(
-            try scales(try Explicit(["layer0": 0.5, "layer1": 0, "layer2": 3]), depths: [0, 1, 2]), [0.5, 0, 3])
-        XCTAssertEqual(try scales(try Explicit(["layer1": 0.5, "*": 2]), depths: [0, 1, 2]), [2, 0.5, 2])
-    }
-
-    func testExplicitIsStrict() throws {
-        let model = try Model(SGD(), sizes: [1, 2, 3])
-        func assertStepRefused(_ scales: [String: Double], _ code: LayerwiseError.Code, _ message: String) throws {
-            model.optimizer.setPolicy(try Explicit(scales))
-            let before = try model.digest()
-            assertRefused(code, message: message) { try model.optimizer.step() }
-            XCTAssertEqual(try model.digest(), before)
-        }
-        try assertStepRefused(["0": 1], .outOfRange, "policy explicit: no scale for layer \"1\", \"2\"")
-        try assertStepRefused(
-            ["0": 1, "*": 1, "body": 1], .unknownName, "policy explicit: no layer is called \"body\"")
-        assertRefused(.duplicate) {
-            try model.optimizer.setPolicy(named: "explicit", settings: [Setting("0", 1), Setting("0", 2)])
-        }
-        for scale in [-1, .nan, .infinity] {
-            assertRefused(.outOfRange, "\(scale)") {
-                try model.optimizer.setPolicy(named: "explicit", settings: [Setting("0", scale)])
-            }
-        }
-        assertRefused(.outOfRange) {
-            try model.optimizer.setPolicy(named: "explicit", settings: [Setting("0", "high")])
-        }
-    }
-
-    /// Layers may come after the policy; what counts is the step.
-    func testPolicyBeforeItsLayers() throws {
-        let model = try Model(SGD(lr: 1), shapes: [[[1]], [[1]]], policy: try Explicit(["0": 2, "1": 4]))
-        XCTAssertEqual(try (0..<2).map { try model.optimizer.info($0).effectiveRate }, [2, 4])
     }
 
     // MARK: - Layer decay
@@ -105,57 +67,22 @@ final class PolicyTests: XCTestCase {
         XCTAssertThrowsError(try GeometricRange(lowest: 0))
     }
 
-    // MARK: - In an optimizer
+    // MARK: - Towers
 
-    func testDepthIsTheOrderOfRegistrationUnlessGiven() throws {
-        let model = try Model(SGD(lr: 1), shapes: [[[1]], [[1]], [[1]]], policy: try LayerDecay(0.5))
-        XCTAssertEqual(try info(model).map(\.scale), [0.25, 0.5, 1])
-        try model.optimizer.setLayer(0, settings(["depth": 3]))
-        XCTAssertEqual(try info(model).map(\.depth), [3, 1, 2])
-        XCTAssertEqual(try info(model).map(\.scale), [1, 0.25, 0.5])
-        try model.optimizer.unsetLayer(0, key: "depth")
-        XCTAssertEqual(try info(model).map(\.scale), [0.25, 0.5, 1])
-    }
-
-    func testOwnScaleTakesPrecedence() throws {
-        let model = try Model(SGD(lr: 0.5), shapes: [[[1]], [[1]]], policy: try LayerDecay(0.5))
-        try model.optimizer.setLayer(0, settings(["scale": 3]))
-        XCTAssertEqual(try info(model).map(\.scale), [3, 1])
-        XCTAssertEqual(try info(model).map(\.scaleSource), [.layer, .policy])
-        XCTAssertEqual(try model.optimizer.value(of: "scale", layer: 0), .number(3))
-        try model.optimizer.setLayer(0, settings(["scale": 0]))
-        XCTAssertEqual(try info(model)[0].effectiveRate, 0)
-        try model.optimizer.unsetLayer(0, key: "scale")
-        XCTAssertEqual(try info(model).map(\.scale), [0.5, 1])
-    }
-
-    /// Another layer moves the others: the top is the highest depth there is.
-    func testScalesFollowNewLayersAndPolicies() throws {
-        let model = try Model(SGD(lr: 1), shapes: [[[1]], [[1]]], policy: try LayerDecay(0.5))
-        XCTAssertEqual(try info(model).map(\.scale), [0.5, 1])
-        let extra = Buffer(.float32, count: 1)
-        try model.optimizer.addLayer(
-            "head", [TensorDescription("w", parameters: extra.start, shape: [1], dtype: .float32)])
-        XCTAssertEqual(try info(model).map(\.scale), [0.25, 0.5, 1])
-        try model.optimizer.setPolicy(named: "range", settings: settings(["lowest": 0.25]))
-        XCTAssertEqual(try info(model).map(\.scale), [0.25, 0.5, 1])
-        try model.optimizer.setPolicy(named: "uniform", settings: [])
-        XCTAssertEqual(try info(model).map(\.scale), [1, 1, 1])
-        withExtendedLifetime(extra) {}
-    }
-
-    /// The scale multiplies the rate, wherever the rule uses it.
-    func testScaleActsOnTheStep() throws {
-        for ruleCase in try RuleCase.all() {
-            let scaled = try Model(ruleCase.rule, shapes: [[[40], [5, 7]]], policy: try Explicit(["*": 0.5]))
-            let slow = try Model(ruleCase.rule, shapes: [[[40], [5, 7]]])
-            try slow.optimizer.set([Setting("lr", ruleCase.rule.learningRate / 2)])
-            for model in [scaled, slow] { try model.optimizer.step() }
-            XCTAssertEqual(try scaled.digest(), try slow.digest(), "\(ruleCase)")
+    /// Each tower has its own top, as if the other were not there.
+    func testTowersAreCountedByThemselves() throws {
+        let vision = LayerPlace.stack(Array(0..<7), tower: "vision")
+        let text = LayerPlace.stack([0, 1, 1, 3], tower: "text")
+        let policies: [any Policy] = [
+            try LayerDecay(0.5), try LayerDecay(0.5, direction: .output), try GeometricRange(lowest: 0.01),
+            try ULMFiT(factor: 2), try LayerDecay(0.7, convention: .timm), try LayerDecay(0.7, convention: .electra),
+        ]
+        for policy in policies {
+            let both = try policy.scalesByName(of: zip(vision, text).flatMap { [$0, $1] } + vision.suffix(3))
+            let apart = try policy.scalesByName(of: vision).merging(try policy.scalesByName(of: text)) { $1 }
+            XCTAssertEqual(both, apart, "\(policy)")
         }
-    }
-
-    private func info(_ model: Model) throws -> [LayerInfo] {
-        try (0..<model.optimizer.layerCount).map { try model.optimizer.info($0) }
+        let slice = try RateSlice(1e-4, 1e-2)
+        XCTAssertEqual(slice.shares(of: vision + text), slice.shares(of: vision) + slice.shares(of: text))
     }
 }

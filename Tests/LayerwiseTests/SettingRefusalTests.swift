@@ -10,7 +10,8 @@ final class SettingRefusalTests: XCTestCase {
         "lr, beta1, beta2, eps, weight_decay, decay, adapt, trust_ratio_scope, bias_correction, grad_averaging, ratio_eps, "
         + "ratio_min, ratio_max, weight_norm_max, weight_decay_exclude_1d, variant"
     private static let keys =
-        "\(ruleKeys), nonfinite, clip_global_norm, clip_layer_norm, clip_value, maximize, telemetry, threads"
+        "\(ruleKeys), nonfinite, clip_global_norm, clip_layer_norm, clip_value, maximize, telemetry, "
+        + "decay_follows, dry_run, threads"
 
     func testSettings() throws {
         func set(_ key: String, _ value: Double) -> (Optimizer) throws -> Void {
@@ -105,32 +106,34 @@ final class SettingRefusalTests: XCTestCase {
         ) { _ = try Optimizer(rule: "lion", settings: []) }
     }
 
-    func testPolicies() throws {
-        try assertAllRefused([
-            RefusedCall(
-                .unknownName,
-                "no policy is called \"width\", expected one of uniform, explicit, layer_decay, range",
-                { try $0.setPolicy(named: "width", settings: []) }),
-            RefusedCall(
-                .unknownName,
-                "policy layer_decay: unknown setting \"rate\", expected one of decay, min_scale, direction",
-                { try $0.setPolicy(named: "layer_decay", settings: settings(["rate": 0.5])) }),
-            RefusedCall(
-                .outOfRange, "policy layer_decay: decay must be in (0, 1], found 0.0",
-                { try $0.setPolicy(named: "layer_decay", settings: settings(["decay": 0])) }),
-            RefusedCall(
-                .outOfRange, "policy layer_decay: min_scale must be in [0, 1], found 2.0",
-                { try $0.setPolicy(named: "layer_decay", settings: settings(["min_scale": 2])) }),
-            RefusedCall(
-                .unknownName, "policy layer_decay: direction must be one of input, output, found \"up\"",
-                { try $0.setPolicy(named: "layer_decay", settings: settings(["direction": "up"])) }),
-            RefusedCall(
-                .outOfRange, "policy range: lowest must not exceed highest, found 2.0 and 1.0",
-                { try $0.setPolicy(named: "range", settings: settings(["lowest": 2])) }),
-            RefusedCall(
-                .outOfRange, "policy range: highest must be in (0, inf), found inf",
-                { try $0.setPolicy(named: "range", settings: settings(["highest": .number(.infinity)])) }),
-        ])
+    func testPolicies() {
+        func assertRefused(_ error: SettingError, _ name: String, _ options: Options) {
+            LayerwiseTests.assertRefused(error) { _ = try policy(Spec(name, settings(options))) }
+        }
+        assertRefused(
+            .unknown(
+                "no policy is called \"width\", expected one of uniform, explicit, layer_decay, range, ulmfit, slice, "
+                    + "exclude, mup, lora_plus, for_tower, combine"), "width", [:])
+        assertRefused(
+            .unknown(
+                "layer_decay: unknown setting \"rate\", expected one of decay, min_scale, direction, convention, "
+                    + "head_scale"
+            ), "layer_decay", ["rate": 0.5])
+        assertRefused(
+            .invalid("layer_decay: decay must be in (0, 1], found 0.0"), "layer_decay", ["decay": 0])
+        assertRefused(
+            .invalid("layer_decay: min_scale must be in [0, 1], found 2.0"), "layer_decay", ["min_scale": 2])
+        assertRefused(
+            .unknown("layer_decay: direction must be one of input, output, found \"up\""), "layer_decay",
+            ["direction": "up"])
+        assertRefused(
+            .invalid("layer_decay: direction output needs convention depth, found timm"), "layer_decay",
+            ["direction": "output", "convention": "timm"])
+        assertRefused(
+            .invalid("range: lowest must not exceed highest, found 2.0 and 1.0"), "range", ["lowest": 2])
+        assertRefused(
+            .invalid("range: highest must be in (0, inf), found inf"), "range", ["highest": .number(.infinity)])
+        assertRefused(.duplicate("ulmfit: factor is given twice"), "ulmfit", ["factor": 2, "factor": 2])
     }
 
     // MARK: - Layers
@@ -149,7 +152,8 @@ final class SettingRefusalTests: XCTestCase {
             },
             RefusedCall(
                 .unknownName,
-                "layer \"0\": unknown setting \"threads\", expected one of \(Self.ruleKeys), scale, depth",
+                "layer \"0\": unknown setting \"threads\", expected one of \(Self.ruleKeys), scale, depth, tower, role, "
+                    + "start, frozen",
                 { try $0.setLayer(0, settings(["threads": 1])) }),
             RefusedCall(.unknownName, "layer \"0\": unknown setting \"threads\"") {
                 try $0.unsetLayer(0, key: "threads")
@@ -168,6 +172,21 @@ final class SettingRefusalTests: XCTestCase {
             },
             RefusedCall(.outOfRange, "layer \"0\": depth must be a whole number from 0 to 2147483647, found 0.5") {
                 try $0.setLayer(0, settings(["depth": 0.5]))
+            },
+            RefusedCall(.outOfRange, "layer \"0\": tower takes text, found 1.0") {
+                try $0.setLayer(0, settings(["tower": 1]))
+            },
+            RefusedCall(.outOfRange, "layer \"0\": tower must have at most 255 bytes, found 256") {
+                try $0.setLayer(0, [Setting("tower", String(repeating: "t", count: 256))])
+            },
+            RefusedCall(
+                .unknownName, "layer \"0\": role must be one of depth, stem, block, norm, head, found \"tail\"",
+                { try $0.setLayer(0, settings(["role": "tail"])) }),
+            RefusedCall(
+                .outOfRange, "layer \"0\": start must be a whole number from 0 to 9007199254740992, found -1.0",
+                { try $0.setLayer(0, settings(["start": -1])) }),
+            RefusedCall(.unknownName, "layer \"0\": frozen must be one of plan, yes, no, found \"true\"") {
+                try $0.setLayer(0, settings(["frozen": "true"]))
             },
             RefusedCall(.outOfRange, "layer \"1\": beta1 must be in [0, 1), found 1.0") {
                 try $0.setLayer(1, settings(["scale": 2, "beta1": 1]))

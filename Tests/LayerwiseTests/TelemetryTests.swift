@@ -112,7 +112,7 @@ final class TelemetryTests: XCTestCase {
         try model.optimizer.step()
         let (first, second) = (try model.optimizer.info(0), try model.optimizer.info(1))
         XCTAssertEqual([first.tensorCount, first.parameterCount, first.stateBytes, first.depth], [2, 75, 600, 0])
-        XCTAssertEqual([first.scale, first.effectiveRate, first.weightDecay], [0.5, 0.25, 0.01])
+        XCTAssertEqual([first.scale, first.effectiveRate, first.weightDecay], [0.5, 0, 0.01])
         XCTAssertEqual([second.scale, second.effectiveRate, second.weightDecay], [3, 1.5, 0.25])
         XCTAssertEqual([first.scaleSource, second.scaleSource], [.policy, .layer])
         XCTAssertEqual([first.frozen, second.frozen], [true, false])

@@ -4,7 +4,8 @@
  *
  * The network is 4-16-16-3 with tanh between, forward and backward written out by hand.  Its parameters and gradients
  * are plain arrays of this program; Layerwise is told their addresses once and steps them in place.  AdamW with the
- * policy "layer_decay" gives the output layer the full rate, the layer below it 0.6 of that, the first layer 0.36.
+ * policy "layer_decay" gives the output layer the full rate, the layer below it 0.6 of that, the first layer 0.36, and
+ * the schedule "linear" lowers them all to 0 over the epochs.
  *
  *     cc -std=c99 -O2 train.c $(pkg-config --cflags --libs layerwise) -lm -o train
  *     ./train iris.csv
@@ -235,13 +236,23 @@ int main(int argc, char **argv)
     initialise(&layers[1], "hidden", HIDDEN, HIDDEN);
     initialise(&layers[2], "output", HIDDEN, CLASSES);
 
-    const double base_rate = 0.02;
     lw_error error = LW_ERROR_INIT;
     lw_optimizer *optimizer = NULL;
-    lw_setting settings[] = {{"lr", base_rate, NULL}, {"weight_decay", 0.01, NULL}, {"telemetry", 1, NULL}};
-    lw_setting policy[] = {{"decay", 0.6, NULL}};
+    lw_setting settings[] = {{"lr", 0.02, NULL}, {"weight_decay", 0.01, NULL}, {"telemetry", 1, NULL}};
+    lw_setting decay[] = {{"decay", 0.6, NULL}};
+    lw_spec policy = LW_SPEC_INIT;
+    policy.name = "layer_decay";
+    policy.settings = decay;
+    policy.setting_count = 1;
+    lw_setting epochs[] = {{"total_steps", EPOCHS, NULL}};
+    lw_spec schedule = LW_SPEC_INIT;
+    schedule.name = "linear";
+    schedule.settings = epochs;
+    schedule.setting_count = 1;
     must(lw_optimizer_create(&optimizer, "adamw", settings, 3, &error), &error);
-    must(lw_optimizer_set_policy(optimizer, "layer_decay", policy, 1, &error), &error);
+    must(lw_optimizer_set_policy(optimizer, &policy, 1, &error), &error);
+    /* The base rate falls in a straight line; every layer keeps its share of it. */
+    must(lw_optimizer_set_schedule(optimizer, -1, "lr", &schedule, 1, &error), &error);
     for (int l = 0; l < LAYERS; ++l) {
         register_layer(optimizer, &layers[l], &error);
     }
@@ -257,10 +268,6 @@ int main(int argc, char **argv)
     for (int epoch = 1; epoch <= EPOCHS; ++epoch) {
         double loss, accuracy;
         int count = gradients(layers, &data, &loss, &accuracy);
-
-        /* The base rate falls in a straight line; every layer keeps its share of it. */
-        lw_setting rate = {"lr", base_rate * (1.0 - (double)(epoch - 1) / EPOCHS), NULL};
-        must(lw_optimizer_set(optimizer, &rate, 1, &error), &error);
 
         /* The gradients are sums over the flowers: dividing them by the count makes them means. */
         lw_step step = LW_STEP_INIT;

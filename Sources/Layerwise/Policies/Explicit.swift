@@ -1,49 +1,92 @@
 // SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
 
-/// A scale for each layer, by name.
+/// A scale, or a rate of its own, for each layer by name or pattern.
 ///
-/// Matching is strict: a name that no layer has is an error, and so is a layer without a name here, unless the key "*"
-/// gives a scale to every other layer.
+/// Matching is strict (`Matching`): a pattern that no layer has, a layer that no pattern matches and one that two match are
+/// errors, each of which a setting relaxes.  The pattern "*" stands for every layer that no other pattern matches.
 public struct Explicit: Policy {
-    public static let name = "explicit"
-    public static let doc = "a scale for each layer by name; \"*\" is every other layer"
+    /// What layers that match get.
+    public struct Assignment: Recipe {
+        public var match = ""
+        public var scale = Double.nan
+        public var learningRate = Double.nan
 
-    /// The key that stands for every layer that is not named.
-    public static let others = "*"
+        public init() {}
 
-    private let names: [String]
-    private let table: [String: Double]
-
-    public init(_ scales: [String: Double]) throws(SettingError) {
-        try self.init(settings: scales.sorted { $0.key < $1.key }.map { Setting($0.key, $0.value) })
-    }
-
-    public init(settings: [Setting]) throws(SettingError) {
-        var table: [String: Double] = [:]
-        for setting in settings {
-            guard case .number(let scale) = setting.value, ValidRange.nonNegative.contains(scale) else {
-                throw .invalid("the scale of layer \"\(setting.key)\" must be a number in \(ValidRange.nonNegative)")
-            }
-            if table.updateValue(scale, forKey: setting.key) != nil {
-                throw .duplicate("layer \"\(setting.key)\" is named twice")
-            }
+        /// `scale` multiplies the optimizer's rate, `lr` takes its place; one of them, or both.
+        public init(_ match: String, scale: Double? = nil, lr: Double? = nil) {
+            self.match = match
+            self.scale = scale ?? .nan
+            learningRate = lr ?? .nan
         }
-        names = settings.map(\.key)
-        self.table = table
+
+        public static let declaration = RecipeDeclaration(
+            name: "layers", doc: "what layers that match get", equation: "scale, or lr in place of the optimizer's",
+            source: "mmengine's custom_keys, Burn's groups, Keras's OptimizerMap")
+
+        public static let parameters: [Parameter<Self>] = [
+            .text("match", \.match, "a layer's name, or a pattern of names"),
+            .number("scale", \.scale, .nonNegative, "rate multiplier"),
+            .number("lr", \.learningRate, .nonNegative, "rate in place of the optimizer's"),
+        ]
+
+        public func validate() throws(SettingError) {
+            if match.isEmpty { throw .invalid("match must be given") }
+            if scale.isNaN && learningRate.isNaN { throw .invalid("\"\(match)\" needs a scale or an lr") }
+        }
     }
 
-    public func scales(of layers: [LayerPlace]) throws(SettingError) -> [Double] {
-        let known = Set(layers.map(\.name))
-        let strangers = names.filter { $0 != Self.others && !known.contains($0) }
-        if !strangers.isEmpty { throw .unknown("no layer is called \(list(strangers))") }
-        let rest = table[Self.others]
-        let missing = layers.map(\.name).filter { table[$0] == nil }
-        if rest == nil && !missing.isEmpty { throw .invalid("no scale for layer \(list(missing))") }
-        return layers.map { table[$0.name] ?? rest ?? 1 }
+    public var matching = Matching()
+    public private(set) var assignments: [Assignment] = []
+
+    public init() {}
+
+    /// Scales by name.
+    public init(_ scales: [String: Double]) throws(SettingError) {
+        try self.init(scales.sorted { $0.key < $1.key }.map { Assignment($0.key, scale: $0.value) })
     }
 
-    private func list(_ names: [String]) -> String {
-        let shown = names.prefix(8).map { "\"\($0)\"" }.joined(separator: ", ")
-        return names.count > 8 ? "\(shown) and \(names.count - 8) more" : shown
+    public init(
+        _ assignments: [Assignment], syntax: PatternSyntax = .exact, unused: Matching.Unused = .error,
+        unmatched: Matching.Unmatched = .error, ambiguous: Matching.Ambiguous = .error
+    ) throws(SettingError) {
+        try self.init(
+            Spec(
+                "explicit",
+                [
+                    Setting("syntax", syntax.rawValue), Setting("unused", unused.rawValue),
+                    Setting("unmatched", unmatched.rawValue), Setting("ambiguous", ambiguous.rawValue),
+                ], parts: assignments.map(\.spec)))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "explicit", doc: "a scale or a rate for each layer by name or pattern; \"*\" is every other layer",
+        equation: "scale = that of the pattern that matches",
+        source: "mmengine's custom_keys, Burn's groups, Keras's OptimizerMap, with strict matching",
+        parts: "layers: match, scale, lr")
+
+    public static let parameters: [Parameter<Self>] = Matching.parameters.map { $0.lifted(\.matching) }
+
+    public var parts: [Spec] { assignments.map(\.spec) }
+
+    public mutating func take(parts: [Spec]) throws(SettingError) {
+        for part in parts {
+            let kind = try recipe(part.name, among: [Assignment.self], "part of explicit") { $0.declaration.name }
+            assignments.append(try kind.init(part))
+        }
+    }
+
+    public func validate() throws(SettingError) { try matching.check(assignments.map(\.match)) }
+
+    public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
+        let taken = try matching.assign(assignments.map(\.match), to: layers.map(\.name), "layer")
+        return taken.map { position in
+            guard let position else { return LayerShare() }
+            let own = assignments[position]
+            return LayerShare(
+                scale: own.scale.isNaN ? 1 : own.scale, rate: own.learningRate.isNaN ? nil : own.learningRate,
+                origin: "explicit \(own.match)")
+        }
     }
 }

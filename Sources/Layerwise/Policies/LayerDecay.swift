@@ -1,45 +1,112 @@
 // SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
 
 /// Rates that fall layer by layer.
 ///
-///     scale = max(min_scale, decay^(top − depth))   (direction: input; the highest depth has scale 1)
-///     scale = max(min_scale, decay^depth)           (direction: output; depth 0 has scale 1)
+///     scale = max(min_scale, decay^distance)
 ///
-/// Source: Clark et al. 2020 (ELECTRA, arXiv:2003.10555), in timm's form: `layer_decay ** (layer_max - i)`, at least
-/// `min_scale`.  With layers that each have a depth of their own it equals timm's.
-public struct LayerDecay: Policy, Configurable {
+/// The distance is counted in each tower by itself:
+///
+///     convention   embeddings   block k of 1…n   final norm   head
+///     depth        top − depth, of whatever depths the layers have (direction output: depth)
+///     timm         n + 1        n + 1 − k        1            0      (one less all along where there is no head)
+///     beit, mae    n + 1        n + 1 − k        0            0
+///     electra      n + 2        n + 2 − k        2            0
+///
+/// Source: Clark et al. 2020 (ELECTRA, arXiv:2003.10555), `_get_layer_lrs`; timm's `param_groups_layer_decay`
+/// (`layer_decay ** (layer_max - i)`, at least `min_scale`); BEiT's `LayerDecayValueAssigner`; MAE's `lr_decay.py`.  Each
+/// convention equals its namesake; they differ in what the final norm and the last block get.  A layer's role tells what it
+/// is: by default the lowest depth of a tower is its embeddings and the highest its head.
+public struct LayerDecay: Policy {
     /// Where the rates fall to.
     public enum Direction: String, Choice {
         case input, output
     }
 
-    public static let name = "layer_decay"
-    public static let doc = "rates that fall layer by layer: max(min_scale, decay^distance)"
+    /// How distances are counted.
+    public enum Convention: String, Choice {
+        case depth, timm, beit, mae, electra
+    }
 
     public var decay = 0.75
     public var minScale = 0.0
     public var direction = Direction.input
+    public var convention = Convention.depth
+    public var headScale = Double.nan
 
-    public init(_ decay: Double, minScale: Double = 0, direction: Direction = .input) throws(SettingError) {
-        try self.init(settings: [
-            Setting("decay", decay), Setting("min_scale", minScale), Setting("direction", direction.rawValue),
-        ])
+    public init() {}
+
+    public init(
+        _ decay: Double, minScale: Double = 0, direction: Direction = .input, convention: Convention = .depth,
+        headScale: Double? = nil
+    ) throws(SettingError) {
+        let head = headScale.map { [Setting("head_scale", $0)] } ?? []
+        try self.init(
+            Spec(
+                "layer_decay",
+                [
+                    Setting("decay", decay), Setting("min_scale", minScale),
+                    Setting("direction", direction.rawValue), Setting("convention", convention.rawValue),
+                ] + head))
     }
 
-    init() {}
-    public init(settings: [Setting]) throws(SettingError) { try self.init(Self(), settings) }
+    public static let declaration = RecipeDeclaration(
+        name: "layer_decay", doc: "rates that fall layer by layer", equation: "scale = max(min_scale, decay^distance)",
+        source: "Clark et al. 2020, arXiv:2003.10555; timm, BEiT, MAE and ELECTRA, which count the distance differently"
+    )
 
     public static let parameters: [Parameter<Self>] = [
         .number("decay", \.decay, .positiveFraction, "ratio between neighbouring depths"),
         .number("min_scale", \.minScale, .closedFraction, "no layer's scale is lower"),
         .choice("direction", \.direction, "input: rates fall towards the input; output: towards the output"),
+        .choice("convention", \.convention, "how the distance is counted: by depth, or as a library does"),
+        .number("head_scale", \.headScale, .nonNegative, "the scale of heads, in place of the decay's"),
     ]
 
-    public func scales(of layers: [LayerPlace]) -> [Double] {
-        let top = layers.map(\.depth).max() ?? 0
+    public func validate() throws(SettingError) {
+        if direction == .output && convention != .depth {
+            throw .invalid("direction output needs convention depth, found \(convention.rawValue)")
+        }
+    }
+
+    public func shares(of layers: [LayerPlace]) -> [LayerShare] {
+        let distances = convention == .depth ? byDepth(layers) : byConvention(layers)
+        return zip(layers, distances).map { layer, distance in
+            if layer.role == .head && !headScale.isNaN {
+                return LayerShare(scale: headScale, origin: "head_scale")
+            }
+            return LayerShare(
+                scale: max(minScale, integerPower(decay, Int64(distance))), origin: Self.declaration.name)
+        }
+    }
+
+    private func byDepth(_ layers: [LayerPlace]) -> [Int] {
+        let towers = Towers(layers)
+        return layers.map { direction == .input ? towers.top($0) - $0.depth : $0.depth }
+    }
+
+    private func byConvention(_ layers: [LayerPlace]) -> [Int] {
+        let blocks = Towers(layers.filter { $0.role == .block })
+        let towersWithHead = Set(layers.filter { $0.role == .head }.map(\.tower))
+        let blocksOf = Dictionary(
+            layers.filter { $0.role == .block }.map { ($0.tower, blocks.count($0)) },
+            uniquingKeysWith: { first, _ in first })
         return layers.map { layer in
-            let distance = direction == .input ? top - layer.depth : layer.depth
-            return max(minScale, integerPower(decay, Int64(distance)).high)
+            let n = blocksOf[layer.tower] ?? 0
+            let id =
+                switch layer.role {
+                case .stem: 0
+                case .block: blocks.rank(layer) + 1
+                case .norm: convention == .beit || convention == .mae ? n + 1 : n
+                case .head: convention == .electra ? n + 2 : n + 1
+                }
+            let top =
+                switch convention {
+                case .electra: n + 2
+                case .timm where !towersWithHead.contains(layer.tower): n
+                default: n + 1
+                }
+            return max(0, top - id)
         }
     }
 }

@@ -1,39 +1,106 @@
 // SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
 
-/// What computes every layer's scale, the multiplier of its learning rate.
+/// What gives every layer its share of the learning rate and of the decay.
 ///
-/// To add one, copy `LayerDecay.swift` and list it in `allPolicies`.
-public protocol Policy: Sendable {
-    /// The key in C, such as "layer_decay".
-    static var name: String { get }
-    static var doc: String { get }
-
-    /// The policy that `settings` describe.
-    init(settings: [Setting]) throws(SettingError)
-
-    /// The scale of each layer, in the order of `layers`; ≥ 0 and finite.
-    func scales(of layers: [LayerPlace]) throws(SettingError) -> [Double]
+/// To add one, copy `ULMFiT.swift` and list it in `allPolicies`.
+public protocol Policy: Recipe {
+    /// The share of each layer, in the order of `layers`; scales are ≥ 0 and finite.
+    func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare]
 }
 
-/// What a policy sees of a layer.
+/// What a policy or a freezing plan sees of a layer.
 public struct LayerPlace: Sendable {
     public let name: String
     /// Position from the input: 0 is the first.
     public let depth: Int
+    /// The stack it belongs to, each of which has depths of its own; "" where there is one.
+    public let tower: String
+    public let role: LayerRole
+    public let tensors: [TensorPlace]
 
-    public init(name: String, depth: Int) {
+    public init(name: String, depth: Int, tower: String = "", role: LayerRole = .block, tensors: [TensorPlace] = []) {
         self.name = name
         self.depth = depth
+        self.tower = tower
+        self.role = role
+        self.tensors = tensors
+    }
+}
+
+/// What a policy sees of a tensor.
+public struct TensorPlace: Sendable {
+    public let name: String
+    public let shape: [Int]
+
+    public init(name: String, shape: [Int]) {
+        self.name = name
+        self.shape = shape
+    }
+}
+
+/// What a policy gives a layer.
+public struct LayerShare: Sendable, Equatable {
+    /// A rate in place of the optimizer's base rate.
+    public var rate: Double?
+    /// What the rate is multiplied by.
+    public var scale: Double
+    /// Which policy, or which of its patterns, says so; empty where none does.
+    public var origin: String
+    /// Each tensor's own, on top of it; empty where all are alike.
+    public var tensors: [TensorShare]
+
+    public init(scale: Double = 1, rate: Double? = nil, origin: String = "", tensors: [TensorShare] = []) {
+        self.rate = rate
+        self.scale = scale
+        self.origin = origin
+        self.tensors = tensors
+    }
+}
+
+/// What a policy gives a tensor, on top of its layer's share.
+public struct TensorShare: Sendable, Equatable {
+    /// What the rate is multiplied by.
+    public var scale = 1.0
+    /// What λ is multiplied by; 0 is no decay.
+    public var decay = 1.0
+    /// Whether a trust ratio may adapt it.
+    public var mayAdapt = true
+
+    public init(scale: Double = 1, decay: Double = 1, mayAdapt: Bool = true) {
+        self.scale = scale
+        self.decay = decay
+        self.mayAdapt = mayAdapt
     }
 }
 
 /// Every policy, in the order of the documentation.
-public let allPolicies: [any Policy.Type] = [Uniform.self, Explicit.self, LayerDecay.self, GeometricRange.self]
+public let allPolicies: [any Policy.Type] = [
+    Uniform.self, Explicit.self, LayerDecay.self, GeometricRange.self, ULMFiT.self, RateSlice.self, Exclude.self,
+    MuP.self,
+    LoRAPlus.self, ForTower.self, Combine.self,
+]
 
-extension Policy where Self: Configurable {
-    init(_ start: Self, _ settings: [Setting]) throws(SettingError) {
-        self = start
-        for setting in settings { try assign(setting) }
-        try validate()
+/// The policy that `spec` describes.
+public func policy(_ spec: Spec) throws(SettingError) -> any Policy {
+    try recipe(spec.name, among: allPolicies, "policy") { $0.declaration.name }.init(spec)
+}
+
+/// The layers of each tower by depth.
+struct Towers {
+    private var depths: [String: [Int]] = [:]
+
+    init(_ layers: [LayerPlace]) {
+        for layer in layers { depths[layer.tower, default: []].append(layer.depth) }
+        depths = depths.mapValues { Set($0).sorted() }
     }
+
+    /// The highest depth of the layer's tower.
+    func top(_ layer: LayerPlace) -> Int { depths[layer.tower]?.last ?? layer.depth }
+
+    /// How many different depths the layer's tower has.
+    func count(_ layer: LayerPlace) -> Int { depths[layer.tower]?.count ?? 1 }
+
+    /// The place of the layer's depth among those of its tower, from 0.
+    func rank(_ layer: LayerPlace) -> Int { depths[layer.tower]?.firstIndex { $0 >= layer.depth } ?? 0 }
 }

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
 
 /// One rate for all layers: scale = 1.
-public struct Uniform: Policy, Configurable {
-    public static let name = "uniform"
-    public static let doc = "one rate for all layers"
+public struct Uniform: Policy {
+    public init() {}
+
+    public static let declaration = RecipeDeclaration(
+        name: "uniform", doc: "one rate for all layers", equation: "scale = 1", source: "every optimizer's default")
+
     public static let parameters: [Parameter<Self>] = []
 
-    public init() {}
-    public init(settings: [Setting]) throws(SettingError) { try self.init(Self(), settings) }
-
-    public func scales(of layers: [LayerPlace]) -> [Double] { layers.map { _ in 1 } }
+    public func shares(of layers: [LayerPlace]) -> [LayerShare] {
+        layers.map { _ in LayerShare(origin: Self.declaration.name) }
+    }
 }

@@ -9,12 +9,15 @@ extension Optimizer {
         let observes = settings.telemetry
         for layer in stepped {
             let record = layers + layer
+            record.pointee.round = step
             for index in record.pointee.firstTensor..<record.pointee.firstTensor + record.pointee.tensorCount {
                 let tensor = tensors + index
                 if tensor.pointee.active && tensor.pointee.steps < .max { tensor.pointee.steps += 1 }
             }
             if observes { observe(layer, measured) } else { record.pointee.telemetry.nonfiniteCount = 0 }
         }
+        clock.advance(to: step)
+        summary.nextStep = clock.next
         summary.steps += 1
         summary.gradientNorm = measured.gradientNorm
         summary.clipFactor = measured.clipFactor
@@ -30,7 +33,7 @@ extension Optimizer {
     private func observe(_ layer: Int, _ measured: Measurement) {
         let record = layers.elements + layer
         var telemetry = LayerTelemetry()
-        telemetry.effectiveRate = record.pointee.effectiveRate
+        telemetry.effectiveRate = record.pointee.frozen ? 0 : record.pointee.effectiveRate
         var gradients = 0.0
         var weights = 0.0
         var updates = 0.0

@@ -17,19 +17,26 @@ extension Optimizer {
         }
         let given = options.gradients
         if let given { try check(given, stepped) }
+        step = options.layer.map { clock.next(after: layers.elements[$0].round) } ?? clock.next
+        try move(to: step)
         var planner = Planner(
-            layers: layers.elements, tensors: tensors.elements, coefficients: coefficients, given: given,
-            factor: (settings.maximize ? -1 : 1) / scale, powers: powers)
+            layers: layers.elements, tensors: tensors.elements, factors: timeline.factors.elements,
+            coefficients: coefficients, given: given, gradientFactor: (settings.maximize ? -1 : 1) / scale,
+            decayFollows: settings.decayFollows, powers: powers)
         var layer = stepped.lowerBound
         while layer < stepped.upperBound {
             // Neighbouring layers that share a rule are planned together.
             let rule = layers.elements[layer].rule
             var end = layer + 1
             while end < stepped.upperBound && layers.elements[end].rule == rule { end += 1 }
-            planner.plan(rules[rule], layer..<end)
+            planner.plan(ruleInForce(rule), layer..<end)
             layer = end
         }
         powers = planner.powers
+        if let layer = planner.overflow {
+            throw LayerwiseError(
+                .outOfRange, "\(subject(layer)): the effective rate at step \(step) is not finite", layer: layer)
+        }
         return stepped
     }
 
@@ -78,39 +85,49 @@ extension Optimizer {
 private struct Planner {
     let layers: UnsafeMutablePointer<LayerRecord>
     let tensors: UnsafeMutablePointer<TensorRecord>
+    /// What each track says at this step.
+    let factors: UnsafeMutablePointer<Factor>
     /// Room for the coefficients of each tensor.
     let coefficients: UnsafeMutableRawPointer?
     /// Gradients in place of the bound ones.
     let given: UnsafeBufferPointer<UnsafeRawPointer?>?
-    let factor: Double
+    let gradientFactor: Double
+    let decayFollows: DecayFollows
     var powers: PowerMemo
+    /// The first layer whose rate overflowed.
+    var overflow: Int?
     private var position = 0
 
     init(
         layers: UnsafeMutablePointer<LayerRecord>, tensors: UnsafeMutablePointer<TensorRecord>,
-        coefficients: UnsafeMutableRawPointer?, given: UnsafeBufferPointer<UnsafeRawPointer?>?, factor: Double,
+        factors: UnsafeMutablePointer<Factor>, coefficients: UnsafeMutableRawPointer?,
+        given: UnsafeBufferPointer<UnsafeRawPointer?>?, gradientFactor: Double, decayFollows: DecayFollows,
         powers: PowerMemo
     ) {
         self.layers = layers
         self.tensors = tensors
+        self.factors = factors
         self.coefficients = coefficients
         self.given = given
-        self.factor = factor
+        self.gradientFactor = gradientFactor
+        self.decayFollows = decayFollows
         self.powers = powers
     }
 
     /// Marks the tensors of `range`, whose layers all have the rule `rule`.
     mutating func plan(_ rule: some Rule, _ range: Range<Int>) {
-        let baseRate = rule.learningRate
         for layer in range {
             let record = layers + layer
-            let rate = baseRate * record.pointee.scale
-            record.pointee.effectiveRate = rate
+            let track = record.pointee.track
+            let factor = track < 0 ? Optimizer.unscheduled : factors[track]
+            let rates = LayerRates(record.pointee, factor, base: rule.learningRate, decayFollows)
+            let isFinite = rates.learningRate.isFinite && rates.decayRate.isFinite
+            if !isFinite && !record.pointee.frozen && overflow == nil { overflow = layer }
+            record.pointee.effectiveRate = rates.learningRate
+            record.pointee.decayRate = rates.decayRate
             record.pointee.clipFactor = 1
-            // Tensors of a layer that are at the same step share their coefficients.
-            var shared: UnsafeMutableRawPointer?
-            var sharedStep: Int64 = -1
-            var sharedIsMatrix = false
+            // Tensors of a layer that are alike and at the same step share their coefficients.
+            var shared: Int?
             for index in record.pointee.firstTensor..<record.pointee.firstTensor + record.pointee.tensorCount {
                 let tensor = tensors + index
                 let gradient = given.map { $0[position] } ?? tensor.pointee.boundGradient
@@ -118,18 +135,73 @@ private struct Planner {
                 tensor.pointee.gradient = gradient
                 tensor.pointee.active = gradient != nil && !record.pointee.frozen
                 if !tensor.pointee.active { continue }
-                tensor.pointee.factor = factor
+                tensor.pointee.factor = gradientFactor
                 tensor.pointee.trustRatio = 1
-                let step = tensor.pointee.steps == .max ? .max : tensor.pointee.steps + 1
-                let isMatrix = tensor.pointee.isMatrix
-                if shared == nil || step != sharedStep || isMatrix != sharedIsMatrix, let coefficients {
-                    let slot = coefficients + index * coefficientBytes
-                    let moment = PlanMoment(learningRate: rate, step: step, isMatrix: isMatrix)
-                    rule.plan(moment, powers: &powers, into: slot)
-                    (shared, sharedStep, sharedIsMatrix) = (slot, step, isMatrix)
+                if let shared, tensor.pointee.sharesPlan(with: tensors[shared]) {
+                    tensor.pointee.coefficients = tensors[shared].coefficients
+                    tensor.pointee.learningRate = tensors[shared].learningRate
+                    tensor.pointee.decayRate = tensors[shared].decayRate
+                    continue
                 }
-                tensor.pointee.coefficients = shared
+                guard let coefficients else { continue }
+                tensor.pointee.learningRate = rates.learningRate(of: tensor.pointee)
+                tensor.pointee.decayRate = rates.decayRate(of: tensor.pointee)
+                tensor.pointee.coefficients = coefficients + index * coefficientBytes
+                let moment = PlanMoment(
+                    learningRate: tensor.pointee.learningRate, decayRate: tensor.pointee.decayRate,
+                    step: tensor.pointee.steps == .max ? .max : tensor.pointee.steps + 1, tensor: tensor.pointee.kind)
+                rule.plan(moment, powers: &powers, into: coefficients + index * coefficientBytes)
+                shared = index
             }
         }
+    }
+}
+
+extension TensorRecord {
+    /// Whether the rule plans both alike.
+    fileprivate func sharesPlan(with other: TensorRecord) -> Bool {
+        steps == other.steps && scale == other.scale && kind == other.kind
+    }
+}
+
+/// The rates of one layer at a step, and of its tensors.
+struct LayerRates {
+    let learningRate: Double
+    let decayRate: Double
+    private let layer: LayerRecord
+    private let factor: Factor
+    private let base: Double
+    private let decayFollows: DecayFollows
+
+    /// `base`: the rate of the layer's rule.
+    @inline(__always)
+    init(_ layer: LayerRecord, _ factor: Factor, base: Double, _ decayFollows: DecayFollows) {
+        self.layer = layer
+        self.base = base
+        self.factor = factor
+        self.decayFollows = decayFollows
+        learningRate = layer.rate(factor, base: base, scale: layer.scale, annealing: layer.annealing)
+        switch decayFollows {
+        case .layerLR: decayRate = learningRate
+        case .baseLR: decayRate = layer.rate(factor, base: base, scale: 1, annealing: layer.annealing)
+        case .independent:
+            let base = layer.policyRate.isNaN ? base : layer.policyRate
+            decayRate =
+                base > 0
+                ? layer.rate(factor, base: base, scale: 1, annealing: layer.annealing) / base
+                : factor.gain * layer.annealing
+        }
+    }
+
+    @inline(__always)
+    func learningRate(of tensor: TensorRecord) -> Double {
+        tensor.scale == 1
+            ? learningRate
+            : layer.rate(factor, base: base, scale: layer.scale * tensor.scale, annealing: layer.annealing)
+    }
+
+    @inline(__always)
+    func decayRate(of tensor: TensorRecord) -> Double {
+        decayFollows == .layerLR ? learningRate(of: tensor) : decayRate
     }
 }

@@ -10,6 +10,9 @@ extension Optimizer {
     ///
     /// A tensor without a gradient is skipped: value, state and count stay as they are.
     public func step(_ options: StepOptions = StepOptions()) throws(LayerwiseError) {
+        if settings.dryRun {
+            throw LayerwiseError(.invalidArgument, "an optimizer with dry_run has no memory and cannot step")
+        }
         try refresh()
         let stepped = try plan(options)
         let context = context()
@@ -24,7 +27,9 @@ extension Optimizer {
 
     /// Makes anew what follows from layers, settings and policy, where any of them has changed.
     func refresh() throws(LayerwiseError) {
-        if scalesAreStale { try refreshScales() }
+        if scalesAreStale { try refreshShares() }
+        if timeline.isStale { try refreshTimeline() }
+        if settings.dryRun { return }
         if work.isStale {
             let scopes = rules.map(Self.scope)
             let keeps = rule.kernels(in: InstructionSet.kernels.rules).float.finish != nil
@@ -37,19 +42,6 @@ extension Optimizer {
             guard built else { throw .outOfMemory("the step") }
         }
         guard growCoefficients(), growScratch() else { throw .outOfMemory("the step") }
-    }
-
-    private func refreshScales() throws(LayerwiseError) {
-        let places = entries.enumerated().map { LayerPlace(name: $1.name, depth: $1.depth(index: $0)) }
-        let scales: [Double]
-        do { scales = try policy.scales(of: places) } catch {
-            throw LayerwiseError(error, of: "policy \(type(of: policy).name)")
-        }
-        for (layer, entry) in entries.enumerated() {
-            let own = entry.settings.scale
-            layers.elements[layer].scale = own.isNaN ? scales[layer] : own
-        }
-        scalesAreStale = false
     }
 
     static func scope(_ rule: any Rule) -> RatioScope {

@@ -31,27 +31,25 @@ extension Optimizer {
     /// Takes the trust ratio of a unit whose blocks are all measured: sums in the order of the blocks.
     fileprivate func takeTrustRatio(_ unit: RatioUnit, _ context: StepContext) {
         let layer = context.layers[context.tensors[unit.firstTensor].layer]
-        let rule = rules[layer.rule]
-        var weights = 0.0
-        var decaying = 0.0
-        var directions = 0.0
+        let rule = ruleInForce(layer.rule)
+        var norms = TrustNorms()
         for index in unit.firstTensor..<unit.endTensor {
             let tensor = context.tensors[index]
-            if !tensor.active || !rule.adapts(isMatrix: tensor.isMatrix) { continue }
-            let decays = rule.decays(isMatrix: tensor.isMatrix)
+            if !tensor.active || !rule.adapts(tensor.kind) { continue }
+            let decayScale = rule.decayScale(tensor.kind)
             for block in tensor.firstBlock..<tensor.firstBlock + tensor.blockCount {
                 let sums = context.sums[block].measured
-                weights += sums.weights
-                if decays { decaying += sums.weights }
-                directions += sums.updates
+                norms.add(weights: sums.weights, directions: sums.updates, decayScale: decayScale)
             }
         }
-        let norms = TrustNorms(
-            weights: weights.squareRoot(), decayingWeights: decaying.squareRoot(), directions: directions.squareRoot())
-        let ratio = rule.trustRatio(norms, learningRate: layer.effectiveRate)
+        let isTensor = unit.endTensor == unit.firstTensor + 1
+        let first = context.tensors[unit.firstTensor]
+        let rates = TrustRates(
+            learningRate: isTensor ? first.learningRate : layer.effectiveRate,
+            decayRate: isTensor ? first.decayRate : layer.decayRate)
+        let ratio = rule.trustRatio(norms, rates: rates)
         for index in unit.firstTensor..<unit.endTensor {
-            let adapts = rule.adapts(isMatrix: context.tensors[index].isMatrix)
-            context.tensors[index].trustRatio = adapts ? ratio : 1
+            context.tensors[index].trustRatio = rule.adapts(context.tensors[index].kind) ? ratio : 1
         }
     }
 }

@@ -104,9 +104,11 @@ final class Model {
         digest.add(optimizer.summary.skippedSteps)
         digest.add(optimizer.summary.gradientNorm)
         digest.add(optimizer.summary.clipFactor)
-        var text = "\(optimizer.layerCount)"
+        digest.add(optimizer.summary.nextStep)
+        var text = "\(optimizer.layerCount) \(try optimizer.explainJson()) \(try schedules(layer: nil))"
         for layer in 0..<optimizer.layerCount {
             text += "\(try optimizer.info(layer)) \(try optimizer.states(layer: layer, tensor: 0))"
+            text += try schedules(layer: layer)
             for key in ruleKeys(optimizer) { text += "\(try optimizer.value(of: key, layer: layer))" }
             digest.add(try optimizer.telemetry(layer))
         }
@@ -114,6 +116,13 @@ final class Model {
         var bytes = Array(text.utf8)
         bytes.withUnsafeMutableBytes { digest.add(UnsafeRawBufferPointer($0)) }
         return digest
+    }
+
+    /// The schedules of all layers, or those of one, and what reports have left behind in them.
+    private func schedules(layer: Int?) throws -> String {
+        try ruleKeys(optimizer).compactMap { key in
+            try optimizer.schedule(for: key, layer: layer).map { "\(key): \($0.spec) \($0.state)" }
+        }.joined(separator: " ")
     }
 }
 

@@ -18,6 +18,15 @@ func assertRefused(
     }
 }
 
+/// The settings are refused with this error.
+func assertRefused(
+    _ expected: SettingError, file: StaticString = #filePath, line: UInt = #line, _ call: () throws -> Void
+) {
+    XCTAssertThrowsError(try call(), "\(expected)", file: file, line: line) {
+        XCTAssertEqual($0 as? SettingError, expected, "threw \($0)", file: file, line: line)
+    }
+}
+
 /// The call is refused with this code and message.
 func assertRefused(
     _ code: LayerwiseError.Code, message: String, file: StaticString = #filePath, line: UInt = #line,

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// Steps at which layers thaw and freeze, by name or pattern.
+///
+///     unfreeze_at: frozen before it; freeze_at: frozen from it on; with both, what the two say in turn
+///
+/// Matching is strict as in `Explicit`, but a layer that no pattern matches always trains, unless `unmatched` says otherwise.
+/// Source: Burn's freeze_group, fastai's freeze_to, Lightning's BackboneFinetuning, as a plan.
+public struct FreezeAt: FreezePlan {
+    /// What layers that match do.
+    public struct Times: Recipe {
+        public var match = ""
+        public var unfreezeAt = -1
+        public var freezeAt = -1
+
+        public init() {}
+
+        public init(_ match: String, unfreezeAt: Int? = nil, freezeAt: Int? = nil) {
+            self.match = match
+            self.unfreezeAt = unfreezeAt ?? -1
+            self.freezeAt = freezeAt ?? -1
+        }
+
+        public static let declaration = RecipeDeclaration(
+            name: "layers", doc: "when layers that match train", equation: "", source: "")
+
+        public static let parameters: [Parameter<Self>] = [
+            .text("match", \.match, "a layer's name, or a pattern of names"),
+            .integer("unfreeze_at", \.unfreezeAt, -1...mostSteps, "the step at which it thaws; -1: none"),
+            .integer("freeze_at", \.freezeAt, -1...mostSteps, "the step at which it freezes; -1: none"),
+        ]
+
+        public func validate() throws(SettingError) {
+            if match.isEmpty { throw .invalid("match must be given") }
+            if unfreezeAt < 0 && freezeAt < 0 { throw .invalid("\"\(match)\" needs unfreeze_at or freeze_at") }
+            if unfreezeAt == freezeAt {
+                throw .invalid("\"\(match)\": unfreeze_at and freeze_at must differ, found \(freezeAt) twice")
+            }
+        }
+
+        var activity: Activity {
+            let thaw = Int64(unfreezeAt)
+            let freeze = Int64(freezeAt)
+            let spans: [Range<Int64>] =
+                if freeze < 0 {
+                    [thaw..<Int64.max]
+                } else if thaw < 0 {
+                    [0..<freeze]
+                } else if thaw < freeze {
+                    [thaw..<freeze]
+                } else {
+                    [0..<freeze, thaw..<Int64.max]
+                }
+            return Activity(spans: spans.filter { !$0.isEmpty })
+        }
+    }
+
+    public var matching = FreezeAt.startMatching
+    public private(set) var times: [Times] = []
+
+    private static var startMatching: Matching {
+        var matching = Matching()
+        matching.unmatched = .keep
+        return matching
+    }
+
+    public init() {}
+
+    public init(
+        _ times: [Times], syntax: PatternSyntax = .exact, unused: Matching.Unused = .error,
+        unmatched: Matching.Unmatched = .keep, ambiguous: Matching.Ambiguous = .error
+    ) throws(SettingError) {
+        try self.init(
+            Spec(
+                "freeze_at",
+                [
+                    Setting("syntax", syntax.rawValue), Setting("unused", unused.rawValue),
+                    Setting("unmatched", unmatched.rawValue), Setting("ambiguous", ambiguous.rawValue),
+                ], parts: times.map(\.spec)))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "freeze_at", doc: "steps at which layers thaw and freeze, by name or pattern",
+        equation: "active from unfreeze_at on, until freeze_at",
+        source: "Burn's freeze_group, fastai's freeze_to, Lightning's BackboneFinetuning, as a plan",
+        parts: "layers: match, unfreeze_at, freeze_at")
+
+    public static let parameters: [Parameter<Self>] = Matching.parameters.map { $0.lifted(\.matching) }
+
+    public var parts: [Spec] { times.map(\.spec) }
+
+    public mutating func take(parts: [Spec]) throws(SettingError) {
+        for part in parts {
+            let kind = try recipe(part.name, among: [Times.self], "part of freeze_at") { $0.declaration.name }
+            times.append(try kind.init(part))
+        }
+    }
+
+    public func validate() throws(SettingError) {
+        if times.isEmpty { throw .invalid("needs a layer to thaw or to freeze") }
+        try matching.check(times.map(\.match))
+    }
+
+    public func activities(of layers: [LayerPlace]) throws(SettingError) -> [Activity] {
+        let taken = try matching.assign(times.map(\.match), to: layers.map(\.name), "layer")
+        return taken.map { $0.map { times[$0].activity } ?? .always }
+    }
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// Layers anneal to zero and freeze one after another, from the input.
+///
+///     tᵢ = φ(t₀ + (1 − t₀)·i/(n − 1)),  φ(x) = x, x² or x³
+///     rate × ½(1 + cos(π·t/(tᵢ·T)))  for t < tᵢ·T, then frozen          (scaled: × 1/tᵢ)
+///
+/// Source: Brock et al. 2017 (FreezeOut, arXiv:1706.04983).  The last layer has tᵢ = 1.  It multiplies the schedule; the paper
+/// has a constant one.  Every layer trains for at least one step, so tᵢ is at least 1/T, which the paper's code does not ask.
+public struct FreezeOut: FreezePlan {
+    /// φ.
+    public enum Spacing: String, Choice {
+        case linear, squared, cubic
+    }
+
+    public var totalSteps = 0
+    public var start = 0.8
+    public var spacing = Spacing.cubic
+    public var scaled = true
+    public var trainNorms = false
+
+    public init() {}
+
+    public init(
+        totalSteps: Int, start: Double = 0.8, spacing: Spacing = .cubic, scaled: Bool = true, trainNorms: Bool = false
+    ) throws(SettingError) {
+        try self.init(
+            Spec(
+                "freeze_out",
+                [
+                    Setting("total_steps", Double(totalSteps)), Setting("start", start),
+                    Setting("spacing", spacing.rawValue), Setting("scaled", scaled ? 1 : 0),
+                    Setting("train_norms", trainNorms ? 1 : 0),
+                ]))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "freeze_out", doc: "layers anneal to zero and freeze one after another, from the input",
+        equation: "tᵢ = φ(t₀ + (1−t₀)·i/(n−1)); rate × ½(1 + cos(πt/(tᵢT))), frozen from tᵢT",
+        source: "Brock et al. 2017, arXiv:1706.04983")
+
+    public static let parameters: [Parameter<Self>] = [
+        .integer("total_steps", \.totalSteps, 1...mostSteps, "T: steps to the end"),
+        .number("start", \.start, .positiveFraction, "t₀: share of the steps that the first layer trains, before φ"),
+        .choice("spacing", \.spacing, "φ: linear, squared or cubic"),
+        .flag("scaled", \.scaled, "rates × 1/tᵢ, so that all layers move as far"),
+        .flag("train_norms", \.trainNorms, "layers with the role norm always train"),
+    ]
+
+    public func validate() throws(SettingError) { try require("total_steps", totalSteps) }
+
+    public func activities(of layers: [LayerPlace]) -> [Activity] {
+        let towers = Towers(layers)
+        return layers.map { layer in
+            if trainNorms && layer.role == .norm { return .always }
+            let last = towers.count(layer) - 1
+            let place = last == 0 ? 1 : Double(towers.rank(layer)) / Double(last)
+            let x = start + (1 - start) * place
+            let share =
+                switch spacing {
+                case .linear: x
+                case .squared: x * x
+                case .cubic: x * x * x
+                }
+            let steps = max(1, share * Double(totalSteps))
+            return Activity(
+                spans: [0..<Int64(steps.rounded(.up))], annealingSteps: steps,
+                annealingGain: scaled ? Double(totalSteps) / steps : 1)
+        }
+    }
+}

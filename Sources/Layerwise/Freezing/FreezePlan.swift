@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import LayerwiseRules
+
+/// When each layer trains.
+///
+/// A layer that a plan has frozen is as one frozen by hand: not updated, not decayed, not counted, its gradients not read.
+/// Moments, step count and master copy are kept as they are, so a thawed layer goes on where it stopped, and its bias
+/// correction with it; a layer that was frozen from the start begins at step 1 when it thaws.  A layer frozen or unfrozen by
+/// hand does not follow the plan.  To add one, copy `GradualUnfreezing.swift` and list it in `allFreezePlans`.
+public protocol FreezePlan: Recipe {
+    /// The activity of each layer, in the order of `layers`.
+    func activities(of layers: [LayerPlace]) throws(SettingError) -> [Activity]
+}
+
+/// When one layer trains.
+public struct Activity: Sendable, Equatable {
+    /// The steps at which it trains, rising, apart from each other, not empty.
+    public var spans: [Range<Int64>]
+    /// Half a cosine from `annealingGain` to 0 over so many steps, on top of the schedule; 0 is none.
+    public var annealingSteps = 0.0
+    public var annealingGain = 1.0
+
+    /// Always.
+    public static let always = Activity(spans: [0..<Int64.max])
+
+    public init(spans: [Range<Int64>], annealingSteps: Double = 0, annealingGain: Double = 1) {
+        self.spans = spans
+        self.annealingSteps = annealingSteps
+        self.annealingGain = annealingGain
+    }
+
+    /// Whether it trains at step t.
+    func isActive(at step: Int64) -> Bool { spans.contains { $0.contains(step) } }
+
+    /// The first step after t at which it begins or stops; nil if it stays as it is.
+    func nextChange(after step: Int64) -> Int64? {
+        for span in spans {
+            if step < span.lowerBound { return span.lowerBound }
+            if step < span.upperBound { return span.upperBound == .max ? nil : span.upperBound }
+        }
+        return nil
+    }
+
+    /// Whether its rate is multiplied by anything.
+    var anneals: Bool { annealingSteps > 0 || annealingGain != 1 }
+
+    /// What the rate is multiplied by at step t.
+    func annealing(at step: Int64) -> Double {
+        if annealingSteps == 0 { return annealingGain }
+        let p = min(1, Double(step) / annealingSteps)
+        return annealingGain * max(0, 0.5 * (1 + cos(.pi * p)))
+    }
+}
+
+/// Every freezing plan, in the order of the documentation.
+public let allFreezePlans: [any FreezePlan.Type] = [
+    GradualUnfreezing.self, ChainThaw.self, FreezeOut.self, LayerFreezing.self, FreezeAt.self,
+]
+
+/// The freezing plan that `spec` describes.
+public func freezePlan(_ spec: Spec) throws(SettingError) -> any FreezePlan {
+    try recipe(spec.name, among: allFreezePlans, "freezing plan") { $0.declaration.name }.init(spec)
+}
+
+/// The length of a stage of a plan.
+public struct Stage: Sendable {
+    public var every = 0
+    public var stepsPerEpoch = 1
+
+    /// The step at which stage number `count` begins.
+    func begin(_ count: Int) -> Int64 {
+        let (steps, overflow) = Int64(every * stepsPerEpoch).multipliedReportingOverflow(by: Int64(count))
+        return overflow ? .max - 1 : min(steps, .max - 1)
+    }
+
+    static let parameters: [Parameter<Stage>] = [
+        .integer("every", \.every, 1...1 << 20, "length of a stage, in epochs"),
+        .integer("steps_per_epoch", \.stepsPerEpoch, 1...1 << 20, "steps of an epoch; 1 counts stages in steps"),
+    ]
+
+    func check() throws(SettingError) {
+        if every < 1 { throw .invalid("every must be given, a whole number from 1 to \(1 << 20)") }
+    }
+}

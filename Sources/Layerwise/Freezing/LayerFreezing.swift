@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// Layers freeze one after another, from the input, over the second part of a run.
+///
+///     frozen(t) = ⌊level·(t/T − start)/(1 − start)·(n − 1)⌋ first layers; the last never
+///
+/// Source: MosaicML Composer's LayerFreezing (freeze_start, freeze_level), which it equals.
+public struct LayerFreezing: FreezePlan {
+    public var totalSteps = 0
+    public var start = 0.5
+    public var level = 1.0
+    public var trainNorms = false
+
+    public init() {}
+
+    public init(totalSteps: Int, start: Double = 0.5, level: Double = 1, trainNorms: Bool = false) throws(SettingError)
+    {
+        try self.init(
+            Spec(
+                "layer_freezing",
+                [
+                    Setting("total_steps", Double(totalSteps)), Setting("start", start), Setting("level", level),
+                    Setting("train_norms", trainNorms ? 1 : 0),
+                ]))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "layer_freezing", doc: "layers freeze one after another, from the input; the last never",
+        equation: "frozen layers = ⌊level·(t/T − start)/(1 − start)·(n − 1)⌋", source: "Composer LayerFreezing")
+
+    public static let parameters: [Parameter<Self>] = [
+        .integer("total_steps", \.totalSteps, 1...mostSteps, "T: steps to the end"),
+        .number("start", \.start, .fraction, "share of the steps after which the first layer may freeze"),
+        .number("level", \.level, .closedFraction, "share of the layers that are frozen in the end"),
+        .flag("train_norms", \.trainNorms, "layers with the role norm always train"),
+    ]
+
+    public func validate() throws(SettingError) { try require("total_steps", totalSteps) }
+
+    /// How many of the first layers are frozen at step t, where `count` may be.
+    private func frozen(at step: Int64, of count: Int) -> Int {
+        let progress = min(1, Double(step) / Double(totalSteps))
+        return progress <= start ? 0 : Int(level * ((progress - start) / (1 - start)) * Double(count))
+    }
+
+    public func activities(of layers: [LayerPlace]) -> [Activity] {
+        let towers = Towers(layers)
+        return layers.map { layer in
+            if trainNorms && layer.role == .norm { return .always }
+            let count = towers.count(layer) - 1
+            let rank = towers.rank(layer)
+            if rank >= count || frozen(at: Int64(totalSteps), of: count) <= rank { return .always }
+            // The first step at which more than `rank` layers are frozen; the number only rises.
+            var low: Int64 = 0
+            var high = Int64(totalSteps)
+            while low < high {
+                let middle = (low + high) / 2
+                if frozen(at: middle, of: count) > rank { high = middle } else { low = middle + 1 }
+            }
+            return Activity(spans: low > 0 ? [0..<low] : [])
+        }
+    }
+}

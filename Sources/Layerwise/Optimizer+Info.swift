@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+// What layers are and what they get at a step, now or later.
+
+extension Optimizer {
+    /// What a layer is, and what it gets at step t, by default the next.
+    public func info(_ layer: Int, at step: Int64? = nil) throws(LayerwiseError) -> LayerInfo {
+        try check(layer: layer)
+        let step = try prepareInfo(at: step)
+        return info(layer, at: step, moved: timeline.movements.isEmpty ? rules : try movedRules(at: step))
+    }
+
+    /// The same of all layers.
+    public func infos(at step: Int64? = nil) throws(LayerwiseError) -> [LayerInfo] {
+        let step = try prepareInfo(at: step)
+        let moved = timeline.movements.isEmpty ? rules : try movedRules(at: step)
+        return entries.indices.map { info($0, at: step, moved: moved) }
+    }
+
+    private func prepareInfo(at step: Int64?) throws(LayerwiseError) -> Int64 {
+        if let step, step < 0 || step > mostSteps {
+            throw LayerwiseError(.outOfRange, "the step must be from 0 to \(mostSteps), found \(step)")
+        }
+        try refresh()
+        return step ?? clock.next
+    }
+
+    private func info(_ layer: Int, at step: Int64, moved: [any Rule]) -> LayerInfo {
+        var record = layers.elements[layer]
+        let entry = entries[layer]
+        let place = places[layer]
+        let rule = moved[record.rule]
+        let activity = layer < timeline.activities.count ? timeline.activities[layer] : nil
+        record.annealing = annealing(layer, at: step)
+        let factor = timeline.factor(of: record.track, at: step, learningRate: self.rule.learningRate)
+        let rates = LayerRates(record, factor, base: rule.learningRate, settings.decayFollows)
+        let frozenBy = frozenBy(layer, at: step)
+        let baseRate = record.policyRate.isNaN ? rule.learningRate : record.policyRate
+        let floor = timeline.source(of: record.track)?.schedule.floor(base: self.rule.learningRate).map {
+            record.rate($0, base: rule.learningRate, scale: record.scale, annealing: record.annealing)
+        }
+        let own = (record.firstTensor..<record.firstTensor + record.tensorCount).map { tensors.elements[$0] }
+        let decayScale = own.map(\.kind.decayScale).max() ?? 1
+        return LayerInfo(
+            name: entry.name, depth: place.depth, tower: place.tower, role: place.role,
+            tensorCount: record.tensorCount,
+            parameterCount: own.reduce(0) { $0.addingReportingOverflow($1.count).partialValue },
+            stateBytes: own.reduce(0) { $0 + Self.stateBytes($1) }, steps: own.map(\.steps).max() ?? 0,
+            frozenBy: frozenBy,
+            changesAt: entry.settings.frozen == .plan ? activity?.nextChange(after: step) : nil,
+            scale: record.scale, scaleSource: entry.settings.scale.isNaN ? .policy : .layer,
+            origin: entry.origin.isEmpty ? type(of: policy).declaration.name : entry.origin,
+            baseRate: baseRate, factor: rates.learningRate / (baseRate * record.scale), floor: floor,
+            effectiveRate: frozenBy == .nobody ? rates.learningRate : 0,
+            weightDecay: rule.weightDecay * (own.map { rule.decayScale($0.kind) }.max() ?? 1),
+            exceptions: exceptions(entry, own, decayScale))
+    }
+
+    private func exceptions(_ entry: LayerEntry, _ own: [TensorRecord], _ decayScale: Double) -> [TensorException] {
+        zip(entry.tensors, own).compactMap { place, tensor in
+            let kind = tensor.kind
+            if tensor.scale == 1 && kind.decayScale == decayScale && kind.mayAdapt { return nil }
+            return TensorException(
+                name: place.name, scale: tensor.scale, decayScale: decayScale == 0 ? 1 : kind.decayScale / decayScale,
+                mayAdapt: kind.mayAdapt)
+        }
+    }
+}

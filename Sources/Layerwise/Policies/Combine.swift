@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// Several policies at once.
+///
+///     scale = product of the parts' scales; λ's factors multiply likewise; a trust ratio adapts where all parts let it
+public struct Combine: Policy {
+    private var policies: [any Policy] = []
+
+    public init() {}
+
+    public init(_ policies: [any Policy]) throws(SettingError) {
+        try self.init(Spec("combine", parts: policies.map(\.spec)))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "combine", doc: "several policies at once: their scales multiply", equation: "scale = ∏ scaleᵢ",
+        source: "Layerwise", parts: "two policies or more")
+
+    public static let parameters: [Parameter<Self>] = []
+
+    public var parts: [Spec] { policies.map(\.spec) }
+
+    public mutating func take(parts: [Spec]) throws(SettingError) {
+        for (index, part) in parts.enumerated() {
+            do { policies.append(try policy(part)) } catch { throw error.within("part \(index)") }
+        }
+    }
+
+    public func validate() throws(SettingError) {
+        if policies.count < 2 { throw .invalid("expected at least two policies, found \(policies.count)") }
+    }
+
+    public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
+        var shares = layers.map { _ in LayerShare() }
+        for (part, policy) in policies.enumerated() {
+            let next: [LayerShare]
+            do { next = try policy.shares(of: layers) } catch { throw error.within("part \(part)") }
+            for index in shares.indices {
+                guard shares[index].multiply(by: next[index]) else {
+                    throw .invalid("two policies give layer \"\(layers[index].name)\" a rate of its own")
+                }
+            }
+        }
+        return shares
+    }
+}
+
+extension LayerShare {
+    /// This share with another on top of it; false if both bring a rate of their own.
+    mutating func multiply(by other: LayerShare) -> Bool {
+        if rate != nil && other.rate != nil { return false }
+        rate = rate ?? other.rate
+        scale *= other.scale
+        if !other.origin.isEmpty && other.origin != Uniform.declaration.name {
+            origin = origin.isEmpty || origin == Uniform.declaration.name ? other.origin : "\(origin) × \(other.origin)"
+        }
+        if tensors.isEmpty {
+            tensors = other.tensors
+        } else {
+            for (index, share) in other.tensors.enumerated() where index < tensors.count {
+                tensors[index].scale *= share.scale
+                tensors[index].decay *= share.decay
+                tensors[index].mayAdapt = tensors[index].mayAdapt && share.mayAdapt
+            }
+        }
+        return true
+    }
+}

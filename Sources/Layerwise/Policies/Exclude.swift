@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// Tensors without decay, without a trust ratio, or without both: biases and norms, by rank or by name.
+///
+/// A tensor's name here is "layer/tensor".  Source: timm's and BERT's exclusions from weight decay (one-dimensional
+/// parameters, names like bias and LayerNorm), and LARS's from adaptation.
+public struct Exclude: Policy {
+    /// Tensors by name.
+    public struct Names: Recipe {
+        public var match = ""
+
+        public init() {}
+
+        public init(_ match: String) { self.match = match }
+
+        public static let declaration = RecipeDeclaration(
+            name: "tensors", doc: "tensors by name", equation: "", source: "")
+
+        public static let parameters: [Parameter<Self>] = [
+            .text("match", \.match, "\"layer/tensor\", or a pattern of it")
+        ]
+
+        public func validate() throws(SettingError) {
+            if match.isEmpty { throw .invalid("match must be given") }
+        }
+    }
+
+    public var decay = true
+    public var trustRatio = true
+    public var maxRank = 1
+    public var syntax = PatternSyntax.glob
+    public var unused = Matching.Unused.error
+    public private(set) var names: [Names] = []
+
+    public init() {}
+
+    /// `maxRank`: −1 excludes none by rank.
+    public init(
+        names: [String] = [], maxRank: Int = 1, decay: Bool = true, trustRatio: Bool = true,
+        syntax: PatternSyntax = .glob, unused: Matching.Unused = .error
+    ) throws(SettingError) {
+        try self.init(
+            Spec(
+                "exclude",
+                [
+                    Setting("decay", decay ? 1 : 0), Setting("trust_ratio", trustRatio ? 1 : 0),
+                    Setting("max_rank", Double(maxRank)), Setting("syntax", syntax.rawValue),
+                    Setting("unused", unused.rawValue),
+                ], parts: names.map { Names($0).spec }))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "exclude", doc: "tensors without decay or trust ratio, by rank or name",
+        equation: "λ = 0 and trust ratio 1 for tensors of rank ≤ max_rank and those that a pattern matches",
+        source: "timm (weight_decay_exclude_1d, no_weight_decay), BERT, LARS", parts: "tensors: match")
+
+    public static let parameters: [Parameter<Self>] = [
+        .flag("decay", \.decay, "they do not decay"),
+        .flag("trust_ratio", \.trustRatio, "no trust ratio adapts them"),
+        .integer("max_rank", \.maxRank, -1...16, "tensors of this rank or less; -1: none"),
+        .choice("syntax", \.syntax, "how patterns are written"),
+        .choice("unused", \.unused, "a pattern that matches nothing: error, or ignore it"),
+    ]
+
+    public var parts: [Spec] { names.map(\.spec) }
+
+    public mutating func take(parts: [Spec]) throws(SettingError) {
+        for part in parts {
+            let kind = try recipe(part.name, among: [Names.self], "part of exclude") { $0.declaration.name }
+            names.append(try kind.init(part))
+        }
+    }
+
+    public func validate() throws(SettingError) {
+        if !decay && !trustRatio { throw .invalid("excludes from nothing: decay or trust_ratio must be 1") }
+        if maxRank < 0 && names.isEmpty { throw .invalid("excludes nothing: needs max_rank ≥ 0 or a pattern") }
+        try matching.check(names.map(\.match))
+    }
+
+    private var matching: Matching {
+        var matching = Matching()
+        matching.syntax = syntax
+        matching.unused = unused
+        matching.unmatched = .keep
+        matching.ambiguous = .first
+        return matching
+    }
+
+    public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
+        var taken = try matching.assign(names.map(\.match), to: tensorNames(layers), "tensor")[...]
+        return layers.map { layer in
+            let tensors = layer.tensors.map { tensor in
+                let isNamed = taken.popFirst().flatMap { $0 } != nil
+                let isExcluded = isNamed || tensor.shape.count <= maxRank
+                return TensorShare(decay: isExcluded && decay ? 0 : 1, mayAdapt: !(isExcluded && trustRatio))
+            }
+            let isAny = tensors.contains { $0 != TensorShare() }
+            return LayerShare(origin: isAny ? Self.declaration.name : "", tensors: isAny ? tensors : [])
+        }
+    }
+}
+
+/// "layer/tensor" for every tensor.
+func tensorNames(_ layers: [LayerPlace]) -> [String] {
+    layers.flatMap { layer in layer.tensors.map { "\(layer.name)/\($0.name)" } }
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// A policy for the layers of one tower only; the others keep what they have.
+///
+///     combine(for_tower "vision": layer_decay 0.65, for_tower "text": layer_decay 0.8)
+public struct ForTower: Policy {
+    public var tower = ""
+    private var policies: [any Policy] = []
+
+    public init() {}
+
+    public init(_ tower: String, _ policy: any Policy) throws(SettingError) {
+        try self.init(Spec("for_tower", [Setting("tower", tower)], parts: [policy.spec]))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "for_tower", doc: "a policy for the layers of one tower only",
+        equation: "scale = that of the part, else 1",
+        source: "Layerwise", parts: "one policy")
+
+    public static let parameters: [Parameter<Self>] = [
+        .text("tower", \.tower, "the tower's name, which some layer must have")
+    ]
+
+    public var parts: [Spec] { policies.map(\.spec) }
+
+    public mutating func take(parts: [Spec]) throws(SettingError) {
+        for part in parts { policies.append(try policy(part)) }
+    }
+
+    public func validate() throws(SettingError) {
+        if policies.count != 1 { throw .invalid("expected one policy, found \(policies.count)") }
+    }
+
+    public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
+        let own = layers.indices.filter { layers[$0].tower == tower }
+        if own.isEmpty {
+            let towers = Set(layers.map(\.tower)).subtracting([""]).sorted()
+            throw .unknown(
+                "no tower is called \"\(tower)\", "
+                    + (towers.isEmpty ? "no layer has a tower" : "expected one of \(list(towers))"))
+        }
+        var shares = layers.map { _ in LayerShare() }
+        guard let policy = policies.first else { return shares }
+        for (index, share) in zip(own, try policy.shares(of: own.map { layers[$0] })) { shares[index] = share }
+        return shares
+    }
+}

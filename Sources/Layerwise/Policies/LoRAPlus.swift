@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// Higher rates for the second of LoRA's two matrices.
+///
+///     scale = ratio for tensors whose "layer/tensor" matches (B), and for vectors; 1 for the others (A)
+///
+/// Source: Hayou, Ghosh, Yu 2024 (LoRA+, arXiv:2402.12354).  Equals PEFT's `create_loraplus_optimizer` for LoRA's matrices
+/// and vectors; PEFT gives embeddings a rate apart, which here is a layer's own `lr` or `scale`.
+public struct LoRAPlus: Policy {
+    public var ratio = 16.0
+    public var match = "*lora_B*"
+    public var vectors = true
+    public var syntax = PatternSyntax.glob
+
+    public init() {}
+
+    public init(
+        ratio: Double, match: String = "*lora_B*", vectors: Bool = true, syntax: PatternSyntax = .glob
+    ) throws(SettingError) {
+        try self.init(
+            Spec(
+                "lora_plus",
+                [
+                    Setting("ratio", ratio), Setting("match", match), Setting("vectors", vectors ? 1 : 0),
+                    Setting("syntax", syntax.rawValue),
+                ]))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "lora_plus", doc: "higher rates for LoRA's B", equation: "scale = ratio for B and vectors, 1 for A",
+        source: "Hayou, Ghosh, Yu 2024, arXiv:2402.12354; PEFT create_loraplus_optimizer")
+
+    public static let parameters: [Parameter<Self>] = [
+        .number("ratio", \.ratio, .positive, "rate of B over rate of A"),
+        .text("match", \.match, "B: \"layer/tensor\", or a pattern of it, which must match some tensor"),
+        .flag("vectors", \.vectors, "tensors of rank 0 and 1 have B's rate, as in PEFT"),
+        .choice("syntax", \.syntax, "how the pattern is written"),
+    ]
+
+    public func validate() throws(SettingError) { _ = try NamePattern(match, syntax) }
+
+    public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
+        var matching = Matching()
+        matching.syntax = syntax
+        matching.unmatched = .keep
+        var taken = try matching.assign([match], to: tensorNames(layers), "tensor")[...]
+        return layers.map { layer in
+            let tensors = layer.tensors.map { tensor in
+                let isNamed = taken.popFirst().flatMap { $0 } != nil
+                return TensorShare(scale: isNamed || (vectors && tensor.shape.count <= 1) ? ratio : 1)
+            }
+            let isAny = tensors.contains { $0 != TensorShare() }
+            return LayerShare(origin: isAny ? Self.declaration.name : "", tensors: isAny ? tensors : [])
+        }
+    }
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// Rates by width, so that what was tuned on a narrow model carries over to a wide one: the maximal update parametrization.
+///
+/// m_in = fan_in / base fan_in and m_out = fan_out / base fan_out, each 1 where no base is given.  With family `adam`:
+///
+///     both infinite:  scale = 1 / m_in,     λ·m_in
+///     else:           scale = 1
+///
+/// With family `sgd`:
+///
+///     both infinite:  scale = m_out / m_in, λ·m_in / m_out
+///     one infinite:   scale = m,            λ / m
+///
+/// A dimension is infinite where its base is given.  λ is left as it is with `decoupled_decay`.
+///
+/// Source: Yang et al. 2022 (Tensor Programs V, arXiv:2203.03466), table 8; equals MuAdam, MuAdamW and MuSGD of
+/// microsoft/mup.  Initialisation and the output's multiplier belong to the model and are not touched.
+public struct MuP: Policy {
+    /// Whose scaling: Adam's, where the update does not depend on the gradient's size, or SGD's.
+    public enum Family: String, Choice {
+        case adam, sgd
+    }
+
+    /// Where a weight's dimensions stand.
+    public enum Layout: String, Choice {
+        /// (fan_out, fan_in, …), as in torch.
+        case outIn = "out_in"
+        /// (…, fan_in, fan_out), as in JAX and Keras.
+        case inOut = "in_out"
+    }
+
+    /// The base widths of tensors that match.
+    public struct Base: Recipe {
+        public var match = ""
+        public var fanIn = 0
+        public var fanOut = 0
+
+        public init() {}
+
+        /// 0 leaves a dimension finite.
+        public init(_ match: String, fanIn: Int = 0, fanOut: Int = 0) {
+            self.match = match
+            self.fanIn = fanIn
+            self.fanOut = fanOut
+        }
+
+        public static let declaration = RecipeDeclaration(
+            name: "base", doc: "base widths of tensors that match", equation: "", source: "")
+
+        public static let parameters: [Parameter<Self>] = [
+            .text("match", \.match, "\"layer/tensor\", or a pattern of it"),
+            .integer("fan_in", \.fanIn, 0...mostSteps, "base fan-in; 0: this dimension is finite"),
+            .integer("fan_out", \.fanOut, 0...mostSteps, "base fan-out; 0: this dimension is finite"),
+        ]
+
+        public func validate() throws(SettingError) {
+            if match.isEmpty { throw .invalid("match must be given") }
+            if fanIn == 0 && fanOut == 0 { throw .invalid("\"\(match)\" needs a fan_in or a fan_out of at least 1") }
+        }
+    }
+
+    public var family = Family.adam
+    public var decoupledDecay = false
+    public var layout = Layout.outIn
+    public var syntax = PatternSyntax.glob
+    public private(set) var bases: [Base] = []
+
+    public init() {}
+
+    public init(
+        _ bases: [Base], family: Family = .adam, decoupledDecay: Bool = false, layout: Layout = .outIn,
+        syntax: PatternSyntax = .glob
+    ) throws(SettingError) {
+        try self.init(
+            Spec(
+                "mup",
+                [
+                    Setting("family", family.rawValue), Setting("decoupled_decay", decoupledDecay ? 1 : 0),
+                    Setting("layout", layout.rawValue), Setting("syntax", syntax.rawValue),
+                ], parts: bases.map(\.spec)))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "mup", doc: "rates by width: the maximal update parametrization",
+        equation: "adam: scale = base_fan_in/fan_in of matrices; sgd: scale = (m_out/m_in) of matrices, m of vectors",
+        source: "Yang et al. 2022, arXiv:2203.03466, table 8; microsoft/mup MuAdam, MuSGD",
+        parts: "base: match, fan_in, fan_out")
+
+    public static let parameters: [Parameter<Self>] = [
+        .choice("family", \.family, "adam or sgd: which rules' scaling"),
+        .flag("decoupled_decay", \.decoupledDecay, "leave λ as it is; else γ·λ stays as it is"),
+        .choice("layout", \.layout, "out_in: torch's weights; in_out: JAX's and Keras's"),
+        .choice("syntax", \.syntax, "how patterns are written"),
+    ]
+
+    public var parts: [Spec] { bases.map(\.spec) }
+
+    public mutating func take(parts: [Spec]) throws(SettingError) {
+        for part in parts {
+            let kind = try recipe(part.name, among: [Base.self], "part of mup") { $0.declaration.name }
+            bases.append(try kind.init(part))
+        }
+    }
+
+    public func validate() throws(SettingError) {
+        if bases.isEmpty { throw .invalid("needs the base widths of some tensors") }
+        try matching.check(bases.map(\.match))
+    }
+
+    private var matching: Matching {
+        var matching = Matching()
+        matching.syntax = syntax
+        matching.unmatched = .keep
+        return matching
+    }
+
+    public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
+        let names = tensorNames(layers)
+        let taken = try matching.assign(bases.map(\.match), to: names, "tensor")
+        var shares: [LayerShare] = []
+        var position = 0
+        for layer in layers {
+            var tensors: [TensorShare] = []
+            for tensor in layer.tensors {
+                tensors.append(try share(tensor, taken[position].map { bases[$0] }, names[position]))
+                position += 1
+            }
+            let isAny = tensors.contains { $0 != TensorShare() }
+            shares.append(LayerShare(origin: isAny ? Self.declaration.name : "", tensors: isAny ? tensors : []))
+        }
+        return shares
+    }
+
+    private func share(_ tensor: TensorPlace, _ base: Base?, _ name: String) throws(SettingError) -> TensorShare {
+        guard let base else { return TensorShare() }
+        let rank = tensor.shape.count
+        if rank == 0 || tensor.shape.contains(0) || (rank == 1 && base.fanIn > 0) {
+            throw .invalid("tensor \"\(name)\" of shape \(tensor.shape) has no \(rank == 1 ? "fan-in" : "width")")
+        }
+        let (fanIn, fanOut) =
+            switch layout {
+            case .outIn: (rank > 1 ? tensor.shape[1] : 1, tensor.shape[0])
+            case .inOut: (rank > 1 ? tensor.shape[rank - 2] : 1, tensor.shape[rank - 1])
+            }
+        let mIn = base.fanIn > 0 ? Double(fanIn) / Double(base.fanIn) : 1
+        let mOut = base.fanOut > 0 ? Double(fanOut) / Double(base.fanOut) : 1
+        let isMatrixLike = base.fanIn > 0 && base.fanOut > 0
+        let scale: Double =
+            switch family {
+            case .adam: isMatrixLike ? 1 / mIn : 1
+            case .sgd: isMatrixLike ? mOut / mIn : (base.fanIn > 0 ? mIn : mOut)
+            }
+        return TensorShare(scale: scale, decay: decoupledDecay ? 1 : 1 / scale)
+    }
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import LayerwiseRules
+
+/// Rates, not multipliers, from the first layer to the last, in place of the optimizer's.
+///
+///     slice(lowest, highest):  rate = lowest · (highest / lowest)^(i / (n − 1)),  i = 0 … n − 1
+///     slice(highest):          rate = highest for the last layer, highest / 10 for the others
+///
+/// Source: fastai's `slice` in `set_hyper` (`even_mults`), which it equals.  Layers of one depth share a rate, as fastai's
+/// groups do; each tower has its own slice.
+public struct RateSlice: Policy {
+    public var lowest = Double.nan
+    public var highest = Double.nan
+
+    public init() {}
+
+    public init(_ lowest: Double, _ highest: Double) throws(SettingError) {
+        try self.init(Spec("slice", [Setting("lowest", lowest), Setting("highest", highest)]))
+    }
+
+    public init(_ highest: Double) throws(SettingError) {
+        try self.init(Spec("slice", [Setting("highest", highest)]))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "slice", doc: "fastai's slice: rates from the first layer to the last",
+        equation: "rate = lowest·(highest/lowest)^(i/(n−1)); without lowest: highest/10 below the last layer",
+        source: "fastai, even_mults")
+
+    public static let parameters: [Parameter<Self>] = [
+        .number("lowest", \.lowest, .positive, "rate of the first layer"),
+        .number("highest", \.highest, .positive, "rate of the last layer"),
+    ]
+
+    public func validate() throws(SettingError) {
+        if highest.isNaN { throw .invalid("highest must be given, in \(ValidRange.positive)") }
+        if lowest > highest { throw .invalid("lowest must not exceed highest, found \(lowest) and \(highest)") }
+    }
+
+    public func shares(of layers: [LayerPlace]) -> [LayerShare] {
+        let towers = Towers(layers)
+        return layers.map { layer in
+            LayerShare(rate: rate(towers.rank(layer), of: towers.count(layer)), origin: Self.declaration.name)
+        }
+    }
+
+    private func rate(_ index: Int, of count: Int) -> Double {
+        if index == count - 1 { return highest }
+        if lowest.isNaN { return highest / 10 }
+        return lowest * pow(highest / lowest, Double(index) / Double(count - 1))
+    }
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// Discriminative rates: each layer's is a fixed fraction of that of the layer above.
+///
+///     scale = factor^−(layers above it)
+///
+/// Source: Howard and Ruder 2018 (ULMFiT, arXiv:1801.06146), §3.2: η^(l−1) = η^l / 2.6.  AllenNLP's SlantedTriangular has
+/// the same with decay_factor 0.38, about 1/2.6.  Layers count by their different depths, in each tower by itself.
+public struct ULMFiT: Policy {
+    public var factor = 2.6
+
+    public init() {}
+
+    public init(factor: Double) throws(SettingError) {
+        try self.init(Spec("ulmfit", [Setting("factor", factor)]))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "ulmfit", doc: "each layer's rate is a fraction of that of the layer above",
+        equation: "scale = factor^−(layers above)", source: "Howard and Ruder 2018, arXiv:1801.06146, §3.2")
+
+    public static let parameters: [Parameter<Self>] = [
+        .number("factor", \.factor, .atLeastOne, "ratio between neighbouring layers")
+    ]
+
+    public func shares(of layers: [LayerPlace]) -> [LayerShare] {
+        let towers = Towers(layers)
+        return layers.map { layer in
+            let above = towers.count(layer) - 1 - towers.rank(layer)
+            return LayerShare(scale: 1 / integerPower(factor, Int64(above)), origin: Self.declaration.name)
+        }
+    }
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// How patterns are matched to names: strictly, unless a setting relaxes it.
+public struct Matching: Sendable {
+    /// What is done about a pattern that matches nothing.
+    public enum Unused: String, Choice {
+        case error, ignore
+    }
+
+    /// What is done about a name that no pattern matches.
+    public enum Unmatched: String, Choice {
+        case error, keep
+    }
+
+    /// What is done about a name that several patterns match.
+    public enum Ambiguous: String, Choice {
+        case error, first, last
+    }
+
+    /// The pattern that stands for every name that no other matches.
+    public static let others = "*"
+
+    public var syntax = PatternSyntax.exact
+    public var unused = Unused.error
+    public var unmatched = Unmatched.error
+    public var ambiguous = Ambiguous.error
+
+    static let parameters: [Parameter<Matching>] = [
+        .choice("syntax", \.syntax, "how patterns are written"),
+        .choice("unused", \.unused, "a pattern that matches nothing: error, or ignore it"),
+        .choice("unmatched", \.unmatched, "a layer that nothing matches: error, or keep it as it is"),
+        .choice("ambiguous", \.ambiguous, "a layer that several patterns match: error, or the first or last of them"),
+    ]
+
+    /// Refuses patterns that cannot be read, and a pattern that is given twice.
+    func check(_ patterns: [String]) throws(SettingError) {
+        var seen: Set<String> = []
+        for pattern in patterns {
+            if !seen.insert(pattern).inserted { throw .duplicate("\"\(pattern)\" is given twice") }
+            if pattern != Self.others { _ = try NamePattern(pattern, syntax) }
+        }
+    }
+
+    /// Which of `patterns` each name takes; nil for a name that is kept as it is.  `kind`: what the names are, in messages.
+    func assign(_ patterns: [String], to names: [String], _ kind: String) throws(SettingError) -> [Int?] {
+        var taken = [Int?](repeating: nil, count: names.count)
+        var used = [Bool](repeating: false, count: patterns.count)
+        var clashes: [String] = []
+        var indices: [String: [Int]] = [:]
+        if syntax == .exact { for (index, name) in names.enumerated() { indices[name, default: []].append(index) } }
+        for (position, text) in patterns.enumerated() where text != Self.others {
+            let matched: [Int]
+            if syntax == .exact {
+                matched = indices[text] ?? []
+            } else {
+                let pattern = try NamePattern(text, syntax)
+                matched = names.indices.filter { pattern.matches(names[$0]) }
+            }
+            used[position] = !matched.isEmpty
+            for index in matched {
+                if taken[index] == nil || ambiguous == .last {
+                    taken[index] = position
+                } else if ambiguous == .error {
+                    clashes.append(names[index])
+                }
+            }
+        }
+        let strangers = patterns.indices.filter { !used[$0] && patterns[$0] != Self.others }
+        if unused == .error && !strangers.isEmpty {
+            throw .unknown("no \(kind) is called \(list(strangers.map { patterns[$0] }))")
+        }
+        if !clashes.isEmpty { throw .invalid("more than one pattern matches \(kind) \(list(clashes))") }
+        if let rest = patterns.firstIndex(of: Self.others) {
+            for index in taken.indices where taken[index] == nil { taken[index] = rest }
+        }
+        let missing = taken.indices.filter { taken[$0] == nil }
+        if unmatched == .error && !missing.isEmpty {
+            throw .invalid("nothing is given for \(kind) \(list(missing.map { names[$0] }))")
+        }
+        return taken
+    }
+}

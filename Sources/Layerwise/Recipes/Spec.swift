@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// A policy, a schedule or a freezing plan in words: what C and Python say, and what a checkpoint holds.
+///
+///     Spec("sequential", values: [100], parts: [Spec("linear", …), Spec("cosine", [Setting("total_steps", 900)])])
+public struct Spec: Sendable, Hashable {
+    /// The name of its kind, such as "cosine".
+    public var name: String
+    public var settings: [Setting]
+    /// Its list of numbers, such as milestones, where its kind has one.
+    public var values: [Double]
+    /// What it is made of, where its kind has parts.
+    public var parts: [Spec]
+
+    public init(_ name: String, _ settings: [Setting] = [], values: [Double] = [], parts: [Spec] = []) {
+        self.name = name
+        self.settings = settings
+        self.values = values
+        self.parts = parts
+    }
+}

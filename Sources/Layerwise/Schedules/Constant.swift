@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// The same factor at every step.
+///
+///     f(t) = factor
+///
+/// Source: optax's constant_schedule and Hugging Face's `constant`, which it equals; with `Warmup` in front Hugging
+/// Face's `constant_with_warmup`.  torch's ConstantLR ends: it is `Warmup` with the shape constant.
+public struct Constant: Schedule {
+    public var factor = 1.0
+
+    public init() {}
+
+    public init(factor: Double) throws(SettingError) {
+        try self.init(Spec("constant", [Setting("factor", factor)]))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "constant", doc: "the same factor at every step", equation: "f = factor",
+        source: "optax constant_schedule, Hugging Face constant")
+
+    public static let parameters: [Parameter<Self>] = [.number("factor", \.factor, .nonNegative, "the factor")]
+
+    public func factor(at step: Int64, base: Double) -> Factor { Factor(factor) }
+}

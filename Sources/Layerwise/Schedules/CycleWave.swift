@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import LayerwiseRules
+
+/// A schedule that goes up and down along a `CycleWave`.
+public protocol Cycling: Schedule {
+    var wave: CycleWave { get set }
+}
+
+/// Straight lines up and down.
+///
+///     τ = t mod (up + down), i = ⌊t/(up + down)⌋
+///     height = (τ ≤ up: τ/up, else (up + down − τ)/down)·(triangular: 1, triangular2: 2^−i, exp_range: γ^t)
+public struct CycleWave: Sendable {
+    public var stepSizeUp = 2000
+    /// 0: as many as up.
+    public var stepSizeDown = 0
+    public var mode = Mode.triangular
+    public var gamma = 1.0
+
+    public enum Mode: String, Choice {
+        /// All waves are of one height.
+        case triangular
+        /// Each wave is half as high as the one before.
+        case triangular2
+        /// Heights fall by γ at each step.
+        case expRange = "exp_range"
+    }
+
+    init() {}
+}
+
+extension CycleWave {
+    /// The height at `step`, from 0 to 1.
+    func height(at step: Int64) -> Double {
+        let time = Double(step)
+        let up = Double(stepSizeUp)
+        let down = stepSizeDown > 0 ? Double(stepSizeDown) : up
+        let elapsed = time.truncatingRemainder(dividingBy: up + down)
+        let height = elapsed <= up ? elapsed / up : (up + down - elapsed) / down
+        switch mode {
+        case .triangular: return height
+        case .triangular2: return height * exp2(-((time - elapsed) / (up + down)).rounded())
+        case .expRange: return height * integerPower(gamma, step)
+        }
+    }
+}
+
+extension Cycling {
+    /// The settings that all share.
+    static var waveParameters: [Parameter<Self>] {
+        [
+            .integer("step_size_up", \.wave.stepSizeUp, 1...mostSteps, "steps up"),
+            .integer("step_size_down", \.wave.stepSizeDown, 0...mostSteps, "steps down; 0: as many as up"),
+            .choice("mode", \.wave.mode, "how heights change: not, by half each cycle, or by γ each step"),
+            .number("gamma", \.wave.gamma, .positiveFraction, "γ of exp_range"),
+        ]
+    }
+
+    public func validate() throws(SettingError) {
+        if wave.gamma != 1 && wave.mode != .expRange {
+            throw .invalid("gamma must be 1 unless mode is exp_range, found \(wave.gamma)")
+        }
+    }
+}
+
+extension Setting {
+    /// The settings of a wave, as initialisers of schedules take them.
+    static func wave(_ stepSizeUp: Int, _ stepSizeDown: Int, _ mode: CycleWave.Mode, _ gamma: Double) -> [Setting] {
+        [
+            Setting("step_size_up", Double(stepSizeUp)), Setting("step_size_down", Double(stepSizeDown)),
+            Setting("mode", mode.rawValue), Setting("gamma", gamma),
+        ]
+    }
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// Up to the base rate and down to a share of it, again and again.
+///
+///     f(t) = lowest + (1 − lowest)·height(t)             (see `CycleWave`)
+///
+/// Source: Smith 2017 (arXiv:1506.01186).  Equals torch's CyclicLR, whose max_lr is the base rate and base_lr/max_lr
+/// `lowest`.
+public struct Cyclic: Cycling {
+    public var wave = CycleWave()
+    public var lowest = 0.1
+
+    public init() {}
+
+    public init(
+        stepSizeUp: Int = 2000, stepSizeDown: Int = 0, lowest: Double = 0.1, mode: CycleWave.Mode = .triangular,
+        gamma: Double = 1
+    ) throws(SettingError) {
+        try self.init(
+            Spec("cyclic", Setting.wave(stepSizeUp, stepSizeDown, mode, gamma) + [Setting("lowest", lowest)]))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "cyclic", doc: "up and down, again and again", equation: "f = lowest + (1 − lowest)·height(t)",
+        source: "Smith 2017, arXiv:1506.01186; torch CyclicLR")
+
+    public static let parameters: [Parameter<Self>] =
+        waveParameters + [.number("lowest", \.lowest, .closedFraction, "the factor between waves")]
+
+    public func factor(at step: Int64, base: Double) -> Factor {
+        Factor(lowest + (1 - lowest) * wave.height(at: step))
+    }
+}

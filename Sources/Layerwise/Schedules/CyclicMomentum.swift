@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// The momentum that goes with `Cyclic`: low where the rate is high.
+///
+///     value = max_momentum − (max_momentum − base_momentum)·height(t)             (see `CycleWave`)
+///
+/// It is the value itself and not a factor: what it schedules has no say.
+///
+/// Source: torch's CyclicLR with cycle_momentum, which it equals.
+public struct CyclicMomentum: Cycling {
+    public var wave = CycleWave()
+    public var baseMomentum = 0.8
+    public var maxMomentum = 0.9
+
+    public init() {}
+
+    public init(
+        stepSizeUp: Int = 2000, stepSizeDown: Int = 0, baseMomentum: Double = 0.8, maxMomentum: Double = 0.9,
+        mode: CycleWave.Mode = .triangular, gamma: Double = 1
+    ) throws(SettingError) {
+        try self.init(
+            Spec(
+                "cyclic_momentum",
+                Setting.wave(stepSizeUp, stepSizeDown, mode, gamma) + [
+                    Setting("base_momentum", baseMomentum), Setting("max_momentum", maxMomentum),
+                ]))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "cyclic_momentum", doc: "the momentum that goes with cyclic",
+        equation: "value = max_momentum − (max_momentum − base_momentum)·height(t)", source: "torch CyclicLR")
+
+    public static let parameters: [Parameter<Self>] =
+        waveParameters + [
+            .number("base_momentum", \.baseMomentum, .fraction, "momentum at the peak of the rate"),
+            .number("max_momentum", \.maxMomentum, .fraction, "momentum between waves"),
+        ]
+
+    public func factor(at step: Int64, base: Double) -> Factor {
+        Factor(0, absolute: maxMomentum - (maxMomentum - baseMomentum) * wave.height(at: step))
+    }
+}

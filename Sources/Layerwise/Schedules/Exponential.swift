@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import LayerwiseRules
+
+/// A constant share at each step, or every so many steps.
+///
+///     f(t) = max(γ^(t / every), lowest)          (staircase: γ^⌊t / every⌋)
+///
+/// Source: torch's ExponentialLR (every = 1), optax's exponential_decay (`every` is transition_steps, `lowest` its end
+/// value over its initial one), Keras's ExponentialDecay, all of which it equals.
+public struct Exponential: Schedule {
+    public var gamma = 0.0
+    public var every = 1
+    public var staircase = false
+    public var lowest = 0.0
+
+    public init() {}
+
+    public init(gamma: Double, every: Int = 1, staircase: Bool = false, lowest: Double = 0) throws(SettingError) {
+        try self.init(
+            Spec(
+                "exponential",
+                [
+                    Setting("gamma", gamma), Setting("every", Double(every)), Setting("staircase", staircase ? 1 : 0),
+                    Setting("lowest", lowest),
+                ]))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "exponential", doc: "a constant share at each step", equation: "f = max(γ^(t/every), lowest)",
+        source: "torch ExponentialLR, optax exponential_decay, Keras ExponentialDecay")
+
+    public static let parameters: [Parameter<Self>] = [
+        .number("gamma", \.gamma, .positiveFraction, "γ: what is left after `every` steps"),
+        .integer("every", \.every, 1...mostSteps, "steps for one factor of γ"),
+        .flag("staircase", \.staircase, "whole factors only"),
+        .number("lowest", \.lowest, .closedFraction, "no factor is lower"),
+    ]
+
+    public func validate() throws(SettingError) { try require("gamma", gamma, .positiveFraction) }
+
+    public func factor(at step: Int64, base: Double) -> Factor {
+        let times = Double(step) / Double(every)
+        let power = staircase ? integerPower(gamma, step / max(1, Int64(every))) : pow(gamma, times)
+        return Factor(max(power, lowest))
+    }
+}

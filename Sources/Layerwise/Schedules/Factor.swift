@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What a schedule makes of a rate at one step.
+///
+///     rate = gain·base·scale + scaled·scale + absolute
+///
+/// Three numbers and not one, because floors differ in what they are multiplied by: a scaled floor by the layer's scale, an
+/// absolute one by nothing.
+public struct Factor: Sendable, Equatable, BitwiseCopyable {
+    public var gain: Double
+    public var scaled = 0.0
+    public var absolute = 0.0
+
+    public init(_ gain: Double, scaled: Double = 0, absolute: Double = 0) {
+        self.gain = gain
+        self.scaled = scaled
+        self.absolute = absolute
+    }
+
+    /// The effective rate of a layer.
+    @inline(__always)
+    func rate(base: Double, scale: Double) -> Double {
+        base * scale * gain + scaled * scale + absolute
+    }
+
+    /// This factor, and then `next` of what it made.
+    func then(_ next: Factor) -> Factor {
+        Factor(
+            gain * next.gain, scaled: scaled * next.gain + next.scaled, absolute: absolute * next.gain + next.absolute)
+    }
+}

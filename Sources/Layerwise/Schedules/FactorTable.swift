@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// A factor for each step, from a list.
+///
+///     f(t) = factors[min(t, n − 1)]
+///
+/// For schedules that are computed elsewhere, such as torch's LambdaLR.
+public struct FactorTable: Schedule {
+    private var factors: [Double] = []
+
+    public init() {}
+
+    public init(_ factors: [Double]) throws(SettingError) {
+        try self.init(Spec("table", values: factors))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "table", doc: "a factor for each step, from a list", equation: "f = factors[min(t, n − 1)]",
+        source: "torch LambdaLR, with its values listed", values: "factors: one for each step; the last stays")
+
+    public static let parameters: [Parameter<Self>] = []
+
+    public var values: [Double] { factors }
+
+    public mutating func take(values: [Double]) throws(SettingError) {
+        if values.isEmpty { throw .invalid("factors must be given, at least one") }
+        try refuseNegative(values)
+        factors = values
+    }
+
+    public func factor(at step: Int64, base: Double) -> Factor {
+        if step >= 0 && step < factors.count { return Factor(factors[Int(step)]) }
+        return Factor(factors.last ?? 1)
+    }
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// Level, then down half a cosine.
+///
+///     decay(p) = 1 for p < pct_start, else ½·(1 + cos(π·(p − pct_start)/(1 − pct_start)))
+///
+/// Source: fastai's fit_flat_cos, which it equals with min_factor = 1/div_final, there 1e-5.
+public struct FlatCosine: Decay {
+    public var span = Span()
+    public var pctStart = 0.75
+
+    public init() {}
+
+    public init(
+        totalSteps: Int, pctStart: Double = 0.75, warmupSteps: Int = 0, minRate: Double = 0,
+        floor: FloorKind = .scaled, minFactor: Double = 0
+    ) throws(SettingError) {
+        try self.init(
+            Spec(
+                "flat_cosine",
+                Setting.span(totalSteps, warmupSteps, minRate, floor, minFactor) + [Setting("pct_start", pctStart)]))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "flat_cosine", doc: "level, then down half a cosine",
+        equation: "f = 1, from pct_start ½(1 + cos(π(p − pct_start)/(1 − pct_start)))", source: "fastai fit_flat_cos")
+
+    public static let parameters: [Parameter<Self>] =
+        spanParameters + [.number("pct_start", \.pctStart, .closedFraction, "share of the steps that are level")]
+
+    public func decay(_ p: Double) -> Double {
+        if p >= 1 { return 0 }
+        return p < pctStart ? 1 : halfWave(.pi * (p - pctStart) / (1 - pctStart))
+    }
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// Down with the square root of time, after a linear warm-up.
+///
+///     t < W:  f = t/W                                             (W = warmup_steps)
+///     else:   f = 1/√((t − W + s)/s)                              (s = timescale, or W, or 10000 where W is 0)
+///
+/// Source: Hugging Face's `inverse_sqrt`, which it equals; with the timescale at its default also fairseq's.
+public struct InverseSquareRoot: Schedule {
+    public var warmupSteps = 0
+    public var timescale = 0
+
+    public init() {}
+
+    public init(warmupSteps: Int = 0, timescale: Int = 0) throws(SettingError) {
+        try self.init(
+            Spec(
+                "inverse_sqrt",
+                [Setting("warmup_steps", Double(warmupSteps)), Setting("timescale", Double(timescale))]))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "inverse_sqrt", doc: "down with the square root of time", equation: "f = 1/√((t − W + s)/s)",
+        source: "Hugging Face inverse_sqrt, fairseq inverse_sqrt")
+
+    public static let parameters: [Parameter<Self>] = [
+        .integer("warmup_steps", \.warmupSteps, 0...mostSteps, "W: steps of linear warm-up from 0"),
+        .integer("timescale", \.timescale, 0...mostSteps, "s; 0: warmup_steps, or 10000 if that is 0 too"),
+    ]
+
+    public func factor(at step: Int64, base: Double) -> Factor {
+        let warmup = Int64(warmupSteps)
+        if step < warmup { return Factor(Double(step) / Double(warmup)) }
+        let scale = Double(timescale > 0 ? timescale : warmupSteps > 0 ? warmupSteps : 10_000)
+        return Factor(1 / ((Double(step &- warmup) + scale) / scale).squareRoot())
+    }
+}

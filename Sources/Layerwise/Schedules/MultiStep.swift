@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// A factor of γ at each milestone.
+///
+///     f(t) = γ^(number of milestones ≤ t)
+///
+/// Source: torch's MultiStepLR, which it equals.  timm's multi-step lowers one step earlier (it looks at t + 1).
+public struct MultiStep: Schedule {
+    public var gamma = 0.1
+    public private(set) var milestones: [Int64] = []
+
+    public init() {}
+
+    public init(milestones: [Int], gamma: Double = 0.1) throws(SettingError) {
+        try self.init(Spec("multi_step", [Setting("gamma", gamma)], values: milestones.map(Double.init)))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "multi_step", doc: "a factor of γ at each milestone", equation: "f = γ^#{milestones ≤ t}",
+        source: "torch MultiStepLR", values: "milestones: steps, rising")
+
+    public static let parameters: [Parameter<Self>] = [
+        .number("gamma", \.gamma, .positiveFraction, "γ: the factor of each milestone")
+    ]
+
+    public var values: [Double] { milestones.map(Double.init) }
+
+    public mutating func take(values: [Double]) throws(SettingError) {
+        milestones = try steps(values, "milestones", rising: true)
+        if milestones.isEmpty { throw .invalid("milestones must be given, at least one") }
+    }
+
+    public func factor(at step: Int64, base: Double) -> Factor {
+        Factor(integerPower(gamma, Int64(countUpTo(step, in: milestones))))
+    }
+}

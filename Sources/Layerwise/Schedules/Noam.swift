@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// The schedule of the Transformer: up a straight line, then down with the square root of time.
+///
+///     f(t) = model_size^−½·min(s^−½, s·W^−1.5), s = t + 1        (W = warmup_steps)
+///
+/// Source: Vaswani et al. 2017 (arXiv:1706.03762), section 5.3, which counts steps from 1, and AllenNLP's NoamLR, whose
+/// `factor` is the base rate; it equals both.
+public struct Noam: Schedule {
+    public var modelSize = 0
+    public var warmupSteps = 0
+
+    public init() {}
+
+    public init(modelSize: Int, warmupSteps: Int) throws(SettingError) {
+        try self.init(
+            Spec("noam", [Setting("model_size", Double(modelSize)), Setting("warmup_steps", Double(warmupSteps))]))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "noam", doc: "up a straight line, then down with the square root of time",
+        equation: "f = model_size^−½·min(s^−½, s·W^−1.5), s = t + 1",
+        source: "Vaswani et al. 2017, arXiv:1706.03762; AllenNLP NoamLR")
+
+    public static let parameters: [Parameter<Self>] = [
+        .integer("model_size", \.modelSize, 1...mostSteps, "width of the model"),
+        .integer("warmup_steps", \.warmupSteps, 1...mostSteps, "W: steps up"),
+    ]
+
+    public func validate() throws(SettingError) {
+        try require("model_size", modelSize)
+        try require("warmup_steps", warmupSteps)
+    }
+
+    public func factor(at step: Int64, base: Double) -> Factor {
+        let time = Double(step) + 1
+        let warmup = Double(warmupSteps)
+        let shape = min(1 / time.squareRoot(), time / (warmup * warmup.squareRoot()))
+        return Factor(shape / Double(modelSize).squareRoot())
+    }
+}

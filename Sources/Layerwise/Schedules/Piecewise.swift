@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// Factors at given steps.
+///
+///     none:           f(t) = the factor of the last point ≤ t, 1 before the first
+///     linear, cosine: between the points on either side of t, from a factor of 1 at step 0 where no point is there
+///
+/// After the last point its factor stays.
+///
+/// Source: optax's piecewise_constant_schedule and piecewise_interpolate_schedule, which it equals for factors that are
+/// the products of all scales so far, as they accumulate them.  Keras's PiecewiseConstantDecay changes one step later:
+/// its boundaries belong to the piece before.
+public struct Piecewise: Schedule {
+    public var interpolation = Interpolation.none
+    private var milestones: [Int64] = []
+    private var factors: [Double] = []
+
+    /// The way from one point to the next.
+    public enum Interpolation: String, Choice {
+        /// A jump at the next.
+        case none
+        case linear
+        case cosine
+    }
+
+    public init() {}
+
+    public init(_ points: [(step: Int, factor: Double)], interpolation: Interpolation = .none) throws(SettingError) {
+        try self.init(
+            Spec(
+                "piecewise", [Setting("interpolation", interpolation.rawValue)],
+                values: points.flatMap { [Double($0.step), $0.factor] }))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "piecewise", doc: "factors at given steps",
+        equation: "f = factorᵢ from stepᵢ, or on the way to factorᵢ₊₁",
+        source: "optax piecewise_constant_schedule and piecewise_interpolate_schedule",
+        values: "pairs of a step and its factor, in the order of their steps")
+
+    public static let parameters: [Parameter<Self>] = [
+        .choice("interpolation", \.interpolation, "the way from one point to the next")
+    ]
+
+    public var values: [Double] { zip(milestones, factors).flatMap { [Double($0), $1] } }
+
+    public mutating func take(values: [Double]) throws(SettingError) {
+        if values.isEmpty || !values.count.isMultiple(of: 2) {
+            throw .invalid("expected pairs of a step and its factor, found \(values.count) numbers")
+        }
+        milestones = try steps(
+            stride(from: 0, to: values.count, by: 2).map { values[$0] }, "steps of points", rising: true)
+        factors = stride(from: 1, to: values.count, by: 2).map { values[$0] }
+        try refuseNegative(factors)
+    }
+
+    public func factor(at step: Int64, base: Double) -> Factor {
+        let next = countUpTo(step, in: milestones)
+        let last = next == 0 ? 1 : factors[next - 1]
+        let anneal: Anneal
+        switch interpolation {
+        case .none: return Factor(last)
+        case .linear: anneal = .linear
+        case .cosine: anneal = .cosine
+        }
+        if next == milestones.count { return Factor(last) }
+        let begin = next == 0 ? 0 : Double(milestones[next - 1])
+        let share = (Double(step) - begin) / (Double(milestones[next]) - begin)
+        return Factor(anneal.between(last, factors[next], share))
+    }
+}
+
+/// Refuses a list of factors with one below 0.
+func refuseNegative(_ factors: [Double]) throws(SettingError) {
+    for (index, factor) in factors.enumerated() where factor < 0 {
+        throw .invalid("factors must not be negative, found \(factor) at \(index)")
+    }
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// Schedules at once, each of which acts on what those before it made.
+///
+///     f(t) = f₁(t)·f₂(t)·…
+///
+/// A floor of one is multiplied by those after it.
+///
+/// Source: torch's ChainedScheduler, which it equals for schedulers that multiply, such as ConstantLR and
+/// ExponentialLR.
+public struct Product: Schedule {
+    private var schedules: [any Schedule] = []
+
+    public init() {}
+
+    public init(_ schedules: [any Schedule]) throws(SettingError) {
+        try self.init(Spec("product", parts: schedules.map(\.spec)))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "product", doc: "schedules at once, each on what those before it made", equation: "f = f₁·f₂·…",
+        source: "torch ChainedScheduler", parts: "two schedules or more")
+
+    public static let parameters: [Parameter<Self>] = []
+
+    public var parts: [Spec] { schedules.map(\.spec) }
+
+    public mutating func take(parts: [Spec]) throws(SettingError) {
+        schedules = try Layerwise.schedules(parts)
+    }
+
+    public func validate() throws(SettingError) {
+        if schedules.count < 2 { throw .invalid("expected at least two schedules, found \(schedules.count)") }
+    }
+
+    public func factor(at step: Int64, base: Double) -> Factor {
+        var product = Factor(1)
+        for schedule in schedules { product = product.times(schedule.factor(at: step, base: base)) }
+        return product
+    }
+
+    public func floor(base: Double) -> Factor? {
+        var product = Factor(1)
+        for schedule in schedules {
+            guard let floor = schedule.floor(base: base) else { return nil }
+            product = product.times(floor)
+        }
+        return product
+    }
+
+    public var takesMetric: Bool { schedules.contains { $0.takesMetric } }
+    public mutating func report(_ metric: Double) { for part in schedules.indices { schedules[part].report(metric) } }
+    public var state: [Double] {
+        get { joinedState(schedules) }
+        set { distribute(newValue, &schedules) }
+    }
+}
+
+extension Factor {
+    /// `then`, finite where the product is not.
+    fileprivate func times(_ next: Factor) -> Factor {
+        let product = then(next)
+        return Factor(
+            min(product.gain, .greatestFiniteMagnitude), scaled: min(product.scaled, .greatestFiniteMagnitude),
+            absolute: min(product.absolute, .greatestFiniteMagnitude))
+    }
+}

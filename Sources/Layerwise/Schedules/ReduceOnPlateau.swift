@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// Lower by a factor when a metric has stopped improving.
+///
+///     f = max(factor^(number of reductions), min_factor)
+///
+/// A metric is better than the best so far if it is below best·(1 − threshold), with mode max above best·(1 +
+/// threshold), with threshold_mode abs below best − threshold, above best + threshold.  After more than `patience`
+/// metrics in a row that are not, the factor falls, and the next `cooldown` metrics do not count as bad.
+///
+/// Source: torch's ReduceLROnPlateau, which it equals with eps = 0 and its min_lr as a share of the rate.  A metric
+/// that is not a number is bad.
+public struct ReduceOnPlateau: Schedule {
+    public var mode = Mode.min
+    public var factor = 0.1
+    public var patience = 10
+    public var threshold = 1e-4
+    public var thresholdMode = ThresholdMode.relative
+    public var cooldown = 0
+    public var minFactor = 0.0
+
+    private var gain = 1.0
+    /// The best metric; nil before the first.
+    private var best: Double?
+    private var badCount = 0
+    private var cooldownLeft = 0
+
+    /// Which metrics are good.
+    public enum Mode: String, Choice {
+        /// Low ones, such as losses.
+        case min
+        /// High ones, such as accuracies.
+        case max
+    }
+
+    /// What the threshold is a share of.
+    public enum ThresholdMode: String, Choice {
+        /// Of the best metric.
+        case relative = "rel"
+        /// Of nothing: it is in the units of the metric.
+        case absolute = "abs"
+    }
+
+    public init() {}
+
+    public init(
+        mode: Mode = .min, factor: Double = 0.1, patience: Int = 10, threshold: Double = 1e-4,
+        thresholdMode: ThresholdMode = .relative, cooldown: Int = 0, minFactor: Double = 0
+    ) throws(SettingError) {
+        try self.init(
+            Spec(
+                "reduce_on_plateau",
+                [
+                    Setting("mode", mode.rawValue), Setting("factor", factor), Setting("patience", Double(patience)),
+                    Setting("threshold", threshold), Setting("threshold_mode", thresholdMode.rawValue),
+                    Setting("cooldown", Double(cooldown)), Setting("min_factor", minFactor),
+                ]))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "reduce_on_plateau", doc: "lower when a metric has stopped improving",
+        equation: "f = max(factor^reductions, min_factor)", source: "torch ReduceLROnPlateau")
+
+    public static let parameters: [Parameter<Self>] = [
+        .choice("mode", \.mode, "whether low or high metrics are good"),
+        .number("factor", \.factor, .positiveFraction, "the factor of each reduction"),
+        .integer("patience", \.patience, 0...mostSteps, "bad metrics in a row that are borne"),
+        .number("threshold", \.threshold, .nonNegative, "how much better a metric must be to count"),
+        .choice("threshold_mode", \.thresholdMode, "what threshold is: a share of the best, or a difference"),
+        .integer("cooldown", \.cooldown, 0...mostSteps, "metrics after a reduction that are not counted as bad"),
+        .number("min_factor", \.minFactor, .closedFraction, "no factor is lower"),
+    ]
+
+    public func validate() throws(SettingError) {
+        if factor == 1 { throw .invalid("factor must be in (0, 1), found 1") }
+    }
+
+    public func factor(at step: Int64, base: Double) -> Factor { Factor(gain) }
+
+    public var takesMetric: Bool { true }
+
+    public mutating func report(_ metric: Double) {
+        if isBetter(metric) {
+            best = metric
+            badCount = 0
+        } else {
+            badCount += 1
+        }
+        if cooldownLeft > 0 {
+            cooldownLeft -= 1
+            badCount = 0
+        }
+        if badCount > patience {
+            // Never up, which a state from other settings could ask for.
+            gain = Swift.min(gain, Swift.max(gain * factor, minFactor))
+            cooldownLeft = cooldown
+            badCount = 0
+        }
+    }
+
+    private func isBetter(_ metric: Double) -> Bool {
+        let best = best ?? worst
+        return switch (mode, thresholdMode) {
+        case (.min, .relative): metric < best * (1 - threshold)
+        case (.min, .absolute): metric < best - threshold
+        case (.max, .relative): metric > best * (1 + threshold)
+        case (.max, .absolute): metric > best + threshold
+        }
+    }
+
+    /// What any metric is better than.
+    private var worst: Double { mode == .min ? .infinity : -.infinity }
+
+    /// The factor, the best metric, the bad metrics in a row, and the metrics of the cooldown that are left.  A list
+    /// that is not of this kind changes nothing.
+    public var state: [Double] {
+        get { [gain, best ?? worst, Double(badCount), Double(cooldownLeft)] }
+        set {
+            guard newValue.count == 4, ValidRange.closedFraction.contains(newValue[0]), !newValue[1].isNaN,
+                let bad = Int(exactly: newValue[2]), (0...mostSteps).contains(bad),
+                let left = Int(exactly: newValue[3]), (0...mostSteps).contains(left)
+            else { return }
+            gain = newValue[0]
+            best = newValue[1]
+            badCount = bad
+            cooldownLeft = left
+        }
+    }
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// Schedules one after another, each of which counts its steps from where it begins.
+///
+///     part i from milestone i − 1 to milestone i, at t − milestone i − 1
+///
+/// Source: torch's SequentialLR and optax's join_schedules, which it equals.
+public struct Sequential: Schedule {
+    private var schedules: [any Schedule] = []
+    private var milestones: [Int64] = []
+
+    public init() {}
+
+    public init(_ schedules: [any Schedule], milestones: [Int]) throws(SettingError) {
+        try self.init(Spec("sequential", values: milestones.map(Double.init), parts: schedules.map(\.spec)))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "sequential", doc: "schedules one after another", equation: "f(t) = fᵢ(t − milestoneᵢ₋₁)",
+        source: "torch SequentialLR, optax join_schedules",
+        values: "milestones: the steps at which the second and later schedules begin, rising",
+        parts: "two schedules or more")
+
+    public static let parameters: [Parameter<Self>] = []
+
+    public var values: [Double] { milestones.map(Double.init) }
+    public var parts: [Spec] { schedules.map(\.spec) }
+
+    public mutating func take(values: [Double]) throws(SettingError) {
+        milestones = try steps(values, "milestones", rising: true)
+    }
+
+    public mutating func take(parts: [Spec]) throws(SettingError) {
+        schedules = try Layerwise.schedules(parts)
+    }
+
+    public func validate() throws(SettingError) {
+        if schedules.count < 2 { throw .invalid("expected at least two schedules, found \(schedules.count)") }
+        if milestones.count != schedules.count - 1 {
+            throw .invalid(
+                "expected \(schedules.count - 1) milestones for \(schedules.count) schedules, found \(milestones.count)"
+            )
+        }
+        if milestones[0] == 0 { throw .invalid("the first milestone must be at least 1, found 0") }
+    }
+
+    public func factor(at step: Int64, base: Double) -> Factor {
+        let part = countUpTo(step, in: milestones)
+        guard part < schedules.count else { return Factor(1) }
+        return schedules[part].factor(at: step - (part == 0 ? 0 : milestones[part - 1]), base: base)
+    }
+
+    public func floor(base: Double) -> Factor? { schedules.last?.floor(base: base) }
+
+    public var takesMetric: Bool { schedules.contains { $0.takesMetric } }
+    public mutating func report(_ metric: Double) { for part in schedules.indices { schedules[part].report(metric) } }
+    public var state: [Double] {
+        get { joinedState(schedules) }
+        set { distribute(newValue, &schedules) }
+    }
+}

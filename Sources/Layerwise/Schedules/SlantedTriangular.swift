@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// Up a short straight line, and down a long one.
+///
+///     cut = ⌊T·cut_frac⌋                                          (T = total_steps)
+///     t < cut:  p = t/cut
+///     else:     p = 1 − (t − cut)/(T − cut), at least 0
+///     f(t) = (1 + p·(ratio − 1))/ratio
+///
+/// Source: Howard and Ruder 2018 (ULMFiT, arXiv:1801.06146), section 3.2, where the way down is cut·(1/cut_frac − 1)
+/// long: the same where T·cut_frac is whole.  Equals AllenNLP's SlantedTriangular, whose trainer asks for step t + 1.
+public struct SlantedTriangular: Schedule {
+    public var totalSteps = 0
+    public var cutFraction = 0.1
+    public var ratio = 32.0
+
+    public init() {}
+
+    public init(totalSteps: Int, cutFraction: Double = 0.1, ratio: Double = 32) throws(SettingError) {
+        try self.init(
+            Spec(
+                "slanted_triangular",
+                [
+                    Setting("total_steps", Double(totalSteps)), Setting("cut_frac", cutFraction),
+                    Setting("ratio", ratio),
+                ]))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "slanted_triangular", doc: "up a short straight line, and down a long one",
+        equation: "f = (1 + p·(ratio − 1))/ratio", source: "Howard and Ruder 2018, arXiv:1801.06146; AllenNLP")
+
+    public static let parameters: [Parameter<Self>] = [
+        .integer("total_steps", \.totalSteps, 1...mostSteps, "T: steps to the end"),
+        .number("cut_frac", \.cutFraction, .positiveFraction, "share of the steps up"),
+        .number("ratio", \.ratio, .atLeastOne, "the peak over both ends"),
+    ]
+
+    public func validate() throws(SettingError) { try require("total_steps", totalSteps) }
+
+    public func factor(at step: Int64, base: Double) -> Factor {
+        let time = Double(step)
+        let total = Double(totalSteps)
+        let cut = (total * cutFraction).rounded(.down)
+        let height: Double
+        if time >= total {
+            height = 0
+        } else if time < cut {
+            height = time / cut
+        } else {
+            height = 1 - (time - cut) / (total - cut)
+        }
+        return Factor((1 + height * (ratio - 1)) / ratio)
+    }
+}

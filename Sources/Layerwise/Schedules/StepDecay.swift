@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// A factor of γ every so many steps.
+///
+///     f(t) = γ^⌊t / every⌋
+///
+/// Source: torch's StepLR, which it equals.
+public struct StepDecay: Schedule {
+    public var every = 0
+    public var gamma = 0.1
+
+    public init() {}
+
+    public init(every: Int, gamma: Double = 0.1) throws(SettingError) {
+        try self.init(Spec("step", [Setting("every", Double(every)), Setting("gamma", gamma)]))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "step", doc: "a factor of γ every so many steps", equation: "f = γ^⌊t/every⌋", source: "torch StepLR")
+
+    public static let parameters: [Parameter<Self>] = [
+        .integer("every", \.every, 1...mostSteps, "steps for one factor of γ"),
+        .number("gamma", \.gamma, .positiveFraction, "γ: the factor"),
+    ]
+
+    public func validate() throws(SettingError) { try require("every", every) }
+
+    public func factor(at step: Int64, base: Double) -> Factor {
+        // At least 1: what was never validated must not divide by 0.
+        Factor(integerPower(gamma, step / Int64(max(1, every))))
+    }
+}

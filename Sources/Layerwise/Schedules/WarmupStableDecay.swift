@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// Up, level, and down.
+///
+///     t < W:      f = rise(t/W) above the floor                   (W = warmup_steps)
+///     t < T − D:  f = 1                                           (T = total_steps, D = decay_steps)
+///     t < T:      f = 1 − p, ½(1 + cos(2π·cycles·p)) or 1 − √p above the floor, p = (t − T + D)/D
+///     else:       the floor
+///
+/// Source: Hu et al. 2024 (MiniCPM, arXiv:2404.06395); Hugging Face's `warmup_stable_decay`, which it equals with its
+/// min_lr_ratio as `min_factor` and its decay_type, cosine by default, as `decay`.  Unlike that of `Decay`, the warm-up
+/// starts at the floor.
+public struct WarmupStableDecay: Spanned {
+    public var span = Span()
+    public var decaySteps = 0
+    public var warmup = Ramp.linear
+    public var decay = Ramp.linear
+    public var cycles = 0.5
+
+    public init() {}
+
+    public init(
+        totalSteps: Int, decaySteps: Int, warmupSteps: Int = 0, warmup: Ramp = .linear, decay: Ramp = .linear,
+        cycles: Double = 0.5, minRate: Double = 0, floor: FloorKind = .scaled, minFactor: Double = 0
+    ) throws(SettingError) {
+        try self.init(
+            Spec(
+                "wsd",
+                Setting.span(totalSteps, warmupSteps, minRate, floor, minFactor) + [
+                    Setting("decay_steps", Double(decaySteps)), Setting("warmup", warmup.rawValue),
+                    Setting("decay", decay.rawValue), Setting("cycles", cycles),
+                ]))
+    }
+
+    public static let declaration = RecipeDeclaration(
+        name: "wsd", doc: "up, level, and down", equation: "f: 0 → 1 over W, 1, 1 → 0 over the last D",
+        source: "Hu et al. 2024, arXiv:2404.06395; Hugging Face warmup_stable_decay")
+
+    public static let parameters: [Parameter<Self>] =
+        spanParameters + [
+            .integer("decay_steps", \.decaySteps, 1...mostSteps, "D: steps down, the last of total_steps"),
+            .choice("warmup", \.warmup, "the curve up"),
+            .choice("decay", \.decay, "the curve down"),
+            .number("cycles", \.cycles, .positive, "waves of the cosine down; 0.5 is down once"),
+        ]
+
+    public func validate() throws(SettingError) {
+        try validateSpan()
+        try require("decay_steps", decaySteps)
+        if span.warmupSteps &+ decaySteps > span.totalSteps {
+            throw .invalid(
+                "warmup_steps + decay_steps must not exceed total_steps, found \(span.warmupSteps) + \(decaySteps) "
+                    + "and \(span.totalSteps)")
+        }
+        if cycles != 0.5 && decay != .cosine {
+            throw .invalid("cycles must be 0.5 unless decay is cosine, found \(cycles)")
+        }
+    }
+
+    public func factor(at step: Int64, base: Double) -> Factor {
+        let time = Double(step)
+        let warmupSteps = Double(span.warmupSteps)
+        let decaySteps = Double(decaySteps)
+        let total = Double(span.totalSteps)
+        if time < warmupSteps { return span.floor.above(warmup.rise(time / warmupSteps), base: base) }
+        if time < total - decaySteps { return Factor(1) }
+        return span.floor.above(time < total ? fall((time - (total - decaySteps)) / decaySteps) : 0, base: base)
+    }
+
+    private func fall(_ p: Double) -> Double {
+        switch decay {
+        case .linear: 1 - p
+        case .cosine: halfWave(2 * .pi * cycles * p)
+        case .oneMinusSquareRoot: 1 - p.squareRoot()
+        }
+    }
+}

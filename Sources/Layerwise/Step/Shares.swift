@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+// What the policy says, put into the records that a step reads.
+
+extension Optimizer {
+    /// Asks policy and freezing plan anew.
+    func refreshShares() throws(LayerwiseError) {
+        places = makePlaces()
+        let shares: [LayerShare]
+        do throws(SettingError) {
+            try policy.recheck()
+            shares = try policy.shares(of: places)
+        } catch {
+            throw LayerwiseError(error, of: "policy \(type(of: policy).declaration.name)")
+        }
+        for (layer, share) in shares.enumerated() {
+            if !(share.scale.isFinite && share.tensors.allSatisfy { $0.scale.isFinite && $0.decay.isFinite }) {
+                throw LayerwiseError(
+                    .outOfRange, "\(subject(layer)): the policy's scale must be finite, found \(share.scale)",
+                    layer: layer)
+            }
+        }
+        try refreshActivities()
+        for (layer, share) in shares.enumerated() { put(share, layer) }
+        scalesAreStale = false
+    }
+
+    /// Depths, towers and roles, if layers or their settings have changed.
+    func refreshPlaces() {
+        if scalesAreStale { places = makePlaces() }
+    }
+
+    private func put(_ share: LayerShare, _ layer: Int) {
+        let entry = entries[layer]
+        let ownScale = entry.settings.scale
+        let ownRate = entry.overrides.contains { $0.key == "lr" }
+        let record = layers.elements + layer
+        // Where all tensors have a share of the scale in common, it is the layer's.
+        let common = share.tensors.map(\.scale).max() ?? 1
+        record.pointee.scale = ownScale.isNaN ? share.scale * common : ownScale
+        record.pointee.policyRate = ownRate ? .nan : share.rate ?? .nan
+        entries[layer].origin = ownScale.isNaN ? share.origin : "layer"
+        for tensor in 0..<record.pointee.tensorCount {
+            let own = tensor < share.tensors.count ? share.tensors[tensor] : TensorShare()
+            let target = tensors.elements + record.pointee.firstTensor + tensor
+            target.pointee.scale = !ownScale.isNaN || common == 0 ? 1 : own.scale / common
+            target.pointee.kind = TensorKind(
+                isMatrix: target.pointee.kind.isMatrix, decayScale: own.decay, mayAdapt: own.mayAdapt)
+        }
+    }
+
+    /// What policies and freezing plans see of the layers.
+    private func makePlaces() -> [LayerPlace] {
+        var counts: [String: Int] = [:]
+        var lowest: [String: Int] = [:]
+        var highest: [String: Int] = [:]
+        let depths = entries.map { entry in
+            let tower = entry.settings.tower
+            let order = counts[tower, default: 0]
+            counts[tower] = order + 1
+            let depth = entry.settings.depth >= 0 ? entry.settings.depth : order
+            lowest[tower] = min(lowest[tower] ?? depth, depth)
+            highest[tower] = max(highest[tower] ?? depth, depth)
+            return depth
+        }
+        return zip(entries, depths).map { entry, depth in
+            let tower = entry.settings.tower
+            let role: LayerRole =
+                switch entry.settings.role {
+                case .stem: .stem
+                case .block: .block
+                case .norm: .norm
+                case .head: .head
+                case .depth where depth == highest[tower]: .head
+                case .depth where depth == lowest[tower]: .stem
+                case .depth: .block
+                }
+            return LayerPlace(name: entry.name, depth: depth, tower: tower, role: role, tensors: entry.tensors)
+        }
+    }
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLayerwise
+import Layerwise
+
+// Policy, schedules and freezing plan of an optimizer, and what they will do.
+
+@_cdecl("lw_optimizer_set_policy") @implementation
+public func lw_optimizer_set_policy(
+    _ optimizer: OpaquePointer!, _ specs: UnsafePointer<lw_spec>!, _ spec_count: Int64,
+    _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            let spec = try LayerwiseC.spec(specs, spec_count)
+            optimizer.setPolicy(try recipe("policy") { () throws(SettingError) in try policy(spec) })
+        }
+    }
+}
+
+@_cdecl("lw_optimizer_set_schedule") @implementation
+public func lw_optimizer_set_schedule(
+    _ optimizer: OpaquePointer!, _ layer: Int64, _ key: UnsafePointer<CChar>!, _ specs: UnsafePointer<lw_spec>!,
+    _ spec_count: Int64, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            let key = try string(key, "key")
+            let schedule: (any Schedule)? =
+                if spec_count == 0 { nil } else {
+                    try makeSchedule(try LayerwiseC.spec(specs, spec_count), key)
+                }
+            try optimizer.setSchedule(schedule, for: key, layer: layerOrAll(layer))
+        }
+    }
+}
+
+private func makeSchedule(_ spec: Spec, _ key: String) throws(LayerwiseError) -> any Schedule {
+    try recipe("schedule of \(key)") { () throws(SettingError) in try schedule(spec) }
+}
+
+/// A layer, or nil for -1: all of them.
+private func layerOrAll(_ layer: Int64) -> Int? { layer == -1 ? nil : index(layer < -1 ? .max : layer) }
+
+@_cdecl("lw_optimizer_set_freeze_plan") @implementation
+public func lw_optimizer_set_freeze_plan(
+    _ optimizer: OpaquePointer!, _ specs: UnsafePointer<lw_spec>!, _ spec_count: Int64,
+    _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            if spec_count == 0 { return optimizer.setFreezePlan(nil) }
+            let spec = try LayerwiseC.spec(specs, spec_count)
+            optimizer.setFreezePlan(try recipe("freezing plan") { () throws(SettingError) in try freezePlan(spec) })
+        }
+    }
+}
+
+@_cdecl("lw_optimizer_report") @implementation
+public func lw_optimizer_report(
+    _ optimizer: OpaquePointer!, _ metric: Double, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            try optimizer.report(metric)
+        }
+    }
+}
+
+@_cdecl("lw_optimizer_get_schedule_state") @implementation
+public func lw_optimizer_get_schedule_state(
+    _ optimizer: OpaquePointer!, _ layer: Int64, _ key: UnsafePointer<CChar>!, _ values: UnsafeMutablePointer<Double>!,
+    _ capacity: Int64, _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            let state = try optimizer.scheduleState(for: try string(key, "key"), layer: layerOrAll(layer))
+            needed?.pointee = Int64(state.count)
+            if capacity < Int64(state.count) {
+                throw LayerwiseError(
+                    .bufferTooSmall, "the state takes \(state.count) numbers, the buffer has \(capacity)")
+            }
+            if state.isEmpty { return }
+            let values = try require(values, "values")
+            for (index, value) in state.enumerated() { values[index] = value }
+        }
+    }
+}
+
+@_cdecl("lw_optimizer_set_schedule_state") @implementation
+public func lw_optimizer_set_schedule_state(
+    _ optimizer: OpaquePointer!, _ layer: Int64, _ key: UnsafePointer<CChar>!, _ values: UnsafePointer<Double>!,
+    _ count: Int64, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            let numbers = try LayerwiseC.values(values, count)
+            try optimizer.setScheduleState(numbers, for: try string(key, "key"), layer: layerOrAll(layer))
+        }
+    }
+}
+
+@_cdecl("lw_optimizer_seek") @implementation
+public func lw_optimizer_seek(
+    _ optimizer: OpaquePointer!, _ step: Int64, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            try optimizer.seek(step)
+        }
+    }
+}
+
+@_cdecl("lw_optimizer_explain") @implementation
+public func lw_optimizer_explain(
+    _ optimizer: OpaquePointer!, _ step: Int64, _ text: UnsafeMutablePointer<CChar>!, _ capacity: Int64,
+    _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            try copy(try optimizer.explain(at: step == -1 ? nil : step), text, capacity, needed)
+        }
+    }
+}
+
+@_cdecl("lw_optimizer_explain_json") @implementation
+public func lw_optimizer_explain_json(
+    _ optimizer: OpaquePointer!, _ step: Int64, _ text: UnsafeMutablePointer<CChar>!, _ capacity: Int64,
+    _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            try copy(try optimizer.explainJson(at: step == -1 ? nil : step), text, capacity, needed)
+        }
+    }
+}
+
+@_cdecl("lw_optimizer_preview") @implementation
+public func lw_optimizer_preview(
+    _ optimizer: OpaquePointer!, _ first: Int64, _ count: Int64, _ stride: Int64,
+    _ rates: UnsafeMutablePointer<Double>!, _ rate_count: Int64, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            if rate_count < 0 || (rates == nil && rate_count > 0) {
+                throw LayerwiseError(.invalidArgument, "rates is NULL, or rate_count is negative")
+            }
+            try optimizer.preview(
+                from: first == -1 ? optimizer.summary.nextStep : first, count: index(count), stride: stride,
+                into: UnsafeMutableBufferPointer(start: rates, count: Int(rate_count)))
+        }
+    }
+}

@@ -1,0 +1,710 @@
+import Layerwise
+// SPDX-License-Identifier: Apache-2.0
+import XCTest
+
+/// Which layers the names of real checkpoints tell of.  The lists are shortened: fewer blocks, fewer tensors in each.
+final class InferenceTests: XCTestCase {
+    /// A layer and the names of its tensors, where "{a,b}" stands for a and for b.
+    private struct Expected {
+        let tower: String
+        let depth: Int
+        let role: LayerRole
+        let name: String
+        let tensors: [String]
+
+        init(_ depth: Int, _ role: LayerRole, _ name: String, _ tensors: String..., tower: String = "") {
+            (self.tower, self.depth, self.role, self.name) = (tower, depth, role, name)
+            self.tensors = tensors.flatMap(Expected.expand)
+        }
+
+        private static func expand(_ pattern: String) -> [String] {
+            guard let open = pattern.firstIndex(of: "{"), let close = pattern.firstIndex(of: "}") else {
+                return [pattern]
+            }
+            return pattern[pattern.index(after: open)..<close].split(separator: ",", omittingEmptySubsequences: false)
+                .flatMap { expand("\(pattern[..<open])\($0)\(pattern[pattern.index(after: close)...])") }
+        }
+    }
+
+    /// Checks that the names, in the order of the expected layers, sorted as in a file, reversed and shuffled, tell these layers and
+    /// nothing by its place.
+    private func assertLayers(_ expected: Expected..., file: StaticString = #filePath, line: UInt = #line) {
+        assertLayers(expected, file: file, line: line)
+    }
+
+    private func assertLayers(_ expected: [Expected], file: StaticString = #filePath, line: UInt = #line) {
+        let names = expected.flatMap(\.tensors)
+        XCTAssertEqual(Set(names).count, names.count, "a name is there twice", file: file, line: line)
+        assertInOrder(names, expected, file: file, line: line)
+        var random = Random(seed: 1)
+        for names in [names.sorted(), names.reversed(), names.shuffled(using: &random)] {
+            let towers = names.compactMap { name in expected.first { $0.tensors.contains(name) }?.tower }
+            let inOrder = expected.enumerated().sorted { a, b in
+                let order = (towers.firstIndex(of: a.element.tower) ?? 0, towers.firstIndex(of: b.element.tower) ?? 0)
+                return order.0 != order.1 ? order.0 < order.1 : a.offset < b.offset
+            }
+            assertInOrder(names, inOrder.map(\.element), file: file, line: line)
+        }
+    }
+
+    private func assertInOrder(_ names: [String], _ expected: [Expected], file: StaticString, line: UInt) {
+        let layers = inferLayers(names)
+        XCTAssertEqual(
+            layers.map { "\($0.tower) \($0.depth) \($0.role) \($0.name)" },
+            expected.map { "\($0.tower) \($0.depth) \($0.role) \($0.name)" }, file: file, line: line)
+        for (layer, expected) in zip(layers, expected) {
+            XCTAssertEqual(
+                layer.tensors.map { names[$0] }.sorted(), expected.tensors.sorted(), layer.name, file: file, line: line)
+            XCTAssertEqual(layer.tensors, layer.tensors.sorted(), layer.name, file: file, line: line)
+            XCTAssertFalse(layer.isGuess, "\(layer.name): \(layer.reason)", file: file, line: line)
+        }
+    }
+
+    // MARK: - Encoders of text
+
+    func testBERT() {
+        assertLayers(
+            Expected(
+                0, .stem, "bert.embeddings",
+                "bert.embeddings.{word,position,token_type}_embeddings.weight", "bert.embeddings.LayerNorm.{gamma,beta}"
+            ),
+            Expected(
+                1, .block, "bert.encoder.layer.0",
+                "bert.encoder.layer.0.attention.self.{query,key,value}.{weight,bias}",
+                "bert.encoder.layer.0.attention.output.LayerNorm.{gamma,beta}"),
+            Expected(
+                2, .block, "bert.encoder.layer.1", "bert.encoder.layer.1.{intermediate,output}.dense.{weight,bias}"),
+            Expected(
+                3, .block, "bert.encoder.layer.2", "bert.encoder.layer.2.{intermediate,output}.dense.{weight,bias}"),
+            Expected(
+                4, .block, "bert.encoder.layer.10", "bert.encoder.layer.10.{intermediate,output}.dense.{weight,bias}"),
+            Expected(
+                5, .head, "head", "bert.pooler.dense.{weight,bias}", "cls.predictions.bias",
+                "cls.predictions.transform.{dense,LayerNorm}.{weight,bias}", "cls.predictions.decoder.weight",
+                "cls.seq_relationship.{weight,bias}"))
+    }
+
+    func testRoBERTa() {
+        assertLayers(
+            Expected(
+                0, .stem, "roberta.embeddings", "roberta.embeddings.{word,position,token_type}_embeddings.weight",
+                "roberta.embeddings.position_ids", "roberta.embeddings.LayerNorm.{weight,bias}"),
+            Expected(
+                1, .block, "roberta.encoder.layer.0", "roberta.encoder.layer.0.attention.self.query.{weight,bias}"),
+            Expected(
+                2, .block, "roberta.encoder.layer.1", "roberta.encoder.layer.1.attention.self.query.{weight,bias}"),
+            Expected(3, .head, "lm_head", "lm_head.{dense,layer_norm}.{weight,bias}", "lm_head.{bias,decoder.weight}"))
+        assertLayers(
+            Expected(0, .stem, "roberta.embeddings.word_embeddings", "roberta.embeddings.word_embeddings.weight"),
+            Expected(1, .block, "roberta.encoder.layer.0", "roberta.encoder.layer.0.attention.self.query.weight"),
+            Expected(2, .head, "classifier", "classifier.{dense,out_proj}.{weight,bias}"))
+    }
+
+    func testDistilBERT() {
+        assertLayers(
+            Expected(
+                0, .stem, "distilbert.embeddings", "distilbert.embeddings.{word_embeddings,LayerNorm}.weight"),
+            Expected(
+                1, .block, "distilbert.transformer.layer.0",
+                "distilbert.transformer.layer.0.{attention.q_lin,sa_layer_norm,ffn.lin1,output_layer_norm}.weight"),
+            Expected(
+                2, .block, "distilbert.transformer.layer.1",
+                "distilbert.transformer.layer.1.{attention.q_lin,sa_layer_norm,ffn.lin1,output_layer_norm}.weight"),
+            Expected(3, .head, "head", "{pre_classifier,classifier}.{weight,bias}"))
+        assertLayers(
+            Expected(0, .stem, "embeddings.word_embeddings", "embeddings.word_embeddings.weight"),
+            Expected(1, .block, "transformer.layer.0", "transformer.layer.0.ffn.lin1.weight"),
+            Expected(2, .head, "head", "vocab_{transform,layer_norm,projector}.{weight,bias}"))
+    }
+
+    func testELECTRA() {
+        assertLayers(
+            Expected(
+                0, .stem, "stem", "electra.embeddings.{word_embeddings,LayerNorm}.weight",
+                "electra.embeddings_project.{weight,bias}"),
+            Expected(1, .block, "electra.encoder.layer.0", "electra.encoder.layer.0.output.dense.{weight,bias}"),
+            Expected(2, .block, "electra.encoder.layer.1", "electra.encoder.layer.1.output.dense.{weight,bias}"),
+            Expected(
+                3, .head, "discriminator_predictions",
+                "discriminator_predictions.{dense,dense_prediction}.{weight,bias}"))
+        assertLayers(
+            Expected(0, .stem, "electra.embeddings.word_embeddings", "electra.embeddings.word_embeddings.weight"),
+            Expected(1, .block, "electra.encoder.layer.0", "electra.encoder.layer.0.output.dense.{weight,bias}"),
+            Expected(2, .head, "head", "generator_predictions.{LayerNorm,dense}.weight", "generator_lm_head.bias"))
+    }
+
+    /// All its layers share their parameters: one block.
+    func testALBERT() {
+        let block = "albert.encoder.albert_layer_groups.0"
+        assertLayers(
+            Expected(
+                0, .stem, "stem", "albert.embeddings.{word_embeddings,LayerNorm}.weight",
+                "albert.encoder.embedding_hidden_mapping_in.{weight,bias}"),
+            Expected(
+                1, .block, block,
+                "\(block).albert_layers.0.{full_layer_layer_norm,attention.query,ffn,ffn_output}.weight"),
+            Expected(2, .head, "head", "albert.pooler.{weight,bias}", "classifier.{weight,bias}"))
+    }
+
+    /// Version 2 norms its relative embeddings, and nothing that leaves the last block.
+    func testDeBERTa() {
+        assertLayers(
+            Expected(0, .stem, "deberta.embeddings", "deberta.embeddings.{word_embeddings,LayerNorm}.weight"),
+            Expected(
+                1, .block, "deberta.encoder.layer.0", "deberta.encoder.layer.0.attention.self.{in_proj.weight,q_bias}"),
+            Expected(
+                2, .block, "deberta.encoder.layer.1", "deberta.encoder.layer.1.attention.self.{in_proj.weight,q_bias}"),
+            Expected(3, .head, "head", "pooler.dense.{weight,bias}", "classifier.{weight,bias}"))
+        assertLayers(
+            Expected(
+                0, .stem, "stem", "deberta.embeddings.word_embeddings.weight", "deberta.encoder.rel_embeddings.weight",
+                "deberta.encoder.LayerNorm.{weight,bias}", "deberta.encoder.conv.{conv,LayerNorm}.weight"),
+            Expected(1, .block, "deberta.encoder.layer.0", "deberta.encoder.layer.0.output.LayerNorm.weight"),
+            Expected(2, .block, "deberta.encoder.layer.1", "deberta.encoder.layer.1.output.LayerNorm.weight"),
+            Expected(3, .head, "lm_predictions.lm_head", "lm_predictions.lm_head.{bias,dense.weight,LayerNorm.weight}"))
+    }
+
+    /// As in the file of all-MiniLM-L6-v2.
+    func testSentenceTransformers() {
+        assertLayers(
+            Expected(
+                0, .stem, "embeddings", "embeddings.{position_ids,LayerNorm.weight,LayerNorm.bias}",
+                "embeddings.{position,token_type,word}_embeddings.weight"),
+            Expected(1, .block, "encoder.layer.0", "encoder.layer.0.attention.output.{LayerNorm,dense}.{weight,bias}"),
+            Expected(2, .block, "encoder.layer.1", "encoder.layer.1.attention.output.{LayerNorm,dense}.{weight,bias}"),
+            Expected(3, .head, "pooler.dense", "pooler.dense.{weight,bias}"))
+        // As torch has it: the transformer is the first module of a list.
+        assertLayers(
+            Expected(
+                0, .stem, "0.auto_model.embeddings.word_embeddings", "0.auto_model.embeddings.word_embeddings.weight"),
+            Expected(1, .block, "0.auto_model.encoder.layer.0", "0.auto_model.encoder.layer.0.output.dense.weight"),
+            Expected(2, .block, "0.auto_model.encoder.layer.1", "0.auto_model.encoder.layer.1.output.dense.weight"),
+            Expected(3, .head, "0.auto_model.pooler.dense", "0.auto_model.pooler.dense.weight"))
+    }
+
+    // MARK: - Decoders of text
+
+    func testGPT2() {
+        for prefix in ["", "transformer."] {
+            assertLayers(
+                Expected(0, .stem, "stem", "\(prefix){wte,wpe}.weight"),
+                Expected(1, .block, "\(prefix)h.0", "\(prefix)h.0.{ln_1,attn.c_attn,mlp.c_fc}.{weight,bias}"),
+                Expected(2, .block, "\(prefix)h.1", "\(prefix)h.1.{ln_1,attn.c_attn,mlp.c_fc}.{weight,bias}"),
+                Expected(3, .block, "\(prefix)h.2", "\(prefix)h.2.{ln_1,attn.c_attn,mlp.c_fc}.{weight,bias}"),
+                Expected(4, .block, "\(prefix)h.11", "\(prefix)h.11.{ln_1,attn.c_attn,mlp.c_fc}.{weight,bias}"),
+                Expected(5, .norm, "\(prefix)ln_f", "\(prefix)ln_f.{weight,bias}"),
+                Expected(6, .head, "lm_head", "lm_head.weight"))
+        }
+    }
+
+    func testLlama() {
+        assertLayers(
+            Expected(0, .stem, "model.embed_tokens", "model.embed_tokens.weight"),
+            Expected(
+                1, .block, "model.layers.0",
+                "model.layers.0.{self_attn.q_proj,mlp.gate_proj,input_layernorm,post_attention_layernorm}.weight"),
+            Expected(
+                2, .block, "model.layers.1",
+                "model.layers.1.{self_attn.q_proj,mlp.gate_proj,input_layernorm,post_attention_layernorm}.weight"),
+            Expected(3, .norm, "model.norm", "model.norm.weight"),
+            Expected(4, .head, "lm_head", "lm_head.weight"))
+        // As Meta wrote it, and as llama.cpp does.
+        assertLayers(
+            Expected(0, .stem, "tok_embeddings", "tok_embeddings.weight"),
+            Expected(1, .block, "layers.0", "layers.0.{attention.wq,feed_forward.w1,attention_norm}.weight"),
+            Expected(2, .block, "layers.1", "layers.1.{attention.wq,feed_forward.w1,attention_norm}.weight"),
+            Expected(3, .norm, "norm", "norm.weight"),
+            Expected(4, .head, "output", "output.weight"))
+        assertLayers(
+            Expected(0, .stem, "token_embd", "token_embd.weight"),
+            Expected(1, .block, "blk.0", "blk.0.{attn_q,attn_norm}.weight"),
+            Expected(2, .block, "blk.1", "blk.1.{attn_q,attn_norm}.weight"),
+            Expected(3, .norm, "output_norm", "output_norm.weight"),
+            Expected(4, .head, "output", "output.weight"))
+    }
+
+    func testMixtureOfExperts() {
+        assertLayers(
+            Expected(0, .stem, "model.embed_tokens", "model.embed_tokens.weight"),
+            Expected(1, .block, "model.layers.0", "model.layers.0.block_sparse_moe.experts.{0,1,2}.{w1,w2,w3}.weight"),
+            Expected(2, .block, "model.layers.1", "model.layers.1.block_sparse_moe.experts.{0,1,2}.{w1,w2,w3}.weight"),
+            Expected(3, .norm, "model.norm", "model.norm.weight"))
+    }
+
+    func testLoRA() {
+        let layers = "base_model.model.model.layers"
+        assertLayers(
+            Expected(1, .block, "\(layers).0", "\(layers).0.self_attn.{q,v}_proj.lora_{A,B}.weight"),
+            Expected(2, .block, "\(layers).2", "\(layers).2.self_attn.{q,v}_proj.lora_{A,B}.weight"),
+            Expected(3, .block, "\(layers).10", "\(layers).10.self_attn.{q,v}_proj.lora_{A,B}.weight"))
+        // Adapters of attention only leave T5's blocks with one part each.
+        assertLayers(
+            Expected(1, .block, "encoder.block.0", "encoder.block.0.layer.0.SelfAttention.{q,v}.lora_{A,B}.weight"),
+            Expected(2, .block, "encoder.block.1", "encoder.block.1.layer.0.SelfAttention.{q,v}.lora_{A,B}.weight"))
+    }
+
+    // MARK: - Encoders with decoders
+
+    func testT5() {
+        assertLayers(
+            Expected(0, .stem, "shared", "shared.weight", tower: "encoder"),
+            Expected(
+                1, .block, "encoder.block.0",
+                "encoder.block.0.layer.0.SelfAttention.{q,k,v,o,relative_attention_bias}.weight",
+                "encoder.block.0.layer.1.DenseReluDense.{wi,wo}.weight",
+                "encoder.block.0.layer.{0,1}.layer_norm.weight",
+                tower: "encoder"),
+            Expected(
+                2, .block, "encoder.block.1", "encoder.block.1.layer.0.SelfAttention.{q,k,v,o}.weight",
+                "encoder.block.1.layer.1.DenseReluDense.{wi,wo}.weight",
+                "encoder.block.1.layer.{0,1}.layer_norm.weight",
+                tower: "encoder"),
+            Expected(3, .norm, "encoder.final_layer_norm", "encoder.final_layer_norm.weight", tower: "encoder"),
+            Expected(
+                1, .block, "decoder.block.0",
+                "decoder.block.0.layer.0.SelfAttention.{q,k,v,o,relative_attention_bias}.weight",
+                "decoder.block.0.layer.1.EncDecAttention.{q,k,v,o}.weight",
+                "decoder.block.0.layer.2.DenseReluDense.{wi,wo}.weight",
+                "decoder.block.0.layer.{0,1,2}.layer_norm.weight",
+                tower: "decoder"),
+            Expected(2, .norm, "decoder.final_layer_norm", "decoder.final_layer_norm.weight", tower: "decoder"),
+            Expected(3, .head, "lm_head", "lm_head.weight", tower: "decoder"))
+    }
+
+    func testBART() {
+        for norm in [false, true] {
+            var expected = [
+                Expected(
+                    0, .stem, "encoder.stem", "model.shared.weight",
+                    "model.encoder.{embed_tokens,embed_positions,layernorm_embedding}.weight", tower: "encoder"),
+                Expected(
+                    1, .block, "model.encoder.layers.0",
+                    "model.encoder.layers.0.{self_attn.k_proj,final_layer_norm}.weight",
+                    tower: "encoder"),
+                Expected(
+                    2, .block, "model.encoder.layers.1",
+                    "model.encoder.layers.1.{self_attn.k_proj,final_layer_norm}.weight",
+                    tower: "encoder"),
+                Expected(
+                    0, .stem, "decoder.stem", "model.decoder.{embed_tokens,embed_positions,layernorm_embedding}.weight",
+                    tower: "decoder"),
+                Expected(
+                    1, .block, "model.decoder.layers.0", "model.decoder.layers.0.{encoder_attn.k_proj,fc1}.weight",
+                    tower: "decoder"),
+            ]
+            // mBART's.
+            if norm {
+                expected.append(
+                    Expected(2, .norm, "model.decoder.layer_norm", "model.decoder.layer_norm.weight", tower: "decoder"))
+            }
+            expected.append(
+                Expected(
+                    norm ? 3 : 2, .head, "decoder.head", "final_logits_bias", "lm_head.weight", tower: "decoder"))
+            assertLayers(expected)
+        }
+    }
+
+    func testWhisper() {
+        assertLayers(
+            Expected(
+                0, .stem, "encoder.stem", "model.encoder.{conv1,conv2}.{weight,bias}",
+                "model.encoder.embed_positions.weight", tower: "encoder"),
+            Expected(1, .block, "model.encoder.layers.0", "model.encoder.layers.0.{fc1,fc2}.weight", tower: "encoder"),
+            Expected(2, .block, "model.encoder.layers.1", "model.encoder.layers.1.{fc1,fc2}.weight", tower: "encoder"),
+            Expected(3, .norm, "model.encoder.layer_norm", "model.encoder.layer_norm.{weight,bias}", tower: "encoder"),
+            Expected(
+                0, .stem, "decoder.stem", "model.decoder.{embed_tokens,embed_positions}.weight", tower: "decoder"),
+            Expected(1, .block, "model.decoder.layers.0", "model.decoder.layers.0.{fc1,fc2}.weight", tower: "decoder"),
+            Expected(2, .norm, "model.decoder.layer_norm", "model.decoder.layer_norm.{weight,bias}", tower: "decoder"),
+            Expected(3, .head, "proj_out", "proj_out.weight", tower: "decoder"))
+    }
+
+    func testWav2Vec2() {
+        assertLayers(
+            Expected(
+                0, .stem, "stem", "wav2vec2.masked_spec_embed",
+                "wav2vec2.feature_extractor.conv_layers.{0,1}.conv.weight",
+                "wav2vec2.feature_projection.{layer_norm,projection}.weight",
+                "wav2vec2.encoder.pos_conv_embed.conv.bias"),
+            Expected(
+                1, .block, "wav2vec2.encoder.layers.0", "wav2vec2.encoder.layers.0.{layer_norm,attention.k_proj}.weight"
+            ),
+            Expected(
+                2, .block, "wav2vec2.encoder.layers.1", "wav2vec2.encoder.layers.1.{layer_norm,attention.k_proj}.weight"
+            ),
+            Expected(3, .norm, "wav2vec2.encoder.layer_norm", "wav2vec2.encoder.layer_norm.weight"),
+            Expected(4, .head, "lm_head", "lm_head.{weight,bias}"))
+    }
+
+    // MARK: - Two towers
+
+    func testCLIP() {
+        assertLayers(
+            Expected(
+                0, .stem, "text_model.embeddings", "text_model.embeddings.{token,position}_embedding.weight",
+                tower: "text_model"),
+            Expected(
+                1, .block, "text_model.encoder.layers.0", "text_model.encoder.layers.0.{mlp.fc1,layer_norm1}.weight",
+                tower: "text_model"),
+            Expected(
+                2, .norm, "text_model.final_layer_norm", "text_model.final_layer_norm.{weight,bias}",
+                tower: "text_model"),
+            Expected(3, .head, "text_model.head", "logit_scale", "text_projection.weight", tower: "text_model"),
+            Expected(
+                0, .stem, "vision_model.stem", "vision_model.embeddings.{class_embedding,patch_embedding.weight}",
+                "vision_model.pre_layrnorm.{weight,bias}", tower: "vision_model"),
+            Expected(
+                1, .block, "vision_model.encoder.layers.0",
+                "vision_model.encoder.layers.0.{mlp.fc1,layer_norm1}.weight",
+                tower: "vision_model"),
+            Expected(
+                2, .block, "vision_model.encoder.layers.1",
+                "vision_model.encoder.layers.1.{mlp.fc1,layer_norm1}.weight",
+                tower: "vision_model"),
+            Expected(
+                3, .norm, "vision_model.post_layernorm", "vision_model.post_layernorm.{weight,bias}",
+                tower: "vision_model"),
+            Expected(4, .head, "visual_projection", "visual_projection.weight", tower: "vision_model"))
+    }
+
+    /// As OpenAI wrote it: the text tower stands beside "visual".
+    func testOriginalCLIP() {
+        assertLayers(
+            Expected(
+                0, .stem, "transformer.stem", "positional_embedding", "token_embedding.weight", tower: "transformer"),
+            Expected(
+                1, .block, "transformer.resblocks.0", "transformer.resblocks.0.{ln_1,mlp.c_fc}.weight",
+                tower: "transformer"),
+            Expected(2, .norm, "ln_final", "ln_final.{weight,bias}", tower: "transformer"),
+            Expected(3, .head, "transformer.head", "text_projection", "logit_scale", tower: "transformer"),
+            Expected(
+                0, .stem, "visual.stem", "visual.{class_embedding,positional_embedding,conv1.weight,ln_pre.weight}",
+                tower: "visual"),
+            Expected(
+                1, .block, "visual.transformer.resblocks.0", "visual.transformer.resblocks.0.{ln_1,mlp.c_fc}.weight",
+                tower: "visual"),
+            Expected(2, .norm, "visual.ln_post", "visual.ln_post.{weight,bias}", tower: "visual"),
+            Expected(3, .head, "visual.proj", "visual.proj", tower: "visual"))
+    }
+
+    func testLLaVA() {
+        assertLayers(
+            Expected(
+                0, .stem, "vision_tower.stem", "model.vision_tower.embeddings.class_embedding",
+                "model.vision_tower.pre_layrnorm.weight", tower: "vision_tower"),
+            Expected(
+                1, .block, "model.vision_tower.encoder.layers.0", "model.vision_tower.encoder.layers.0.mlp.fc1.weight",
+                tower: "vision_tower"),
+            Expected(
+                2, .norm, "model.vision_tower.post_layernorm", "model.vision_tower.post_layernorm.weight",
+                tower: "vision_tower"),
+            Expected(
+                0, .stem, "model.language_model.embed_tokens", "model.language_model.embed_tokens.weight",
+                tower: "language_model"),
+            Expected(
+                1, .block, "model.language_model.layers.0", "model.language_model.layers.0.mlp.up_proj.weight",
+                tower: "language_model"),
+            Expected(
+                2, .norm, "model.language_model.norm", "model.language_model.norm.weight", tower: "language_model"),
+            Expected(
+                3, .head, "language_model.head", "model.multi_modal_projector.linear_1.weight", "lm_head.weight",
+                tower: "language_model"))
+    }
+
+    // MARK: - Vision Transformers
+
+    func testHuggingFaceViT() {
+        for layers in ["vit.encoder.layer", "vit.layers"] {
+            assertLayers(
+                Expected(
+                    0, .stem, "vit.embeddings", "vit.embeddings.{cls_token,position_embeddings}",
+                    "vit.embeddings.patch_embeddings.projection.{weight,bias}"),
+                Expected(1, .block, "\(layers).0", "\(layers).0.{layernorm_before,attention.attention.query}.weight"),
+                Expected(2, .block, "\(layers).1", "\(layers).1.{layernorm_before,attention.attention.query}.weight"),
+                Expected(3, .norm, "vit.layernorm", "vit.layernorm.{weight,bias}"),
+                Expected(4, .head, "classifier", "classifier.{weight,bias}"))
+        }
+    }
+
+    /// timm counts "fc_norm" to the head as everything it knows no better place for.
+    func testTimmViT() {
+        assertLayers(
+            Expected(
+                0, .stem, "stem", "cls_token", "reg_token", "pos_embed", "patch_embed.proj.{weight,bias}",
+                "norm_pre.weight"),
+            Expected(
+                1, .block, "blocks.0", "blocks.0.{norm1,attn.qkv,attn.proj,mlp.fc1}.{weight,bias}", "blocks.0.ls1.gamma"
+            ),
+            Expected(
+                2, .block, "blocks.1", "blocks.1.{norm1,attn.qkv,attn.proj,mlp.fc1}.{weight,bias}", "blocks.1.ls1.gamma"
+            ),
+            Expected(3, .norm, "norm", "norm.{weight,bias}"),
+            Expected(4, .head, "head", "fc_norm.{weight,bias}", "head.{weight,bias}"))
+    }
+
+    func testTorchvisionViT() {
+        assertLayers(
+            Expected(0, .stem, "stem", "class_token", "conv_proj.{weight,bias}", "encoder.pos_embedding"),
+            Expected(
+                1, .block, "encoder.layers.encoder_layer_0",
+                "encoder.layers.encoder_layer_0.{ln_1,self_attention.out_proj,mlp.0,mlp.3}.{weight,bias}"),
+            Expected(
+                2, .block, "encoder.layers.encoder_layer_2",
+                "encoder.layers.encoder_layer_2.{ln_1,self_attention.out_proj,mlp.0,mlp.3}.{weight,bias}"),
+            Expected(
+                3, .block, "encoder.layers.encoder_layer_10",
+                "encoder.layers.encoder_layer_10.{ln_1,self_attention.out_proj,mlp.0,mlp.3}.{weight,bias}"),
+            Expected(4, .norm, "encoder.ln", "encoder.ln.{weight,bias}"),
+            Expected(5, .head, "heads.head", "heads.head.{weight,bias}"))
+    }
+
+    /// Its scales of layers are numbered, too.
+    func testDINOv2() {
+        assertLayers(
+            Expected(0, .stem, "dinov2.embeddings", "dinov2.embeddings.{cls_token,mask_token,position_embeddings}"),
+            Expected(
+                1, .block, "dinov2.encoder.layer.0", "dinov2.encoder.layer.0.layer_scale{1,2}.lambda1",
+                "dinov2.encoder.layer.0.norm{1,2}.weight"),
+            Expected(
+                2, .block, "dinov2.encoder.layer.1", "dinov2.encoder.layer.1.layer_scale{1,2}.lambda1",
+                "dinov2.encoder.layer.1.norm{1,2}.weight"),
+            Expected(3, .norm, "dinov2.layernorm", "dinov2.layernorm.{weight,bias}"),
+            Expected(4, .head, "classifier", "classifier.{weight,bias}"))
+    }
+
+    // MARK: - Stages
+
+    /// Downsampling leads into a stage in timm, and out of one in Hugging Face's and the original.
+    func testSwin() {
+        let tensors = "{norm1,attn.qkv,mlp.fc1}.{weight,bias}"
+        assertLayers(
+            Expected(0, .stem, "patch_embed", "patch_embed.{proj,norm}.{weight,bias}"),
+            Expected(1, .block, "layers.0.blocks.0", "layers.0.blocks.0.\(tensors)"),
+            Expected(2, .block, "layers.0.blocks.1", "layers.0.blocks.1.\(tensors)"),
+            Expected(
+                3, .block, "layers.1.blocks.0", "layers.1.blocks.0.\(tensors)",
+                "layers.1.downsample.{norm,reduction}.weight"),
+            Expected(4, .block, "layers.1.blocks.1", "layers.1.blocks.1.\(tensors)"),
+            Expected(5, .norm, "norm", "norm.{weight,bias}"),
+            Expected(6, .head, "head.fc", "head.fc.{weight,bias}"))
+        assertLayers(
+            Expected(
+                0, .stem, "swin.embeddings", "swin.embeddings.patch_embeddings.projection.weight",
+                "swin.embeddings.norm.bias"),
+            Expected(1, .block, "swin.encoder.layers.0.blocks.0", "swin.encoder.layers.0.blocks.0.\(tensors)"),
+            Expected(
+                2, .block, "swin.encoder.layers.0.blocks.1", "swin.encoder.layers.0.blocks.1.\(tensors)",
+                "swin.encoder.layers.0.downsample.{norm,reduction}.weight"),
+            Expected(3, .block, "swin.encoder.layers.1.blocks.0", "swin.encoder.layers.1.blocks.0.\(tensors)"),
+            Expected(4, .block, "swin.encoder.layers.1.blocks.1", "swin.encoder.layers.1.blocks.1.\(tensors)"),
+            Expected(5, .norm, "swin.layernorm", "swin.layernorm.{weight,bias}"),
+            Expected(6, .head, "classifier", "classifier.{weight,bias}"))
+    }
+
+    func testResNet() {
+        for prefix in ["", "backbone.", "feature_extractor."] {
+            let tensors = "{conv1.weight,bn1.weight,bn1.running_mean,conv2.weight,bn2.weight,bn2.running_mean}"
+            assertLayers(
+                Expected(0, .stem, "stem", "\(prefix)conv1.weight", "\(prefix)bn1.{weight,bias,num_batches_tracked}"),
+                Expected(1, .block, "\(prefix)layer1.0", "\(prefix)layer1.0.\(tensors)"),
+                Expected(2, .block, "\(prefix)layer1.1", "\(prefix)layer1.1.\(tensors)"),
+                Expected(
+                    3, .block, "\(prefix)layer2.0", "\(prefix)layer2.0.\(tensors)",
+                    "\(prefix)layer2.0.downsample.{0.weight,1.weight,1.bias}"),
+                Expected(4, .block, "\(prefix)layer2.1", "\(prefix)layer2.1.\(tensors)"),
+                Expected(5, .head, "fc", "fc.{weight,bias}"))
+        }
+        // Hugging Face's, whose blocks have numbered layers that are alike.
+        assertLayers(
+            Expected(
+                0, .stem, "resnet.embedder.embedder", "resnet.embedder.embedder.{convolution,normalization}.weight"),
+            Expected(
+                1, .block, "resnet.encoder.stages.0.layers.0",
+                "resnet.encoder.stages.0.layers.0.{shortcut,layer.0,layer.1}.convolution.weight"),
+            Expected(
+                2, .block, "resnet.encoder.stages.0.layers.1",
+                "resnet.encoder.stages.0.layers.1.{layer.0,layer.1}.convolution.weight"),
+            Expected(3, .head, "classifier.1", "classifier.1.{weight,bias}"))
+    }
+
+    func testConvNeXt() {
+        // timm's.
+        let tensors = "{gamma,conv_dw.weight,norm.weight,mlp.fc1.weight}"
+        assertLayers(
+            Expected(0, .stem, "stem", "stem.{0,1}.{weight,bias}"),
+            Expected(1, .block, "stages.0.blocks.0", "stages.0.blocks.0.\(tensors)"),
+            Expected(2, .block, "stages.0.blocks.1", "stages.0.blocks.1.\(tensors)"),
+            Expected(
+                3, .block, "stages.1.blocks.0", "stages.1.downsample.{0,1}.{weight,bias}",
+                "stages.1.blocks.0.\(tensors)"),
+            Expected(4, .block, "stages.1.blocks.1", "stages.1.blocks.1.\(tensors)"),
+            Expected(5, .head, "head", "head.{norm,fc}.{weight,bias}"))
+        // torchvision's: stem and downsampling are stages of their own.
+        let members = "{layer_scale,block.0.weight,block.2.weight,block.5.weight}"
+        assertLayers(
+            Expected(0, .stem, "features.0", "features.0.{0,1}.{weight,bias}"),
+            Expected(1, .block, "features.1.0", "features.1.0.\(members)"),
+            Expected(2, .block, "features.1.1", "features.1.1.\(members)"),
+            Expected(3, .block, "features.3.0", "features.2.{0,1}.{weight,bias}", "features.3.0.\(members)"),
+            Expected(4, .block, "features.3.1", "features.3.1.\(members)"),
+            Expected(5, .head, "classifier", "classifier.{0,2}.{weight,bias}"))
+    }
+
+    func testEfficientNet() {
+        let tensors = "{conv_pw.weight,bn1.weight,se.conv_reduce.weight}"
+        assertLayers(
+            Expected(0, .stem, "stem", "conv_stem.weight", "bn1.{weight,bias,running_mean}"),
+            Expected(1, .block, "blocks.0.0", "blocks.0.0.\(tensors)"),
+            Expected(2, .block, "blocks.1.0", "blocks.1.0.\(tensors)"),
+            Expected(3, .block, "blocks.1.1", "blocks.1.1.\(tensors)"),
+            Expected(4, .norm, "norm", "conv_head.weight", "bn2.{weight,bias,running_mean}"),
+            Expected(5, .head, "classifier", "classifier.{weight,bias}"))
+    }
+
+    func testDenseNet() {
+        let tensors = "{norm1.weight,conv1.weight,conv2.weight}"
+        assertLayers(
+            Expected(0, .stem, "stem", "features.{conv0,norm0}.weight"),
+            Expected(
+                1, .block, "features.denseblock1.denselayer1", "features.denseblock1.denselayer1.\(tensors)"),
+            Expected(
+                2, .block, "features.denseblock1.denselayer2", "features.denseblock1.denselayer2.\(tensors)"),
+            Expected(3, .block, "features.transition1", "features.transition1.{norm,conv}.weight"),
+            Expected(
+                4, .block, "features.denseblock2.denselayer1", "features.denseblock2.denselayer1.\(tensors)"),
+            Expected(
+                5, .block, "features.denseblock2.denselayer10", "features.denseblock2.denselayer10.\(tensors)"),
+            Expected(6, .block, "features.transition2", "features.transition2.{norm,conv}.weight"),
+            Expected(7, .norm, "features.norm5", "features.norm5.weight"),
+            Expected(8, .head, "classifier", "classifier.{weight,bias}"))
+    }
+
+    // MARK: - Without blocks
+
+    private func rows(_ names: [String]) -> [String] {
+        inferLayers(names).map { "\($0.depth) \($0.role) \($0.name) \($0.tensors)\($0.isGuess ? " guess" : "")" }
+    }
+
+    func testSequential() {
+        XCTAssertEqual(
+            rows(["0.bias", "0.weight", "10.weight", "2.weight", "4.weight"]),
+            ["0 stem 0 [0, 1]", "1 block 2 [3]", "2 block 4 [4]", "3 head 10 [2]"])
+        // VGG's.
+        XCTAssertEqual(
+            rows([
+                "classifier.0.weight", "classifier.3.weight", "features.0.weight", "features.10.weight",
+                "features.2.weight",
+            ]),
+            ["0 stem features.0 [2]", "1 block features.2 [4]", "2 block features.10 [3]", "3 head classifier [0, 1]"])
+        // With blocks in it.
+        XCTAssertEqual(
+            rows(["0.weight", "1.conv1.weight", "1.conv2.weight", "10.weight", "2.conv1.weight", "2.conv2.weight"]),
+            ["0 stem 0 [0]", "1 block 1 [1, 2]", "2 block 2 [4, 5]", "3 head 10 [3]"])
+    }
+
+    func testPerceptron() {
+        XCTAssertEqual(
+            rows(["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias", "fc3.weight", "fc3.bias"]),
+            ["0 stem fc1 [0, 1]", "1 block fc2 [2, 3]", "2 head fc3 [4, 5]"])
+        XCTAssertEqual(
+            rows(["hidden.weight", "middle.weight", "last.weight"]),
+            ["0 stem hidden [0] guess", "1 block middle [1] guess", "2 head last [2] guess"])
+        XCTAssertEqual(
+            rows(["conv1.weight", "bn1.weight", "conv2.weight", "fc.weight"]),
+            ["0 stem conv1 [0] guess", "1 block bn1 [1] guess", "2 block conv2 [2] guess", "3 head fc [3]"])
+        XCTAssertEqual(
+            rows(["head.weight", "lstm.weight_ih_l0", "lstm.weight_hh_l0", "embedding.weight"]),
+            ["0 stem embedding [3]", "1 block lstm [1, 2] guess", "2 head head [0]"])
+        XCTAssertEqual(rows(["weight", "bias"]), ["0 head model [0, 1]"])
+        XCTAssertEqual(rows([]), [])
+    }
+
+    // MARK: - By place
+
+    func testGuesses() {
+        let names = [
+            "preparation.weight", "model.layers.0.mlp.weight", "mixer.weight", "model.layers.1.mlp.weight",
+            "lm_head.weight",
+            "final.weight",
+        ]
+        XCTAssertEqual(
+            rows(names),
+            [
+                "0 stem preparation [0] guess", "1 block model.layers.0 [1, 2] guess", "2 block model.layers.1 [3]",
+                "3 head head [4, 5] guess",
+            ])
+        XCTAssertEqual(
+            inferLayers(names).map(\.reason),
+            [
+                "before the first block", "block 0 of model.layers; some tensors by their place after it",
+                "block 1 of model.layers", "named like a head: lm_head; some tensors after the last block",
+            ])
+    }
+
+    /// A whole model in a module that is called like a stem.
+    func testWrapper() {
+        assertLayers(
+            Expected(0, .stem, "embedder.embeddings.word_embeddings", "embedder.embeddings.word_embeddings.weight"),
+            Expected(1, .block, "embedder.encoder.layer.0", "embedder.encoder.layer.0.output.dense.weight"),
+            Expected(2, .block, "embedder.encoder.layer.1", "embedder.encoder.layer.1.output.dense.weight"))
+    }
+
+    // MARK: - Any names
+
+    func testNumbersOfAnyLength() {
+        let long = String(repeating: "9", count: 40)
+        XCTAssertEqual(
+            rows(["h.\(long).a.weight", "h.1\(long).a.weight", "h.007.a.weight", "h.8.a.weight", "h.7.a.bias"]),
+            [
+                "1 block h.007 [2, 4]", "2 block h.8 [3]", "3 block h.\(long) [0]", "4 block h.1\(long) [1]",
+            ])
+    }
+
+    func testEqualNames() {
+        XCTAssertEqual(
+            rows(["h.0.a.weight", "h.0.a.weight", "stem.weight", "stem.weight"]),
+            ["0 stem stem [2, 3]", "1 block h.0 [0, 1]"])
+        // Two towers with the same shared stem's name, and a layer that is called like the copy.
+        let names = ["a.h.0.x.w", "b.h.0.x.w", "b.stem.w", "a.stem.w", "a.stem (2).w"]
+        XCTAssertEqual(Set(inferLayers(names).map(\.name)).count, inferLayers(names).count)
+    }
+
+    /// Every tensor is in one layer, every layer has a name of its own, depths rise without gaps.
+    func testRandomNames() {
+        let parts = [
+            "", "0", "1", "10", "2", "layer", "layers", "block1", "block2", "layer1", "h", "stages", "blocks",
+            "encoder", "decoder",
+            "embed", "head", "norm", "LayerNorm", "rel_embeddings", "conv1", "weight", "bias", "proj", "features", "x",
+            "é", "_",
+            "-1", "layer_0", "0_", "model", "downsample",
+        ]
+        var random = Random(seed: 2)
+        for _ in 0..<1000 {
+            let names = (0..<Int.random(in: 0...14, using: &random)).map { _ in
+                (0..<Int.random(in: 1...6, using: &random)).map { _ in parts.randomElement(using: &random) ?? "" }
+                    .joined(separator: Bool.random(using: &random) ? "." : "/")
+            }
+            let layers = inferLayers(names)
+            XCTAssertEqual(layers.flatMap(\.tensors).sorted(), Array(names.indices), "\(names)")
+            XCTAssertEqual(Set(layers.map(\.name)).count, layers.count, "\(names)")
+            XCTAssertFalse(layers.contains { $0.name.isEmpty || $0.tensors.isEmpty }, "\(names)")
+            for tower in Dictionary(grouping: layers, by: \.tower).values {
+                let depths = tower.map(\.depth)
+                XCTAssertEqual(depths, Array((depths.first ?? 0)..<(depths.first ?? 0) + depths.count), "\(names)")
+                XCTAssertLessThanOrEqual(depths.first ?? 0, 1, "\(names)")
+                XCTAssertEqual(
+                    tower.filter { $0.role == .stem }.map(\.depth),
+                    depths.first == 0 && tower[0].role == .stem ? [0] : [])
+            }
+        }
+    }
+
+    func testManyAndLongNames() {
+        let many = (0..<20_000).map { "model.layers.\($0 / 10).part\($0 % 10).weight" }
+        XCTAssertEqual(inferLayers(many).count, 2000)
+        let towers = (0..<3000).map { "tower\($0).layers.0.x.weight" }
+        XCTAssertEqual(inferLayers(towers).count, 3000)
+        let deep = String(repeating: "0.", count: 5000)
+        XCTAssertEqual(inferLayers([deep + "weight", deep + "1.weight", "a" + deep]).flatMap(\.tensors).count, 3)
+    }
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+import Layerwise
+import XCTest
+
+/// What policies, schedules and freezing plans declare of themselves holds together.
+final class RecipeDeclarationTests: XCTestCase {
+    private static var all: [any Recipe.Type] {
+        allPolicies.map { $0 as any Recipe.Type } + allSchedules.map { $0 as any Recipe.Type }
+            + allFreezePlans.map { $0 as any Recipe.Type } + [
+                Explicit.Assignment.self, Exclude.Names.self, MuP.Base.self, FreezeAt.Times.self,
+            ]
+    }
+
+    func testNamesAreUnique() {
+        for names in [
+            allPolicies.map { $0.declaration.name }, allSchedules.map { $0.declaration.name },
+            allFreezePlans.map { $0.declaration.name },
+        ] {
+            XCTAssertEqual(Set(names).count, names.count)
+            XCTAssertTrue(names.allSatisfy { $0.allSatisfy { $0.isLowercase || $0 == "_" } }, "\(names)")
+        }
+    }
+
+    func testKeysAreUnique() {
+        func check<R: Recipe>(_: R.Type) {
+            let keys = R.parameters.map(\.key)
+            XCTAssertEqual(Set(keys).count, keys.count, R.declaration.name)
+            XCTAssertTrue(keys.allSatisfy { !$0.isEmpty && $0.allSatisfy { $0.isLowercase || $0 == "_" } }, "\(keys)")
+            XCTAssertTrue(R.parameters.allSatisfy { !$0.doc.isEmpty && !$0.doc.contains("\n") }, R.declaration.name)
+        }
+        for recipe in Self.all { check(recipe) }
+    }
+
+    // MARK: - Descriptions
+
+    private func description(_ text: String?, _ label: String) throws -> JSONValue {
+        let text = try XCTUnwrap(text, label)
+        XCTAssertFalse(text.contains("\n"), label)
+        return try JSONValue(parsing: text)
+    }
+
+    private func checkDescription<R: Recipe>(_: R.Type, _ description: JSONValue) throws {
+        let declaration = R.declaration
+        let wanted: [String: JSONValue] = [
+            "name": .text(declaration.name), "doc": .text(declaration.doc), "equation": .text(declaration.equation),
+            "source": .text(declaration.source), "values": JSONValue(declaration.values),
+            "parts": JSONValue(declaration.parts),
+        ]
+        XCTAssertEqual(description.keys, Set(wanted.keys).union(["settings"]), declaration.name)
+        for (key, value) in wanted {
+            XCTAssertEqual(description[key], value, declaration.name)
+            XCTAssertNotEqual(value, .text(""), "\(declaration.name): \(key)")
+        }
+        let settings = try XCTUnwrap(description["settings"]?.list)
+        XCTAssertEqual(settings.map { $0["key"] }, R.parameters.map { .text($0.key) })
+        for (setting, parameter) in zip(settings, R.parameters) {
+            check(setting, parameter, "\(declaration.name): \(parameter.key)")
+        }
+    }
+
+    /// A default is valid; a setting without one starts outside its range.
+    private func check<R: Recipe>(_ setting: JSONValue, _ parameter: Parameter<R>, _ label: String) {
+        let start = parameter.read(R())
+        XCTAssertEqual(setting["doc"], .text(parameter.doc), label)
+        switch parameter.kind {
+        case .number(let range):
+            XCTAssertEqual(setting["kind"], .text("number"), label)
+            XCTAssertEqual(setting["range"], .text("\(range)"), label)
+        case .integer(let range):
+            XCTAssertEqual(setting["kind"], .text("number"), label)
+            XCTAssertEqual(setting["range"], .text("[\(range.lowerBound), \(range.upperBound)]"), label)
+        case .flag: XCTAssertEqual(setting["kind"], .text("flag"), label)
+        case .choice(let names):
+            XCTAssertEqual(setting["kind"], .text("choice"), label)
+            XCTAssertEqual(setting["choices"], .list(names.map { .text($0) }), label)
+        case .text: XCTAssertEqual(setting["kind"], .text("text"), label)
+        }
+        guard let value = setting["default"] else {
+            return XCTAssertThrowsError(try parameter.check(start), label)
+        }
+        XCTAssertNoThrow(try parameter.check(start), label)
+        switch start {
+        case .number(let x): XCTAssertEqual(value, JSONValue(x), label)
+        case .choice(let name): XCTAssertEqual(value, .text(name), label)
+        }
+    }
+
+    func testDescriptionsAreJSON() throws {
+        for policy in allPolicies {
+            let name = policy.declaration.name
+            try checkDescription(policy, try description(describePolicy(name), name))
+        }
+        for schedule in allSchedules {
+            let name = schedule.declaration.name
+            try checkDescription(schedule, try description(describeSchedule(name), name))
+        }
+        for plan in allFreezePlans {
+            let name = plan.declaration.name
+            try checkDescription(plan, try description(describeFreezePlan(name), name))
+        }
+        for describe in [describePolicy, describeSchedule, describeFreezePlan] {
+            XCTAssertNil(describe("nonsense"))
+            XCTAssertNil(describe(""))
+        }
+    }
+
+    // MARK: - Defaults
+
+    /// Saying a default aloud is the same as leaving it out.
+    func testDefaultsMayBeSaid() {
+        func check<R: Recipe>(_: R.Type) {
+            let defaults = R.parameters.compactMap { parameter -> Setting? in
+                let start = parameter.read(R())
+                if (try? parameter.check(start)) == nil { return nil }
+                return switch start {
+                case .number(let x): Setting(parameter.key, x)
+                case .choice(let name): Setting(parameter.key, name)
+                }
+            }
+            let name = R.declaration.name
+            let (silent, said) = (outcome(R.self, Spec(name)), outcome(R.self, Spec(name, defaults)))
+            XCTAssertEqual(silent, said, name)
+        }
+        for recipe in Self.all { check(recipe) }
+    }
+
+    private enum Outcome: Equatable {
+        case made(Spec)
+        case refused(SettingError)
+    }
+
+    private func outcome<R: Recipe>(_: R.Type, _ spec: Spec) -> Outcome {
+        do { return .made(try R(spec).spec) } catch { return .refused(error) }
+    }
+
+    /// Every setting can be given, and what was given can be read.
+    func testEveryKeyCanBeSetAndRead() throws {
+        func check<R: Recipe>(_: R.Type, _ recipes: inout RandomRecipes) throws {
+            for _ in 0..<20 {
+                for setting in recipes.settings(R.self) {
+                    var recipe = R()
+                    try recipe.assign(setting)
+                    XCTAssertEqual(recipe.value(of: setting.key), setting.value, "\(R.declaration.name): \(setting)")
+                }
+            }
+        }
+        var recipes = RandomRecipes(seed: 80)
+        for recipe in Self.all { try check(recipe, &recipes) }
+    }
+
+    /// Settings that are not valid are refused, with what is.
+    func testInvalidSettingsAreRefused() {
+        func check<R: Recipe>(_: R.Type) {
+            for parameter in R.parameters {
+                for (setting, message) in RandomRecipes.invalid(parameter) {
+                    XCTAssertThrowsError(try R(Spec(R.declaration.name, [setting])), "\(setting)") {
+                        XCTAssertTrue("\($0)".contains("\(R.declaration.name): \(setting.key) \(message)"), "\($0)")
+                    }
+                }
+            }
+        }
+        for recipe in Self.all { check(recipe) }
+    }
+
+    /// A policy in words is the same policy.
+    func testPoliciesInWords() throws {
+        let places = [
+            LayerPlace(
+                name: "a", depth: 0, tower: "t", role: .stem,
+                tensors: [TensorPlace(name: "w", shape: [4, 8]), TensorPlace(name: "b", shape: [4])]),
+            LayerPlace(name: "b", depth: 1, role: .block, tensors: [TensorPlace(name: "w", shape: [8, 8])]),
+            LayerPlace(name: "c", depth: 2, role: .head, tensors: [TensorPlace(name: "w", shape: [2, 8])]),
+        ]
+        let policies: [any Policy] = [
+            Uniform(),
+            try Explicit(
+                [Explicit.Assignment("[ab]", scale: 2, lr: 0.5), Explicit.Assignment("z", scale: 0)], syntax: .glob,
+                unused: .ignore, unmatched: .keep, ambiguous: .last),
+            try LayerDecay(0.7, minScale: 0.1, convention: .electra, headScale: 4),
+            try LayerDecay(0.7, direction: .output), try GeometricRange(lowest: 0.1, highest: 3), try ULMFiT(factor: 3),
+            try RateSlice(0.1, 2), try RateSlice(2),
+            try Exclude(names: ["a/*"], maxRank: -1, decay: false, unused: .ignore),
+            try MuP([MuP.Base("*/w", fanIn: 2)], family: .sgd, decoupledDecay: true, layout: .inOut),
+            try LoRAPlus(ratio: 3, match: "./w", vectors: false, syntax: .regex),
+            try ForTower("t", try ULMFiT(factor: 2)),
+            try Combine([try ForTower("t", try LayerDecay(0.5)), try Combine([Uniform(), Exclude()])]),
+        ]
+        XCTAssertEqual(Set(policies.map { $0.spec.name }), Set(allPolicies.map { $0.declaration.name }))
+        for policy in policies {
+            let again = try Layerwise.policy(policy.spec)
+            XCTAssertEqual(again.spec, policy.spec)
+            XCTAssertEqual(try again.shares(of: places), try policy.shares(of: places), "\(policy.spec)")
+        }
+    }
+}
