@@ -4,13 +4,17 @@
 Example:
     import layerwise as lw
 
-    opt = lw.Optimizer(lw.AdamW(lr=3e-4, weight_decay=0.05), policy=lw.LayerDecay(0.75))
+    opt = lw.Optimizer(
+        lw.AdamW(lr=3e-4, weight_decay=0.05), policy=lw.LayerDecay(0.75), schedule=lw.Warmup(100, lw.Cosine(900))
+    )
     opt.add_layer("embed", {"weight": weight}, grads={"weight": gradient})
     opt.add_layer("head", head, grads=head_gradient, scale=10.0)
     opt.step()
     print(opt.explain())
 """
 
+from .composition import Piecewise, Product, Sequential, Table, Warmup
+from .cycle import Cyclic, CyclicMomentum, OneCycle, OneCycleMomentum, SlantedTriangular
 from .errors import (
     BusyOptimizer,
     ClosedOptimizer,
@@ -27,12 +31,53 @@ from .errors import (
     ShapeMismatch,
     UnknownName,
 )
-from .introspection import available_threads, instruction_set, policies, rules
+from .freezing import ChainThaw, FreezeAt, FreezeOut, FreezePlan, GradualUnfreezing, LayerFreezing
+from .introspection import (
+    InferredLayer,
+    available_threads,
+    freeze_plans,
+    infer_layers,
+    instruction_set,
+    policies,
+    rules,
+    schedules,
+)
 from .layer import Layer
 from .optimizer import Optimizer
-from .policy import Explicit, LayerDecay, Policy, Range, Uniform
+from .policy import (
+    Combine,
+    Exclude,
+    Explicit,
+    ForTower,
+    LayerDecay,
+    LoRAPlus,
+    MuP,
+    Policy,
+    Range,
+    Slice,
+    ULMFiT,
+    Uniform,
+)
 from .reports import LayerInfo, StateInfo, Summary, Telemetry
 from .rule import LAMB, LARS, SGD, Adam, AdamW, Rule
+from .schedule import (
+    Constant,
+    Cosine,
+    CosineRestarts,
+    Exponential,
+    FlatCosine,
+    InverseSqrt,
+    InverseTime,
+    Linear,
+    MultiStep,
+    Noam,
+    Polynomial,
+    ReduceOnPlateau,
+    Schedule,
+    StepDecay,
+    Tanh,
+    WarmupStableDecay,
+)
 
 __version__ = "0.1.0"
 
@@ -43,33 +88,76 @@ __all__ = [
     "Adam",
     "AdamW",
     "BusyOptimizer",
+    "ChainThaw",
     "ClosedOptimizer",
+    "Combine",
+    "Constant",
+    "Cosine",
+    "CosineRestarts",
+    "Cyclic",
+    "CyclicMomentum",
     "DTypeMismatch",
     "DuplicateName",
+    "Exclude",
     "Explicit",
+    "Exponential",
+    "FlatCosine",
+    "ForTower",
     "ForkedOptimizer",
+    "FreezeAt",
+    "FreezeOut",
+    "FreezePlan",
+    "GradualUnfreezing",
+    "InferredLayer",
     "InvalidArgument",
+    "InverseSqrt",
+    "InverseTime",
     "Layer",
     "LayerDecay",
+    "LayerFreezing",
     "LayerInfo",
     "LayerwiseError",
+    "Linear",
+    "LoRAPlus",
+    "MuP",
+    "MultiStep",
+    "Noam",
     "NonFiniteGradient",
     "NotFound",
+    "OneCycle",
+    "OneCycleMomentum",
     "Optimizer",
     "OutOfMemory",
     "OutOfRange",
     "OverlappingBuffers",
+    "Piecewise",
     "Policy",
+    "Polynomial",
+    "Product",
     "Range",
+    "ReduceOnPlateau",
     "Rule",
+    "Schedule",
+    "Sequential",
     "ShapeMismatch",
+    "SlantedTriangular",
+    "Slice",
     "StateInfo",
+    "StepDecay",
     "Summary",
+    "Table",
+    "Tanh",
     "Telemetry",
+    "ULMFiT",
     "Uniform",
     "UnknownName",
+    "Warmup",
+    "WarmupStableDecay",
     "available_threads",
+    "freeze_plans",
+    "infer_layers",
     "instruction_set",
     "policies",
     "rules",
+    "schedules",
 ]

@@ -1,64 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `python -m layerwise rules` prints every rule and policy as Markdown (`docs/rules.md`)."""
+"""The command line: `python -m layerwise rules` and `python -m layerwise preview MODEL.safetensors`."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import sys
+from collections.abc import Sequence
 
-from .introspection import policies, rules
+from . import _preview as preview
+from ._rules_page import markdown
 
 
-def main() -> None:
-    """Run one command."""
-    parser = argparse.ArgumentParser(prog="python -m layerwise", description=__doc__.split(":")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("rules", help="print every rule and policy as Markdown")
-    parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m layerwise", description="A learning rate for every layer.")
+    commands = parser.add_subparsers(required=True)
+    commands.add_parser("rules", help="print every rule, policy, schedule and plan as Markdown").set_defaults(
+        run=_print_rules
+    )
+    preview.add_command(commands)
+    options = parser.parse_args(arguments)
+    return int(options.run(options))
+
+
+def _print_rules(_: argparse.Namespace) -> int:
     print(markdown(), end="")
-
-
-def markdown() -> str:
-    """Every rule and policy, as the library declares them."""
-    lines = [
-        "# Rules and policies",
-        "",
-        "Written by `make docs` from the declarations that the library itself checks settings against.",
-        "γ is the effective rate of the layer, λ the weight decay, g the gradient after scaling and clipping.",
-    ]
-    for rule in rules():
-        lines += ["", f"## {rule['title']} (`{rule['name']}`)", "", f"    {rule['equation']}", ""]
-        lines += [f"Source: {rule['source']}.", f"States: {', '.join(f'`{state}`' for state in rule['states'])}.", ""]
-        lines += _table(rule["hyperparameters"])
-        presets = rule["presets"]
-        if presets:
-            lines += ["", "Presets, by the key `variant`:", ""]
-            for name, values in presets.items():
-                settings = ", ".join(f"{key} = {_value(value)}" for key, value in values.items())
-                lines.append(f"* `{name}`: {settings}")
-    lines += ["", "# Policies"]
-    for policy in policies():
-        lines += ["", f"## `{policy['name']}`", "", f"{policy['doc'][0].upper()}{policy['doc'][1:]}."]
-        if policy["settings"]:
-            lines += ["", *_table(policy["settings"])]
-    return "\n".join(lines) + "\n"
-
-
-def _table(parameters: list[dict[str, Any]]) -> list[str]:
-    rows = ["| key | default | valid | |", "|---|---|---|---|"]
-    for parameter in parameters:
-        valid = {"flag": "0, 1", "choice": ", ".join(parameter.get("choices", []))}
-        text = valid.get(parameter["kind"], parameter.get("range", ""))
-        rows.append(f"| `{parameter['key']}` | {_value(parameter['default'])} | {text} | {parameter['doc']} |")
-    return rows
-
-
-def _value(value: str | float | None) -> str:
-    # An infinite default is null in the declaration: JSON has no infinity.
-    if value is None:
-        return "inf"
-    return value if isinstance(value, str) else f"{value:g}"
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,8 +6,10 @@ Names are those of the header.  Nothing here decides anything.
 
 from __future__ import annotations
 
+import array
 import ctypes
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 from ctypes import POINTER, byref, c_char, c_char_p, c_double, c_int32, c_int64, c_uint32, c_void_p
 from typing import Any
 
@@ -44,6 +46,20 @@ class lw_setting(ctypes.Structure):
     """One setting by its key."""
 
     _fields_ = (("key", c_char_p), ("number", c_double), ("choice", c_char_p))
+
+
+class lw_spec(ctypes.Structure):
+    """A policy, a schedule or a freezing plan in words."""
+
+    _fields_ = (
+        ("struct_size", c_uint32),
+        ("part_count", c_int32),
+        ("name", c_char_p),
+        ("settings", POINTER(lw_setting)),
+        ("setting_count", c_int64),
+        ("values", POINTER(c_double)),
+        ("value_count", c_int64),
+    )
 
 
 class lw_tensor(ctypes.Structure):
@@ -86,6 +102,7 @@ class lw_summary(ctypes.Structure):
         ("skipped_steps", c_int64),
         ("gradient_norm", c_double),
         ("clip_factor", c_double),
+        ("next_step", c_int64),
     )
 
 
@@ -121,6 +138,10 @@ class lw_layer_info(ctypes.Structure):
         ("effective_lr", c_double),
         ("weight_decay", c_double),
         ("scale_source", c_char_p),
+        ("role", c_char_p),
+        ("frozen_by", c_char_p),
+        ("changes_at", c_int64),
+        ("schedule_factor", c_double),
     )
 
 
@@ -152,6 +173,7 @@ def _fallible(name: str, *argtypes: type[Any]) -> NativeFunction:
 
 _text_out = (POINTER(c_char), c_int64, POINTER(c_int64))
 _settings_in = (POINTER(lw_setting), c_int64)
+_specs_in = (POINTER(lw_spec), c_int64)
 
 lw_abi_version = _declare("lw_abi_version", c_int32)
 lw_version = _declare("lw_version", c_char_p)
@@ -165,13 +187,33 @@ lw_rule_describe = _fallible("lw_rule_describe", c_char_p, *_text_out)
 lw_policy_count = _declare("lw_policy_count", c_int32)
 lw_policy_name = _declare("lw_policy_name", c_char_p, c_int32)
 lw_policy_describe = _fallible("lw_policy_describe", c_char_p, *_text_out)
+lw_schedule_count = _declare("lw_schedule_count", c_int32)
+lw_schedule_name = _declare("lw_schedule_name", c_char_p, c_int32)
+lw_schedule_describe = _fallible("lw_schedule_describe", c_char_p, *_text_out)
+lw_freeze_plan_count = _declare("lw_freeze_plan_count", c_int32)
+lw_freeze_plan_name = _declare("lw_freeze_plan_name", c_char_p, c_int32)
+lw_freeze_plan_describe = _fallible("lw_freeze_plan_describe", c_char_p, *_text_out)
+lw_schedule_evaluate = _fallible(
+    "lw_schedule_evaluate", *_specs_in, c_double, c_int64, c_int64, c_int64, POINTER(c_double)
+)
+lw_infer_layers = _fallible("lw_infer_layers", POINTER(c_char_p), c_int64, *_text_out)
 
 lw_optimizer_create = _fallible("lw_optimizer_create", POINTER(Handle), c_char_p, *_settings_in)
 lw_optimizer_destroy = _fallible("lw_optimizer_destroy", Handle)
 lw_optimizer_set = _fallible("lw_optimizer_set", Handle, *_settings_in)
 lw_optimizer_get = _fallible("lw_optimizer_get", Handle, c_char_p, POINTER(c_double))
 lw_optimizer_get_choice = _fallible("lw_optimizer_get_choice", Handle, c_char_p, POINTER(c_char_p))
-lw_optimizer_set_policy = _fallible("lw_optimizer_set_policy", Handle, c_char_p, *_settings_in)
+lw_optimizer_set_policy = _fallible("lw_optimizer_set_policy", Handle, *_specs_in)
+lw_optimizer_set_schedule = _fallible("lw_optimizer_set_schedule", Handle, c_int64, c_char_p, *_specs_in)
+lw_optimizer_set_freeze_plan = _fallible("lw_optimizer_set_freeze_plan", Handle, *_specs_in)
+lw_optimizer_report = _fallible("lw_optimizer_report", Handle, c_double)
+lw_optimizer_get_schedule_state = _fallible(
+    "lw_optimizer_get_schedule_state", Handle, c_int64, c_char_p, POINTER(c_double), c_int64, POINTER(c_int64)
+)
+lw_optimizer_set_schedule_state = _fallible(
+    "lw_optimizer_set_schedule_state", Handle, c_int64, c_char_p, POINTER(c_double), c_int64
+)
+lw_optimizer_seek = _fallible("lw_optimizer_seek", Handle, c_int64)
 
 lw_optimizer_add_layer = _fallible(
     "lw_optimizer_add_layer", Handle, c_char_p, POINTER(lw_tensor), c_int64, *_settings_in, POINTER(c_int64)
@@ -182,8 +224,10 @@ lw_layer_set = _fallible("lw_layer_set", Handle, c_int64, *_settings_in)
 lw_layer_unset = _fallible("lw_layer_unset", Handle, c_int64, c_char_p)
 lw_layer_get = _fallible("lw_layer_get", Handle, c_int64, c_char_p, POINTER(c_double))
 lw_layer_get_choice = _fallible("lw_layer_get_choice", Handle, c_int64, c_char_p, POINTER(c_char_p))
+lw_layer_get_text = _fallible("lw_layer_get_text", Handle, c_int64, c_char_p, *_text_out)
 lw_layer_freeze = _fallible("lw_layer_freeze", Handle, c_int64)
 lw_layer_unfreeze = _fallible("lw_layer_unfreeze", Handle, c_int64)
+lw_layer_reset = _fallible("lw_layer_reset", Handle, c_int64)
 lw_tensor_bind = _fallible("lw_tensor_bind", Handle, c_int64, c_int64, c_void_p, c_void_p)
 
 lw_optimizer_step = _fallible("lw_optimizer_step", Handle, POINTER(lw_step))
@@ -193,7 +237,9 @@ lw_layer_get_telemetry = _fallible("lw_layer_get_telemetry", Handle, c_int64, PO
 lw_optimizer_get_telemetry = _fallible("lw_optimizer_get_telemetry", Handle, POINTER(lw_telemetry), c_int64)
 lw_layer_get_info = _fallible("lw_layer_get_info", Handle, c_int64, POINTER(lw_layer_info))
 lw_layer_get_name = _fallible("lw_layer_get_name", Handle, c_int64, *_text_out)
-lw_optimizer_explain = _fallible("lw_optimizer_explain", Handle, *_text_out)
+lw_optimizer_explain = _fallible("lw_optimizer_explain", Handle, c_int64, *_text_out)
+lw_optimizer_explain_json = _fallible("lw_optimizer_explain_json", Handle, c_int64, *_text_out)
+lw_optimizer_preview = _fallible("lw_optimizer_preview", Handle, c_int64, c_int64, c_int64, POINTER(c_double), c_int64)
 
 lw_tensor_state_count = _fallible("lw_tensor_state_count", Handle, c_int64, c_int64, POINTER(c_int64))
 lw_tensor_get_state_info = _fallible(
@@ -234,6 +280,52 @@ def text(function: NativeFunction, *arguments: Any) -> str:
         # What is described may have grown since the last try, hence the loop.
         if code != ERROR_BUFFER_TOO_SMALL or needed.value <= len(room):
             raise failure(code, error)
+
+
+def numbers(function: NativeFunction, *arguments: Any) -> list[float]:
+    """Call a function that writes a list of numbers, with as much room as it asks for."""
+    needed = c_int64(8)
+    while True:
+        room = (c_double * needed.value)()
+        error = new_error()
+        code = function(*arguments, room, len(room), byref(needed), byref(error))
+        if not code:
+            return room[: needed.value]
+        if code != ERROR_BUFFER_TOO_SMALL or needed.value <= len(room):
+            raise failure(code, error)
+
+
+def doubles(count: int) -> array.array[float]:
+    """Room for numbers."""
+    try:
+        return array.array("d", (0.0,)) * count
+    except (MemoryError, OverflowError):
+        raise errors.OutOfMemory(f"{count} numbers need more memory than there is") from None
+
+
+def array_of(values: Sequence[float]) -> array.array[float]:
+    """Numbers side by side."""
+    try:
+        return array.array("d", tuple(values))
+    except TypeError as error:
+        raise TypeError(f"expected a list of numbers: {error}") from None
+
+
+def pointer(values: array.array[float]) -> ctypes.Array[c_double]:
+    """The numbers of an array where they lie, as the library takes them."""
+    return (c_double * len(values)).from_buffer(values)
+
+
+def whole(what: str, value: int) -> int:
+    """A step, or a number of them, as the library takes it.
+
+    Refused here is only what would change on the way: ctypes cuts off what an int64 cannot hold, and where there is a
+    next step, -1 stands for it.
+    """
+    number = operator.index(value)
+    if not 0 <= number < 1 << 63:
+        raise errors.OutOfRange(f"{what} must be from 0 to 2**53, found {number}")
+    return number
 
 
 def name(value: str) -> bytes:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+import operator
 import sys
 from ctypes import c_char_p, c_int, c_ssize_t, c_void_p
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from . import _dlpack
-from ._binding import BFLOAT16, DTYPE_NAMES, FLOAT16, FLOAT32, FLOAT64, INT64
-from .errors import DTypeMismatch, InvalidArgument, LayerwiseError
+from ._binding import BFLOAT16, DTYPE_NAMES, FLOAT16, FLOAT32, FLOAT64, FLOATS, INT64
+from .errors import DTypeMismatch, InvalidArgument, LayerwiseError, ShapeMismatch
 
 BYTES = 0
 """The type of a buffer of plain bytes, which may hold any state."""
@@ -113,6 +114,24 @@ def describe_floats(obj: object, place: Place, *, writable: bool) -> Buffer:
     if buffer.dtype in (BYTES, INT64):
         raise _wrong_type(place, DTYPE_NAMES.get(buffer.dtype, "bytes"))
     return buffer
+
+
+def describe_shape(obj: object, place: Place, *, writable: bool) -> Buffer:
+    """The shape and type of what would be parameters or gradients, without memory.
+
+    A tuple of extents stands for float32; anything with a shape, such as an array or a torch tensor on the device
+    "meta", for its own type.
+    """
+    shape = obj if isinstance(obj, tuple) else getattr(obj, "shape", None)
+    if shape is None:
+        return describe_floats(obj, place, writable=writable)._replace(address=0, owner=None, tensor=None)
+    found = str(getattr(obj, "dtype", "float32")).removeprefix("torch.")
+    if found not in FLOATS:
+        raise _wrong_type(place, found)
+    extents = tuple(operator.index(extent) for extent in shape)
+    if not all(0 <= extent < 1 << 63 for extent in extents):
+        raise place.refuse(ShapeMismatch, f"must have extents from 0 to 2**63 - 1, found shape {extents}")
+    return Buffer(0, FLOATS[found], extents, None)
 
 
 def _wrong_type(place: Place, found: str) -> LayerwiseError:

@@ -23,13 +23,18 @@ def expand(settings: Mapping[str, object]) -> list[Pair]:
         if key not in _PAIRS:
             pairs.append((key, value))
             continue
-        if not isinstance(value, Iterable) or isinstance(value, str | bytes):
-            raise TypeError(f"{key}: expected two numbers, found {value!r}")
-        values = tuple(value)
-        if len(values) != len(_PAIRS[key]):
-            raise InvalidArgument(f"{key}: expected two numbers, found {len(values)}")
-        pairs.extend(zip(_PAIRS[key], values, strict=True))
+        pairs.extend(zip(_PAIRS[key], pair(key, value), strict=True))
     return pairs
+
+
+def pair(what: str, value: object) -> tuple[Any, Any]:
+    """Two numbers; the library judges what they are."""
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes):
+        raise TypeError(f"{what}: expected two numbers, found {value!r}")
+    values = tuple(value)
+    if len(values) != 2:
+        raise InvalidArgument(f"{what}: expected two numbers, found {len(values)}")
+    return values[0], values[1]
 
 
 def keys(key: str) -> tuple[str, ...]:
@@ -45,11 +50,16 @@ def pack(pairs: Iterable[Pair]) -> tuple[ctypes.Array[lw.lw_setting], int]:
         entry.key = lw.name(key)
         if isinstance(value, str):
             entry.choice = lw.name(value)
-        elif isinstance(value, SupportsFloat) or hasattr(value, "__index__"):
-            entry.number = float(value)
         else:
-            raise TypeError(f"{key}: expected a number, a flag or a choice, found {type(value).__name__}")
+            entry.number = number(key, value, "a number, a flag or a choice")
     return array, len(items)
+
+
+def number(what: str, value: object, expected: str = "a number") -> float:
+    """A number as the library takes it."""
+    if isinstance(value, SupportsFloat) or hasattr(value, "__index__"):
+        return float(value)
+    raise TypeError(f"{what}: expected {expected}, found {type(value).__name__}")
 
 
 def value(get_number: lw.NativeFunction, get_choice: lw.NativeFunction, *target: Any) -> float | str:

@@ -10,12 +10,15 @@ import ctypes
 import math
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from . import _binding as lw
-from ._buffers import Buffer, Place, describe_floats
+from ._buffers import Buffer, Place, describe_floats, describe_shape
 from .errors import DTypeMismatch, InvalidArgument, NotFound, ShapeMismatch, UnknownName
+
+if TYPE_CHECKING:
+    from .schedule import Schedule
 
 SINGLE_TENSOR = "weight"
 """The name of the tensor of a layer that was given as one array."""
@@ -68,6 +71,8 @@ class LayerRecord:
     tensors: tuple[Tensor, ...]
     retiring: tuple[Tensor, ...] = ()
     """What else the library may be bound to, while a change is under way or after one was interrupted."""
+    schedules: dict[str, Schedule] = field(default_factory=dict)
+    """Its own schedules, by the hyperparameter they move."""
 
     @property
     def names(self) -> list[str]:
@@ -115,8 +120,10 @@ def _require_known(layer: str, names: list[str], given: Iterable[object]) -> Non
             raise UnknownName(f'layer "{layer}": no tensor {name!r}; its tensors: {", ".join(names)}')
 
 
-def record(name: str, index: int, params: object, grads: object, gradient_dtype: int | None) -> LayerRecord:
-    """Describe the buffers of a new layer."""
+def record(
+    name: str, index: int, params: object, grads: object, gradient_dtype: int | None, *, shapes_only: bool
+) -> LayerRecord:
+    """Describe the buffers of a new layer, or with `shapes_only` what would be its buffers."""
     given = params if isinstance(params, Mapping) else {SINGLE_TENSOR: params}
     names = list(given)
     for text in (name, *names):
@@ -126,17 +133,34 @@ def record(name: str, index: int, params: object, grads: object, gradient_dtype:
         name,
         index,
         tuple(
-            _tensor(name, tensor_name, position, given[tensor_name], gradients.get(tensor_name), gradient_dtype)
+            _tensor(
+                name,
+                tensor_name,
+                position,
+                given[tensor_name],
+                gradients.get(tensor_name),
+                gradient_dtype,
+                shapes_only,
+            )
             for position, tensor_name in enumerate(names)
         ),
     )
 
 
-def _tensor(layer: str, name: str, index: int, params: object, grad: object, gradient_dtype: int | None) -> Tensor:
+def _tensor(
+    layer: str,
+    name: str,
+    index: int,
+    params: object,
+    grad: object,
+    gradient_dtype: int | None,
+    shapes_only: bool,
+) -> Tensor:
+    describe = describe_shape if shapes_only else describe_floats
     parameters_place = Place(layer, name, "parameters", index)
     gradient_place = Place(layer, name, "gradient", index)
-    parameters = describe_floats(params, parameters_place, writable=True)
-    gradient = None if grad is None else describe_floats(grad, gradient_place, writable=False)
+    parameters = describe(params, parameters_place, writable=True)
+    gradient = None if grad is None else describe(grad, gradient_place, writable=False)
     if gradient_dtype is None:
         gradient_dtype = parameters.dtype if gradient is None else gradient.dtype
     if gradient is not None:

@@ -32,7 +32,7 @@ class InvalidArgument(LayerwiseError, ValueError):
 
 
 class UnknownName(LayerwiseError, ValueError):
-    """No rule, policy, setting, choice, layer, tensor or state has this name; the message lists those that exist."""
+    """No rule, policy, schedule, setting, layer ... has this name; the message lists those that exist."""
 
     code = 2
 
@@ -68,7 +68,7 @@ class DuplicateName(LayerwiseError, ValueError):
 
 
 class NotFound(LayerwiseError, LookupError):
-    """No layer or tensor has this index."""
+    """No layer or tensor has this index, or there is no such schedule."""
 
     code = 8
 

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from . import _binding as lw
@@ -18,8 +21,51 @@ def rules() -> list[dict[str, Any]]:
 
 
 def policies() -> list[dict[str, Any]]:
-    """The declaration of every policy."""
+    """The declaration of every policy: name, equation, source, settings, and what its list and parts are."""
     return _declarations(lw.lw_policy_count, lw.lw_policy_name, lw.lw_policy_describe)
+
+
+def schedules() -> list[dict[str, Any]]:
+    """The declaration of every schedule: name, equation, source, settings, and what its list and parts are."""
+    return _declarations(lw.lw_schedule_count, lw.lw_schedule_name, lw.lw_schedule_describe)
+
+
+def freeze_plans() -> list[dict[str, Any]]:
+    """The declaration of every freezing plan."""
+    return _declarations(lw.lw_freeze_plan_count, lw.lw_freeze_plan_name, lw.lw_freeze_plan_describe)
+
+
+@dataclass(frozen=True, slots=True)
+class InferredLayer:
+    """One layer of a model, as the names of its tensors tell.
+
+    Attributes:
+        name: What its tensors' names have in common.
+        depth: Position from the input, in its tower.
+        tower: The stack it belongs to; empty where there is one.
+        role: "stem", "block", "norm" or "head".
+        tensors: Indices of its tensors among the names.
+        reason: Why it is what it is.
+        guess: Whether only the order of the names tells.
+    """
+
+    name: str
+    depth: int
+    tower: str
+    role: str
+    tensors: tuple[int, ...]
+    reason: str
+    guess: bool
+
+
+def infer_layers(names: Iterable[str]) -> list[InferredLayer]:
+    """The layers of a model from the names of its tensors, such as `model.state_dict()`, by towers and depths.
+
+    Order of the names matters only where they say nothing.
+    """
+    texts = [lw.name(name) for name in names]
+    found = json.loads(lw.text(lw.lw_infer_layers, (ctypes.c_char_p * len(texts))(*texts), len(texts)))
+    return [InferredLayer(**layer | {"tensors": tuple(layer["tensors"])}) for layer in found]
 
 
 def _declarations(

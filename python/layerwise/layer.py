@@ -17,6 +17,7 @@ from .reports import LayerInfo, StateInfo, Telemetry, layer_report, state_report
 if TYPE_CHECKING:
     from ._tensors import LayerRecord
     from .optimizer import Optimizer
+    from .schedule import Schedule
 
 _TYPECODES = {lw.FLOAT32: "f", lw.FLOAT64: "d", lw.INT64: "q", lw.FLOAT16: "H", lw.BFLOAT16: "H"}
 
@@ -61,14 +62,41 @@ class Layer:
         return self.info.depth
 
     @property
+    def tower(self) -> str:
+        """The stack it belongs to; empty where there is one."""
+        handle, index = self._optimizer._handle, self._record.index
+        return lw.text(lw.lw_layer_get_text, handle, index, b"tower")
+
+    @property
+    def role(self) -> str:
+        """What it is: "stem", "block", "norm" or "head", as it was set or by its depth."""
+        return self.info.role
+
+    @property
+    def start(self) -> int:
+        """The step from which its schedules count."""
+        value = ctypes.c_double()
+        self._call(lw.lw_layer_get, b"start", ctypes.byref(value))
+        return int(value.value)
+
+    @property
     def scale(self) -> float:
         """Its learning-rate multiplier, of its own or from the policy.  Change it with `set(scale=...)`."""
         return self.info.scale
 
     @property
     def effective_lr(self) -> float:
-        """Base rate times scale: the rate of the next step."""
+        """The rate of the next step: base rate as the schedule moves it, times scale; 0 while it is frozen."""
         return self.info.effective_lr
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """Its own schedule of the rate; None where it follows the optimizer's."""
+        return self._record.schedules.get("lr")
+
+    @schedule.setter
+    def schedule(self, schedule: Schedule | None) -> None:
+        self._optimizer.set_schedule(schedule, layer=self)
 
     @property
     def weight_decay(self) -> float:
@@ -83,15 +111,27 @@ class Layer:
         return telemetry_reports(rows)[0]
 
     def freeze(self) -> None:
-        """Leave it out of every step: not updated, not decayed, not counted.  Its state is kept."""
+        """Leave it out of every step, whatever the plan says: not updated, decayed or counted.  Its state is kept."""
         self._call(lw.lw_layer_freeze)
 
     def unfreeze(self) -> None:
-        """Step it again."""
+        """Step it again, whatever the plan says."""
         self._call(lw.lw_layer_unfreeze)
 
+    def follow_plan(self) -> None:
+        """Freeze and thaw as the freezing plan says, and no longer as was said by hand."""
+        self.unset("frozen")
+
+    def reset(self) -> None:
+        """Forget its state: moments and step counts are 0, a master copy is the parameters again."""
+        self._call(lw.lw_layer_reset)
+
     def set(self, **settings: object) -> None:
-        """Give it values of its own, all or none: hyperparameters of the rule, `scale` or `depth`."""
+        """Give it values of its own, all or none.
+
+        They are hyperparameters of the rule, `scale`, `depth`, `tower`, `role`, `start`, and `frozen`, which is "yes",
+        "no" or "plan".
+        """
         self._call(lw.lw_layer_set, *_settings.pack(_settings.expand(settings)))
 
     def unset(self, key: str) -> None:
@@ -100,7 +140,9 @@ class Layer:
             self._call(lw.lw_layer_unset, lw.name(part))
 
     def get(self, key: str) -> float | str | tuple[float | str, ...]:
-        """The value in force: a number (flags are 0.0 or 1.0), a choice, or a tuple for `betas`."""
+        """The value in force: a number (flags are 0.0 or 1.0), a choice, text, or a tuple for `betas`."""
+        if key == "tower":
+            return self.tower
         handle = self._optimizer._handle
         return _settings.get(lw.lw_layer_get, lw.lw_layer_get_choice, handle, self._record.index, key=key)
 

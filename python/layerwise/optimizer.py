@@ -4,22 +4,26 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import threading
+import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from . import _binding as lw
-from . import _settings
+from . import _settings, _spec
 from ._buffers import Buffer
 from ._tensors import LayerRecord, Watch, address, pack, record
 from .errors import BusyOptimizer, ClosedOptimizer, InvalidArgument, LayerwiseError, NotFound, UnknownName
+from .freezing import FreezePlan
 from .layer import Layer
 from .policy import Policy, Uniform
 from .reports import Summary, Telemetry, report, telemetry_reports, telemetry_rows
 from .rule import Rule
+from .schedule import Schedule
 
 _lw_optimizer_step = lw.lw_optimizer_step
 
@@ -37,7 +41,7 @@ class _Error:
 class Optimizer:
     """Steps the parameters of its layers in place, each layer with a rate of its own.
 
-        effective rate of a layer = lr * scale of the layer
+        effective rate of a layer = lr * scale of the layer * factor of the schedule
 
     Buffers: NumPy arrays (also of ml_dtypes.bfloat16), torch CPU tensors, array.array, writable memoryviews, ctypes
     arrays, and whatever else has the buffer protocol or DLPack on the CPU, of float64, float32, float16 or bfloat16.
@@ -57,6 +61,9 @@ class Optimizer:
     Args:
         rule: The update rule with its hyperparameters, such as `AdamW(lr=3e-4)`.
         policy: What sets every layer's scale.  Default Uniform().
+        schedule: How the rate moves in time, such as `Warmup(100, Cosine(900))`; or a mapping from hyperparameter to
+            schedule, such as `{"lr": OneCycle(1000), "momentum": OneCycleMomentum(1000)}`.
+        freezing: When each layer trains, such as `GradualUnfreezing(100)`.
         nonfinite: At a NaN or infinite gradient, "raise" refuses the whole step and names the element, "skip" leaves
             everything as it was and counts the step as skipped, "propagate" does not look.
         threads: The most threads that a step may use, 1 to 1024; None for as many as the machine grants.
@@ -65,6 +72,10 @@ class Optimizer:
         clip_value: Clamp every gradient element to [-limit, limit], before the norms, > 0; None for off.
         maximize: Ascend instead of descend.
         telemetry: Keep norms for each layer at each step.
+        decay_follows: What multiplies decoupled decay: "layer_lr", the layer's effective rate; "base_lr", the rate of a
+            layer with scale 1; "independent", the schedule's factor alone.
+        dry_run: Layers have no memory: a shape is enough for a buffer, nothing can be stepped, and all that would
+            happen can be seen with `explain` and `preview`.
     """
 
     def __init__(
@@ -72,6 +83,8 @@ class Optimizer:
         rule: Rule,
         policy: Policy | None = None,
         *,
+        schedule: Schedule | Mapping[str, Schedule] | None = None,
+        freezing: FreezePlan | None = None,
         nonfinite: Literal["raise", "skip", "propagate"] = "raise",
         threads: int | None = None,
         clip_global_norm: float | None = None,
@@ -79,6 +92,8 @@ class Optimizer:
         clip_value: float | None = None,
         maximize: bool = False,
         telemetry: bool = False,
+        decay_follows: Literal["layer_lr", "base_lr", "independent"] = "layer_lr",
+        dry_run: bool = False,
     ) -> None:
         if not isinstance(rule, Rule):
             raise TypeError(f"rule: expected a rule such as AdamW(lr=3e-4), found {rule!r}")
@@ -90,10 +105,14 @@ class Optimizer:
             "clip_value": clip_value,
             "maximize": maximize,
             "telemetry": telemetry,
+            "decay_follows": decay_follows,
+            "dry_run": dry_run,
         }
         given = {key: value for key, value in options.items() if value is not None}
         self._rule = rule
         self._policy: Policy = Uniform()
+        self._schedules: dict[str, Schedule] = {}
+        self._freezing: FreezePlan | None = None
         self._layers: list[LayerRecord] = []
         self._lock, self._process = threading.RLock(), os.getpid()
         self._errors: list[_Error] = [_Error()]
@@ -109,6 +128,11 @@ class Optimizer:
         self._finalizer = weakref.finalize(self, _destroy, self._handle)
         if policy is not None:
             self.policy = policy
+        if schedule is not None:
+            for key, value in (schedule if isinstance(schedule, Mapping) else {"lr": schedule}).items():
+                self.set_schedule(value, key)
+        if freezing is not None:
+            self.freezing = freezing
 
     # ---- Life
 
@@ -162,6 +186,10 @@ class Optimizer:
         *,
         depth: int | None = None,
         scale: float | None = None,
+        tower: str | None = None,
+        role: Literal["depth", "stem", "block", "norm", "head"] | None = None,
+        start: int | None = None,
+        schedule: Schedule | None = None,
         master: bool = False,
         gradient_dtype: Literal["float64", "float32", "float16", "bfloat16"] | None = None,
         **overrides: object,
@@ -171,25 +199,41 @@ class Optimizer:
         Args:
             name: Unique in the optimizer.
             params: A buffer, which makes a layer of one tensor called "weight", or a mapping from tensor name to
-                buffer.
+                buffer.  With `dry_run`, a shape stands for a buffer: a tuple of numbers, or anything with a shape.
             grads: Gradients likewise, of the same type as the parameters or float32; tensors that are missing or None
                 have none bound.  Gradients are read at each step and never written.
-            depth: Position from the input; by default the order of registration.
+            depth: Position from the input; by default the order of registration in its tower.
             scale: This layer's rate multiplier, >= 0, in place of the policy's.
+            tower: The stack it belongs to ("vision", "decoder"), each of which has depths of its own.
+            role: "stem", "block", "norm" or "head"; by default "depth": the lowest depth of a tower is its stem, the
+                highest its head.
+            start: The step from which its schedules count; they stand at their first until then.
+            schedule: A schedule of its own for its rate, in place of the optimizer's.
             master: Keep a float32 master copy of the float16 and bfloat16 tensors.
             gradient_dtype: Type of the gradients, where they come with the step and differ from the parameters.
-            **overrides: Hyperparameters of the rule for this layer alone, such as `weight_decay=0.0`.
+            **overrides: Hyperparameters of the rule for this layer alone, such as `weight_decay=0.0`, and `frozen`,
+                which is "yes", "no" or "plan".
 
         Returns:
             The layer.
         """
         if gradient_dtype is not None and gradient_dtype not in lw.FLOATS:
             raise UnknownName(f"gradient_dtype must be one of {', '.join(lw.FLOATS)}, found {gradient_dtype!r}")
-        places = {key: value for key, value in {"depth": depth, "scale": scale}.items() if value is not None}
-        settings = _settings.pack(_settings.expand(places | overrides))
+        places = {"depth": depth, "scale": scale, "tower": tower, "role": role, "start": start}
+        given = {key: value for key, value in places.items() if value is not None}
+        settings = _settings.pack(_settings.expand(given | overrides))
+        if schedule is not None:
+            # It can be set only once the layer is there, so what is wrong with it must be known before.
+            _require(schedule, Schedule, "schedule", "Cosine(1000)")
+            schedule.evaluate(0)
         with self._registration:
             layer = record(
-                name, len(self._layers), params, grads, lw.FLOATS[gradient_dtype] if gradient_dtype else None
+                name,
+                len(self._layers),
+                params,
+                grads,
+                lw.FLOATS[gradient_dtype] if gradient_dtype else None,
+                shapes_only=self.get("dry_run") == 1.0,
             )
             tensors = pack(layer, master)
             try:
@@ -207,7 +251,14 @@ class Optimizer:
                 else:
                     self._by_name[name] = layer
                 raise
-        return Layer(self, layer)
+        view = Layer(self, layer)
+        while schedule is not None and view.schedule is None:
+            # Nothing is wrong with it, but another thread may be inside a step.
+            try:
+                view.schedule = schedule
+            except BusyOptimizer:
+                time.sleep(1e-4)
+        return view
 
     def layer(self, name: str | int) -> Layer:
         """The layer of this name, or of this index in the order of registration."""
@@ -307,7 +358,7 @@ class Optimizer:
         error: _Error,
     ) -> int:
         one = None if layer is None else self._record(layer)
-        step = lw.lw_step(ctypes.sizeof(lw.lw_step), 0, -1 if one is None else one.index, gradient_scale)
+        step = lw.lw_step(ctypes.sizeof(lw.lw_step), 0, _index(one), gradient_scale)
         # The buffers are held here until the call is over.
         buffers = None if grads is None else self._given_gradients(grads, [one] if one else self._layers)
         if buffers is not None:
@@ -348,11 +399,74 @@ class Optimizer:
 
     @policy.setter
     def policy(self, policy: Policy) -> None:
-        if not isinstance(policy, Policy):
-            raise TypeError(f"policy: expected a policy such as LayerDecay(0.75), found {policy!r}")
-        settings = _settings.pack(policy.settings().items())
-        lw.call(lw.lw_optimizer_set_policy, self._handle, lw.name(policy.name), *settings)
+        _require(policy, Policy, "policy", "LayerDecay(0.75)")
+        lw.call(lw.lw_optimizer_set_policy, self._handle, *_spec.pack(policy))
         self._policy = policy
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """How the rate moves in time; may be changed between steps, and takes over at the t of the next."""
+        return self._schedules.get("lr")
+
+    @schedule.setter
+    def schedule(self, schedule: Schedule | None) -> None:
+        self.set_schedule(schedule)
+
+    def set_schedule(self, schedule: Schedule | None, key: str = "lr", layer: str | int | Layer | None = None) -> None:
+        """Set a schedule, or take it away.
+
+        Args:
+            schedule: The schedule, or None.
+            key: The number of the rule that it moves: "lr", "momentum", "beta1", "weight_decay" ...
+            layer: The layer whose own it is; None for all layers that have none of their own.
+        """
+        if schedule is not None:
+            _require(schedule, Schedule, f"schedule of {key}", "Cosine(1000)")
+        record = None if layer is None else self._record(layer)
+        lw.call(lw.lw_optimizer_set_schedule, self._handle, _index(record), lw.name(key), *_spec.pack(schedule))
+        schedules = self._schedules if record is None else record.schedules
+        if schedule is None:
+            schedules.pop(key, None)
+        else:
+            schedules[key] = schedule
+
+    @property
+    def freezing(self) -> FreezePlan | None:
+        """When each layer trains; may be changed between steps."""
+        return self._freezing
+
+    @freezing.setter
+    def freezing(self, freezing: FreezePlan | None) -> None:
+        if freezing is not None:
+            _require(freezing, FreezePlan, "freezing", "GradualUnfreezing(100)")
+        lw.call(lw.lw_optimizer_set_freeze_plan, self._handle, *_spec.pack(freezing))
+        self._freezing = freezing
+
+    def report(self, metric: float) -> None:
+        """Tell schedules that follow a metric (`ReduceOnPlateau`) the latest one, such as a validation loss."""
+        lw.call(lw.lw_optimizer_report, self._handle, _settings.number("metric", metric))
+
+    def schedule_state(self, key: str = "lr", layer: str | int | Layer | None = None) -> list[float]:
+        """What reports have left behind in a schedule, to be saved with the parameters."""
+        index = _index(None if layer is None else self._record(layer))
+        return lw.numbers(lw.lw_optimizer_get_schedule_state, self._handle, index, lw.name(key))
+
+    def set_schedule_state(
+        self, state: Sequence[float], key: str = "lr", layer: str | int | Layer | None = None
+    ) -> None:
+        """Put it back into a schedule of the same kind."""
+        index = _index(None if layer is None else self._record(layer))
+        values = lw.array_of(state)
+        lw.call(lw.lw_optimizer_set_schedule_state, self._handle, index, lw.name(key), lw.pointer(values), len(values))
+
+    @property
+    def next_step(self) -> int:
+        """T of the next step of all layers: what schedules and freezing plans go by.  It counts from 0."""
+        return self.summary().next_step
+
+    def seek(self, step: int) -> None:
+        """Make the next step of all layers the one at t = `step`, for a run that is resumed."""
+        lw.call(lw.lw_optimizer_seek, self._handle, lw.whole("step", step))
 
     def set(self, **settings: object) -> None:
         """Change hyperparameters or options from the next step on, all or none.
@@ -368,9 +482,45 @@ class Optimizer:
 
     # ---- Reports
 
-    def explain(self) -> str:
-        """A table with one row a layer: depth, tensors, scale and its source, effective rate, decay, state, norms."""
-        return lw.text(lw.lw_optimizer_explain, self._handle)
+    def explain(self, step: int | None = None) -> str:
+        """A table with one row a layer: depth, tensors, scale and its source, schedule, rate, decay, state, norms.
+
+        Args:
+            step: The t to explain; None for the next.
+        """
+        return lw.text(lw.lw_optimizer_explain, self._handle, _step(step))
+
+    def explain_rows(self, step: int | None = None) -> list[dict[str, Any]]:
+        """The same as values: one mapping a layer."""
+        rows: list[dict[str, Any]] = json.loads(self.explain_json(step))["layers"]
+        return rows
+
+    def explain_json(self, step: int | None = None) -> str:
+        """The same as one line of JSON, with what holds for all layers; numbers that are not finite are null."""
+        return lw.text(lw.lw_optimizer_explain_json, self._handle, _step(step))
+
+    def preview(self, steps: int, *, first: int | None = None, stride: int = 1) -> memoryview[float]:
+        """The effective rates that steps will use, unless something is changed or a metric is reported.
+
+        They are the very bits that the steps use, and 0 where a layer is frozen.
+
+        Args:
+            steps: How many steps to tell of.
+            first: The first of them; None for the next.
+            stride: From one to the next, >= 1.
+
+        Returns:
+            Rates by layer and step, of format "d": `numpy.asarray(opt.preview(1000))` copies nothing.
+        """
+        layers, count = self._layer_count(), lw.whole("steps", steps)
+        rates = lw.doubles(layers * count)
+        pointer = lw.pointer(rates)
+        arguments = _step(first, "first"), count, lw.whole("stride", stride), pointer, len(rates)
+        lw.call(lw.lw_optimizer_preview, self._handle, *arguments)
+        if not rates:
+            # A cast makes no view without elements.
+            return memoryview(((ctypes.c_double * count) * layers)())
+        return memoryview(rates).cast("B").cast("d", (layers, count))
 
     def telemetry(self) -> dict[str, Telemetry]:
         """Every layer's last step by name, if the optimizer was made with `telemetry=True`."""
@@ -380,10 +530,25 @@ class Optimizer:
         return {layer.name: row for layer, row in zip(layers, telemetry_reports(rows), strict=True)}
 
     def summary(self) -> Summary:
-        """Steps taken and skipped, and the norm and clipping of the last one."""
+        """Steps taken and skipped, the norm and clipping of the last one, and t of the next."""
         row = lw.lw_summary(ctypes.sizeof(lw.lw_summary))
         lw.call(lw.lw_optimizer_get_summary, self._handle, ctypes.byref(row))
         return report(Summary, row)
+
+
+def _require(value: object, kind: type[_spec.Recipe], what: str, example: str) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{what}: expected one such as {example}, found {value!r}")
+
+
+def _index(record: LayerRecord | None) -> int:
+    """The index of a layer, or what stands for all."""
+    return -1 if record is None else record.index
+
+
+def _step(step: int | None, what: str = "step") -> int:
+    """A step, or what stands for the next."""
+    return -1 if step is None else lw.whole(what, step)
 
 
 def _destroy(handle: object) -> None:

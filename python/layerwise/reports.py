@@ -22,12 +22,14 @@ class Summary:
         skipped_steps: Steps skipped because of a non-finite gradient.
         gradient_norm: Of all gradients, after the gradient scale and before clipping; NaN if it was not needed.
         clip_factor: Of global-norm clipping; 1 without.
+        next_step: t of the next step of all layers: what schedules and freezing plans go by.
     """
 
     steps: int
     skipped_steps: int
     gradient_norm: float
     clip_factor: float
+    next_step: int
 
 
 class Telemetry(NamedTuple):
@@ -40,7 +42,7 @@ class Telemetry(NamedTuple):
         update_ratio: update_norm / weight_norm; NaN if the weights are all zero.
         trust_ratio: Mean over the layer's tensors; 1 where the rule has none.
         clip_factor: Product of global and layer norm clipping.
-        effective_lr: Base rate times scale.
+        effective_lr: Base rate as the schedule moved it, times scale.
         nonfinite_count: Gradient elements that were NaN or infinite, also of a skipped or refused step.
     """
 
@@ -59,16 +61,20 @@ class LayerInfo:
     """What a layer is and what it will get at the next step.
 
     Attributes:
-        frozen: Whether it is left out of every step.
+        frozen: Whether it is left out of the next step.
         depth: Position from the input.
         tensor_count: How many tensors it has.
         parameter_count: How many parameters they hold.
         state_bytes: Memory that the library keeps for it.
         steps: The highest step count of its tensors.
         scale: Its learning-rate multiplier.
-        effective_lr: Base rate times scale.
-        weight_decay: The coefficient of the rule; 0 where it has none.
+        effective_lr: Base rate as the schedule moves it, times scale; 0 while it is frozen.
+        weight_decay: The coefficient of the rule; 0 where it has none, or where no tensor decays.
         scale_source: "policy" or "layer".
+        role: "stem", "block", "norm" or "head".
+        frozen_by: "plan" or "layer"; None while it is not frozen.
+        changes_at: The step at which the freezing plan next freezes or thaws it; None for never.
+        schedule_factor: Effective rate / (base rate * scale), were it not frozen; NaN where that is 0 / 0.
     """
 
     frozen: bool
@@ -81,6 +87,10 @@ class LayerInfo:
     effective_lr: float
     weight_decay: float
     scale_source: str
+    role: str
+    frozen_by: str | None
+    changes_at: int | None
+    schedule_factor: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +129,14 @@ def telemetry_reports(rows: ctypes.Array[lw_telemetry]) -> list[Telemetry]:
 
 def layer_report(row: lw_layer_info) -> LayerInfo:
     """The value of an lw_layer_info."""
-    return replace(report(LayerInfo, row), frozen=bool(row.frozen), scale_source=row.scale_source.decode())
+    return replace(
+        report(LayerInfo, row),
+        frozen=bool(row.frozen),
+        scale_source=row.scale_source.decode(),
+        role=row.role.decode(),
+        frozen_by=row.frozen_by.decode() or None,
+        changes_at=None if row.changes_at < 0 else row.changes_at,
+    )
 
 
 def state_report(row: lw_state_info) -> StateInfo:

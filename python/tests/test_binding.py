@@ -20,13 +20,16 @@ STRUCTS.remove("lw_optimizer")
 C_TYPES = {
     "int32_t": ctypes.c_int32,
     "int64_t": ctypes.c_int64,
+    "double": ctypes.c_double,
     "const char *": ctypes.c_char_p,
     "double *": ctypes.POINTER(ctypes.c_double),
+    "const double *": ctypes.POINTER(ctypes.c_double),
     "int64_t *": ctypes.POINTER(ctypes.c_int64),
     "char *": ctypes.POINTER(ctypes.c_char),
     "void *": ctypes.c_void_p,
     "const void *": ctypes.c_void_p,
     "const char **": ctypes.POINTER(ctypes.c_char_p),
+    "const char *const *": ctypes.POINTER(ctypes.c_char_p),
     "lw_optimizer *": lw.Handle,
     "lw_optimizer **": ctypes.POINTER(lw.Handle),
 }

@@ -68,14 +68,15 @@ def test_parts_share_no_image_and_every_class_has_its_examples() -> None:
     assert np.bincount(target.examples.labels).tolist() == [digits.EXAMPLES_PER_CLASS] * digits.CLASSES
 
 
-def test_base_rates_rise_to_the_highest_once_and_fall() -> None:
+@pytest.mark.parametrize("steps", [1, 4, 5, 30, 100])
+def test_rates_rise_to_the_highest_once_and_fall(steps: int) -> None:
     """One step has the highest rate, and no step has none."""
-    rates = list(which_layers.base_rates(0.5, 100))
-    assert len(rates) == 100
+    rates = list(which_layers.schedule(steps).evaluate(steps, base=0.5))
+    peak = which_layers.warm_up_steps(steps)
     assert rates.count(0.5) == 1
-    assert rates.index(0.5) == 10
+    assert rates[peak] == 0.5
+    assert rates == sorted(rates[:peak]) + sorted(rates[peak:], reverse=True)
     assert min(rates) > 0
-    assert list(which_layers.base_rates(0.5, 1)) == [0.5]
 
 
 def test_rates_are_chosen_on_validation_only() -> None:

@@ -66,10 +66,29 @@ def test_everything_else_on_a_closed_optimizer_says_so() -> None:
         lambda: opt.get("lr"),
         lambda: opt.lr,
         lambda: setattr(opt, "policy", lw.Uniform()),
+        lambda: setattr(opt, "schedule", lw.Constant()),
+        lambda: setattr(opt, "schedule", None),
+        lambda: setattr(opt, "freezing", lw.ChainThaw(1)),
+        lambda: setattr(opt, "freezing", None),
+        lambda: opt.set_schedule(lw.Constant(), layer=layer),
+        lambda: opt.schedule_state(),
+        lambda: opt.set_schedule_state([]),
+        lambda: opt.report(1.0),
+        lambda: opt.seek(0),
+        lambda: opt.next_step,
+        lambda: opt.preview(1),
+        opt.explain_json,
+        opt.explain_rows,
         opt.explain,
         opt.telemetry,
         opt.summary,
         layer.freeze,
+        layer.follow_plan,
+        layer.reset,
+        lambda: layer.tower,
+        lambda: layer.role,
+        lambda: layer.start,
+        lambda: setattr(layer, "schedule", lw.Constant()),
         layer.states,
         lambda: layer.info,
         lambda: layer.telemetry,
@@ -294,6 +313,8 @@ def test_busy_while_a_step_runs() -> None:
     opt.close()
 
 
+# Other tests of this run import JAX, which warns of forks; the child below does not touch it.
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 def test_after_fork_parent_and_child_step_the_same_bits() -> None:
     weight, gradient = np.ones(100_000, np.float32), np.linspace(-1, 1, 100_000, dtype=np.float32)
     opt = lw.Optimizer(lw.AdamW(lr=0.1), threads=2)

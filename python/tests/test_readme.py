@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the READMEs show is what happens: every block of code is compiled, run, and prints something."""
+"""What the READMEs show is what happens: every block of code is compiled, run, and prints something.
+
+So is the C of the pages in docs, whose Python is tried in `test_docs`.
+"""
 
 import os
 import re
@@ -15,6 +18,7 @@ from layerwise import _binding
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = Path(_binding._library._name).resolve()
+PAGES = ("docs/policies.md", "docs/schedules.md", "docs/freezing.md", "docs/coming-from.md")
 
 
 def blocks(language: str, *files: str) -> list[object]:
@@ -41,7 +45,7 @@ def output(command: Sequence[str | Path], folder: Path, **environment: str) -> s
 
 def test_every_block_is_of_a_known_language() -> None:
     """So that none is passed over because its first line is spelled another way."""
-    for file in ("README.md", "python/README.md"):
+    for file in ("README.md", "python/README.md", *PAGES):
         fences = re.findall(r"^```(.*)$", (ROOT / file).read_text("utf-8"), re.MULTILINE)
         assert set(fences[::2]) <= {"python", "c", "swift", "sh", "text"}, file
         assert set(fences[1::2]) == {""}, file
@@ -53,7 +57,7 @@ def test_python(code: str, tmp_path: Path) -> None:
     assert output([sys.executable, "-W", "error", "-c", code], tmp_path, PYTHONPATH=package).strip()
 
 
-@pytest.mark.parametrize("code", blocks("c", "README.md"))
+@pytest.mark.parametrize("code", blocks("c", "README.md", "docs/policies.md", "docs/schedules.md", "docs/freezing.md"))
 def test_c(code: str, tmp_path: Path) -> None:
     (tmp_path / "readme.c").write_text(code, "utf-8")
     # The name under which the program looks for the library when it starts, as an installation would have it.

@@ -105,6 +105,20 @@ def test_a_layers_own_values(opt: lw.Optimizer) -> None:
     assert (a.scale, a.get("eps"), opt.get("eps"), a.depth) == (3.0, 0.125, 1e-8, 4)
 
 
+def test_where_a_layer_stands(opt: lw.Optimizer) -> None:
+    c = opt.add_layer("c", np.ones(2), tower="text", role="norm", start=5, frozen="yes")
+    assert (c.tower, c.role, c.start, c.depth, c.frozen) == ("text", "norm", 5, 0, True)
+    assert (c.get("tower"), c.get("role"), c.get("start"), c.get("frozen")) == ("text", "norm", 5.0, "yes")
+    a = opt.layer("a")
+    assert (a.tower, a.role, a.start, a.frozen) == ("", "stem", 0, False)
+    assert (a.get("role"), a.get("frozen"), opt.layer("b").role) == ("depth", "plan", "head")
+    c.set(tower="vision", role="block", start=0, frozen="no")
+    assert (c.tower, c.role, c.start, c.frozen) == ("vision", "block", 0, False)
+    for key in ("tower", "role", "start", "frozen"):
+        c.unset(key)
+    assert (c.tower, c.role, c.start, c.depth, c.frozen) == ("", "block", 0, 2, False)
+
+
 def test_refused_overrides_register_nothing(opt: lw.Optimizer) -> None:
     for overrides, exception in (
         ({"scale": -1.0}, lw.OutOfRange),
@@ -114,6 +128,15 @@ def test_refused_overrides_register_nothing(opt: lw.Optimizer) -> None:
         ({"eps": -1.0}, lw.OutOfRange),
         ({"eps": "x"}, ValueError),
         ({"eps": None}, TypeError),
+        ({"role": "body"}, lw.UnknownName),
+        ({"role": 1.0}, lw.OutOfRange),
+        ({"tower": 1.0}, lw.OutOfRange),
+        ({"tower": "x" * 256}, lw.OutOfRange),
+        ({"tower": "a\0b"}, lw.InvalidArgument),
+        ({"start": -1}, lw.OutOfRange),
+        ({"start": 0.5}, lw.OutOfRange),
+        ({"frozen": True}, lw.OutOfRange),
+        ({"frozen": "maybe"}, lw.UnknownName),
     ):
         with pytest.raises(exception):
             opt.add_layer("c", np.ones(2), **overrides)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Any calls in any order, against a model.
 
-The model remembers what was asked for: layers, settings, policy, which are frozen, how many steps.  Each step is
-computed anew in float64 from what the tensors hold (support/model.py).  After every call, whatever it was, all
+The model remembers what was asked for: layers, settings, policy, schedules, who is frozen when, how many steps.  Each
+step is computed anew in float64 from what the tensors hold (support/model.py).  After every call, whatever it was, all
 parameters, gradients and states must hold the bits that the last step or write left in them.
 """
 
@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from support import model
-from support.layers import LayerModel, TensorModel, numbers, scales
+from support.layers import ClockModel, LayerModel, TensorModel, numbers, scales
 from support.material import Array, norm
 
 import layerwise as lw
@@ -53,6 +53,9 @@ POLICIES = strategies.one_of(
         direction=strategies.sampled_from(["input", "output"]),
     ),
     strategies.builds(lw.Range, strategies.sampled_from([0.1, 0.5])),
+)
+SCHEDULES = strategies.sampled_from(
+    [None, lw.Linear(30), lw.Warmup(4, lw.Exponential(0.8)), lw.StepDecay(3, 0.5), lw.Constant(0.0)]
 )
 RATES = strategies.sampled_from([0.001, 0.03, 0.2, 0.0])
 SEEDS = strategies.integers(0, 2**16)
@@ -105,6 +108,9 @@ class Machine(RuleBasedStateMachine):
         )
         self.layers: dict[str, LayerModel] = {}
         self.steps = self.skipped = 0
+        self.clock = ClockModel()
+        self.schedule: lw.Schedule | None = None
+        self.plan: lw.FreezeAt | None = None
         self.bits: dict[Any, bytes] = {}
         for index in range(2):
             self.add_layer(data, number + 100 * index, True, False)
@@ -147,6 +153,14 @@ class Machine(RuleBasedStateMachine):
     def value(self, layer: LayerModel, key: str) -> Any:
         return layer.own.get(key, self.values[key])
 
+    def frozen(self, name: str, step: int) -> bool:
+        """Whether a layer is left out of a step."""
+        by_hand = self.layers[name].frozen
+        if by_hand is not None:
+            return by_hand
+        thaws, freezes = (self.plan.unfreeze or {}, self.plan.freeze or {}) if self.plan else ({}, {})
+        return step < thaws.get(name, 0) or step >= freezes.get(name, math.inf)
+
     @invariant()
     def only_steps_and_writes_change_bits(self) -> None:
         if not self.opt.closed:
@@ -157,14 +171,19 @@ class Machine(RuleBasedStateMachine):
         if self.opt.closed:
             return
         summary = self.opt.summary()
-        assert (summary.steps, summary.skipped_steps) == (self.steps, self.skipped)
+        step = self.clock.next()
+        assert (summary.steps, summary.skipped_steps, summary.next_step) == (self.steps, self.skipped, step)
         assert list(self.opt.layers) == list(self.layers)
         scale = scales(self.policy, self.layers)
         for name, layer in self.layers.items():
             info = self.opt.layer(name).info
-            assert info.frozen == layer.frozen
+            frozen = self.frozen(name, step)
+            rate = self.value(layer, "lr") * scale[name] * layer.factor(self.schedule, step)
+            assert info.frozen == frozen
+            assert info.frozen_by == (None if not frozen else "plan" if layer.frozen is None else "layer")
             assert info.scale == pytest.approx(scale[name], rel=1e-12)
-            assert info.effective_lr == pytest.approx(self.value(layer, "lr") * scale[name], rel=1e-12)
+            assert info.effective_lr == pytest.approx(0.0 if frozen else rate, rel=1e-12)
+            assert self.opt.preview(1)[self.opt.layer(name).index, 0] == info.effective_lr
             assert info.weight_decay == self.value(layer, "weight_decay")
             assert info.steps == max(tensor.steps for tensor in layer.tensors.values())
             assert info.parameter_count == sum(tensor.parameters.size for tensor in layer.tensors.values())
@@ -216,12 +235,32 @@ class Machine(RuleBasedStateMachine):
         return str(data.draw(strategies.sampled_from(sorted(self.layers))))
 
     @precondition(lambda self: not self.opt.closed and self.layers)
-    @rule(data=strategies.data(), frozen=strategies.booleans())
-    def freeze(self, data: strategies.DataObject, frozen: bool) -> None:
+    @rule(data=strategies.data(), frozen=strategies.sampled_from([True, False, None]))
+    def freeze(self, data: strategies.DataObject, frozen: bool | None) -> None:
         name = self.draw_layer(data)
         layer = self.opt.layer(name)
-        (layer.freeze if frozen else layer.unfreeze)()
+        {True: layer.freeze, False: layer.unfreeze, None: layer.follow_plan}[frozen]()
         self.layers[name].frozen = frozen
+
+    @precondition(lambda self: not self.opt.closed and self.layers)
+    @rule(data=strategies.data(), thaw=strategies.integers(1, 30), freeze=strategies.integers(31, 60))
+    def set_plan(self, data: strategies.DataObject, thaw: int, freeze: int) -> None:
+        thaws, freezes = {self.draw_layer(data): thaw}, {self.draw_layer(data): freeze}
+        plan = data.draw(strategies.sampled_from([None, lw.FreezeAt(thaws), lw.FreezeAt(thaws, freezes)]))
+        self.opt.freezing = self.plan = plan
+
+    @precondition(lambda self: not self.opt.closed and self.layers)
+    @rule(data=strategies.data())
+    def reset(self, data: strategies.DataObject) -> None:
+        """Forget a layer's state."""
+        name = self.draw_layer(data)
+        self.opt.layer(name).reset()
+        for key, tensor in self.layers[name].tensors.items():
+            tensor.steps = 0
+            for state in self.opt.layer(name).states()[key]:
+                expected = tensor.parameters.astype(np.float32) if state == "master" else 0
+                assert (self.read(name, key, state) == expected).all()
+        self.accept()
 
     @precondition(lambda self: not self.opt.closed and self.layers)
     @rule(data=strategies.data())
@@ -288,6 +327,27 @@ class Machine(RuleBasedStateMachine):
     def set_policy(self, policy: lw.Policy) -> None:
         self.opt.policy = self.policy = policy
 
+    @precondition(lambda self: not self.opt.closed)
+    @rule(schedule=SCHEDULES)
+    def set_schedule(self, schedule: lw.Schedule | None) -> None:
+        self.opt.schedule = self.schedule = schedule
+
+    @precondition(lambda self: not self.opt.closed and self.layers)
+    @rule(data=strategies.data(), schedule=SCHEDULES, start=strategies.integers(0, 20))
+    def set_schedule_of_a_layer(self, data: strategies.DataObject, schedule: lw.Schedule | None, start: int) -> None:
+        name = self.draw_layer(data)
+        self.opt.layer(name).schedule = self.layers[name].schedule = schedule
+        self.opt.layer(name).set(start=start)
+        self.layers[name].start = start
+
+    @precondition(lambda self: not self.opt.closed)
+    @rule(step=strategies.integers(0, 40))
+    def seek(self, step: int) -> None:
+        self.opt.seek(step)
+        self.clock.seek(step)
+        for layer in self.layers.values():
+            layer.last_step = -1
+
     @precondition(lambda self: not self.opt.closed and self.layers)
     @rule(data=strategies.data(), rest=strategies.sampled_from([0.0, 0.5]))
     def set_explicit_policy(self, data: strategies.DataObject, rest: float) -> None:
@@ -334,14 +394,15 @@ class Machine(RuleBasedStateMachine):
     def step(self, data: strategies.DataObject, number: int, *, given: bool, one: bool, scale: float) -> None:
         gradients = self.given(data, number) if given else self.bound(number)
         only = self.draw_layer(data) if one and self.layers else None
+        step = self.clock.next(self.layers[only] if only else None)
         active = {
             (name, key): gradients[name][key]
-            for name, key, layer, _ in self.tensors()
-            if gradients[name][key] is not None and not layer.frozen and only in (None, name)
+            for name, key, _, _ in self.tensors()
+            if gradients[name][key] is not None and not self.frozen(name, step) and only in (None, name)
         }
-        expected, factor = self.predict(active, scale)
+        expected, factor = self.predict(active, scale, step)
         self.opt.step(gradients if given else None, layer=only, gradient_scale=scale)
-        self.steps += 1
+        self.count(step, only)
         if self.nonfinite != "propagate" or self.clipping:
             assert self.opt.summary().clip_factor == pytest.approx(factor, rel=1e-6)
             total = math.hypot(*(norm(g) for g in active.values())) / scale
@@ -362,8 +423,16 @@ class Machine(RuleBasedStateMachine):
         }
         self.bits = after
 
+    def count(self, step: int, only: str | None = None) -> None:
+        """A step was taken at t = `step`."""
+        self.steps += 1
+        self.clock = ClockModel(step, touched=True)
+        for name, layer in self.layers.items():
+            if only in (None, name):
+                layer.last_step = step
+
     def predict(
-        self, active: dict[tuple[str, str], Array | None], scale: float
+        self, active: dict[tuple[str, str], Array | None], scale: float, step: int
     ) -> tuple[dict[tuple[str, str], tuple[model.Numbers, model.Outcome]], float]:
         """What the step reads and should write, and the factor of the global clipping."""
         names = list(dict.fromkeys(name for name, _ in active))
@@ -387,7 +456,7 @@ class Machine(RuleBasedStateMachine):
                 }
                 weights = states.pop("master", tensor.parameters.astype(np.float64))
                 values = {key: self.value(layer, key) for key in self.values}
-                values["lr"] *= rate[name]
+                values["lr"] *= rate[name] * layer.factor(self.schedule, step)
                 before = model.Numbers(weights, gradient, states, tensor.steps + 1)
                 found[name, key] = before, self.reference(before, **values)
         return found, factor
@@ -444,10 +513,10 @@ class Machine(RuleBasedStateMachine):
         gradient = numbers(tensor.parameters.shape, tensor.gradient_dtype, number)
         gradient.flat[element] = bad
         gradients[name][key] = gradient
-        if self.layers[name].frozen:
+        if self.frozen(name, self.clock.next()):
             # Its gradients are not read, so this is a step without any.
             self.opt.step({name: {key: gradient}})
-            self.steps += 1
+            self.count(self.clock.next())
             return
         if self.nonfinite == "raise":
             with pytest.raises(lw.NonFiniteGradient, match=name.replace(".", r"\.")) as caught:
@@ -459,7 +528,7 @@ class Machine(RuleBasedStateMachine):
             self.skipped += 1
         else:
             self.opt.step(gradients)
-            self.steps += 1
+            self.count(self.clock.next())
             clamped = math.isinf(bad) and "clip_value" in self.clipping
             assert np.isfinite(tensor.parameters.astype(np.float64).flat[element]) == clamped
             self.restore()
@@ -512,6 +581,12 @@ class Machine(RuleBasedStateMachine):
             lambda: opt.add_layer("strided", np.ones(6)[::2]),
             lambda: opt.add_layer("twice", np.ones(3), lr=-1.0),
             lambda: setattr(opt, "policy", lw.LayerDecay(-1.0)),
+            lambda: setattr(opt, "schedule", lw.Warmup(3, lw.Linear(0))),
+            lambda: setattr(opt, "freezing", lw.GradualUnfreezing(0)),
+            lambda: opt.add_layer("scheduled", np.ones(3), schedule=lw.Linear(0)),
+            lambda: opt.seek(-1),
+            lambda: opt.report(1.0),
+            lambda: opt.preview(3, stride=0),
         ]
         if self.layers:
             name = self.draw_layer(data)

@@ -178,6 +178,10 @@ def test_info() -> None:
         effective_lr=1.0,
         weight_decay=0.0,
         scale_source="policy",
+        role="head",
+        frozen_by=None,
+        changes_at=None,
+        schedule_factor=1.0,
     )
     opt.layer("b").set(scale=1.0)
     assert opt.layer("b").info.scale_source == "layer"

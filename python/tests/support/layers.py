@@ -35,7 +35,35 @@ class LayerModel:
     own: dict[str, Any] = field(default_factory=dict)
     depth: int | None = None
     scale: float | None = None
-    frozen: bool = False
+    schedule: lw.Schedule | None = None
+    start: int = 0
+    frozen: bool | None = None
+    """None is as the freezing plan says."""
+    last_step: int = -1
+    """t of its last step."""
+
+    def factor(self, schedule: lw.Schedule | None, step: int) -> float:
+        """What its schedule, or the optimizer's, makes of its rate at a step."""
+        own = self.schedule or schedule
+        return own.evaluate(1, first=max(0, step - self.start))[0] if own else 1.0
+
+
+@dataclass
+class ClockModel:
+    """t: a step of all layers counts one, and so does a round of steps of single layers."""
+
+    last: int = 0
+    touched: bool = False
+
+    def next(self, layer: LayerModel | None = None) -> int:
+        """t of the next step of all layers, or of one."""
+        if layer and self.touched and layer.last_step < self.last:
+            return self.last
+        return self.last + self.touched
+
+    def seek(self, step: int) -> None:
+        """The next step is at t = `step`."""
+        self.last, self.touched = step, False
 
 
 def numbers(shape: tuple[int, ...], dtype: np.dtype[Any], number: int) -> Array:
