@@ -47,8 +47,9 @@ demo: .venv/.demo build ## which layers should learn?  A pretrained network meet
 bench: .venv/.bench build ## time a step beside its peers and the memory's limit: a table, JSON and a picture in build/
 	@$(RUN_PYTHON) -m benchmarks
 
-docs: build ## docs/rules.md, from the library's own declarations
+docs: .venv/.demo build ## docs/rules.md and docs/images, from the library's own declarations and numbers
 	@PYTHONPATH="$(CURDIR)/python" $(PYTHON) -m layerwise rules > docs/rules.md
+	@$(RUN_PYTHON) docs/figures.py
 
 # ---- Check
 
@@ -60,11 +61,14 @@ lint: setup check-header ## format, style and types of Swift, C and Python
 	swift format lint --strict --recursive $(SWIFT_CODE)
 	.venv/bin/ruff check python
 	.venv/bin/ruff format --check python
+	.venv/bin/ruff check --config python/pyproject.toml docs/figures.py
+	.venv/bin/ruff format --check --config python/pyproject.toml docs/figures.py
 	cd python && ../.venv/bin/mypy --strict
 
 format: setup ## rewrite Swift and Python in the project's format
 	swift format --in-place --recursive $(SWIFT_CODE)
 	.venv/bin/ruff format python
+	.venv/bin/ruff format --config python/pyproject.toml docs/figures.py
 
 WARNINGS = -Wall -Wextra -Werror -pedantic
 

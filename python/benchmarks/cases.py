@@ -12,7 +12,7 @@ import layerwise as lw
 
 from . import contestants as who
 from .meeting import Meeting
-from .stream import ONE_MOMENT, TWO_MOMENTS, TWO_MOMENTS_16_BIT, Stream, Traffic
+from .stream import ONE_MOMENT, TWO_MOMENTS, TWO_MOMENTS_16_BIT, Look, Stream, Traffic
 from .workloads import BFLOAT16, Shape, Workload, matrices, small_tensors
 
 PLAIN = "layerwise"
@@ -24,6 +24,8 @@ SGD = "layerwise SGD with momentum"
 LAMB = "layerwise LAMB"
 LARS = "layerwise LARS"
 STREAM = "streaming loop"
+STREAM_TWICE = "streaming loop that looks first"
+SCHEDULED = "layerwise, with a schedule"
 TORCH_FUSED = "torch fused"
 TORCH_FOREACH = "torch foreach"
 TORCH_GUARDED = "torch clip_grad_norm_ + fused"
@@ -120,6 +122,8 @@ def lars_float32(scope: Scope) -> Meeting:
         {LARS: who.lars(), LARS_LIKE_PEER: who.lars("pytorch_optimizer"), SGD: who.sgd()},
         LARS_LIKE_PEER,
     )
+    look = Look(weights=True, unit=scope.side**2)
+    meeting.add(STREAM_TWICE, scope.stream.stepper(meeting.workload, ONE_MOMENT, scope.threads, look))
     meeting.invite(PEER_LARS, lambda: who.pytorch_optimizer_lars(meeting.workload))
     meeting.first_step()
     return meeting
@@ -134,6 +138,8 @@ def guarded_adamw(scope: Scope) -> Meeting:
         TWO_MOMENTS,
         scope,
     )
+    look = Look(weights=False)
+    meeting.add(STREAM_TWICE, scope.stream.stepper(meeting.workload, TWO_MOMENTS, scope.threads, look))
     buffers = meeting.workload.copy()
     optimizer = who.layerwise(who.adamw(), buffers, scope.threads)
     on = partial(optimizer.set, clip_global_norm=who.CLIP, nonfinite="raise", telemetry=True)
@@ -217,8 +223,16 @@ def _add_rules(meeting: Meeting, scope: Scope, rules: dict[str, lw.Rule], compar
 
 
 def _add_own(meeting: Meeting, scope: Scope, scales: list[float] | None) -> None:
-    """One AdamW in two settings: set up like its rivals, and with the finite check."""
+    """One AdamW in three settings: set up like its rivals, with the finite check, with a schedule."""
     buffers = meeting.workload.copy()
     optimizer = who.layerwise(who.adamw(), buffers, scope.threads, scales)
-    meeting.add(PLAIN, optimizer.step, partial(optimizer.set, nonfinite="propagate"), compare=buffers)
-    meeting.add(RAISE, optimizer.step, partial(optimizer.set, nonfinite="raise"))
+    # It does not end before the benchmark does.
+    cosine = lw.Cosine(total_steps=10**9, warmup_steps=100)
+
+    def settings(nonfinite: str, schedule: lw.Schedule | None) -> None:
+        optimizer.schedule = schedule
+        optimizer.set(nonfinite=nonfinite)
+
+    meeting.add(PLAIN, optimizer.step, partial(settings, "propagate", None), compare=buffers)
+    meeting.add(RAISE, optimizer.step, partial(settings, "raise", None))
+    meeting.add(SCHEDULED, optimizer.step, partial(settings, "propagate", cosine))

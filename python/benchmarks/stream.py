@@ -42,6 +42,19 @@ TWO_MOMENTS = Traffic(kind=1, moments=2, element_bytes=4)
 TWO_MOMENTS_16_BIT = Traffic(kind=2, moments=2, element_bytes=2)
 
 
+@dataclass(frozen=True)
+class Look:
+    """What a step reads before it may write.
+
+    Attributes:
+        weights: Parameters and gradients, for a trust ratio; or gradients alone, for a check or a norm.
+        unit: Elements that are looked at, and then changed, before the next; 0 is all of them.
+    """
+
+    weights: bool
+    unit: int = 0
+
+
 class Stream:
     """The loops of stream.c, compiled for this very processor."""
 
@@ -62,19 +75,32 @@ class Stream:
             subprocess.run([compiler, *options, "-o", library, source], check=True)
             # A loaded library stays when its file goes.
             self._run = ctypes.CDLL(str(library)).stream_run
-        self._run.argtypes = [ctypes.c_int32, ctypes.POINTER(ctypes.c_void_p), ctypes.c_int64, ctypes.c_int32]
+        self._run.argtypes = [
+            ctypes.c_int32,
+            ctypes.POINTER(ctypes.c_void_p),
+            ctypes.c_int64,
+            ctypes.c_int64,
+            ctypes.POINTER(ctypes.c_int32),
+            ctypes.c_int32,
+            ctypes.c_int32,
+        ]
         self._run.restype = ctypes.c_int32
 
-    def stepper(self, workload: Workload, traffic: Traffic, threads: int) -> Callable[[], None]:
+    def stepper(
+        self, workload: Workload, traffic: Traffic, threads: int, look: Look | None = None
+    ) -> Callable[[], None]:
         """Allocates arrays like those of a step over ``workload`` and returns what streams over them once."""
         count, narrow = workload.parameter_count, np.uint16 if traffic.element_bytes == 2 else np.float32
         # np.ones and not np.zeros: the pages are touched here, outside of the time.
         moments = [np.ones(count, np.float32) for _ in range(traffic.moments)]
         arrays: list[Array] = [np.ones(count, narrow), *moments, np.ones(count, narrow)]
         addresses = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
+        looks = [] if look is None else [0, len(arrays) - 1] if look.weights else [len(arrays) - 1]
+        looked = (ctypes.c_int32 * len(looks))(*looks)
+        unit = look.unit if look is not None and look.unit else count
 
         def step(keep_alive: list[Array] = arrays) -> None:
-            error = self._run(traffic.kind, addresses, count, threads)
+            error = self._run(traffic.kind, addresses, count, unit, looked, len(looks), threads)
             if error:
                 raise OSError(error, os.strerror(error))
 

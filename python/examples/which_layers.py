@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from threadpoolctl import threadpool_limits
 import changed_digits as digits
 import layerwise as lw
 from small_network import Network
-from which_layers_figure import Trace, draw
+from which_layers_figure import Ahead, Trace, draw
 from which_layers_results import Results, accuracy_table, conclusion
 
 WIDTHS = (digits.PIXELS, 128, 128, 64, digits.CLASSES)
@@ -68,9 +69,9 @@ WAYS = (
 # ---- Training with Layerwise ----------------------------------------------------------------------------------------
 
 
-def optimizer_for(network: Network, way: Way, telemetry: bool = False) -> lw.Optimizer:
+def optimizer_for(network: Network, way: Way, rate: float, steps: int, telemetry: bool = False) -> lw.Optimizer:
     """An optimizer on the network's own buffers: it reads gradients where backward writes them, and steps in place."""
-    optimizer = lw.Optimizer(lw.AdamW(), policy=way.policy, telemetry=telemetry)
+    optimizer = lw.Optimizer(lw.AdamW(rate), policy=way.policy, schedule=schedule(steps), telemetry=telemetry)
     for layer in network.layers:
         optimizer.add_layer(layer.name, layer.parameters, grads=layer.gradients)
         if way.only not in (None, layer.name):
@@ -78,49 +79,54 @@ def optimizer_for(network: Network, way: Way, telemetry: bool = False) -> lw.Opt
     return optimizer
 
 
-def learn(network: Network, optimizer: lw.Optimizer, images: digits.Images, base_rate: float) -> None:
+def schedule(steps: int) -> lw.Schedule:
+    """A linear warm-up to the whole rate, which one step gets, then a linear decay; no step has a rate of 0."""
+    warm_up = warm_up_steps(steps)
+    decay = lw.Linear(steps - warm_up)
+    return lw.Warmup(warm_up, decay, start=1 / (warm_up + 1)) if warm_up else decay
+
+
+def warm_up_steps(steps: int) -> int:
+    """The steps before the one with the whole rate."""
+    return round(WARM_UP * steps)
+
+
+def learn(network: Network, optimizer: lw.Optimizer, images: digits.Images) -> None:
     """Take one step on ``images``."""
     network.backward(images.pixels, images.labels)
-    optimizer.lr = base_rate
     optimizer.step()
-
-
-def base_rates(highest: float, steps: int) -> Iterator[float]:
-    """The base rate of every step: a linear warm-up to the highest, which one step gets, then a linear decay."""
-    warm_up = round(WARM_UP * steps)
-    for step in range(steps):
-        yield highest * min((step + 1) / (warm_up + 1), (steps - step) / (steps - warm_up))
 
 
 def pretrain(images: digits.Images, rng: np.random.Generator) -> Network:
     """A network that has learned ``images`` from random mini-batches."""
     network = Network(WIDTHS, rng)
-    with optimizer_for(network, ONE_RATE) as optimizer:
-        for base_rate in base_rates(PRETRAINING_RATE, PRETRAINING_STEPS):
-            learn(network, optimizer, images.take(rng.integers(len(images), size=PRETRAINING_BATCH)), base_rate)
+    with optimizer_for(network, ONE_RATE, PRETRAINING_RATE, PRETRAINING_STEPS) as optimizer:
+        for _ in range(PRETRAINING_STEPS):
+            learn(network, optimizer, images.take(rng.integers(len(images), size=PRETRAINING_BATCH)))
     return network
 
 
 def adapt(network: Network, way: Way, examples: digits.Images, rate: float, steps: int) -> None:
     """Adapt ``network`` in one way."""
-    with optimizer_for(network, way) as optimizer:
-        for base_rate in base_rates(rate, steps):
-            learn(network, optimizer, examples, base_rate)
+    with optimizer_for(network, way, rate, steps) as optimizer:
+        for _ in range(steps):
+            learn(network, optimizer, examples)
 
 
 def watch(network: Network, way: Way, examples: digits.Images, rate: float, steps: int) -> tuple[Trace, str]:
-    """Adapt, and keep what telemetry() says at every step and what explain() says when the base rate is highest."""
-    with optimizer_for(network, way, telemetry=True) as optimizer:
-        learning = [layer for layer in optimizer.layers.values() if not layer.frozen]
-        trace = Trace(way.name, rates={}, update_ratios={layer.name: [] for layer in learning})
+    """Adapt, and keep what telemetry() says at every step and what explain() says of the step with the whole rate."""
+    peak = warm_up_steps(steps)
+    with optimizer_for(network, way, rate, steps, telemetry=True) as optimizer:
+        rows = [row for row in optimizer.explain_rows(peak) if not row["frozen"]]
+        rates = {row["layer"]: row["effective_lr"] for row in rows}
+        trace = Trace(way.name, rates, update_ratios={name: [] for name in rates})
         explanation = ""
-        for base_rate in base_rates(rate, steps):
-            learn(network, optimizer, examples, base_rate)
+        for step in range(steps):
+            learn(network, optimizer, examples)
             for name, ratios in trace.update_ratios.items():
                 ratios.append(optimizer.telemetry()[name].update_ratio)
-            if base_rate == rate:
-                trace.rates.update({layer.name: layer.effective_lr for layer in learning})
-                explanation = optimizer.explain()
+            if step == peak:
+                explanation = optimizer.explain(peak)
     return trace, explanation
 
 
@@ -165,9 +171,22 @@ def look_closer(results: Results, change: int, steps: int) -> tuple[list[Trace],
         trace, explanation = watch(network, way, targets[change].examples, results.rate(change, index), steps)
         traces.append(trace)
         explanations[index] = explanation
-    falling = [index for index, way in enumerate(WAYS) if isinstance(way.policy, lw.LayerDecay)]
-    best = results.best_way(change, falling)
+    best = better_falling_way(results, change)
     return traces, f"{results.changes[change].capitalize()}, {WAYS[best].name}, explained:\n{explanations[best]}"
+
+
+@contextmanager
+def look_ahead(results: Results, change: int, steps: int) -> Iterator[Ahead]:
+    """The better falling way before its first step."""
+    best = better_falling_way(results, change)
+    network = Network(WIDTHS, np.random.default_rng(0))
+    with optimizer_for(network, WAYS[best], results.rate(change, best), steps) as optimizer:
+        yield Ahead(WAYS[best].name, optimizer, steps)
+
+
+def better_falling_way(results: Results, change: int) -> int:
+    """The index of the one of the ways with falling rates that validation likes better."""
+    return results.best_way(change, [index for index, way in enumerate(WAYS) if isinstance(way.policy, lw.LayerDecay)])
 
 
 # ---- Command line ---------------------------------------------------------------------------------------------------
@@ -214,7 +233,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shown = max(range(len(comparisons)), key=lambda change: comparisons[change].gain)
         traces, explanation = look_closer(results, shown, options.steps)
     picture = options.output / "which_layers.png"
-    draw(picture, results, shown, traces)
+    with look_ahead(results, shown, options.steps) as ahead:
+        draw(picture, results, shown, traces, ahead)
 
     console.print(accuracy_table(results))
     for text in explanation, conclusion(comparisons), f"Picture: {picture}":

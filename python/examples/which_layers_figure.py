@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of "which layers should learn?": accuracies above; what each layer was given and did below."""
+"""The picture of "which layers should learn?": accuracies; what each layer was given and did; what was known before."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+import layerwise as lw
+from layerwise import plot
 from which_layers_results import Results
 
 WAY_COLORS = ("#5b6670", "#0072b2", "#56b4e9", "#d55e00", "#e69f00")  # Okabe and Ito: distinct for every eye
@@ -27,12 +29,22 @@ class Trace:
     update_ratios: dict[str, list[float]]
 
 
-def draw(path: Path, results: Results, shown: int, traces: Sequence[Trace]) -> None:
+@dataclass(frozen=True)
+class Ahead:
+    """A way to adapt before its first step."""
+
+    way: str
+    optimizer: lw.Optimizer
+    steps: int
+
+
+def draw(path: Path, results: Results, shown: int, traces: Sequence[Trace], ahead: Ahead) -> None:
     """Write the picture; ``traces`` are of the change with the index ``shown``, one for each way."""
-    figure = Figure(figsize=(13, 10), dpi=130, layout="constrained")
-    halves = figure.subfigures(2, 1, height_ratios=(1.0, 1.15), squeeze=False)[:, 0]
-    _draw_accuracies(halves[0].subplots(), results)
-    _draw_traces(halves[1], results.changes[shown], traces)
+    figure = Figure(figsize=(13, 13.5), dpi=130, layout="constrained")
+    parts = figure.subfigures(3, 1, height_ratios=(1.0, 1.15, 0.75), squeeze=False)[:, 0]
+    _draw_accuracies(parts[0].subplots(), results)
+    _draw_traces(parts[1], results.changes[shown], traces)
+    _draw_rates(parts[2], ahead)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
@@ -90,6 +102,13 @@ def _draw_traces(figure: SubFigure, shown: str, traces: Sequence[Trace]) -> None
     rows[0, 0].set_ylabel("effective rate at the peak")
     rows[0, 0].margins(y=0.2)
     rows[1, 0].set_ylabel("update-to-weight ratio")
+
+
+def _draw_rates(figure: SubFigure, ahead: Ahead) -> None:
+    figure.suptitle(f"{ahead.way.capitalize()}: every rate of every step, as known before the first", fontsize=14)
+    lines, rows = figure.subplots(1, 2)
+    plot.rates(ahead.optimizer, ahead.steps, ax=lines)
+    plot.heatmap(ahead.optimizer, ahead.steps, ax=rows)
 
 
 def _tidy(axes: Axes) -> None:
