@@ -85,7 +85,7 @@ public struct TrustNorms: Sendable {
     }
 }
 
-/// The rates of tensors that share a trust ratio.
+/// The rates that a trust ratio may depend on: the tensor's own, or the layer's where its tensors share a ratio.
 public struct TrustRates: Sendable {
     public let learningRate: Double
     public let decayRate: Double

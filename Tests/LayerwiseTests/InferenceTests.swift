@@ -1,5 +1,5 @@
-import Layerwise
 // SPDX-License-Identifier: Apache-2.0
+import Layerwise
 import XCTest
 
 /// Which layers the names of real checkpoints tell of.  The lists are shortened: fewer blocks, fewer tensors in each.
