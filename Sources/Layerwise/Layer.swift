@@ -41,11 +41,9 @@ struct LayerRecord: BitwiseCopyable {
 }
 
 extension LayerRecord {
-    /// The effective rate of a part of the layer: base·scale as the schedule moves it, as the freezing plan anneals it.
+    /// The rate that is scaled: the policy's, if it gives one, in place of the rule's.
     @inline(__always)
-    func rate(_ factor: Factor, base: Double, scale: Double, annealing: Double) -> Double {
-        factor.rate(base: policyRate.isNaN ? base : policyRate, scale: scale) * annealing
-    }
+    func base(_ ruleRate: Double) -> Double { policyRate.isNaN ? ruleRate : policyRate }
 }
 
 /// One layer at its last step.  Norms are Euclidean, over all tensors of the layer that were stepped.

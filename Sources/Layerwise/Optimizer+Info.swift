@@ -27,18 +27,18 @@ extension Optimizer {
     }
 
     private func info(_ layer: Int, at step: Int64, moved: [any Rule]) -> LayerInfo {
-        var record = layers.elements[layer]
+        let record = layers.elements[layer]
         let entry = entries[layer]
         let place = places[layer]
         let rule = moved[record.rule]
         let activity = layer < timeline.activities.count ? timeline.activities[layer] : nil
-        record.annealing = annealing(layer, at: step)
+        let annealing = annealing(layer, at: step)
         let factor = timeline.factor(of: record.track, at: step, learningRate: self.rule.learningRate)
-        let rates = LayerRates(record, factor, base: rule.learningRate, settings.decayFollows)
+        let baseRate = record.base(rule.learningRate)
+        let rate = factor.rate(base: baseRate, scale: record.scale, annealing: annealing)
         let frozenBy = frozenBy(layer, at: step)
-        let baseRate = record.policyRate.isNaN ? rule.learningRate : record.policyRate
         let floor = timeline.source(of: record.track)?.schedule.floor(base: self.rule.learningRate).map {
-            record.rate($0, base: rule.learningRate, scale: record.scale, annealing: record.annealing)
+            $0.rate(base: baseRate, scale: record.scale, annealing: annealing)
         }
         let own = (record.firstTensor..<record.firstTensor + record.tensorCount).map { tensors.elements[$0] }
         let decayScale = own.map(\.kind.decayScale).max() ?? 1
@@ -51,8 +51,8 @@ extension Optimizer {
             changesAt: entry.settings.frozen == .plan ? activity?.nextChange(after: step) : nil,
             scale: record.scale, scaleSource: entry.settings.scale.isNaN ? .policy : .layer,
             origin: entry.origin.isEmpty ? type(of: policy).declaration.name : entry.origin,
-            baseRate: baseRate, factor: rates.learningRate / (baseRate * record.scale), floor: floor,
-            effectiveRate: frozenBy == .nobody ? rates.learningRate : 0,
+            baseRate: baseRate, factor: rate / (baseRate * record.scale), floor: floor,
+            effectiveRate: frozenBy == .nobody ? rate : 0,
             weightDecay: rule.weightDecay * (own.map { rule.decayScale($0.kind) }.max() ?? 1),
             exceptions: exceptions(entry, own, decayScale))
     }

@@ -78,21 +78,20 @@ extension Optimizer {
         _ layer: Int, _ task: PreviewTask, _ steps: Range<Int>, _ factors: UnsafeMutablePointer<Factor>
     ) {
         let record = layers.elements[layer]
-        let base = rules[record.rule].learningRate
+        let base = record.base(rules[record.rule].learningRate)
         let row = task.rates + layer * task.count + steps.lowerBound
         let frozen = entries[layer].settings.frozen
         let activity = frozen == .plan && layer < timeline.activities.count ? timeline.activities[layer] : .always
         if frozen == .yes { return row.update(repeating: 0, count: steps.count) }
         for index in 0..<steps.count {
-            row[index] = record.rate(factors[index], base: base, scale: record.scale, annealing: 1)
+            row[index] = factors[index].rate(base: base, scale: record.scale)
         }
         if activity == .always { return }
         for index in 0..<steps.count {
             let step = task.first + Int64(steps.lowerBound + index) * task.stride
             row[index] =
                 activity.isActive(at: step)
-                ? record.rate(
-                    factors[index], base: base, scale: record.scale, annealing: activity.annealing(at: step))
+                ? factors[index].rate(base: base, scale: record.scale, annealing: activity.annealing(at: step))
                 : 0
         }
     }

@@ -22,11 +22,20 @@ public struct PowerMemo: Sendable {
     public init() {}
 
     /// 1 − base^exponent, for 0 ≤ base < 1 and exponent ≥ 0.
+    @inline(__always)
     public mutating func complement(_ base: Double, _ exponent: Int64) -> Double {
-        if first.base == base { return first.complement(exponent) }
-        if second.base != base { second.reset(base) }
-        swap(&first, &second)
-        return first.complement(exponent)
+        if first.base == base, first.exponent == exponent { return first.complement }
+        if second.base == base, second.exponent == exponent { return second.complement }
+        return makeComplement(base, exponent)
+    }
+
+    private mutating func makeComplement(_ base: Double, _ exponent: Int64) -> Double {
+        if first.base != base && second.base != base {
+            // A new base takes the place of the older one.
+            swap(&first, &second)
+            first.reset(base)
+        }
+        return first.base == base ? first.makeComplement(exponent) : second.makeComplement(exponent)
     }
 }
 
@@ -38,8 +47,9 @@ extension PowerMemo.Entry {
         squares.removeAll(keepingCapacity: true)
     }
 
-    fileprivate mutating func complement(_ exponent: Int64) -> Double {
-        if exponent == self.exponent { return complement }
+    fileprivate mutating func makeComplement(_ exponent: Int64) -> Double {
+        self.exponent = exponent
+        complement = 1
         if exponent >= vanishing { return 1 }
         var result = DoubleDouble(1)
         var rest = exponent
@@ -53,7 +63,6 @@ extension PowerMemo.Entry {
             rest >>= 1
             place += 1
         }
-        self.exponent = exponent
         complement = (1 - result.high) - result.low
         return complement
     }

@@ -17,10 +17,10 @@ public struct Factor: Sendable, Equatable, BitwiseCopyable {
         self.absolute = absolute
     }
 
-    /// The effective rate of a layer.
+    /// The effective rate of a layer, which a freezing plan may anneal.
     @inline(__always)
-    func rate(base: Double, scale: Double) -> Double {
-        base * scale * gain + scaled * scale + absolute
+    func rate(base: Double, scale: Double, annealing: Double = 1) -> Double {
+        (base * scale * gain + scaled * scale + absolute) * annealing
     }
 
     /// This factor, and then `next` of what it made.

@@ -116,11 +116,14 @@ private struct Planner {
 
     /// Marks the tensors of `range`, whose layers all have the rule `rule`.
     mutating func plan(_ rule: some Rule, _ range: Range<Int>) {
+        let ruleRate = rule.learningRate
         for layer in range {
             let record = layers + layer
             let track = record.pointee.track
             let factor = track < 0 ? Optimizer.unscheduled : factors[track]
-            let rates = LayerRates(record.pointee, factor, base: rule.learningRate, decayFollows)
+            let rates = LayerRates(
+                factor, base: record.pointee.base(ruleRate), scale: record.pointee.scale,
+                annealing: record.pointee.annealing, decayFollows)
             let isFinite = rates.learningRate.isFinite && rates.decayRate.isFinite
             if !isFinite && !record.pointee.frozen && overflow == nil { overflow = layer }
             record.pointee.effectiveRate = rates.learningRate
@@ -144,8 +147,8 @@ private struct Planner {
                     continue
                 }
                 guard let coefficients else { continue }
-                tensor.pointee.learningRate = rates.learningRate(of: tensor.pointee)
-                tensor.pointee.decayRate = rates.decayRate(of: tensor.pointee)
+                tensor.pointee.learningRate = rates.learningRate(tensor.pointee.scale)
+                tensor.pointee.decayRate = rates.decayRate(tensor.pointee.scale)
                 tensor.pointee.coefficients = coefficients + index * coefficientBytes
                 let moment = PlanMoment(
                     learningRate: tensor.pointee.learningRate, decayRate: tensor.pointee.decayRate,
@@ -168,40 +171,36 @@ extension TensorRecord {
 struct LayerRates {
     let learningRate: Double
     let decayRate: Double
-    private let layer: LayerRecord
     private let factor: Factor
     private let base: Double
-    private let decayFollows: DecayFollows
+    private let scale: Double
+    private let annealing: Double
+    private let followsLayer: Bool
 
-    /// `base`: the rate of the layer's rule.
     @inline(__always)
-    init(_ layer: LayerRecord, _ factor: Factor, base: Double, _ decayFollows: DecayFollows) {
-        self.layer = layer
-        self.base = base
+    init(_ factor: Factor, base: Double, scale: Double, annealing: Double, _ decayFollows: DecayFollows) {
         self.factor = factor
-        self.decayFollows = decayFollows
-        learningRate = layer.rate(factor, base: base, scale: layer.scale, annealing: layer.annealing)
+        self.base = base
+        self.scale = scale
+        self.annealing = annealing
+        followsLayer = decayFollows == .layerLR
+        learningRate = factor.rate(base: base, scale: scale, annealing: annealing)
         switch decayFollows {
         case .layerLR: decayRate = learningRate
-        case .baseLR: decayRate = layer.rate(factor, base: base, scale: 1, annealing: layer.annealing)
+        case .baseLR: decayRate = factor.rate(base: base, scale: 1, annealing: annealing)
         case .independent:
-            let base = layer.policyRate.isNaN ? base : layer.policyRate
             decayRate =
-                base > 0
-                ? layer.rate(factor, base: base, scale: 1, annealing: layer.annealing) / base
-                : factor.gain * layer.annealing
+                base > 0 ? factor.rate(base: base, scale: 1, annealing: annealing) / base : factor.gain * annealing
         }
     }
 
+    /// `tensorScale`: what the policy multiplies the tensor's rate by, on top of its layer's scale.
     @inline(__always)
-    func learningRate(of tensor: TensorRecord) -> Double {
-        tensor.scale == 1
-            ? learningRate
-            : layer.rate(factor, base: base, scale: layer.scale * tensor.scale, annealing: layer.annealing)
+    func learningRate(_ tensorScale: Double) -> Double {
+        tensorScale == 1
+            ? learningRate : factor.rate(base: base, scale: scale * tensorScale, annealing: annealing)
     }
 
     @inline(__always)
-    func decayRate(of tensor: TensorRecord) -> Double {
-        decayFollows == .layerLR ? learningRate(of: tensor) : decayRate
-    }
+    func decayRate(_ tensorScale: Double) -> Double { followsLayer ? learningRate(tensorScale) : decayRate }
 }
