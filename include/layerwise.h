@@ -169,7 +169,7 @@ LW_API int32_t lw_rule_describe(const char *name, char *text, int64_t capacity, 
 /** A policy, a schedule or a freezing plan in words.  Initialise with LW_SPEC_INIT.
  *
  *  Some have a list of numbers (milestones), some have parts; parts follow their whole at once, each with its own parts
- *  behind it.  A linear warm-up of 100 steps and then a cosine over 900, each with a rate for every other layer:
+ *  behind it.  A linear warm-up of 100 steps and then a cosine over 900:
  *
  *      lw_setting warmup[] = {{"steps", 100, NULL}};
  *      lw_setting cosine[] = {{"total_steps", 900, NULL}};

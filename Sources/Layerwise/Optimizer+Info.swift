@@ -8,14 +8,20 @@ extension Optimizer {
     public func info(_ layer: Int, at step: Int64? = nil) throws(LayerwiseError) -> LayerInfo {
         try check(layer: layer)
         let step = try prepareInfo(at: step)
-        return info(layer, at: step, moved: timeline.movements.isEmpty ? rules : try movedRules(at: step))
+        return info(layer, at: step, moved: try rules(at: step))
     }
 
     /// The same of all layers.
     public func infos(at step: Int64? = nil) throws(LayerwiseError) -> [LayerInfo] {
         let step = try prepareInfo(at: step)
-        let moved = timeline.movements.isEmpty ? rules : try movedRules(at: step)
+        let moved = try rules(at: step)
         return entries.indices.map { info($0, at: step, moved: moved) }
+    }
+
+    /// The rules as a step at t would find them.
+    private func rules(at step: Int64) throws(LayerwiseError) -> [any Rule] {
+        if timeline.movements.isEmpty { return rules }
+        return try movedRules(at: step) { timeline.factor(of: $0, at: step, learningRate: rule.learningRate) }
     }
 
     private func prepareInfo(at step: Int64?) throws(LayerwiseError) -> Int64 {

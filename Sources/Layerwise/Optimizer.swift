@@ -40,7 +40,7 @@ public final class Optimizer {
     var timeline = Timeline()
     var clock = Clock()
     /// t of the step under way.
-    var step: Int64 = 0
+    var currentStep: Int64 = 0
 
     // What follows from layers and rules, for the step (WorkList.swift).
     var work = WorkList()

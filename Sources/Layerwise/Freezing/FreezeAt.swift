@@ -91,10 +91,7 @@ public struct FreezeAt: FreezePlan {
     public var parts: [Spec] { times.map(\.spec) }
 
     public mutating func take(parts: [Spec]) throws(SettingError) {
-        for part in parts {
-            let kind = try recipe(part.name, among: [Times.self], "part of freeze_at") { $0.declaration.name }
-            times.append(try kind.init(part))
-        }
+        times = try Layerwise.parts(parts, of: Self.declaration.name)
     }
 
     public func validate() throws(SettingError) {

@@ -66,10 +66,7 @@ public struct Exclude: Policy {
     public var parts: [Spec] { names.map(\.spec) }
 
     public mutating func take(parts: [Spec]) throws(SettingError) {
-        for part in parts {
-            let kind = try recipe(part.name, among: [Names.self], "part of exclude") { $0.declaration.name }
-            names.append(try kind.init(part))
-        }
+        names = try Layerwise.parts(parts, of: Self.declaration.name)
     }
 
     public func validate() throws(SettingError) {
@@ -95,8 +92,7 @@ public struct Exclude: Policy {
                 let isExcluded = isNamed || tensor.shape.count <= maxRank
                 return TensorShare(decay: isExcluded && decay ? 0 : 1, mayAdapt: !(isExcluded && trustRatio))
             }
-            let isAny = tensors.contains { $0 != TensorShare() }
-            return LayerShare(origin: isAny ? Self.declaration.name : "", tensors: isAny ? tensors : [])
+            return LayerShare(tensors, origin: Self.declaration.name)
         }
     }
 }

@@ -71,10 +71,7 @@ public struct Explicit: Policy {
     public var parts: [Spec] { assignments.map(\.spec) }
 
     public mutating func take(parts: [Spec]) throws(SettingError) {
-        for part in parts {
-            let kind = try recipe(part.name, among: [Assignment.self], "part of explicit") { $0.declaration.name }
-            assignments.append(try kind.init(part))
-        }
+        assignments = try Layerwise.parts(parts, of: Self.declaration.name)
     }
 
     public func validate() throws(SettingError) { try matching.check(assignments.map(\.match)) }

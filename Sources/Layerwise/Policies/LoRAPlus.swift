@@ -50,8 +50,7 @@ public struct LoRAPlus: Policy {
                 let isNamed = taken.popFirst().flatMap { $0 } != nil
                 return TensorShare(scale: isNamed || (vectors && tensor.shape.count <= 1) ? ratio : 1)
             }
-            let isAny = tensors.contains { $0 != TensorShare() }
-            return LayerShare(origin: isAny ? Self.declaration.name : "", tensors: isAny ? tensors : [])
+            return LayerShare(tensors, origin: Self.declaration.name)
         }
     }
 }

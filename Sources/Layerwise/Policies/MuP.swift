@@ -98,10 +98,7 @@ public struct MuP: Policy {
     public var parts: [Spec] { bases.map(\.spec) }
 
     public mutating func take(parts: [Spec]) throws(SettingError) {
-        for part in parts {
-            let kind = try recipe(part.name, among: [Base.self], "part of mup") { $0.declaration.name }
-            bases.append(try kind.init(part))
-        }
+        bases = try Layerwise.parts(parts, of: Self.declaration.name)
     }
 
     public func validate() throws(SettingError) {
@@ -127,8 +124,7 @@ public struct MuP: Policy {
                 tensors.append(try share(tensor, taken[position].map { bases[$0] }, names[position]))
                 position += 1
             }
-            let isAny = tensors.contains { $0 != TensorShare() }
-            shares.append(LayerShare(origin: isAny ? Self.declaration.name : "", tensors: isAny ? tensors : []))
+            shares.append(LayerShare(tensors, origin: Self.declaration.name))
         }
         return shares
     }

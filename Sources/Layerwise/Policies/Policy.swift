@@ -58,6 +58,14 @@ public struct LayerShare: Sendable, Equatable {
     }
 }
 
+extension LayerShare {
+    /// A layer of which the policy `origin` treats some tensors apart, if it does.
+    init(_ tensors: [TensorShare], origin: String) {
+        let isAny = tensors.contains { $0 != TensorShare() }
+        self.init(origin: isAny ? origin : "", tensors: isAny ? tensors : [])
+    }
+}
+
 /// What a policy gives a tensor, on top of its layer's share.
 public struct TensorShare: Sendable, Equatable {
     /// What the rate is multiplied by.

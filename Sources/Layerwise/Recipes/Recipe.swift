@@ -100,5 +100,15 @@ func recipe<Kind>(
     throw .unknown("no \(what) is called \"\(name)\", expected one of \(kinds.map(of).joined(separator: ", "))")
 }
 
+/// Parts of one kind, which has no kinds beside it, from words.  `whole`: what they are parts of, in messages.
+func parts<Part: Recipe>(_ specs: [Spec], of whole: String) throws(SettingError) -> [Part] {
+    var parts: [Part] = []
+    for spec in specs {
+        let kind = try recipe(spec.name, among: [Part.self], "part of \(whole)") { $0.declaration.name }
+        parts.append(try kind.init(spec))
+    }
+    return parts
+}
+
 /// The largest number of steps that a Double counts exactly.
 let mostSteps = 1 << 53

@@ -9,14 +9,14 @@ extension Optimizer {
         let observes = settings.telemetry
         for layer in stepped {
             let record = layers + layer
-            record.pointee.round = step
+            record.pointee.round = currentStep
             for index in record.pointee.firstTensor..<record.pointee.firstTensor + record.pointee.tensorCount {
                 let tensor = tensors + index
                 if tensor.pointee.active && tensor.pointee.steps < .max { tensor.pointee.steps += 1 }
             }
             if observes { observe(layer, measured) } else { record.pointee.telemetry.nonfiniteCount = 0 }
         }
-        clock.advance(to: step)
+        clock.advance(to: currentStep)
         summary.nextStep = clock.next
         summary.steps += 1
         summary.gradientNorm = measured.gradientNorm

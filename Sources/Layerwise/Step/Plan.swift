@@ -17,8 +17,8 @@ extension Optimizer {
         }
         let given = options.gradients
         if let given { try check(given, stepped) }
-        step = options.layer.map { clock.next(after: layers.elements[$0].round) } ?? clock.next
-        try move(to: step)
+        currentStep = options.layer.map { clock.next(after: layers.elements[$0].round) } ?? clock.next
+        try move(to: currentStep)
         var planner = Planner(
             layers: layers.elements, tensors: tensors.elements, factors: timeline.factors.elements,
             coefficients: coefficients, given: given, gradientFactor: (settings.maximize ? -1 : 1) / scale,
@@ -35,7 +35,7 @@ extension Optimizer {
         powers = planner.powers
         if let layer = planner.overflow {
             throw LayerwiseError(
-                .outOfRange, "\(subject(layer)): the effective rate at step \(step) is not finite", layer: layer)
+                .outOfRange, "\(subject(layer)): the effective rate at step \(currentStep) is not finite", layer: layer)
         }
         return stepped
     }

@@ -137,7 +137,9 @@ extension Optimizer {
     func move(to step: Int64) throws(LayerwiseError) {
         if !timeline.window.contains(step) { markFrozen(at: step) }
         if !timeline.sources.isEmpty { timeline.fillFactors(at: step, learningRate: rule.learningRate) }
-        if !timeline.movements.isEmpty { timeline.movedRules = try movedRules(at: step) }
+        if !timeline.movements.isEmpty {
+            timeline.movedRules = try movedRules(at: step) { timeline.factors.elements[$0] }
+        }
         if timeline.anneals {
             let layers = layers.elements
             for layer in 0..<self.layers.count { layers[layer].annealing = annealing(layer, at: step) }
@@ -168,12 +170,11 @@ extension Optimizer {
         }
     }
 
-    /// The rules with their hyperparameters as they are at step t.
-    func movedRules(at step: Int64) throws(LayerwiseError) -> [any Rule] {
+    /// The rules with their hyperparameters as they are at step t, where `factor` says what each track does.
+    func movedRules(at step: Int64, _ factor: (Int) -> Factor) throws(LayerwiseError) -> [any Rule] {
         var moved = rules
         for movement in timeline.movements {
-            let factor = timeline.factor(of: movement.track, at: step, learningRate: rule.learningRate)
-            let value = Setting(movement.key, factor.rate(base: movement.base, scale: 1))
+            let value = Setting(movement.key, factor(movement.track).rate(base: movement.base, scale: 1))
             do { try moved[movement.rule].assign(value) } catch {
                 throw LayerwiseError(error, of: "the schedule of \(movement.key) at step \(step)")
             }
