@@ -93,7 +93,11 @@ enum lw_code {
     LW_ERROR_OUT_OF_MEMORY = 12,   /* state could not be allocated */
     LW_ERROR_STRUCT_SIZE = 13,     /* struct_size is not one that this library knows: use the _INIT macro */
     LW_ERROR_FORKED = 14,          /* the process forked while another thread was inside this optimizer */
-    LW_ERROR_BUFFER_TOO_SMALL = 15 /* the caller's buffer is too small; the needed size was written */
+    LW_ERROR_BUFFER_TOO_SMALL = 15,/* the caller's buffer is too small; the needed size was written */
+    LW_ERROR_IO = 16,              /* the operating system refused to read or write a file; the message says what and why */
+    LW_ERROR_CORRUPT = 17,         /* a checkpoint is damaged, or is none */
+    LW_ERROR_MISMATCH = 18,        /* a checkpoint is of another optimizer; the message lists the differences */
+    LW_ERROR_REDUCE = 19           /* the sums over processes failed (lw_step.reduce) */
 };
 
 #define LW_ERROR_MESSAGE_SIZE 512
@@ -325,6 +329,14 @@ LW_API int32_t lw_optimizer_find_layer(lw_optimizer *optimizer, const char *name
 LW_API int32_t lw_layer_set(lw_optimizer *optimizer, int64_t layer, const lw_setting *settings, int64_t setting_count,
                             lw_error *error);
 
+/** Gives several layers values of their own, all or none: `settings[i]` to the layer `layers[i]`. */
+LW_API int32_t lw_optimizer_set_layers(lw_optimizer *optimizer, const int64_t *layers, const lw_setting *settings,
+                                       int64_t count, lw_error *error);
+
+/** Gives every layer a base rate of its own, in order of registration, as an outside schedule does at every step: each is
+ *  its "lr" in place of the optimizer's; NaN takes one back.  `count` is the number of layers.  All or none. */
+LW_API int32_t lw_optimizer_set_rates(lw_optimizer *optimizer, const double *rates, int64_t count, lw_error *error);
+
 /** Takes a layer's own value for `key` back: it follows the optimizer (or the policy) again. */
 LW_API int32_t lw_layer_unset(lw_optimizer *optimizer, int64_t layer, const char *key, lw_error *error);
 
@@ -351,7 +363,15 @@ LW_API int32_t lw_tensor_bind(lw_optimizer *optimizer, int64_t layer, int64_t te
 
 /* ---- Step ---------------------------------------------------------------------------------------------------- */
 
-/** How to take a step.  Initialise with LW_STEP_INIT. */
+/** Replaces each of `count` numbers by its sum over all processes; 0 if it could.  A step calls it on its own thread, in the
+ *  same order in every process whose optimizers have the same layers and settings.  It must not use the optimizer. */
+typedef int32_t (*lw_reduce)(double *sums, int64_t count, void *context);
+
+/** How to take a step.  Initialise with LW_STEP_INIT.
+ *
+ *  Where tensors are spread over processes, each of which registers its part (which may be empty), `reduce` makes the check
+ *  for NaN and infinity, clipping, trust ratios and telemetry those of the whole.  If it fails before anything was written,
+ *  nothing was changed; if it fails for a trust ratio, moments are those after the step and the rest is as before. */
 typedef struct lw_step {
     uint32_t struct_size;
     int32_t reserved;             /* 0 */
@@ -360,9 +380,11 @@ typedef struct lw_step {
     const void *const *gradients; /* NULL: the bound buffers.  Else one address a tensor of the layers stepped, in order of
                                      registration; a NULL address skips the tensor */
     int64_t gradient_count;
+    lw_reduce reduce;             /* NULL: tensors are whole */
+    void *reduce_context;         /* passed on to `reduce` */
 } lw_step;
 
-#define LW_STEP_INIT {(uint32_t)sizeof(lw_step), 0, -1, 1.0, 0, 0}
+#define LW_STEP_INIT {(uint32_t)sizeof(lw_step), 0, -1, 1.0, 0, 0, 0, 0}
 
 /** Takes one step.  `step` may be NULL: all layers, bound gradients, scale 1.
  *  A tensor without a gradient is skipped: value, state and count stay as they are. */
@@ -477,6 +499,70 @@ LW_API int32_t lw_tensor_read_state(lw_optimizer *optimizer, int64_t layer, int6
                                     void *buffer, int64_t size, lw_error *error);
 LW_API int32_t lw_tensor_write_state(lw_optimizer *optimizer, int64_t layer, int64_t tensor, const char *name,
                                      const void *buffer, int64_t size, lw_error *error);
+
+/** Where a moment or the master copy is kept.  It stays there until the optimizer is destroyed, and may be read and written
+ *  between calls.  The step count has no lasting address: LW_ERROR_INVALID_ARGUMENT. */
+LW_API int32_t lw_tensor_get_state_address(lw_optimizer *optimizer, int64_t layer, int64_t tensor, const char *name,
+                                           void **address, lw_error *error);
+
+/** The step count of every tensor, in order of registration.  `count` is the number of tensors of all layers. */
+LW_API int32_t lw_optimizer_get_step_counts(lw_optimizer *optimizer, int64_t *counts, int64_t count, lw_error *error);
+
+/* ---- Checkpoints --------------------------------------------------------------------------------------------- */
+
+/** Saves everything that the next step depends on, so that a run which resumes goes on with the same bits: moments, master
+ *  copies, step counts, rule, settings, policy, schedules and what reports left in them, freezing, counters.  The number of
+ *  threads and the instruction set are not part of it.  docs/checkpoints.md has the format: a safetensors file with checksums.
+ *
+ *  Whatever happens meanwhile, a process killed or a disk full, the file at `path` is the old one or the new one, complete;
+ *  when the call returns, the new one is on the disk.  The mode of an old file is kept, symbolic links are followed.
+ *  LW_ERROR_IO tells what the operating system refused; the old file is as it was then.  Options are settings:
+ *
+ *      parameters         flag: the parameters too (default 0)
+ *      require_finite     flag: refuse to save a NaN or an infinity, with LW_ERROR_NONFINITE and its layer (default 0) */
+LW_API int32_t lw_optimizer_save(lw_optimizer *optimizer, const char *path, const lw_setting *options,
+                                 int64_t option_count, lw_error *error);
+
+/** The same into memory.  The size is written to `*needed` where that is not NULL; LW_ERROR_BUFFER_TOO_SMALL if `capacity` is
+ *  less. */
+LW_API int32_t lw_optimizer_export(lw_optimizer *optimizer, void *buffer, int64_t capacity, int64_t *needed,
+                                   const lw_setting *options, int64_t option_count, lw_error *error);
+
+/** A layer of a checkpoint that has another name here. */
+typedef struct lw_rename {
+    const char *from; /* in the checkpoint */
+    const char *to;   /* here */
+} lw_rename;
+
+/** Puts a checkpoint back into an optimizer that was set up as the one that saved it: same rule, settings, policy, schedules,
+ *  freezing plan, and layers by name with their tensors, in any order.  Parameters are restored where the checkpoint has them.
+ *  LW_ERROR_MISMATCH names what differs; lw_optimizer_get_load_report has the whole list.  Everything is checked before
+ *  anything is changed; a damaged file is refused with LW_ERROR_CORRUPT.  Options are settings:
+ *
+ *      strict             flag: 0 loads what matches and leaves the rest as it is (default 1)
+ *      convert            flag: 1 takes states and parameters of another element type, rounded to nearest (default 0) */
+LW_API int32_t lw_optimizer_load(lw_optimizer *optimizer, const char *path, const lw_setting *options,
+                                 int64_t option_count, const lw_rename *renames, int64_t rename_count,
+                                 lw_error *error);
+
+/** The same from memory, whose bytes need no alignment. */
+LW_API int32_t lw_optimizer_import(lw_optimizer *optimizer, const void *bytes, int64_t size, const lw_setting *options,
+                                   int64_t option_count, const lw_rename *renames, int64_t rename_count,
+                                   lw_error *error);
+
+/** What the last load or import found, as one line of JSON: {"loaded": [keys], "missing": [keys that are only here],
+ *  "unexpected": [keys that are only in the checkpoint], "differences": [texts]}; lists are empty before the first. */
+LW_API int32_t lw_optimizer_get_load_report(lw_optimizer *optimizer, char *text, int64_t capacity, int64_t *needed,
+                                            lw_error *error);
+
+/** Told of the bytes read so far, and of all. */
+typedef void (*lw_progress)(int64_t done, int64_t total, void *context);
+
+/** What a checkpoint holds, all checksums verified, as one line of JSON: {"format_version", "layerwise_version", "bytes",
+ *  "identity": {"rule", ...}, "progress": {...}, "tensors": [{"key", "dtype", "shape", "bytes", "crc32c"}]}.  `progress` may be
+ *  NULL; it is called on this thread after every MiB.  It takes a buffer three times as large as the file's header. */
+LW_API int32_t lw_checkpoint_describe(const char *path, lw_progress progress, void *context, char *text,
+                                      int64_t capacity, int64_t *needed, lw_error *error);
 
 #if defined(__cplusplus)
 }

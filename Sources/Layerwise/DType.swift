@@ -2,7 +2,7 @@
 import LayerwiseRules
 
 /// The type of stored elements.  The raw values are those of `lw_dtype` in layerwise.h.
-public enum DType: Int32, Sendable, BitwiseCopyable {
+public enum DType: Int32, Sendable, BitwiseCopyable, CaseIterable {
     case float32 = 1
     case float64 = 2
     /// IEEE binary16.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import LayerwiseRules
 
-// JSON, as far as the library writes it: without Foundation, and it reads none.
+// JSON, as far as the library writes it, without Foundation.
 
 enum Json {
     static func object(_ fields: [(String, String)]) -> String {

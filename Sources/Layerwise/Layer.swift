@@ -6,7 +6,9 @@ struct LayerEntry {
     let tensors: [TensorPlace]
     let firstTensor: Int
     var settings = LayerSettings()
-    /// The layer's own values of the rule, in the order they were given.
+    /// The layer's own rate; NaN is none.
+    var rate = Double.nan
+    /// The layer's own values of the rule, besides its rate, in the order they were given.
     var overrides: [Setting] = []
     /// The layer's own schedules, by the hyperparameter they move.
     var schedules: [String: any Schedule] = [:]
@@ -22,8 +24,8 @@ struct LayerRecord: BitwiseCopyable {
     /// Which of the optimizer's `rules` applies.
     var rule = 0
     var scale = 1.0
-    /// A rate that the policy gives in place of the rule's; NaN is none.
-    var policyRate = Double.nan
+    /// The rate in place of the rule's: the layer's own, or one that the policy gives; NaN is none.
+    var ownRate = Double.nan
     /// Which track its rate follows; -1 is none.
     var track = -1
     /// What the freezing plan multiplies its rate by.
@@ -41,9 +43,9 @@ struct LayerRecord: BitwiseCopyable {
 }
 
 extension LayerRecord {
-    /// The rate that is scaled: the policy's, if it gives one, in place of the rule's.
+    /// The rate that is scaled: one of the layer's own, if there is one, in place of the rule's.
     @inline(__always)
-    func base(_ ruleRate: Double) -> Double { policyRate.isNaN ? ruleRate : policyRate }
+    func base(_ ruleRate: Double) -> Double { ownRate.isNaN ? ruleRate : ownRate }
 }
 
 /// One layer at its last step.  Norms are Euclidean, over all tensors of the layer that were stepped.
@@ -145,12 +147,19 @@ public struct StepOptions {
     /// One address for each tensor of the layers stepped, in order of registration, in place of the bound buffers; nil
     /// skips the tensor.
     public var gradients: UnsafeBufferPointer<UnsafeRawPointer?>?
+    /// Where tensors are spread over processes, each of which steps a part: adds up sums over all of them, in place.
+    public var reduce: Reduce?
+
+    /// Replaces each number by its sum over all processes; false if that failed.
+    public typealias Reduce = (UnsafeMutableBufferPointer<Double>) -> Bool
 
     public init(
-        layer: Int? = nil, gradientScale: Double = 1, gradients: UnsafeBufferPointer<UnsafeRawPointer?>? = nil
+        layer: Int? = nil, gradientScale: Double = 1, gradients: UnsafeBufferPointer<UnsafeRawPointer?>? = nil,
+        reduce: Reduce? = nil
     ) {
         self.layer = layer
         self.gradientScale = gradientScale
         self.gradients = gradients
+        self.reduce = reduce
     }
 }

@@ -19,6 +19,10 @@ public struct LayerwiseError: Error, Equatable, CustomStringConvertible {
         case structSize = 13
         case forked = 14
         case bufferTooSmall = 15
+        case io = 16
+        case corrupt = 17
+        case mismatch = 18
+        case reduce = 19
     }
 
     public var code: Code

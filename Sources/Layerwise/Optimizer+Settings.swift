@@ -24,13 +24,9 @@ extension Optimizer {
     public func setLearningRate(_ rate: Double) throws(LayerwiseError) { try set([Setting("lr", rate)]) }
 
     /// No other value depends on the rate, so nothing has to be made anew.
-    private func setCheckedRate(_ rate: Double) {
+    func setCheckedRate(_ rate: Double) {
         rule.learningRate = rate
-        rules[0].learningRate = rate
-        if rules.count == 1 { return }
-        for (layer, entry) in entries.enumerated() where !entry.overrides.contains(where: { $0.key == "lr" }) {
-            rules[layers.elements[layer].rule].learningRate = rate
-        }
+        for index in rules.indices { rules[index].learningRate = rate }
     }
 
     /// The value of one of the rule's hyperparameters or the optimizer's settings.
@@ -41,11 +37,35 @@ extension Optimizer {
 
     /// Gives one layer values of its own, all or none: hyperparameters of the rule, "scale" and "depth".
     public func setLayer(_ layer: Int, _ changes: [Setting]) throws(LayerwiseError) {
-        try check(layer: layer)
+        try setLayers([(layer, changes)])
+    }
+
+    /// The same for several layers, all or none.
+    public func setLayers(_ changes: [(layer: Int, settings: [Setting])]) throws(LayerwiseError) {
         var entries = entries
-        entries[layer] = try assign(changes, to: entries[layer], layer: layer)
+        for change in changes {
+            try check(layer: change.layer)
+            entries[change.layer] = try assign(change.settings, to: entries[change.layer], layer: change.layer)
+        }
         try adopt(rule, entries, schedules, settings)
         scalesAreStale = true
+    }
+
+    /// Gives every layer a base rate of its own, in order of registration, as an outside schedule does at every step; NaN
+    /// takes one back.
+    public func setRates(_ rates: UnsafeBufferPointer<Double>) throws(LayerwiseError) {
+        if rates.count != entries.count {
+            throw LayerwiseError(.shape, "expected \(entries.count) rates, one for each layer, found \(rates.count)")
+        }
+        for (layer, rate) in rates.enumerated() where !(rate >= 0 && rate < .infinity) && !rate.isNaN {
+            throw LayerwiseError(.outOfRange, "\(subject(layer)): lr must be in [0, inf), found \(rate)", layer: layer)
+        }
+        for (layer, rate) in rates.enumerated() {
+            // What the policy says in its place is not known here.
+            if rate.isNaN && !entries[layer].rate.isNaN { scalesAreStale = true }
+            entries[layer].rate = rate
+            if !rate.isNaN { layers.elements[layer].ownRate = rate }
+        }
     }
 
     /// Takes a layer's own value back: it follows the optimizer, or the policy, again.
@@ -54,6 +74,8 @@ extension Optimizer {
         var entries = entries
         if LayerSettings.has(key) {
             entries[layer].settings.unset(key)
+        } else if key == "lr" {
+            entries[layer].rate = .nan
         } else if type(of: rule).has(key) {
             entries[layer].overrides.removeAll { $0.key == key }
         } else {
@@ -73,6 +95,8 @@ extension Optimizer {
         case "depth":
             refreshPlaces()
             return .number(Double(places[layer].depth))
+        case "lr":
+            return .number(entries[layer].rate.isNaN ? rule.learningRate : entries[layer].rate)
         default:
             if let value = entries[layer].settings.value(of: key) { return value }
             if let value = rules[layers.elements[layer].rule].value(of: key) { return value }
@@ -112,6 +136,10 @@ extension Optimizer {
                 } else {
                     var rule = rule
                     try Self.assign(change, &rule, or: LayerSettings.keys)
+                    if change.key == "lr" {
+                        entry.rate = rule.learningRate
+                        continue
+                    }
                     entry.overrides.removeAll { $0.key == change.key }
                     entry.overrides.append(change)
                 }

@@ -56,9 +56,31 @@ extension Optimizer {
         memcpy(state, from, source.count)
     }
 
+    /// Where a moment or a master copy is kept: it stays there as long as the optimizer is there.  The memory may be read
+    /// and written between calls.
+    public func stateAddress(layer: Int, tensor: Int, name: String) throws(LayerwiseError) -> UnsafeMutableRawPointer {
+        try check(layer: layer, tensor: tensor)
+        if name == Self.stepState {
+            throw LayerwiseError(
+                .invalidArgument,
+                "\(subject(layer, tensor)): a step count has no lasting address: read and write it by name",
+                layer: layer, tensor: tensor)
+        }
+        return try locate(layer, tensor, name)
+    }
+
+    /// The step count of every tensor, in order of registration.
+    public func stepCounts(into counts: UnsafeMutableBufferPointer<Int64>) throws(LayerwiseError) {
+        if counts.count != tensors.count {
+            throw LayerwiseError(
+                .shape, "expected room for \(tensors.count) step counts, one for each tensor, found \(counts.count)")
+        }
+        for index in counts.indices { counts[index] = tensors.elements[index].steps }
+    }
+
     /// The memory of a state, if it has `size` bytes.
     private func locate(
-        _ layer: Int, _ tensor: Int, _ name: String, size: Int
+        _ layer: Int, _ tensor: Int, _ name: String, size: Int? = nil
     ) throws(LayerwiseError) -> UnsafeMutableRawPointer {
         let states = try states(layer: layer, tensor: tensor)
         guard let info = states.first(where: { $0.name == name }) else {
@@ -67,7 +89,7 @@ extension Optimizer {
                 .unknownName, "\(subject(layer, tensor)): no state is called \"\(name)\", expected one of \(names)",
                 layer: layer, tensor: tensor)
         }
-        if info.size != size {
+        if let size, info.size != size {
             throw LayerwiseError(
                 .shape, "\(subject(layer, tensor)): state \"\(name)\" has \(info.size) bytes, the buffer has \(size)",
                 layer: layer, tensor: tensor)

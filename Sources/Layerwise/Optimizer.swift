@@ -53,6 +53,9 @@ public final class Optimizer {
 
     public internal(set) var summary = StepSummary()
 
+    /// What the last load found, also one that was refused.
+    public internal(set) var loadReport = LoadReport()
+
     /// An optimizer without layers.
     public init(
         _ rule: any Rule, policy: any Policy = Uniform(), schedule: (any Schedule)? = nil,

@@ -61,6 +61,15 @@ func string(_ text: UnsafePointer<CChar>?, _ name: String) throws(LayerwiseError
     return string
 }
 
+/// A path from C.
+func path(_ path: UnsafePointer<CChar>?) throws(LayerwiseError) -> String {
+    guard let path else { throw LayerwiseError(.invalidArgument, "path is NULL") }
+    guard let text = String(validatingCString: path) else {
+        throw LayerwiseError(.invalidArgument, "path is not UTF-8")
+    }
+    return text
+}
+
 /// An index from C.
 func index(_ value: Int64) -> Int { Int(exactly: value) ?? -1 }
 

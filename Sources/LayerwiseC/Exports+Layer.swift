@@ -55,6 +55,46 @@ public func lw_layer_set(
     }
 }
 
+@_cdecl("lw_optimizer_set_layers") @implementation
+public func lw_optimizer_set_layers(
+    _ optimizer: OpaquePointer!, _ layers: UnsafePointer<Int64>!, _ settings: UnsafePointer<lw_setting>!,
+    _ count: Int64, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            let settings = try LayerwiseC.settings(settings, count)
+            if settings.isEmpty { return }
+            guard let layers else { throw LayerwiseError(.invalidArgument, "layers is NULL") }
+            var changes: [(layer: Int, settings: [Setting])] = []
+            for (position, setting) in settings.enumerated() {
+                let layer = index(layers[position])
+                if changes.last?.layer == layer {
+                    changes[changes.count - 1].settings.append(setting)
+                } else {
+                    changes.append((layer, [setting]))
+                }
+            }
+            try optimizer.setLayers(changes)
+        }
+    }
+}
+
+@_cdecl("lw_optimizer_set_rates") @implementation
+public func lw_optimizer_set_rates(
+    _ optimizer: OpaquePointer!, _ rates: UnsafePointer<Double>!, _ count: Int64,
+    _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            if count < 0 || (rates == nil && count > 0) {
+                throw LayerwiseError(
+                    .invalidArgument, "rates is \(rates == nil ? "NULL" : "given"), but count is \(count)")
+            }
+            try optimizer.setRates(UnsafeBufferPointer(start: rates, count: index(count)))
+        }
+    }
+}
+
 @_cdecl("lw_layer_unset") @implementation
 public func lw_layer_unset(
     _ optimizer: OpaquePointer!, _ layer: Int64, _ key: UnsafePointer<CChar>!, _ error: UnsafeMutablePointer<lw_error>!

@@ -39,6 +39,10 @@ func errorName(_ code: Int32) -> String {
         case .structSize: "STRUCT_SIZE"
         case .forked: "FORKED"
         case .bufferTooSmall: "BUFFER_TOO_SMALL"
+        case .io: "IO"
+        case .corrupt: "CORRUPT"
+        case .mismatch: "MISMATCH"
+        case .reduce: "REDUCE"
         case nil: "UNKNOWN"
         }
     return "LW_ERROR_" + name

@@ -90,6 +90,10 @@ private func options(_ step: lw_step) throws(LayerwiseError) -> StepOptions {
     if let gradients = step.gradients {
         options.gradients = UnsafeBufferPointer(start: gradients, count: Int(step.gradient_count))
     }
+    if let reduce = step.reduce {
+        let context = step.reduce_context
+        options.reduce = { sums in reduce(sums.baseAddress, Int64(sums.count), context) == 0 }
+    }
     return options
 }
 

@@ -81,6 +81,36 @@ public func lw_tensor_write_state(
     }
 }
 
+@_cdecl("lw_tensor_get_state_address") @implementation
+public func lw_tensor_get_state_address(
+    _ optimizer: OpaquePointer!, _ layer: Int64, _ tensor: Int64, _ name: UnsafePointer<CChar>!,
+    _ address: UnsafeMutablePointer<UnsafeMutableRawPointer?>!, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            let address = try require(address, "address")
+            address.pointee = try optimizer.stateAddress(
+                layer: index(layer), tensor: index(tensor), name: try string(name, "name"))
+        }
+    }
+}
+
+@_cdecl("lw_optimizer_get_step_counts") @implementation
+public func lw_optimizer_get_step_counts(
+    _ optimizer: OpaquePointer!, _ counts: UnsafeMutablePointer<Int64>!, _ count: Int64,
+    _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            if count < 0 || (counts == nil && count > 0) {
+                throw LayerwiseError(
+                    .invalidArgument, "counts is \(counts == nil ? "NULL" : "given"), but count is \(count)")
+            }
+            try optimizer.stepCounts(into: UnsafeMutableBufferPointer(start: counts, count: index(count)))
+        }
+    }
+}
+
 /// A buffer's size from C.
 private func stateSize(_ buffer: UnsafeRawPointer?, _ size: Int64) throws(LayerwiseError) -> Int {
     guard size >= 0, let size = Int(exactly: size) else {

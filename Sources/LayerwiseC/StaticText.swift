@@ -17,7 +17,7 @@ enum StaticText {
         names.formUnion(allSchedules.map { $0.declaration.name })
         names.formUnion(allFreezePlans.map { $0.declaration.name })
         names.formUnion(allRules.flatMap { $0.choiceNames } + Settings.choiceNames + layerChoiceNames)
-        for code in 0...LW_ERROR_BUFFER_TOO_SMALL.rawValue + 1 { names.insert(errorName(Int32(code))) }
+        for code in 0...LW_ERROR_REDUCE.rawValue + 1 { names.insert(errorName(Int32(code))) }
         return Dictionary(uniqueKeysWithValues: names.map { ($0, strdup($0).map { UnsafePointer($0) }) })
     }()
 

@@ -58,6 +58,12 @@ public struct TrustNorms: Sendable {
 
     public init() {}
 
+    /// The sums of squares, which may be added up over the parts of a tensor.
+    package var sums: (Double, Double, Double, Double) {
+        get { (weightSquares, directionSquares, decaying.first, decaying.second) }
+        set { (weightSquares, directionSquares, decaying.first, decaying.second) = newValue }
+    }
+
     /// Adds sums of squares of a tensor, or of a part of one, whose share of the decay is `decayScale`.
     public mutating func add(weights: Double, directions: Double, decayScale: Double) {
         weightSquares += weights

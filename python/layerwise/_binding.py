@@ -79,6 +79,10 @@ class lw_tensor(ctypes.Structure):
     )
 
 
+lw_reduce = ctypes.CFUNCTYPE(c_int32, POINTER(c_double), c_int64, c_void_p)
+"""Replaces numbers by their sums over all processes."""
+
+
 class lw_step(ctypes.Structure):
     """How to take a step."""
 
@@ -89,6 +93,8 @@ class lw_step(ctypes.Structure):
         ("gradient_scale", c_double),
         ("gradients", POINTER(c_void_p)),
         ("gradient_count", c_int64),
+        ("reduce", lw_reduce),
+        ("reduce_context", c_void_p),
     )
 
 
@@ -150,6 +156,15 @@ class lw_state_info(ctypes.Structure):
 
     _fields_ = (("struct_size", c_uint32), ("dtype", c_int32), ("count", c_int64), ("name", c_char * 64))
 
+
+class lw_rename(ctypes.Structure):
+    """A layer of a checkpoint that has another name here."""
+
+    _fields_ = (("from_", c_char_p), ("to", c_char_p))
+
+
+lw_progress = ctypes.CFUNCTYPE(None, c_int64, c_int64, c_void_p)
+"""Told of the bytes read so far, and of all."""
 
 Handle = POINTER(lw_optimizer)
 
@@ -221,6 +236,8 @@ lw_optimizer_add_layer = _fallible(
 lw_optimizer_layer_count = _fallible("lw_optimizer_layer_count", Handle, POINTER(c_int64))
 lw_optimizer_find_layer = _fallible("lw_optimizer_find_layer", Handle, c_char_p, POINTER(c_int64))
 lw_layer_set = _fallible("lw_layer_set", Handle, c_int64, *_settings_in)
+lw_optimizer_set_layers = _fallible("lw_optimizer_set_layers", Handle, POINTER(c_int64), *_settings_in)
+lw_optimizer_set_rates = _fallible("lw_optimizer_set_rates", Handle, POINTER(c_double), c_int64)
 lw_layer_unset = _fallible("lw_layer_unset", Handle, c_int64, c_char_p)
 lw_layer_get = _fallible("lw_layer_get", Handle, c_int64, c_char_p, POINTER(c_double))
 lw_layer_get_choice = _fallible("lw_layer_get_choice", Handle, c_int64, c_char_p, POINTER(c_char_p))
@@ -247,6 +264,18 @@ lw_tensor_get_state_info = _fallible(
 )
 lw_tensor_read_state = _fallible("lw_tensor_read_state", Handle, c_int64, c_int64, c_char_p, c_void_p, c_int64)
 lw_tensor_write_state = _fallible("lw_tensor_write_state", Handle, c_int64, c_int64, c_char_p, c_void_p, c_int64)
+lw_tensor_get_state_address = _fallible(
+    "lw_tensor_get_state_address", Handle, c_int64, c_int64, c_char_p, POINTER(c_void_p)
+)
+lw_optimizer_get_step_counts = _fallible("lw_optimizer_get_step_counts", Handle, POINTER(c_int64), c_int64)
+
+_renames_in = (POINTER(lw_rename), c_int64)
+lw_optimizer_save = _fallible("lw_optimizer_save", Handle, c_char_p, *_settings_in)
+lw_optimizer_export = _fallible("lw_optimizer_export", Handle, c_void_p, c_int64, POINTER(c_int64), *_settings_in)
+lw_optimizer_load = _fallible("lw_optimizer_load", Handle, c_char_p, *_settings_in, *_renames_in)
+lw_optimizer_import = _fallible("lw_optimizer_import", Handle, c_void_p, c_int64, *_settings_in, *_renames_in)
+lw_optimizer_get_load_report = _fallible("lw_optimizer_get_load_report", Handle, *_text_out)
+lw_checkpoint_describe = _fallible("lw_checkpoint_describe", c_char_p, lw_progress, c_void_p, *_text_out)
 
 
 def new_error() -> lw_error:

@@ -103,6 +103,35 @@ class ForkedOptimizer(LayerwiseError, RuntimeError):
     code = 14
 
 
+class CheckpointIOError(LayerwiseError, OSError):
+    """The operating system refused to read or write a file; the message says what and why."""
+
+    code = 16
+
+
+class CorruptCheckpoint(LayerwiseError, ValueError):
+    """A checkpoint is damaged, or is none."""
+
+    code = 17
+
+
+class CheckpointMismatch(LayerwiseError, ValueError):
+    """A checkpoint is of another optimizer.
+
+    Attributes:
+        differences: Every difference, a line each.
+    """
+
+    code = 18
+    differences: tuple[str, ...] = ()
+
+
+class ReduceFailed(LayerwiseError, RuntimeError):
+    """The sums over processes failed."""
+
+    code = 19
+
+
 _CLASSES: dict[int, type[LayerwiseError]] = {
     cls.code: cls
     for cls in (
@@ -119,6 +148,10 @@ _CLASSES: dict[int, type[LayerwiseError]] = {
         NonFiniteGradient,
         OutOfMemory,
         ForkedOptimizer,
+        CheckpointIOError,
+        CorruptCheckpoint,
+        CheckpointMismatch,
+        ReduceFailed,
     )
 }
 

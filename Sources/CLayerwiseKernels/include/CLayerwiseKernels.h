@@ -126,4 +126,7 @@ int32_t lwk_processor_level(void);
 /// How many processors this process may run on; 0 where it cannot be told.
 int32_t lwk_schedulable_processors(void);
 
+/// CRC-32C of bytes that follow those whose checksum is `previous`; 0 where there are none.
+uint32_t lwk_crc32c(uint32_t previous, const void *_Nonnull bytes, intptr_t count);
+
 #endif

@@ -31,6 +31,8 @@ public struct Combine: Policy {
         if policies.count < 2 { throw .invalid("expected at least two policies, found \(policies.count)") }
     }
 
+    public var dependsOnDepth: Bool { policies.contains { $0.dependsOnDepth } }
+
     public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
         var shares = layers.map { _ in LayerShare() }
         for (part, policy) in policies.enumerated() {

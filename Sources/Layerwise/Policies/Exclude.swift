@@ -84,6 +84,8 @@ public struct Exclude: Policy {
         return matching
     }
 
+    public var dependsOnDepth: Bool { false }
+
     public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
         var taken = try matching.assign(names.map(\.match), to: tensorNames(layers), "tensor")[...]
         return layers.map { layer in

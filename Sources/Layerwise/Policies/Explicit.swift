@@ -76,6 +76,8 @@ public struct Explicit: Policy {
 
     public func validate() throws(SettingError) { try matching.check(assignments.map(\.match)) }
 
+    public var dependsOnDepth: Bool { false }
+
     public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
         let taken = try matching.assign(assignments.map(\.match), to: layers.map(\.name), "layer")
         return taken.map { position in

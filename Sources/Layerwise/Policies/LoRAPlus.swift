@@ -40,6 +40,8 @@ public struct LoRAPlus: Policy {
 
     public func validate() throws(SettingError) { _ = try NamePattern(match, syntax) }
 
+    public var dependsOnDepth: Bool { false }
+
     public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
         var matching = Matching()
         matching.syntax = syntax

@@ -7,6 +7,13 @@ import LayerwiseRules
 public protocol Policy: Recipe {
     /// The share of each layer, in the order of `layers`; scales are ≥ 0 and finite.
     func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare]
+
+    /// Whether a share depends on the layer's depth, tower or role; if not, the order of layers does not matter.
+    var dependsOnDepth: Bool { get }
+}
+
+extension Policy {
+    public var dependsOnDepth: Bool { true }
 }
 
 /// What a policy or a freezing plan sees of a layer.

@@ -10,6 +10,8 @@ public struct Uniform: Policy {
 
     public static let parameters: [Parameter<Self>] = []
 
+    public var dependsOnDepth: Bool { false }
+
     public func shares(of layers: [LayerPlace]) -> [LayerShare] {
         layers.map { _ in LayerShare(origin: Self.declaration.name) }
     }

@@ -29,13 +29,14 @@ extension Optimizer {
         guard checks || clips || clamps else { return .proceed(Measurement()) }
 
         scan(context, limit: .infinity)
-        let gradientNorm = gatherNorms(stepped, scale: options.gradientScale, limit: .infinity)
-        if checks, !gradientNorm.isFinite, let fault = locateNonFinite(stepped) {
+        var gradientNorm = gatherNorms(stepped, scale: options.gradientScale, limit: .infinity)
+        if let reduce = options.reduce { gradientNorm = try addUpNorms(stepped, reduce) }
+        if checks, !gradientNorm.isFinite, let fault = locateNonFinite(stepped) ?? elsewhere(options) {
             if settings.nonfinite == .skip { return .skip(gradientNorm: gradientNorm) }
             throw fault
         }
         var measurement = Measurement(gradientNorm: gradientNorm, isMeasured: true)
-        if clips { measurement.clipFactor = clip(context, stepped) }
+        if clips { measurement.clipFactor = try clip(context, stepped, options.reduce) }
         return .proceed(measurement)
     }
 
@@ -82,7 +83,7 @@ extension Optimizer {
     }
 
     /// The norm of norms, also where their squares overflow.
-    private static func norm(_ range: Range<Int>, _ value: (Int) -> Double) -> Double {
+    static func norm(_ range: Range<Int>, _ value: (Int) -> Double) -> Double {
         let norm = range.reduce(0.0) { $0 + value($1) * value($1) }.squareRoot()
         if norm < .infinity || norm.isNaN { return norm }
         var careful = CarefulNorm()
@@ -91,12 +92,15 @@ extension Optimizer {
     }
 
     /// Sets the tensors' factors for clipping by layer norm, then by the norm of all; returns the latter's factor.
-    private func clip(_ context: StepContext, _ stepped: Range<Int>) -> Double {
+    private func clip(
+        _ context: StepContext, _ stepped: Range<Int>, _ reduce: StepOptions.Reduce?
+    ) throws(LayerwiseError) -> Double {
         let unclamped = stepped.map { layers.elements[$0].gradientNorm }
         if settings.clipValue < .infinity {
             // Values are clipped before norms are.
             scan(context, limit: settings.clipValue)
             _ = gatherNorms(stepped, scale: 1, limit: settings.clipValue)
+            if let reduce { _ = try addUpNorms(stepped, reduce) }
         }
         for layer in stepped {
             let record = layers.elements + layer
@@ -157,13 +161,15 @@ extension Optimizer {
 
     /// One gradient element, as it is stored.
     static func gradient(_ tensor: TensorRecord, _ element: Int) -> Double {
-        guard let memory = tensor.gradient else { return 0 }
-        let offset = element * tensor.gradientDType.size
-        switch tensor.gradientDType {
+        tensor.gradient.map { Self.element($0, element, tensor.gradientDType) } ?? 0
+    }
+
+    /// One element of a buffer.
+    static func element(_ memory: UnsafeRawPointer, _ index: Int, _ dtype: DType) -> Double {
+        let offset = index * dtype.size
+        switch dtype {
         case .float64: return memory.loadUnaligned(fromByteOffset: offset, as: Double.self)
-        case .float16:
-            let bits = memory.loadUnaligned(fromByteOffset: offset, as: UInt16.self)
-            return decodeFloat16(bits)
+        case .float16: return decodeFloat16(memory.loadUnaligned(fromByteOffset: offset, as: UInt16.self))
         case .bfloat16:
             let bits = memory.loadUnaligned(fromByteOffset: offset, as: UInt16.self)
             return Double(Float(bitPattern: UInt32(bits) << 16))

@@ -34,12 +34,11 @@ extension Optimizer {
     private func put(_ share: LayerShare, _ layer: Int) {
         let entry = entries[layer]
         let ownScale = entry.settings.scale
-        let ownRate = entry.overrides.contains { $0.key == "lr" }
         let record = layers.elements + layer
         // Where all tensors have a share of the scale in common, it is the layer's.
         let common = share.tensors.map(\.scale).max() ?? 1
         record.pointee.scale = ownScale.isNaN ? share.scale * common : ownScale
-        record.pointee.policyRate = ownRate ? .nan : share.rate ?? .nan
+        record.pointee.ownRate = entry.rate.isNaN ? share.rate ?? .nan : entry.rate
         entries[layer].origin = ownScale.isNaN ? share.origin : "layer"
         for tensor in 0..<record.pointee.tensorCount {
             let own = tensor < share.tensors.count ? share.tensors[tensor] : TensorShare()

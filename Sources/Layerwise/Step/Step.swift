@@ -3,7 +3,7 @@ import Glibc
 import LayerwiseRules
 
 // A step, once, forward: plan → measure → update → commit.  Until the update begins, nothing that a caller could see has
-// changed, and from there on nothing can fail.
+// changed, and from there on nothing can fail but the sums over processes that a trust ratio needs (Reduce.swift).
 
 extension Optimizer {
     /// Takes one step.
@@ -21,7 +21,7 @@ extension Optimizer {
         case .proceed(let measurement): measured = measurement
         case .skip(let norm): return skip(norm)
         }
-        update(context)
+        try update(context, options.reduce)
         commit(stepped, measured, options)
     }
 

@@ -5,12 +5,13 @@ import LayerwiseRules
 
 extension Optimizer {
     /// Changes weights and states.
-    func update(_ context: StepContext) {
+    func update(_ context: StepContext, _ reduce: StepOptions.Reduce?) throws(LayerwiseError) {
         var context = context
         if rule.trustRatioScope == nil {
             context.items = UnsafePointer(work.items.elements)
             return run(updateItem, context, count: work.items.count)
         }
+        if let reduce { return try updateParts(context, reduce) }
         context.items = UnsafePointer(ratioList.smallItems.elements)
         run(smallUnitItem, context, count: ratioList.smallItems.count)
         for index in 0..<ratioList.units.count {
@@ -19,19 +20,31 @@ extension Optimizer {
             context.firstBlock = unit.firstBlock
             context.directions = unit.keepsDirections ? ratioList.directions : nil
             run(measureBlock, context, count: unit.endBlock - unit.firstBlock)
-            takeTrustRatio(unit, context)
+            takeTrustRatio(unit, trustNorms(unit, context), context)
             run(changeBlock, context, count: unit.endBlock - unit.firstBlock)
         }
+    }
+
+    /// The same where tensors are spread over processes: all parts are measured, the sums of all trust ratios are added up at
+    /// once, and all parts are changed.
+    private func updateParts(_ context: StepContext, _ reduce: StepOptions.Reduce) throws(LayerwiseError) {
+        var context = context
+        context.firstBlock = 0
+        context.directions = nil
+        run(measureBlock, context, count: work.blocks.count)
+        var norms = (0..<ratioList.units.count).map { trustNorms(ratioList.units.elements[$0], context) }
+        try addUp(&norms, reduce)
+        for (index, norms) in norms.enumerated() { takeTrustRatio(ratioList.units.elements[index], norms, context) }
+        run(changeBlock, context, count: work.blocks.count)
     }
 
     private func hasActiveTensor(_ unit: RatioUnit) -> Bool {
         (unit.firstTensor..<unit.endTensor).contains { tensors.elements[$0].active }
     }
 
-    /// Takes the trust ratio of a unit whose blocks are all measured: sums in the order of the blocks.
-    fileprivate func takeTrustRatio(_ unit: RatioUnit, _ context: StepContext) {
-        let layer = context.layers[context.tensors[unit.firstTensor].layer]
-        let rule = ruleInForce(layer.rule)
+    /// The norms of a unit whose blocks are all measured: sums in the order of the blocks.
+    fileprivate func trustNorms(_ unit: RatioUnit, _ context: StepContext) -> TrustNorms {
+        let rule = ruleInForce(context.layers[context.tensors[unit.firstTensor].layer].rule)
         var norms = TrustNorms()
         for index in unit.firstTensor..<unit.endTensor {
             let tensor = context.tensors[index]
@@ -42,6 +55,13 @@ extension Optimizer {
                 norms.add(weights: sums.weights, directions: sums.updates, decayScale: decayScale)
             }
         }
+        return norms
+    }
+
+    /// Gives the tensors of a unit the trust ratio of these norms.
+    fileprivate func takeTrustRatio(_ unit: RatioUnit, _ norms: TrustNorms, _ context: StepContext) {
+        let layer = context.layers[context.tensors[unit.firstTensor].layer]
+        let rule = ruleInForce(layer.rule)
         let isTensor = unit.endTensor == unit.firstTensor + 1
         let first = context.tensors[unit.firstTensor]
         let rates = TrustRates(
@@ -70,7 +90,7 @@ private let smallUnitItem: ThreadPool.Job = { memory, item, slot in
     for index in item.first..<item.end {
         let unit = context.units[index]
         for block in unit.firstBlock..<unit.endBlock { work(.measure, block, scratch.directions, context, scratch) }
-        context.optimizer._withUnsafeGuaranteedRef { $0.takeTrustRatio(unit, context) }
+        context.optimizer._withUnsafeGuaranteedRef { $0.takeTrustRatio(unit, $0.trustNorms(unit, context), context) }
         for block in unit.firstBlock..<unit.endBlock { work(.change, block, scratch.directions, context, scratch) }
     }
 }

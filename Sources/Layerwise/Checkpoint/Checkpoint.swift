@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A checkpoint that was opened: its header is read and verified, its tensors are not yet.
+///
+/// A checkpoint is a safetensors file (docs/checkpoints.md) whose metadata say what it is, with a CRC-32C of each tensor and
+/// one of the header, in which its own eight digits count as zeros.
+struct Checkpoint: ~Copyable {
+    static let format = "layerwise.checkpoint"
+    static let version = "1"
+    /// What stands for the header's own checksum while it is taken.
+    static let noChecksum = "00000000"
+
+    let header: SafetensorsHeader
+    /// Of each tensor, in the order of the header.
+    let checksums: [UInt32]
+    /// Where the tensors begin.
+    let dataStart: Int
+    let source: ByteSource
+
+    init(_ source: consuming ByteSource) throws(LayerwiseError) {
+        if source.count < 8 {
+            throw LayerwiseError(.corrupt, "\(source.name): \(source.count) bytes are too few for a checkpoint")
+        }
+        let length = try source.withBytes(0..<8) { $0.loadUnaligned(as: UInt64.self).littleEndian }
+        guard length <= UInt64(SafetensorsHeader.longest), Int(length) <= source.count - 8 else {
+            throw LayerwiseError(
+                .corrupt,
+                "\(source.name): a header of \(length) bytes is too long, in a file of \(source.count) and at most "
+                    + "\(SafetensorsHeader.longest)")
+        }
+        let dataStart = 8 + Int(length)
+        let dataCount = source.count - dataStart
+        let name = source.name
+        let (header, checksums) = try source.withBytes(8..<dataStart) { json throws(LayerwiseError) in
+            do throws(JsonError) {
+                let header = try SafetensorsHeader(json, dataCount: dataCount)
+                return (header, try Self.verify(header, json))
+            } catch {
+                throw LayerwiseError(.corrupt, "\(name): \(error.message) (byte \(error.position) of the header)")
+            }
+        }
+        self.header = header
+        self.checksums = checksums
+        self.dataStart = dataStart
+        self.source = source
+    }
+
+    /// Refuses what is no checkpoint, is of a newer format, or was changed; returns the tensors' checksums.
+    private static func verify(
+        _ header: SafetensorsHeader, _ json: UnsafeRawBufferPointer
+    ) throws(JsonError) -> [UInt32] {
+        func fail(_ message: String) -> JsonError { JsonError(message: message, position: 0) }
+        if header.metadata["format"] != format { throw fail("a safetensors file, but not a checkpoint of Layerwise") }
+        guard let text = header.metadata["header_crc32c"], let expected = Checksum.parse(text),
+            let place = header.metadataPositions["header_crc32c"], place.count == 10
+        else { throw fail("the header has no checksum") }
+        // The digits lie between two quotes.
+        var found = Checksum.crc32c(UnsafeRawBufferPointer(rebasing: json[..<(place.lowerBound + 1)]))
+        var zeros = noChecksum
+        found = zeros.withUTF8 { Checksum.crc32c(UnsafeRawBufferPointer($0), after: found) }
+        found = Checksum.crc32c(UnsafeRawBufferPointer(rebasing: json[(place.upperBound - 1)...]), after: found)
+        if found != expected {
+            throw fail("the header was changed: its checksum is \(Checksum.text(found)), not \(text)")
+        }
+        if header.metadata["format_version"] != version {
+            throw fail("format version \(header.metadata["format_version"] ?? "") is not known here, only \(version)")
+        }
+        guard case .object(let sums) = try value(of: "crc32c", header), sums.count == header.entries.count else {
+            throw fail("there must be one checksum for each tensor")
+        }
+        var checksums: [UInt32] = []
+        for entry in header.entries {
+            guard case .string(let text) = sums[entry.name], let sum = Checksum.parse(text) else {
+                throw fail("tensor \"\(entry.name)\" has no checksum")
+            }
+            checksums.append(sum)
+        }
+        return checksums
+    }
+
+    /// The JSON in a metadata field.
+    static func value(of key: String, _ header: SafetensorsHeader) throws(JsonError) -> JsonValue {
+        guard var text = header.metadata[key] else { throw JsonError(message: "\"\(key)\" is missing", position: 0) }
+        let result = text.withUTF8 { utf8 -> Result<JsonValue, JsonError> in
+            do throws(JsonError) {
+                var reader = JsonReader(UnsafeRawBufferPointer(utf8))
+                let value = try reader.value()
+                try reader.expectEnd()
+                return .success(value)
+            } catch { return .failure(error) }
+        }
+        switch result {
+        case .success(let value): return value
+        case .failure(let error): throw JsonError(message: "\"\(key)\": \(error.message)", position: error.position)
+        }
+    }
+
+    /// The JSON in a metadata field.
+    func value(of key: String) throws(LayerwiseError) -> JsonValue {
+        do throws(JsonError) { return try Self.value(of: key, header) } catch {
+            throw LayerwiseError(.corrupt, "\(source.name): \(error.message)")
+        }
+    }
+
+    /// Lends the bytes of all tensors, whose checksums are right.
+    func withTensors<Result>(
+        _ body: (UnsafeRawBufferPointer) throws(LayerwiseError) -> Result
+    ) throws(LayerwiseError) -> Result {
+        let (entries, checksums, name) = (header.entries, checksums, source.name)
+        return try source.withBytes(dataStart..<source.count) { bytes throws(LayerwiseError) in
+            for (entry, expected) in zip(entries, checksums) {
+                let found = Checksum.crc32c(UnsafeRawBufferPointer(rebasing: bytes[entry.range]))
+                if found != expected { throw Self.damaged(entry.name, found, expected, name) }
+            }
+            return try body(bytes)
+        }
+    }
+
+    /// Verifies all tensors, a piece at a time; `progress` is told of every piece's bytes.
+    func verifyTensors(_ progress: (_ bytes: Int) -> Void = { _ in }) throws(LayerwiseError) {
+        for (entry, expected) in zip(header.entries, checksums) {
+            var found: UInt32 = 0
+            var offset = entry.range.lowerBound
+            while offset < entry.range.upperBound {
+                let end = min(offset + Self.pieceBytes, entry.range.upperBound)
+                found = try source.withBytes(dataStart + offset..<dataStart + end) { Checksum.crc32c($0, after: found) }
+                progress(end - offset)
+                offset = end
+            }
+            if found != expected { throw Self.damaged(entry.name, found, expected, source.name) }
+        }
+    }
+
+    private static let pieceBytes = 1 << 20
+
+    private static func damaged(_ key: String, _ found: UInt32, _ expected: UInt32, _ name: String) -> LayerwiseError {
+        LayerwiseError(
+            .corrupt,
+            "\(name): tensor \"\(key)\" was changed: its checksum is \(Checksum.text(found)), not \(Checksum.text(expected))"
+        )
+    }
+}
+
+/// What the checkpoint at `path` holds, all checksums verified, as one line of JSON; `progress` is told of the bytes that were
+/// read, and of all.
+public func describeCheckpoint(
+    at path: String, _ progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
+) throws(LayerwiseError) -> String {
+    let checkpoint = try Checkpoint(try ByteSource(path: path))
+    let (header, total) = (checkpoint.header, checkpoint.source.count - checkpoint.dataStart)
+    var done = 0
+    try checkpoint.verifyTensors { bytes in
+        done += bytes
+        progress(done, total)
+    }
+    // Both were written as JSON, and are only passed on once they read as such.
+    _ = try checkpoint.value(of: "identity")
+    _ = try checkpoint.value(of: "progress")
+    return Json.object([
+        ("format_version", Json.quoted(header.metadata["format_version"] ?? "")),
+        ("layerwise_version", Json.quoted(header.metadata["layerwise_version"] ?? "")),
+        ("bytes", String(checkpoint.source.count)),
+        ("identity", header.metadata["identity"] ?? "null"), ("progress", header.metadata["progress"] ?? "null"),
+        (
+            "tensors",
+            Json.array(
+                zip(header.entries, checkpoint.checksums).map { entry, checksum in
+                    Json.object([
+                        ("key", Json.quoted(entry.name)), ("dtype", Json.quoted(entry.dtype.name)),
+                        ("shape", Json.array(entry.shape.map { String($0) })),
+                        ("bytes", String(entry.range.count)), ("crc32c", Json.quoted(Checksum.text(checksum))),
+                    ])
+                })
+        ),
+    ])
+}

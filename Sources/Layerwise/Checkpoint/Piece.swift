@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// One state of one tensor, or its parameters, where they are kept: what a checkpoint holds under one key.
+struct Piece {
+    let key: String
+    let dtype: DType
+    let shape: [Int]
+    /// Elements.
+    let count: Int
+    let start: UnsafeMutableRawPointer
+    let layer: Int
+    let tensor: Int
+
+    var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: start, count: count * dtype.size) }
+
+    static let parameters = "parameters"
+
+    /// "layer/tensor/state", in which a slash or a percent sign of a name is written as in a URL.
+    static func key(_ layer: String, _ tensor: String, _ state: String) -> String {
+        "\(escaped(layer))/\(escaped(tensor))/\(state)"
+    }
+
+    /// The layer of a key, or nil if it has not three parts.
+    static func layer(of key: String) -> String? {
+        let parts = key.split(separator: "/", omittingEmptySubsequences: false)
+        guard parts.count == 3 else { return nil }
+        return unescaped(parts[0])
+    }
+
+    /// As a name is written in a key.
+    static func escaped(_ name: String) -> String {
+        var text = ""
+        for scalar in name.unicodeScalars {
+            switch scalar {
+            case "/": text += "%2F"
+            case "%": text += "%25"
+            default: text.unicodeScalars.append(scalar)
+            }
+        }
+        return text
+    }
+
+    private static func unescaped(_ name: Substring) -> String {
+        var text = ""
+        var rest = name[...]
+        while let scalar = rest.unicodeScalars.first {
+            if rest.hasPrefix("%2F") {
+                text += "/"
+                rest = rest.dropFirst(3)
+            } else if rest.hasPrefix("%25") {
+                text += "%"
+                rest = rest.dropFirst(3)
+            } else {
+                text.unicodeScalars.append(scalar)
+                rest.unicodeScalars.removeFirst()
+            }
+        }
+        return text
+    }
+}
+
+extension Optimizer {
+    /// Everything there is to save, wide elements first, so that all are aligned.
+    func pieces(parameters: Bool) throws(LayerwiseError) -> [Piece] {
+        if settings.dryRun {
+            throw LayerwiseError(.invalidArgument, "an optimizer with dry_run has no state to save or load")
+        }
+        var pieces: [Piece] = []
+        for layer in entries.indices {
+            let record = layers.elements[layer]
+            for tensor in 0..<record.tensorCount {
+                let own = tensors.elements + record.firstTensor + tensor
+                let place = entries[layer].tensors[tensor]
+                func add(
+                    _ state: String, _ dtype: DType, _ shape: [Int], _ start: UnsafeMutableRawPointer?, _ count: Int
+                ) {
+                    pieces.append(
+                        Piece(
+                            key: Piece.key(entries[layer].name, place.name, state), dtype: dtype, shape: shape,
+                            count: count,
+                            // A tensor without elements may have no memory.
+                            start: start ?? UnsafeMutableRawPointer(own), layer: layer, tensor: tensor))
+                }
+                // The record stays where it is until a layer is added.
+                withUnsafeMutablePointer(to: &own.pointee.steps) { add(Self.stepState, .int64, [], $0, 1) }
+                for (slot, name) in type(of: rule).declaration.states.enumerated() {
+                    if let state = own.pointee.state(slot) {
+                        add(name, own.pointee.laneType, place.shape, state, own.pointee.count)
+                    }
+                }
+                if let master = own.pointee.master {
+                    add(Self.masterState, .float32, place.shape, master, own.pointee.count)
+                }
+                if parameters {
+                    add(Piece.parameters, own.pointee.dtype, place.shape, own.pointee.parameters, own.pointee.count)
+                }
+            }
+        }
+        return pieces.enumerated().sorted {
+            ($1.element.dtype.size, $0.offset) < ($0.element.dtype.size, $1.offset)
+        }.map(\.element)
+    }
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// What a checkpoint says of the progress of a run, read and found to fit.
+struct Progress {
+    var rate: Double
+    var nextStep: Int64
+    /// The round under way, where layers are stepped one by one.
+    var round: Int64?
+    var steps: Int64
+    var skippedSteps: Int64
+    var schedules: [String: any Schedule]
+    var entries: [LayerEntry]
+    var rounds: [Int64]
+}
+
+extension Optimizer {
+    /// Reads it; what fits nothing here is a difference.
+    func readProgress(
+        _ checkpoint: borrowing Checkpoint, _ renames: [String: String], _ report: inout LoadReport
+    ) throws(LayerwiseError) -> Progress {
+        let name = checkpoint.source.name
+        do throws(JsonError) {
+            return try readProgress(Fields(try Checkpoint.value(of: "progress", checkpoint.header)), renames, &report)
+        } catch { throw LayerwiseError(.corrupt, "\(name): progress: \(error.message)") }
+    }
+
+    private func readProgress(
+        _ fields: Fields, _ renames: [String: String], _ report: inout LoadReport
+    ) throws(JsonError) -> Progress {
+        var progress = Progress(
+            rate: try fields.rate("lr"), nextStep: try fields.count("next_step"), round: nil,
+            steps: try fields.count("steps"), skippedSteps: try fields.count("skipped_steps"), schedules: schedules,
+            entries: entries, rounds: (0..<layers.count).map { layers.elements[$0].round })
+        if try fields.value("round") != .null { progress.round = try fields.count("round") }
+        try restore(&progress.schedules, try fields.object("schedule_states"), "the schedule of ", &report)
+        for (saved, value) in try fields.object("layers").sorted(by: { $0.key < $1.key }) {
+            let own = try Fields(value)
+            // A layer that is not here is a difference of the identity.
+            guard let layer = layerIndex[renames[saved] ?? saved] else { continue }
+            guard let frozen = LayerSettings.Frozen(rawValue: try own.text("frozen")) else {
+                throw own.fail("frozen must be plan, yes or no")
+            }
+            progress.entries[layer].settings.frozen = frozen
+            progress.entries[layer].rate = try own.value("lr") == .null ? .nan : try own.rate("lr")
+            let round = try own.number("round")
+            guard let whole = Int64(exactly: round), whole >= -1, whole <= mostSteps else {
+                throw own.fail("round must be from -1 to 2^53")
+            }
+            progress.rounds[layer] = whole
+            let states = try own.object("schedule_states")
+            try restore(&progress.entries[layer].schedules, states, "\(subject(layer)): the schedule of ", &report)
+        }
+        return progress
+    }
+
+    /// Puts states back into schedules.
+    private func restore(
+        _ schedules: inout [String: any Schedule], _ states: [String: JsonValue], _ what: String,
+        _ report: inout LoadReport
+    ) throws(JsonError) {
+        for (key, value) in states.sorted(by: { $0.key < $1.key }) {
+            guard case .array(let items) = value else { throw JsonError(message: "a state is a list", position: 0) }
+            var state: [Double] = []
+            for item in items {
+                guard case .number(let x) = item else { throw JsonError(message: "a state has numbers", position: 0) }
+                state.append(x)
+            }
+            guard var schedule = schedules[key], schedule.state.count == state.count else {
+                report.differences.append(
+                    "\(what)\(key): a state of \(state.count) numbers in the checkpoint, none such here")
+                continue
+            }
+            schedule.state = state
+            if schedule.state != state {
+                throw JsonError(message: "\(what)\(key): \(state) is no state that reports leave behind", position: 0)
+            }
+            schedules[key] = schedule
+        }
+    }
+
+    /// Puts it in place.
+    func adopt(_ progress: Progress) {
+        setCheckedRate(progress.rate)
+        schedules = progress.schedules
+        entries = progress.entries
+        for (layer, round) in progress.rounds.enumerated() { layers.elements[layer].round = round }
+        if let round = progress.round { clock.advance(to: round) } else { clock.seek(progress.nextStep) }
+        summary = StepSummary(steps: progress.steps, skippedSteps: progress.skippedSteps)
+        summary.nextStep = clock.next
+        timeline.isStale = true
+        timeline.window = 0..<0
+        scalesAreStale = true
+    }
+}
+
+/// The fields of a JSON object, of which each must be there and of its kind.
+private struct Fields {
+    private let fields: [String: JsonValue]
+
+    init(_ value: JsonValue) throws(JsonError) {
+        guard case .object(let fields) = value else { throw JsonError(message: "expected an object", position: 0) }
+        self.fields = fields
+    }
+
+    func fail(_ message: String) -> JsonError { JsonError(message: message, position: 0) }
+
+    func value(_ key: String) throws(JsonError) -> JsonValue {
+        guard let value = fields[key] else { throw fail("\(key) is missing") }
+        return value
+    }
+
+    func object(_ key: String) throws(JsonError) -> [String: JsonValue] {
+        guard case .object(let object) = try value(key) else { throw fail("\(key) must be an object") }
+        return object
+    }
+
+    func text(_ key: String) throws(JsonError) -> String {
+        guard case .string(let text) = try value(key) else { throw fail("\(key) must be text") }
+        return text
+    }
+
+    func number(_ key: String) throws(JsonError) -> Double {
+        guard case .number(let number) = try value(key) else { throw fail("\(key) must be a number") }
+        return number
+    }
+
+    /// A learning rate.
+    func rate(_ key: String) throws(JsonError) -> Double {
+        let rate = try number(key)
+        if !(rate >= 0 && rate < .infinity) { throw fail("\(key) must be in [0, inf), found \(rate)") }
+        return rate
+    }
+
+    /// A number of steps.
+    func count(_ key: String) throws(JsonError) -> Int64 {
+        let number = try number(key)
+        guard let count = Int64(exactly: number), count >= 0, count <= mostSteps else {
+            throw fail("\(key) must be a whole number from 0 to 2^53, found \(number)")
+        }
+        return count
+    }
+}

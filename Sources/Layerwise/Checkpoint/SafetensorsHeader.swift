@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+
+/// The header of a safetensors file: what each tensor is and where it lies, and text by key.
+///
+///     8 bytes: the length N of the header; N bytes of JSON; the tensors, side by side
+///
+/// Reading refuses whatever the reference implementation refuses, and a key that is given twice.
+struct SafetensorsHeader {
+    struct Entry {
+        let name: String
+        let dtype: DType
+        let shape: [Int]
+        /// Bytes from the end of the header.
+        let range: Range<Int>
+    }
+
+    var metadata: [String: String] = [:]
+    /// In the order of their bytes.
+    var entries: [Entry] = []
+    /// Where in the JSON the text of each metadata key lies.
+    private(set) var metadataPositions: [String: Range<Int>] = [:]
+
+    /// The reference implementation takes no longer header.
+    static let longest = 100_000_000
+
+    init() {}
+
+    /// The bytes of all tensors.
+    var dataCount: Int { entries.last?.range.upperBound ?? 0 }
+
+    /// Reads a header, whose tensors must fill `dataCount` bytes exactly.
+    init(_ json: UnsafeRawBufferPointer, dataCount: Int) throws(JsonError) {
+        var reader = JsonReader(json)
+        if json.first != UInt8(ascii: "{") { throw reader.fail("a header begins with {") }
+        var names: Set<String> = []
+        var entries: [Entry] = []
+        var metadata: [String: String] = [:]
+        var positions: [String: Range<Int>] = [:]
+        try reader.object { reader, name throws(JsonError) in
+            if !names.insert(name).inserted { throw reader.fail("\"\(name)\" is given twice") }
+            if name == "__metadata__" {
+                try reader.object { reader, key throws(JsonError) in
+                    reader.skipSpace()
+                    let start = reader.position
+                    let text = try reader.string()
+                    if metadata.updateValue(text, forKey: key) != nil { throw reader.fail("\"\(key)\" is given twice") }
+                    positions[key] = start..<reader.position
+                }
+            } else {
+                entries.append(try Self.entry(&reader, name))
+            }
+        }
+        try reader.expectEnd()
+        entries.sort { ($0.range.lowerBound, $0.range.upperBound) < ($1.range.lowerBound, $1.range.upperBound) }
+        var end = 0
+        for entry in entries {
+            if entry.range.lowerBound != end {
+                throw reader.fail("tensor \"\(entry.name)\" begins at \(entry.range.lowerBound), expected \(end)")
+            }
+            end = entry.range.upperBound
+        }
+        if end != dataCount { throw reader.fail("the tensors take \(end) bytes, the file has \(dataCount) for them") }
+        self.entries = entries
+        self.metadata = metadata
+        metadataPositions = positions
+    }
+
+    private static func entry(_ reader: inout JsonReader, _ name: String) throws(JsonError) -> Entry {
+        var dtype: DType?
+        var shape: [Int]?
+        var offsets: [Int]?
+        try reader.object { reader, key throws(JsonError) in
+            switch key {
+            case "dtype" where dtype == nil:
+                let text = try reader.string()
+                guard let known = DType.allCases.first(where: { $0.safetensorsName == text }) else {
+                    throw reader.fail("tensor \"\(name)\": no element type is called \(text) here")
+                }
+                dtype = known
+            case "shape" where shape == nil: shape = try Self.naturals(&reader)
+            case "data_offsets" where offsets == nil: offsets = try Self.naturals(&reader)
+            default: throw reader.fail("tensor \"\(name)\": unexpected key \"\(key)\"")
+            }
+        }
+        guard let dtype, let shape, let offsets, offsets.count == 2, offsets[0] <= offsets[1] else {
+            throw reader.fail("tensor \"\(name)\" needs a dtype, a shape and two data_offsets that do not fall")
+        }
+        var bytes = dtype.size
+        for extent in shape {
+            let (product, overflow) = bytes.multipliedReportingOverflow(by: extent)
+            if overflow { throw reader.fail("tensor \"\(name)\" is too large") }
+            bytes = product
+        }
+        if offsets[1] - offsets[0] != bytes {
+            throw reader.fail("tensor \"\(name)\" has \(offsets[1] - offsets[0]) bytes, its shape needs \(bytes)")
+        }
+        return Entry(name: name, dtype: dtype, shape: shape, range: offsets[0]..<offsets[1])
+    }
+
+    private static func naturals(_ reader: inout JsonReader) throws(JsonError) -> [Int] {
+        var numbers: [Int] = []
+        try reader.array { reader throws(JsonError) in numbers.append(try reader.natural()) }
+        return numbers
+    }
+
+    /// As JSON, padded with spaces so that the tensors begin at a multiple of 64 bytes.  Metadata come first, by key.
+    func json() -> String {
+        var fields: [(String, String)] = []
+        let texts = metadata.sorted { $0.key < $1.key }.map { ($0.key, Json.quoted($0.value)) }
+        if !texts.isEmpty { fields.append(("__metadata__", Json.object(texts))) }
+        for entry in entries {
+            fields.append(
+                (
+                    entry.name,
+                    Json.object([
+                        ("dtype", Json.quoted(entry.dtype.safetensorsName)),
+                        ("shape", Json.array(entry.shape.map { String($0) })),
+                        ("data_offsets", "[\(entry.range.lowerBound), \(entry.range.upperBound)]"),
+                    ])
+                ))
+        }
+        let text = Json.object(fields)
+        let padding = (64 - (text.utf8.count + 8) % 64) % 64
+        return text + String(repeating: " ", count: padding)
+    }
+}
+
+extension DType {
+    /// As safetensors calls it.
+    var safetensorsName: String {
+        switch self {
+        case .float32: "F32"
+        case .float64: "F64"
+        case .float16: "F16"
+        case .bfloat16: "BF16"
+        case .int64: "I64"
+        }
+    }
+}
