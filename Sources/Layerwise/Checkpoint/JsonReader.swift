@@ -102,15 +102,27 @@ struct JsonReader {
         try expect("\"")
         var text: [UInt8] = []
         while true {
+            // What has no escape is taken as it stands.
+            let start = position
+            while let byte = next, byte >= 0x20, byte != 0x22, byte != 0x5c { position += 1 }
+            let run = UnsafeRawBufferPointer(rebasing: bytes[start..<position])
             guard let byte = next else { throw fail("the text has no end") }
             position += 1
             switch byte {
             case 0x22:
-                guard let string = String(validating: text, as: UTF8.self) else { throw fail("text is not UTF-8") }
+                let string: String?
+                if text.isEmpty {
+                    string = String(validating: run, as: UTF8.self)
+                } else {
+                    text.append(contentsOf: run)
+                    string = String(validating: text, as: UTF8.self)
+                }
+                guard let string else { throw fail("text is not UTF-8") }
                 return string
-            case 0x5c: try escape(&text)
-            case 0..<0x20: throw fail("text holds a control character")
-            default: text.append(byte)
+            case 0x5c:
+                text.append(contentsOf: run)
+                try escape(&text)
+            default: throw fail("text holds a control character")
             }
         }
     }

@@ -75,7 +75,7 @@ extension Optimizer {
         let renames = try checkRenames(options.renames, checkpoint)
         var report = LoadReport()
         report.differences = try differences(checkpoint, renames, options)
-        let transfers = try match(checkpoint.header.entries, renames, options, &report)
+        let match = try match(checkpoint.header.entries, renames, options, &report)
         let progress = try readProgress(checkpoint, renames, &report)
         if options.strict && !report.problems.isEmpty {
             report.loaded = []
@@ -83,16 +83,13 @@ extension Optimizer {
             throw LayerwiseError(.mismatch, "the checkpoint is of another optimizer: \(Self.summary(report.problems))")
         }
         try checkpoint.withTensors { data throws(LayerwiseError) in
-            try checkStepCounts(transfers, data)
-            for transfer in transfers { transfer.run(data) }
+            try checkStepCounts(match.transfers, data)
+            for transfer in match.transfers { transfer.run(data) }
+        }
+        for piece in match.newMasters {
+            Self.fillMaster(tensors.elements[layers.elements[piece.layer].firstTensor + piece.tensor])
         }
         adopt(progress)
-        // A master copy that the checkpoint has not is that of the parameters, as at registration.
-        for key in report.missing where key.hasSuffix("/\(Self.masterState)") && options.convert {
-            if let piece = try pieces(parameters: false).first(where: { $0.key == key }) {
-                Self.fillMaster(tensors.elements[layers.elements[piece.layer].firstTensor + piece.tensor])
-            }
-        }
         loadReport = report
         return report
     }
@@ -157,8 +154,46 @@ extension Optimizer {
     private func match(
         _ entries: [SafetensorsHeader.Entry], _ renames: [String: String], _ options: LoadOptions,
         _ report: inout LoadReport
-    ) throws(LayerwiseError) -> [Transfer] {
+    ) throws(LayerwiseError) -> Match {
         let holdsParameters = entries.contains { $0.name.hasSuffix("/\(Piece.parameters)") }
+        let saved = Self.byKeyHere(entries, renames)
+        var unused = Set(saved.keys)
+        var match = Match()
+        for piece in try pieces(parameters: holdsParameters) {
+            unused.remove(piece.key)
+            guard let entry = saved[piece.key] else {
+                if options.convert && piece.state == Self.masterState {
+                    match.restoreMaster(piece, saved)
+                } else {
+                    report.missing.append(piece.key)
+                }
+                continue
+            }
+            if entry.shape != piece.shape {
+                report.differences.append("\(piece.key): shape \(entry.shape) in the checkpoint, \(piece.shape) here")
+            } else if entry.dtype == piece.dtype {
+                match.add(piece, entry)
+                report.loaded.append(piece.key)
+            } else if options.convert && entry.dtype != .int64 && piece.dtype != .int64 {
+                // A master copy knows more than the parameters that were rounded from it.
+                let master = piece.state == Piece.parameters ? saved[piece.sibling(Self.masterState)] : nil
+                match.add(piece, piece.dtype.size > entry.dtype.size ? master ?? entry : entry)
+                report.loaded.append(piece.key)
+            } else {
+                report.differences.append(
+                    "\(piece.key): \(entry.dtype.name) in the checkpoint, \(piece.dtype.name) here")
+            }
+        }
+        // A master copy comes and goes with the type of the parameters.
+        if options.convert { unused = unused.filter { !$0.hasSuffix("/\(Self.masterState)") } }
+        report.unexpected = unused.sorted()
+        return match
+    }
+
+    /// The tensors of a checkpoint by the names that their layers have here.
+    private static func byKeyHere(
+        _ entries: [SafetensorsHeader.Entry], _ renames: [String: String]
+    ) -> [String: SafetensorsHeader.Entry] {
         var saved: [String: SafetensorsHeader.Entry] = [:]
         for entry in entries {
             var key = entry.name
@@ -167,31 +202,7 @@ extension Optimizer {
             }
             saved[key] = entry
         }
-        var transfers: [Transfer] = []
-        for piece in try pieces(parameters: holdsParameters) {
-            guard let entry = saved.removeValue(forKey: piece.key) else {
-                report.missing.append(piece.key)
-                continue
-            }
-            if entry.shape != piece.shape {
-                report.differences.append("\(piece.key): shape \(entry.shape) in the checkpoint, \(piece.shape) here")
-            } else if entry.dtype != piece.dtype
-                && (!options.convert || entry.dtype == .int64 || piece.dtype == .int64)
-            {
-                report.differences.append(
-                    "\(piece.key): \(entry.dtype.name) in the checkpoint, \(piece.dtype.name) here")
-            } else {
-                transfers.append(Transfer(piece: piece, dtype: entry.dtype, range: entry.range))
-                report.loaded.append(piece.key)
-            }
-        }
-        report.unexpected = saved.keys.sorted()
-        if options.convert {
-            // A master copy comes and goes with the type of the parameters.
-            let master = "/\(Self.masterState)"
-            report.unexpected.removeAll { $0.hasSuffix(master) }
-        }
-        return transfers
+        return saved
     }
 
     private func checkStepCounts(_ transfers: [Transfer], _ data: UnsafeRawBufferPointer) throws(LayerwiseError) {
@@ -205,8 +216,29 @@ extension Optimizer {
     }
 }
 
+/// What a load will do.
+private struct Match {
+    var transfers: [Transfer] = []
+    /// Master copies that the checkpoint has nothing for: they are the parameters again, as at registration.
+    var newMasters: [Piece] = []
+
+    mutating func add(_ piece: Piece, _ entry: SafetensorsHeader.Entry) {
+        transfers.append(Transfer(piece: piece, dtype: entry.dtype, range: entry.range))
+    }
+
+    /// A master copy that the checkpoint has not: its parameters may be as exact.
+    mutating func restoreMaster(_ piece: Piece, _ saved: [String: SafetensorsHeader.Entry]) {
+        let parameters = saved[piece.sibling(Piece.parameters)]
+        if let parameters, parameters.shape == piece.shape, parameters.dtype.size >= piece.dtype.size {
+            add(piece, parameters)
+        } else {
+            newMasters.append(piece)
+        }
+    }
+}
+
 /// What goes from a checkpoint to where it is kept.
-struct Transfer {
+private struct Transfer {
     let piece: Piece
     /// As it is in the checkpoint.
     let dtype: DType

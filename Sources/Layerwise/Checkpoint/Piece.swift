@@ -16,6 +16,12 @@ struct Piece {
 
     static let parameters = "parameters"
 
+    /// The last part of the key.
+    var state: Substring { key[(key.lastIndex(of: "/").map { key.index(after: $0) } ?? key.startIndex)...] }
+
+    /// The key of another state of the same tensor.
+    func sibling(_ state: String) -> String { key.dropLast(self.state.count) + state }
+
     /// "layer/tensor/state", in which a slash or a percent sign of a name is written as in a URL.
     static func key(_ layer: String, _ tensor: String, _ state: String) -> String {
         "\(escaped(layer))/\(escaped(tensor))/\(state)"
