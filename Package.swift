@@ -31,7 +31,8 @@ let package = Package(
         // MARK: - Public API
         .target(
             name: "Layerwise",
-            dependencies: ["LayerwiseRules", "CLayerwiseKernels"] + instructionSets.map { .byName(name: $0.0) }
+            dependencies: ["LayerwiseRules", "CLayerwiseKernels", "CLayerwiseReserve"]
+                + instructionSets.map { .byName(name: $0.0) }
         ),
         .target(
             name: "LayerwiseC",
@@ -39,13 +40,18 @@ let package = Package(
             exclude: ["exports.map"],
             linkerSettings: [
                 // lld and not gold: it drops what is not reached, and lists no hidden symbol among the dynamic ones.
+                // The run time's allocations go through CLayerwiseReserve, which has memory where malloc has none.
                 .unsafeFlags(
                     ["-use-ld=lld"]
-                        + [
+                        + ([
                             "--gc-sections", "-s",
                             "-soname", "liblayerwise.so.0",
                             "--version-script=\(Context.packageDirectory)/Sources/LayerwiseC/exports.map",
-                        ].flatMap { ["-Xlinker", $0] },
+                        ]
+                        + [
+                            "malloc", "calloc", "realloc", "posix_memalign", "malloc_usable_size", "free", "_Znwm",
+                            "_ZdlPvm",
+                        ].map { "--wrap=\($0)" }).flatMap { ["-Xlinker", $0] },
                     .when(platforms: [.linux])
                 )
             ]
@@ -54,6 +60,7 @@ let package = Package(
         // MARK: - Implementation details
         .systemLibrary(name: "CLayerwise", path: "include"),
         .target(name: "CLayerwiseKernels"),
+        .target(name: "CLayerwiseReserve"),
         .target(name: "CLayerwiseGlibc"),
         .target(name: "LayerwiseRules", dependencies: ["CLayerwiseKernels"]),
 

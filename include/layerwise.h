@@ -310,9 +310,11 @@ typedef struct lw_tensor {
     const int64_t *shape;   /* `rank` extents, row-major; NULL if rank is 0 */
     int32_t master;         /* 1: keep a float32 master copy of float16 or bfloat16 parameters; else 0 */
     int32_t reserved;       /* 0 */
+    const int64_t *whole_shape; /* NULL: the tensor is whole.  Else `rank` extents of the tensor of which it is a part
+                                   (lw_step.reduce); policies go by them */
 } lw_tensor;
 
-#define LW_TENSOR_INIT {(uint32_t)sizeof(lw_tensor), LW_FLOAT32, 0, 0, 0, 0, 0, 0, 0, 0}
+#define LW_TENSOR_INIT {(uint32_t)sizeof(lw_tensor), LW_FLOAT32, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /** Adds a layer of `tensor_count` >= 1 tensors.  `name` is unique, 1 ... 255 bytes of UTF-8.  Its index, counted from 0
  *  in order of registration, is written to `*layer` unless that is NULL.  State is zero (a master copy: the parameters). */

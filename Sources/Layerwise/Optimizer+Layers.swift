@@ -39,7 +39,10 @@ extension Optimizer {
         let entry = try assign(
             settings,
             to: LayerEntry(
-                name: name, tensors: descriptions.map { TensorPlace(name: $0.name, shape: $0.shape) },
+                name: name,
+                tensors: descriptions.map {
+                    TensorPlace(name: $0.name, shape: $0.wholeShape ?? $0.shape, part: $0.shape)
+                },
                 firstTensor: tensors.count), layer: layer)
         var parameters = parameterIntervals
         var gradients = gradientIntervals
@@ -167,6 +170,12 @@ extension Optimizer {
         }
         guard let count = description.count else {
             throw LayerwiseError(.shape, "\(subject): shape \(description.shape) has too many elements")
+        }
+        if let whole = description.wholeShape,
+            whole.count != description.shape.count || zip(whole, description.shape).contains(where: { $0 < $1 })
+        {
+            throw LayerwiseError(
+                .shape, "\(subject): shape \(description.shape) is no part of the whole shape \(whole)")
         }
         if description.dtype == .int64 {
             throw LayerwiseError(.dtype, "\(subject): parameters must be floating point, found int64")

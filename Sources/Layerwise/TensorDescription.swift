@@ -10,6 +10,8 @@ public struct TensorDescription {
     public var gradients: UnsafeRawPointer?
     /// Row-major; empty for one element.
     public var shape: [Int]
+    /// Of the tensor of which this is a part, where processes hold parts; nil where it is whole.  Policies go by it.
+    public var wholeShape: [Int]?
     public var dtype: DType
     /// The parameters' type, or float32.
     public var gradientDType: DType
@@ -18,12 +20,13 @@ public struct TensorDescription {
 
     public init(
         _ name: String, parameters: UnsafeMutableRawPointer?, gradients: UnsafeRawPointer? = nil, shape: [Int],
-        dtype: DType, gradientDType: DType? = nil, master: Bool = false
+        wholeShape: [Int]? = nil, dtype: DType, gradientDType: DType? = nil, master: Bool = false
     ) {
         self.name = name
         self.parameters = parameters
         self.gradients = gradients
         self.shape = shape
+        self.wholeShape = wholeShape
         self.dtype = dtype
         self.gradientDType = gradientDType ?? dtype
         self.master = master

@@ -199,11 +199,11 @@ private func tensor(
     if tensor.reserved != 0 {
         throw LayerwiseError(.invalidArgument, "\(subject): reserved must be 0, found \(tensor.reserved)")
     }
-    var shape: [Int] = []
-    for axis in 0..<Int(tensor.rank) { if let extents = tensor.shape { shape.append(Int(extents[axis])) } }
+    func extents(_ shape: UnsafePointer<Int64>) -> [Int] { (0..<Int(tensor.rank)).map { Int(shape[$0]) } }
     return TensorDescription(
-        name, parameters: tensor.parameters, gradients: tensor.gradients, shape: shape, dtype: dtype,
-        gradientDType: gradientDType, master: tensor.master == 1)
+        name, parameters: tensor.parameters, gradients: tensor.gradients, shape: tensor.shape.map(extents) ?? [],
+        wholeShape: tensor.whole_shape.map(extents), dtype: dtype, gradientDType: gradientDType,
+        master: tensor.master == 1)
 }
 
 /// Copies text out, with its NUL; `needed` tells the size also where the text does not fit.

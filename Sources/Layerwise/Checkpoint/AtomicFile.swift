@@ -122,10 +122,13 @@ struct AtomicFile: ~Copyable {
             // Where locks are not supported, abandoned files are not told from others, and stay.
             _ = retry { flock(descriptor, LOCK_EX) }
             var status = stat()
-            if fstat(descriptor, &status) == 0 && status.st_nlink > 0 { return (descriptor, name) }
+            let isKnown = fstat(descriptor, &status) == 0
+            if isKnown && status.st_nlink > 0 { return (descriptor, name) }
             // Another process took it for abandoned before it was locked.
+            let reason = isKnown ? EAGAIN : errno
             close(descriptor)
             unlink(name)
+            if !isKnown || attempt >= 1000 { throw .io("look at \(name)", reason) }
         }
     }
 
@@ -161,14 +164,15 @@ struct AtomicFile: ~Copyable {
             let length = readlink(path, &target, target.count - 1)
             if length < 0 { return path }
             let text = String(decoding: target[..<length].map { UInt8(bitPattern: $0) }, as: UTF8.self)
-            path = text.hasPrefix("/") ? text : "\(split(path).folder)/\(text)"
+            path = text.utf8.first == UInt8(ascii: "/") ? text : "\(split(path).folder)/\(text)"
         }
         throw .io("look at \(path)", ELOOP)
     }
 
     private static func split(_ path: String) -> (folder: String, name: String) {
-        guard let slash = path.lastIndex(of: "/") else { return (".", path) }
-        let name = String(path[path.index(after: slash)...])
+        // Bytes and not characters, one of which may be a slash with an accent.
+        guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return (".", path) }
+        let name = String(path[path.utf8.index(after: slash)...])
         return slash == path.startIndex ? ("/", name) : (String(path[..<slash]), name)
     }
 

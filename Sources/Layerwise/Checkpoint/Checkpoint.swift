@@ -16,6 +16,7 @@ struct Checkpoint: ~Copyable {
     /// Where the tensors begin.
     let dataStart: Int
     let source: ByteSource
+    private let reserve: Reserve
 
     init(_ source: consuming ByteSource) throws(LayerwiseError) {
         if source.count < 8 {
@@ -28,6 +29,7 @@ struct Checkpoint: ~Copyable {
                 "\(source.name): a header of \(length) bytes is too long, in a file of \(source.count) and at most "
                     + "\(SafetensorsHeader.longest)")
         }
+        let reserve = try Reserve(header: Int(length))
         let dataStart = 8 + Int(length)
         let dataCount = source.count - dataStart
         let name = source.name
@@ -43,6 +45,7 @@ struct Checkpoint: ~Copyable {
         self.checksums = checksums
         self.dataStart = dataStart
         self.source = source
+        self.reserve = reserve
     }
 
     /// Refuses what is no checkpoint, is of a newer format, or was changed; returns the tensors' checksums.

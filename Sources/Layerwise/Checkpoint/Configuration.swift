@@ -29,15 +29,16 @@ extension Optimizer {
         let record = layers.elements[layer]
         let tensors = entry.tensors.enumerated().map { index, place -> (String, String) in
             let tensor = self.tensors.elements[record.firstTensor + index]
-            return (
-                place.name,
-                Json.object([
-                    ("shape", Json.array(place.shape.map { String($0) })),
-                    ("dtype", Json.quoted(tensor.dtype.name)),
-                    ("gradient_dtype", Json.quoted(tensor.gradientDType.name)),
-                    ("master", tensor.master == nil ? "false" : "true"),
-                ])
-            )
+            var fields = [
+                ("shape", Json.array(place.part.map { String($0) })),
+                ("dtype", Json.quoted(tensor.dtype.name)),
+                ("gradient_dtype", Json.quoted(tensor.gradientDType.name)),
+                ("master", tensor.master == nil ? "false" : "true"),
+            ]
+            if place.part != place.shape {
+                fields.append(("whole_shape", Json.array(place.shape.map { String($0) })))
+            }
+            return (place.name, Json.object(fields))
         }
         let matters = policy.dependsOnDepth || freezePlan != nil
         return Json.object([

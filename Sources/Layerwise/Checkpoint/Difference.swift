@@ -37,7 +37,7 @@ enum Difference {
         switch value {
         case .null: "none"
         case .bool(let flag): flag ? "true" : "false"
-        case .number(let x): "\(x)"
+        case .number(let x): Int(exactly: x).map { "\($0)" } ?? "\(x)"
         case .string(let text): "\"\(text)\""
         case .array(let items): "[" + items.map(text).joined(separator: ", ") + "]"
         case .object(let fields): "{" + fields.keys.sorted().joined(separator: ", ") + "}"

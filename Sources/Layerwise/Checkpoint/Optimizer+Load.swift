@@ -70,6 +70,8 @@ extension Optimizer {
     private func restore(
         _ checkpoint: consuming Checkpoint, _ options: LoadOptions
     ) throws(LayerwiseError) -> LoadReport {
+        let reserve = try Reserve(header: headerBound)
+        defer { reserve.last() }
         loadReport = LoadReport()
         refreshPlaces()
         let renames = try checkRenames(options.renames, checkpoint)
@@ -84,7 +86,7 @@ extension Optimizer {
         }
         try checkpoint.withTensors { data throws(LayerwiseError) in
             try checkStepCounts(match.transfers, data)
-            for transfer in match.transfers { transfer.run(data) }
+            for transfer in match.transfers + (try addFormerStates(match)) { transfer.run(data) }
         }
         for piece in match.newMasters {
             Self.fillMaster(tensors.elements[layers.elements[piece.layer].firstTensor + piece.tensor])
@@ -177,7 +179,7 @@ extension Optimizer {
             } else if options.convert && entry.dtype != .int64 && piece.dtype != .int64 {
                 // A master copy knows more than the parameters that were rounded from it.
                 let master = piece.state == Piece.parameters ? saved[piece.sibling(Self.masterState)] : nil
-                match.add(piece, piece.dtype.size > entry.dtype.size ? master ?? entry : entry)
+                match.add(piece, piece.dtype.size > entry.dtype.size ? piece.suitable(master) ?? entry : entry)
                 report.loaded.append(piece.key)
             } else {
                 report.differences.append(
@@ -186,8 +188,41 @@ extension Optimizer {
         }
         // A master copy comes and goes with the type of the parameters.
         if options.convert { unused = unused.filter { !$0.hasSuffix("/\(Self.masterState)") } }
+        if options.strict { findFormerStates(saved, &match, &unused, &report) }
         report.unexpected = unused.sorted()
         return match
+    }
+
+    /// States of the checkpoint that the rule has no need of as it is set, but had: momentum, say, that is 0 by now.  They are
+    /// kept, as they were there, since the setting may come back.
+    private func findFormerStates(
+        _ saved: [String: SafetensorsHeader.Entry], _ match: inout Match, _ unused: inout Set<String>,
+        _ report: inout LoadReport
+    ) {
+        for index in 0..<tensors.count where !unused.isEmpty {
+            let record = tensors.elements[index]
+            let entry = entries[record.layer]
+            let place = entry.tensors[index - entry.firstTensor]
+            for (slot, name) in type(of: rule).declaration.states.enumerated() where record.state(slot) == nil {
+                let key = Piece.key(entry.name, place.name, name)
+                guard let found = saved[key], found.shape == place.part, found.dtype == record.laneType else {
+                    continue
+                }
+                match.formerStates[key] = found
+                match.stateCounts[record.layer] = max(match.stateCounts[record.layer] ?? 0, slot + 1)
+                unused.remove(key)
+                report.loaded.append(key)
+            }
+        }
+    }
+
+    /// Makes room for them.
+    private func addFormerStates(_ match: Match) throws(LayerwiseError) -> [Transfer] {
+        if match.formerStates.isEmpty { return [] }
+        try addStates { layer in match.stateCounts[layer] ?? 0 }
+        return try pieces(parameters: false).compactMap { piece in
+            match.formerStates[piece.key].map { Transfer(piece: piece, dtype: $0.dtype, range: $0.range) }
+        }
     }
 
     /// The tensors of a checkpoint by the names that their layers have here.
@@ -197,7 +232,9 @@ extension Optimizer {
         var saved: [String: SafetensorsHeader.Entry] = [:]
         for entry in entries {
             var key = entry.name
-            if let layer = Piece.layer(of: key), let name = renames[layer], let slash = key.firstIndex(of: "/") {
+            if let layer = Piece.layer(of: key), let name = renames[layer],
+                let slash = key.utf8.firstIndex(of: UInt8(ascii: "/"))
+            {
                 key = Piece.escaped(name) + key[slash...]
             }
             saved[key] = entry
@@ -221,6 +258,9 @@ private struct Match {
     var transfers: [Transfer] = []
     /// Master copies that the checkpoint has nothing for: they are the parameters again, as at registration.
     var newMasters: [Piece] = []
+    /// What there is no place for yet, and how many states it takes in each layer.
+    var formerStates: [String: SafetensorsHeader.Entry] = [:]
+    var stateCounts: [Int: Int] = [:]
 
     mutating func add(_ piece: Piece, _ entry: SafetensorsHeader.Entry) {
         transfers.append(Transfer(piece: piece, dtype: entry.dtype, range: entry.range))
@@ -228,12 +268,21 @@ private struct Match {
 
     /// A master copy that the checkpoint has not: its parameters may be as exact.
     mutating func restoreMaster(_ piece: Piece, _ saved: [String: SafetensorsHeader.Entry]) {
-        let parameters = saved[piece.sibling(Piece.parameters)]
-        if let parameters, parameters.shape == piece.shape, parameters.dtype.size >= piece.dtype.size {
+        if let parameters = piece.suitable(saved[piece.sibling(Piece.parameters)]),
+            parameters.dtype.size >= piece.dtype.size
+        {
             add(piece, parameters)
         } else {
             newMasters.append(piece)
         }
+    }
+}
+
+extension Piece {
+    /// The tensor of a checkpoint, if its numbers can become those of this one.
+    fileprivate func suitable(_ entry: SafetensorsHeader.Entry?) -> SafetensorsHeader.Entry? {
+        guard let entry, entry.shape == shape, entry.dtype != .int64 else { return nil }
+        return entry
     }
 }
 

@@ -27,6 +27,8 @@ extension Optimizer {
     /// The file at `path` is the old one or the new one, complete, whatever happens meanwhile; when the call returns, the new
     /// one is on the disk.
     public func save(to path: String, _ options: SaveOptions = SaveOptions()) throws(LayerwiseError) {
+        let reserve = try Reserve(header: headerBound)
+        defer { reserve.last() }
         let pieces = try piecesToSave(options)
         let header = try header(of: pieces, checksums: pieces.map { Checksum.crc32c($0.bytes) })
         var file = try AtomicFile.replacing(path)
@@ -39,6 +41,8 @@ extension Optimizer {
     public func export(
         into target: UnsafeMutableRawBufferPointer, _ options: SaveOptions = SaveOptions()
     ) throws(LayerwiseError) -> Int {
+        let reserve = try Reserve(header: headerBound)
+        defer { reserve.last() }
         let pieces = try piecesToSave(options)
         let data = pieces.reduce(0) { $0 + $1.bytes.count }
         // All checksums are equally long.
@@ -57,6 +61,19 @@ extension Optimizer {
 
     private func piecesToSave(_ options: SaveOptions) throws(LayerwiseError) -> [Piece] {
         let pieces = try pieces(parameters: options.parameters)
+        for piece in pieces where piece.count == 0 {
+            // Readers multiply all extents, whatever the product.
+            var bytes = piece.dtype.size
+            for extent in piece.shape where extent > 0 {
+                let (product, overflow) = bytes.multipliedReportingOverflow(by: extent)
+                if overflow {
+                    throw LayerwiseError(
+                        .shape, "\(subject(piece.layer, piece.tensor)): no file can hold the shape \(piece.shape)",
+                        layer: piece.layer, tensor: piece.tensor)
+                }
+                bytes = product
+            }
+        }
         if options.requireFinite {
             for piece in pieces where piece.dtype != .int64 && Self.holdsNonFinite(piece) {
                 throw LayerwiseError(

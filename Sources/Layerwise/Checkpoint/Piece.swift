@@ -17,10 +17,13 @@ struct Piece {
     static let parameters = "parameters"
 
     /// The last part of the key.
-    var state: Substring { key[(key.lastIndex(of: "/").map { key.index(after: $0) } ?? key.startIndex)...] }
+    var state: Substring {
+        let slash = key.utf8.lastIndex(of: UInt8(ascii: "/"))
+        return key[(slash.map { key.utf8.index(after: $0) } ?? key.startIndex)...]
+    }
 
     /// The key of another state of the same tensor.
-    func sibling(_ state: String) -> String { key.dropLast(self.state.count) + state }
+    func sibling(_ state: String) -> String { key[..<self.state.startIndex] + state }
 
     /// "layer/tensor/state", in which a slash or a percent sign of a name is written as in a URL.
     static func key(_ layer: String, _ tensor: String, _ state: String) -> String {
@@ -29,9 +32,8 @@ struct Piece {
 
     /// The layer of a key, or nil if it has not three parts.
     static func layer(of key: String) -> String? {
-        let parts = key.split(separator: "/", omittingEmptySubsequences: false)
-        guard parts.count == 3 else { return nil }
-        return unescaped(parts[0])
+        let parts = key.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+        return parts.count == 3 ? unescaped(parts[0]) : nil
     }
 
     /// As a name is written in a key.
@@ -47,22 +49,23 @@ struct Piece {
         return text
     }
 
-    private static func unescaped(_ name: Substring) -> String {
-        var text = ""
+    /// Bytes and not characters, one of which may be a sign with an accent.
+    private static func unescaped(_ name: Substring.UTF8View) -> String {
+        var text: [UInt8] = []
         var rest = name[...]
-        while let scalar = rest.unicodeScalars.first {
-            if rest.hasPrefix("%2F") {
-                text += "/"
+        while let byte = rest.first {
+            if rest.starts(with: "%2F".utf8) {
+                text.append(UInt8(ascii: "/"))
                 rest = rest.dropFirst(3)
-            } else if rest.hasPrefix("%25") {
-                text += "%"
+            } else if rest.starts(with: "%25".utf8) {
+                text.append(UInt8(ascii: "%"))
                 rest = rest.dropFirst(3)
             } else {
-                text.unicodeScalars.append(scalar)
-                rest.unicodeScalars.removeFirst()
+                text.append(byte)
+                rest = rest.dropFirst()
             }
         }
-        return text
+        return String(decoding: text, as: UTF8.self)
     }
 }
 
@@ -92,14 +95,14 @@ extension Optimizer {
                 withUnsafeMutablePointer(to: &own.pointee.steps) { add(Self.stepState, .int64, [], $0, 1) }
                 for (slot, name) in type(of: rule).declaration.states.enumerated() {
                     if let state = own.pointee.state(slot) {
-                        add(name, own.pointee.laneType, place.shape, state, own.pointee.count)
+                        add(name, own.pointee.laneType, place.part, state, own.pointee.count)
                     }
                 }
                 if let master = own.pointee.master {
-                    add(Self.masterState, .float32, place.shape, master, own.pointee.count)
+                    add(Self.masterState, .float32, place.part, master, own.pointee.count)
                 }
                 if parameters {
-                    add(Piece.parameters, own.pointee.dtype, place.shape, own.pointee.parameters, own.pointee.count)
+                    add(Piece.parameters, own.pointee.dtype, place.part, own.pointee.parameters, own.pointee.count)
                 }
             }
         }

@@ -38,11 +38,17 @@ public struct LayerPlace: Sendable {
 /// What a policy sees of a tensor.
 public struct TensorPlace: Sendable {
     public let name: String
+    /// Of the whole tensor.
     public let shape: [Int]
+    /// Of the part that is here; the same where it is whole.
+    let part: [Int]
 
-    public init(name: String, shape: [Int]) {
+    public init(name: String, shape: [Int]) { self.init(name: name, shape: shape, part: shape) }
+
+    init(name: String, shape: [Int], part: [Int]) {
         self.name = name
         self.shape = shape
+        self.part = part
     }
 }
 
