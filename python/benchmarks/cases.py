@@ -13,7 +13,7 @@ import layerwise as lw
 from . import contestants as who
 from .meeting import Meeting
 from .stream import ONE_MOMENT, TWO_MOMENTS, TWO_MOMENTS_16_BIT, Look, Stream, Traffic
-from .workloads import BFLOAT16, Shape, Workload, matrices, small_tensors
+from .workloads import BFLOAT16, Shape, Workload, matrices, minilm, small_tensors
 
 PLAIN = "layerwise"
 EVERY_RATE = "layerwise, a rate for every layer"
@@ -36,6 +36,9 @@ LAMB_LIKE_PEER = "layerwise LAMB, the peer's variant"
 LARS_LIKE_PEER = "layerwise LARS, the peer's variant"
 PEER_LAMB = "pytorch_optimizer Lamb"
 PEER_LARS = "pytorch_optimizer LARS"
+IN_TORCH = "layerwise.torch"
+IN_TORCH_GROUPS = "layerwise.torch, a group for each tensor"
+TORCH_FUSED_GROUPS = "torch fused, a group for each tensor"
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,37 @@ def one_tensor(scope: Scope) -> Meeting:
     return meeting
 
 
+def torch_small(scope: Scope) -> Meeting:
+    """AdamW as a torch optimizer, on many small tensors with a group for each, and gradients that are new each time."""
+    workload = Workload(small_tensors(scope.repeats))
+    title = f"AdamW in torch, {len(workload.shapes)} small tensors, a group and a rate for each, new gradients"
+    meeting = Meeting(title, IN_TORCH, workload)
+    scales = _scales(len(workload.shapes))
+    meeting.invite(IN_TORCH, lambda: who.layerwise_torch(workload, scope.threads, scales))
+    meeting.invite(DEEPSPEED, lambda: who.renewed_deepspeed_adamw(workload, scales))
+    meeting.invite(TORCH_FUSED, lambda: who.renewed_torch_adamw(workload, scales, fused=True))
+    meeting.invite(TORCH_FOREACH, lambda: who.renewed_torch_adamw(workload, scales, foreach=True))
+    meeting.first_step()
+    return meeting
+
+
+def torch_minilm(scope: Scope) -> Meeting:
+    """AdamW as a torch optimizer on the tensors of MiniLM, in one group and in a group for each."""
+    workload = Workload(minilm())
+    meeting = _memory_bound(
+        "AdamW in torch, MiniLM's 103 tensors, new gradients", IN_TORCH, workload, TWO_MOMENTS, scope
+    )
+    ones = [1.0] * len(workload.shapes)
+    meeting.invite(IN_TORCH, lambda: who.layerwise_torch(workload, scope.threads))
+    meeting.invite(IN_TORCH_GROUPS, lambda: who.layerwise_torch(workload, scope.threads, ones))
+    meeting.invite(TORCH_FUSED, lambda: who.renewed_torch_adamw(workload, fused=True))
+    meeting.invite(TORCH_FUSED_GROUPS, lambda: who.renewed_torch_adamw(workload, ones, fused=True))
+    meeting.invite(TORCH_FOREACH, lambda: who.renewed_torch_adamw(workload, foreach=True))
+    meeting.invite(DEEPSPEED, lambda: who.renewed_deepspeed_adamw(workload))
+    meeting.first_step()
+    return meeting
+
+
 CASES: dict[str, Callable[[Scope], Meeting]] = {
     "adamw_float32": adamw_float32,
     "sgd_float32": sgd_float32,
@@ -185,6 +219,8 @@ CASES: dict[str, Callable[[Scope], Meeting]] = {
     "guarded_adamw": guarded_adamw,
     "small_layers": small_layers,
     "one_tensor": one_tensor,
+    "torch_small": torch_small,
+    "torch_minilm": torch_minilm,
 }
 
 

@@ -144,25 +144,74 @@ def _groups(parameters: list[Any], scales: Sequence[float] | None) -> list[Any]:
     return [{"params": [p], "lr": LR * scale} for p, scale in zip(parameters, scales, strict=True)]
 
 
+# ---- torch's interface, with new gradients at each step, as autograd makes them
+
+
+def layerwise_torch(workload: Workload, threads: int, scales: Sequence[float] | None = None) -> Entry:
+    """Layerwise's AdamW for torch."""
+    torch, buffers = _torch(), workload.copy()
+    parameters = _parameters(torch, buffers)
+    made = importlib.import_module("layerwise.torch").AdamW(
+        _groups(parameters, scales), lr=LR, betas=BETAS, eps=EPS, weight_decay=ADAM_DECAY, threads=threads
+    )
+    return Entry(_with_new_gradients(made, parameters), buffers)
+
+
+def renewed_torch_adamw(workload: Workload, scales: Sequence[float] | None = None, **implementation: bool) -> Entry:
+    """torch's AdamW."""
+    torch, buffers = _torch(), workload.copy()
+    parameters = _parameters(torch, buffers)
+    groups = _groups(parameters, scales)
+    optimizer = torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=EPS, weight_decay=ADAM_DECAY, **implementation)
+    return Entry(_with_new_gradients(optimizer, parameters), buffers)
+
+
+def renewed_deepspeed_adamw(workload: Workload, scales: Sequence[float] | None = None) -> Entry:
+    """DeepSpeed's CPUAdam."""
+    buffers = workload.copy()
+    optimizer, parameters = _deepspeed(buffers, scales, float32_moments=True)
+    return Entry(_with_new_gradients(optimizer, parameters), buffers)
+
+
+def _with_new_gradients(optimizer: Any, parameters: list[Any]) -> Callable[[], object]:
+    """A step before which every parameter gets another gradient, in other memory; that is part of the time."""
+    sets = [[p.grad for p in parameters], [p.grad.clone() for p in parameters]]
+
+    def step() -> None:
+        sets.reverse()
+        for parameter, gradient in zip(parameters, sets[0], strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+
+    return step
+
+
 # ---- DeepSpeed
 
 
 def deepspeed_adamw(workload: Workload, scales: Sequence[float] | None = None, float32_moments: bool = True) -> Entry:
-    """DeepSpeed's CPUAdam, which is AdamW by default.  It compiles itself when first used."""
+    """DeepSpeed's CPUAdam, which is AdamW by default."""
+    buffers = workload.copy()
+    optimizer, _ = _deepspeed(buffers, scales, float32_moments)
+    return Entry(optimizer.step, buffers)
+
+
+def _deepspeed(buffers: Buffers, scales: Sequence[float] | None, float32_moments: bool) -> tuple[Any, list[Any]]:
+    """The optimizer, which compiles itself when first used, and its parameters."""
     os.environ["DS_ACCELERATOR"] = "cpu"
     # Its compilation looks for ninja on the path, where an interpreter called by its full name may not be.
     os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
     torch, adam = _torch(), _import("deepspeed.ops.adam")
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    buffers = workload.copy()
-    groups = _groups(_parameters(torch, buffers), scales)
+    parameters = _parameters(torch, buffers)
+    groups = _groups(parameters, scales)
     try:
         optimizer = adam.DeepSpeedCPUAdam(
             groups, lr=LR, betas=BETAS, eps=EPS, weight_decay=ADAM_DECAY, fp32_optimizer_states=float32_moments
         )
     except RuntimeError as error:
         raise AbsentError(f"does not compile here: {error.__cause__ or error}") from error
-    return Entry(optimizer.step, buffers)
+    return optimizer, parameters
 
 
 # ---- pytorch_optimizer

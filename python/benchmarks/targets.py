@@ -136,4 +136,22 @@ TARGETS: list[Target] = [
     Target("small_layers", "small layers: DeepSpeed / layerwise", cases.DEEPSPEED, cases.PLAIN, at_least=10.0),
     Target("small_layers", "small layers: torch fused / layerwise", cases.TORCH_FUSED, cases.PLAIN, at_least=40.0),
     Target("one_tensor", "one tensor of 16 elements", cases.PLAIN, at_most=5.0),
+    Target(
+        "torch_small",
+        "small tensors in torch: torch fused / layerwise",
+        cases.TORCH_FUSED,
+        cases.IN_TORCH,
+        at_least=25.0,
+    ),
+    Target(
+        "torch_small", "small tensors in torch: DeepSpeed / layerwise", cases.DEEPSPEED, cases.IN_TORCH, at_least=6.0
+    ),
+    Target("torch_minilm", "MiniLM in torch: torch fused / layerwise", cases.TORCH_FUSED, cases.IN_TORCH, at_least=1.0),
+    Target(
+        "torch_minilm",
+        "MiniLM in torch, a group for each tensor: torch fused / layerwise",
+        cases.TORCH_FUSED_GROUPS,
+        cases.IN_TORCH_GROUPS,
+        at_least=2.0,
+    ),
 ]

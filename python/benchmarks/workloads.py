@@ -70,3 +70,12 @@ def matrices(count: int, side: int) -> list[Shape]:
 def small_tensors(repeats: int) -> list[Shape]:
     """What a narrow network is made of: for each repeat a norm, a weight, a bias and a norm."""
     return [(64,), (64, 64), (64,), (64,)] * repeats
+
+
+def minilm() -> list[Shape]:
+    """The 103 tensors of MiniLM-L6: embeddings, six layers, pooler."""
+    width, inner = 384, 1536
+    linear: list[Shape] = [(width, width), (width,)]
+    norm: list[Shape] = [(width,), (width,)]
+    layer = [*linear * 4, *norm, (inner, width), (inner,), (width, inner), (width,), *norm]
+    return [(30522, width), (512, width), (2, width), *norm, *layer * 6, *linear]

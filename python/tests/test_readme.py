@@ -18,7 +18,14 @@ from layerwise import _binding
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = Path(_binding._library._name).resolve()
-PAGES = ("docs/policies.md", "docs/schedules.md", "docs/freezing.md", "docs/coming-from.md")
+PAGES = (
+    "docs/policies.md",
+    "docs/schedules.md",
+    "docs/freezing.md",
+    "docs/coming-from.md",
+    "docs/checkpoints.md",
+    "docs/torch.md",
+)
 
 
 def blocks(language: str, *files: str) -> list[object]:
