@@ -16,7 +16,7 @@ RUN_PYTHON = PYTHONPATH="$(CURDIR)/python" .venv/bin/python
 
 # The tools below use all cores by themselves, and pytest's closing line comes last.
 .NOTPARALLEL:
-.PHONY: build help setup demo test bench docs format lint check-header check-symbols check-install sanitize install uninstall clean
+.PHONY: build help setup demo demo-text test bench docs format lint check-header check-symbols check-install sanitize install uninstall clean
 
 build: ## the shared library, also placed in the Python package (default)
 	swift build -c release -Xswiftc -static-stdlib --scratch-path $(SHARED_BUILD) --product layerwise
@@ -34,7 +34,7 @@ setup: .venv/.test ## what the tests need: Debian packages that are missing, and
 	$(PYTHON) -m venv .venv
 	touch $@
 
-.venv/.test .venv/.demo .venv/.bench: .venv/.%: python/pyproject.toml .ci/requirements .venv/.created
+.venv/.test .venv/.demo .venv/.demo-text .venv/.bench: .venv/.%: python/pyproject.toml .ci/requirements .venv/.created
 	.venv/bin/python .ci/requirements $* > .venv/requirements-$*.txt
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r .venv/requirements-$*.txt
 	touch $@
@@ -43,6 +43,9 @@ setup: .venv/.test ## what the tests need: Debian packages that are missing, and
 
 demo: .venv/.demo build ## which layers should learn?  A pretrained network meets four changes of the world
 	@$(RUN_PYTHON) python/examples/which_layers.py
+
+demo-text: .venv/.demo-text build ## one rate, or one for each layer?  MiniLM learns to classify sentences from few examples
+	@$(RUN_PYTHON) python/examples/finetune_minilm.py
 
 bench: .venv/.bench build ## time a step beside its peers and the memory's limit: a table, JSON and a picture in build/
 	@$(RUN_PYTHON) -m benchmarks

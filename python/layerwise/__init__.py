@@ -13,6 +13,7 @@ Example:
     print(opt.explain())
 """
 
+from . import checkpoint
 from .composition import Piecewise, Product, Sequential, Table, Warmup
 from .cycle import Cyclic, CyclicMomentum, OneCycle, OneCycleMomentum, SlantedTriangular
 from .errors import (
@@ -62,7 +63,7 @@ from .policy import (
     ULMFiT,
     Uniform,
 )
-from .reports import LayerInfo, StateInfo, Summary, Telemetry
+from .reports import LayerInfo, LoadReport, StateInfo, Summary, Telemetry
 from .rule import LAMB, LARS, SGD, Adam, AdamW, Rule
 from .schedule import (
     Constant,
@@ -126,6 +127,7 @@ __all__ = [
     "LayerwiseError",
     "Linear",
     "LoRAPlus",
+    "LoadReport",
     "MuP",
     "MultiStep",
     "Noam",
@@ -162,6 +164,7 @@ __all__ = [
     "Warmup",
     "WarmupStableDecay",
     "available_threads",
+    "checkpoint",
     "freeze_plans",
     "infer_layers",
     "instruction_set",

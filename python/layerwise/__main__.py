@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `python -m layerwise rules` and `python -m layerwise preview MODEL.safetensors`."""
+"""The command line: `python -m layerwise` with `rules`, `preview MODEL.safetensors` or `show CHECKPOINT`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from . import _preview as preview
+from . import _show as show
 from ._rules_page import markdown
 
 
@@ -19,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run=_print_rules
     )
     preview.add_command(commands)
+    show.add_command(commands)
     options = parser.parse_args(arguments)
     return int(options.run(options))
 

@@ -76,6 +76,7 @@ class lw_tensor(ctypes.Structure):
         ("shape", POINTER(c_int64)),
         ("master", c_int32),
         ("reserved", c_int32),
+        ("whole_shape", POINTER(c_int64)),
     )
 
 
@@ -297,17 +298,17 @@ def call(function: NativeFunction, *arguments: Any) -> None:
         raise failure(code, error)
 
 
-def text(function: NativeFunction, *arguments: Any) -> str:
-    """Call a function that writes text, with as much room as it asks for."""
-    needed = c_int64(2048)
+def text(function: NativeFunction, *arguments: Any, room: int = 2048) -> str:
+    """Call a function that writes text, with as much room as it asks for; `room` is a first guess."""
+    needed = c_int64(room)
     while True:
-        room = ctypes.create_string_buffer(needed.value)
+        written = ctypes.create_string_buffer(needed.value)
         error = new_error()
-        code = function(*arguments, room, len(room), byref(needed), byref(error))
+        code = function(*arguments, written, len(written), byref(needed), byref(error))
         if not code:
-            return room.value.decode()
+            return written.value.decode()
         # What is described may have grown since the last try, hence the loop.
-        if code != ERROR_BUFFER_TOO_SMALL or needed.value <= len(room):
+        if code != ERROR_BUFFER_TOO_SMALL or needed.value <= len(written):
             raise failure(code, error)
 
 

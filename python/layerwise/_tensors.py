@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,8 @@ class LayerRecord:
     """What else the library may be bound to, while a change is under way or after one was interrupted."""
     schedules: dict[str, Schedule] = field(default_factory=dict)
     """Its own schedules, by the hyperparameter they move."""
+    whole_shapes: dict[str, Sequence[int]] = field(default_factory=dict)
+    """Of tensors of which it has parts, the shapes of the wholes."""
 
     @property
     def names(self) -> list[str]:
@@ -170,6 +172,7 @@ def _tensor(
 
 def pack(record: LayerRecord, master: bool) -> ctypes.Array[lw.lw_tensor]:
     """The array of lw_tensor for registration."""
+    _require_known(record.name, record.names, record.whole_shapes)
     array = (lw.lw_tensor * len(record.tensors))()
     for entry, tensor in zip(array, record.tensors, strict=True):
         shape = tensor.parameters.shape
@@ -181,6 +184,13 @@ def pack(record: LayerRecord, master: bool) -> ctypes.Array[lw.lw_tensor]:
         entry.parameters = tensor.parameters.address
         entry.gradients = address(tensor.gradient)
         entry.shape = (ctypes.c_int64 * len(shape))(*shape)
+        whole = record.whole_shapes.get(tensor.name)
+        if whole is not None:
+            if len(whole) != len(shape):
+                raise tensor.parameters_place.refuse(
+                    ShapeMismatch, f"have shape {shape}, which is no part of the whole shape {tuple(whole)}"
+                )
+            entry.whole_shape = (ctypes.c_int64 * len(shape))(*whole)
         entry.master = int(master and tensor.parameters.dtype in (lw.FLOAT16, lw.BFLOAT16))
     return array
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import array
 import ctypes
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from . import _binding as lw
 from . import _settings
@@ -270,8 +270,9 @@ class Layer:
     def __hash__(self) -> int:
         return hash((id(self._optimizer), self._record.index))
 
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a layer belongs to its optimizer and cannot be pickled or copied")
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        # With its optimizer, which goes along once.
+        return type(self._optimizer).layer, (self._optimizer, self.name)
 
     def __repr__(self) -> str:
         return f"<layerwise.Layer {self.name!r}: {', '.join(self._record.names)}>"

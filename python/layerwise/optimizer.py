@@ -3,19 +3,23 @@
 
 from __future__ import annotations
 
+import copy
+import copyreg
 import ctypes
 import json
+import operator
 import os
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, SupportsIndex
 
 from . import _binding as lw
-from . import _settings, _spec
+from . import _carried, _settings, _spec
 from ._buffers import Buffer
+from ._saved import Saved
 from ._tensors import LayerRecord, Watch, address, pack, record
 from .errors import BusyOptimizer, ClosedOptimizer, InvalidArgument, LayerwiseError, NotFound, UnknownName
 from .freezing import FreezePlan
@@ -38,7 +42,7 @@ class _Error:
         self.reference = ctypes.byref(self.struct)
 
 
-class Optimizer:
+class Optimizer(Saved):
     """Steps the parameters of its layers in place, each layer with a rate of its own.
 
         effective rate of a layer = lr * scale of the layer * factor of the schedule
@@ -54,9 +58,13 @@ class Optimizer:
     BusyOptimizer at once and disturbs nothing.  Different optimizers are independent.
 
     Processes: after `os.fork()` the child goes on with its copy; an optimizer that was inside a call of another thread
-    raises ForkedOptimizer and can only be closed.  An optimizer cannot be pickled or copied (TypeError), because its
-    state lives in the library and its buffers belong to others: build a second one, and carry the state over with
-    `Layer.read_state` and `Layer.write_state`.
+    raises ForkedOptimizer and can only be closed.
+
+    Copies: `pickle` and `copy.deepcopy` make an optimizer that goes on with the same bits, and take along the objects
+    that own its buffers.  Do it to model and optimizer together, as in `copy.deepcopy((model, optimizer))`: then they
+    go on sharing memory, as far as both hold the same objects.  What an object alone can say of its memory goes along,
+    so DLPack capsules and mmaps are refused, and ctypes arrays can be copied but not pickled.  `copy.copy` is refused:
+    two optimizers would step the same memory.
 
     Args:
         rule: The update rule with its hyperparameters, such as `AdamW(lr=3e-4)`.
@@ -164,10 +172,26 @@ class Optimizer:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        carry = _carried.pickled(operator.index(protocol))
+        return copyreg.__newobj__, (type(self),), _carried.capture(self, carry)  # type: ignore[attr-defined]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        _carried.restore(self, Optimizer.__init__, state)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Optimizer:
+        made = type(self).__new__(type(self))
+        memo[id(self)] = made
+        state = _carried.capture(self, _carried.copied(memo))
+        # What is left has no part in the memory that is stepped.
+        layers = state.pop("layers")
+        made.__setstate__(copy.deepcopy(state, memo) | {"layers": layers})
+        return made
+
+    def __copy__(self) -> NoReturn:
         raise TypeError(
-            "an optimizer cannot be pickled or copied: its state lives in the library; "
-            "build another one and carry the state over with Layer.read_state and Layer.write_state"
+            "a shallow copy would step the same memory as this optimizer, each undoing the work of the other: "
+            "copy.deepcopy copies the buffers too"
         )
 
     def __repr__(self) -> str:
@@ -192,6 +216,7 @@ class Optimizer:
         schedule: Schedule | None = None,
         master: bool = False,
         gradient_dtype: Literal["float64", "float32", "float16", "bfloat16"] | None = None,
+        whole_shapes: Mapping[str, Sequence[int]] | None = None,
         **overrides: object,
     ) -> Layer:
         """Register a layer.
@@ -211,6 +236,7 @@ class Optimizer:
             schedule: A schedule of its own for its rate, in place of the optimizer's.
             master: Keep a float32 master copy of the float16 and bfloat16 tensors.
             gradient_dtype: Type of the gradients, where they come with the step and differ from the parameters.
+            whole_shapes: Where processes hold parts of tensors: by tensor, the whole's shape, which policies go by.
             **overrides: Hyperparameters of the rule for this layer alone, such as `weight_decay=0.0`, and `frozen`,
                 which is "yes", "no" or "plan".
 
@@ -221,25 +247,47 @@ class Optimizer:
             raise UnknownName(f"gradient_dtype must be one of {', '.join(lw.FLOATS)}, found {gradient_dtype!r}")
         places = {"depth": depth, "scale": scale, "tower": tower, "role": role, "start": start}
         given = {key: value for key, value in places.items() if value is not None}
-        settings = _settings.pack(_settings.expand(given | overrides))
         if schedule is not None:
             # It can be set only once the layer is there, so what is wrong with it must be known before.
             _require(schedule, Schedule, "schedule", "Cosine(1000)")
             schedule.evaluate(0)
+        dtype = lw.FLOATS[gradient_dtype] if gradient_dtype else None
+        layer = self._register(
+            name, params, grads, dtype, master, _settings.expand(given | overrides), whole_shapes or {}
+        )
+        view = Layer(self, layer)
+        while schedule is not None and view.schedule is None:
+            # Nothing is wrong with it, but another thread may be inside a step.
+            try:
+                view.schedule = schedule
+            except BusyOptimizer:
+                time.sleep(1e-4)
+        return view
+
+    def _register(
+        self,
+        name: str,
+        params: object,
+        grads: object,
+        gradient_dtype: int | Sequence[int] | None,
+        master: bool,
+        settings: Iterable[_settings.Pair],
+        whole_shapes: Mapping[str, Sequence[int]],
+    ) -> LayerRecord:
+        """Register a layer; `gradient_dtype` is that of all tensors, or of each."""
+        packed = _settings.pack(settings)
         with self._registration:
-            layer = record(
-                name,
-                len(self._layers),
-                params,
-                grads,
-                lw.FLOATS[gradient_dtype] if gradient_dtype else None,
-                shapes_only=self.get("dry_run") == 1.0,
-            )
+            one = gradient_dtype if isinstance(gradient_dtype, int) else None
+            layer = record(name, len(self._layers), params, grads, one, shapes_only=self.get("dry_run") == 1.0)
+            layer.whole_shapes = dict(whole_shapes)
+            if isinstance(gradient_dtype, Sequence):
+                for tensor, dtype in zip(layer.tensors, gradient_dtype, strict=True):
+                    tensor.gradient_dtype = dtype
             tensors = pack(layer, master)
             try:
                 self._layers.append(layer)
                 self._watches = None
-                lw.call(lw.lw_optimizer_add_layer, self._handle, lw.name(name), tensors, len(tensors), *settings, None)
+                lw.call(lw.lw_optimizer_add_layer, self._handle, lw.name(name), tensors, len(tensors), *packed, None)
                 self._by_name[name] = layer
             except LayerwiseError:
                 del self._layers[layer.index :]
@@ -251,14 +299,7 @@ class Optimizer:
                 else:
                     self._by_name[name] = layer
                 raise
-        view = Layer(self, layer)
-        while schedule is not None and view.schedule is None:
-            # Nothing is wrong with it, but another thread may be inside a step.
-            try:
-                view.schedule = schedule
-            except BusyOptimizer:
-                time.sleep(1e-4)
-        return view
+            return layer
 
     def layer(self, name: str | int) -> Layer:
         """The layer of this name, or of this index in the order of registration."""

@@ -108,6 +108,32 @@ class StateInfo:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What a load found.  Keys are "layer/tensor/state", by the names that layers have here.
+
+    Attributes:
+        loaded: What was put back.
+        missing: What is only here.
+        unexpected: What is only in the checkpoint.
+        differences: Settings, shapes and types that differ, a line each.
+    """
+
+    loaded: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Everything that a strict load refuses, a line each."""
+        return (
+            *self.differences,
+            *(f"{key}: not in the checkpoint" for key in self.missing),
+            *(f"{key}: only in the checkpoint" for key in self.unexpected),
+        )
+
+
 def report(kind: type[Report], row: ctypes.Structure) -> Report:
     """The value of a struct of numbers whose fields have the names of the value's."""
     return kind(*(getattr(row, field.name) for field in fields(kind)))  # type: ignore[arg-type]

@@ -14,8 +14,9 @@ from layerwise import _library, errors
 INCLUDE = Path(__file__).parents[2] / "include"
 HEADER = (INCLUDE / "layerwise.h").read_text()
 CODE = re.sub(r"/\*.*?\*/", "", HEADER, flags=re.DOTALL)
-STRUCTS = [name for name in vars(lw) if isinstance(getattr(lw, name), type) and name.startswith("lw_")]
-STRUCTS.remove("lw_optimizer")
+TYPES = {name: value for name, value in vars(lw).items() if isinstance(value, type) and name.startswith("lw_")}
+STRUCTS = [name for name, value in TYPES.items() if issubclass(value, ctypes.Structure) and name != "lw_optimizer"]
+CALLBACKS = [name for name, value in TYPES.items() if name not in STRUCTS and name != "lw_optimizer"]
 
 C_TYPES = {
     "int32_t": ctypes.c_int32,
@@ -28,6 +29,8 @@ C_TYPES = {
     "char *": ctypes.POINTER(ctypes.c_char),
     "void *": ctypes.c_void_p,
     "const void *": ctypes.c_void_p,
+    "void **": ctypes.POINTER(ctypes.c_void_p),
+    "const int64_t *": ctypes.POINTER(ctypes.c_int64),
     "const char **": ctypes.POINTER(ctypes.c_char_p),
     "const char *const *": ctypes.POINTER(ctypes.c_char_p),
     "lw_optimizer *": lw.Handle,
@@ -38,6 +41,8 @@ C_TYPES = {
 def c_type(text: str) -> object:
     if text in C_TYPES:
         return C_TYPES[text]
+    if text in CALLBACKS:
+        return TYPES[text]
     struct = re.fullmatch(r"(?:const )?(lw_\w+) \*", text)
     assert struct, text
     return ctypes.POINTER(getattr(lw, struct[1]))
@@ -54,7 +59,7 @@ def prototypes() -> dict[str, tuple[str, list[str]]]:
 
 
 def test_every_function_is_declared_and_no_other() -> None:
-    declared = {name for name, value in vars(lw).items() if hasattr(value, "argtypes")}
+    declared = {name for name, value in vars(lw).items() if hasattr(value, "argtypes") and name not in CALLBACKS}
     assert declared == set(prototypes())
 
 
@@ -66,9 +71,23 @@ def test_function(name: str) -> None:
     assert list(function.argtypes) == [c_type(argument) for argument in arguments]
 
 
+@pytest.mark.parametrize("name", CALLBACKS)
+def test_callback(name: str) -> None:
+    found = re.search(rf"typedef (\w+) \(\*{name}\)\(([^;]*)\);", CODE)
+    assert found
+    arguments = [re.sub(r"\w+$", "", part.strip()).strip() for part in found[2].split(",")]
+    assert TYPES[name]._restype_ is (None if found[1] == "void" else c_type(found[1]))
+    assert list(TYPES[name]._argtypes_) == [c_type(argument) for argument in arguments]
+
+
 def test_struct_layouts(tmp_path: Path) -> None:
+    # `from` is a keyword of Python, so that one has a name with "_".
     fields = [(struct, field[0]) for struct in STRUCTS for field in getattr(lw, struct)._fields_]
-    lines = [f'printf("{s}.{f} %zu %zu\\n", offsetof({s}, {f}), sizeof((({s} *)0)->{f}));' for s, f in fields]
+    lines = [
+        f'printf("{s}.{f} %zu %zu\\n", offsetof({s}, {c}), sizeof((({s} *)0)->{c}));'
+        for s, f in fields
+        for c in [f.rstrip("_")]
+    ]
     lines += [f'printf("{struct} 0 %zu\\n", sizeof({struct}));' for struct in STRUCTS]
     source = "#include <stddef.h>\n#include <stdio.h>\n#include <layerwise.h>\nint main(void) { %s return 0; }"
     program = tmp_path / "layout"
@@ -114,6 +133,10 @@ NAMES = {
     errors.NonFiniteGradient: "LW_ERROR_NONFINITE",
     errors.OutOfMemory: "LW_ERROR_OUT_OF_MEMORY",
     errors.ForkedOptimizer: "LW_ERROR_FORKED",
+    errors.CheckpointIOError: "LW_ERROR_IO",
+    errors.CorruptCheckpoint: "LW_ERROR_CORRUPT",
+    errors.CheckpointMismatch: "LW_ERROR_MISMATCH",
+    errors.ReduceFailed: "LW_ERROR_REDUCE",
 }
 
 

@@ -64,7 +64,10 @@ def test_python(code: str, tmp_path: Path) -> None:
     assert output([sys.executable, "-W", "error", "-c", code], tmp_path, PYTHONPATH=package).strip()
 
 
-@pytest.mark.parametrize("code", blocks("c", "README.md", "docs/policies.md", "docs/schedules.md", "docs/freezing.md"))
+C_PAGES = ("README.md", "docs/policies.md", "docs/schedules.md", "docs/freezing.md", "docs/checkpoints.md")
+
+
+@pytest.mark.parametrize("code", blocks("c", *C_PAGES))
 def test_c(code: str, tmp_path: Path) -> None:
     (tmp_path / "readme.c").write_text(code, "utf-8")
     # The name under which the program looks for the library when it starts, as an installation would have it.

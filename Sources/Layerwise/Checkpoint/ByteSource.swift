@@ -12,7 +12,7 @@ struct ByteSource: ~Copyable {
 
     init(path: String) throws(LayerwiseError) {
         var descriptor: Int32
-        repeat { descriptor = open(path, O_RDONLY | O_CLOEXEC) } while descriptor < 0 && errno == EINTR
+        repeat { descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) } while descriptor < 0 && errno == EINTR
         if descriptor < 0 { throw .io("open \(path)", errno) }
         var status = stat()
         if fstat(descriptor, &status) != 0 {

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fine-tune a pretrained language model with few examples: one rate for all layers, or one for each?
+
+MiniLM learns to tell what a sentence is about from 5, 10 or 20 examples of each class, in three ways that differ in
+nothing but the learning rate of each layer: one rate for all; rates that fall from layer to layer towards the input;
+ULMFiT's recipe, in which they fall faster and layers thaw one after another from the head.  All rise and fall along
+ULMFiT's slanted triangle.
+
+Every way gets the same steps and the same grid of base rates.  Its rate is the one with the best mean accuracy on
+validation sentences, over a few seeds; other seeds tell how well that rate does on test sentences, which chose nothing.
+(With really no more than five examples a class there would be no validation; here it serves to treat all ways alike.)
+
+    python python/examples/finetune_minilm.py --help
+
+The other files: finetune_minilm_data.py has the sentences, finetune_minilm_model.py the network,
+finetune_minilm_results.py the statistics and the table, finetune_minilm_figure.py the picture, and
+finetune_minilm_timing.py what a step takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+import finetune_minilm_data as data
+import finetune_minilm_model as model
+import layerwise as lw
+from finetune_minilm_data import Corpus, Sentences
+from finetune_minilm_figure import Trace, draw
+from finetune_minilm_model import Classifier
+from finetune_minilm_results import Results, accuracy_table, conclusion
+from finetune_minilm_timing import share_of_a_step
+from layerwise.torch import AdamW, layers
+
+BATCH = 16
+FALL = 0.75  # from one layer to the next, for layer decay
+STAGES = 12  # of ULMFiT; MiniLM's eight layers all train from the eighth on
+
+EXAMPLES = (5, 10, 20)
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+CHOOSING_SEEDS = 2
+MOST_WORKERS = 4  # unless more are asked for: each takes 0.8 GB of memory
+REPETITIONS, QUICK_REPETITIONS = 15, 2  # of the step that is timed
+QUICK_EXAMPLES, QUICK_RATES, QUICK_CHOOSING_SEEDS, QUICK_SEEDS, QUICK_STEPS = (5,), (3e-4, 3e-3), 1, 2, 4
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to fine-tune: a policy for the rates, and whether layers thaw one after another."""
+
+    name: str
+    policy: lw.Policy
+    thaws: bool = False
+
+
+WAYS = (
+    Way("one rate", lw.Uniform()),
+    Way("layer decay", lw.LayerDecay(FALL)),
+    Way("ULMFiT", lw.ULMFiT(), thaws=True),
+)
+
+
+# ---- Training with Layerwise ----------------------------------------------------------------------------------------
+
+
+def optimizer_for(network: Classifier, way: Way, rate: float, steps: int) -> AdamW:
+    """An optimizer of the whole network, which finds its layers by itself."""
+    return AdamW(
+        network,
+        lr=rate,
+        policy=way.policy,
+        schedule=lw.SlantedTriangular(steps),
+        freezing=lw.GradualUnfreezing(max(steps // STAGES, 1)) if way.thaws else None,
+        threads=torch.get_num_threads(),
+        telemetry=True,
+    )
+
+
+def train(network: Classifier, optimizer: AdamW, batches: Iterable[Sentences]) -> list[Mapping[str, lw.Telemetry]]:
+    """Take one step on each batch; returns what telemetry says after each."""
+    history: list[Mapping[str, lw.Telemetry]] = []
+    for batch in batches:
+        optimizer.zero_grad()
+        cross_entropy(network(batch.tokens), batch.labels).backward()
+        optimizer.step()
+        history.append(optimizer.native.telemetry())
+    return history
+
+
+# ---- The experiment: runs that know nothing of each other, on all cores ---------------------------------------------
+
+
+class Run(NamedTuple):
+    """One fine-tuning: with how many examples of each class, in which way (its index), and so on."""
+
+    examples: int
+    way: int
+    rate: float
+    seed: int
+    steps: int
+    judged_by: str  # "validation" or "test"
+
+
+class Outcome(NamedTuple):
+    """How well a run ended, and how it went."""
+
+    accuracy: float
+    history: list[Mapping[str, lw.Telemetry]]
+
+
+@cache
+def workbench() -> tuple[Corpus, Classifier, Mapping[str, Tensor]]:
+    """What all runs of a process share: the sentences, a network to train, and its pretrained weights."""
+    corpus = data.load(model.tokenizer())
+    network = model.pretrained(len(corpus.classes), corpus.vocabulary)
+    return corpus, network, {name: weights.clone() for name, weights in network.state_dict().items()}
+
+
+def perform(run: Run) -> Outcome:
+    """Fine-tune once, from the pretrained weights."""
+    corpus, network, weights = workbench()
+    network.load_state_dict(weights)
+    torch.manual_seed(run.seed)
+    network.head.reset_parameters()
+    drawn = data.draw(corpus, run.seed)
+    batches = drawn.examples(run.examples).random_batches(BATCH, torch.Generator().manual_seed(run.seed))
+    optimizer = optimizer_for(network, WAYS[run.way], run.rate, run.steps)
+    history = train(network, optimizer, islice(batches, run.steps))
+    return Outcome(network.accuracy(drawn.validation if run.judged_by == "validation" else corpus.test), history)
+
+
+Perform = Callable[[Iterable[Run]], Iterable[Outcome]]
+
+
+@contextmanager
+def workers(count: int) -> Iterator[Perform]:
+    """What performs runs in so many processes of one thread each, whose results are the same for any number of them."""
+    if count == 1:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield lambda runs: map(perform, runs)
+        finally:
+            torch.set_num_threads(threads)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield lambda runs: pool.map(perform, runs)
+
+
+def measure(results: Results, steps: int, perform_all: Perform, progress: Progress) -> list[Outcome]:
+    """Fill in the results; returns what came of each way with the most examples, of the first seed that is tested."""
+
+    def outcomes(runs: Sequence[Run], what: str) -> Iterator[Outcome]:
+        return iter(progress.track(perform_all(runs), total=len(runs), description=what))
+
+    places = list(np.ndindex(results.validation.shape))
+    runs = [
+        Run(results.examples[size], way, results.rates[rate], seed, steps, "validation")
+        for size, way, rate, seed in places
+    ]
+    for place, outcome in zip(places, outcomes(runs, "choosing rates"), strict=True):
+        results.validation[place] = outcome.accuracy
+
+    shown = []
+    chosen = list(np.ndindex(results.test.shape))
+    first = results.validation.shape[-1]
+    runs = [
+        Run(results.examples[size], way, results.rate(size, way), first + seed, steps, "test")
+        for size, way, seed in chosen
+    ]
+    for place, run, outcome in zip(chosen, runs, outcomes(runs, "testing them"), strict=True):
+        results.test[place] = outcome.accuracy
+        if run.examples == results.examples[-1] and run.seed == first:
+            shown.append(outcome)
+    return shown
+
+
+def traces_of(results: Results, shown: Sequence[Outcome]) -> list[Trace]:
+    """How each way went with the most examples, and the optimizer that it began with."""
+    _, network, _ = workbench()
+    size = len(results.examples) - 1
+    traces = []
+    for index, (way, outcome) in enumerate(zip(WAYS, shown, strict=True)):
+        optimizer = optimizer_for(network, way, results.rate(size, index), steps=len(outcome.history))
+        traces.append(Trace(way.name, optimizer.native, outcome.history))
+    return traces
+
+
+# ---- Command line ---------------------------------------------------------------------------------------------------
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description="Fine-tune MiniLM with few examples: one rate, or one for each layer?")
+    parser.add_argument("--seeds", type=int, default=5, help="that are tested, at least 2 (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=24, help="steps of each fine-tuning (default: %(default)s)")
+    cores = min(lw.available_threads(), MOST_WORKERS)
+    parser.add_argument("--workers", type=int, default=cores, help="processes, one core each (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("build/demo"), help="folder of the picture (%(default)s)")
+    parser.add_argument(
+        "--quick", action="store_true", help="only a look: 5 examples, 2 base rates, 4 steps, 2 seeds, 1 worker"
+    )
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.seeds, options.steps, options.workers = QUICK_SEEDS, QUICK_STEPS, 1
+    if options.seeds < 2 or options.steps < 1 or options.workers < 1:
+        parser.error("a spread needs at least 2 seeds, and fine-tuning at least 1 step and 1 worker")
+    return options
+
+
+def progress_bar(console: Console) -> Progress:
+    """A bar with a count, the time taken and the time left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the experiment, print what came out and draw it."""
+    options = parse_arguments(arguments)
+    console = Console()
+    ways = [way.name for way in WAYS]
+    if options.quick:
+        results = Results.empty(QUICK_EXAMPLES, ways, QUICK_RATES, QUICK_CHOOSING_SEEDS, options.seeds)
+    else:
+        results = Results.empty(EXAMPLES, ways, RATES, CHOOSING_SEEDS, options.seeds)
+    corpus, network, _ = workbench()
+    for text in (
+        f"{len(corpus.classes)} classes: {', '.join(corpus.classes)}.",
+        f"The layers, as the names of their parameters tell:\n{layers(network)}\n",
+    ):
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    with workers(options.workers) as perform_all, progress_bar(console) as progress:
+        shown = measure(results, options.steps, perform_all, progress)
+    traces = traces_of(results, shown)
+    picture = options.output / "finetune_minilm.png"
+    draw(picture, results, traces)
+
+    console.print(accuracy_table(results))
+    for text in (
+        conclusion(results.compare()),
+        share_of_a_step(BATCH, FALL, QUICK_REPETITIONS if options.quick else REPETITIONS),
+        f"Picture: {picture}",
+    ):
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()
