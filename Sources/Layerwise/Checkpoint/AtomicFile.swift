@@ -162,7 +162,11 @@ struct AtomicFile: ~Copyable {
             // A link to a file that is not there yet.
             var target = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
             let length = readlink(path, &target, target.count - 1)
-            if length < 0 { return path }
+            if length < 0 {
+                // There is nothing, or no link.
+                if errno == ENOENT || errno == EINVAL { return path }
+                throw .io("look at \(path)", errno)
+            }
             let text = String(decoding: target[..<length].map { UInt8(bitPattern: $0) }, as: UTF8.self)
             path = text.utf8.first == UInt8(ascii: "/") ? text : "\(split(path).folder)/\(text)"
         }

@@ -12,6 +12,7 @@ struct ByteSource: ~Copyable {
 
     init(path: String) throws(LayerwiseError) {
         var descriptor: Int32
+        // Of a pipe that nobody writes into, this does not wait; of a file it changes nothing.
         repeat { descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) } while descriptor < 0 && errno == EINTR
         if descriptor < 0 { throw .io("open \(path)", errno) }
         var status = stat()
