@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drop-in torch optimizers: a learning rate for every layer, whatever the framework around.
+
+Example:
+    from layerwise.torch import AdamW
+
+    optimizer = AdamW(model, lr=2e-5, layer_decay=0.8)
+    ...
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+"""
+
+from ._layers import LayerTable, layers, param_groups
+from ._optimizer import LayerwiseOptimizer
+from ._options import Options
+from ._rules import LAMB, LARS, SGD, Adam, AdamW
+from .telemetry import write_tensorboard
+
+__all__ = [
+    "LAMB",
+    "LARS",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "LayerTable",
+    "LayerwiseOptimizer",
+    "Options",
+    "layers",
+    "param_groups",
+    "write_tensorboard",
+]

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the groups say of rates and other hyperparameters, handed to the library where it has changed."""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import math
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any
+
+from torch import Tensor
+
+from .. import _binding as lw
+from .. import _settings
+from ..errors import InvalidArgument, LayerwiseError, OutOfRange
+from ..optimizer import Optimizer
+from ..rule import Rule
+from ._arrange import NativeLayer
+from ._parameters import Group
+
+_rate_of = itemgetter("lr")
+
+Values = tuple[Any, ...]
+"""A group's hyperparameters without its rate, and at the end whether it ascends."""
+
+
+class Hyperparameters:
+    """The hyperparameters of some groups, as the library has them.
+
+    Args:
+        rule: The rule's class.
+        keys: Its hyperparameters as groups call them, without "lr".
+        groups: The groups.
+    """
+
+    def __init__(self, rule: type[Rule], keys: Sequence[str], groups: Sequence[Group]) -> None:
+        self._make: Callable[..., Rule] = rule
+        self._keys = tuple(keys)
+        self._of = itemgetter(*keys, "maximize")
+        self._row_of = itemgetter("lr", *keys, "maximize")
+        self._rows: list[Values] | None = None
+        self._values: list[Values] | None = None
+        self._rates: array.array[float] = array.array("d")
+        self._own_rates = False
+        values = self._read(groups)
+        # Layers get values of their own only where the groups do not agree.
+        self._own_values = any(other != values[0] for other in values)
+
+    def rule(self, groups: Sequence[Group]) -> Rule:
+        """The rule with the hyperparameters of the first group."""
+        return self._make(lr=read_rates(groups)[0], **self._named(self._read(groups)[0]))
+
+    def _named(self, values: Values) -> dict[str, Any]:
+        return dict(zip(self._keys, values[:-1], strict=True))
+
+    def for_layer(self, groups: Sequence[Group], layer: NativeLayer) -> dict[str, Any]:
+        """What a layer that is added needs to be told."""
+        return self._named(self._of(groups[layer.group])) if self._own_values else {}
+
+    def _read(self, groups: Sequence[Group]) -> list[Values]:
+        try:
+            hyper = list(map(self._of, groups))
+        except KeyError as error:
+            raise _missing(groups, error) from None
+        for index, values in enumerate(hyper):
+            if values[-1] != hyper[0][-1]:
+                raise InvalidArgument(
+                    f"maximize must be the same in all param groups, found {hyper[0][-1]} in group 0 and {values[-1]} "
+                    f"in group {index}"
+                )
+        return hyper
+
+    def follow(self, native: Optimizer, groups: Sequence[Group], layers: Sequence[NativeLayer]) -> bool:
+        """Hand over what has changed; returns whether anything but rates has."""
+        # This is on the way of every step: lists of tuples are made and compared in C.
+        try:
+            rows = list(map(self._row_of, groups))
+        except KeyError as error:
+            raise _missing(groups, error) from None
+        if rows == self._rows:
+            return False
+        values = [row[1:] for row in rows]
+        changed = values != self._values
+        if changed:
+            self._follow_values(native, self._read(groups), layers)
+        rates = read_rates(groups)
+        if rates != self._rates:
+            self._follow_rates(native, rates, layers)
+        # A tensor may get another value in place, so it is never taken to be what it was.
+        self._rows = None if any(isinstance(value, Tensor) for row in rows for value in row) else rows
+        return changed
+
+    def follow_layers(self, native: Optimizer, groups: Sequence[Group], layers: Sequence[NativeLayer]) -> None:
+        """Hand over everything: there are other layers than before."""
+        values = self._read(groups)
+        if self._own_values or any(other != values[0] for other in values):
+            self._own_values = True
+            self._follow_values(native, values, layers)
+        self._follow_rates(native, read_rates(groups), layers)
+
+    def _follow_values(self, native: Optimizer, values: list[Values], layers: Sequence[NativeLayer]) -> None:
+        if self._own_values or any(other != values[0] for other in values):
+            self._give_to_layers(native, values, layers)
+        else:
+            native.set(maximize=values[0][-1], **self._named(values[0]))
+        tensors = any(isinstance(value, Tensor) for group in values for value in group)
+        self._values = None if tensors else values
+
+    def _give_to_layers(self, native: Optimizer, values: list[Values], layers: Sequence[NativeLayer]) -> None:
+        """Give every layer all hyperparameters of its group: then no two of them can disagree on the way."""
+        indices: list[int] = []
+        pairs: list[_settings.Pair] = []
+        for index, layer in enumerate(layers):
+            own = _settings.expand(self._named(values[layer.group]))
+            indices.extend([index] * len(own))
+            pairs.extend(own)
+        if pairs:
+            settings, count = _settings.pack(pairs)
+            lw.call(lw.lw_optimizer_set_layers, native._handle, (ctypes.c_int64 * count)(*indices), settings, count)
+        native.set(maximize=values[0][-1])
+        self._own_values = True
+
+    def _follow_rates(self, native: Optimizer, rates: array.array[float], layers: Sequence[NativeLayer]) -> None:
+        for index, rate in enumerate(rates):
+            # NaN means something else to the library.
+            if not 0 <= rate < math.inf:
+                raise OutOfRange(f"lr of param group {index} must be in [0, inf), found {rate}")
+        if not self._own_rates and all(rate == rates[0] for rate in rates):
+            native.lr = rates[0]
+        else:
+            self._own_rates = True
+            own = array.array("d", [rates[layer.group] for layer in layers])
+            lw.call(lw.lw_optimizer_set_rates, native._handle, lw.pointer(own), len(own))
+        self._rates = rates
+
+    def read_back(self, native: Optimizer, groups: Sequence[Group], layers: Sequence[NativeLayer]) -> None:
+        """Write the rates into the groups that the library has loaded; all else was compared, and is the same."""
+        for index, layer in enumerate(layers):
+            group, rate = groups[layer.group], ctypes.c_double()
+            lw.call(lw.lw_layer_get, native._handle, index, b"lr", ctypes.byref(rate))
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate.value)
+            else:
+                group["lr"] = rate.value
+        # Layers may have got rates of their own, which that of the optimizer would not replace.
+        self._own_rates, self._rates, self._rows = True, array.array("d"), None
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether all rates are 0."""
+        return not any(self._rates)
+
+    def differences(self, groups: Sequence[Group]) -> list[str]:
+        """What of the groups' values the rule refuses."""
+        try:
+            found, rates = self._read(groups), read_rates(groups)
+        except (LayerwiseError, TypeError) as error:
+            return [str(error)]
+        refused = []
+        for index, (values, rate) in enumerate(zip(found, rates, strict=True)):
+            if index and (values, rate) == (found[index - 1], rates[index - 1]):
+                continue
+            try:
+                Optimizer(self._make(lr=rate, **self._named(values)), dry_run=True).close()
+            except (LayerwiseError, TypeError) as error:
+                refused.append(f"group {index}: {error}")
+        return refused
+
+
+def read_rates(groups: Sequence[Group]) -> array.array[float]:
+    """The rate of every group, which may be a tensor."""
+    try:
+        return array.array("d", map(_rate_of, groups))
+    except KeyError as error:
+        raise _missing(groups, error) from None
+    except (TypeError, ValueError, RuntimeError):
+        for index, group in enumerate(groups):
+            try:
+                float(group["lr"])
+            except (TypeError, ValueError, RuntimeError):
+                raise TypeError(f"lr of param group {index} must be a number, found {group['lr']!r}") from None
+        raise
+
+
+def _missing(groups: Sequence[Group], error: KeyError) -> InvalidArgument:
+    index = next(index for index, group in enumerate(groups) if error.args[0] not in group)
+    return InvalidArgument(f"param group {index} has no {error}")

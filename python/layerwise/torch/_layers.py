@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which layer every parameter belongs to: from the user's rules, the groups' keys, or the parameters' names."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+
+from ..errors import UnknownName
+from ..introspection import infer_layers
+from ._parameters import Group, clean, named_parameters
+
+LayerRules: TypeAlias = Mapping[str | re.Pattern[str], int | str | Mapping[str, Any]]
+"""The user's own rules: what each pattern of parameter names means; see `layers`."""
+
+KEYS = ("layer", "depth", "tower", "role", "scale")
+"""What a rule or a param group may say of its layer."""
+
+NAME = "_layerwise_name"
+"""The attribute of a parameter that has its name, where its group is made here."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where one parameter belongs."""
+
+    layer: str
+    depth: int | None
+    tower: str = ""
+    role: str | None = None
+    scale: float | None = None
+    reason: str = ""
+    guess: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer, as `layers` shows it.
+
+    Attributes:
+        name: Name of the layer, which patterns of policies match.
+        depth: Position from the input, in its tower.
+        tower: The stack it belongs to; empty where there is one.
+        role: "stem", "block", "norm" or "head".
+        scale: Its own rate multiplier, or None for the policy's.
+        parameters: Names of its parameters.
+        count: How many numbers they hold.
+        reason: Why it is where it is.
+        guess: Whether nothing but the order of registration tells.
+    """
+
+    name: str
+    depth: int | None
+    tower: str
+    role: str | None
+    scale: float | None
+    parameters: tuple[str, ...]
+    count: int
+    reason: str
+    guess: bool
+
+
+class LayerTable(tuple[Row, ...]):
+    """The layers of a model, in the order of towers and depths; printed, it is a table."""
+
+    def __str__(self) -> str:
+        head = ("layer", "depth", "tower", "role", "tensors", "parameters", "why")
+        rows = [
+            (
+                row.name,
+                "" if row.depth is None else str(row.depth),
+                row.tower,
+                row.role or "",
+                str(len(row.parameters)),
+                f"{row.count:,}",
+                f"{row.reason}{' (a guess)' if row.guess else ''}",
+            )
+            for row in self
+        ]
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        # A column that says nothing, such as tower where there is one, is left out.
+        shown = [index for index in range(len(head)) if any(row[index] for row in rows)]
+        right = {1, 4, 5}
+        return "\n".join(
+            "  ".join(
+                line[index].rjust(widths[index]) if index in right else line[index].ljust(widths[index])
+                for index in shown
+            ).rstrip()
+            for line in (head, *rows)
+        )
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def layers(model: nn.Module | Iterable[tuple[str, Tensor]], *, rules: LayerRules | None = None) -> LayerTable:
+    """The layers of a model as a table, before anything is created.
+
+    Args:
+        model: A module, or named parameters.
+        rules: What goes before the inference: a mapping from pattern to what the parameters that it matches are: a
+            depth (`{"embed.*": 0}`), the name of a layer (`{"*.lora_*": "adapters"}`), or a mapping with any of
+            "layer", "depth", "tower", "role" and "scale".  A text is compared with whole names of parameters as in a
+            shell, where `*` is any text, also with a dot; a compiled regular expression must match the whole name.
+            The first pattern that matches a parameter counts.
+
+    Returns:
+        One row a layer.
+
+    Raises:
+        UnknownName: A pattern matches no parameter, or a rule says something unknown.
+    """
+    named = _named(model)
+    sizes = {name: param.numel() for name, param in named}
+    members: dict[Placement, list[str]] = {}
+    for name, placement in by_name([name for name, _ in named], rules).items():
+        members.setdefault(placement, []).append(name)
+    return LayerTable(
+        Row(
+            placement.layer,
+            placement.depth,
+            placement.tower,
+            placement.role,
+            placement.scale,
+            tuple(names),
+            sum(sizes[name] for name in names),
+            placement.reason,
+            placement.guess,
+        )
+        for placement, names in sorted(
+            members.items(), key=lambda item: (item[0].tower, -1 if item[0].depth is None else item[0].depth)
+        )
+    )
+
+
+def param_groups(
+    model: nn.Module | Iterable[tuple[str, Tensor]], *, layers: LayerRules | None = None, **options: Any
+) -> list[Group]:
+    """Param groups, one a layer, for whatever goes by groups: ZeroRedundancyOptimizer, schedulers with a rate a group.
+
+    Each group says which layer it is, so the optimizer needs no names to know.
+
+    Args:
+        model: A module, or named parameters.
+        layers: The user's own rules, as in `layers`.
+        **options: Hyperparameters for every group, such as `weight_decay=0.1`.
+    """
+    named = dict(_named(model))
+    groups: list[Group] = []
+    for row in _rows(named.items(), rules=layers):
+        for name in row.parameters:
+            # Wrappers split and sort the parameters of a group, so that a list of names in it would not do.
+            setattr(named[name], NAME, name)
+        place = {"layer": row.name, "depth": row.depth, "tower": row.tower, "role": row.role, "scale": row.scale}
+        groups.append(
+            {"params": [named[name] for name in row.parameters], **options}
+            | {key: value for key, value in place.items() if value not in (None, "")}
+        )
+    return groups
+
+
+_rows = layers
+"""The function, where an argument has its name."""
+
+
+def _named(model: nn.Module | Iterable[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
+    if isinstance(model, nn.Module):
+        return named_parameters(model)
+    named = list(model)
+    return list(zip(clean(name for name, _ in named), [param for _, param in named], strict=True))
+
+
+def by_name(names: Sequence[str], rules: LayerRules | None) -> dict[str, Placement]:
+    """The placement of every name: inferred, and then as the rules say."""
+    found: dict[str, Placement] = {}
+    for layer in infer_layers(names):
+        placement = Placement(layer.name, layer.depth, layer.tower, layer.role, None, layer.reason, layer.guess)
+        for index in layer.tensors:
+            found[names[index]] = placement
+    placed = {name: found[name] for name in names}
+    return _apply(rules, placed) if rules else placed
+
+
+def _apply(rules: LayerRules, placed: dict[str, Placement]) -> dict[str, Placement]:
+    if not isinstance(rules, Mapping):
+        raise TypeError(f"layers: expected a mapping from pattern to depth or layer, found {type(rules).__name__}")
+    inferred = {placement.layer: placement for placement in placed.values()}
+    left, result = dict(placed), dict(placed)
+    for pattern, rule in rules.items():
+        given = _given(pattern, rule)
+        matched = [name for name in placed if _matches(pattern, name)]
+        if not matched:
+            text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
+            raise UnknownName(f'layers: no parameter matches "{text}"; the first is called "{next(iter(placed))}"')
+        free = [name for name in matched if name in left]
+        for name, placement in _placements(given, {name: left.pop(name) for name in free}, inferred).items():
+            result[name] = placement
+    return _told_apart(result)
+
+
+def _given(pattern: object, rule: object) -> dict[str, Any]:
+    if isinstance(rule, bool) or not isinstance(rule, int | str | Mapping):
+        raise TypeError(
+            f"layers: {pattern!r}: expected a depth, the name of a layer, or a mapping with {', '.join(KEYS)}, "
+            f"found {rule!r}"
+        )
+    given = {"depth": rule} if isinstance(rule, int) else {"layer": rule} if isinstance(rule, str) else dict(rule)
+    for key in given:
+        if key not in KEYS:
+            raise UnknownName(f"layers: {pattern!r}: unknown key {key!r}, expected one of {', '.join(KEYS)}")
+    return given
+
+
+def _matches(pattern: str | re.Pattern[str], name: str) -> bool:
+    if isinstance(pattern, re.Pattern):
+        return pattern.fullmatch(name) is not None
+    return fnmatch.fnmatchcase(name, pattern)
+
+
+def _placements(
+    given: dict[str, Any], matched: dict[str, Placement], inferred: dict[str, Placement]
+) -> dict[str, Placement]:
+    """What a rule makes of the parameters that it matches."""
+    changes = {key: value for key, value in given.items() if key != "layer"}
+    base: Placement | None = None
+    if "layer" in given and matched:
+        # Parameters that are called one layer have one place: that of the layer of this name, or the lowest of theirs.
+        lowest = min(matched.values(), key=lambda placement: -1 if placement.depth is None else placement.depth)
+        base = replace(inferred.get(given["layer"], lowest), layer=given["layer"])
+    return {
+        name: replace(base or placement, reason="by a rule", guess=False, **changes)
+        for name, placement in matched.items()
+    }
+
+
+def _told_apart(placed: dict[str, Placement]) -> dict[str, Placement]:
+    """A layer of which a rule has moved a part becomes several, with names of their own."""
+    places: dict[str, list[Placement]] = {}
+    for placement in placed.values():
+        known = places.setdefault(placement.layer, [])
+        if not any(_same_place(placement, other) for other in known):
+            known.append(placement)
+    result = {}
+    for name, placement in placed.items():
+        known = places[placement.layer]
+        first = next(other for other in known if _same_place(placement, other))
+        # One placement for all: what they are told by may differ from name to name.
+        index = known.index(first)
+        result[name] = first if index == 0 else replace(first, layer=f"{placement.layer} ({index + 1})")
+    return result
+
+
+def _same_place(one: Placement, other: Placement) -> bool:
+    return (one.depth, one.tower, one.role, one.scale) == (other.depth, other.tower, other.role, other.scale)

@@ -1,0 +1,437 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bridge: one native optimizer for all parameters of all groups, and what a step hands to it.
+
+Everything that a step needs is kept in lists in the library's order of tensors, and compared as lists: a loop over
+parameters in Python would take longer than the step.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, compress
+from operator import attrgetter, is_, itemgetter
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import increment_version
+
+from .. import _binding as lw
+from ..errors import InvalidArgument, ShapeMismatch
+from ..optimizer import _Error
+from ..rule import Rule
+from ._arrange import NativeLayer
+from ._distributed import Reduction, is_spread, local_part
+from ._hyperparameters import Hyperparameters
+from ._kept import Kept, NativeOptimizer
+from ._member import Member
+from ._parameters import Group, check, in_memory_order, strides_of
+
+_parameters_of = itemgetter("params")
+_gradient_of = attrgetter("grad")
+_bytes_of = attrgetter("nbytes")
+_type_of = attrgetter("dtype")
+# Mapping the method of the class is several times faster than calling each tensor's.
+_address_of = Tensor.data_ptr
+_is_contiguous = Tensor.is_contiguous
+
+_lw_optimizer_step = lw.lw_optimizer_step
+
+_NOWHERE = ctypes.c_double()
+"""Stands for the memory of a tensor without elements, to which torch gives no address."""
+
+
+class _Call:
+    """What one step passes to the library.  A second thread finds the list of them empty and makes its own."""
+
+    __slots__ = ("addresses", "error", "step", "step_reference")
+
+    def __init__(self, count: int) -> None:
+        self.error = _Error()
+        self.addresses = (ctypes.c_void_p * count)()
+        self.step = lw.lw_step(ctypes.sizeof(lw.lw_step), 0, -1, 1.0)
+        self.step.gradients = self.addresses
+        self.step.gradient_count = count
+        self.step_reference = ctypes.byref(self.step)
+
+
+class Bridge:
+    """The native optimizer of some groups.
+
+    Args:
+        groups: The groups, which are read at every step.
+        layers: Which layers they make.
+        rule: The rule's class.
+        keys: The rule's hyperparameters as groups call them, without "lr".
+        master: Keep a float32 master copy of 16-bit parameters.
+        process_group: Over which norms of parameters that are no DTensors are summed, or None.
+        options: Arguments of the native optimizer.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[Group],
+        layers: Sequence[NativeLayer],
+        rule: type[Rule],
+        keys: Sequence[str],
+        master: bool,
+        process_group: Any,
+        options: Mapping[str, Any],
+    ) -> None:
+        self._master = master
+        self._process_group = process_group
+        self._needs_norms = (
+            any(options.get(key) for key in ("clip_global_norm", "clip_layer_norm", "telemetry"))
+            or options.get("nonfinite") != "propagate"
+            or rule.name in ("lars", "lamb")
+        )
+        self._all_had_gradient = False
+        self._had_gradient: set[int] = set()
+        self._member_count = 0
+        self.members: list[Member] = []
+        self.layers: list[NativeLayer] = []
+        self.hyperparameters = Hyperparameters(rule, keys, groups)
+        self.native = NativeOptimizer(self.hyperparameters.rule(groups), maximize=groups[0]["maximize"], **options)
+        self.kept = Kept(self.native, self.members)
+        self.add(groups, layers)
+
+    # ---- Layers
+
+    def add(self, groups: Sequence[Group], layers: Sequence[NativeLayer]) -> None:
+        """Add layers; all or none of each, in order."""
+        for layer in layers:
+            place = layer.place
+            role: Any = place.role
+            gradient_dtype = _gradient_dtype([param for _, param in layer.members])
+            self.native.add_layer(
+                layer.name,
+                {name: in_memory_order(local_part(param)) for name, param in layer.members},
+                depth=place.depth,
+                tower=place.tower or None,
+                role=role,
+                scale=place.scale,
+                master=self._master,
+                gradient_dtype="float32" if gradient_dtype is torch.float32 else None,
+                whole_shapes={name: param.shape for name, param in layer.members if is_spread(param)} or None,
+                **self.hyperparameters.for_layer(groups, layer),
+            )
+            index = len(self.layers)
+            self.layers.append(layer)
+            for position, (name, param) in enumerate(layer.members):
+                full_name = name if name.startswith(layer.name) else f"{layer.name}.{name}"
+                dtype = gradient_dtype or param.dtype
+                self.members.append(Member(param, full_name, layer.group, index, position, name, dtype))
+        self.hyperparameters.follow_layers(self.native, groups, self.layers)
+        self._list(groups)
+
+    def _list(self, groups: Sequence[Group]) -> None:
+        """Make the lists that a step compares with."""
+        self.params = [member.param for member in self.members]
+        self._spread = any(map(is_spread, self.params))
+        # Whether the library needs norms may change; where it is known now, what cannot be is refused now.
+        self._reduction = Reduction(self.params, self._process_group) if self._spread or self._process_group else None
+        if self._reduction is not None and self._needs_norms:
+            self._reduction.check()
+        locals_ = self._local_params()
+        self._flat = [*chain.from_iterable(map(_parameters_of, groups))]
+        self._group_count = len(groups)
+        self._group_ids = [[id(param) for param in group["params"]] for group in groups]
+        self._addresses = list(map(_address_of, locals_))
+        self._types = [member.gradient_dtype for member in self.members]
+        self._bytes = [param.numel() * dtype.itemsize for param, dtype in zip(locals_, self._types, strict=True)]
+        # Only among 16-bit types are there two of one size; the number of bytes tells the others apart.
+        self._compares_types = any(dtype.itemsize == 2 for dtype in self._types)
+        self._empty = [index for index, param in enumerate(locals_) if not param.numel()]
+        self._see_strides(locals_)
+        self._active: list[bool] | None = None
+        if self._all_had_gradient:
+            # It was said of those that were there before.
+            self._had_gradient.update(range(self._member_count))
+            self._all_had_gradient = False
+        self._member_count = len(self.members)
+        self._calls: list[_Call] = [_Call(len(self.params))]
+
+    def _local_params(self) -> list[Tensor]:
+        return list(map(local_part, self.params)) if self._spread else self.params
+
+    def _see_strides(self, params: Sequence[Tensor]) -> None:
+        # With gradients in row-major order, which is usual, one cheap question answers for the strides.
+        self._plain = all(map(_is_contiguous, params)) and not self._empty
+
+    def follow_library(self, groups: Sequence[Group]) -> None:
+        """Bring the groups up to date with the library, which has loaded a checkpoint."""
+        self.hyperparameters.read_back(self.native, groups, self.layers)
+        self.kept.forget_views()
+
+    def follow(self, groups: Sequence[Group]) -> None:
+        """Bring the library up to date with the groups: hyperparameters, rates, parameters that moved."""
+        if self.hyperparameters.follow(self.native, groups, self.layers):
+            self.kept.forget_views()
+        if list(map(_address_of, self._local_params())) != self._addresses:
+            self._follow_memory()
+
+    def has(self, groups: Sequence[Group]) -> bool:
+        """Whether the groups hold the parameters that they held."""
+        flat = [*chain.from_iterable(map(_parameters_of, groups))]
+        return len(flat) == len(self._flat) and all(map(is_, flat, self._flat))
+
+    def rest(self, groups: Sequence[Group]) -> bool:
+        """Follow groups from which parameters were taken, or to which they came back; False if more has changed.
+
+        Parameters that are in no group are not stepped, and keep their state.
+        """
+        known = {id(member.param): member.group for member in self.members}
+        if len(groups) != self._group_count:
+            return False
+        for index, group in enumerate(groups):
+            if any(known.get(id(param)) != index for param in group["params"]):
+                return False
+        self._flat = [*chain.from_iterable(map(_parameters_of, groups))]
+        here = set(map(id, self._flat))
+        active = [id(member.param) in here or not member.param.numel() for member in self.members]
+        self._active = None if all(active) else active
+        return True
+
+    def move(self, layers: Sequence[NativeLayer]) -> None:
+        """Give layers that are there other places: more of the model is known now."""
+        for index, (old, new) in enumerate(zip(self.layers, layers, strict=True)):
+            if new.place != old.place:
+                layer, role = self.native.layer(index), new.place.role or "depth"
+                for key in ("depth", "scale"):
+                    if getattr(new.place, key) is None and getattr(old.place, key) is not None:
+                        layer.unset(key)
+                given = {key: getattr(new.place, key) for key in ("depth", "scale")}
+                layer.set(role=role, tower=new.place.tower, **{k: v for k, v in given.items() if v is not None})
+                self.layers[index] = new
+
+    def carry_over(self, groups: Sequence[Group]) -> dict[int, int]:
+        """Which member of this bridge each parameter of the groups was: itself, or one in whose place it came.
+
+        Raises:
+            ShapeMismatch: A parameter that has state was replaced by one of another shape or type.
+        """
+        places = {}
+        for index, member in enumerate(self.members):
+            places[id(member.param)] = index
+        present = {id(param) for group in groups for param in group["params"]}
+        counts = self.kept.counts()
+        carried: dict[int, int] = {}
+        for number, (group, old_ids) in enumerate(zip(groups, self._group_ids, strict=False)):
+            params = group["params"]
+            for position, param in enumerate(params):
+                if id(param) in places:
+                    carried[id(param)] = places[id(param)]
+                elif len(params) == len(old_ids) and old_ids[position] in places and old_ids[position] not in present:
+                    index = places[old_ids[position]]
+                    member = self.members[index]
+                    if (param.shape, param.dtype) == (member.full_shape, member.param.dtype):
+                        carried[id(param)] = index
+                    elif counts[index]:
+                        raise ShapeMismatch(
+                            f"parameter {position} of group {number} has taken the place of one that has state, and "
+                            f"has another shape or type: {tuple(param.shape)} of {param.dtype}, was "
+                            f"{tuple(member.full_shape)} of {member.param.dtype}"
+                        )
+        for group in groups:
+            carried |= {id(param): places[id(param)] for param in group["params"] if id(param) in places}
+        return carried
+
+    def take_over(self, old: Bridge, carried: Mapping[int, int]) -> None:
+        """Copy the states of members of another bridge."""
+        counts = old.kept.counts()
+        touched = []
+        for index, member in enumerate(self.members):
+            source = carried.get(id(member.param))
+            if source is None:
+                continue
+            other = old.members[source]
+            values: dict[str, Any] = {name: other.wrap(old.kept.state(other, name)) for name in old.kept.moments(other)}
+            self.kept.write(member, values | {"step": counts[source]}, whole=True)
+            if old.had_gradient(source):
+                touched.append(index)
+        self.reset_gradients(touched)
+
+    # ---- Memory
+
+    def _follow_memory(self) -> None:
+        """Bind parameters to where they lie now, keeping their state.  All are checked before the first is bound."""
+        addresses = list(map(_address_of, self._local_params()))
+        moved = [
+            member for member, new, old in zip(self.members, addresses, self._addresses, strict=True) if new != old
+        ]
+        for member in moved:
+            what, local = f'parameter "{member.name}"', member.local
+            check(local, what)
+            if local.shape != member.shape:
+                found = tuple(local.shape)
+                raise ShapeMismatch(
+                    f"{what} must keep its shape {tuple(member.shape)}, found {found}: make a new optimizer"
+                )
+        for member in moved:
+            self._bind(member)
+        self._addresses = addresses
+
+    def _bind(self, member: Member) -> None:
+        layer = self.native.layer(member.layer)
+        states = None
+        if strides_of(member.local) != member.strides:
+            # Moments lie in the order of the parameter's memory, which is another one now.
+            states = {name: self.kept.state(member, name).clone() for name in self.kept.moments(member)}
+        layer.bind({member.tensor_name: in_memory_order(member.local)})
+        member.note_strides()
+        if states is not None:
+            self.kept.forget_views()
+        for name, value in (states or {}).items():
+            self.kept.state(member, name).copy_(value)
+        self._see_strides(self._local_params())
+
+    def had_gradient(self, index: int) -> bool:
+        """Whether a member was ever stepped here, be it without effect because its layer was frozen."""
+        return self._all_had_gradient or index in self._had_gradient
+
+    def forget_gradients(self, indices: Iterable[int]) -> None:
+        """Say that these never were."""
+        self.reset_gradients({index for index in range(len(self.members)) if self.had_gradient(index)} - set(indices))
+
+    def reset_gradients(self, indices: Iterable[int]) -> None:
+        """Say so of these, and of no others."""
+        self._all_had_gradient = False
+        self._had_gradient = set(indices)
+
+    # ---- Step
+
+    def step(self, groups: Sequence[Group], scale: float) -> None:
+        """Step all parameters that have a gradient, in one native call."""
+        self.follow(groups)
+        if self.hyperparameters.at_rest and self._only_makes_states():
+            return
+        gradients: list[Any] = list(map(_gradient_of, self.params))
+        if self._spread:
+            gradients = [None if gradient is None else local_part(gradient) for gradient in gradients]
+        stepped, held = self.params, None
+        addresses = self._addresses_of_all(gradients)
+        all_have_one = addresses is not None
+        if addresses is None:
+            addresses, held = self._collect(gradients)
+            stepped = list(compress(self.params, addresses))
+        try:
+            call = self._calls.pop()
+        except IndexError:
+            call = _Call(len(self.params))
+        call.addresses[:] = addresses
+        call.step.gradient_scale = scale
+        if self._reduction is not None:
+            call.step.reduce = self._reduction.callback
+        self._run(call)
+        self._calls.append(call)
+        del held
+        if all_have_one:
+            self._all_had_gradient = True
+        else:
+            self._had_gradient.update(compress(range(len(addresses)), addresses))
+        # Autograd may have kept a parameter for a backward to come, which must not go by the new value.
+        increment_version(stepped)
+
+    def _addresses_of_all(self, gradients: Sequence[Any]) -> list[Any] | None:
+        """Addresses of the gradients where every parameter has one, and all lie as registered; else None."""
+        try:
+            addresses = list(map(_address_of, gradients))
+            usable = (
+                self._plain
+                and self._active is None
+                and all(map(_is_contiguous, gradients))
+                and list(map(_bytes_of, gradients)) == self._bytes
+                and (not self._compares_types or list(map(_type_of, gradients)) == self._types)
+            )
+        except (AttributeError, TypeError, RuntimeError):
+            # One is missing, or has no memory.
+            return None
+        return addresses if usable else None
+
+    def _run(self, call: _Call) -> None:
+        code = _lw_optimizer_step(self.native._handle, call.step_reference, call.error.reference)
+        if code:
+            if self._reduction is not None and self._reduction.error is not None:
+                error, self._reduction.error = self._reduction.error, None
+                raise error
+            raise lw.failure(code, call.error.struct)
+
+    def step_layer(self, layer: int, indices: Sequence[int]) -> None:
+        """Step one layer, whose members have these indices, in one native call."""
+        params = [self.members[index].param for index in indices]
+        if any(param.data_ptr() != self._addresses[index] for param, index in zip(params, indices, strict=True)):
+            self._follow_memory()
+        addresses, held = self._collect([param.grad for param in params], indices)
+        call = _Call(len(indices))
+        call.addresses[:] = addresses
+        call.step.layer = layer
+        self._run(call)
+        del held
+        self._had_gradient.update(compress(indices, addresses))
+        increment_version(list(compress(params, addresses)))
+
+    def _only_makes_states(self) -> bool:
+        """Whether a first step at a rate of 0 with gradients of 0 is asked for, which wants nothing but the states.
+
+        torch.distributed.checkpoint does so before it loads.  Policies and schedules may set rates that do not go by
+        that of the groups, and the step would count.
+        """
+        if self._all_had_gradient or self._had_gradient:
+            return False
+        gradients = {index: local_part(param.grad) for index, param in enumerate(self.params) if param.grad is not None}
+        if any(gradient.is_sparse or gradient.any() for gradient in gradients.values()):
+            return False
+        self._had_gradient.update(gradients)
+        return True
+
+    def _collect(
+        self, gradients: Sequence[Any], indices: Sequence[int] | None = None
+    ) -> tuple[list[Any], list[Tensor | None]]:
+        """Addresses of gradients one by one, some missing or with other strides, and what must be held meanwhile."""
+        members = self.members if indices is None else [self.members[index] for index in indices]
+        if self._active is not None:
+            gradients = [
+                gradient if self._active[index] else None
+                for index, gradient in zip(indices or range(len(members)), gradients, strict=True)
+            ]
+        held = [
+            None if gradient is None else self._usable(member, gradient)
+            for member, gradient in zip(members, gradients, strict=True)
+        ]
+        # torch gives a tensor without elements no address, and the library takes none for none at all.
+        return [0 if one is None else one.data_ptr() or ctypes.addressof(_NOWHERE) for one in held], held
+
+    def _usable(self, member: Member, gradient: Tensor) -> Tensor:
+        """The gradient, or a copy of it in the layout and type of what was registered."""
+        if (
+            gradient.stride() == member.stride
+            and gradient.dtype == member.gradient_dtype
+            and gradient.shape == member.shape
+        ):
+            return gradient
+        what = f'the gradient of parameter "{member.name}"'
+        if gradient.layout is not torch.strided:
+            raise InvalidArgument(f"{what} must be a dense tensor, found layout {gradient.layout}")
+        if gradient.device.type != "cpu":
+            raise InvalidArgument(f"{what} must be on the CPU, found device {gradient.device}")
+        if gradient.shape != member.shape:
+            raise ShapeMismatch(
+                f"{what} must have the parameter's shape {tuple(member.shape)}, found {tuple(gradient.shape)}"
+            )
+        if strides_of(gradient) == member.strides and gradient.dtype == member.gradient_dtype:
+            return gradient
+        copy = torch.empty_strided(member.shape, member.stride, dtype=member.gradient_dtype)
+        return copy.copy_(gradient)
+
+
+def _gradient_dtype(params: Sequence[Tensor]) -> torch.dtype | None:
+    """float32, where 16-bit parameters have such gradients (`grad_dtype`); else None for the parameters' own."""
+    wide = all(
+        not is_spread(param)
+        and param.is_leaf
+        and param.dtype.itemsize == 2
+        and getattr(param, "grad_dtype", None) is torch.float32
+        for param in params
+    )
+    return torch.float32 if wide else None

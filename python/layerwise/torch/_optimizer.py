@@ -1,0 +1,486 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all classes share: a real torch optimizer, whose step is one call of the library."""
+
+from __future__ import annotations
+
+import operator
+import weakref
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, overload
+
+import torch
+from torch import Tensor, nn
+
+from .._saved import Path
+from ..errors import InvalidArgument
+from ..reports import LoadReport
+from ..rule import Rule
+from . import _progress
+from ._arrange import NativeLayer, arrange, goes_by_depth, require_places
+from ._backward import BackwardSteps
+from ._distributed import is_spread, local_part
+from ._kept import NativeOptimizer
+from ._layers import NAME
+from ._native import Bridge
+from ._options import (
+    NATIVE,
+    Options,
+    RuleOptions,
+    check_flags,
+    check_options,
+    plain,
+    policy_of,
+    refuse_for_spread,
+    refuse_in_zero,
+)
+from ._parameters import Group, Parameters, check, describe, for_torch, named_parameters, names_of
+from ._state import Incoming, Views, match, take_in
+
+
+class LayerwiseOptimizer(torch.optim.Optimizer):
+    """A torch optimizer whose step is one call of the library.
+
+    Use one of its classes: SGD, Adam, AdamW, LARS, LAMB.
+    """
+
+    _rule: ClassVar[type[Rule]]
+    """The rule of the library."""
+
+    _keys: ClassVar[tuple[str, ...]]
+    """Its hyperparameters as groups call them, without "lr"."""
+
+    def __init__(self, params: Parameters, defaults: dict[str, Any], options: Mapping[str, Any]) -> None:
+        # LARS and LAMB have this one as a hyperparameter.
+        known = [key for key in Options.__annotations__ | RuleOptions.__annotations__ if key not in defaults]
+        for key in options:
+            if key not in known:
+                raise TypeError(
+                    f"{type(self).__name__} has no argument {key!r}; expected one of {', '.join((*defaults, *known))}"
+                )
+        for key in ("betas", "weight_decay"):
+            if key in defaults:
+                defaults[key] = plain(defaults[key])
+        check_flags(defaults, "")
+        self._options: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+        module = params if isinstance(params, nn.Module) else self._options.pop("module", None)
+        if module is not None and not isinstance(module, nn.Module):
+            raise TypeError(f"module: expected a torch module, found {type(module).__name__}")
+        self._options.pop("module", None)
+        self._model_names: list[str] = []
+        # The parameters are held, lest another object should get the identity of one that is gone.
+        self._names: dict[int, tuple[str, Tensor]] = {}
+        for name, param in named_parameters(module) if module is not None else ():
+            self._model_names.append(name)
+            self._names[id(param)] = name, param
+        policy_of(self._options)
+        check_options(self._options)
+        self._inside = _Inside()
+        super().__init__(for_torch(params), defaults)
+        refuse_in_zero(self._options, self.param_groups)
+        self._tell_grad_scaler()
+        self._build()
+
+    def _tell_grad_scaler(self) -> None:
+        """With fused, GradScaler hands over its scale and what it found, in place of unscaling by itself.
+
+        Lightning takes it as a reason not to clip, so that it is only done where it is asked for, as in torch.
+        """
+        if self.defaults.get("fused"):
+            self._step_supports_amp_scaling = True
+
+    def _name_of(self, param: Tensor) -> str | None:
+        """The name that a parameter has in the module, or that `param_groups` has given it."""
+        known = self._names.get(id(param))
+        return known[0] if known else getattr(param, NAME, None)
+
+    def _build(self) -> Bridge:
+        """Make the native optimizer of the groups."""
+        layers = self._arrange()
+        spread = any(is_spread(param) for group in self.param_groups for param in group["params"])
+        if spread:
+            refuse_for_spread(self._options)
+        options = {key: self._options[key] for key in NATIVE if key in self._options}
+        options["nonfinite"] = self._options.get("nonfinite", "propagate")
+        options["policy"] = policy_of(self._options)
+        bridge = Bridge(
+            self.param_groups,
+            layers,
+            self._rule,
+            self._keys,
+            self._options.get("master", False),
+            self._options.get("process_group"),
+            options,
+        )
+        self._hook(bridge)
+        self._inside.bridge, self._inside.views = bridge, Views(bridge)
+        return bridge
+
+    def _hook(self, bridge: Bridge) -> None:
+        """Hang hooks at the parameters of a bridge, in place of those that were there, if steps are in backward."""
+        if self._inside.backward is not None:
+            self._inside.backward.detach()
+        if self._options.get("step_in_backward"):
+            steps = operator.index(self._options.get("accumulation_steps", 1))
+            self._inside.backward = BackwardSteps(bridge, _Begin(self), steps)
+
+    def _arrange(self) -> list[NativeLayer]:
+        """The layers of the groups, all parameters checked."""
+        groups = self.param_groups
+        names: dict[int, str] = {}
+        for index, group in enumerate(groups):
+            own = names_of(group)
+            for position, param in enumerate(group["params"]):
+                check(local_part(param), describe(groups, index, position))
+                name = own[position] if own else self._name_of(param)
+                if name is not None:
+                    names[id(param)] = name
+        known = set(self._model_names)
+        all_names = [*self._model_names, *(name for name in names.values() if name not in known)]
+        layers = arrange(groups, names, all_names, self._options.get("layers"))
+        policy = policy_of(self._options)
+        for recipe in (policy, self._options.get("freezing")):
+            if goes_by_depth(recipe, by_default=recipe is not policy):
+                require_places(recipe, layers)
+        return layers
+
+    def _rebuild(self) -> Bridge:
+        """Make the native optimizer anew after the groups have got other parameters, and carry the state over."""
+        old, views, state = self._inside.bridge, self._inside.views, self._inside.state
+        if old is None or views is None:
+            return self._build()
+        if views.seen:
+            views.adopt(state)
+        progress = _progress.dump(old.native)
+        carried = old.carry_over(self.param_groups)
+        bridge = self._build()
+        try:
+            bridge.take_over(old, carried)
+        except BaseException:
+            self._inside.bridge, self._inside.views = old, views
+            raise
+        entries = {index: state.pop(member.param, None) for index, member in enumerate(old.members)}
+        for member in bridge.members:
+            entry = entries.get(carried.get(id(member.param), -1))
+            if entry is not None:
+                state[member.param] = entry
+        _progress.apply(bridge.native, _progress.parse_known(bridge.native, progress), 0)
+        return bridge
+
+    # ---- What torch's optimizers have
+
+    @property
+    def native(self) -> NativeOptimizer:
+        """The native optimizer, up to date with the param groups, for what torch has no words for.
+
+        What the groups say (hyperparameters, which parameters there are) goes to it at every step, not back.
+        """
+        bridge = self._ready()
+        bridge.follow(self.param_groups)
+        return bridge.native
+
+    def _ready(self) -> Bridge:
+        """The bridge, made anew where the groups hold other parameters, or after unpickling."""
+        bridge = self._inside.bridge
+        if bridge is None:
+            bridge = self._wake()
+        elif not bridge.has(self.param_groups) and not bridge.rest(self.param_groups):
+            bridge = self._rebuild()
+        return bridge
+
+    @property
+    def state(self) -> defaultdict[Tensor, Any]:
+        """What is kept for each parameter, in torch's words, in the library's memory.
+
+        Reading it brings the step counts up to date; keep no part of it over a step, but read it again.
+        """
+        inside = self._inside
+        if inside.views is not None:
+            self._ready()
+            if inside.views.seen:
+                try:
+                    inside.views.adopt(inside.state)
+                except InvalidArgument:
+                    # The next step says what is wrong with it; here it can be mended.
+                    return inside.state
+            inside.views.publish(inside.state)
+        return inside.state
+
+    @state.setter
+    def state(self, state: defaultdict[Tensor, Any]) -> None:
+        inside = self._inside
+        if inside.views is not None:
+            # What is not in the new one was taken out.
+            inside.views.publish(inside.state)
+        inside.state = state
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Step every parameter that has a gradient.
+
+        Args:
+            closure: Evaluates the model anew and returns the loss; called first, with gradients enabled.
+
+        Returns:
+            What the closure returned.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        scale = 1.0
+        found: Tensor | None = getattr(self, "found_inf", None)
+        if found is not None and self._inside.backward is None:
+            if float(found) > 0:
+                return loss
+            given: Tensor | None = getattr(self, "grad_scale", None)
+            if given is not None:
+                scale = float(given)
+        bridge, backward = self._ready(), self._inside.backward
+        if backward is not None:
+            if found is not None:
+                raise RuntimeError("GradScaler looks at all gradients, and step_in_backward has used them already")
+            backward.finish()
+            return loss
+        self._take_in_changes()
+        bridge.step(self.param_groups, scale)
+        return loss
+
+    def _take_in_changes(self) -> None:
+        """Take over what was put into `state` since the last step."""
+        inside = self._inside
+        if inside.views is not None and inside.views.seen:
+            inside.views.adopt(inside.state)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget gradients; with `step_in_backward` also what was counted of a round that was not ended by `step`."""
+        super().zero_grad(set_to_none)
+        if self._inside.backward is not None:
+            self._inside.backward.reset()
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a group; its parameters become layers of their own.
+
+        Args:
+            param_group: Parameters and the hyperparameters that differ from the defaults; "layer", "depth", "tower",
+                "role" and "scale" say which layer they are.
+        """
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
+        if self._names and "param_names" not in param_group and not isinstance(param_group["params"], Tensor | set):
+            params = param_group["params"] = list(param_group["params"])
+            if params and all(id(param) in self._names for param in params):
+                param_group["param_names"] = [self._names[id(param)][0] for param in params]
+        super().add_param_group(param_group)
+        param_group.setdefault(_progress.KEY, "")
+        try:
+            check_flags(param_group, f" of param group {len(self.param_groups) - 1}")
+            if self._inside.bridge is not None:
+                self._add_layers(self._inside.bridge)
+        except BaseException:
+            self.param_groups.pop()
+            raise
+
+    def _add_layers(self, bridge: Bridge) -> None:
+        """Make layers of the last group; those that are there keep their place in the library where they can."""
+        known = bridge.layers
+        layers = self._arrange()
+        if not bridge.has(self.param_groups[:-1]) or not all(map(_same_members, known, layers)):
+            self._rebuild()
+            return
+        try:
+            bridge.move(layers[: len(known)])
+            bridge.add(self.param_groups, layers[len(known) :])
+            self._hook(bridge)
+        except BaseException:
+            # Some layers may be in the library, which cannot let go of them.
+            group = self.param_groups.pop()
+            self._rebuild()
+            self.param_groups.append(group)
+            raise
+
+    # ---- Checkpoints
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as torch's own optimizers have it; their `load_state_dict` takes it, and this one theirs.
+
+        Tensors are not copied, as in torch: they go on changing.  Types are kept exactly: moments of 16-bit parameters
+        are float32.
+        """
+        self._note_progress()
+        return super().state_dict()
+
+    def _note_progress(self) -> None:
+        text = _progress.dump(self._ready().native)
+        for group in self.param_groups:
+            group[_progress.KEY] = text
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state dict of this class or of torch's class of the same name.
+
+        Parameters are matched by names where both sides have them, in whatever order; else by order.  Shapes are
+        compared always.  Hyperparameters are those of the state dict; which layer a group is, is said here.
+
+        Raises:
+            InvalidArgument: It does not fit; the message lists all differences, and nothing was changed.
+        """
+        bridge = self._ready()
+        found: list[tuple[Incoming, dict[str, Any] | None]] = []
+
+        def capture(_: torch.optim.Optimizer, given: dict[str, Any]) -> dict[str, Any]:
+            """See the state before torch casts it to the type of its parameter."""
+            incoming = match(bridge, self.param_groups, given)
+            found.append((incoming, _progress.parse(bridge.native, incoming.groups[0].get(_progress.KEY))))
+            return {"state": incoming.others, "param_groups": incoming.groups}
+
+        def restore(_: torch.optim.Optimizer) -> None:
+            bridge.follow(self.param_groups)
+            incoming, progress = found[0]
+            take_in(bridge, incoming)
+            _progress.apply(bridge.native, progress, max(bridge.kept.counts(), default=0))
+            if self._inside.views is not None:
+                self._inside.views.forget()
+
+        # Hooks of the user's see what torch shows them: before, the state dict as it came; after, the state as loaded.
+        hooks = (
+            self.register_load_state_dict_pre_hook(capture),
+            self.register_load_state_dict_post_hook(restore, prepend=True),
+        )
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def save(self, path: Path, *, parameters: bool = False, require_finite: bool = False) -> None:
+        """Save everything that the next step depends on, as `layerwise.Optimizer.save` does: complete or not at all.
+
+        Args:
+            path: The file; one that is there is replaced.
+            parameters: The parameters too.
+            require_finite: Refuse to save a NaN or an infinity.
+        """
+        self._ready()
+        self._take_in_changes()
+        self.native.save(path, parameters=parameters, require_finite=require_finite)
+
+    def load(
+        self,
+        path: Path,
+        *,
+        strict: bool = True,
+        convert: bool = False,
+        rename: Mapping[str, str] | None = None,
+    ) -> LoadReport:
+        """Load what `save` has written, as `layerwise.Optimizer.load` does, and put the rates into the groups.
+
+        All other hyperparameters must be the same, with `strict`.
+
+        Args:
+            path: The file.
+            strict: Refuse a checkpoint that differs in anything.
+            convert: Take states of another floating-point type.
+            rename: Layers that have another name here: from the name in the checkpoint to the name here.
+
+        Returns:
+            What was loaded, and what not.
+        """
+        native = self.native
+        self._take_in_changes()
+        report = native.load(path, strict=strict, convert=convert, rename=rename)
+        self._ready().follow_library(self.param_groups)
+        return report
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._note_progress()
+        kept = ("_options", "_model_names")
+        names = [[self._name_of(param) for param in group["params"]] for group in self.param_groups]
+        return super().__getstate__() | {key: self.__dict__[key] for key in kept} | {"_names": names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_names" not in state:
+            # From load_state_dict, which has more to do when this is done.
+            self._inside.state = state["state"]
+            super().__setstate__({key: value for key, value in state.items() if key != "state"})
+            return
+        self._inside = _Inside()
+        self._inside.state = state["state"]
+        super().__setstate__({key: value for key, value in state.items() if key not in ("state", "_names")})
+        self._names = {
+            id(param): (name, param)
+            for group, names in zip(self.param_groups, state["_names"], strict=True)
+            for param, name in zip(group["params"], names, strict=True)
+            if name is not None
+        }
+        self._tell_grad_scaler()
+
+    def _wake(self) -> Bridge:
+        """Make the native optimizer after unpickling or copying, and give it the state that came along."""
+        state = self._inside.state
+        bridge = self._build()
+        entries = {
+            index: dict(state[member.param]) for index, member in enumerate(bridge.members) if member.param in state
+        }
+        take_in(bridge, Incoming([], {index: entry for index, entry in entries.items() if entry}))
+        progress = _progress.parse(bridge.native, self.param_groups[0].get(_progress.KEY))
+        _progress.apply(bridge.native, progress, max(bridge.kept.counts(), default=0))
+        return bridge
+
+    # ---- Seeing what happens
+
+    def explain(self, step: int | None = None) -> str:
+        """A table with one row a layer: what it is and what the next step, or that at t = `step`, will give it."""
+        return self.native.explain(step)
+
+    def preview(self, steps: int, *, first: int | None = None, stride: int = 1) -> memoryview[float]:
+        """The effective rates of the steps to come, by layer and step, as long as the groups keep their rates."""
+        return self.native.preview(steps, first=first, stride=stride)
+
+    def telemetry(self, prefix: str = "layerwise/") -> dict[str, float]:
+        """What happened to every layer at the last step, ready for `wandb.log`."""
+        if not self._options.get("telemetry"):
+            raise InvalidArgument(
+                f"telemetry is off: make the optimizer with {type(self).__name__}(..., telemetry=True)"
+            )
+        return {
+            f"{prefix}{name}/{key}": float(value)
+            for name, row in self._ready().native.telemetry().items()
+            for key, value in row._asdict().items()
+        }
+
+
+class _Inside:
+    """What an optimizer is made of, in one object: wrappers that imitate the class share it with what they wrap."""
+
+    def __init__(self) -> None:
+        self.bridge: Bridge | None = None
+        self.views: Views | None = None
+        self.backward: BackwardSteps | None = None
+        self.state: defaultdict[Tensor, Any] = defaultdict(dict)
+
+
+class _Begin:
+    """What happens before the first step of a round in backward, without keeping the optimizer alive."""
+
+    def __init__(self, optimizer: LayerwiseOptimizer) -> None:
+        self._optimizer = weakref.ref(optimizer)
+
+    def __call__(self) -> list[Group]:
+        optimizer = self._optimizer()
+        if optimizer is None:
+            return []
+        optimizer._take_in_changes()
+        return optimizer.param_groups
+
+
+def _same_members(one: NativeLayer, other: NativeLayer) -> bool:
+    """Whether two layers hold the same parameters under the same names."""
+    return (one.name, one.group, len(one.members)) == (other.name, other.group, len(other.members)) and all(
+        name == other_name and param is other_param
+        for (name, param), (other_name, other_param) in zip(one.members, other.members, strict=True)
+    )

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the classes take beside the hyperparameters of their rule."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+from torch import Tensor, nn
+
+from ..errors import InvalidArgument, OutOfRange
+from ..freezing import FreezePlan
+from ..policy import Combine, Exclude, LayerDecay, Policy
+from ..schedule import Schedule
+from ._layers import LayerRules
+from ._parameters import Group
+
+
+class RuleOptions(TypedDict, total=False):
+    """What all classes take beside the hyperparameters of their rule, by keyword.
+
+    Attributes:
+        layer_decay: `policy=LayerDecay(layer_decay)`: rates fall by this factor from layer to layer.
+        policy: What sets every layer's scale.  Default: the same rate for all.
+        schedule: How rates move in time, or a mapping from hyperparameter to schedule.  It multiplies what a scheduler
+            of torch makes of the groups' "lr".
+        freezing: When each layer trains.
+        layers: The user's own rules for which parameter belongs to which layer; see `layers`.
+        module: Gives names to parameters that come without, such as those of the groups that Hugging Face makes.
+        master: Keep a float32 master copy of float16 and bfloat16 parameters.  Default False.
+        nonfinite: At a NaN or infinite gradient, "raise" refuses the whole step and names the element, "skip" leaves
+            everything as it was, "propagate" does not look.  Default "propagate", as in torch.
+        clip_global_norm: Scale all gradients by min(1, limit / (norm + 1e-6)).
+        clip_layer_norm: The same for each layer's own norm.
+        clip_value: Clamp every gradient element to [-limit, limit], before the norms.
+        decay_follows: What multiplies decoupled decay: "layer_lr", "base_lr" or "independent".  Default "layer_lr".
+        telemetry: Keep norms for each layer at each step.  Default False.
+        process_group: Where each process has parts of its own of every tensor, without DTensor: over which processes
+            norms are summed for clipping, trust ratios, telemetry and the look for NaN.  They must have the same
+            layers.  DTensors say themselves how they are spread.
+        threads: The most threads that a step may use; None for as many as the machine grants.
+        step_in_backward: Step each layer as soon as backward has its gradients, and free them.  `step()` ends the round
+            and steps what was left.  A clip by the norm of all gradients is refused, and so is GradScaler: both need
+            all gradients at once.  With `nonfinite="raise"` the error comes out of backward, after layers nearer to
+            the output were stepped.  Default False.
+        accumulation_steps: With `step_in_backward`, how many backwards add up to a gradient.  Default 1.
+    """
+
+    layer_decay: float | None
+    policy: Policy | None
+    schedule: Schedule | Mapping[str, Schedule] | None
+    freezing: FreezePlan | None
+    layers: LayerRules | None
+    module: nn.Module | None
+    master: bool
+    nonfinite: Literal["raise", "skip", "propagate"]
+    clip_global_norm: float | None
+    clip_layer_norm: float | None
+    clip_value: float | None
+    decay_follows: Literal["layer_lr", "base_lr", "independent"]
+    telemetry: bool
+    process_group: Any
+    threads: int | None
+    step_in_backward: bool
+    accumulation_steps: int
+
+
+class Options(RuleOptions, total=False):
+    """What the classes of torch's rules take besides.
+
+    Attributes:
+        weight_decay_exclude_1d: Keep weight decay away from biases and norm weights: from tensors of rank 0 and 1.
+            Default False, as in torch.
+    """
+
+    weight_decay_exclude_1d: bool
+
+
+NATIVE = (
+    "schedule",
+    "freezing",
+    "clip_global_norm",
+    "clip_layer_norm",
+    "clip_value",
+    "decay_follows",
+    "telemetry",
+    "threads",
+)
+"""Options that the native optimizer takes under the same name."""
+
+FLAGS = {"foreach": (None, False), "fused": (None, True), "capturable": (False,), "differentiable": (False,)}
+"""Arguments of torch that choose an implementation, and the values that describe this one."""
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse what is none of what is expected, and what does not go together."""
+    freezing = options.get("freezing")
+    if freezing is not None and not isinstance(freezing, FreezePlan):
+        raise TypeError(f"freezing: expected one such as GradualUnfreezing(100), found {freezing!r}")
+    in_backward = options.get("step_in_backward", False)
+    steps = operator.index(options.get("accumulation_steps", 1))
+    if steps < 1:
+        raise OutOfRange(f"accumulation_steps must be at least 1, found {steps}")
+    if steps > 1 and not in_backward:
+        raise InvalidArgument("accumulation_steps has no effect without step_in_backward: call step() less often")
+    if in_backward and options.get("process_group") is not None:
+        raise InvalidArgument("step_in_backward needs whole parameters, and with process_group each process has parts")
+    if in_backward and options.get("clip_global_norm") is not None:
+        raise InvalidArgument(
+            "clip_global_norm needs all gradients before the first layer is stepped, and step_in_backward steps "
+            "each as it comes: use clip_layer_norm or clip_value"
+        )
+
+
+def refuse_in_zero(options: Mapping[str, Any], groups: Sequence[Group]) -> None:
+    """Refuse what needs all tensors, where ZeroRedundancyOptimizer makes an optimizer for those of one process."""
+    if not _is_made_by_zero():
+        return
+    reasons = [key for key in ("clip_global_norm", "clip_layer_norm") if options.get(key) is not None]
+    if options.get("nonfinite", "propagate") != "propagate":
+        reasons.append(f'nonfinite="{options["nonfinite"]}"')
+    if any(group.get("trust_ratio_scope") == "layer" for group in groups):
+        reasons.append('trust_ratio_scope="layer"')
+    if reasons:
+        raise InvalidArgument(
+            f"{' and '.join(reasons)} needs all gradients, and ZeroRedundancyOptimizer gives each process a part of "
+            "the parameters: call torch.nn.utils.clip_grad_norm_ before step"
+        )
+
+
+def _is_made_by_zero() -> bool:
+    """Whether ZeroRedundancyOptimizer is among the callers: it calls the class as a user would, and says nothing."""
+    module = sys.modules.get("torch.distributed.optim.zero_redundancy_optimizer")
+    frame = sys._getframe(1) if module is not None else None
+    while frame is not None:
+        if frame.f_code.co_filename == getattr(module, "__file__", None):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def refuse_for_spread(options: Mapping[str, Any]) -> None:
+    """Refuse what needs whole parameters, where a process has only a part of each."""
+    if options.get("step_in_backward"):
+        raise InvalidArgument("step_in_backward needs whole parameters, and some are spread over processes (DTensor)")
+
+
+def policy_of(options: Mapping[str, Any]) -> Policy | None:
+    """The policy that the options ask for."""
+    policy, decay = options.get("policy"), options.get("layer_decay")
+    if policy is not None and decay is not None:
+        raise InvalidArgument("layer_decay and policy exclude each other: put LayerDecay into the policy")
+    if policy is not None and not isinstance(policy, Policy):
+        raise TypeError(f"policy: expected one such as LayerDecay(0.75), found {policy!r}")
+    if decay is not None:
+        policy = LayerDecay(decay)
+    if options.get("weight_decay_exclude_1d"):
+        exclude = Exclude(trust_ratio=False)
+        policy = exclude if policy is None else Combine(policy, exclude)
+    return policy
+
+
+def plain(value: Any) -> Any:
+    """A number for a tensor of one element, also in a tuple."""
+    if isinstance(value, tuple | list):
+        return tuple(map(plain, value))
+    return value.item() if isinstance(value, Tensor) else value
+
+
+def check_flags(group: Mapping[str, Any], where: str) -> None:
+    """Refuse what would choose another implementation; these flags name what is done anyway, or nothing."""
+    for key, accepted in FLAGS.items():
+        if key in group and group[key] not in accepted:
+            raise InvalidArgument(
+                f"{key}{where} must be {' or '.join(map(repr, accepted))}, found {group[key]!r}: all parameters are "
+                "stepped in one call of the library, on the CPU, outside of autograd"
+            )

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user may hand over as parameters, made into torch's groups; and what cannot be stepped, refused by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import DTypeMismatch, InvalidArgument
+
+Group: TypeAlias = dict[str, Any]
+"""A param group of torch: parameters, and the hyperparameters that hold for them."""
+
+Parameters: TypeAlias = nn.Module | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Group]
+"""A module, parameters, named parameters, or param groups."""
+
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def for_torch(params: Parameters) -> Any:
+    """The argument for torch's own constructor: a module becomes one group of named parameters.
+
+    One group, not one a layer, so that every scheduler sees one base rate; the layers' scales are applied inside.
+
+    Raises:
+        InvalidArgument: The module has no parameters.
+        TypeError: It is a mapping, such as a state dict.
+    """
+    if isinstance(params, nn.Module):
+        named = named_parameters(params)
+        if not named:
+            raise InvalidArgument(f"{type(params).__name__} has no parameters")
+        return named
+    if isinstance(params, Mapping):
+        raise TypeError(
+            "params: expected a module, parameters, named parameters or param groups, found a mapping; "
+            "did you mean model.named_parameters()?"
+        )
+    return params
+
+
+def names_of(group: Group) -> list[str] | None:
+    """The names of a group's parameters; None without, or where they no longer go with the parameters.
+
+    Some wrappers split or prune the parameters of a group and leave its names alone.
+    """
+    names = group.get("param_names")
+    if names is None or len(names) != len(group["params"]):
+        return None
+    return clean(names)
+
+
+_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.")
+"""What torch.compile, activation checkpointing and FSDP put into names."""
+
+
+def clean(names: Iterable[str]) -> list[str]:
+    """Names without what wrappers around modules put into them, so that a model has the same in and out of them."""
+    bare = [_WRAPPERS.sub("", name) for name in names]
+    if bare and all(name.startswith("module.") for name in bare):
+        # DistributedDataParallel.
+        bare = [name.removeprefix("module.") for name in bare]
+    return bare
+
+
+def named_parameters(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """A module's parameters by clean names."""
+    named = list(module.named_parameters())
+    return list(zip(clean(name for name, _ in named), [param for _, param in named], strict=True))
+
+
+def describe(groups: Sequence[Group], index: int, position: int) -> str:
+    """How messages name a parameter."""
+    names = names_of(groups[index])
+    return f'parameter "{names[position]}"' if names else f"parameter {position} of group {index}"
+
+
+def check(param: Tensor, what: str) -> None:
+    """Refuse what cannot be stepped in place on the CPU.
+
+    Raises:
+        InvalidArgument: It is sparse, not on the CPU, or its elements overlap or have gaps between them.
+        DTypeMismatch: It is complex, integer, or of another type that the library does not know.
+    """
+    if param.layout is not torch.strided:
+        raise InvalidArgument(f"{what} must be a dense tensor, found layout {param.layout}")
+    if param.is_meta:
+        raise InvalidArgument(
+            f'{what} is on the device "meta" and has no memory: call model.to_empty(device="cpu") first'
+        )
+    if param.device.type != "cpu":
+        raise InvalidArgument(f"{what} must be on the CPU, found device {param.device}")
+    if param.is_complex():
+        raise DTypeMismatch(f"{what} must be real, found {param.dtype}: optimize torch.view_as_real of it")
+    if param.dtype not in FLOATS:
+        raise DTypeMismatch(f"{what} must be float64, float32, float16 or bfloat16, found {param.dtype}")
+    if param.numel() and not param.untyped_storage().nbytes():
+        raise InvalidArgument(f"{what} has no memory: its storage was freed")
+    if not is_dense(param):
+        raise InvalidArgument(
+            f"{what} must fill its memory without gaps or overlap, found shape {tuple(param.shape)} with strides "
+            f"{param.stride()}: make it with .clone(memory_format=torch.contiguous_format)"
+        )
+
+
+def is_dense(tensor: Tensor) -> bool:
+    """Whether the elements fill a range of memory, each once, in whatever order of dimensions."""
+    expected = 1
+    if not tensor.numel():
+        return True
+    for stride, extent in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if extent != 1:
+            if stride != expected:
+                return False
+            expected *= extent
+    return True
+
+
+def row_major(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides of the row-major order."""
+    strides, step = [], 1
+    for extent in reversed(shape):
+        strides.append(step)
+        step *= max(extent, 1)
+    return tuple(reversed(strides))
+
+
+def in_memory_order(tensor: Tensor) -> Tensor:
+    """The same memory as a contiguous tensor of the same shape.
+
+    For a transposed or channels-last tensor the elements then stand at other places.  A step treats all elements of
+    a tensor alike, so that their order does not matter to it, but their shape does: some policies look at it.
+    """
+    with torch.no_grad():
+        return tensor.detach().as_strided(tensor.shape, row_major(tensor.shape), tensor.storage_offset())
+
+
+def strides_of(tensor: Tensor) -> tuple[int, ...]:
+    """Strides that can be compared: those of extents of one say nothing."""
+    strides = tensor.stride()
+    if 1 in tensor.shape:
+        return tuple(0 if extent == 1 else stride for stride, extent in zip(strides, tensor.shape, strict=True))
+    return strides

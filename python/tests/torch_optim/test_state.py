@@ -1,0 +1,569 @@
+# SPDX-License-Identifier: Apache-2.0
+"""State: what `state`, `state_dict` and `load_state_dict` show and take, and that nobody's writing is lost."""
+
+import copy
+import io
+import pickle
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import layerwise as lw
+import layerwise.torch as lwt
+from torch_optim.support.networks import Network, batches, loss_of, network
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "SGD": {"lr": 0.05, "momentum": 0.9, "dampening": 0.2, "weight_decay": 0.1},
+    "Adam": {"lr": 0.02, "amsgrad": True, "betas": (0.8, 0.95)},
+    "AdamW": {"lr": 0.02, "weight_decay": 0.2},
+    "LARS": {"lr": 2.0, "weight_decay": 0.1},
+    "LAMB": {"lr": 0.02, "weight_decay": 0.1},
+}
+every_class = pytest.mark.parametrize("name", OPTIONS)
+
+
+def make(name: str, model: nn.Module, **options: Any) -> Any:
+    return getattr(lwt, name)(model, **OPTIONS[name] | options)
+
+
+def train(model: nn.Module, opt: torch.optim.Optimizer, first: int, last: int) -> None:
+    dtype = next(model.parameters()).dtype
+    for batch in batches(last, dtype)[first:]:
+        opt.zero_grad()
+        loss_of(model, batch).backward()
+        opt.step()
+
+
+def assert_same_weights(one: nn.Module, other: nn.Module) -> None:
+    for (name, ours), theirs in zip(one.named_parameters(), other.parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
+
+
+def straight(name: str, steps: int, **options: Any) -> Network:
+    model = network()
+    train(model, make(name, model, **options), 0, steps)
+    return model
+
+
+# ---- What is shown
+
+
+def test_state_is_made_at_the_first_step_of_a_parameter() -> None:
+    model = network()
+    opt = make("AdamW", model)
+    assert len(opt.state) == 0
+    model.head.bias.grad = torch.ones(1)
+    opt.step()
+    assert list(opt.state) == [model.head.bias]
+    assert set(opt.state[model.head.bias]) == {"step", "exp_avg", "exp_avg_sq"}
+    assert opt.state[model.head.bias]["step"].shape == ()
+
+
+def test_a_frozen_layer_has_state_once_it_had_a_gradient() -> None:
+    """Checkpoint formats want an entry for whatever takes gradients."""
+    model = network()
+    opt = make("AdamW", model)
+    opt.native.layer("embed").freeze()
+    train(model, opt, 0, 2)
+    assert opt.state[model.embed.weight]["step"] == 0
+    assert opt.state[model.head.weight]["step"] == 2
+
+
+@every_class
+def test_tensors_of_the_state_lie_in_the_library(name: str) -> None:
+    """What a step writes is seen without asking, and what is written in place is what the next step reads."""
+    model = network()
+    opt = make(name, model)
+    train(model, opt, 0, 1)
+    key = "momentum_buffer" if name in ("SGD", "LARS") else "exp_avg"
+    view = opt.state[model.head.weight][key]
+    before = view.clone()
+    train(model, opt, 1, 2)
+    assert not torch.equal(view, before)
+    view.fill_(3.5)
+    assert set(opt.native.layer("head").read_state("weight", key)) == {3.5}
+
+
+def test_views_outlive_the_optimizer() -> None:
+    model = network()
+    opt = make("AdamW", model)
+    train(model, opt, 0, 1)
+    view = opt.state[model.embed.weight]["exp_avg"]
+    kept = view.clone()
+    del opt
+    junk = [torch.full_like(view, 7.0) for _ in range(1000)]
+    assert torch.equal(view, kept) and len(junk) == 1000
+
+
+def test_the_native_optimizer_cannot_be_closed_under_its_views() -> None:
+    opt = make("AdamW", network())
+    with pytest.raises(lw.InvalidArgument, match="belongs to its torch optimizer"):
+        opt.native.close()
+    with pytest.raises(lw.InvalidArgument, match="belongs to its torch optimizer"), opt.native:
+        pass
+    assert not opt.native.closed
+
+
+# ---- What is written
+
+
+def test_a_tensor_put_in_place_of_another_is_taken_in() -> None:
+    model = network()
+    opt = make("AdamW", model, lr=0.0)
+    train(model, opt, 0, 2)
+    new = torch.full_like(model.head.weight, 2.0)
+    opt.state[model.head.weight]["exp_avg"] = new
+    opt.state[model.head.weight]["step"] = torch.tensor(40.0)
+    model.head.weight.grad = torch.zeros_like(new)
+    opt.step()
+    entry = opt.state[model.head.weight]
+    assert torch.allclose(entry["exp_avg"], torch.full_like(new, 2.0 * 0.9), rtol=1e-6)
+    assert entry["step"] == 41
+    assert torch.equal(new, torch.full_like(new, 2.0)), "the user's tensor is the user's"
+
+
+def test_a_whole_entry_is_taken_in_before_the_first_step() -> None:
+    """As ZeroRedundancyOptimizer loads; the clock goes on from there."""
+    trained = network()
+    other = make("AdamW", trained)
+    train(trained, other, 0, 5)
+    model = copy.deepcopy(trained)
+    opt = make("AdamW", model, schedule=lw.Linear(10))
+    for mine, theirs in zip(model.parameters(), trained.parameters(), strict=True):
+        opt.state[mine] = {key: value.clone() for key, value in other.state[theirs].items()}
+    other.native.schedule = lw.Linear(10)
+    for model_, opt_ in ((model, opt), (trained, other)):
+        train(model_, opt_, 5, 8)
+    assert_same_weights(model, trained)
+    assert opt.native.next_step == 8
+
+
+def test_a_deleted_entry_starts_anew() -> None:
+    model = network()
+    opt = make("AdamW", model)
+    train(model, opt, 0, 3)
+    del opt.state[model.head.weight]
+    assert model.head.weight not in opt.state
+    opt.state[model.embed.weight].clear()
+    train(model, opt, 3, 4)
+    steps = {name: opt.state[param]["step"].item() for name, param in model.named_parameters()}
+    assert steps == {name: 1 if name in ("head.weight", "embed.weight") else 4 for name in steps}
+
+
+def test_a_state_that_is_replaced_as_a_whole() -> None:
+    model = network()
+    opt = make("AdamW", model)
+    train(model, opt, 0, 3)
+    opt.state = defaultdict(dict)
+    train(model, opt, 3, 4)
+    fresh, reference = network(), make("AdamW", network())
+    assert all(entry["step"] == 1 for entry in opt.state.values()) and len(opt.state) == len(list(fresh.parameters()))
+    assert len(reference.state) == 0
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_changed() -> None:
+    model = network()
+    opt = make("AdamW", model)
+    train(model, opt, 0, 2)
+    before = copy.deepcopy(model)
+    state = opt.state
+    state[model.head.bias]["exp_avg"] = torch.ones(1)
+    state[model.head.weight]["exp_avg_sq"] = torch.ones(3, 3)
+    with pytest.raises(lw.InvalidArgument, match=r'"head.weight": exp_avg_sq has shape \(3, 3\), the parameter has'):
+        opt.step()
+    assert_same_weights(model, before)
+    assert opt.native.layer("head").read_state("bias", "exp_avg")[0] != 1.0
+    opt.state[model.head.weight]["exp_avg_sq"] = torch.ones(1, 7)
+    opt.step()
+    assert opt.state[model.head.weight]["step"] == 3, "it could be mended"
+
+
+# ---- state_dict
+
+
+@every_class
+def test_state_dict_goes_on_in_lockstep(name: str) -> None:
+    model = network()
+    opt = make(name, model)
+    train(model, opt, 0, 3)
+    stored = io.BytesIO()
+    torch.save({"model": model.state_dict(), "opt": opt.state_dict()}, stored)
+    stored.seek(0)
+    loaded = torch.load(stored, weights_only=True)
+    other = network()
+    other.load_state_dict(loaded["model"])
+    resumed = getattr(lwt, name)(other, lr=1e9)
+    resumed.load_state_dict(loaded["opt"])
+    train(other, resumed, 3, 9)
+    assert_same_weights(other, straight(name, 9))
+
+
+@every_class
+@pytest.mark.parametrize("way", ["deepcopy", "pickle", "torch.save"])
+def test_copies_go_on_in_lockstep(name: str, way: str) -> None:
+    """With their options: a copy knows its layers, its policy and its schedule."""
+    options = {"layer_decay": 0.5, "schedule": lw.Cosine(20), "weight_decay_exclude_1d": True}
+    model = network()
+    opt = make(name, model, **options)
+    opt.native.layer("blocks.0").freeze()
+    train(model, opt, 0, 3)
+    if way == "deepcopy":
+        other, copied = copy.deepcopy((model, opt))
+    elif way == "pickle":
+        other, copied = pickle.loads(pickle.dumps((model, opt)))
+    else:
+        stored = io.BytesIO()
+        torch.save((model, opt), stored)
+        stored.seek(0)
+        other, copied = torch.load(stored, weights_only=False)
+    for model_, opt_ in ((other, copied), (model, opt)):
+        train(model_, opt_, 3, 9)
+    assert_same_weights(other, model)
+    assert copied.native.layer("blocks.0").frozen and copied.native.next_step == 9
+    assert copied.explain() == opt.explain()
+
+
+def test_a_copy_is_apart() -> None:
+    model = network()
+    opt = make("AdamW", model)
+    train(model, opt, 0, 2)
+    other, copied = copy.deepcopy((model, opt))
+    before = copy.deepcopy(model)
+    train(other, copied, 2, 4)
+    assert_same_weights(model, before)
+    assert opt.state[model.head.weight]["step"] == 2
+
+
+def test_empty_state_goes_round() -> None:
+    """As Accelerate does when it wraps an optimizer."""
+    model = network()
+    opt = make("AdamW", model)
+    opt.load_state_dict(copy.deepcopy(opt.state_dict()))
+    train(model, opt, 0, 4)
+    assert_same_weights(model, straight("AdamW", 4))
+
+
+def test_loading_forgets_what_was() -> None:
+    model = network()
+    opt = make("AdamW", model, schedule=lw.Linear(10))
+    empty = copy.deepcopy(opt.state_dict())
+    start = copy.deepcopy(model.state_dict())
+    train(model, opt, 0, 3)
+    opt.native.layer("head").freeze()
+    opt.load_state_dict(empty)
+    assert len(opt.state) == 0 and opt.native.next_step == 0
+    assert not opt.native.layer("head").frozen
+    model.load_state_dict(start)
+    train(model, opt, 0, 4)
+    assert_same_weights(model, straight("AdamW", 4, schedule=lw.Linear(10)))
+
+
+def test_a_state_dict_of_itself_may_be_loaded_into_itself() -> None:
+    """Its tensors lie in the memory that is written."""
+    model = network()
+    opt = make("AdamW", model)
+    train(model, opt, 0, 3)
+    opt.load_state_dict(opt.state_dict())
+    train(model, opt, 3, 6)
+    assert_same_weights(model, straight("AdamW", 6))
+
+
+def test_states_may_change_places() -> None:
+    """Two parameters take each other's state, from tensors that lie where the other's is written."""
+    model = network()
+    opt = make("AdamW", model)
+    train(model, opt, 0, 3)
+    one, other = model.blocks[0].inner.weight, model.blocks[1].inner.weight
+    before = [opt.state[param]["exp_avg"].clone() for param in (one, other)]
+    saved = opt.state_dict()
+    names = saved["param_groups"][0]["param_names"] = list(saved["param_groups"][0]["param_names"])
+    first, second = names.index("blocks.0.inner.weight"), names.index("blocks.1.inner.weight")
+    names[first], names[second] = names[second], names[first]
+    opt.load_state_dict(saved)
+    assert torch.equal(opt.state[one]["exp_avg"], before[1]) and torch.equal(opt.state[other]["exp_avg"], before[0])
+
+
+def test_progress_that_torch_has_no_place_for() -> None:
+    """The clock of schedules, what reports left behind in them, and layers frozen by hand."""
+
+    def make_one(model: nn.Module) -> Any:
+        opt = make("AdamW", model, schedule=lw.ReduceOnPlateau(factor=0.5, patience=0))
+        opt.native.layer("norm").schedule = lw.Linear(50)
+        return opt
+
+    model = network()
+    opt = make_one(model)
+    train(model, opt, 0, 3)
+    for metric in (1.0, 2.0, 3.0):
+        opt.native.report(metric)
+    opt.native.layer("embed").freeze()
+    opt.native.layer("head").unfreeze()
+    other = make_one(copy.deepcopy(model))
+    other.load_state_dict(copy.deepcopy(opt.state_dict()))
+    assert other.preview(5).tolist() == opt.preview(5).tolist()
+    assert other.native.schedule_state() == opt.native.schedule_state()
+    assert other.native.layer("embed").get("frozen") == "yes"
+    assert other.native.layer("head").get("frozen") == "no"
+    assert other.native.layer("norm").get("frozen") == "plan"
+    assert other.explain() == opt.explain()
+
+
+def test_clock_follows_the_steps_of_a_torch_checkpoint() -> None:
+    model = network()
+    theirs = torch.optim.AdamW(model.parameters())
+    train(model, theirs, 0, 4)
+    opt = make("AdamW", model, schedule=lw.Linear(10))
+    opt.load_state_dict(theirs.state_dict())
+    assert opt.native.next_step == 4
+
+
+@every_class
+def test_files_of_the_library(name: str, tmp_path: Path) -> None:
+    """Everything comes back, the rates of the groups among it."""
+    options = {"layer_decay": 0.5, "schedule": lw.Cosine(20)}
+    model = network()
+    opt = make(name, lwt.param_groups(model), **options)
+    train(model, opt, 0, 3)
+    for index, group in enumerate(opt.param_groups):
+        group["lr"] = 0.01 * (index + 1)
+    train(model, opt, 3, 4)
+    opt.save(tmp_path / "run.safetensors", parameters=True)
+    other = network()
+    resumed = make(name, lwt.param_groups(other), **options)
+    report = resumed.load(tmp_path / "run.safetensors")
+    assert not report.missing and not report.unexpected
+    assert [group["lr"] for group in resumed.param_groups] == [0.01, 0.02, 0.03, 0.04, 0.05]
+    for model_, opt_ in ((model, opt), (other, resumed)):
+        for group in opt_.param_groups:
+            group["lr"] *= 0.5
+        train(model_, opt_, 4, 8)
+    assert_same_weights(other, model)
+    assert resumed.state[other.head.weight]["step"] == 8
+    changed = make(name, lwt.param_groups(network(), weight_decay=0.75), **options)
+    with pytest.raises(lw.CheckpointMismatch, match="weight_decay"):
+        changed.load(tmp_path / "run.safetensors")
+
+
+# ---- Names and shapes
+
+
+def test_parameters_are_matched_by_name() -> None:
+    """In another order, the state of each still finds its parameter, where torch would mix them up."""
+    model = network()
+    opt = make("AdamW", model)
+    train(model, opt, 0, 3)
+    saved = copy.deepcopy(opt.state_dict())
+    other = copy.deepcopy(model)
+    backwards = lwt.AdamW(reversed(list(other.named_parameters())), lr=1.0)
+    backwards.load_state_dict(saved)
+    assert backwards.param_groups[0]["param_names"][0] == "head.bias"
+    train(model, opt, 3, 6)
+    train(other, backwards, 3, 6)
+    assert_same_weights(model, other)
+
+
+def test_groups_are_matched_by_the_names_in_them() -> None:
+    model = network()
+    groups = [{"params": [item], "lr": 0.1 + index} for index, item in enumerate(model.named_parameters())]
+    opt = lwt.AdamW(groups)
+    train(model, opt, 0, 2)
+    saved = copy.deepcopy(opt.state_dict())
+    turned = lwt.AdamW([{"params": [item]} for item in reversed(list(model.named_parameters()))])
+    turned.load_state_dict(saved)
+    rates = {group["param_names"][0]: group["lr"] for group in turned.param_groups}
+    assert rates == {name: 0.1 + index for index, (name, _) in enumerate(model.named_parameters())}
+    assert torch.equal(turned.state[model.norm.weight]["exp_avg"], opt.state[model.norm.weight]["exp_avg"])
+
+
+def test_a_compiled_model_takes_the_checkpoint_of_a_plain_one() -> None:
+    model = network()
+    opt = make("AdamW", model)
+    train(model, opt, 0, 2)
+    compiled: Any = torch.compile(copy.deepcopy(model))
+    other = lwt.AdamW(list(compiled.named_parameters())[::-1])
+    other.load_state_dict(opt.state_dict())
+    assert torch.equal(other.state[compiled.head.weight]["exp_avg"], opt.state[model.head.weight]["exp_avg"])
+
+
+def change(saved: dict[str, Any], what: str) -> None:
+    state, group = saved["state"], saved["param_groups"][0]
+    if what == "names":
+        group["param_names"][0] = "stem.weight"
+        group["param_names"][1] = "stem.bias"
+    elif what == "shapes":
+        state[0]["exp_avg"] = state[0]["exp_avg"].T.contiguous()
+        state[1]["exp_avg_sq"] = torch.zeros(99)
+    elif what == "types":
+        state[0]["exp_avg"] = state[0]["exp_avg"].double()
+        state[1]["exp_avg"] = [1.0]
+    elif what == "states":
+        del state[0]["exp_avg_sq"]
+        state[1]["square_avg"] = state[1].pop("exp_avg")
+    elif what == "steps":
+        state[0]["step"] = torch.tensor(-1.0)
+        state[1]["step"] = torch.tensor(2.5)
+        state[2]["step"] = "many"
+    elif what == "hyperparameters":
+        group["betas"] = (0.9, 1.5)
+    elif what == "rate":
+        group["lr"] = float("nan")
+    elif what == "groups":
+        saved["param_groups"].append(copy.deepcopy(group))
+    elif what == "size":
+        del group["param_names"]
+        group["params"].pop()
+    elif what == "progress":
+        group["layerwise"] = "{"
+    elif what == "layers":
+        group["layerwise"] = '{"next_step": 3, "frozen": {"trunk": "yes"}}'
+    elif what == "master":
+        state[0]["master"] = torch.zeros_like(state[0]["exp_avg"])
+
+
+REFUSALS: dict[str, list[str]] = {
+    "names": ['missing "embed.weight", "embed.bias"', 'unexpected "stem.weight", "stem.bias"'],
+    "shapes": [
+        r'parameter "embed.weight": exp_avg has shape \(6, 7\), the parameter has \(7, 6\)',
+        r'parameter "embed.bias": exp_avg_sq has shape \(99,\), the parameter has \(7,\)',
+    ],
+    "types": [
+        'parameter "embed.weight": exp_avg is torch.float64, which torch.float32 cannot hold',
+        'parameter "embed.bias": exp_avg must be a tensor, found list',
+    ],
+    "states": ['parameter "embed.weight": missing exp_avg_sq', 'parameter "embed.bias": unexpected square_avg'],
+    "steps": ["step must be a whole number >= 0, found -1.0", "found 2.5", "step must be a number, found 'many'"],
+    "hyperparameters": [r"group 0: .*beta2 must be in \[0, 1\), found 1.5"],
+    "rate": ["group 0: .*lr"],
+    "groups": ["loaded state dict has a different number of parameter groups: 2, here are 1"],
+    "size": ["parameter group that doesn't match the size of optimizer's group: group 0 has 11 parameters, here 12"],
+    "progress": ['the key "layerwise" of a param group must be what a state dict had there'],
+    "layers": ['the state dict speaks of the layer "trunk", and there is none of this name'],
+    "master": ['parameter "embed.weight": unexpected master, because this optimizer keeps no master copies'],
+}
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+def test_what_does_not_fit_is_refused_with_all_differences(what: str) -> None:
+    model = network()
+    opt = make("AdamW", model)
+    train(model, opt, 0, 2)
+    saved = copy.deepcopy(opt.state_dict())
+    change(saved, what)
+    before = copy.deepcopy(opt.state_dict())
+    for pattern in REFUSALS[what]:
+        with pytest.raises(lw.LayerwiseError, match=pattern):
+            opt.load_state_dict(saved)
+    after = opt.state_dict()
+    assert after["param_groups"] == before["param_groups"]
+    for key, entry in before["state"].items():
+        assert all(torch.equal(entry[name], after["state"][key][name]) for name in entry)
+    train(model, opt, 2, 4)
+    assert_same_weights(model, straight("AdamW", 4))
+
+
+# ---- Types
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_types_are_kept_exactly(dtype: torch.dtype) -> None:
+    """torch would cast moments to the type of the parameter."""
+    model = network(dtype)
+    opt = make("AdamW", model, master=dtype.itemsize == 2)
+    train(model, opt, 0, 3)
+    saved = copy.deepcopy(opt.state_dict())
+    wide = torch.float64 if dtype is torch.float64 else torch.float32
+    other = copy.deepcopy(model)
+    resumed = make("AdamW", other, master=dtype.itemsize == 2)
+    resumed.load_state_dict(saved)
+    for mine, theirs in zip(other.parameters(), model.parameters(), strict=True):
+        for key, value in resumed.state[mine].items():
+            assert value.dtype is (torch.float32 if key == "step" else wide)
+            assert torch.equal(value, opt.state[theirs][key]), key
+    assert "master" in resumed.state[other.head.weight] or dtype is torch.float64
+    train(model, opt, 3, 6)
+    train(other, resumed, 3, 6)
+    assert_same_weights(model, other)
+
+
+def test_16_bit_states_of_torch_are_widened() -> None:
+    model = network(torch.bfloat16)
+    theirs = torch.optim.AdamW(model.parameters())
+    train(model, theirs, 0, 2)
+    opt = make("AdamW", model)
+    opt.load_state_dict(theirs.state_dict())
+    entry = opt.state[model.head.weight]
+    assert entry["exp_avg"].dtype is torch.float32
+    assert torch.equal(entry["exp_avg"], theirs.state[model.head.weight]["exp_avg"].float())
+
+
+def test_a_missing_master_is_the_parameters() -> None:
+    model = network(torch.bfloat16)
+    opt = make("AdamW", model)
+    train(model, opt, 0, 2)
+    other = make("AdamW", model, master=True)
+    other.load_state_dict(opt.state_dict())
+    assert torch.equal(other.state[model.head.weight]["master"], model.head.weight.float())
+
+
+def test_implementation_flags_of_torch_are_not_taken_over() -> None:
+    model = network()
+    theirs = torch.optim.AdamW(model.parameters(), lr=0.3, foreach=True)
+    train(model, theirs, 0, 1)
+    opt = make("AdamW", model)
+    opt.load_state_dict(theirs.state_dict())
+    assert opt.param_groups[0]["foreach"] is None
+    assert opt.param_groups[0]["lr"] == 0.3
+
+
+def test_safetensors() -> None:
+    """Names and states make a flat file, as some trainers keep them."""
+    from safetensors.torch import load, save
+
+    model = network()
+    opt = make("AdamW", model)
+    train(model, opt, 0, 2)
+    names = dict(model.named_parameters())
+    flat = {f"{name}.{key}": value for name, param in names.items() for key, value in opt.state[param].items()}
+    for key, value in load(save(flat)).items():
+        assert torch.equal(value, flat[key])
+
+
+# ---- Memory order
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_state_has_the_strides_of_its_parameter(memory_format: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    model = nn.Conv2d(3, 5, 2).to(memory_format=memory_format)
+    opt = lwt.AdamW(model)
+    model(torch.randn(2, 3, 4, 4)).sum().backward()
+    opt.step()
+    view = opt.state[model.weight]["exp_avg"]
+    assert view.stride() == model.weight.stride()
+    assert torch.allclose(view, model.weight.grad * 0.1, rtol=1e-6)
+
+
+def test_a_change_of_memory_order_takes_the_state_along() -> None:
+    torch.manual_seed(0)
+    inputs = torch.randn(2, 3, 4, 4)
+
+    def run(change_at: int | None) -> Tensor:
+        torch.manual_seed(1)
+        model: Any = nn.Conv2d(3, 5, 2)
+        opt = lwt.AdamW(model, lr=0.1)
+        for step in range(6):
+            if step == change_at:
+                model = model.to(memory_format=torch.channels_last)
+                assert opt.state[model.weight]["exp_avg"].shape == (5, 3, 2, 2)
+            opt.zero_grad()
+            (model(inputs) ** 2).sum().backward()
+            opt.step()
+        assert opt.state[model.weight]["exp_avg"].stride() == model.weight.stride()
+        return model.weight.detach().clone()
+
+    # Convolutions in another memory order add in another order: 1e-5 of weights of size 1 after six steps of 0.1.
+    assert torch.allclose(run(None), run(3), atol=1e-5)
