@@ -33,10 +33,11 @@ class AbsentError(Exception):
 
 
 class Entry(NamedTuple):
-    """What a contestant brings: how it takes a step, and the buffers that it steps."""
+    """What a contestant brings: how it takes a step, the buffers that it steps, and what happens before each step."""
 
     step: Callable[[], object]
     buffers: Buffers
+    renew: Callable[[], object] | None = None
 
 
 def use_threads(count: int) -> None:
@@ -154,7 +155,7 @@ def layerwise_torch(workload: Workload, threads: int, scales: Sequence[float] | 
     made = importlib.import_module("layerwise.torch").AdamW(
         _groups(parameters, scales), lr=LR, betas=BETAS, eps=EPS, weight_decay=ADAM_DECAY, threads=threads
     )
-    return Entry(_with_new_gradients(made, parameters), buffers)
+    return Entry(made.step, buffers, _renewal(parameters))
 
 
 def renewed_torch_adamw(workload: Workload, scales: Sequence[float] | None = None, **implementation: bool) -> Entry:
@@ -163,27 +164,26 @@ def renewed_torch_adamw(workload: Workload, scales: Sequence[float] | None = Non
     parameters = _parameters(torch, buffers)
     groups = _groups(parameters, scales)
     optimizer = torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=EPS, weight_decay=ADAM_DECAY, **implementation)
-    return Entry(_with_new_gradients(optimizer, parameters), buffers)
+    return Entry(optimizer.step, buffers, _renewal(parameters))
 
 
 def renewed_deepspeed_adamw(workload: Workload, scales: Sequence[float] | None = None) -> Entry:
     """DeepSpeed's CPUAdam."""
     buffers = workload.copy()
     optimizer, parameters = _deepspeed(buffers, scales, float32_moments=True)
-    return Entry(_with_new_gradients(optimizer, parameters), buffers)
+    return Entry(optimizer.step, buffers, _renewal(parameters))
 
 
-def _with_new_gradients(optimizer: Any, parameters: list[Any]) -> Callable[[], object]:
-    """A step before which every parameter gets another gradient, in other memory; that is part of the time."""
+def _renewal(parameters: list[Any]) -> Callable[[], object]:
+    """Gives every parameter another gradient, in other memory."""
     sets = [[p.grad for p in parameters], [p.grad.clone() for p in parameters]]
 
-    def step() -> None:
+    def renew() -> None:
         sets.reverse()
         for parameter, gradient in zip(parameters, sets[0], strict=True):
             parameter.grad = gradient
-        optimizer.step()
 
-    return step
+    return renew
 
 
 # ---- DeepSpeed

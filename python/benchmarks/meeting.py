@@ -54,11 +54,11 @@ class Meeting:
     def invite(self, name: str, make: Callable[[], Entry], traffic: int | None = None, compare: bool = True) -> None:
         """Adds a rival, or notes why it is absent.  ``traffic`` is its own where it moves other bytes than we do."""
         try:
-            step, buffers = make()
+            step, buffers, renew = make()
         except AbsentError as reason:
             self.absent[name] = str(reason)
             return
-        self.contestants.append(Contestant(name, step, None, traffic or self.traffic))
+        self.contestants.append(Contestant(name, step, None, traffic or self.traffic, renew))
         if compare:
             self._buffers[name] = buffers
 

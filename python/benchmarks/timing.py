@@ -24,12 +24,14 @@ class Contestant:
         prepare: Called before each of its turns, outside of the time.  Variants of one optimizer share its buffers this
             way: two sets of buffers would differ by the luck of their physical pages alone.
         traffic: Bytes a step cannot avoid to move, or None where memory is not the limit.
+        renew: Called before each of its steps, outside of the time, which then is that of the steps alone.
     """
 
     name: str
     step: Callable[[], object]
     prepare: Callable[[], object] | None = None
     traffic: int | None = None
+    renew: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,8 @@ def _sample(contestant: Contestant, repeats: int) -> float:
         contestant.prepare()
     _settle()
     # What a training loop would find: its own code, pages and threads in use a moment ago.
-    _run(contestant.step, max(1, repeats // 4))
-    return _run(contestant.step, repeats) / repeats
+    _run(contestant, max(1, repeats // 4))
+    return _run(contestant, repeats) / repeats
 
 
 def _repeats(contestant: Contestant, window: float) -> int:
@@ -99,16 +101,25 @@ def _repeats(contestant: Contestant, window: float) -> int:
     if contestant.prepare is not None:
         contestant.prepare()
     repeats = 1
-    while (seconds := _run(contestant.step, repeats)) < window / 4:
+    while (seconds := _run(contestant, repeats)) < window / 4:
         repeats *= 2
     return max(1, round(window / (seconds / repeats)))
 
 
-def _run(step: Callable[[], object], repeats: int) -> float:
-    start = time.perf_counter()
+def _run(contestant: Contestant, repeats: int) -> float:
+    step, renew = contestant.step, contestant.renew
+    if renew is None:
+        start = time.perf_counter()
+        for _ in range(repeats):
+            step()
+        return time.perf_counter() - start
+    seconds = 0.0
     for _ in range(repeats):
+        renew()
+        start = time.perf_counter()
         step()
-    return time.perf_counter() - start
+        seconds += time.perf_counter() - start
+    return seconds
 
 
 def _settle() -> None:
