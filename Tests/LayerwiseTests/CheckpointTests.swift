@@ -5,6 +5,19 @@ import XCTest
 
 /// What is saved comes back: a run that was stopped goes on with the bits of one that was not.
 final class CheckpointTests: XCTestCase {
+    /// The numbers of JSON are Doubles, so that no more steps can be told apart.
+    func testMostSteps() throws {
+        let model = try Model(SGD(lr: 0.1), sizes: [3])
+        try model.optimizer.seek((1 << 53) - 1)
+        try model.optimizer.step()
+        let room = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+        XCTAssertGreaterThan(try model.optimizer.export(into: room), 0)
+        try model.optimizer.step()
+        assertRefused(.outOfRange, message: "a checkpoint counts steps up to 2^53, found 9007199254740993") {
+            _ = try model.optimizer.export(into: room)
+        }
+    }
+
     private var folder: URL!
 
     override func setUpWithError() throws {

@@ -95,6 +95,10 @@ extension Optimizer {
 
     private func header(of pieces: [Piece], checksums: [UInt32]) throws(LayerwiseError) -> HeaderBytes {
         refreshPlaces()
+        // The numbers of JSON are read as Doubles.
+        if clock.next > mostSteps {
+            throw LayerwiseError(.outOfRange, "a checkpoint counts steps up to 2^53, found \(clock.next)")
+        }
         var header = SafetensorsHeader()
         var offset = 0
         for piece in pieces {

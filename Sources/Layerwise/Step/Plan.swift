@@ -18,10 +18,6 @@ extension Optimizer {
         let given = options.gradients
         if let given { try check(given, stepped) }
         currentStep = options.layer.map { clock.next(after: layers.elements[$0].round) } ?? clock.next
-        // A checkpoint and a schedule count as far as a Double does.
-        if currentStep >= mostSteps {
-            throw LayerwiseError(.outOfRange, "no step follows 2^53, to which the clock was set")
-        }
         try move(to: currentStep)
         var planner = Planner(
             layers: layers.elements, tensors: tensors.elements, factors: timeline.factors.elements,
