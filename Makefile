@@ -12,11 +12,13 @@ PYTHON = /usr/bin/python3
 SHARED_BUILD = .build_shared
 LIBRARY = python/layerwise/liblayerwise.so
 SWIFT_CODE = Package.swift Sources Tests
+# How long to fuzz.
+SECONDS = 600
 RUN_PYTHON = PYTHONPATH="$(CURDIR)/python" .venv/bin/python
 
 # The tools below use all cores by themselves, and pytest's closing line comes last.
 .NOTPARALLEL:
-.PHONY: build help setup demo demo-text test bench docs format lint check-header check-symbols check-install sanitize install uninstall clean
+.PHONY: build help setup demo demo-text test bench docs format lint check-header check-symbols check-install sanitize fuzz prove install uninstall clean
 
 build: ## the shared library, also placed in the Python package (default)
 	swift build -c release -Xswiftc -static-stdlib --scratch-path $(SHARED_BUILD) --product layerwise
@@ -56,8 +58,9 @@ docs: .venv/.demo build ## docs/rules.md and docs/images, from the library's own
 
 # ---- Check
 
-test: setup lint build check-symbols check-install ## everything: set-up, lint, build, symbols, install, XCTest, pytest
+test: setup lint build check-symbols check-install ## everything: set-up, lint, build, symbols, install, XCTest, fuzzing, pytest
 	swift test -c release --disable-swift-testing
+	Tests/Fuzz/fuzz.sh 15
 	@$(RUN_PYTHON) -m pytest python/tests
 
 lint: setup check-header ## format, style and types of Swift, C and Python
@@ -88,6 +91,12 @@ check-install: build ## install to a scratch folder and build the C example with
 
 sanitize: setup ## the C tests under AddressSanitizer and ThreadSanitizer (some minutes)
 	Tests/Scripts/sanitize.sh
+
+fuzz: setup ## offer the loader changed checkpoints for SECONDS=600 on all processors
+	Tests/Fuzz/fuzz.sh $(SECONDS) $$(nproc)
+
+prove: setup build ## the long proofs of docs/reliability.md (about an hour)
+	Tests/Scripts/prove.sh
 
 # ---- Install
 

@@ -87,7 +87,8 @@ final class OutsideScheduleTests: XCTestCase {
         let model = try model()
         let address = try model.optimizer.stateAddress(layer: 1, tensor: 0, name: "exp_avg")
         for added in 0..<50 {
-            try model.optimizer.addLayer("more \(added)", [TensorDescription("w", parameters: nil, shape: [0], dtype: .float32)])
+            try model.optimizer.addLayer(
+                "more \(added)", [TensorDescription("w", parameters: nil, shape: [0], dtype: .float32)])
         }
         try model.optimizer.step()
         XCTAssertEqual(try model.optimizer.stateAddress(layer: 1, tensor: 0, name: "exp_avg"), address)

@@ -38,7 +38,9 @@ final class SpreadStepTests: XCTestCase {
                     let wanted = try whole.optimizer.telemetry(layer)
                     for model in parts {
                         let found = try model.optimizer.telemetry(layer)
-                        for path in [\LayerTelemetry.gradientNorm, \.weightNorm, \.updateNorm, \.trustRatio, \.clipFactor] {
+                        for path in [
+                            \LayerTelemetry.gradientNorm, \.weightNorm, \.updateNorm, \.trustRatio, \.clipFactor,
+                        ] {
                             XCTAssertEqual(
                                 found[keyPath: path], wanted[keyPath: path],
                                 accuracy: 1e-11 * max(1, wanted[keyPath: path].magnitude), "\(label): telemetry")

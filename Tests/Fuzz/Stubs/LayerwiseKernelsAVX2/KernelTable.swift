@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseKernels
+package import LayerwiseRules
+
+/// The one copy of the kernels that there is here.
+package func kernelTable() -> KernelTable { LayerwiseKernels.kernelTable() }

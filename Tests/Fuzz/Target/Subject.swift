@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import Layerwise
+import LayerwiseRules
+
+/// An optimizer that is offered checkpoints, and must be none the worse for it.
+final class Subject {
+    private let optimizer: Optimizer
+    private let options: LoadOptions
+    /// Its own checkpoint, to which it goes back after each that it takes.
+    private let start: [UInt8]
+
+    /// `saver`: whose checkpoints it is meant for; its own, if nil.
+    init(_ optimizer: Optimizer, _ options: LoadOptions = LoadOptions()) throws {
+        self.optimizer = optimizer
+        self.options = options
+        // What is put back by mistake should make a difference.
+        for _ in 0..<2 { try optimizer.step() }
+        start = try Self.state(of: optimizer)
+    }
+
+    /// Everything that can be saved of an optimizer.
+    static func state(of optimizer: Optimizer) throws(LayerwiseError) -> [UInt8] {
+        // Larger than what any takes: to ask for the size first would take as long again.
+        var bytes = [UInt8](repeating: 0, count: 1 << 14)
+        let result = bytes.withUnsafeMutableBytes { target -> Result<Int, LayerwiseError> in
+            do throws(LayerwiseError) {
+                return .success(try optimizer.export(into: target, SaveOptions(parameters: true)))
+            } catch { return .failure(error) }
+        }
+        let size = try result.get()
+        require(size <= bytes.count, "an optimizer under test is too large")
+        return Array(bytes.prefix(size))
+    }
+
+    /// Offers bytes, which it takes and works on with, or refuses and is unchanged.
+    func offer(_ bytes: UnsafeRawBufferPointer) throws(LayerwiseError) {
+        do throws(LayerwiseError) { try optimizer.load(bytes, options) } catch {
+            Tally.refused[error.code, default: 0] += 1
+            require(
+                [.corrupt, .mismatch, .unknownName, .duplicate].contains(error.code) && !error.message.isEmpty,
+                "refused with \(error.code): \(error.message)")
+            require(try Self.state(of: optimizer) == start, "a refused load has changed something: \(error.message)")
+            return
+        }
+        Tally.taken += 1
+        try checkTaken()
+        try load(start)
+        require(try Self.state(of: optimizer) == start, "a load has left something behind")
+    }
+
+    /// What was taken can be saved, loaded and stepped on with.
+    private func checkTaken() throws(LayerwiseError) {
+        let taken = try Self.state(of: optimizer)
+        try load(taken)
+        require(try Self.state(of: optimizer) == taken, "a checkpoint is not what was loaded from it")
+        do throws(LayerwiseError) { try optimizer.step() } catch {
+            // A rate as large as 1e308, times a scale, has no float32.
+            require(error.code == .outOfRange, "no step after a load: \(error.message)")
+            require(try Self.state(of: optimizer) == taken, "a refused step has changed something: \(error.message)")
+        }
+    }
+
+    private func load(_ own: [UInt8]) throws(LayerwiseError) {
+        let result = own.withUnsafeBytes { bytes -> Result<LoadReport, LayerwiseError> in
+            do throws(LayerwiseError) { return .success(try optimizer.load(bytes)) } catch { return .failure(error) }
+        }
+        let report = try result.get()
+        require(report.problems.isEmpty, "its own checkpoint differs: \(report.problems)")
+    }
+}
+
+/// How far inputs come: where nearly all are refused as damaged, little is tested.
+enum Tally {
+    nonisolated(unsafe) static var taken = 0
+    nonisolated(unsafe) static var refused: [LayerwiseError.Code: Int] = [:]
+
+    static func report() {
+        let codes = refused.sorted { $0.value > $1.value }.map { "\($0.value) refused as \($0.key)" }
+        say("loads: \((["\(taken) taken"] + codes).joined(separator: ", "))")
+    }
+}
+
+/// Ends the program, as a find, where the condition does not hold.
+func require(_ condition: @autoclosure () throws(LayerwiseError) -> Bool, _ what: @autoclosure () -> String) {
+    let holds: Bool
+    do throws(LayerwiseError) { holds = try condition() } catch { fail("\(error)") }
+    if !holds { fail(what()) }
+}
+
+func fail(_ what: String) -> Never {
+    say("FOUND: \(what)")
+    abort()
+}
+
+private func say(_ text: String) {
+    let line = Array("\(text)\n".utf8)
+    _ = write(STDERR_FILENO, line, line.count)
+}

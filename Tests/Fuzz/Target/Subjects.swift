@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+import Layerwise
+import LayerwiseRules
+
+/// An optimizer under test, and a checkpoint to begin with.
+struct Case {
+    let subject: Subject
+    let seed: [UInt8]
+
+    init(_ model: Model, _ options: LoadOptions = LoadOptions(), from saver: Model? = nil) throws {
+        seed = try Subject.state(of: try (saver ?? model).trained())
+        subject = try Subject(try model.trained(), options)
+    }
+}
+
+/// Rules, types, schedules and plans of all kinds, and every way to load.
+func cases() throws -> [Case] {
+    let plain = Model()
+    let scheduled = Model(
+        policy: Spec("layer_decay", [Setting("decay", 0.5)]),
+        schedules: [
+            "lr": Spec("cosine", [Setting("total_steps", 10)]), "beta1": Spec("constant", [Setting("factor", 0.9)]),
+        ])
+    let reporting = Model(
+        rule: "sgd", settings: [Setting("lr", 0.1), Setting("momentum", 0.9)],
+        schedules: ["lr": Spec("reduce_on_plateau", [Setting("patience", 1)])], metric: 1)
+    let unfreezing = Model(
+        rule: "lamb", dtype: .float64, freezePlan: Spec("gradual_unfreezing", [Setting("every", 2)]))
+    let mixed = Model(dtype: .bfloat16, master: true)
+    let half = Model(rule: "sgd", settings: [Setting("lr", 0.1), Setting("momentum", 0.9)], dtype: .float16)
+    let double = Model(dtype: .float64)
+    let named = Model(layers: ["a/b", "c%"])
+    return [
+        try Case(plain), try Case(scheduled), try Case(reporting), try Case(unfreezing), try Case(mixed),
+        try Case(plain, LoadOptions(strict: false)), try Case(reporting, LoadOptions(strict: false)),
+        try Case(unfreezing, LoadOptions(strict: false)), try Case(half, LoadOptions(strict: false)),
+        try Case(mixed, LoadOptions(convert: true), from: Model(dtype: .float64)),
+        try Case(mixed, LoadOptions(strict: false, convert: true), from: plain),
+        try Case(double, LoadOptions(strict: false, convert: true), from: mixed),
+        try Case(half, LoadOptions(strict: false, convert: true)),
+        try Case(plain, LoadOptions(renames: ["a/b": "a", "c%": "b"]), from: named),
+        try Case(named, LoadOptions(strict: false, renames: ["a": "c%", "b": "a/b"]), from: plain),
+        try Case(plain, LoadOptions(renames: ["a": "b", "b": "a"]), from: Model(layers: ["b", "a"])),
+    ]
+}

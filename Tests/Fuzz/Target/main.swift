@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+import Driver
+import Glibc
+import Mutator
+
+// The loader under libFuzzer.
+//
+//     fuzz seeds FOLDER            writes what every optimizer under test would load
+//     fuzz [OPTION]... [FOLDER]... runs libFuzzer
+
+/// An optimizer each; the first byte of an input chooses.
+nonisolated(unsafe) let underTest: [Case] = {
+    do { return try cases() } catch { fail("\(error)") }
+}()
+
+func offer(_ bytes: UnsafePointer<UInt8>?, _ size: Int) -> Int32 {
+    guard let bytes, size > 0 else { return 0 }
+    // A byte further on, so that tensors lie at addresses of every kind.
+    let file = UnsafeRawBufferPointer(start: bytes + 1, count: size - 1)
+    do { try underTest[Int(bytes[0]) % underTest.count].subject.offer(file) } catch { fail("\(error)") }
+    return 0
+}
+
+func writeSeeds(_ folder: String) {
+    mkdir(folder, 0o777)
+    for (index, item) in underTest.enumerated() {
+        guard let file = fopen("\(folder)/\(index)", "w") else { fail("cannot write into \(folder)") }
+        let bytes = [UInt8(index)] + item.seed
+        if fwrite(bytes, 1, bytes.count, file) != bytes.count || fclose(file) != 0 { fail("cannot write \(index)") }
+    }
+}
+
+if CommandLine.arguments.count == 3, CommandLine.arguments[1] == "seeds" {
+    writeSeeds(CommandLine.arguments[2])
+} else {
+    var count = CommandLine.argc
+    var arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>? = CommandLine.unsafeArgv
+    // libFuzzer does not come back where its time is over.
+    atexit { Tally.report() }
+    _ = underTest.count
+    exit(
+        withUnsafeMutablePointer(to: &arguments) { arguments in
+            arguments.withMemoryRebound(to: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?.self, capacity: 1) {
+                LLVMFuzzerRunDriver(&count, $0) { offer($0, $1) }
+            }
+        })
+}

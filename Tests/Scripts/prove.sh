@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# The long proofs, whose figures docs/reliability.md has.  `make test` runs all of them smaller.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+ln -s "$PWD/.build_shared/release/liblayerwise.so" "$work/liblayerwise.so.0"
+cc -O2 -Iinclude Tests/C/damage.c "$work/liblayerwise.so.0" -Wl,-rpath,"$work" -pthread -lm -o "$work/damage"
+
+# Every bit and every length of a file of 1 MiB, and a million random changes, in as many processes as there are processors.
+"$work/damage" 1048576 1000000 "$(nproc)"
+
+proofs=python/tests/reliability
+LAYERWISE_KILLS=10000 LAYERWISE_CROWD_SECONDS=60 PYTHONPATH=python .venv/bin/python -m pytest -s -q \
+    $proofs/test_kill.py $proofs/test_concurrent.py $proofs/test_crash_states.py $proofs/test_faults.py \
+    $proofs/test_allocations.py $proofs/test_resume_bits.py
