@@ -12,6 +12,10 @@ struct IntervalSet {
     /// Sorted by start.
     private var intervals: [Interval] = []
     private var longest: UInt = 0
+    /// Whether no two of them share a byte, for which whoever inserts them answers.
+    private let areDisjoint: Bool
+
+    init(areDisjoint: Bool) { self.areDisjoint = areDisjoint }
 
     /// The bytes of a buffer, or nil where it would pass the end of the address space.
     static func interval(_ start: UnsafeRawPointer?, _ bytes: Int, layer: Int, tensor: Int) -> Interval? {
@@ -43,6 +47,7 @@ struct IntervalSet {
                 return candidate
             }
             // No interval further down can reach up to `other`.
+            if areDisjoint && candidate.end <= other.start { return nil }
             if other.start >= longest, candidate.start <= other.start - longest { return nil }
         }
         return nil

@@ -231,10 +231,13 @@ extension Optimizer {
     }
 
     /// Refuses an address that no element of this type can have.
-    static func checkAlignment(_ address: UnsafeRawPointer?, _ dtype: DType, _ what: String) throws(LayerwiseError) {
-        if UInt(bitPattern: address) % UInt(dtype.size) != 0 {
+    static func checkAlignment(
+        _ address: UnsafeRawPointer?, _ dtype: DType, _ what: @autoclosure () -> String
+    ) throws(LayerwiseError) {
+        // A type's size is a power of two.
+        if UInt(bitPattern: address) & UInt(dtype.size - 1) != 0 {
             throw LayerwiseError(
-                .invalidArgument, "\(what) must be aligned to \(dtype.size) bytes, as \(dtype.name) is")
+                .invalidArgument, "\(what()) must be aligned to \(dtype.size) bytes, as \(dtype.name) is")
         }
     }
 

@@ -25,8 +25,8 @@ public final class Optimizer {
     var layerIndex: [String: Int] = [:]
     var layers = Table<LayerRecord>()
     var tensors = Table<TensorRecord>()
-    var parameterIntervals = IntervalSet()
-    var gradientIntervals = IntervalSet()
+    var parameterIntervals = IntervalSet(areDisjoint: true)
+    var gradientIntervals = IntervalSet(areDisjoint: false)
 
     // What follows from the settings: the rules in force, the first of which is the optimizer's own.
     var rules: [any Rule]
