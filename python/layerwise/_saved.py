@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _binding as lw
 from . import _settings
@@ -38,8 +38,9 @@ class Saved:
     _handle: Any
     _watches: tuple[Watch, Watch] | None
 
-    def _watch(self) -> tuple[Watch, Watch]:
-        raise NotImplementedError
+    if TYPE_CHECKING:
+
+        def _watch(self) -> tuple[Watch, Watch]: ...
 
     def save(self, path: Path, *, parameters: bool = False, require_finite: bool = False) -> None:
         """Save everything that the next step depends on: a run that loads it goes on with the same bits.
