@@ -34,6 +34,16 @@ public enum DType: Int32, Sendable, BitwiseCopyable, CaseIterable {
     /// The type that the arithmetic and the moments have.
     var laneType: DType { self == .float64 ? .float64 : .float32 }
 
+    /// A rule's kernel for weights and gradients of this type.
+    func kernel(in rule: RuleKernels) -> RuleKernel {
+        switch self {
+        case .float64: rule.float64
+        case .float16: rule.float16
+        case .bfloat16: rule.bfloat16
+        case .float32, .int64: rule.float32
+        }
+    }
+
     func kernels(in table: KernelTable) -> StorageKernels {
         switch self {
         case .float64: table.float64

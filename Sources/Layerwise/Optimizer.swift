@@ -30,7 +30,7 @@ public final class Optimizer {
 
     // What follows from the settings: the rules in force, the first of which is the optimizer's own.
     var rules: [any Rule]
-    var kernels = Table<Kernels>()
+    var kernels = Table<RuleKernels>()
 
     // What follows from policy, schedules and freezing plan.
     /// Whether the policy must be asked again before the next step.

@@ -40,45 +40,75 @@ protocol StateLanes {
     static func prefetch(_ tile: lwk_tile, _ offset: Int)
 }
 
+// A kernel is one of these, made for one arithmetic and one storage of weights and gradients.
+
+/// The passes of a rule without a trust ratio.
+@inline(__always)
+func run<A: Arithmetic, S: Storage<A.Values>>(
+    _: A.Type, _: S.Type, _ pass: Int32, _ tile: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
+) {
+    if pass == lwk_pass_observe { observe(A.self, S.self, tile, sums) } else { update(A.self, S.self, tile) }
+}
+
+/// The passes of a rule with a trust ratio.
+@inline(__always)
+func runWithRatio<A: TrustRatioArithmetic, S: Storage<A.Values>>(
+    _: A.Type, _: S.Type, _ pass: Int32, _ tile: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
+) {
+    if pass == lwk_pass_advance { advance(A.self, S.self, tile, sums) } else { run(A.self, S.self, pass, tile, sums) }
+}
+
+/// The passes of a rule with a trust ratio that keeps its directions.
+@inline(__always)
+func runWithDirections<A: DirectionArithmetic, S: Storage<A.Values>>(
+    _: A.Type, _: S.Type, _ pass: Int32, _ tile: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
+) {
+    if pass == lwk_pass_finish { finish(A.self, S.self, tile) } else { runWithRatio(A.self, S.self, pass, tile, sums) }
+}
+
 /// Changes the weights: w ← w − δ, in place.
 @inline(__always)
-func update<A: Arithmetic>(_: A.Type, _ tile: UnsafePointer<lwk_tile>) {
+private func update<A: Arithmetic, S: Storage<A.Values>>(_: A.Type, _: S.Type, _ tile: UnsafePointer<lwk_tile>) {
     let tile = tile.pointee
     let rule = A(tile)
     let factor = A.Values(tile.gradient_factor)
-    var offset = 0
-    while offset < tile.bytes {
-        tile.prefetch(offset, A.State.self)
-        let weight = A.Values.load(tile.weights, offset)
-        let gradient = A.Values.load(tile.gradients, offset) * factor
+    var index = 0
+    while index < tile.groups {
+        let (place, offset) = (index &* S.bytes, index &* groupBytes)
+        tile.prefetch(place, offset, A.State.self)
+        let weight = S.load(tile.weights, place)
+        let gradient = S.load(tile.gradients, place) * factor
         var state = A.State(tile, offset)
         let change = rule.change(weight: weight, gradient: gradient, state: &state)
-        (weight - change).store(tile.weights, offset)
+        S.store(weight - change, tile.weights, place)
         state.store(tile, offset)
-        offset &+= groupBytes
+        index &+= 1
     }
 }
 
 /// The same, and adds the squares of gradients, old weights and changes to `sums`.
 @inline(__always)
-func observe<A: Arithmetic>(_: A.Type, _ tile: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>) {
+private func observe<A: Arithmetic, S: Storage<A.Values>>(
+    _: A.Type, _: S.Type, _ tile: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
+) {
     let tile = tile.pointee
     let rule = A(tile)
     let factor = A.Values(tile.gradient_factor)
     var gradients = SquareSum()
     var weights = SquareSum()
     var updates = SquareSum()
-    var offset = 0
-    while offset < tile.bytes {
-        tile.prefetch(offset, A.State.self)
-        let weight = A.Values.load(tile.weights, offset)
-        let gradient = A.Values.load(tile.gradients, offset) * factor
+    var index = 0
+    while index < tile.groups {
+        let (place, offset) = (index &* S.bytes, index &* groupBytes)
+        tile.prefetch(place, offset, A.State.self)
+        let weight = S.load(tile.weights, place)
+        let gradient = S.load(tile.gradients, place) * factor
         var state = A.State(tile, offset)
         let change = rule.change(weight: weight, gradient: gradient, state: &state)
-        (weight - change).store(tile.weights, offset)
+        S.store(weight - change, tile.weights, place)
         state.store(tile, offset)
-        offset &+= groupBytes
-        let isWhole = offset < tile.bytes || tile.lastIsWhole(A.Values.self)
+        index &+= 1
+        let isWhole = index < tile.groups || tile.lastIsWhole(A.Values.self)
         gradient.addSquares(to: &gradients)
         weight.addSquares(to: &weights)
         (isWhole ? change : change.prefix(tile.last_count)).addSquares(to: &updates)
@@ -91,25 +121,26 @@ func observe<A: Arithmetic>(_: A.Type, _ tile: UnsafePointer<lwk_tile>, _ sums: 
 /// First pass of a rule with a trust ratio: advances the state, keeps the directions where there is room for them, and adds
 /// the squares of weights and directions to `sums`.
 @inline(__always)
-func advance<A: TrustRatioArithmetic>(
-    _: A.Type, _ tile: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
+private func advance<A: TrustRatioArithmetic, S: Storage<A.Values>>(
+    _: A.Type, _: S.Type, _ tile: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
 ) {
     let tile = tile.pointee
     let rule = A(tile)
     let factor = A.Values(tile.gradient_factor)
     var weights = SquareSum()
     var directions = SquareSum()
-    var offset = 0
-    while offset < tile.bytes {
-        tile.prefetch(offset, A.MeasuredState.self)
-        let weight = A.Values.load(tile.weights, offset)
-        let gradient = A.Values.load(tile.gradients, offset) * factor
+    var index = 0
+    while index < tile.groups {
+        let (place, offset) = (index &* S.bytes, index &* groupBytes)
+        tile.prefetch(place, offset, A.MeasuredState.self)
+        let weight = S.load(tile.weights, place)
+        let gradient = S.load(tile.gradients, place) * factor
         var state = A.MeasuredState(tile, offset)
         let direction = rule.direction(weight: weight, gradient: gradient, state: &state)
         state.store(tile, offset)
         if let directions = tile.directions { direction.store(directions, offset) }
-        offset &+= groupBytes
-        let isWhole = offset < tile.bytes || tile.lastIsWhole(A.Values.self)
+        index &+= 1
+        let isWhole = index < tile.groups || tile.lastIsWhole(A.Values.self)
         weight.addSquares(to: &weights)
         (isWhole ? direction : direction.prefix(tile.last_count)).addSquares(to: &directions)
     }
@@ -119,34 +150,35 @@ func advance<A: TrustRatioArithmetic>(
 
 /// Second pass of a rule with a trust ratio, from directions that were kept.
 @inline(__always)
-func finish<A: DirectionArithmetic>(_: A.Type, _ tile: UnsafePointer<lwk_tile>) {
+private func finish<A: DirectionArithmetic, S: Storage<A.Values>>(
+    _: A.Type, _: S.Type, _ tile: UnsafePointer<lwk_tile>
+) {
     let tile = tile.pointee
     guard let directions = tile.directions else { return }
     let rule = A(tile)
-    var offset = 0
-    while offset < tile.bytes {
-        lwk_prefetch_write(tile.weights + (offset &+ Int(truncatingIfNeeded: tile.ahead)))
+    var index = 0
+    while index < tile.groups {
+        let (place, offset) = (index &* S.bytes, index &* groupBytes)
+        lwk_prefetch_write(tile.weights + (place &+ Int(truncatingIfNeeded: tile.ahead)))
         lwk_prefetch_read(directions + (offset &+ lwk_prefetch_distance))
-        let weight = A.Values.load(tile.weights, offset)
-        (weight - rule.change(weight: weight, direction: .load(directions, offset))).store(tile.weights, offset)
-        offset &+= groupBytes
+        let weight = S.load(tile.weights, place)
+        let direction = A.Values.load(directions, offset)
+        S.store(weight - rule.change(weight: weight, direction: direction), tile.weights, place)
+        index &+= 1
     }
 }
 
 extension lwk_tile {
+    /// Asks for what is used soon: weights and gradients at `place`, states at `offset`.
     @inline(__always)
-    func prefetch<S: StateLanes>(_ offset: Int, _: S.Type) {
-        lwk_prefetch_write(weights + (offset &+ Int(truncatingIfNeeded: ahead)))
-        lwk_prefetch_read(gradients + (offset &+ Int(truncatingIfNeeded: ahead)))
+    fileprivate func prefetch<S: StateLanes>(_ place: Int, _ offset: Int, _: S.Type) {
+        lwk_prefetch_write(weights + (place &+ Int(truncatingIfNeeded: ahead)))
+        lwk_prefetch_read(gradients + (place &+ Int(truncatingIfNeeded: ahead)))
         S.prefetch(self, offset &+ lwk_prefetch_distance)
     }
-
-    /// The bytes of the tile's lanes.  (A counted loop over a range would carry a trap for a negative count.)
-    @inline(__always)
-    var bytes: Int { Int(truncatingIfNeeded: groups) &* groupBytes }
 
     /// Whether the last group has no padding.  Weights and gradients are padded with zeros, which add nothing to a sum, but
     /// what a rule makes of them may be 0/0.
     @inline(__always)
-    func lastIsWhole<V: Lanes>(_: V.Type) -> Bool { Int(truncatingIfNeeded: last_count) == V.count }
+    fileprivate func lastIsWhole<V: Lanes>(_: V.Type) -> Bool { Int(truncatingIfNeeded: last_count) == V.count }
 }

@@ -6,64 +6,42 @@ import LayerwiseRules
 package func kernelTable() -> KernelTable {
     KernelTable(
         rules: KernelTable.Rules(
-            sgd: Kernels(
-                float: PassKernels(
-                    update: { update(SGDArithmetic<NoState<FloatLanes>>.self, $0) },
-                    observe: { observe(SGDArithmetic<NoState<FloatLanes>>.self, $0, $1) }),
-                double: PassKernels(
-                    update: { update(SGDArithmetic<NoState<DoubleLanes>>.self, $0) },
-                    observe: { observe(SGDArithmetic<NoState<DoubleLanes>>.self, $0, $1) })),
-            momentum: Kernels(
-                float: PassKernels(
-                    update: { update(SGDArithmetic<Momentum<FloatLanes>>.self, $0) },
-                    observe: { observe(SGDArithmetic<Momentum<FloatLanes>>.self, $0, $1) }),
-                double: PassKernels(
-                    update: { update(SGDArithmetic<Momentum<DoubleLanes>>.self, $0) },
-                    observe: { observe(SGDArithmetic<Momentum<DoubleLanes>>.self, $0, $1) })),
-            lars: Kernels(
-                float: PassKernels(
-                    update: { update(LARSArithmetic<NoState<FloatLanes>>.self, $0) },
-                    observe: { observe(LARSArithmetic<NoState<FloatLanes>>.self, $0, $1) },
-                    advance: { advance(LARSArithmetic<NoState<FloatLanes>>.self, $0, $1) }),
-                double: PassKernels(
-                    update: { update(LARSArithmetic<NoState<DoubleLanes>>.self, $0) },
-                    observe: { observe(LARSArithmetic<NoState<DoubleLanes>>.self, $0, $1) },
-                    advance: { advance(LARSArithmetic<NoState<DoubleLanes>>.self, $0, $1) })),
-            larsMomentum: Kernels(
-                float: PassKernels(
-                    update: { update(LARSArithmetic<Momentum<FloatLanes>>.self, $0) },
-                    observe: { observe(LARSArithmetic<Momentum<FloatLanes>>.self, $0, $1) },
-                    advance: { advance(LARSArithmetic<Momentum<FloatLanes>>.self, $0, $1) }),
-                double: PassKernels(
-                    update: { update(LARSArithmetic<Momentum<DoubleLanes>>.self, $0) },
-                    observe: { observe(LARSArithmetic<Momentum<DoubleLanes>>.self, $0, $1) },
-                    advance: { advance(LARSArithmetic<Momentum<DoubleLanes>>.self, $0, $1) })),
-            adam: Kernels(
-                float: PassKernels(
-                    update: { update(AdamArithmetic<Moments<FloatLanes>>.self, $0) },
-                    observe: { observe(AdamArithmetic<Moments<FloatLanes>>.self, $0, $1) }),
-                double: PassKernels(
-                    update: { update(AdamArithmetic<Moments<DoubleLanes>>.self, $0) },
-                    observe: { observe(AdamArithmetic<Moments<DoubleLanes>>.self, $0, $1) })),
-            amsgrad: Kernels(
-                float: PassKernels(
-                    update: { update(AdamArithmetic<MaximumMoments<FloatLanes>>.self, $0) },
-                    observe: { observe(AdamArithmetic<MaximumMoments<FloatLanes>>.self, $0, $1) }),
-                double: PassKernels(
-                    update: { update(AdamArithmetic<MaximumMoments<DoubleLanes>>.self, $0) },
-                    observe: { observe(AdamArithmetic<MaximumMoments<DoubleLanes>>.self, $0, $1) })),
-            lamb: Kernels(
-                float: PassKernels(
-                    update: { update(LAMBArithmetic<FloatLanes>.self, $0) },
-                    observe: { observe(LAMBArithmetic<FloatLanes>.self, $0, $1) },
-                    advance: { advance(LAMBArithmetic<FloatLanes>.self, $0, $1) },
-                    finish: { finish(LAMBArithmetic<FloatLanes>.self, $0) }),
-                double: PassKernels(
-                    update: { update(LAMBArithmetic<DoubleLanes>.self, $0) },
-                    observe: { observe(LAMBArithmetic<DoubleLanes>.self, $0, $1) },
-                    advance: { advance(LAMBArithmetic<DoubleLanes>.self, $0, $1) },
-                    finish: { finish(LAMBArithmetic<DoubleLanes>.self, $0) }),
-                changeReadsGradients: false)
+            sgd: RuleKernels(
+                float32: { run(SGDArithmetic<NoState<FloatLanes>>.self, Float32Storage.self, $0, $1, $2) },
+                float64: { run(SGDArithmetic<NoState<DoubleLanes>>.self, Float64Storage.self, $0, $1, $2) },
+                float16: { run(SGDArithmetic<NoState<FloatLanes>>.self, Float16Storage.self, $0, $1, $2) },
+                bfloat16: { run(SGDArithmetic<NoState<FloatLanes>>.self, BFloat16Storage.self, $0, $1, $2) }),
+            momentum: RuleKernels(
+                float32: { run(SGDArithmetic<Momentum<FloatLanes>>.self, Float32Storage.self, $0, $1, $2) },
+                float64: { run(SGDArithmetic<Momentum<DoubleLanes>>.self, Float64Storage.self, $0, $1, $2) },
+                float16: { run(SGDArithmetic<Momentum<FloatLanes>>.self, Float16Storage.self, $0, $1, $2) },
+                bfloat16: { run(SGDArithmetic<Momentum<FloatLanes>>.self, BFloat16Storage.self, $0, $1, $2) }),
+            lars: RuleKernels(
+                float32: { runWithRatio(LARSArithmetic<NoState<FloatLanes>>.self, Float32Storage.self, $0, $1, $2) },
+                float64: { runWithRatio(LARSArithmetic<NoState<DoubleLanes>>.self, Float64Storage.self, $0, $1, $2) },
+                float16: { runWithRatio(LARSArithmetic<NoState<FloatLanes>>.self, Float16Storage.self, $0, $1, $2) },
+                bfloat16: { runWithRatio(LARSArithmetic<NoState<FloatLanes>>.self, BFloat16Storage.self, $0, $1, $2) }),
+            larsMomentum: RuleKernels(
+                float32: { runWithRatio(LARSArithmetic<Momentum<FloatLanes>>.self, Float32Storage.self, $0, $1, $2) },
+                float64: { runWithRatio(LARSArithmetic<Momentum<DoubleLanes>>.self, Float64Storage.self, $0, $1, $2) },
+                float16: { runWithRatio(LARSArithmetic<Momentum<FloatLanes>>.self, Float16Storage.self, $0, $1, $2) },
+                bfloat16: { runWithRatio(LARSArithmetic<Momentum<FloatLanes>>.self, BFloat16Storage.self, $0, $1, $2) }),
+            adam: RuleKernels(
+                float32: { run(AdamArithmetic<Moments<FloatLanes>>.self, Float32Storage.self, $0, $1, $2) },
+                float64: { run(AdamArithmetic<Moments<DoubleLanes>>.self, Float64Storage.self, $0, $1, $2) },
+                float16: { run(AdamArithmetic<Moments<FloatLanes>>.self, Float16Storage.self, $0, $1, $2) },
+                bfloat16: { run(AdamArithmetic<Moments<FloatLanes>>.self, BFloat16Storage.self, $0, $1, $2) }),
+            amsgrad: RuleKernels(
+                float32: { run(AdamArithmetic<MaximumMoments<FloatLanes>>.self, Float32Storage.self, $0, $1, $2) },
+                float64: { run(AdamArithmetic<MaximumMoments<DoubleLanes>>.self, Float64Storage.self, $0, $1, $2) },
+                float16: { run(AdamArithmetic<MaximumMoments<FloatLanes>>.self, Float16Storage.self, $0, $1, $2) },
+                bfloat16: { run(AdamArithmetic<MaximumMoments<FloatLanes>>.self, BFloat16Storage.self, $0, $1, $2) }),
+            lamb: RuleKernels(
+                float32: { runWithDirections(LAMBArithmetic<FloatLanes>.self, Float32Storage.self, $0, $1, $2) },
+                float64: { runWithDirections(LAMBArithmetic<DoubleLanes>.self, Float64Storage.self, $0, $1, $2) },
+                float16: { runWithDirections(LAMBArithmetic<FloatLanes>.self, Float16Storage.self, $0, $1, $2) },
+                bfloat16: { runWithDirections(LAMBArithmetic<FloatLanes>.self, BFloat16Storage.self, $0, $1, $2) },
+                changeReadsGradients: false, keepsDirections: true)
         ),
         float32: StorageKernels(
             condition: { condition(Float32Storage.self, $0, $1, $2, $3, $4) },

@@ -2,7 +2,7 @@
 import CLayerwiseKernels
 
 /// How elements lie in memory, and how they become lanes.
-protocol Decoding {
+protocol Decoding<Values> {
     associatedtype Values: Lanes
     /// Bytes of one number as a lane.
     static var laneBytes: Int { get }
@@ -12,7 +12,7 @@ protocol Decoding {
 }
 
 /// A storage of parameters: lanes become elements again.
-protocol Storage: Decoding {
+protocol Storage<Values>: Decoding {
     static func store(_ values: Values, _ memory: UnsafeMutableRawPointer, _ offset: Int)
 }
 

@@ -59,5 +59,5 @@ public struct AdamW: Rule {
         adam.plan(moment, powers: &powers, into: target)
     }
 
-    public func kernels(in table: KernelTable.Rules) -> Kernels { adam.kernels(in: table) }
+    public func kernels(in table: KernelTable.Rules) -> RuleKernels { adam.kernels(in: table) }
 }

@@ -3,44 +3,28 @@ import CLayerwiseKernels
 
 // Internal to Layerwise, though public: rules name their kernels by these types.
 
-/// A pass over a tile.
-public typealias PassKernel = @convention(c) (UnsafePointer<lwk_tile>) -> Void
+/// A rule's passes, `lwk_pass_…`, over tiles of one storage.
+public typealias RuleKernel =
+    @convention(c) (Int32, UnsafePointer<lwk_tile>, UnsafeMutablePointer<lwk_sums>) -> Void
 
-/// A pass over a tile that keeps sums.
-public typealias SummingKernel = @convention(c) (UnsafePointer<lwk_tile>, UnsafeMutablePointer<lwk_sums>) -> Void
-
-/// A rule's passes for one type of lanes.
-public struct PassKernels: Sendable, BitwiseCopyable {
-    /// w ← w − δ.
-    public let update: PassKernel
-    /// The same, with the sums of gradients, old weights and changes.
-    public let observe: SummingKernel
-    /// First pass of a rule with a trust ratio: advances the state, with the sums of weights and directions.
-    public let advance: SummingKernel?
-    /// Second pass of such a rule, from directions that the first pass kept.
-    public let finish: PassKernel?
-
-    public init(
-        update: PassKernel, observe: SummingKernel, advance: SummingKernel? = nil, finish: PassKernel? = nil
-    ) {
-        self.update = update
-        self.observe = observe
-        self.advance = advance
-        self.finish = finish
-    }
-}
-
-/// A rule's passes in float32 and float64.
-public struct Kernels: Sendable, BitwiseCopyable {
-    public let float: PassKernels
-    public let double: PassKernels
+/// A rule's passes over weights and gradients that are both stored as …
+public struct RuleKernels: Sendable, BitwiseCopyable {
+    public let float32, float64, float16, bfloat16: RuleKernel
     /// Whether the pass that changes the weights reads the gradients, or only what the first pass left in the states.
     public let changeReadsGradients: Bool
+    /// Whether the second pass can do with the directions of the first.
+    public let keepsDirections: Bool
 
-    public init(float: PassKernels, double: PassKernels, changeReadsGradients: Bool = true) {
-        self.float = float
-        self.double = double
+    public init(
+        float32: RuleKernel, float64: RuleKernel, float16: RuleKernel, bfloat16: RuleKernel,
+        changeReadsGradients: Bool = true, keepsDirections: Bool = false
+    ) {
+        self.float32 = float32
+        self.float64 = float64
+        self.float16 = float16
+        self.bfloat16 = bfloat16
         self.changeReadsGradients = changeReadsGradients
+        self.keepsDirections = keepsDirections
     }
 }
 
@@ -69,11 +53,11 @@ public struct StorageKernels: Sendable {
 /// Every kernel of one instruction set.
 public struct KernelTable: Sendable {
     public struct Rules: Sendable {
-        public let sgd, momentum, lars, larsMomentum, adam, amsgrad, lamb: Kernels
+        public let sgd, momentum, lars, larsMomentum, adam, amsgrad, lamb: RuleKernels
 
         public init(
-            sgd: Kernels, momentum: Kernels, lars: Kernels, larsMomentum: Kernels, adam: Kernels, amsgrad: Kernels,
-            lamb: Kernels
+            sgd: RuleKernels, momentum: RuleKernels, lars: RuleKernels, larsMomentum: RuleKernels, adam: RuleKernels,
+            amsgrad: RuleKernels, lamb: RuleKernels
         ) {
             self.sgd = sgd
             self.momentum = momentum

@@ -155,5 +155,5 @@ public struct LAMB: Rule {
         return ratio.isNaN ? ratio : max(ratioMin, min(ratio, ratioMax))
     }
 
-    public func kernels(in table: KernelTable.Rules) -> Kernels { table.lamb }
+    public func kernels(in table: KernelTable.Rules) -> RuleKernels { table.lamb }
 }

@@ -142,5 +142,5 @@ public struct LARS: Rule {
         return ratio > rates.learningRate ? 1 : ratio / rates.learningRate
     }
 
-    public func kernels(in table: KernelTable.Rules) -> Kernels { states.isEmpty ? table.lars : table.larsMomentum }
+    public func kernels(in table: KernelTable.Rules) -> RuleKernels { states.isEmpty ? table.lars : table.larsMomentum }
 }

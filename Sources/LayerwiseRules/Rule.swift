@@ -38,7 +38,7 @@ public protocol Rule: Configurable {
     func trustRatio(_ norms: TrustNorms, rates: TrustRates) -> Double
 
     /// The arithmetic, among the kernels of one instruction set.
-    func kernels(in table: KernelTable.Rules) -> Kernels
+    func kernels(in table: KernelTable.Rules) -> RuleKernels
 }
 
 extension Rule {

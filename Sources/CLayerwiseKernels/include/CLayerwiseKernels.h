@@ -8,7 +8,19 @@
 
 #include <stdint.h>
 
-/// One tile of one tensor, as lanes: float32 x 16 or float64 x 8, whole groups of 64 bytes only.
+// What a kernel does to a tile.  (An enum would be a type, with functions that the copies of the kernels share.)
+
+/// w <- w - change.
+static const int32_t lwk_pass_update = 0;
+/// The same, with the sums of gradients, old weights and changes.
+static const int32_t lwk_pass_observe = 1;
+/// First pass of a rule with a trust ratio: advances the state, with the sums of weights and directions.
+static const int32_t lwk_pass_advance = 2;
+/// Second pass of such a rule, from directions that the first pass kept.
+static const int32_t lwk_pass_finish = 3;
+
+/// One tile of one tensor, whole groups of lanes only: float32 x 16 or float64 x 8.  States and directions are lanes;
+/// weights and gradients are in the storage of the kernel.
 typedef struct lwk_tile {
     void *_Nonnull weights;          // read, and written by the passes that change them
     const void *_Nonnull gradients;

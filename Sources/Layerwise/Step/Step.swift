@@ -32,7 +32,7 @@ extension Optimizer {
         if settings.dryRun { return }
         if work.isStale {
             let scopes = rules.map(Self.scope)
-            let keeps = rule.kernels(in: InstructionSet.kernels.rules).float.finish != nil
+            let keeps = rule.kernels(in: InstructionSet.kernels.rules).keepsDirections
             let built =
                 work.build(tensors.elements, tensors.count)
                 && (rule.trustRatioScope == nil

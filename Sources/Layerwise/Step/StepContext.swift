@@ -6,7 +6,7 @@ struct StepContext {
     let optimizer: Unmanaged<Optimizer>
     let layers: UnsafeMutablePointer<LayerRecord>
     let tensors: UnsafeMutablePointer<TensorRecord>
-    let rules: UnsafePointer<Kernels>
+    let rules: UnsafePointer<RuleKernels>
     let blocks: UnsafePointer<Block>
     let sums: UnsafeMutablePointer<BlockSums>
     var items: UnsafePointer<WorkItem>
@@ -29,8 +29,8 @@ struct StepContext {
 
 /// The working memory of one thread.
 struct Scratch {
-    /// The bytes of one tile: 384 lanes of float32.  bfloat16 AdamW on AVX-512 took 0.78 of float32's time with it, 0.83 with
-    /// 512 lanes and 0.90 with 1,024: what is asked for ahead needs its place in the L1 cache too.
+    /// The bytes of one tile: 384 lanes of float32.  bfloat16 AdamW by tiles took 0.78 of float32's time with it on AVX-512,
+    /// 0.83 with 512 lanes and 0.90 with 1,024: what is asked for ahead needs its place in the L1 cache too.
     static let tileBytes = 1536
     /// A small unit's directions.
     static let directionBytes = Block.elements * MemoryLayout<Double>.size

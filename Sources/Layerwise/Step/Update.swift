@@ -115,8 +115,8 @@ private enum Pass {
     case change
 }
 
-/// Takes one block through the stations: decode → condition → rule → encode.  A station that has nothing to do is
-/// passed over; where parameters and gradients are lanes already, the rule works on them in place.
+/// Takes one block through the stations: decode → condition → rule → encode.  A station that has nothing to do is passed
+/// over; where parameters and gradients are of one type, the rule's kernel for it works on them in place.
 ///
 /// `directions`: where the directions of the block's unit are kept between the passes of a rule with a trust ratio, if they
 /// are.
@@ -131,25 +131,26 @@ private func work(
     let layer = context.layers[tensor.layer]
     let kernels = context.rules[layer.rule]
     let lane = tensor.laneType
-    let passes = lane == .float64 ? kernels.double : kernels.float
-    let storage = tensor.dtype.kernels(in: context.table)
-    let lanes = lane.kernels(in: context.table)
-    let gradientType = tensor.gradientDType
     let size = lane.size
     let group = 64 / size
-    let weightsInPlace = tensor.master != nil || tensor.dtype == lane
+    let weightType = tensor.master == nil ? tensor.dtype : lane
     let weightMemory = tensor.master ?? parameters
-    let weightSize = weightsInPlace ? size : tensor.dtype.size
+    let gradientType = tensor.gradientDType
     // Values are clamped before norms are clipped, and both are one multiplication and one bound here.
     let limit = context.limit < .infinity ? context.limit * layer.clipFactor : .infinity
-    let finish = pass == .change && !context.observes && directions != nil ? passes.finish : nil
+    let finishes = pass == .change && kernels.keepsDirections && !context.observes && directions != nil
     let readsGradients = pass == .measure || kernels.changeReadsGradients || context.observes
-    let keepsDirections = finish != nil || (pass == .measure && passes.finish != nil)
-    let gradientsInPlace = !readsGradients || (gradientType == lane && limit == .infinity)
+    let keepsDirections = finishes || (pass == .measure && kernels.keepsDirections)
+    let isInPlace = !readsGradients || (gradientType == weightType && limit == .infinity)
     let condition =
         gradientType == lane || lane == .float32
         ? gradientType.kernels(in: context.table).condition : context.table.conditionWidened
-    let tileCount = weightsInPlace && gradientsInPlace ? Block.elements : Scratch.tileBytes / size
+    let kernelPass =
+        switch pass {
+        case .measure: lwk_pass_advance
+        case .change: finishes ? lwk_pass_finish : context.observes ? lwk_pass_observe : lwk_pass_update
+        }
+    let tileCount = isInPlace ? Block.elements : Scratch.tileBytes / size
     var sums = lwk_sums()
 
     var offset = block.start
@@ -160,26 +161,28 @@ private func work(
         if !isPartial { count -= count % group }
 
         // Decode and condition.  A partial group of lanes goes through the zero-padded tile.
-        var weights = weightMemory + offset * weightSize
-        let copiesWeights = !weightsInPlace || isPartial
+        let goesByTile = !isInPlace || isPartial
+        let copiesWeights = isPartial || (!isInPlace && weightType != lane)
+        let stored = weightMemory + offset * weightType.size
+        var weights = stored
+        var gradientMemory = gradients + offset * gradientType.size
+        var factor = tensor.factor
         if copiesWeights {
-            (weightsInPlace ? lanes : storage).decode(weights, count, scratch.weights)
+            weightType.kernels(in: context.table).decode(stored, count, scratch.weights)
             weights = scratch.weights
         }
-        var gradientLanes = gradients + offset * gradientType.size
-        var factor = tensor.factor
         if !readsGradients {
-            gradientLanes = UnsafeRawPointer(weights)
-        } else if !gradientsInPlace || isPartial {
-            condition(gradientLanes, count, factor, limit, scratch.gradients)
-            gradientLanes = UnsafeRawPointer(scratch.gradients)
+            gradientMemory = UnsafeRawPointer(weights)
+        } else if goesByTile {
+            condition(gradientMemory, count, factor, limit, scratch.gradients)
+            gradientMemory = UnsafeRawPointer(scratch.gradients)
             factor = 1
         }
 
         // The rule.
         let shift = offset * size
         var tile = lwk_tile(
-            weights: weights, gradients: gradientLanes, gradient_factor: factor,
+            weights: weights, gradients: gradientMemory, gradient_factor: factor,
             directions: keepsDirections
                 ? directions.map { $0 + block.directionOffset + (offset - block.start) * size } : nil,
             states: (
@@ -187,19 +190,17 @@ private func work(
                 tensor.states.2.map { $0 + shift }, tensor.states.3.map { $0 + shift }
             ),
             coefficients: coefficients, trust_ratio: tensor.trustRatio,
-            ahead: weightsInPlace && gradientsInPlace ? Int64(lwk_prefetch_distance) : 0,
+            ahead: isInPlace ? Int64(lwk_prefetch_distance) : 0,
             groups: Int64((count + group - 1) / group),
             last_count: Int64(isPartial ? count : group))
-        switch pass {
-        case .measure: passes.advance?(&tile, &sums)
-        case .change where context.observes: passes.observe(&tile, &sums)
-        case .change: (finish ?? passes.update)(&tile)
-        }
+        (goesByTile ? lane : weightType).kernel(in: kernels)(kernelPass, &tile, &sums)
 
         // Encode.
         if pass == .change {
-            if copiesWeights && weightsInPlace { lanes.encode(weights, count, weightMemory + shift) }
-            if tensor.dtype != lane { storage.encode(weights, count, parameters + offset * tensor.dtype.size) }
+            if copiesWeights { weightType.kernels(in: context.table).encode(weights, count, stored) }
+            if tensor.master != nil {
+                tensor.dtype.kernels(in: context.table).encode(weights, count, parameters + offset * tensor.dtype.size)
+            }
         }
         offset += count
     }
