@@ -10,7 +10,20 @@ import array
 import ctypes
 import operator
 from collections.abc import Callable, Sequence
-from ctypes import POINTER, byref, c_char, c_char_p, c_double, c_int32, c_int64, c_uint32, c_void_p
+from ctypes import (
+    POINTER,
+    byref,
+    c_char,
+    c_char_p,
+    c_double,
+    c_int32,
+    c_int64,
+    c_uint8,
+    c_uint16,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
 from typing import Any
 
 from . import errors
@@ -96,6 +109,40 @@ class lw_step(ctypes.Structure):
         ("gradient_count", c_int64),
         ("reduce", lw_reduce),
         ("reduce_context", c_void_p),
+    )
+
+
+class lw_dlpack_tensor(ctypes.Structure):
+    """A tensor in DLPack's words."""
+
+    _fields_ = (
+        ("data", c_void_p),
+        ("device_type", c_int32),
+        ("device_id", c_int32),
+        ("rank", c_int32),
+        ("type_code", c_uint8),
+        ("type_bits", c_uint8),
+        ("type_lanes", c_uint16),
+        ("shape", POINTER(c_int64)),
+        ("strides", POINTER(c_int64)),
+        ("byte_offset", c_uint64),
+    )
+
+
+class lw_dlpack_lists(ctypes.Structure):
+    """Where to find parameters and their gradients.  Lists, objects and functions of Python's are addresses here."""
+
+    _fields_ = (
+        ("struct_size", c_uint32),
+        ("reserved", c_int32),
+        ("parameters", c_void_p),
+        ("gradients", c_void_p),
+        ("count", c_int64),
+        ("item", c_void_p),
+        ("view", c_void_p),
+        ("absent", c_void_p),
+        ("expected", POINTER(lw_dlpack_tensor)),
+        ("gradient_dtypes", POINTER(c_int32)),
     )
 
 
@@ -249,6 +296,11 @@ lw_layer_reset = _fallible("lw_layer_reset", Handle, c_int64)
 lw_tensor_bind = _fallible("lw_tensor_bind", Handle, c_int64, c_int64, c_void_p, c_void_p)
 
 lw_optimizer_step = _fallible("lw_optimizer_step", Handle, POINTER(lw_step))
+
+# It looks at Python's objects, so that unlike the others it keeps the interpreter, and raises what they leave behind.
+lw_dlpack_find_gradients: NativeFunction = ctypes.PYFUNCTYPE(
+    c_int32, POINTER(lw_dlpack_lists), POINTER(c_void_p), POINTER(c_int64), POINTER(c_int64), POINTER(lw_error)
+)(("lw_dlpack_find_gradients", _library))
 
 lw_optimizer_get_summary = _fallible("lw_optimizer_get_summary", Handle, POINTER(lw_summary))
 lw_layer_get_telemetry = _fallible("lw_layer_get_telemetry", Handle, c_int64, POINTER(lw_telemetry))

@@ -7,27 +7,14 @@ A capsule that nobody consumes releases its memory when it is collected, so hold
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, c_char_p, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, c_char_p, c_uint32, c_uint64, c_void_p
 from typing import Any, NamedTuple
+
+from ._binding import lw_dlpack_tensor
 
 _CPU = 1
 _FLAG_READ_ONLY = 1
 _CODES = {0: "i", 1: "u", 2: "f", 4: "bf"}
-
-
-class _DLTensor(ctypes.Structure):
-    _fields_ = (
-        ("data", c_void_p),
-        ("device_type", c_int32),
-        ("device_id", c_int32),
-        ("ndim", c_int32),
-        ("code", c_uint8),
-        ("bits", c_uint8),
-        ("lanes", c_uint16),
-        ("shape", POINTER(c_int64)),
-        ("strides", POINTER(c_int64)),
-        ("byte_offset", c_uint64),
-    )
 
 
 class _Versioned(ctypes.Structure):
@@ -37,7 +24,7 @@ class _Versioned(ctypes.Structure):
         ("manager_ctx", c_void_p),
         ("deleter", c_void_p),
         ("flags", c_uint64),
-        ("tensor", _DLTensor),
+        ("tensor", lw_dlpack_tensor),
     )
 
 
@@ -82,13 +69,13 @@ def describe(obj: Any) -> Description:
         tensor = managed.tensor
         read_only = bool(managed.flags & _FLAG_READ_ONLY)
     else:
-        tensor = ctypes.cast(_get_pointer(capsule, b"dltensor"), POINTER(_DLTensor)).contents
-    kind = f"{_CODES.get(tensor.code, '?')}{tensor.bits // 8}" if tensor.lanes == 1 else "?"
+        tensor = ctypes.cast(_get_pointer(capsule, b"dltensor"), POINTER(lw_dlpack_tensor)).contents
+    kind = f"{_CODES.get(tensor.type_code, '?')}{tensor.type_bits // 8}" if tensor.type_lanes == 1 else "?"
     return Description(
         address=(tensor.data or 0) + tensor.byte_offset,
         kind=kind,
-        shape=tuple(tensor.shape[: tensor.ndim]),
-        strides=tuple(tensor.strides[: tensor.ndim]) if tensor.strides else None,
+        shape=tuple(tensor.shape[: tensor.rank]),
+        strides=tuple(tensor.strides[: tensor.rank]) if tensor.strides else None,
         read_only=read_only,
         capsule=capsule,
     )

@@ -32,12 +32,23 @@ class Member:
         self.tensor = tensor
         self.tensor_name = tensor_name
         self.gradient_dtype = gradient_dtype
+        self.dtype = self.local.dtype
         self.shape = self.local.shape
-        self.note_strides()
+        self.note_memory()
 
-    def note_strides(self) -> None:
-        """Remember the order in which the parameter lies in memory, which is that of its states."""
-        self.stride, self.strides = self.local.stride(), strides_of(self.local)
+    def note_memory(self) -> None:
+        """Remember where the parameter lies, and in which order, which is that of its states."""
+        local = self.local
+        self.address, self.stride, self.strides = local.data_ptr(), local.stride(), strides_of(local)
+
+    def has_moved(self, local: Tensor) -> bool:
+        """Whether its memory lies otherwise than was noted: elsewhere, or there with another shape, order or type."""
+        return (
+            local.data_ptr() != self.address
+            or local.shape != self.shape
+            or strides_of(local) != self.strides
+            or local.dtype != self.dtype
+        )
 
     @property
     def local(self) -> Tensor:

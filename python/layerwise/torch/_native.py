@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bridge: one native optimizer for all parameters of all groups, and what a step hands to it.
 
-Everything that a step needs is kept in lists in the library's order of tensors, and compared as lists: a loop over
+Everything that a step needs is kept in lists in the library's order of tensors, and gone over natively: a loop over
 parameters in Python would take longer than the step.
 """
 
@@ -23,6 +23,7 @@ from ..optimizer import _Error
 from ..rule import Rule
 from ._arrange import NativeLayer
 from ._distributed import Reduction, is_spread, local_part
+from ._dlpack import Layout, Search
 from ._hyperparameters import Hyperparameters
 from ._kept import Kept, NativeOptimizer
 from ._member import Member
@@ -30,11 +31,6 @@ from ._parameters import Group, check, in_memory_order, strides_of
 
 _parameters_of = itemgetter("params")
 _gradient_of = attrgetter("grad")
-_bytes_of = attrgetter("nbytes")
-_type_of = attrgetter("dtype")
-# Mapping the method of the class is several times faster than calling each tensor's.
-_address_of = Tensor.data_ptr
-_is_contiguous = Tensor.is_contiguous
 
 _lw_optimizer_step = lw.lw_optimizer_step
 
@@ -137,27 +133,22 @@ class Bridge:
         self._flat = [*chain.from_iterable(map(_parameters_of, groups))]
         self._group_count = len(groups)
         self._group_ids = [[id(param) for param in group["params"]] for group in groups]
-        self._addresses = list(map(_address_of, locals_))
-        self._types = [member.gradient_dtype for member in self.members]
-        self._bytes = [param.numel() * dtype.itemsize for param, dtype in zip(locals_, self._types, strict=True)]
-        # Only among 16-bit types are there two of one size; the number of bytes tells the others apart.
-        self._compares_types = any(dtype.itemsize == 2 for dtype in self._types)
-        self._empty = [index for index, param in enumerate(locals_) if not param.numel()]
-        self._see_strides(locals_)
+        self._layout = Layout(locals_, [member.gradient_dtype for member in self.members])
+        self._single = [index for index, param in enumerate(locals_) if param.numel() == 1]
         self._active: list[bool] | None = None
         if self._all_had_gradient:
             # It was said of those that were there before.
             self._had_gradient.update(range(self._member_count))
             self._all_had_gradient = False
         self._member_count = len(self.members)
-        self._calls: list[_Call] = [_Call(len(self.params))]
+        self._calls = [self._new_call()]
+
+    def _new_call(self) -> tuple[_Call, Search]:
+        call = _Call(len(self.members))
+        return call, Search(self._layout, call.addresses)
 
     def _local_params(self) -> list[Tensor]:
         return list(map(local_part, self.params)) if self._spread else self.params
-
-    def _see_strides(self, params: Sequence[Tensor]) -> None:
-        # With gradients in row-major order, which is usual, one cheap question answers for the strides.
-        self._plain = all(map(_is_contiguous, params)) and not self._empty
 
     def follow_library(self, groups: Sequence[Group]) -> None:
         """Bring the groups up to date with the library, which has loaded a checkpoint."""
@@ -166,10 +157,13 @@ class Bridge:
 
     def follow(self, groups: Sequence[Group]) -> None:
         """Bring the library up to date with the groups: hyperparameters, rates, parameters that moved."""
+        self.follow_groups(groups)
+        self._follow_memory()
+
+    def follow_groups(self, groups: Sequence[Group]) -> None:
+        """Bring the library up to date with what the groups say; a step looks for itself whether parameters moved."""
         if self.hyperparameters.follow(self.native, groups, self.layers):
             self.kept.forget_views()
-        if list(map(_address_of, self._local_params())) != self._addresses:
-            self._follow_memory()
 
     def has(self, groups: Sequence[Group]) -> bool:
         """Whether the groups hold the parameters that they held."""
@@ -256,11 +250,12 @@ class Bridge:
 
     def _follow_memory(self) -> None:
         """Bind parameters to where they lie now, keeping their state.  All are checked before the first is bound."""
-        addresses = list(map(_address_of, self._local_params()))
         moved = [
-            member for member, new, old in zip(self.members, addresses, self._addresses, strict=True) if new != old
+            (index, member)
+            for index, (member, local) in enumerate(zip(self.members, self._local_params(), strict=True))
+            if member.has_moved(local)
         ]
-        for member in moved:
+        for _, member in moved:
             what, local = f'parameter "{member.name}"', member.local
             check(local, what)
             if local.shape != member.shape:
@@ -268,9 +263,9 @@ class Bridge:
                 raise ShapeMismatch(
                     f"{what} must keep its shape {tuple(member.shape)}, found {found}: make a new optimizer"
                 )
-        for member in moved:
+        for index, member in moved:
             self._bind(member)
-        self._addresses = addresses
+            self._layout.note(index, member.local)
 
     def _bind(self, member: Member) -> None:
         layer = self.native.layer(member.layer)
@@ -279,12 +274,11 @@ class Bridge:
             # Moments lie in the order of the parameter's memory, which is another one now.
             states = {name: self.kept.state(member, name).clone() for name in self.kept.moments(member)}
         layer.bind({member.tensor_name: in_memory_order(member.local)})
-        member.note_strides()
+        member.note_memory()
         if states is not None:
             self.kept.forget_views()
         for name, value in (states or {}).items():
             self.kept.state(member, name).copy_(value)
-        self._see_strides(self._local_params())
 
     def had_gradient(self, index: int) -> bool:
         """Whether a member was ever stepped here, be it without effect because its layer was frozen."""
@@ -303,51 +297,64 @@ class Bridge:
 
     def step(self, groups: Sequence[Group], scale: float) -> None:
         """Step all parameters that have a gradient, in one native call."""
-        self.follow(groups)
+        self.follow_groups(groups)
         if self.hyperparameters.at_rest and self._only_makes_states():
             return
-        gradients: list[Any] = list(map(_gradient_of, self.params))
-        if self._spread:
-            gradients = [None if gradient is None else local_part(gradient) for gradient in gradients]
-        stepped, held = self.params, None
-        addresses = self._addresses_of_all(gradients)
-        all_have_one = addresses is not None
-        if addresses is None:
-            addresses, held = self._collect(gradients)
-            stepped = list(compress(self.params, addresses))
         try:
-            call = self._calls.pop()
+            call, search = self._calls.pop()
         except IndexError:
-            call = _Call(len(self.params))
-        call.addresses[:] = addresses
+            call, search = self._new_call()
+        held, all_have_one = self._find_gradients(call, search)
         call.step.gradient_scale = scale
         if self._reduction is not None:
             call.step.reduce = self._reduction.callback
         self._run(call)
-        self._calls.append(call)
         del held
+        stepped = self.params
         if all_have_one:
             self._all_had_gradient = True
         else:
-            self._had_gradient.update(compress(range(len(addresses)), addresses))
+            stepped = list(compress(self.params, call.addresses))
+            self._had_gradient.update(compress(range(len(self.params)), call.addresses))
+        self._calls.append((call, search))
         # Autograd may have kept a parameter for a backward to come, which must not go by the new value.
         increment_version(stepped)
 
-    def _addresses_of_all(self, gradients: Sequence[Any]) -> list[Any] | None:
-        """Addresses of the gradients where every parameter has one, and all lie as registered; else None."""
-        try:
-            addresses = list(map(_address_of, gradients))
-            usable = (
-                self._plain
-                and self._active is None
-                and all(map(_is_contiguous, gradients))
-                and list(map(_bytes_of, gradients)) == self._bytes
-                and (not self._compares_types or list(map(_type_of, gradients)) == self._types)
-            )
-        except (AttributeError, TypeError, RuntimeError):
-            # One is missing, or has no memory.
-            return None
-        return addresses if usable else None
+    def _find_gradients(self, call: _Call, search: Search) -> tuple[list[Any], bool]:
+        """Put the addresses of all gradients into a call.
+
+        Returns:
+            What must be held meanwhile, and whether every parameter has a gradient.
+        """
+        params, gradients = self.params, self._gradients()
+        if self._spread:
+            params = self._local_params()
+        held: list[Any] = [gradients]
+        for index in chain(search.unusual(params, gradients), self._negated(gradients)):
+            member = self.members[index]
+            if member.has_moved(params[index]):
+                self._follow_memory()
+            usable = self._usable(member, gradients[index])
+            call.addresses[index] = _address_of(usable)
+            held.append(usable)
+        return held, not search.absent_count and not any(usable is None for usable in held)
+
+    def _gradients(self) -> list[Any]:
+        """The gradient of every parameter in this process; None without, or where it is in no group any more."""
+        gradients = list(map(_gradient_of, self.params))
+        if self._spread:
+            gradients = [None if gradient is None else local_part(gradient) for gradient in gradients]
+        if self._active is not None:
+            gradients = [gradient if active else None for gradient, active in zip(gradients, self._active, strict=True)]
+        return gradients
+
+    def _negated(self, gradients: Sequence[Any]) -> list[int]:
+        """Whose gradients wait to be negated, which their memory does not show.
+
+        torch puts negation off in views of imaginary parts.  The strides of those are even, so that they lie as a
+        dense parameter only where both have one element; others never pass for usual.
+        """
+        return [index for index in self._single if gradients[index] is not None and gradients[index].is_neg()]
 
     def _run(self, call: _Call) -> None:
         code = _lw_optimizer_step(self.native._handle, call.step_reference, call.error.reference)
@@ -359,17 +366,20 @@ class Bridge:
 
     def step_layer(self, layer: int, indices: Sequence[int]) -> None:
         """Step one layer, whose members have these indices, in one native call."""
-        params = [self.members[index].param for index in indices]
-        if any(param.data_ptr() != self._addresses[index] for param, index in zip(params, indices, strict=True)):
+        members = [self.members[index] for index in indices]
+        if any(member.has_moved(member.local) for member in members):
             self._follow_memory()
-        addresses, held = self._collect([param.grad for param in params], indices)
+        gradients = [
+            self._usable(member, member.param.grad if self._active is None or self._active[index] else None)
+            for index, member in zip(indices, members, strict=True)
+        ]
         call = _Call(len(indices))
-        call.addresses[:] = addresses
+        call.addresses[:] = list(map(_address_of, gradients))
         call.step.layer = layer
         self._run(call)
-        del held
-        self._had_gradient.update(compress(indices, addresses))
-        increment_version(list(compress(params, addresses)))
+        stepped = [member.param for member in compress(members, call.addresses)]
+        self._had_gradient.update(compress(indices, call.addresses))
+        increment_version(stepped)
 
     def _only_makes_states(self) -> bool:
         """Whether a first step at a rate of 0 with gradients of 0 is asked for, which wants nothing but the states.
@@ -385,31 +395,10 @@ class Bridge:
         self._had_gradient.update(gradients)
         return True
 
-    def _collect(
-        self, gradients: Sequence[Any], indices: Sequence[int] | None = None
-    ) -> tuple[list[Any], list[Tensor | None]]:
-        """Addresses of gradients one by one, some missing or with other strides, and what must be held meanwhile."""
-        members = self.members if indices is None else [self.members[index] for index in indices]
-        if self._active is not None:
-            gradients = [
-                gradient if self._active[index] else None
-                for index, gradient in zip(indices or range(len(members)), gradients, strict=True)
-            ]
-        held = [
-            None if gradient is None else self._usable(member, gradient)
-            for member, gradient in zip(members, gradients, strict=True)
-        ]
-        # torch gives a tensor without elements no address, and the library takes none for none at all.
-        return [0 if one is None else one.data_ptr() or ctypes.addressof(_NOWHERE) for one in held], held
-
-    def _usable(self, member: Member, gradient: Tensor) -> Tensor:
+    def _usable(self, member: Member, gradient: Tensor | None) -> Tensor | None:
         """The gradient, or a copy of it in the layout and type of what was registered."""
-        if (
-            gradient.stride() == member.stride
-            and gradient.dtype == member.gradient_dtype
-            and gradient.shape == member.shape
-        ):
-            return gradient
+        if gradient is None:
+            return None
         what = f'the gradient of parameter "{member.name}"'
         if gradient.layout is not torch.strided:
             raise InvalidArgument(f"{what} must be a dense tensor, found layout {gradient.layout}")
@@ -419,10 +408,16 @@ class Bridge:
             raise ShapeMismatch(
                 f"{what} must have the parameter's shape {tuple(member.shape)}, found {tuple(gradient.shape)}"
             )
-        if strides_of(gradient) == member.strides and gradient.dtype == member.gradient_dtype:
+        if strides_of(gradient) == member.strides and gradient.dtype == member.gradient_dtype and not gradient.is_neg():
             return gradient
         copy = torch.empty_strided(member.shape, member.stride, dtype=member.gradient_dtype)
         return copy.copy_(gradient)
+
+
+def _address_of(gradient: Tensor | None) -> int | None:
+    """Where a gradient lies, as the library takes it: None skips the parameter."""
+    # torch gives a tensor without elements no address.
+    return None if gradient is None else gradient.data_ptr() or ctypes.addressof(_NOWHERE)
 
 
 def _gradient_dtype(params: Sequence[Tensor]) -> torch.dtype | None:

@@ -83,7 +83,8 @@ def check(param: Tensor, what: str) -> None:
     """Refuse what cannot be stepped in place on the CPU.
 
     Raises:
-        InvalidArgument: It is sparse, not on the CPU, or its elements overlap or have gaps between them.
+        InvalidArgument: It is sparse, not on the CPU, negated lazily, or its elements overlap or have gaps between
+            them.
         DTypeMismatch: It is complex, integer, or of another type that the library does not know.
     """
     if param.layout is not torch.strided:
@@ -98,6 +99,8 @@ def check(param: Tensor, what: str) -> None:
         raise DTypeMismatch(f"{what} must be real, found {param.dtype}: optimize torch.view_as_real of it")
     if param.dtype not in FLOATS:
         raise DTypeMismatch(f"{what} must be float64, float32, float16 or bfloat16, found {param.dtype}")
+    if param.is_neg():
+        raise InvalidArgument(f"{what} waits to be negated: make it with torch.resolve_neg")
     if param.numel() and not param.untyped_storage().nbytes():
         raise InvalidArgument(f"{what} has no memory: its storage was freed")
     if not is_dense(param):
