@@ -28,5 +28,5 @@ run() {
     done
 }
 
-run address step timeline outside_schedule checkpoint resume errors_layers errors_settings errors_recipes errors_step errors_checkpoint handles busy threads
+run address step timeline outside_schedule checkpoint resume errors_layers errors_settings errors_recipes errors_step errors_checkpoint dlpack handles busy threads
 run thread step timeline checkpoint handles busy threads
