@@ -367,7 +367,7 @@ class Bridge:
     def step_layer(self, layer: int, indices: Sequence[int]) -> None:
         """Step one layer, whose members have these indices, in one native call."""
         members = [self.members[index] for index in indices]
-        if any(member.has_moved(member.local) for member in members):
+        if any(member.has_moved(member.param) for member in members):
             self._follow_memory()
         gradients = [
             self._usable(member, member.param.grad if self._active is None or self._active[index] else None)
@@ -399,6 +399,14 @@ class Bridge:
         """The gradient, or a copy of it in the layout and type of what was registered."""
         if gradient is None:
             return None
+        if (
+            gradient.stride() == member.stride
+            and gradient.dtype == member.gradient_dtype
+            and gradient.shape == member.shape
+            and not gradient.is_neg()
+            and gradient.data_ptr()
+        ):
+            return gradient
         what = f'the gradient of parameter "{member.name}"'
         if gradient.layout is not torch.strided:
             raise InvalidArgument(f"{what} must be a dense tensor, found layout {gradient.layout}")
@@ -408,6 +416,8 @@ class Bridge:
             raise ShapeMismatch(
                 f"{what} must have the parameter's shape {tuple(member.shape)}, found {tuple(gradient.shape)}"
             )
+        if gradient.numel() and not gradient.untyped_storage().nbytes():
+            raise InvalidArgument(f"{what} has no memory: its storage was freed")
         if strides_of(gradient) == member.strides and gradient.dtype == member.gradient_dtype and not gradient.is_neg():
             return gradient
         copy = torch.empty_strided(member.shape, member.stride, dtype=member.gradient_dtype)

@@ -216,24 +216,20 @@ def test_a_parameter_that_waits_to_be_negated_is_refused() -> None:
         lwt.SGD([nn.Parameter(negated((1,)))], lr=1.0)
 
 
-REFUSED: dict[str, tuple[Callable[[], Tensor], type[Exception], str]] = {
-    "sparse": (lambda: torch.eye(4).to_sparse(), lw.InvalidArgument, "must be a dense tensor, found layout"),
-    "shrunk": (lambda: numbers((4, 4)).resize_(2, 4), lw.ShapeMismatch, r"shape \(4, 4\), found \(2, 4\)"),
-    "another shape": (lambda: numbers((2, 8)), lw.ShapeMismatch, r"shape \(4, 4\), found \(2, 8\)"),
+def free(gradient: Tensor) -> None:
+    gradient.untyped_storage().resize_(0)
+
+
+REFUSED: dict[str, tuple[Callable[[Tensor], object], type[Exception], str]] = {
+    "shrunk": (lambda gradient: gradient.resize_(2, 4), lw.ShapeMismatch, r"shape \(4, 4\), found \(2, 4\)"),
+    "another shape": (lambda gradient: gradient.resize_(2, 8), lw.ShapeMismatch, r"shape \(4, 4\), found \(2, 8\)"),
+    "freed": (free, lw.InvalidArgument, "has no memory: its storage was freed"),
+    "freed and transposed": (lambda gradient: free(gradient.t_()), lw.InvalidArgument, "has no memory"),
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_gradients_that_are_refused(case: str, path: str) -> None:
-    make, error, message = REFUSED[case]
-    params = parameters()
-    for key, param in params.items():
-        param.grad = numbers(SHAPES[key])
-    if case == "sparse":
-        params["square"].grad = make()
-    else:
-        # The setter of `grad` would refuse it, but not what becomes of it afterwards.
-        params["square"].grad.set_(make())
+def refuse(params: dict[str, nn.Parameter], error: type[Exception], message: str) -> None:
+    """A step is refused for the gradient of the square, changes nothing, and the next one is as any."""
     before = {key: param.detach().clone() for key, param in params.items()}
     opt = lwt.SGD(params.items(), lr=1.0)
     with pytest.raises(error, match=f'gradient of parameter "square".*{message}'):
@@ -242,6 +238,26 @@ def test_gradients_that_are_refused(case: str, path: str) -> None:
     params["square"].grad = torch.ones(4, 4)
     opt.step()
     assert torch.equal(params["square"], before["square"] - 1)
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_gradients_that_are_refused(case: str, path: str) -> None:
+    """The setter of `grad` sees to most, but not to what becomes of a gradient afterwards."""
+    change, error, message = REFUSED[case]
+    params = parameters()
+    for key, param in params.items():
+        param.grad = numbers(SHAPES[key])
+    assert params["square"].grad is not None
+    change(params["square"].grad)
+    refuse(params, error, message)
+
+
+def test_sparse_gradients_are_refused(path: str) -> None:
+    params = parameters()
+    for key, param in params.items():
+        param.grad = numbers(SHAPES[key])
+    params["square"].grad = torch.eye(4).to_sparse()
+    refuse(params, lw.InvalidArgument, "must be a dense tensor, found layout")
 
 
 # ---- Parameters that lie otherwise than they did
