@@ -414,7 +414,7 @@ typedef void *(*lw_dlpack_item)(void *list, intptr_t position);
 /** Describes an object where it lies; 0 if it could.  DLPackExchangeAPI.dltensor_from_py_object_no_sync is one. */
 typedef int (*lw_dlpack_view)(void *object, lw_dlpack_tensor *tensor);
 
-/** Where to find parameters and their gradients.  Initialise with LW_DLPACK_LISTS_INIT.
+/** Where to find parameters and their gradients.  Initialise with LW_DLPACK_LISTS_INIT; NULL may be only what says so.
  *
  *  A framework that makes new gradients at every step has objects, and the step wants addresses (lw_step.gradients).  Asking
  *  each object for them in Python takes longer than a step of many small tensors. */
@@ -426,7 +426,7 @@ typedef struct lw_dlpack_lists {
     int64_t count;
     lw_dlpack_item item;
     lw_dlpack_view view;
-    const void *absent;               /* the object that stands for no gradient (in CPython: None) */
+    const void *absent;               /* the object that stands for no gradient (in CPython: None), or NULL */
     const lw_dlpack_tensor *expected; /* `count` parameters as they were when they were registered */
     const int32_t *gradient_dtypes;   /* `count` lw_dtype; NULL: those of the parameters */
 } lw_dlpack_lists;

@@ -30,6 +30,7 @@ C_TYPES = {
     "void *": ctypes.c_void_p,
     "const void *": ctypes.c_void_p,
     "void **": ctypes.POINTER(ctypes.c_void_p),
+    "const void **": ctypes.POINTER(ctypes.c_void_p),
     "const int64_t *": ctypes.POINTER(ctypes.c_int64),
     "const char **": ctypes.POINTER(ctypes.c_char_p),
     "const char *const *": ctypes.POINTER(ctypes.c_char_p),
@@ -69,6 +70,12 @@ def test_function(name: str) -> None:
     function = getattr(lw, name)
     assert function.restype is c_type(returned)
     assert list(function.argtypes) == [c_type(argument) for argument in arguments]
+
+
+def test_only_what_looks_at_objects_of_python_keeps_the_interpreter() -> None:
+    """All others let it go, so that threads run on; this one would tear objects apart."""
+    keeps = [name for name in prototypes() if getattr(lw, name)._flags_ & ctypes._FUNCFLAG_PYTHONAPI]
+    assert keeps == ["lw_dlpack_find_gradients"]
 
 
 @pytest.mark.parametrize("name", CALLBACKS)
