@@ -126,14 +126,25 @@ def test_gradients_in_the_order_of_a_permuted_parameter(order: str, looked_at: l
     assert looked_at == []
 
 
-def test_missing_gradients_are_found_natively(looked_at: list[str]) -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_float32_gradients_of_16_bit_parameters_are_found_natively(dtype: torch.dtype, looked_at: list[str]) -> None:
+    param = nn.Parameter(torch.zeros(4, dtype=dtype))
+    param.grad_dtype = torch.float32
+    opt = lwt.SGD([param], lr=1.0, momentum=0.5)
+    param.grad = torch.full((4,), 1.0 + 2.0**-20)
+    opt.step()
+    assert opt.state[param]["momentum_buffer"][0] == 1.0 + 2.0**-20
+    assert looked_at == []
+
+
+def test_missing_gradients_are_no_trouble(path: str, looked_at: list[str]) -> None:
     params = parameters()
     opt = lwt.SGD(params.items(), lr=1.0, momentum=0.5)
     before = {name: param.detach().clone() for name, param in params.items()}
     params["square"].grad = torch.ones(4, 4)
     versions = {name: param._version for name, param in params.items()}
     opt.step()
-    assert looked_at == []
+    assert path == "python" or looked_at == []
     assert torch.equal(params["square"], before["square"] - 1)
     assert all(torch.equal(param, before[name]) for name, param in params.items() if name != "square")
     assert [name for name, param in params.items() if param._version != versions[name]] == ["square"]
