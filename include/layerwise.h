@@ -607,7 +607,8 @@ LW_API int32_t lw_optimizer_import(lw_optimizer *optimizer, const void *bytes, i
                                    lw_error *error);
 
 /** What the last load or import found, as one line of JSON: {"loaded": [keys], "missing": [keys that are only here],
- *  "unexpected": [keys that are only in the checkpoint], "differences": [texts]}; lists are empty before the first. */
+ *  "unexpected": [keys that are only in the checkpoint], "differences": [at most 10,000 texts, and then "and more"]}; lists
+ *  are empty before the first. */
 LW_API int32_t lw_optimizer_get_load_report(lw_optimizer *optimizer, char *text, int64_t capacity, int64_t *needed,
                                             lw_error *error);
 

@@ -165,6 +165,10 @@ extension Optimizer {
         _ description: TensorDescription, layer: Int, subject: String
     ) throws(LayerwiseError) -> TensorRecord {
         try Self.check(name: description.name, of: "tensor")
+        let (rank, highest) = (description.shape.count, TensorDescription.highestRank)
+        if rank > highest {
+            throw LayerwiseError(.shape, "\(subject): rank must be from 0 to \(highest), found \(rank)")
+        }
         if description.shape.contains(where: { $0 < 0 }) {
             throw LayerwiseError(.shape, "\(subject): extents must not be negative, found shape \(description.shape)")
         }

@@ -2,6 +2,9 @@
 
 /// One contiguous buffer of parameters, its gradient and its shape, as they are registered.
 public struct TensorDescription {
+    /// Of a shape; a checkpoint's reader goes by it too.
+    public static let highestRank = 16
+
     /// Unique in its layer.
     public var name: String
     /// Read and written in place by a step.  The memory stays the caller's and must stay where it is.

@@ -187,8 +187,10 @@ private func tensor(
     guard let gradientDType = DType(rawValue: gradientNumber) else {
         throw LayerwiseError(.dtype, "\(subject): no element type has the number \(tensor.gradient_dtype)")
     }
-    if tensor.rank < 0 || tensor.rank > 16 {
-        throw LayerwiseError(.shape, "\(subject): rank must be from 0 to 16, found \(tensor.rank)")
+    // Before so many extents are read.
+    let highest = TensorDescription.highestRank
+    if tensor.rank < 0 || tensor.rank > highest {
+        throw LayerwiseError(.shape, "\(subject): rank must be from 0 to \(highest), found \(tensor.rank)")
     }
     if tensor.rank > 0 && tensor.shape == nil {
         throw LayerwiseError(.invalidArgument, "\(subject): shape is NULL, but rank is \(tensor.rank)")

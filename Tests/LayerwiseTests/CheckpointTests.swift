@@ -371,6 +371,16 @@ final class CheckpointTests: XCTestCase {
             XCTAssertEqual(found["bytes"], .number(Double(tensor.bytes.count)))
             XCTAssertEqual(found["crc32c"], .text(checksumText(tensor.bytes)))
         }
+        // Also where another writer has broken the lines of its JSON.
+        var broken = file
+        for key in ["identity", "progress"] {
+            broken.metadata[key] = file.metadata[key]?.replacingOccurrences(of: ", ", with: ",\r\n\t")
+        }
+        XCTAssertNotEqual(broken.metadata, file.metadata)
+        try Data(broken.bytes()).write(to: URL(fileURLWithPath: path()))
+        let joined = try describeCheckpoint(at: path())
+        XCTAssertFalse(joined.utf8.contains { $0 < 0x20 })
+        XCTAssertTrue(joined.contains("\"next_step\": 2,   \"round\""), joined)
         // A tensor of more than a MiB is read, and told of, in pieces.
         let large = try Model(SGD(lr: 1, momentum: 0.5), sizes: [1 << 18 + 1])
         try large.optimizer.save(to: path(), SaveOptions(parameters: true))

@@ -157,6 +157,24 @@ final class JsonReaderTests: XCTestCase {
         try assertCorrupt(model, file.bytes(), "\"identity\": nested more than 64 deep")
     }
 
+    /// A line shows the beginning of a long value, and no more.
+    func testLongValues() throws {
+        func zeros(_ count: Int) -> String { "[" + Array(repeating: "0", count: count).joined(separator: ", ") + "]" }
+        let longest = "[10000, \(zeros(331).dropFirst())"
+        XCTAssertEqual(longest.utf8.count, 1000)
+        XCTAssertEqual(try read(longest), longest)
+        for count in [400, 100_000] { XCTAssertEqual(try read(zeros(count)), "\(zeros(count).prefix(1000)) …") }
+        let keys = (1000..<2000).map { "\"\($0)\": 0" }.joined(separator: ", ")
+        let shown = "{" + (1000..<2000).map { "\($0)" }.joined(separator: ", ")
+        XCTAssertEqual(try read("{\(keys)}"), "\(shown.prefix(1000)) …")
+        let word = String(repeating: "a", count: 998)
+        XCTAssertEqual(try read("\"\(word)\""), "\"\(word)\"")
+        XCTAssertEqual(try read("\"\(word)a\""), "\"\(word)a …")
+        // A letter is shown whole or not at all.
+        let letters = String(repeating: "\u{e9}", count: 2000)
+        XCTAssertEqual(try read("\"\(letters)\""), "\"\(letters.prefix(999)) …")
+    }
+
     /// Numbers come back with their bits.
     func testNumbersToTheLastBit() throws {
         var random = Random(seed: 8)

@@ -116,7 +116,7 @@ class LoadReport:
         loaded: What was put back.
         missing: What is only here.
         unexpected: What is only in the checkpoint.
-        differences: Settings, shapes and types that differ, a line each.
+        differences: Settings, shapes and types that differ, a line each, at most 10,000.
     """
 
     loaded: tuple[str, ...] = ()

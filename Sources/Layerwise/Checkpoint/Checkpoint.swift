@@ -163,7 +163,7 @@ public func describeCheckpoint(
         ("format_version", Json.quoted(header.metadata["format_version"] ?? "")),
         ("layerwise_version", Json.quoted(header.metadata["layerwise_version"] ?? "")),
         ("bytes", String(checkpoint.source.count)),
-        ("identity", header.metadata["identity"] ?? "null"), ("progress", header.metadata["progress"] ?? "null"),
+        ("identity", oneLine(header.metadata["identity"])), ("progress", oneLine(header.metadata["progress"])),
         (
             "tensors",
             Json.array(
@@ -176,4 +176,9 @@ public func describeCheckpoint(
                 })
         ),
     ])
+}
+
+/// Valid JSON on one line: line breaks can only be the space between its parts.
+private func oneLine(_ json: String?) -> String {
+    String(decoding: (json ?? "null").utf8.map { $0 < 0x20 ? 0x20 : $0 }, as: UTF8.self)
 }

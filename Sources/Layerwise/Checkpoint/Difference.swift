@@ -2,28 +2,32 @@
 
 /// Where two configurations differ.
 enum Difference {
-    /// A line for each place.  `converts`: element types may differ.
-    static func list(_ file: JsonValue, _ present: JsonValue, converts: Bool) -> [String] {
-        list([], file, present, converts)
+    /// A line in the report for each place.  `converts`: element types may differ.
+    static func add(to report: inout LoadReport, _ file: JsonValue, _ present: JsonValue, converts: Bool) {
+        add(&report, [], file, present, converts)
     }
 
-    private static func list(_ path: [String], _ file: JsonValue, _ present: JsonValue, _ converts: Bool) -> [String] {
-        if converts && isElementType(path) { return [] }
-        let place = path.joined(separator: ".")
+    private static func add(
+        _ report: inout LoadReport, _ path: [String], _ file: JsonValue, _ present: JsonValue, _ converts: Bool
+    ) {
+        if converts && isElementType(path) { return }
+        func place(_ path: [String]) -> String { path.joined(separator: ".") }
         switch (file, present) {
         case (.object(let a), .object(let b)):
-            return Set(a.keys).union(b.keys).sorted().flatMap { key -> [String] in
-                let place = (path + [key]).joined(separator: ".")
+            let keys = Array(b.keys) + a.keys.filter { b[$0] == nil }
+            for key in keys.sorted() {
+                let path = path + [key]
                 switch (a[key], b[key]) {
-                case (let a?, let b?): return list(path + [key], a, b, converts)
-                case (nil, _): return ["\(place): not in the checkpoint"]
-                case (_, nil): return ["\(place): only in the checkpoint"]
+                case (let a?, let b?): add(&report, path, a, b, converts)
+                case (nil, _): report.add(difference: "\(place(path)): not in the checkpoint")
+                case (_, nil): report.add(difference: "\(place(path)): only in the checkpoint")
                 }
             }
         case (.array(let a), .array(let b)) where a.count == b.count && path.last == "parts":
-            return zip(a, b).enumerated().flatMap { list(path + [String($0)], $1.0, $1.1, converts) }
+            for (index, (a, b)) in zip(a, b).enumerated() { add(&report, path + [String(index)], a, b, converts) }
         default:
-            return file == present ? [] : ["\(place): \(text(file)) in the checkpoint, \(text(present)) here"]
+            if file == present { return }
+            report.add(difference: "\(place(path)): \(text(file)) in the checkpoint, \(text(present)) here")
         }
     }
 
@@ -33,14 +37,35 @@ enum Difference {
             && ["dtype", "gradient_dtype", "master"].contains(path[4])
     }
 
+    /// Of the text of a value no more is shown: what a list made on purpose holds would take many times its bytes.
+    private static let longest = 1000
+
     private static func text(_ value: JsonValue) -> String {
+        var text = ""
+        append(value, to: &text)
+        return text.utf8.count > longest ? "\(text.prefix(longest)) …" : text
+    }
+
+    private static func append(_ value: JsonValue, to text: inout String) {
         switch value {
-        case .null: "none"
-        case .bool(let flag): flag ? "true" : "false"
-        case .number(let x): Int(exactly: x).map { "\($0)" } ?? "\(x)"
-        case .string(let text): "\"\(text)\""
-        case .array(let items): "[" + items.map(text).joined(separator: ", ") + "]"
-        case .object(let fields): "{" + fields.keys.sorted().joined(separator: ", ") + "}"
+        case .null: text += "none"
+        case .bool(let flag): text += flag ? "true" : "false"
+        case .number(let x): text += Int(exactly: x).map { "\($0)" } ?? "\(x)"
+        case .string(let string): text += "\"\(string)\""
+        case .array(let items):
+            text += "["
+            for (index, item) in items.enumerated() where text.utf8.count <= longest {
+                if index > 0 { text += ", " }
+                append(item, to: &text)
+            }
+            text += "]"
+        case .object(let fields):
+            text += "{"
+            for (index, key) in fields.keys.sorted().enumerated() where text.utf8.count <= longest {
+                if index > 0 { text += ", " }
+                text += key
+            }
+            text += "}"
         }
     }
 }

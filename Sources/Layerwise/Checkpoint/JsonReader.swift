@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// JSON that was read.
-indirect enum JsonValue: Equatable {
+enum JsonValue: Equatable {
     case null
     case bool(Bool)
     case number(Double)

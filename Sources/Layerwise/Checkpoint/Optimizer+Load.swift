@@ -31,8 +31,18 @@ public struct LoadReport: Sendable, Equatable {
     public var missing: [String] = []
     /// What is only in the checkpoint.
     public var unexpected: [String] = []
-    /// Settings, shapes and types that differ, a line each.
-    public var differences: [String] = []
+    /// Settings, shapes and types that differ, a line each, which shows the first 1,000 characters of a value.  There are at
+    /// most 10,000, and then "and more": a file made on purpose has no end of them.
+    public private(set) var differences: [String] = []
+
+    mutating func add(difference: @autoclosure () -> String) {
+        let most = 10_000
+        if differences.count < most {
+            differences.append(difference())
+        } else if differences.count == most {
+            differences.append("and more")
+        }
+    }
 
     /// Everything that a strict load refuses, a line each.
     public var problems: [String] {
@@ -76,7 +86,7 @@ extension Optimizer {
         refreshPlaces()
         let renames = try checkRenames(options.renames, checkpoint)
         var report = LoadReport()
-        report.differences = try differences(checkpoint, renames, options)
+        try compareIdentities(checkpoint, renames, options, &report)
         let match = try match(checkpoint.header.entries, renames, options, &report)
         let progress = try readProgress(checkpoint, renames, &report)
         if options.strict && !report.problems.isEmpty {
@@ -127,12 +137,13 @@ extension Optimizer {
         return renames
     }
 
-    /// What differs in rule, settings, policy, schedules, freezing plan and layers.
-    private func differences(
-        _ checkpoint: borrowing Checkpoint, _ renames: [String: String], _ options: LoadOptions
-    ) throws(LayerwiseError) -> [String] {
+    /// Finds what differs in rule, settings, policy, schedules, freezing plan and layers.
+    private func compareIdentities(
+        _ checkpoint: borrowing Checkpoint, _ renames: [String: String], _ options: LoadOptions,
+        _ report: inout LoadReport
+    ) throws(LayerwiseError) {
         let own = identity()
-        if renames.isEmpty && checkpoint.header.metadata["identity"] == own { return [] }
+        if renames.isEmpty && checkpoint.header.metadata["identity"] == own { return }
         var header = SafetensorsHeader()
         header.metadata["identity"] = own
         let present: JsonValue
@@ -140,12 +151,14 @@ extension Optimizer {
             throw LayerwiseError(.corrupt, "\(error.message)")
         }
         let saved = Self.renamed(try checkpoint.value(of: "identity"), renames)
-        return Difference.list(saved, present, converts: options.convert)
+        Difference.add(to: &report, saved, present, converts: options.convert)
     }
 
     /// The same with the layers' names as they are here.
     private static func renamed(_ value: JsonValue, _ renames: [String: String]) -> JsonValue {
-        guard case .object(var fields) = value, case .object(let layers) = fields["layers"] else { return value }
+        guard !renames.isEmpty, case .object(var fields) = value, case .object(let layers) = fields["layers"] else {
+            return value
+        }
         var renamed: [String: JsonValue] = [:]
         for (name, layer) in layers { renamed[renames[name] ?? name] = layer }
         fields["layers"] = .object(renamed)
@@ -172,7 +185,8 @@ extension Optimizer {
                 continue
             }
             if entry.shape != piece.shape {
-                report.differences.append("\(piece.key): shape \(entry.shape) in the checkpoint, \(piece.shape) here")
+                report.add(
+                    difference: "\(piece.key): shape \(entry.shape) in the checkpoint, \(piece.shape) here")
             } else if entry.dtype == piece.dtype {
                 match.add(piece, entry)
                 report.loaded.append(piece.key)
@@ -182,8 +196,8 @@ extension Optimizer {
                 match.add(piece, piece.dtype.size > entry.dtype.size ? piece.suitable(master) ?? entry : entry)
                 report.loaded.append(piece.key)
             } else {
-                report.differences.append(
-                    "\(piece.key): \(entry.dtype.name) in the checkpoint, \(piece.dtype.name) here")
+                report.add(
+                    difference: "\(piece.key): \(entry.dtype.name) in the checkpoint, \(piece.dtype.name) here")
             }
         }
         // A master copy comes and goes with the type of the parameters.

@@ -67,8 +67,8 @@ extension Optimizer {
                 state.append(x)
             }
             guard var schedule = schedules[key], schedule.state.count == state.count else {
-                report.differences.append(
-                    "\(what)\(key): a state of \(state.count) numbers in the checkpoint, none such here")
+                report.add(
+                    difference: "\(what)\(key): a state of \(state.count) numbers in the checkpoint, none such here")
                 continue
             }
             schedule.state = state

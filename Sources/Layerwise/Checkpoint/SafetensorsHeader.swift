@@ -5,7 +5,8 @@ import Glibc
 ///
 ///     8 bytes: the length N of the header; N bytes of JSON; the tensors, side by side
 ///
-/// Reading refuses whatever the reference implementation refuses, and a key that is given twice.
+/// Reading refuses whatever the reference implementation refuses, and besides a key that is given twice, a shape of a rank that
+/// no tensor here has, and metadata of more texts than a checkpoint needs.
 struct SafetensorsHeader {
     struct Entry {
         let name: String
@@ -23,6 +24,8 @@ struct SafetensorsHeader {
 
     /// The reference implementation takes no longer header.
     static let longest = 100_000_000
+    /// Of the metadata; a checkpoint has seven.
+    static let mostTexts = 64
 
     init() {}
 
@@ -41,6 +44,9 @@ struct SafetensorsHeader {
             if !names.insert(name).inserted { throw reader.fail("\"\(name)\" is given twice") }
             if name == "__metadata__" {
                 try reader.object { reader, key throws(JsonError) in
+                    if metadata.count == Self.mostTexts {
+                        throw reader.fail("__metadata__: expected at most \(Self.mostTexts) texts")
+                    }
                     reader.skipSpace()
                     let start = reader.position
                     let text = try reader.string()
@@ -78,8 +84,9 @@ struct SafetensorsHeader {
                     throw reader.fail("tensor \"\(name)\": no element type is called \(text) here")
                 }
                 dtype = known
-            case "shape" where shape == nil: shape = try Self.naturals(&reader)
-            case "data_offsets" where offsets == nil: offsets = try Self.naturals(&reader)
+            case "shape" where shape == nil:
+                shape = try Self.naturals(&reader, atMost: TensorDescription.highestRank, name, key)
+            case "data_offsets" where offsets == nil: offsets = try Self.naturals(&reader, atMost: 2, name, key)
             default: throw reader.fail("tensor \"\(name)\": unexpected key \"\(key)\"")
             }
         }
@@ -98,9 +105,17 @@ struct SafetensorsHeader {
         return Entry(name: name, dtype: dtype, shape: shape, range: offsets[0]..<offsets[1])
     }
 
-    private static func naturals(_ reader: inout JsonReader) throws(JsonError) -> [Int] {
+    /// A list of few numbers: one without end would take eight times as many bytes as in the header.
+    private static func naturals(
+        _ reader: inout JsonReader, atMost most: Int, _ name: String, _ key: String
+    ) throws(JsonError) -> [Int] {
         var numbers: [Int] = []
-        try reader.array { reader throws(JsonError) in numbers.append(try reader.natural()) }
+        try reader.array { reader throws(JsonError) in
+            if numbers.count == most {
+                throw reader.fail("tensor \"\(name)\": expected at most \(most) numbers in \(key)")
+            }
+            numbers.append(try reader.natural())
+        }
         return numbers
     }
 
