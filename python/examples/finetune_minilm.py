@@ -13,8 +13,8 @@ validation sentences, over a few seeds; other seeds tell how well that rate does
     python python/examples/finetune_minilm.py --help
 
 The other files: finetune_minilm_data.py has the sentences, finetune_minilm_model.py the network,
-finetune_minilm_results.py the statistics and the table, finetune_minilm_figure.py the picture, and
-finetune_minilm_timing.py what a step takes.
+finetune_minilm_results.py the statistics and the table, finetune_minilm_figure.py the picture,
+finetune_minilm_timing.py what a step takes, and experiment_report.py what is printed here and in which_layers.py.
 """
 
 from __future__ import annotations
@@ -33,17 +33,18 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 import finetune_minilm_data as data
 import finetune_minilm_model as model
 import layerwise as lw
+from experiment_report import conclusion, progress_bar, say
 from finetune_minilm_data import Corpus, Sentences
 from finetune_minilm_figure import Trace, draw
 from finetune_minilm_model import Classifier
-from finetune_minilm_results import Results, accuracy_table, conclusion
+from finetune_minilm_results import Results, accuracy_table
 from finetune_minilm_timing import share_of_a_step
 from layerwise.torch import AdamW, layers
 
@@ -224,18 +225,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def progress_bar(console: Console) -> Progress:
-    """A bar with a count, the time taken and the time left."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment, print what came out and draw it."""
     options = parse_arguments(arguments)
@@ -246,11 +235,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         results = Results.empty(EXAMPLES, ways, RATES, CHOOSING_SEEDS, options.seeds)
     corpus, network, _ = workbench()
-    for text in (
+    say(
+        console,
         f"{len(corpus.classes)} classes: {', '.join(corpus.classes)}.",
         f"The layers, as the names of their parameters tell:\n{layers(network)}\n",
-    ):
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    )
     with workers(options.workers) as perform_all, progress_bar(console) as progress:
         shown = measure(results, options.steps, perform_all, progress)
     traces = traces_of(results, shown)
@@ -258,12 +247,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     draw(picture, results, traces)
 
     console.print(accuracy_table(results))
-    for text in (
-        conclusion(results.compare()),
+    say(
+        console,
+        conclusion("Each layer-wise way", results.compare()),
         share_of_a_step(BATCH, FALL, QUICK_REPETITIONS if options.quick else REPETITIONS),
         f"Picture: {picture}",
-    ):
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    )
 
 
 if __name__ == "__main__":

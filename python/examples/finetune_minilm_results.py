@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers of fine-tuning MiniLM: what was measured, which rates validation chooses, and what they come to."""
+"""The numbers of fine-tuning MiniLM: what was measured, which rates validation chooses, and their table."""
 
 from __future__ import annotations
 
@@ -7,28 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-from rich import box
 from rich.table import Table
 
-Accuracies = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """For one number of examples: by how much a layer-wise way is better than one rate."""
-
-    examples: int
-    way: str
-    gain: float
-    error: float  # standard error of the gain
-
-    @property
-    def verdict(self) -> str:
-        """Who wins; a gain of at most two standard errors is a tie."""
-        if abs(self.gain) <= 2 * self.error:
-            return "tie"
-        return self.way if self.gain > 0 else "one rate"
+from experiment_report import Accuracies, Comparison, empty_table, marked
 
 
 @dataclass(frozen=True)
@@ -59,19 +40,16 @@ class Results:
         comparisons = []
         for size, examples in enumerate(self.examples):
             for way, name in list(enumerate(self.ways))[1:]:
-                gains = self.test[size, way] - self.test[size, 0]
-                error = gains.std(ddof=1) / np.sqrt(len(gains))
-                comparisons.append(Comparison(examples, name, float(gains.mean()), float(error)))
+                comparison = Comparison.of(f"{examples:>2} examples", name, self.test[size, way], self.test[size, 0])
+                comparisons.append(comparison)
         return comparisons
 
 
 def accuracy_table(results: Results) -> Table:
     """One row a number of examples and a way: validation accuracy by rate, and test accuracy; the best has a star."""
-    table = Table(
-        title="Accuracy in %: on validation sentences by base rate, the best chosen,\n"
-        "and with it on test sentences (mean ± standard deviation)",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+    table = empty_table(
+        "Accuracy in %: on validation sentences by base rate, the best chosen,\n"
+        "and with it on test sentences (mean ± standard deviation)"
     )
     table.add_column("examples\nof each class", justify="right")
     table.add_column("")
@@ -86,28 +64,10 @@ def accuracy_table(results: Results) -> Table:
                 "" if way else str(examples),
                 name,
                 *_validation_cells(results, size, way),
-                _test_cell(results.test[size, way], best),
+                marked(results.test[size, way], best),
                 end_section=is_last,
             )
     return table
-
-
-def conclusion(comparisons: Sequence[Comparison]) -> str:
-    """What the numbers say, in words."""
-    lines = [
-        "Each layer-wise way less one rate: difference in test accuracy, mean ± standard",
-        "error.  Up to two standard errors are a tie.",
-    ]
-    for item in comparisons:
-        difference = f"{100 * item.gain:+.1f} ± {100 * item.error:.1f}"
-        lines.append(f"  {item.examples:>3} examples  {item.way:<12}{difference:>12}  {item.verdict}")
-    verdicts = [item.verdict for item in comparisons]
-    ties, losses = verdicts.count("tie"), verdicts.count("one rate")
-    lines.append(
-        f"Of {len(verdicts)} comparisons, {len(verdicts) - ties - losses} go to the layer-wise way, "
-        f"{losses} to one rate, and {ties} to neither."
-    )
-    return "\n".join(lines)
 
 
 def _validation_cells(results: Results, size: int, way: int) -> list[str]:
@@ -115,8 +75,3 @@ def _validation_cells(results: Results, size: int, way: int) -> list[str]:
     chosen = results.rates.index(results.rate(size, way))
     texts[chosen] = f"[bold]{texts[chosen]}[/]"
     return texts
-
-
-def _test_cell(accuracies: Accuracies, best: float) -> str:
-    text = f"{100 * accuracies.mean():.1f} ± {100 * accuracies.std(ddof=1):.1f}"
-    return f"[bold green]{text} *[/]" if accuracies.mean() == best else f"{text}  "

@@ -12,7 +12,8 @@ really no more than five examples a class there would be no such part; here it s
     python python/examples/which_layers.py --help
 
 The other files: changed_digits.py has the images, small_network.py the network, which_layers_results.py the statistics
-and the table, which_layers_figure.py the picture.
+and the table, which_layers_figure.py the picture, and experiment_report.py what is printed here and in
+finetune_minilm.py.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 from threadpoolctl import threadpool_limits
 
 import changed_digits as digits
 import layerwise as lw
+from experiment_report import conclusion, progress_bar, say
 from small_network import Network
 from which_layers_figure import Ahead, Trace, draw
-from which_layers_results import Results, accuracy_table, conclusion
+from which_layers_results import Results, accuracy_table
 
 WIDTHS = (digits.PIXELS, 128, 128, 64, digits.CLASSES)
 INPUT_LAYER, HEAD = "hidden1", "head"
@@ -209,18 +211,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def progress_bar(console: Console) -> Progress:
-    """A bar with a count, the time taken and the time left."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment, print what came out and draw it."""
     options = parse_arguments(arguments)
@@ -237,8 +227,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         draw(picture, results, shown, traces, ahead)
 
     console.print(accuracy_table(results))
-    for text in explanation, conclusion(comparisons), f"Picture: {picture}":
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    who = "The layer-wise way that validation likes best"
+    say(console, explanation, conclusion(who, comparisons), f"Picture: {picture}")
 
 
 if __name__ == "__main__":

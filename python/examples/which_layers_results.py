@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers of "which layers should learn?": what was measured, what validation chooses, and what it comes to."""
+"""The numbers of "which layers should learn?": what was measured, what validation chooses, and the table."""
 
 from __future__ import annotations
 
@@ -7,28 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-from rich import box
 from rich.table import Table
 
-Accuracies = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """For one change: by how much a layer-wise way is better than one rate."""
-
-    change: str
-    way: str
-    gain: float
-    error: float  # standard error of the gain
-
-    @property
-    def verdict(self) -> str:
-        """Who wins; a gain of at most two standard errors is a tie."""
-        if abs(self.gain) <= 2 * self.error:
-            return "tie"
-        return "layer-wise" if self.gain > 0 else "one rate"
+from experiment_report import Accuracies, Comparison, empty_table, marked, spread
 
 
 @dataclass(frozen=True)
@@ -69,9 +50,8 @@ class Results:
         comparisons = []
         for change, name in enumerate(self.changes):
             way = self.best_way(change, layer_wise)
-            gains = self.after(change, way) - self.after(change, one_rate)
-            error = gains.std(ddof=1) / np.sqrt(len(gains))
-            comparisons.append(Comparison(name, self.ways[way], float(gains.mean()), float(error)))
+            accuracies = self.after(change, way), self.after(change, one_rate)
+            comparisons.append(Comparison.of(name, self.ways[way], *accuracies))
         return comparisons
 
     def _chosen(self, change: int, way: int) -> int:
@@ -80,45 +60,20 @@ class Results:
 
 def accuracy_table(results: Results) -> Table:
     """One column a change: accuracy before, then for each way accuracy and base rate; the best has a star."""
-    table = Table(
-        title="Test accuracy in % (mean ± standard deviation), and the base rate chosen",
-        caption=f"On unchanged images the pretrained network reaches {_percent(results.unchanged)} %.",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+    table = empty_table(
+        "Test accuracy in % (mean ± standard deviation), and the base rate chosen",
+        f"On unchanged images the pretrained network reaches {spread(results.unchanged)} %.",
     )
     table.add_column()
     for change in results.changes:
         table.add_column(change.replace(" ", "\n"), justify="right")
-    table.add_row("before", *(f"{_percent(accuracies)}  " for accuracies in results.before), end_section=True)
+    table.add_row("before", *(f"{spread(accuracies)}  " for accuracies in results.before), end_section=True)
     for way, name in enumerate(results.ways):
         cells = [_cell(results, change, way) for change in range(len(results.changes))]
         table.add_row(f"{name}\n[dim]  base rate[/]", *cells)
     return table
 
 
-def conclusion(comparisons: Sequence[Comparison]) -> str:
-    """What the numbers say, in words."""
-    lines = [
-        "The layer-wise way that validation likes best, less one rate: difference in test",
-        "accuracy, mean ± standard error.  Up to two standard errors are a tie.",
-    ]
-    for item in comparisons:
-        difference = f"{100 * item.gain:+.1f} ± {100 * item.error:.1f}"
-        lines.append(f"  {item.change:<17}{item.way:<19}{difference:>12}  {item.verdict}")
-    verdicts = [item.verdict for item in comparisons]
-    lines.append(
-        f"Of {len(verdicts)} changes, {verdicts.count('layer-wise')} go to a layer-wise way, "
-        f"{verdicts.count('one rate')} to one rate, and {verdicts.count('tie')} to neither."
-    )
-    return "\n".join(lines)
-
-
 def _cell(results: Results, change: int, way: int) -> str:
-    means = [results.after(change, other).mean() for other in range(len(results.ways))]
-    text = _percent(results.after(change, way))
-    marked = f"[bold green]{text} *[/]" if means[way] == max(means) else f"{text}  "
-    return f"{marked}\n[dim]{results.rate(change, way):.0e}[/]  "
-
-
-def _percent(accuracies: Accuracies) -> str:
-    return f"{100 * accuracies.mean():.1f} ± {100 * accuracies.std(ddof=1):.1f}"
+    best = max(results.after(change, other).mean() for other in range(len(results.ways)))
+    return f"{marked(results.after(change, way), best)}\n[dim]{results.rate(change, way):.0e}[/]  "

@@ -19,7 +19,8 @@ try:
     import finetune_minilm as example
     import finetune_minilm_data as data
     import finetune_minilm_model as model
-    from finetune_minilm_results import Results, accuracy_table, conclusion
+    from experiment_report import conclusion
+    from finetune_minilm_results import Results, accuracy_table
 finally:
     sys.path.remove(str(EXAMPLES))
 
@@ -204,11 +205,11 @@ def test_comparisons_are_in_pairs_of_a_seed() -> None:
     (comparison,) = some_results().compare()
     assert comparison.gain == pytest.approx(0.275)
     assert comparison.error == pytest.approx(0.025)
-    assert comparison.verdict == "ULMFiT"
+    assert comparison.verdict == "layer-wise"
 
 
 @pytest.mark.parametrize(
-    ("others", "verdict"), [([0.9, 0.95], "ULMFiT"), ([0.5, 0.58], "one rate"), ([0.5, 0.9], "tie")]
+    ("others", "verdict"), [([0.9, 0.95], "layer-wise"), ([0.5, 0.58], "one rate"), ([0.5, 0.9], "tie")]
 )
 def test_the_conclusion_says_who_wins_whoever_it_is(others: list[float], verdict: str) -> None:
     """Two standard errors decide."""
@@ -216,10 +217,10 @@ def test_the_conclusion_says_who_wins_whoever_it_is(others: list[float], verdict
     results.test[0, 1] = others
     comparisons = results.compare()
     assert [comparison.verdict for comparison in comparisons] == [verdict]
-    wins, losses, ties = (int(verdict == other) for other in ("ULMFiT", "one rate", "tie"))
+    wins, losses, ties = (int(verdict == other) for other in ("layer-wise", "one rate", "tie"))
     assert (
-        f"Of 1 comparisons, {wins} go to the layer-wise way, {losses} to one rate, and {ties} to neither."
-        in conclusion(comparisons)
+        f"Of 1 comparisons, {wins} go to a layer-wise way, {losses} to one rate, and {ties} to neither."
+        in conclusion("ULMFiT", comparisons)
     )
 
 
@@ -256,7 +257,7 @@ def test_the_example_prints_a_table_and_draws_a_picture(
     assert all(0 <= mean <= 100 for mean in tests.values())
 
     assert all(f"bert.encoder.layer.{block}" in printed for block in range(6))  # the layers that were found
-    assert re.search(r"Of 2 comparisons, \d go to the layer-wise way, \d to one rate, and \d to neither", printed)
+    assert re.search(r"Of 2 comparisons, \d go to a layer-wise way, \d to one rate, and \d to neither", printed)
     share = re.search(r"103 tensors, 22\.6 million.* backward (\d+) ms; Layerwise's step, [^;]* ([\d.]+) ms", printed)
     assert share is not None
     assert all(float(milliseconds) > 0 for milliseconds in share.groups())
