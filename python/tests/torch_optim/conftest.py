@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that tests share."""
+"""Processes that tests share, and how many threads torch has."""
 
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from torch_optim.support.processes import Processes
 
@@ -14,3 +15,12 @@ def processes() -> Iterator[Processes]:
     processes = Processes()
     yield processes
     processes.stop()
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Products of matrices are added up in another order by several threads; the spawned processes have one each."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -19,14 +19,13 @@ from torch_optim.support.networks import (
     ROWS,
     TRUST_RATIOS,
     Network,
-    assert_moved,
     assert_same,
     batches,
+    falling,
     network,
-    one_thread,
     optimizer,
     states_of,
-    train,
+    trained,
     values_of,
 )
 
@@ -41,20 +40,15 @@ def forget() -> None:
 
 
 @pytest.fixture(autouse=True)
-def fresh_state() -> Iterator[None]:
+def fresh_state(one_thread: None) -> Iterator[None]:
     forget()
-    with one_thread():
-        yield
+    yield
     forget()
 
 
 def rows() -> TensorDataset:
     data = batches(STEPS)
     return TensorDataset(torch.cat([inputs for inputs, _ in data]), torch.cat([targets for _, targets in data]))
-
-
-def falling(opt: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-    return torch.optim.lr_scheduler.LambdaLR(opt, lambda step: 0.8**step)
 
 
 class Training:
@@ -86,15 +80,7 @@ class Training:
 
 
 def alone(name: str, **options: object) -> tuple[Network, torch.optim.Optimizer]:
-    model = network()
-    opt = optimizer(name, model, **options)
-
-    def clip() -> None:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-
-    train(model, opt, batches(STEPS), parts=PARTS, before_step=clip, scheduler=falling(opt))
-    assert_moved(values_of(model), values_of(network()))
-    return model, opt
+    return trained(name, batches(STEPS), parts=PARTS, clip=CLIP, scheduled=True, **options)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -6,7 +6,6 @@ optimizer, as with torch's own.  A scale is a power of two, which leaves no trac
 without it are compared bit for bit.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,7 +23,6 @@ from torch_optim.support.networks import (
     batches,
     loss_of,
     network,
-    one_thread,
     optimizer,
     scale_of,
     states_of,
@@ -32,17 +30,12 @@ from torch_optim.support.networks import (
 )
 from torch_optim.support.shadow import Shadow
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS, SCALE = 8, 2.0**12
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in OPTIMIZERS | TRUST_RATIOS} | {
     f"{name}, fused": (name, {"fused": True}) for name in OPTIMIZERS
 }
 """Who undoes the scale: the scaler, or the optimizer."""
-
-
-@pytest.fixture(autouse=True)
-def alone() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 def test_autocast_to_bfloat16() -> None:

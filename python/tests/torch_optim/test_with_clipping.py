@@ -6,7 +6,7 @@ Two clip factors then differ by the rounding of the norm, some 6e-8, and those o
 hands both on to the weights as they are.  So 1e-6 of the distance moved is what they may differ by.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,8 +14,9 @@ import torch
 from transformers import BertConfig, BertModel
 
 import layerwise.torch as lwt
-from torch_optim.support.networks import assert_moved, assert_same, one_thread, values_of
+from torch_optim.support.networks import assert_moved, assert_same, values_of
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS, CLIP = 4, 0.5
 CONFIG = BertConfig(
     hidden_size=24,
@@ -28,12 +29,6 @@ CONFIG = BertConfig(
     attention_probs_dropout_prob=0.0,
 )
 """MiniLM's six layers and 103 tensors, each of them narrow."""
-
-
-@pytest.fixture(autouse=True)
-def alone() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 def sentence_model() -> BertModel:

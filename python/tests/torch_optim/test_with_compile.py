@@ -20,7 +20,6 @@ from torch_optim.support.networks import (
     batches,
     loss_of,
     network,
-    one_thread,
     scale_of,
     states_of,
     values_of,
@@ -35,10 +34,9 @@ BACKEND = "inductor" if shutil.which("g++") else "aot_eager"
 
 
 @pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
+def fresh(one_thread: None) -> Iterator[None]:
     torch.compiler.reset()
-    with one_thread():
-        yield
+    yield
     torch.compiler.reset()
 
 

@@ -18,20 +18,20 @@ from torch_optim.support.networks import (
     DECAY,
     OPTIMIZERS,
     TRUST_RATIOS,
-    assert_moved,
     assert_same,
     batches,
     loss_of,
     network,
-    one_thread,
     optimizer,
     part,
     states_of,
     train,
+    trained,
     values_of,
 )
 from torch_optim.support.processes import SIZE, Processes
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS = 6
 
 
@@ -56,11 +56,7 @@ def share(name: str, where: str, options: dict[str, Any]) -> dict[str, torch.Ten
 
 
 def alone(name: str, options: dict[str, Any]) -> dict[str, torch.Tensor]:
-    model = network()
-    opt = optimizer(name, model, **options)
-    with one_thread():
-        train(model, opt, batches(STEPS), parts=SIZE)
-    assert_moved(values_of(model), values_of(network()))
+    model, opt = trained(name, batches(STEPS), parts=SIZE, **options)
     return values_of(model) | states_of(model, opt)
 
 
@@ -97,8 +93,7 @@ def test_a_checkpoint_fits_the_model_alone(processes: Processes, where: str) -> 
     """Matched by names without what the wrapper puts before them."""
     expected = network()
     expected_opt = optimizer("adamw, layer decay", expected)
-    with one_thread():
-        train(expected, expected_opt, batches(1))
+    train(expected, expected_opt, batches(1))
     for state_dict in processes.run(checkpoint, where):
         model = network()
         # In another order, so that only names tell.

@@ -34,7 +34,6 @@ from torch_optim.support.networks import (
     batches,
     loss_of,
     network,
-    one_thread,
     part,
     states_of,
     train,
@@ -42,6 +41,7 @@ from torch_optim.support.networks import (
 )
 from torch_optim.support.processes import SIZE, Processes
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS, HALF, AHEAD = 6, 3, 5
 Tensors = dict[str, torch.Tensor]
 
@@ -155,10 +155,9 @@ def test_two_processes_save_two_and_one_load(processes: Processes, maker: str, l
     data = batches(STEPS, dtype)
     model = network(dtype)
     opt = MAKERS[maker](model)
-    with one_thread():
-        train(model, opt, data[:HALF], parts=SIZE)
-        half = values_of(model) | states_of(model, opt)
-        train(model, opt, data[HALF:], parts=SIZE)
+    train(model, opt, data[:HALF], parts=SIZE)
+    half = values_of(model) | states_of(model, opt)
+    train(model, opt, data[HALF:], parts=SIZE)
     expected = values_of(model)
     assert_moved(expected, {name: half[name] for name in expected})
 
@@ -172,8 +171,7 @@ def test_two_processes_save_two_and_one_load(processes: Processes, maker: str, l
     opt = MAKERS[maker](alone)
     load(alone, opt, layout, str(tmp_path))
     assert_same(values_of(alone) | states_of(alone, opt), half)
-    with one_thread():
-        train(alone, opt, data[HALF:], parts=SIZE)
+    train(alone, opt, data[HALF:], parts=SIZE)
     assert_same(values_of(alone), expected)
 
 
@@ -199,8 +197,7 @@ def gather() -> tuple[list[str], Tensors]:
 
 def test_gathered_on_one_process_and_handed_out_again(processes: Processes) -> None:
     model = network()
-    with one_thread():
-        train(model, schedule_inside(model), batches(STEPS), parts=SIZE)
+    train(model, schedule_inside(model), batches(STEPS), parts=SIZE)
     first, second = processes.run(gather)
     assert len(first[0]) == len(model.state_dict()) and not second[0]
     for _, resumed in (first, second):

@@ -24,7 +24,6 @@ from torch_optim.support.networks import (
     batches,
     loss_of,
     network,
-    one_thread,
     optimizer,
     states_of,
     values_of,
@@ -35,8 +34,8 @@ CASES = OPTIMIZERS | TRUST_RATIOS
 
 
 @pytest.fixture(autouse=True)
-def alone() -> Iterator[None]:
-    with one_thread(), warnings.catch_warnings():
+def alone(one_thread: None) -> Iterator[None]:
+    with warnings.catch_warnings():
         # torch's own, of what Lightning imports.
         warnings.simplefilter("ignore")
         yield

@@ -33,15 +33,16 @@ from torch_optim.support.networks import (
     batches,
     loss_of,
     network,
-    one_thread,
     optimizer,
     part,
     states_of,
     train,
+    trained,
     values_of,
 )
 from torch_optim.support.processes import SIZE, Processes
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS = 6
 TOLERANCE = 4e-6
 Tensors = dict[str, torch.Tensor]
@@ -101,15 +102,7 @@ def share(name: str, options: dict[str, Any], clip: float | None) -> tuple[Tenso
 
 
 def alone(name: str, options: dict[str, Any], clip: float | None = None) -> tuple[Tensors, Tensors]:
-    model = network()
-    opt = optimizer(name, model, **options)
-
-    def before_step() -> None:
-        if clip is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
-
-    with one_thread():
-        train(model, opt, batches(STEPS), parts=SIZE, before_step=before_step)
+    model, opt = trained(name, batches(STEPS), parts=SIZE, clip=clip, **options)
     return values_of(model), states_of(model, opt)
 
 
@@ -135,7 +128,6 @@ def test_shards_are_odd_and_empty(processes: Processes) -> None:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_equals_the_whole(processes: Processes, name: str) -> None:
     values, states = alone(name, {})
-    assert_moved(values, values_of(network()))
     for found, found_states, other in processes.run(share, name, {}, None):
         assert not other, other
         assert_same(found, values)
@@ -184,8 +176,7 @@ def skipping(poisoned: int) -> tuple[Tensors, Tensors, Tensors]:
 @pytest.mark.parametrize("poisoned", range(SIZE))
 def test_all_processes_skip_what_one_cannot_use(processes: Processes, poisoned: int) -> None:
     model = network()
-    with one_thread():
-        train(model, lwt.AdamW(model, lr=0.01, weight_decay=0.1), batches(2), parts=SIZE)
+    train(model, lwt.AdamW(model, lr=0.01, weight_decay=0.1), batches(2), parts=SIZE)
     for before, after, final in processes.run(skipping, poisoned):
         assert_same(after, before)
         assert_same(final, values_of(model))
@@ -211,8 +202,7 @@ def raising(poisoned: int) -> tuple[str, Tensors, Tensors, Tensors]:
 def test_all_processes_refuse_what_one_cannot_use(processes: Processes, poisoned: int) -> None:
     """And none is left waiting for the other; the next step is as if there had been no such gradient."""
     model = network()
-    with one_thread():
-        train(model, lwt.LAMB(model, lr=0.02), batches(1), parts=SIZE)
+    train(model, lwt.LAMB(model, lr=0.02), batches(1), parts=SIZE)
     answers = processes.run(raising, poisoned)
     assert "blocks.0" in answers[poisoned][0] and "inner.weight" in answers[poisoned][0]
     for _, before, after, final in answers:
@@ -313,8 +303,7 @@ def test_a_process_with_nothing_takes_part(processes: Processes) -> None:
     model = Lonely()
     opt = lwt.LAMB(model, lr=0.02, weight_decay=0.1, clip_global_norm=0.2)
     start = values_of(model)
-    with one_thread():
-        train(model, opt, batches(STEPS), parts=SIZE)
+    train(model, opt, batches(STEPS), parts=SIZE)
     assert_moved(values_of(model), start)
     for found in processes.run(lonely):
         # Nothing is cut here, so sums are the same ones.
@@ -341,9 +330,8 @@ def by_width() -> Tensors:
 
 def test_policies_see_the_shape_of_the_whole(processes: Processes) -> None:
     model = network()
-    with one_thread():
-        opt = lwt.SGD(model, lr=0.05, policy=lw.MuP({"blocks*weight": (2, 3)}, family="sgd"))
-        train(model, opt, batches(STEPS), parts=SIZE)
+    opt = lwt.SGD(model, lr=0.05, policy=lw.MuP({"blocks*weight": (2, 3)}, family="sgd"))
+    train(model, opt, batches(STEPS), parts=SIZE)
     for found in processes.run(by_width):
         assert_same(found, values_of(model))
 
@@ -358,8 +346,7 @@ def watched() -> tuple[dict[str, float], list[str]]:
 def test_telemetry_is_that_of_the_whole(processes: Processes) -> None:
     model = network()
     opt = lwt.AdamW(model, lr=0.01, telemetry=True, layer_decay=DECAY)
-    with one_thread():
-        train(model, opt, batches(1), parts=SIZE)
+    train(model, opt, batches(1), parts=SIZE)
     for found, _ in processes.run(watched):
         assert found == pytest.approx(opt.telemetry(), rel=1e-6, nan_ok=True)
 
@@ -380,8 +367,7 @@ def master_copies() -> tuple[Tensors, Tensors, list[str]]:
 def test_bfloat16_with_master_copies(processes: Processes) -> None:
     model = network(torch.bfloat16)
     opt = lwt.AdamW(model, lr=0.01, weight_decay=0.1, layer_decay=DECAY, master=True)
-    with one_thread():
-        train(model, opt, batches(STEPS, torch.bfloat16), parts=SIZE)
+    train(model, opt, batches(STEPS, torch.bfloat16), parts=SIZE)
     for found, states, strange in processes.run(master_copies):
         assert not strange
         assert_same(found, values_of(model))

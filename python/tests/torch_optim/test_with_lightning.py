@@ -29,12 +29,13 @@ from torch_optim.support.networks import (
     assert_moved,
     assert_same,
     batches,
+    falling,
     loss_of,
     network,
-    one_thread,
     optimizer,
     states_of,
     train,
+    trained,
     values_of,
 )
 
@@ -44,15 +45,11 @@ CASES = OPTIMIZERS | TRUST_RATIOS
 
 
 @pytest.fixture(autouse=True)
-def alone() -> Iterator[None]:
-    with one_thread(), warnings.catch_warnings():
+def alone(one_thread: None) -> Iterator[None]:
+    with warnings.catch_warnings():
         # Lightning says that a loader could have more workers, and the like.
         warnings.simplefilter("ignore")
         yield
-
-
-def falling(opt: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-    return torch.optim.lr_scheduler.LambdaLR(opt, lambda step: 0.8**step)
 
 
 def loader(rows: int, count: int) -> DataLoader[Any]:
@@ -98,15 +95,7 @@ def fit(
 def plain(
     name: str, data: Sequence[Batch] = DATA, parts: int = PARTS, clip: float | None = CLIP, **options: Any
 ) -> dict[str, torch.Tensor]:
-    model = network()
-    opt = optimizer(name, model, **options)
-
-    def before_step() -> None:
-        if clip is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
-
-    train(model, opt, data, parts=parts, before_step=before_step, scheduler=falling(opt))
-    assert_moved(values_of(model), values_of(network()))
+    model, opt = trained(name, data, parts=parts, clip=clip, scheduled=True, **options)
     return values_of(model) | states_of(model, opt)
 
 

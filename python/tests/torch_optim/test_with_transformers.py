@@ -7,7 +7,7 @@ the one that went straight on in every bit.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from transformers import BertConfig, BertForSequenceClassification, Trainer, Tra
 
 import layerwise as lw
 import layerwise.torch as lwt
-from torch_optim.support.networks import assert_same, one_thread, states_of, values_of
+from torch_optim.support.networks import assert_same, states_of, values_of
 from torch_optim.support.shadow import Shadow
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS, HALF, WARMUP, LR, WEIGHT_DECAY, DECAY, CLIP = 8, 4, 2, 1e-2, 0.1, 0.6, 0.5
 TOP = 3
 """The head's depth: the embeddings are at 0, the two blocks at 1 and 2."""
@@ -34,12 +35,6 @@ CONFIG = BertConfig(
     max_position_embeddings=12,
     num_labels=3,
 )
-
-
-@pytest.fixture(autouse=True)
-def alone() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 class Sentences(Dataset[dict[str, torch.Tensor]]):

@@ -28,9 +28,9 @@ from torch_optim.support.networks import (
     assert_moved,
     assert_same,
     batches,
+    falling,
     loss_of,
     network,
-    one_thread,
     part,
     states_of,
     train,
@@ -38,6 +38,7 @@ from torch_optim.support.networks import (
 )
 from torch_optim.support.processes import SIZE, Processes
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS, HALF = 6, 3
 CASES = OPTIMIZERS | TRUST_RATIOS
 Tensors = dict[str, torch.Tensor]
@@ -86,10 +87,6 @@ def train_share(
             scheduler.step()
 
 
-def falling(opt: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-    return torch.optim.lr_scheduler.LambdaLR(opt, lambda step: 0.8**step)
-
-
 def train_all(name: str) -> tuple[Tensors, Any, Tensors]:
     """Half of the steps, a checkpoint, the other half; and the other half again from the checkpoint."""
     model = network()
@@ -121,8 +118,7 @@ def train_all(name: str) -> tuple[Tensors, Any, Tensors]:
 def alone(name: str, steps: int) -> tuple[Network, torch.optim.Optimizer]:
     model = network()
     opt = plain(model, name)
-    with one_thread():
-        train(model, opt, batches(STEPS)[:steps], parts=SIZE, scheduler=falling(opt))
+    train(model, opt, batches(STEPS)[:steps], parts=SIZE, scheduler=falling(opt))
     return model, opt
 
 
@@ -148,8 +144,7 @@ def test_equals_one_process(processes: Processes, name: str) -> None:
     opt.load_state_dict(state)
     assert_same(states_of(model, opt), states_of(half, half_opt))
     scheduler.load_state_dict(schedule)
-    with one_thread():
-        train(model, opt, batches(STEPS)[HALF:], parts=SIZE, scheduler=scheduler)
+    train(model, opt, batches(STEPS)[HALF:], parts=SIZE, scheduler=scheduler)
     assert_same(values_of(model), expected)
 
 
@@ -206,8 +201,7 @@ def with_views() -> Tensors:
 
 def test_parameters_in_buckets(processes: Processes) -> None:
     model = network()
-    with one_thread():
-        train(model, lwt.AdamW(model, lr=0.01, weight_decay=0.2), batches(STEPS), parts=SIZE)
+    train(model, lwt.AdamW(model, lr=0.01, weight_decay=0.2), batches(STEPS), parts=SIZE)
     for found in processes.run(with_views):
         assert_same(found, values_of(model))
 
@@ -268,8 +262,7 @@ def scheduled(model: Network) -> ZeroRedundancyOptimizer:
 def test_schedules_of_its_own(processes: Processes) -> None:
     model = network()
     opt = lwt.AdamW(model, lr=0.01, weight_decay=0.2, layer_decay=DECAY, schedule=SCHEDULE)
-    with one_thread():
-        train(model, opt, batches(STEPS), parts=SIZE)
+    train(model, opt, batches(STEPS), parts=SIZE)
     for straight, resumed in processes.run(train_scheduled):
         assert_same(straight, values_of(model))
         assert_same(resumed, values_of(model))

@@ -4,8 +4,7 @@
 What a framework makes of an optimizer is compared with this loop, so it has nothing that could go wrong.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -107,6 +106,11 @@ def train(
             scheduler.step()
 
 
+def falling(opt: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+    """A schedule of torch's."""
+    return torch.optim.lr_scheduler.LambdaLR(opt, lambda step: 0.8**step)
+
+
 def scale_of(name: str) -> float:
     """The scale of the layer that a parameter of the network belongs to."""
     (scale,) = (scale for layer, scale in SCALES.items() if name.startswith(layer + "."))
@@ -144,17 +148,6 @@ def assert_moved(found: dict[str, Tensor], start: dict[str, Tensor]) -> None:
     assert not still, still
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Products of matrices are added up in another order by several threads; the spawned processes have one each."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 Rule = type[torch.optim.Optimizer]
 OPTIMIZERS: dict[str, tuple[str, dict[str, object]]] = {
     "sgd": ("SGD", {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.02}),
@@ -176,3 +169,34 @@ def optimizer(name: str, model: nn.Module, **more: object) -> torch.optim.Optimi
     """One of OPTIMIZERS or TRUST_RATIOS for a model."""
     rule, options = (OPTIMIZERS | TRUST_RATIOS)[name]
     return getattr(lwt, rule)(model, **(options | more))
+
+
+def trained(
+    name: str,
+    data: Sequence[Batch],
+    *,
+    parts: int = 1,
+    clip: float | None = None,
+    scheduled: bool = False,
+    **options: object,
+) -> tuple[Network, torch.optim.Optimizer]:
+    """The network and its optimizer after the plain loop.
+
+    Args:
+        name: One of OPTIMIZERS or TRUST_RATIOS.
+        data: A batch for each step.
+        parts: See `train`.
+        clip: What torch clips the norm of all gradients to.
+        scheduled: By `falling`.
+        options: Of the optimizer.
+    """
+    model = network()
+    opt = optimizer(name, model, **options)
+
+    def before_step() -> None:
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+
+    train(model, opt, data, parts=parts, before_step=before_step, scheduler=falling(opt) if scheduled else None)
+    assert_moved(values_of(model), values_of(network()))
+    return model, opt
