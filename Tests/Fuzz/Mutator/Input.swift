@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What is offered to the loader, taken apart: the byte that chooses the optimizer, and a safetensors file.
+/// What is offered to the loader, taken apart: the byte that chooses the optimizer and the way, and a safetensors file.
 struct Input {
     private let choice: UInt8
     var header: Node

@@ -33,9 +33,18 @@ final class Subject {
         return Array(bytes.prefix(size))
     }
 
-    /// Offers bytes, which it takes and works on with, or refuses and is unchanged.
-    func offer(_ bytes: UnsafeRawBufferPointer) throws(LayerwiseError) {
-        do throws(LayerwiseError) { try optimizer.load(bytes, options) } catch {
+    /// Offers bytes, which it takes and works on with, or refuses and is unchanged; `inFile`: by the path of a file.
+    func offer(_ bytes: UnsafeRawBufferPointer, inFile: Bool) throws(LayerwiseError) {
+        UnnamedFile.fill(bytes)
+        let description = Description(of: UnnamedFile.path)
+        do throws(LayerwiseError) {
+            if inFile {
+                try optimizer.load(from: UnnamedFile.path, options)
+            } else {
+                try optimizer.load(bytes, options)
+            }
+        } catch {
+            description.check(error)
             Tally.refused[error.code, default: 0] += 1
             require(
                 [.corrupt, .mismatch, .unknownName, .duplicate].contains(error.code) && !error.message.isEmpty,
@@ -43,6 +52,7 @@ final class Subject {
             require(try Self.state(of: optimizer) == start, "a refused load has changed something: \(error.message)")
             return
         }
+        description.check(nil)
         Tally.taken += 1
         try checkTaken()
         try load(start)
@@ -72,12 +82,13 @@ final class Subject {
 
 /// How far inputs come: where nearly all are refused as damaged, little is tested.
 enum Tally {
+    nonisolated(unsafe) static var described = 0
     nonisolated(unsafe) static var taken = 0
     nonisolated(unsafe) static var refused: [LayerwiseError.Code: Int] = [:]
 
     static func report() {
         let codes = refused.sorted { $0.value > $1.value }.map { "\($0.value) refused as \($0.key)" }
-        say("loads: \((["\(taken) taken"] + codes).joined(separator: ", "))")
+        say("loads: \((["\(taken) taken"] + codes).joined(separator: ", ")); \(described) described")
     }
 }
 

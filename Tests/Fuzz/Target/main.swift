@@ -3,12 +3,12 @@ import Driver
 import Glibc
 import Mutator
 
-// The loader under libFuzzer.
+// The loader, and what describes a checkpoint, under libFuzzer.
 //
 //     fuzz seeds FOLDER            writes what every optimizer under test would load
 //     fuzz [OPTION]... [FOLDER]... runs libFuzzer
 
-/// An optimizer each; the first byte of an input chooses.
+/// An optimizer each; the first byte of an input chooses, and whether it is offered in memory or in a file.
 nonisolated(unsafe) let underTest: [Case] = {
     do { return try cases() } catch { fail("\(error)") }
 }()
@@ -17,7 +17,8 @@ func offer(_ bytes: UnsafePointer<UInt8>?, _ size: Int) -> Int32 {
     guard let bytes, size > 0 else { return 0 }
     // A byte further on, so that tensors lie at addresses of every kind.
     let file = UnsafeRawBufferPointer(start: bytes + 1, count: size - 1)
-    do { try underTest[Int(bytes[0]) % underTest.count].subject.offer(file) } catch { fail("\(error)") }
+    let (way, choice) = Int(bytes[0]).quotientAndRemainder(dividingBy: underTest.count)
+    do { try underTest[choice].subject.offer(file, inFile: way % 2 == 1) } catch { fail("\(error)") }
     return 0
 }
 
