@@ -392,6 +392,10 @@ typedef struct lw_step {
  *  A tensor without a gradient is skipped: value, state and count stay as they are. */
 LW_API int32_t lw_optimizer_step(lw_optimizer *optimizer, const lw_step *step, lw_error *error);
 
+/** Says that a step will follow within some hundred microseconds: the worker threads wake up meanwhile, if the step will
+ *  use them.  Never needed, and without effect on any result.  It is for callers that have gradients to gather first. */
+LW_API int32_t lw_optimizer_expect_step(lw_optimizer *optimizer, lw_error *error);
+
 /* ---- Gradients of a framework -------------------------------------------------------------------------------- */
 
 /** A tensor, with the layout of DLTensor in DLPack 1.x, so that a view of DLPack's fills it. */

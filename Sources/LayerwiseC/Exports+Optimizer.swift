@@ -74,6 +74,13 @@ public func lw_optimizer_step(
     }
 }
 
+@_cdecl("lw_optimizer_expect_step") @implementation
+public func lw_optimizer_expect_step(_ optimizer: OpaquePointer!, _ error: UnsafeMutablePointer<lw_error>!) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in optimizer.expectStep() }
+    }
+}
+
 private func options(_ step: lw_step) throws(LayerwiseError) -> StepOptions {
     try check(size: step.struct_size, of: "lw_step", expected: MemoryLayout<lw_step>.size)
     if step.reserved != 0 {

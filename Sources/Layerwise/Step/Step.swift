@@ -25,6 +25,13 @@ extension Optimizer {
         commit(stepped, measured, options)
     }
 
+    /// Says that a step will follow within some hundred microseconds: the worker threads wake up meanwhile.
+    ///
+    /// Never needed, and without effect on any result.  It is for callers that have gradients to gather first.
+    public func expectStep() {
+        if usesThreads { ThreadPool.shared.callWorkers() }
+    }
+
     /// Makes anew what follows from layers, settings and policy, where any of them has changed.
     func refresh() throws(LayerwiseError) {
         if scalesAreStale { try refreshShares() }
@@ -90,12 +97,14 @@ extension Optimizer {
 
     /// Runs a job over `count` items, on as many threads as the work is worth.
     func run(_ job: ThreadPool.Job, _ context: StepContext, count: Int) {
-        let threads = work.elements < Self.serialElements ? 1 : threadLimit
+        let threads = usesThreads ? threadLimit : 1
         withUnsafePointer(to: context) { context in
             ThreadPool.shared.run(
                 job, UnsafeMutableRawPointer(mutating: context), count: count, threads: threads)
         }
     }
+
+    private var usesThreads: Bool { threadLimit > 1 && work.elements >= Self.serialElements }
 
     /// Below this many elements a step stays on the caller's thread, since waking another costs tens of microseconds.  Twice
     /// as many already gain from a second thread; the break-even itself was not looked for.

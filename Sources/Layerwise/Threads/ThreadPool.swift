@@ -26,6 +26,8 @@ final class ThreadPool: Sendable {
 
     /// How long a worker looks for the next job before it sleeps: about the pause between the passes of a step.
     private static let spins = 1000
+    /// The same after a call to be ready: about the time in which some hundreds of gradients are found from Python.
+    private static let readySpins = 8000
 
     /// The part of a job's items that one slot begins with, on a cache line of its own.
     private struct Part: ~Copyable {
@@ -45,6 +47,8 @@ final class ThreadPool: Sendable {
         let taken = Atomic<Bool>(false)
         /// Odd while a job is open.
         let epoch = Atomic<Int>(0)
+        /// How often workers were called to be ready.
+        var calls = 0
         let inside = Atomic<Int>(0)
     }
 
@@ -84,6 +88,16 @@ final class ThreadPool: Sendable {
             if helpers > 0 { return }
         }
         for item in 0..<count { job(context, item, 0) }
+    }
+
+    /// Wakes the workers there are, which then look out for a job: one will be there soon.  To wake takes a thread tens of
+    /// microseconds, which so pass while the caller still has other things to do.
+    func callWorkers() {
+        let state = state
+        pthread_mutex_lock(&state.pointee.mutex)
+        state.pointee.calls &+= 1
+        pthread_cond_broadcast(&state.pointee.wake)
+        pthread_mutex_unlock(&state.pointee.mutex)
     }
 
     private func open(
@@ -151,18 +165,22 @@ final class ThreadPool: Sendable {
     private func serve() -> Never {
         let state = state
         var seen = 0
+        var heard = 0
+        var patience = Self.spins
         while true {
-            var patience = Self.spins
             while patience > 0 && state.pointee.epoch.load(ordering: .acquiring) == seen {
                 patience -= 1
                 lwk_pause()
             }
             pthread_mutex_lock(&state.pointee.mutex)
-            while state.pointee.epoch.load(ordering: .relaxed) == seen {
+            while state.pointee.epoch.load(ordering: .relaxed) == seen && state.pointee.calls == heard {
                 pthread_cond_wait(&state.pointee.wake, &state.pointee.mutex)
             }
-            seen = state.pointee.epoch.load(ordering: .relaxed)
-            let joins = seen % 2 == 1 && state.pointee.joined < state.pointee.slots
+            patience = state.pointee.calls == heard ? Self.spins : Self.readySpins
+            heard = state.pointee.calls
+            let epoch = state.pointee.epoch.load(ordering: .relaxed)
+            let joins = epoch != seen && epoch % 2 == 1 && state.pointee.joined < state.pointee.slots
+            seen = epoch
             if joins { state.pointee.joined += 1 }
             let slot = state.pointee.joined
             let (job, context) = (state.pointee.job, state.pointee.context)

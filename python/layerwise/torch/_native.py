@@ -33,6 +33,7 @@ _parameters_of = itemgetter("params")
 _gradient_of = attrgetter("grad")
 
 _lw_optimizer_step = lw.lw_optimizer_step
+_lw_optimizer_expect_step = lw.lw_optimizer_expect_step
 
 _NOWHERE = ctypes.c_double()
 """Stands for the memory of a tensor without elements, to which torch gives no address."""
@@ -297,6 +298,8 @@ class Bridge:
 
     def step(self, groups: Sequence[Group], scale: float) -> None:
         """Step all parameters that have a gradient, in one native call."""
+        # The library's threads wake up while Python is busy.  What might be wrong, the step will say.
+        _lw_optimizer_expect_step(self.native._handle, None)
         self.follow_groups(groups)
         if self.hyperparameters.at_rest and self._only_makes_states():
             return

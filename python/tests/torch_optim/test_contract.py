@@ -124,6 +124,44 @@ def test_hooks_run_in_order() -> None:
     assert len(seen) == 4
 
 
+def test_a_hook_may_replace_the_arguments() -> None:
+    model = network()
+    opt = make("AdamW", model)
+    give_gradients(model)
+    opt.register_step_pre_hook(lambda opt, args, kwargs: ((*args, lambda: 7.0), kwargs))
+    assert opt.step() == 7.0
+
+
+def test_hooks_run_once_where_a_subclass_steps_through_ours() -> None:
+    class Counting(lwt.AdamW):
+        steps = 0
+
+        def step(self, closure: Any = None) -> Any:
+            type(self).steps += 1
+            return super().step(closure)
+
+    model = network()
+    opt = Counting(model.parameters())
+    give_gradients(model)
+    seen: list[str] = []
+    opt.register_step_pre_hook(lambda *_: seen.append("pre"))
+    opt.register_step_post_hook(lambda *_: seen.append("post"))
+    before = copy.deepcopy(model.state_dict())
+    opt.step()
+    assert (seen, Counting.steps) == (["pre", "post"], 1)
+    assert any(not value.equal(before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_profiler_sees_the_step() -> None:
+    model = network()
+    opt = make("AdamW", model)
+    give_gradients(model)
+    opt.step()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        opt.step()
+    assert [event.count for event in profile.key_averages() if event.key == "Optimizer.step#AdamW.step"] == [1]
+
+
 def test_state_dict_hooks_see_what_torch_shows_them() -> None:
     model = network()
     opt = make("AdamW", model)
