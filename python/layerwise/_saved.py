@@ -90,7 +90,7 @@ class Saved:
             What was loaded, and what not.
 
         Raises:
-            CheckpointMismatch: It is of another optimizer; `differences` lists all of them.
+            CheckpointMismatch: It is of another optimizer; `differences` lists the first 10,000.
             CorruptCheckpoint: It is damaged, or not a checkpoint.
             CheckpointIOError: The operating system refused to read it.
         """

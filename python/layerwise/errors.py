@@ -119,7 +119,7 @@ class CheckpointMismatch(LayerwiseError, ValueError):
     """A checkpoint is of another optimizer.
 
     Attributes:
-        differences: Every difference, a line each.
+        differences: A line for each difference, the first 10,000 of them.
     """
 
     code = 18
