@@ -44,6 +44,9 @@ static inline void run_create(run *r, int seed)
 static inline void run_steps(run *r, int steps)
 {
     for (int step = 0; step < steps; ++step) {
+        if (step % 2 == 1) {
+            SUCCEEDS(lw_optimizer_expect_step(r->optimizer, error));
+        }
         for (int layer = 0; layer < RUN_LAYERS; ++layer) {
             for (int i = 0; i < RUN_COUNT; ++i) {
                 float w = r->parameters[layer][i];

@@ -91,11 +91,13 @@ final class ThreadTests: XCTestCase {
 
     private func stepped(_ name: String, threads: Int) throws -> Digest { try Self.stepped(name, threads: threads) }
 
-    /// Two steps of a model of its own.
+    /// Two steps of a model of its own, the second announced.
     private static func stepped(_ name: String, threads: Int) throws -> Digest {
         let model = try Model(try RuleCase(name).rule, shapes: shapes)
         try model.optimizer.set(settings(["threads": .number(Double(threads))]))
-        for _ in 0..<2 { try model.optimizer.step() }
+        try model.optimizer.step()
+        model.optimizer.expectStep()
+        try model.optimizer.step()
         return try model.digest()
     }
 }

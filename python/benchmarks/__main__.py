@@ -67,15 +67,17 @@ def _run(console: Console, options: argparse.Namespace) -> dict[str, CaseResult]
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
         for key in options.only:
-            task = progress.add_task(key, total=options.rounds)
+            task = progress.add_task(key, total=None)
             # Refreshed by hand: a thread that draws would be timed, too.
             progress.refresh()
             meeting = CASES[key](scope)
+            rounds = meeting.rounds * options.rounds
+            progress.update(task, total=rounds)
 
             def advance(task: TaskID = task) -> None:
                 progress.update(task, advance=1, refresh=True)
 
-            samples = measure(meeting.contestants, options.rounds, options.window, advance)
+            samples = measure(meeting.contestants, rounds, options.window, advance)
             rows = {each.name: Row(samples[each.name], each.traffic) for each in meeting.contestants}
             workload = meeting.workload
             results[key] = CaseResult(
@@ -96,7 +98,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=f"of {', '.join(CASES)}"
     )
-    parser.add_argument("--rounds", type=int, help=f"samples of each contestant (default {ROUNDS})")
+    parser.add_argument(
+        "--rounds", type=int, help=f"samples of each contestant, in one case a multiple (default {ROUNDS})"
+    )
     parser.add_argument(
         "--threads", type=int, default=lw.available_threads(), help="for every contestant (default: all processors)"
     )

@@ -17,6 +17,7 @@ from .workloads import BFLOAT16, Shape, Workload, matrices, minilm, small_tensor
 
 PLAIN = "layerwise"
 EVERY_RATE = "layerwise, a rate for every layer"
+SGD_EVERY_RATE = "layerwise SGD with momentum, a rate for every layer"
 RAISE = 'layerwise, nonfinite="raise"'
 GUARDED = "layerwise, guarded"
 ADAMW = "layerwise AdamW"
@@ -82,6 +83,19 @@ def sgd_float32(scope: Scope) -> Meeting:
     _add_variants(meeting, who.sgd(), scope)
     meeting.invite(TORCH_FUSED, lambda: who.torch_sgd(meeting.workload, fused=True))
     meeting.invite(TORCH_FOREACH, lambda: who.torch_sgd(meeting.workload, foreach=True))
+    meeting.first_step()
+    return meeting
+
+
+def every_rate(scope: Scope) -> Meeting:
+    """What a rate for every layer costs: so little that it takes many rounds to tell."""
+    meeting = Meeting("A rate for every layer, float32", PLAIN, Workload(scope.large), rounds=8)
+    for rule, one, every in ((who.adamw(), PLAIN, EVERY_RATE), (who.sgd(), SGD, SGD_EVERY_RATE)):
+        buffers = meeting.workload.copy()
+        optimizer = who.layerwise(rule, buffers, scope.threads)
+        own_rates = who.explicit(_scales(len(buffers.parameters)))
+        meeting.add(one, optimizer.step, partial(setattr, optimizer, "policy", lw.Uniform()))
+        meeting.add(every, optimizer.step, partial(setattr, optimizer, "policy", own_rates))
     meeting.first_step()
     return meeting
 
@@ -213,6 +227,7 @@ def torch_minilm(scope: Scope) -> Meeting:
 CASES: dict[str, Callable[[Scope], Meeting]] = {
     "adamw_float32": adamw_float32,
     "sgd_float32": sgd_float32,
+    "every_rate": every_rate,
     "adamw_bfloat16": adamw_bfloat16,
     "lamb_float32": lamb_float32,
     "lars_float32": lars_float32,
@@ -236,18 +251,11 @@ def _scales(count: int) -> list[float]:
 
 
 def _add_variants(meeting: Meeting, rule: lw.Rule, scope: Scope) -> None:
-    """One optimizer in three settings: set up like its rivals, with a rate for every layer, with the finite check."""
+    """One optimizer in two settings: set up like its rivals, and with the finite check."""
     buffers = meeting.workload.copy()
     optimizer = who.layerwise(rule, buffers, scope.threads)
-    own_rates = who.explicit(_scales(len(buffers.parameters)))
-
-    def settings(policy: lw.Policy, nonfinite: str) -> None:
-        optimizer.policy = policy
-        optimizer.set(nonfinite=nonfinite)
-
-    meeting.add(PLAIN, optimizer.step, partial(settings, lw.Uniform(), "propagate"), compare=buffers)
-    meeting.add(EVERY_RATE, optimizer.step, partial(settings, own_rates, "propagate"))
-    meeting.add(RAISE, optimizer.step, partial(settings, lw.Uniform(), "raise"))
+    meeting.add(PLAIN, optimizer.step, partial(optimizer.set, nonfinite="propagate"), compare=buffers)
+    meeting.add(RAISE, optimizer.step, partial(optimizer.set, nonfinite="raise"))
 
 
 def _add_rules(meeting: Meeting, scope: Scope, rules: dict[str, lw.Rule], compare: str) -> None:

@@ -27,6 +27,7 @@ class Meeting:
         ours: The contestant that tables relate the others to.
         workload: The tensors that are stepped.
         traffic: Bytes a step cannot avoid to move, or None where memory is not the limit.
+        rounds: How many times as many rounds it has as others, where the contestants differ by little.
         contestants: Who takes part.
         absent: Who cannot, and why.
     """
@@ -35,6 +36,7 @@ class Meeting:
     ours: str
     workload: Workload
     traffic: int | None = None
+    rounds: int = 1
     contestants: list[Contestant] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
     _buffers: dict[str, Buffers] = field(default_factory=dict)
