@@ -11,6 +11,7 @@ from functools import partial
 import layerwise as lw
 
 from . import contestants as who
+from . import training
 from .meeting import Meeting
 from .stream import ONE_MOMENT, TWO_MOMENTS, TWO_MOMENTS_16_BIT, Look, Stream, Traffic
 from .workloads import BFLOAT16, Shape, Workload, matrices, minilm, small_tensors
@@ -40,6 +41,9 @@ PEER_LARS = "pytorch_optimizer LARS"
 IN_TORCH = "layerwise.torch"
 IN_TORCH_GROUPS = "layerwise.torch, a group for each tensor"
 TORCH_FUSED_GROUPS = "torch fused, a group for each tensor"
+WITHOUT = "forward and backward"
+WITH_LAYERWISE = "with layerwise.torch, a group for each tensor"
+WITH_TORCH = "with torch fused, a group for each tensor"
 
 
 @dataclass(frozen=True)
@@ -224,6 +228,18 @@ def torch_minilm(scope: Scope) -> Meeting:
     return meeting
 
 
+def training_minilm(scope: Scope) -> Meeting:
+    """What share of a whole training step the optimizer takes."""
+    title = f"Training a network of MiniLM's shapes, {training.SENTENCES} sentences of {training.TOKENS} tokens"
+    meeting = Meeting(title, WITHOUT, Workload(minilm()))
+    meeting.invite(WITHOUT, training.training, compare=False)
+    ours = partial(training.layerwise_adamw, threads=scope.threads)
+    meeting.invite(WITH_LAYERWISE, lambda: training.training(ours), compare=False)
+    meeting.invite(WITH_TORCH, lambda: training.training(training.torch_adamw), compare=False)
+    meeting.first_step()
+    return meeting
+
+
 CASES: dict[str, Callable[[Scope], Meeting]] = {
     "adamw_float32": adamw_float32,
     "sgd_float32": sgd_float32,
@@ -236,6 +252,7 @@ CASES: dict[str, Callable[[Scope], Meeting]] = {
     "one_tensor": one_tensor,
     "torch_small": torch_small,
     "torch_minilm": torch_minilm,
+    "training_minilm": training_minilm,
 }
 
 

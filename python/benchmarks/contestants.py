@@ -92,7 +92,7 @@ def lars(variant: Literal["pytorch_optimizer"] | None = None) -> lw.LARS:
 
 def torch_adamw(workload: Workload, scales: Sequence[float] | None = None, **implementation: bool) -> Entry:
     """torch's AdamW; with ``scales`` it has a group with a rate of its own for every tensor."""
-    torch, buffers = _torch(), workload.copy()
+    torch, buffers = import_torch(), workload.copy()
     groups = _groups(_parameters(torch, buffers), scales)
     optimizer = torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=EPS, weight_decay=ADAM_DECAY, **implementation)
     return Entry(optimizer.step, buffers)
@@ -100,7 +100,7 @@ def torch_adamw(workload: Workload, scales: Sequence[float] | None = None, **imp
 
 def torch_sgd(workload: Workload, **implementation: bool) -> Entry:
     """torch's SGD with momentum."""
-    torch, buffers = _torch(), workload.copy()
+    torch, buffers = import_torch(), workload.copy()
     parameters = _parameters(torch, buffers)
     optimizer = torch.optim.SGD(parameters, lr=LR, momentum=MOMENTUM, weight_decay=SGD_DECAY, **implementation)
     return Entry(optimizer.step, buffers)
@@ -108,7 +108,7 @@ def torch_sgd(workload: Workload, **implementation: bool) -> Entry:
 
 def torch_guarded_adamw(workload: Workload) -> Entry:
     """torch's fused AdamW behind its clipping by global norm, which also looks for a norm that is not finite."""
-    torch, buffers = _torch(), workload.copy()
+    torch, buffers = import_torch(), workload.copy()
     parameters = _parameters(torch, buffers)
     optimizer = torch.optim.AdamW(parameters, lr=LR, betas=BETAS, eps=EPS, weight_decay=ADAM_DECAY, fused=True)
 
@@ -119,7 +119,8 @@ def torch_guarded_adamw(workload: Workload) -> Entry:
     return Entry(step, buffers)
 
 
-def _torch() -> Any:
+def import_torch() -> Any:
+    """torch, with the number of threads that everyone has."""
     torch = _import("torch")
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     return torch
@@ -150,7 +151,7 @@ def _groups(parameters: list[Any], scales: Sequence[float] | None) -> list[Any]:
 
 def layerwise_torch(workload: Workload, threads: int, scales: Sequence[float] | None = None) -> Entry:
     """Layerwise's AdamW for torch."""
-    torch, buffers = _torch(), workload.copy()
+    torch, buffers = import_torch(), workload.copy()
     parameters = _parameters(torch, buffers)
     made = importlib.import_module("layerwise.torch").AdamW(
         _groups(parameters, scales), lr=LR, betas=BETAS, eps=EPS, weight_decay=ADAM_DECAY, threads=threads
@@ -160,7 +161,7 @@ def layerwise_torch(workload: Workload, threads: int, scales: Sequence[float] | 
 
 def renewed_torch_adamw(workload: Workload, scales: Sequence[float] | None = None, **implementation: bool) -> Entry:
     """torch's AdamW."""
-    torch, buffers = _torch(), workload.copy()
+    torch, buffers = import_torch(), workload.copy()
     parameters = _parameters(torch, buffers)
     groups = _groups(parameters, scales)
     optimizer = torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=EPS, weight_decay=ADAM_DECAY, **implementation)
@@ -201,7 +202,7 @@ def _deepspeed(buffers: Buffers, scales: Sequence[float] | None, float32_moments
     os.environ["DS_ACCELERATOR"] = "cpu"
     # Its compilation looks for ninja on the path, where an interpreter called by its full name may not be.
     os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
-    torch, adam = _torch(), _import("deepspeed.ops.adam")
+    torch, adam = import_torch(), _import("deepspeed.ops.adam")
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     parameters = _parameters(torch, buffers)
     groups = _groups(parameters, scales)
@@ -228,7 +229,7 @@ def pytorch_optimizer_lars(workload: Workload) -> Entry:
 
 
 def _pytorch_optimizer(rule: str, workload: Workload, **values: Any) -> Entry:
-    torch, module = _torch(), _import("pytorch_optimizer")
+    torch, module = import_torch(), _import("pytorch_optimizer")
     buffers = workload.copy()
     make: Callable[..., Any] = getattr(module, rule)
     optimizer = make(_parameters(torch, buffers), **values)
