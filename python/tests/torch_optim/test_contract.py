@@ -2,6 +2,7 @@
 """What frameworks rely on in a torch optimizer, and the kinds of tests that torch has for its own."""
 
 import copy
+import functools
 import gc
 import inspect
 import threading
@@ -150,6 +151,45 @@ def test_hooks_run_once_where_a_subclass_steps_through_ours() -> None:
     opt.step()
     assert (seen, Counting.steps) == (["pre", "post"], 1)
     assert any(not value.equal(before[name]) for name, value in model.state_dict().items())
+
+
+def test_hooks_run_once_where_somebody_wraps_the_step_of_the_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = lwt.AdamW.step
+
+    @functools.wraps(inner)
+    def outer(self: Any, *args: Any) -> Any:
+        seen.append("outer")
+        return inner(self, *args)
+
+    # With the attributes of what it wraps, torch takes it for wrapped already.
+    monkeypatch.setattr(lwt.AdamW, "step", outer)
+    model = network()
+    opt = make("AdamW", model)
+    give_gradients(model)
+    seen: list[str] = []
+    opt.register_step_pre_hook(lambda *_: seen.append("pre"))
+    opt.step()
+    assert seen == ["outer", "pre"]
+
+
+def test_hooks_run_after_a_step_of_a_subclass_that_failed() -> None:
+    class Failing(lwt.AdamW):
+        fails = True
+
+        def step(self, closure: Any = None) -> Any:
+            if self.fails:
+                raise ValueError("not yet")
+            return super().step(closure)
+
+    model = network()
+    opt = Failing(model.parameters())
+    give_gradients(model)
+    seen: list[str] = []
+    opt.register_step_post_hook(lambda *_: seen.append("post"))
+    with pytest.raises(ValueError, match="not yet"):
+        opt.step()
+    lwt.AdamW.step(opt)
+    assert seen == ["post"]
 
 
 def test_a_profiler_sees_the_step() -> None:
