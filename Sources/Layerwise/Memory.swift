@@ -5,20 +5,34 @@ import Glibc
 enum Memory {
     /// From this size on, memory comes in whole huge pages, untouched until the thread that steps it does.
     static let hugePage = 2 << 20
+    private static let page = 4096
+
+    /// From this size on, memory begins at a chosen offset in its page.
+    private static let staggered = 64 << 10
 
     /// `bytes` zeroed bytes, aligned to a cache line; nil if there are none.
-    static func allocateZeroed(_ bytes: Int) -> UnsafeMutableRawPointer? {
-        let (padded, overflow) = bytes.addingReportingOverflow(64)
+    ///
+    /// A step walks through a tensor's parameters, gradient and states side by side.  Where these begin at the same offset in a
+    /// page, their elements share the few places that a cache has for such addresses, and a processor may take a store to one
+    /// for a store to another.  So memory of 64 KiB and more begins `pageOffset` bytes into a page, rounded to a cache line.
+    static func allocateZeroed(_ bytes: Int, pageOffset: Int = 0) -> UnsafeMutableRawPointer? {
+        let (padded, overflow) = bytes.addingReportingOverflow(page + 64)
         if bytes < 0 || overflow { return nil }
+        let offset = pageOffset & (page - 1) & ~63
         if bytes >= hugePage {
             guard let memory = mmap(nil, padded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
                 memory != MAP_FAILED
             else { return nil }
             // Advice only: where it is refused, pages stay small.
             _ = madvise(memory, padded, MADV_HUGEPAGE)
-            return memory
+            return memory + offset
         }
         var memory: UnsafeMutableRawPointer?
+        if bytes >= staggered {
+            guard posix_memalign(&memory, page, padded) == 0, let memory else { return nil }
+            memset(memory + offset, 0, bytes)
+            return memory + offset
+        }
         guard posix_memalign(&memory, 64, max(bytes, 64)) == 0, let memory else { return nil }
         memset(memory, 0, max(bytes, 64))
         return memory
@@ -26,10 +40,11 @@ enum Memory {
 
     static func free(_ memory: UnsafeMutableRawPointer?, _ bytes: Int) {
         guard let memory else { return }
+        let start = bytes >= staggered ? memory - Int(bitPattern: memory) & (page - 1) : memory
         if bytes >= hugePage {
-            munmap(memory, bytes + 64)
+            munmap(start, bytes + page + 64)
         } else {
-            Glibc.free(memory)
+            Glibc.free(start)
         }
     }
 }

@@ -115,7 +115,7 @@ extension Optimizer {
         for index in 0..<tensors.count {
             let record = tensors.elements[index]
             for slot in 0..<count(record.layer) where record.state(slot) == nil {
-                guard let memory = Memory.allocateZeroed(record.stateBytes) else {
+                guard let memory = record.allocateState(slot) else {
                     for (tensor, slot) in added {
                         Memory.free(tensors.elements[tensor].state(slot), tensors.elements[tensor].stateBytes)
                         tensors.elements[tensor].setState(slot, nil)
@@ -130,7 +130,7 @@ extension Optimizer {
 
     static func allocateStates(_ record: inout TensorRecord, count: Int) -> Bool {
         for slot in 0..<count {
-            guard let memory = Memory.allocateZeroed(record.stateBytes) else { return false }
+            guard let memory = record.allocateState(slot) else { return false }
             record.setState(slot, memory)
         }
         return true
@@ -138,7 +138,7 @@ extension Optimizer {
 
     /// A float32 copy of the parameters.
     static func allocateMaster(_ record: inout TensorRecord) -> Bool {
-        guard let memory = Memory.allocateZeroed(record.stateBytes) else { return false }
+        guard let memory = record.allocateState(TensorRecord.stateSlots) else { return false }
         record.master = memory
         fillMaster(record)
         return true

@@ -44,6 +44,15 @@ struct TensorRecord: BitwiseCopyable {
 
     static let stateSlots = 4
 
+    /// Zeroed memory for the state in `slot`, or for the master copy, which has the slot after the last; nil if there is none.
+    ///
+    /// Parameters and states begin 13 cache lines apart in their pages.  On a Zen 3 processor, loops over four arrays that begin
+    /// at one offset moved 25 GB/s, and over arrays at least 3 lines apart 44 GB/s.
+    func allocateState(_ slot: Int) -> UnsafeMutableRawPointer? {
+        let distance = 13 * 64 * (slot + 1)
+        return Memory.allocateZeroed(stateBytes, pageOffset: Int(bitPattern: parameters) &+ distance)
+    }
+
     func state(_ slot: Int) -> UnsafeMutableRawPointer? {
         switch slot {
         case 0: states.0

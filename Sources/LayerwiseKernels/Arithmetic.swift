@@ -160,7 +160,7 @@ private func finish<A: DirectionArithmetic, S: Storage<A.Values>>(
     while index < tile.groups {
         let (place, offset) = (index &* S.bytes, index &* groupBytes)
         lwk_prefetch_write(tile.weights + (place &+ Int(truncatingIfNeeded: tile.ahead)))
-        lwk_prefetch_read(directions + (offset &+ lwk_prefetch_distance))
+        lwk_prefetch_read(directions + (offset &+ Int(truncatingIfNeeded: tile.states_ahead)))
         let weight = S.load(tile.weights, place)
         let direction = A.Values.load(directions, offset)
         S.store(weight - rule.change(weight: weight, direction: direction), tile.weights, place)
@@ -174,7 +174,7 @@ extension lwk_tile {
     fileprivate func prefetch<S: StateLanes>(_ place: Int, _ offset: Int, _: S.Type) {
         lwk_prefetch_write(weights + (place &+ Int(truncatingIfNeeded: ahead)))
         lwk_prefetch_read(gradients + (place &+ Int(truncatingIfNeeded: ahead)))
-        S.prefetch(self, offset &+ lwk_prefetch_distance)
+        S.prefetch(self, offset &+ Int(truncatingIfNeeded: states_ahead))
     }
 
     /// Whether the last group has no padding.  Weights and gradients are padded with zeros, which add nothing to a sum, but

@@ -24,9 +24,10 @@ func forEachGroup<S: Decoding>(
 ) {
     let lanes = groupBytes / S.laneBytes
     let whole = count / lanes
+    let ahead = lwk_prefetch_distance()
     var index = 0
     while index < whole {
-        lwk_prefetch_read(source + (index &* S.bytes &+ lwk_prefetch_distance))
+        lwk_prefetch_read(source + (index &* S.bytes &+ ahead))
         body(S.load(source, index &* S.bytes), index)
         index &+= 1
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -15,7 +16,8 @@ import layerwise as lw
 from . import chart, machine, report
 from .cases import CASES, Scope
 from .contestants import use_threads
-from .results import CaseResult, Row
+from .meeting import Meeting
+from .results import CaseResult, Row, fastest
 from .stream import Stream
 from .timing import measure
 
@@ -78,16 +80,21 @@ def _run(console: Console, options: argparse.Namespace) -> dict[str, CaseResult]
                 progress.update(task, advance=1, refresh=True)
 
             samples = measure(meeting.contestants, rounds, options.window, advance)
-            rows = {each.name: Row(samples[each.name], each.traffic) for each in meeting.contestants}
-            workload = meeting.workload
-            results[key] = CaseResult(
-                meeting.title, meeting.ours, len(workload.shapes), workload.parameter_count, rows, meeting.absent
-            )
+            results[key] = _result(meeting, samples)
             progress.remove_task(task)
             # Gigabytes, parts of them in cycles: make room for the next case.
-            del meeting, workload
+            del meeting
             gc.collect()
     return results
+
+
+def _result(meeting: Meeting, samples: Mapping[str, list[float]]) -> CaseResult:
+    """A row for each contestant; of each family of streaming loops the fastest, under the family's name."""
+    measured = {each.name: Row(samples[each.name], each.traffic) for each in meeting.contestants}
+    loops = {kind: {name: measured.pop(name) for name in names} for kind, names in meeting.loops.items()}
+    rows = {kind: family[fastest(family)] for kind, family in loops.items()} | measured
+    shapes, parameters = meeting.workload.shapes, meeting.workload.parameter_count
+    return CaseResult(meeting.title, meeting.ours, len(shapes), parameters, rows, meeting.absent, loops)
 
 
 def _parse() -> argparse.Namespace:

@@ -13,6 +13,7 @@ import layerwise as lw
 from . import contestants as who
 from . import training
 from .meeting import Meeting
+from .results import STREAM, STREAM_TWICE
 from .stream import ONE_MOMENT, TWO_MOMENTS, TWO_MOMENTS_16_BIT, Look, Stream, Traffic
 from .workloads import BFLOAT16, Shape, Workload, matrices, minilm, small_tensors
 
@@ -25,8 +26,6 @@ ADAMW = "layerwise AdamW"
 SGD = "layerwise SGD with momentum"
 LAMB = "layerwise LAMB"
 LARS = "layerwise LARS"
-STREAM = "streaming loop"
-STREAM_TWICE = "streaming loop that looks first"
 SCHEDULED = "layerwise, with a schedule"
 TORCH_FUSED = "torch fused"
 TORCH_FOREACH = "torch foreach"
@@ -55,7 +54,7 @@ class Scope:
         tensors: How many large tensors there are.
         side: Rows and columns of each.
         repeats: How often the four small tensors repeat.
-        stream: The streaming loop.
+        stream: The streaming loops.
     """
 
     threads: int
@@ -144,7 +143,7 @@ def lars_float32(scope: Scope) -> Meeting:
         LARS_LIKE_PEER,
     )
     look = Look(weights=True, unit=scope.side**2)
-    meeting.add(STREAM_TWICE, scope.stream.stepper(meeting.workload, ONE_MOMENT, scope.threads, look))
+    meeting.add_loops(STREAM_TWICE, scope.stream.steppers(meeting.workload, ONE_MOMENT, scope.threads, look))
     meeting.invite(PEER_LARS, lambda: who.pytorch_optimizer_lars(meeting.workload))
     meeting.first_step()
     return meeting
@@ -160,7 +159,7 @@ def guarded_adamw(scope: Scope) -> Meeting:
         scope,
     )
     look = Look(weights=False)
-    meeting.add(STREAM_TWICE, scope.stream.stepper(meeting.workload, TWO_MOMENTS, scope.threads, look))
+    meeting.add_loops(STREAM_TWICE, scope.stream.steppers(meeting.workload, TWO_MOMENTS, scope.threads, look))
     buffers = meeting.workload.copy()
     optimizer = who.layerwise(who.adamw(), buffers, scope.threads)
     on = partial(optimizer.set, clip_global_norm=who.CLIP, nonfinite="raise", telemetry=True)
@@ -258,7 +257,7 @@ CASES: dict[str, Callable[[Scope], Meeting]] = {
 
 def _memory_bound(title: str, ours: str, workload: Workload, traffic: Traffic, scope: Scope) -> Meeting:
     meeting = Meeting(title, ours, workload, traffic.bytes_per_parameter * workload.parameter_count)
-    meeting.add(STREAM, scope.stream.stepper(workload, traffic, scope.threads))
+    meeting.add_loops(STREAM, scope.stream.steppers(workload, traffic, scope.threads))
     return meeting
 
 

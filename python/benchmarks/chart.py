@@ -12,8 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from .cases import STREAM
-from .results import CaseResult
+from .results import STREAM, CaseResult
 
 OURS, LIMIT, RIVAL = "#d1495b", "#b0b0b0", "#30638e"
 COLUMNS = 2

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +30,7 @@ class Meeting:
         rounds: How many times as many rounds it has as others, where the contestants differ by little.
         contestants: Who takes part.
         absent: Who cannot, and why.
+        loops: For each kind of streaming loop the contestants that are its family.
     """
 
     title: str
@@ -39,6 +40,7 @@ class Meeting:
     rounds: int = 1
     contestants: list[Contestant] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
+    loops: dict[str, list[str]] = field(default_factory=dict)
     _buffers: dict[str, Buffers] = field(default_factory=dict)
 
     def add(
@@ -52,6 +54,12 @@ class Meeting:
         self.contestants.append(Contestant(name, step, prepare, self.traffic))
         if compare is not None:
             self._buffers[name] = compare
+
+    def add_loops(self, kind: str, steppers: Mapping[str, Callable[[], object]]) -> None:
+        """Adds a family of streaming loops, the fastest of which is the yardstick ``kind``."""
+        self.loops[kind] = [f"{kind}: {name}" for name in steppers]
+        for name, step in steppers.items():
+            self.add(f"{kind}: {name}", step)
 
     def invite(self, name: str, make: Callable[[], Entry], traffic: int | None = None, compare: bool = True) -> None:
         """Adds a rival, or notes why it is absent.  ``traffic`` is its own where it moves other bytes than we do."""

@@ -11,11 +11,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .cases import STREAM
 from .machine import Machine
 from .results import CaseResult, Row
 from .targets import TARGETS, Verdict
 from .timing import Estimate
+
+YARDSTICK_FAULT = 1.02
+"""A figure above this share of the limit says that the limit was not found, not that a step is faster than memory."""
 
 STYLES = {Verdict.MET: "green", Verdict.MISSED: "bold red", Verdict.NOT_MEASURED: "dim"}
 NONE = "-"
@@ -36,13 +38,33 @@ def case_table(result: CaseResult) -> Table:
             _number(seconds.median),
             f"{50 * (seconds.high - seconds.low) / seconds.median:.1f}",
             NONE if row.gigabytes_per_second is None else f"{row.gigabytes_per_second:.1f}",
-            f"{result.ratio(STREAM, name).median:.3f}" if _comparable(result, name) else NONE,
+            NONE if (limit := result.of_limit(name)) is None else f"{limit.median:.3f}",
             f"{result.ratio(name, result.ours).median:.3f}",
             style="bold" if name == result.ours else None,
         )
     for name, reason in result.absent.items():
         table.add_row(name, reason, style="dim")
     return table
+
+
+def loop_lines(result: CaseResult) -> list[str]:
+    """Which loop is the limit, what the others took, and whether a contestant was faster than it."""
+    lines = []
+    for kind, family in result.loops.items():
+        name = result.fastest_loop(kind)
+        others = ", ".join(
+            f"{other.removeprefix(kind + ': ')} {1e3 * row.seconds.median:.3g}"
+            for other, row in family.items()
+            if other != name
+        )
+        lines.append(f"{name}; others, ms: {others}")
+    for name in result.rows:
+        limit = result.of_limit(name)
+        if limit is not None and limit.median > YARDSTICK_FAULT:
+            lines.append(
+                f"[bold red]{name} is at {limit.median:.3f} of the streaming loop: a fault of the yardstick[/]"
+            )
+    return [*lines, ""]
 
 
 def target_table(results: Mapping[str, CaseResult], quick: bool) -> Table:
@@ -86,13 +108,16 @@ def print_all(console: Console, results: Mapping[str, CaseResult], quick: bool) 
     """All tables, with what their columns mean."""
     console.print(
         "\nTimes are medians over the rounds, ± half of the 95 % interval.  GB/s counts the bytes that the update\n"
-        "must move.  'of stream' is the streaming loop's time over this one's; 'relative' is this time over that of\n"
-        "the row that shows 1.000.  Ratios are taken within a round; their median is shown.\n",
+        "must move.  'of stream' is the streaming loop's time over this one's, where the loop is the fastest of a\n"
+        "family that is timed in the same rounds; 'relative' is this time over that of the row that shows 1.000.\n"
+        "Ratios are taken within a round; their median is shown.\n",
         highlight=False,
         soft_wrap=True,
     )
     for result in results.values():
         console.print(case_table(result))
+        for line in loop_lines(result):
+            console.print(line, highlight=False, soft_wrap=True)
     console.print(target_table(results, quick))
 
 
@@ -107,11 +132,6 @@ def _table(title: str, headings: list[str]) -> Table:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _comparable(result: CaseResult, name: str) -> bool:
-    """Whether the streaming loop moves the bytes of this contestant."""
-    return STREAM in result.rows and result.rows[name].traffic == result.rows[STREAM].traffic
 
 
 def _number(value: float) -> str:
@@ -137,5 +157,8 @@ def _case_json(result: CaseResult) -> dict[str, object]:
         "tensors": result.tensors,
         "parameters": result.parameters,
         "contestants": {name: row_json(row) for name, row in result.rows.items()},
+        "streaming_loops": {
+            kind: {name: row_json(row) for name, row in family.items()} for kind, family in result.loops.items()
+        },
         "absent": result.absent,
     }

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .timing import Estimate, estimate
+
+STREAM = "streaming loop"
+STREAM_TWICE = "streaming loop that looks first"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class CaseResult:
         parameters: How many elements.
         rows: A row for each contestant.
         absent: Who could not take part, and why.
+        loops: For each streaming loop in ``rows`` its whole family, of which it is the fastest, by name.
     """
 
     title: str
@@ -50,9 +55,24 @@ class CaseResult:
     parameters: int
     rows: dict[str, Row]
     absent: dict[str, str]
+    loops: dict[str, dict[str, Row]]
+
+    def fastest_loop(self, kind: str) -> str:
+        """The name of the loop that is the yardstick ``kind``."""
+        return fastest(self.loops[kind])
+
+    def of_limit(self, name: str) -> Estimate | None:
+        """The streaming loop's time over that of a contestant, or None where the loop does not move its bytes."""
+        limit = self.rows.get(STREAM)
+        return None if limit is None or limit.traffic != self.rows[name].traffic else self.ratio(STREAM, name)
 
     def ratio(self, subject: str, base: str, per_byte: bool = False) -> Estimate:
         """The time of ``subject`` over that of ``base``, compared round by round; or their times a byte of traffic."""
         above, below = self.rows[subject], self.rows[base]
         weight = below.traffic / above.traffic if per_byte and above.traffic and below.traffic else 1.0
         return estimate([weight * x / y for x, y in zip(above.samples, below.samples, strict=True)])
+
+
+def fastest(loops: Mapping[str, Row]) -> str:
+    """The name of the loop with the lowest median."""
+    return min(loops, key=lambda name: loops[name].seconds.median)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds and calls the streaming loop of stream.c, the yardstick for everything limited by memory."""
+"""Builds and calls the streaming loops of stream.c, the yardstick for everything limited by memory."""
 
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import shutil
 import subprocess
@@ -55,6 +56,37 @@ class Look:
     unit: int = 0
 
 
+@dataclass(frozen=True)
+class Loop:
+    """One member of the family of loops: how it goes over the elements, and where its arrays lie.
+
+    Attributes:
+        name: How tables call it.
+        way: Its number in stream.c.
+        ahead: How far ahead it prefetches, in bytes.
+        apart: By how many bytes, modulo a page, each array begins after the one before.
+        huge_pages: Whether the arrays ask for huge pages.
+    """
+
+    name: str
+    way: int = 0
+    ahead: int = 0
+    apart: int = 13 * 64
+    huge_pages: bool = True
+
+
+LOOPS = [
+    Loop("element by element, arrays at one page offset", apart=0),
+    Loop("element by element"),
+    Loop("element by element, small pages", huge_pages=False),
+    Loop("a cache line at a time", way=1),
+    Loop("prefetching 768 bytes ahead", way=2, ahead=768),
+    Loop("prefetching 4 KiB ahead", way=2, ahead=4096),
+    Loop("stores past the caches", way=3),
+]
+"""Measured in every run; the fastest is the yardstick.  But for the first, arrays begin 13 cache lines apart in a page."""
+
+
 class Stream:
     """The loops of stream.c, compiled for this very processor."""
 
@@ -83,25 +115,53 @@ class Stream:
             ctypes.POINTER(ctypes.c_int32),
             ctypes.c_int32,
             ctypes.c_int32,
+            ctypes.c_int32,
+            ctypes.c_int64,
         ]
         self._run.restype = ctypes.c_int32
 
-    def stepper(
+    def steppers(
         self, workload: Workload, traffic: Traffic, threads: int, look: Look | None = None
+    ) -> dict[str, Callable[[], None]]:
+        """Allocates arrays like those of a step over ``workload``; returns for each loop what streams over them once."""
+        placements: dict[tuple[int, bool], list[Array]] = {}
+        for loop in LOOPS:
+            place = (loop.apart, loop.huge_pages)
+            if place not in placements:
+                placements[place] = _arrays(workload.parameter_count, traffic, *place)
+        return {
+            loop.name: self._stepper(placements[loop.apart, loop.huge_pages], loop, traffic, threads, look)
+            for loop in LOOPS
+        }
+
+    def _stepper(
+        self, arrays: list[Array], loop: Loop, traffic: Traffic, threads: int, look: Look | None
     ) -> Callable[[], None]:
-        """Allocates arrays like those of a step over ``workload`` and returns what streams over them once."""
-        count, narrow = workload.parameter_count, np.uint16 if traffic.element_bytes == 2 else np.float32
-        # np.ones and not np.zeros: the pages are touched here, outside of the time.
-        moments = [np.ones(count, np.float32) for _ in range(traffic.moments)]
-        arrays: list[Array] = [np.ones(count, narrow), *moments, np.ones(count, narrow)]
+        count = arrays[0].size
         addresses = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
         looks = [] if look is None else [0, len(arrays) - 1] if look.weights else [len(arrays) - 1]
         looked = (ctypes.c_int32 * len(looks))(*looks)
         unit = look.unit if look is not None and look.unit else count
 
         def step(keep_alive: list[Array] = arrays) -> None:
-            error = self._run(traffic.kind, addresses, count, unit, looked, len(looks), threads)
+            error = self._run(traffic.kind, addresses, count, unit, looked, len(looks), threads, loop.way, loop.ahead)
             if error:
                 raise OSError(error, os.strerror(error))
 
         return step
+
+
+def _arrays(count: int, traffic: Traffic, apart: int, huge_pages: bool) -> list[Array]:
+    """Parameters, moments and gradient, whose pages are touched here, outside of the time."""
+    narrow = np.uint16 if traffic.element_bytes == 2 else np.float32
+    page, huge_page = mmap.PAGESIZE, 2 << 20
+    arrays = []
+    for index, dtype in enumerate([narrow, *[np.float32] * traffic.moments, narrow]):
+        size = count * np.dtype(dtype).itemsize
+        memory = mmap.mmap(-1, size + huge_page + page, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        memory.madvise(mmap.MADV_HUGEPAGE if huge_pages else mmap.MADV_NOHUGEPAGE)
+        start = -np.frombuffer(memory, np.uint8).ctypes.data % huge_page + index * apart % page
+        array: Array = np.frombuffer(memory, dtype, count, start)
+        array[:] = 1
+        arrays.append(array)
+    return arrays

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from . import cases
-from .results import CaseResult
+from .results import STREAM, STREAM_TWICE, CaseResult
 from .timing import Estimate
 
 
@@ -71,7 +71,7 @@ class Target:
 def _large(case: str, rule: str) -> list[Target]:
     """What holds for both rules on large float32 tensors."""
     return [
-        Target(case, f"{rule}: streaming loop / layerwise", cases.STREAM, cases.PLAIN, at_least=0.95),
+        Target(case, f"{rule}: streaming loop / layerwise", STREAM, cases.PLAIN, at_least=0.95),
         Target(case, f"{rule}: torch fused / layerwise", cases.TORCH_FUSED, cases.PLAIN, at_least=1.0),
     ]
 
@@ -98,7 +98,7 @@ TARGETS: list[Target] = [
         cases.SGD,
         at_most=1.01,
     ),
-    Target(_BF16, "bf16 AdamW: streaming loop / layerwise", cases.STREAM, cases.PLAIN, at_least=0.95),
+    Target(_BF16, "bf16 AdamW: streaming loop / layerwise", STREAM, cases.PLAIN, at_least=0.95),
     Target(_BF16, "bf16 AdamW: DeepSpeed / layerwise", cases.DEEPSPEED, cases.PLAIN, at_least=1.0),
     Target(
         _BF16,
@@ -128,14 +128,14 @@ TARGETS: list[Target] = [
     Target(
         "lars_float32",
         "LARS: streaming loop that looks first / layerwise",
-        cases.STREAM_TWICE,
+        STREAM_TWICE,
         cases.LARS,
         at_least=0.95,
     ),
     Target(
         "guarded_adamw",
         "guarded AdamW: streaming loop that looks first / layerwise",
-        cases.STREAM_TWICE,
+        STREAM_TWICE,
         cases.GUARDED,
         at_least=0.95,
     ),

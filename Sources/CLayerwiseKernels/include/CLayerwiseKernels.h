@@ -30,6 +30,7 @@ typedef struct lwk_tile {
     const void *_Nonnull coefficients;  // the rule's own struct, filled by its plan
     double trust_ratio;              // 1 where the rule has none
     int64_t ahead;                   // how far ahead weights and gradients are asked for, in bytes: 0 if they are in cache
+    int64_t states_ahead;            // how far ahead states and directions are asked for, in bytes
     int64_t groups;
     int64_t last_count;              // numbers of the last group that belong to the tensor; the others are padding
 } lwk_tile;
@@ -112,8 +113,8 @@ LWK_INLINE lwk_ushort16x lwk_to_float16(lwk_float16x x) {
 
 #endif
 
-/// How far ahead memory is asked for, in bytes: the processor's own prefetching stops at the end of each 4 KiB page.
-static const intptr_t lwk_prefetch_distance = 4096;
+/// How far ahead memory is asked for, in bytes; it depends on the processor.
+intptr_t lwk_prefetch_distance(void) __attribute__((const));
 
 /// Asks for a cache line that will be read, or read and written, soon.  An address that is not mapped does no harm.
 static inline __attribute__((always_inline, unused)) void lwk_prefetch_read(const void *_Nonnull address) {

@@ -150,6 +150,7 @@ private func work(
         case .measure: lwk_pass_advance
         case .change: finishes ? lwk_pass_finish : context.observes ? lwk_pass_observe : lwk_pass_update
         }
+    let ahead = Int64(lwk_prefetch_distance())
     let tileCount = isInPlace ? Block.elements : Scratch.tileBytes / size
     var sums = lwk_sums()
 
@@ -190,7 +191,7 @@ private func work(
                 tensor.states.2.map { $0 + shift }, tensor.states.3.map { $0 + shift }
             ),
             coefficients: coefficients, trust_ratio: tensor.trustRatio,
-            ahead: isInPlace ? Int64(lwk_prefetch_distance) : 0,
+            ahead: isInPlace ? ahead : 0, states_ahead: ahead,
             groups: Int64((count + group - 1) / group),
             last_count: Int64(isPartial ? count : group))
         (goesByTile ? lane : weightType).kernel(in: kernels)(kernelPass, &tile, &sums)
