@@ -84,7 +84,7 @@ LOOPS = [
     Loop("prefetching 4 KiB ahead", way=2, ahead=4096),
     Loop("stores past the caches", way=3),
 ]
-"""Measured in every run; the fastest is the yardstick.  But for the first, arrays begin 13 cache lines apart in a page."""
+"""Measured in every run; the fastest is the yardstick.  Arrays begin 13 cache lines apart in a page, except the first."""
 
 
 class Stream:
@@ -123,7 +123,7 @@ class Stream:
     def steppers(
         self, workload: Workload, traffic: Traffic, threads: int, look: Look | None = None
     ) -> dict[str, Callable[[], None]]:
-        """Allocates arrays like those of a step over ``workload``; returns for each loop what streams over them once."""
+        """Allocates arrays like those of a step over ``workload``; returns each loop, which streams over them once."""
         placements: dict[tuple[int, bool], list[Array]] = {}
         for loop in LOOPS:
             place = (loop.apart, loop.huge_pages)
