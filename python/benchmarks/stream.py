@@ -84,7 +84,7 @@ LOOPS = [
     Loop("prefetching 4 KiB ahead", way=2, ahead=4096),
     Loop("stores past the caches", way=3),
 ]
-"""Measured in every run; the fastest is the yardstick.  Arrays begin 13 cache lines apart in a page, except the first."""
+"""Measured in every run; the fastest is the yardstick.  The arrays of all but the first begin 13 cache lines apart."""
 
 
 class Stream:
