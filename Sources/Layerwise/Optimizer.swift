@@ -49,6 +49,12 @@ public final class Optimizer {
     var coefficientSlots = 0
     var scratch: UnsafeMutableRawPointer?
     var scratchSlots = 0
+    /// The elements of the tensors that the step under way takes.
+    var steppedElements = 0
+    /// Whether the step under way wakes workers that sleep.
+    var wakesWorkers = false
+    /// When the last step that was worth sharing ended, in nanoseconds of the monotonic clock.
+    var lastStepEnd: UInt64 = 0
     var powers = PowerMemo()
 
     public internal(set) var summary = StepSummary()

@@ -36,7 +36,7 @@ extension Optimizer {
             withUnsafePointer(to: task) { task in
                 ThreadPool.shared.run(
                     previewItem, UnsafeMutableRawPointer(mutating: task),
-                    count: (count + PreviewTask.chunk - 1) / PreviewTask.chunk, threads: threadLimit)
+                    count: (count + PreviewTask.chunk - 1) / PreviewTask.chunk, threads: threadLimit, wakes: true)
             }
         }
     }

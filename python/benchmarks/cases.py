@@ -198,14 +198,23 @@ def one_tensor(scope: Scope) -> Meeting:
 
 def torch_small(scope: Scope) -> Meeting:
     """AdamW as a torch optimizer, on many small tensors with a group for each, and gradients that are new each time."""
+    return _torch_small(scope, "new gradients", lambda entry: entry)
+
+
+def torch_small_after_matmul(scope: Scope) -> Meeting:
+    """The steps of `torch_small`, each right after a matrix product of torch."""
+    return _torch_small(scope, "each step after a matrix product", who.after_matmul)
+
+
+def _torch_small(scope: Scope, how: str, met: Callable[[who.Entry], who.Entry]) -> Meeting:
     workload = Workload(small_tensors(scope.repeats))
-    title = f"AdamW in torch, {len(workload.shapes)} small tensors, a group and a rate for each, new gradients"
+    title = f"AdamW in torch, {len(workload.shapes)} small tensors, a group and a rate for each, {how}"
     meeting = Meeting(title, IN_TORCH, workload)
     scales = _scales(len(workload.shapes))
-    meeting.invite(IN_TORCH, lambda: who.layerwise_torch(workload, scope.threads, scales))
-    meeting.invite(DEEPSPEED, lambda: who.renewed_deepspeed_adamw(workload, scales))
-    meeting.invite(TORCH_FUSED, lambda: who.renewed_torch_adamw(workload, scales, fused=True))
-    meeting.invite(TORCH_FOREACH, lambda: who.renewed_torch_adamw(workload, scales, foreach=True))
+    meeting.invite(IN_TORCH, lambda: met(who.layerwise_torch(workload, scope.threads, scales)))
+    meeting.invite(DEEPSPEED, lambda: met(who.renewed_deepspeed_adamw(workload, scales)))
+    meeting.invite(TORCH_FUSED, lambda: met(who.renewed_torch_adamw(workload, scales, fused=True)))
+    meeting.invite(TORCH_FOREACH, lambda: met(who.renewed_torch_adamw(workload, scales, foreach=True)))
     meeting.first_step()
     return meeting
 
@@ -250,6 +259,7 @@ CASES: dict[str, Callable[[Scope], Meeting]] = {
     "small_layers": small_layers,
     "one_tensor": one_tensor,
     "torch_small": torch_small,
+    "torch_small_after_matmul": torch_small_after_matmul,
     "torch_minilm": torch_minilm,
     "training_minilm": training_minilm,
 }

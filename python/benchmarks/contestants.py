@@ -24,6 +24,7 @@ ADAM_DECAY = 0.01
 MOMENTUM = 0.9
 SGD_DECAY = 1e-4
 LARS_LR = 0.1
+MATMUL_SIDE = 1024
 CLIP = 1.0
 """The gradients of every workload have a norm above this, so clipping is at work."""
 
@@ -173,6 +174,22 @@ def renewed_deepspeed_adamw(workload: Workload, scales: Sequence[float] | None =
     buffers = workload.copy()
     optimizer, parameters = _deepspeed(buffers, scales, float32_moments=True)
     return Entry(optimizer.step, buffers, _renewal(parameters))
+
+
+def after_matmul(entry: Entry) -> Entry:
+    """The contestant as a training loop meets it: each step comes right after a matrix product.
+
+    The caches then hold the product's operands, and torch's threads still spin on their processors.
+    """
+    torch = import_torch()
+    operand = torch.full((MATMUL_SIDE, MATMUL_SIDE), 1e-3)
+
+    def renew() -> None:
+        if entry.renew is not None:
+            entry.renew()
+        torch.mm(operand, operand)
+
+    return entry._replace(renew=renew)
 
 
 def _renewal(parameters: list[Any]) -> Callable[[], object]:

@@ -33,6 +33,7 @@ extension Optimizer {
             layer = end
         }
         powers = planner.powers
+        steppedElements = planner.elements
         if let layer = planner.overflow {
             throw LayerwiseError(
                 .outOfRange, "\(subject(layer)): the effective rate at step \(currentStep) is not finite", layer: layer)
@@ -96,6 +97,8 @@ private struct Planner {
     var powers: PowerMemo
     /// The first layer whose rate overflowed.
     var overflow: Int?
+    /// The elements of the tensors that are active.
+    var elements = 0
     private var position = 0
 
     init(
@@ -138,6 +141,7 @@ private struct Planner {
                 tensor.pointee.gradient = gradient
                 tensor.pointee.active = gradient != nil && !record.pointee.frozen
                 if !tensor.pointee.active { continue }
+                elements &+= tensor.pointee.count
                 tensor.pointee.factor = gradientFactor
                 tensor.pointee.trustRatio = 1
                 if let shared, tensor.pointee.sharesPlan(with: tensors[shared]) {

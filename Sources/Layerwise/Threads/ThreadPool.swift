@@ -75,12 +75,12 @@ final class ThreadPool: Sendable {
     /// Does `count` items of `job` on up to `threads` threads, of which the caller is one, and returns when all are done.
     ///
     /// Each thread begins with a part of its own, the same one at every step, whose data are then in its cache, and helps
-    /// the others when it is done.
-    func run(_ job: Job, _ context: UnsafeMutableRawPointer, count: Int, threads: Int) {
+    /// the others when it is done.  Workers that look out for a job always join; those that sleep are woken only if `wakes`.
+    func run(_ job: Job, _ context: UnsafeMutableRawPointer, count: Int, threads: Int, wakes: Bool) {
         if threads > 1, count > 1, !state.pointee.taken.exchange(true, ordering: .acquiring) {
             let helpers = makeWorkers(min(threads, count, Self.mostThreads) - 1)
             if helpers > 0 {
-                open(job, context, count, helpers)
+                open(job, context, count, helpers, wakes)
                 work(job, context, slot: 0)
                 close()
             }
@@ -101,7 +101,7 @@ final class ThreadPool: Sendable {
     }
 
     private func open(
-        _ job: Job, _ context: UnsafeMutableRawPointer, _ count: Int, _ helpers: Int
+        _ job: Job, _ context: UnsafeMutableRawPointer, _ count: Int, _ helpers: Int, _ wakes: Bool
     ) {
         let state = state
         pthread_mutex_lock(&state.pointee.mutex)
@@ -115,7 +115,7 @@ final class ThreadPool: Sendable {
             parts[part].end = (part + 1) * count / partCount
         }
         state.pointee.epoch.add(1, ordering: .releasing)
-        pthread_cond_broadcast(&state.pointee.wake)
+        if wakes { pthread_cond_broadcast(&state.pointee.wake) }
         pthread_mutex_unlock(&state.pointee.mutex)
     }
 
