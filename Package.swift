@@ -45,6 +45,8 @@ let package = Package(
                     ["-use-ld=lld"]
                         + ([
                             "--gc-sections", "-s",
+                            // The threads of a step outlive it, so the library's code must outlive dlclose().
+                            "-z", "nodelete",
                             "-soname", "liblayerwise.so.0",
                             "--version-script=\(Context.packageDirectory)/Sources/LayerwiseC/exports.map",
                         ]

@@ -31,7 +31,11 @@
  *   An optimizer serves one thread at a time.  A call made while another thread is inside the same optimizer returns
  *   LW_ERROR_BUSY at once.  Different optimizers are independent.  A step may use worker threads of the library; they
  *   block all signals and never call back.  After fork() the child may go on with any optimizer that was idle; one that
- *   was inside a call of another thread answers LW_ERROR_FORKED and can only be destroyed.
+ *   was inside a call of another thread answers LW_ERROR_FORKED and can only be destroyed.  If a signal handler forks within
+ *   a step whose work is shared by threads, the child's step answers LW_ERROR_FORKED likewise.
+ *   A call takes less than 256 KiB of its thread's stack; with a policy or freezing plan of regular expressions as much more
+ *   as their nesting needs, less than 2 MiB in all.
+ *   Worker threads outlive a step, so the library stays in memory after dlclose().
  *   Results do not depend on the number of threads nor on the instruction set: the bits are the same.
  *
  * VERSIONS
@@ -76,8 +80,10 @@ LW_API int32_t lw_available_threads(void);
 
 enum lw_code {
     LW_OK = 0,
-    LW_ERROR_INVALID_ARGUMENT = 1, /* NULL where a value is needed, a size that is negative or too large, text that is not
-                                      UTF-8, a name with control characters, a buffer that is not aligned */
+    LW_ERROR_INVALID_ARGUMENT = 1, /* NULL where a value is needed, a list of a struct given with a count of 0, a size that
+                                      is negative or too large, text that is not UTF-8, a name with control characters or
+                                      line separators (U+0001 to 1F, 7F to 9F, 2028, 2029), a buffer that is not aligned,
+                                      a step in which no layer that trains has a gradient */
     LW_ERROR_UNKNOWN_NAME = 2,     /* no rule, policy, schedule, setting, choice, layer or state has this name; the message
                                       lists them */
     LW_ERROR_OUT_OF_RANGE = 3,     /* a setting's value is outside its range, a number where a choice belongs or the
@@ -92,7 +98,8 @@ enum lw_code {
     LW_ERROR_NONFINITE = 11,       /* a gradient holds NaN or infinity and the setting "nonfinite" is "raise" */
     LW_ERROR_OUT_OF_MEMORY = 12,   /* state could not be allocated */
     LW_ERROR_STRUCT_SIZE = 13,     /* struct_size is not one that this library knows: use the _INIT macro */
-    LW_ERROR_FORKED = 14,          /* the process forked while another thread was inside this optimizer */
+    LW_ERROR_FORKED = 14,          /* the process forked while another thread was inside this optimizer, or in a signal
+                                      handler while worker threads had a part in this step */
     LW_ERROR_BUFFER_TOO_SMALL = 15,/* the caller's buffer is too small; the needed size was written */
     LW_ERROR_IO = 16,              /* the operating system refused to read or write a file; the message says what and why */
     LW_ERROR_CORRUPT = 17,         /* a checkpoint is damaged, or is none */
@@ -124,6 +131,8 @@ LW_API const char *lw_error_name(int32_t code);
  *
  *      nonfinite          choice: "raise" (default) refuses the whole step, naming the element; "skip" leaves everything
  *                         as it was and counts the step as skipped; "propagate" does not look
+ *      empty_step         choice: "raise" (default) refuses a step in which no layer that trains has a gradient, so that
+ *                         neither counts nor schedules go on; "allow" takes it, and both go on
  *      clip_global_norm   > 0, infinity = off.  All gradients are scaled by min(1, limit / (norm + 1e-6))
  *      clip_layer_norm    > 0, infinity = off.  The same for each layer's own norm
  *      clip_value         > 0, infinity = off.  Every gradient element is clamped to [-limit, limit], before the norms
@@ -183,14 +192,15 @@ LW_API int32_t lw_rule_describe(const char *name, char *text, int64_t capacity, 
  *      schedule[1].name = "cosine"; schedule[1].settings = cosine; schedule[1].setting_count = 1;
  *      lw_optimizer_set_schedule(optimizer, -1, "lr", schedule, 2, &error);
  *
- *  lw_policy_describe, lw_schedule_describe and lw_freeze_plan_describe tell what each takes. */
+ *  lw_policy_describe, lw_schedule_describe and lw_freeze_plan_describe tell what each takes.  Settings or values that are
+ *  given with a count of 0 are refused, since that is a count that was forgotten. */
 typedef struct lw_spec {
     uint32_t struct_size;
     int32_t part_count;         /* how many parts it has */
     const char *name;           /* such as "cosine" */
-    const lw_setting *settings; /* may be NULL if the count is 0 */
+    const lw_setting *settings; /* NULL if the count is 0 */
     int64_t setting_count;
-    const double *values;       /* its list of numbers; may be NULL if the count is 0 */
+    const double *values;       /* its list of numbers; NULL if the count is 0 */
     int64_t value_count;
 } lw_spec;
 
@@ -298,7 +308,8 @@ enum lw_dtype {
 };
 
 /** One contiguous buffer of parameters, its gradient and its shape.  Initialise with LW_TENSOR_INIT.
- *  Buffers need the alignment of their element only.  A shape of rank 0 is one element; a zero in the shape is legal. */
+ *  Buffers need the alignment of their element only.  Rank 0 with no shape is one element; a shape with rank 0 is refused,
+ *  since that is a rank that was forgotten.  A zero in the shape is legal. */
 typedef struct lw_tensor {
     uint32_t struct_size;
     int32_t dtype;          /* an lw_dtype: type of the parameters */
@@ -307,7 +318,7 @@ typedef struct lw_tensor {
     const char *name;       /* unique in the layer, 1 ... 255 bytes of UTF-8 */
     void *parameters;
     const void *gradients;  /* NULL: given with the step, or bound later */
-    const int64_t *shape;   /* `rank` extents, row-major; NULL if rank is 0 */
+    const int64_t *shape;   /* `rank` extents, row-major; NULL if and only if rank is 0 */
     int32_t master;         /* 1: keep a float32 master copy of float16 or bfloat16 parameters; else 0 */
     int32_t reserved;       /* 0 */
     const int64_t *whole_shape; /* NULL: the tensor is whole.  Else `rank` extents of the tensor of which it is a part
@@ -389,7 +400,9 @@ typedef struct lw_step {
 #define LW_STEP_INIT {(uint32_t)sizeof(lw_step), 0, -1, 1.0, 0, 0, 0, 0}
 
 /** Takes one step.  `step` may be NULL: all layers, bound gradients, scale 1.
- *  A tensor without a gradient is skipped: value, state and count stay as they are. */
+ *  A tensor without a gradient is skipped: value, state and count stay as they are.  A step in which no layer that trains has
+ *  one is refused with LW_ERROR_INVALID_ARGUMENT unless the setting "empty_step" allows it; frozen layers do not train, and
+ *  a step in which all are frozen is taken.  With `reduce` it is taken too, since another process may have gradients. */
 LW_API int32_t lw_optimizer_step(lw_optimizer *optimizer, const lw_step *step, lw_error *error);
 
 /** Says that a step will follow within some hundred microseconds: the worker threads wake up meanwhile, if the step will

@@ -1,18 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Which bytes registered buffers take.
+///
+/// Sorted by address, in chunks: to insert or remove one interval moves the intervals of one chunk and none of the others,
+/// so that registering n tensors takes time proportional to n for all practical n.
 struct IntervalSet {
     struct Interval {
         let start: UInt
         let end: UInt
         let layer: Int
         let tensor: Int
+
+        /// Whether it comes before another in the set's order, in which no two are equal.
+        fileprivate func isBefore(_ other: Interval) -> Bool {
+            (start, layer, tensor) < (other.start, other.layer, other.tensor)
+        }
     }
 
-    /// Sorted by start.
-    private var intervals: [Interval] = []
-    private var longest: UInt = 0
-    /// Whether no two of them share a byte, for which whoever inserts them answers.
+    private struct Chunk {
+        /// Never empty.
+        var intervals: [Interval]
+        /// The highest end of its intervals.
+        var end: UInt
+
+        init(_ intervals: [Interval]) {
+            self.intervals = intervals
+            end = Self.end(intervals)
+        }
+
+        static func end(_ intervals: [Interval]) -> UInt { intervals.reduce(0) { max($0, $1.end) } }
+    }
+
+    private var chunks: [Chunk] = []
+    private static let chunkLimit = 512
+    /// Whether no two of them share a byte, for which the caller who inserts them is responsible.
     private let areDisjoint: Bool
 
     init(areDisjoint: Bool) { self.areDisjoint = areDisjoint }
@@ -26,39 +47,62 @@ struct IntervalSet {
 
     mutating func insert(_ new: Interval) {
         if new.start == new.end { return }
-        intervals.insert(new, at: firstIndex(startingAtOrAfter: new.start))
-        longest = max(longest, new.end - new.start)
+        if chunks.isEmpty { return chunks.append(Chunk([new])) }
+        let index = max(0, Self.count(chunks) { !new.isBefore($0.intervals[0]) } - 1)
+        let position = Self.count(chunks[index].intervals) { $0.isBefore(new) }
+        chunks[index].intervals.insert(new, at: position)
+        chunks[index].end = max(chunks[index].end, new.end)
+        if chunks[index].intervals.count > Self.chunkLimit {
+            let intervals = chunks[index].intervals
+            let half = intervals.count / 2
+            chunks[index] = Chunk(Array(intervals[..<half]))
+            chunks.insert(Chunk(Array(intervals[half...])), at: index + 1)
+        }
     }
 
-    mutating func remove(layer: Int, tensor: Int) {
-        intervals.removeAll { $0.layer == layer && $0.tensor == tensor }
+    /// Removes an interval, if it is there.
+    mutating func remove(_ old: Interval) {
+        let index = Self.count(chunks) { !old.isBefore($0.intervals[0]) } - 1
+        if index < 0 { return }
+        let position = Self.count(chunks[index].intervals) { $0.isBefore(old) }
+        if position == chunks[index].intervals.count || old.isBefore(chunks[index].intervals[position]) { return }
+        if chunks[index].intervals.count == 1 {
+            chunks.remove(at: index)
+        } else {
+            chunks[index].intervals.remove(at: position)
+            if chunks[index].end == old.end { chunks[index].end = Chunk.end(chunks[index].intervals) }
+        }
     }
 
-    /// An interval that shares a byte with `other` and is not `except`.
-    func firstSharing(_ other: Interval, except: (layer: Int, tensor: Int)? = nil) -> Interval? {
+    /// An interval that shares a byte with `other`.
+    func firstSharing(_ other: Interval) -> Interval? {
         if other.start == other.end { return nil }
-        var index = firstIndex(startingAtOrAfter: other.end)
+        var index = Self.count(chunks) { $0.intervals[0].start < other.end }
         while index > 0 {
             index -= 1
-            let candidate = intervals[index]
-            if candidate.end > other.start,
-                except.map({ candidate.layer != $0.layer || candidate.tensor != $0.tensor }) ?? true
-            {
-                return candidate
+            if chunks[index].end <= other.start {
+                // No interval further down can reach up to `other`.
+                if areDisjoint { return nil }
+                continue
             }
-            // No interval further down can reach up to `other`.
-            if areDisjoint && candidate.end <= other.start { return nil }
-            if other.start >= longest, candidate.start <= other.start - longest { return nil }
+            let intervals = chunks[index].intervals
+            var position = Self.count(intervals) { $0.start < other.end }
+            while position > 0 {
+                position -= 1
+                if intervals[position].end > other.start { return intervals[position] }
+                if areDisjoint { return nil }
+            }
         }
         return nil
     }
 
-    private func firstIndex(startingAtOrAfter address: UInt) -> Int {
+    /// How many elements come before the first that does not satisfy `isBefore`.
+    private static func count<Element>(_ elements: [Element], while isBefore: (Element) -> Bool) -> Int {
         var low = 0
-        var high = intervals.count
+        var high = elements.count
         while low < high {
             let middle = (low + high) / 2
-            if intervals[middle].start < address { low = middle + 1 } else { high = middle }
+            if isBefore(elements[middle]) { low = middle + 1 } else { high = middle }
         }
         return low
     }

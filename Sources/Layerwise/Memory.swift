@@ -80,6 +80,8 @@ struct Table<Element: BitwiseCopyable>: ~Copyable {
 
     mutating func removeAll() { count = 0 }
 
+    mutating func removeLast() { if count > 0 { count -= 1 } }
+
     /// The elements, for indices below `count`; not to be read where there are none.
     var elements: UnsafeMutablePointer<Element> {
         base ?? UnsafeMutablePointer(bitPattern: MemoryLayout<Element>.alignment).unsafelyUnwrapped

@@ -44,52 +44,53 @@ extension Optimizer {
                     TensorPlace(name: $0.name, shape: $0.wholeShape ?? $0.shape, part: $0.shape)
                 },
                 firstTensor: tensors.count), layer: layer)
-        var parameters = parameterIntervals
-        var gradients = gradientIntervals
-        var records: [TensorRecord] = []
-        for (index, description) in descriptions.enumerated() {
-            let subject = "layer \"\(name)\": tensor \"\(description.name)\""
-            do throws(LayerwiseError) {
-                if descriptions[..<index].contains(where: { $0.name == description.name }) {
-                    throw LayerwiseError(.duplicate, "\(subject): the layer has a tensor of this name already")
-                }
-                let record = try record(description, layer: layer, subject: subject)
-                if self.settings.dryRun { records.append(record); continue }
-                try claim(
-                    (record.parameters, record.boundGradient), record, (layer, index), subject, &parameters, &gradients)
-                records.append(record)
-            } catch { throw error.at(layer: nil, tensor: index) }
-        }
-        var rules = rules
-        var ruleIndex = 0
+        var ownRule: (any Rule)?
         if Self.needsOwnRule(entry, schedules) {
-            do { rules.append(try Self.rule(rule, with: entry.overrides)) } catch {
+            do { ownRule = try Self.rule(rule, with: entry.overrides) } catch {
                 throw LayerwiseError(error, of: "layer \"\(name)\"")
             }
-            ruleIndex = rules.count - 1
         }
-        guard layers.reserve(layer + 1), tensors.reserve(tensors.count + records.count), kernels.reserve(rules.count)
-        else { throw .outOfMemory("layer \"\(name)\"") }
-        for index in records.indices where !self.settings.dryRun {
-            guard Self.allocateStates(&records[index], count: rules[ruleIndex].states.count),
-                !descriptions[index].master || Self.allocateMaster(&records[index])
-            else {
-                records.forEach(Self.freeStates)
-                throw .outOfMemory("the state of layer \"\(name)\"")
+        var records: [TensorRecord] = []
+        do throws(LayerwiseError) {
+            var names: Set<[UInt8]> = []
+            for (index, description) in descriptions.enumerated() {
+                let subject = "layer \"\(name)\": tensor \"\(description.name)\""
+                do throws(LayerwiseError) {
+                    if !names.insert(Array(description.name.utf8)).inserted {
+                        throw LayerwiseError(.duplicate, "\(subject): the layer has a tensor of this name already")
+                    }
+                    let record = try record(description, layer: layer, subject: subject)
+                    if !self.settings.dryRun {
+                        try claim((record.parameters, record.boundGradient), record, (layer, index), subject)
+                    }
+                    records.append(record)
+                } catch { throw error.at(layer: nil, tensor: index) }
             }
+            guard layers.reserve(layer + 1), tensors.reserve(tensors.count + records.count),
+                kernels.reserve(rules.count + 1)
+            else { throw .outOfMemory("layer \"\(name)\"") }
+            for index in records.indices where !self.settings.dryRun {
+                guard Self.allocateStates(&records[index], count: (ownRule ?? rule).states.count),
+                    !descriptions[index].master || Self.allocateMaster(&records[index])
+                else { throw .outOfMemory("the state of layer \"\(name)\"") }
+            }
+        } catch {
+            for (index, record) in records.enumerated() {
+                Self.freeStates(record)
+                if !self.settings.dryRun {
+                    release((record.parameters, record.boundGradient), record, (layer, index))
+                }
+            }
+            throw error
         }
 
-        self.rules = rules
-        if ruleIndex > 0 { kernels.append(rules[ruleIndex].kernels(in: InstructionSet.kernels.rules)) }
         entries.append(entry)
         layerIndex[name] = layer
-        parameterIntervals = parameters
-        gradientIntervals = gradients
-        var record = LayerRecord(firstTensor: tensors.count, tensorCount: records.count)
-        record.rule = ruleIndex
-        layers.append(record)
+        layers.append(LayerRecord(firstTensor: tensors.count, tensorCount: records.count))
         for record in records { tensors.append(record) }
+        if let ownRule { giveOwnRule(ownRule, to: layer) }
         work.isStale = true
+        placesAreStale = true
         scalesAreStale = true
         timeline.isStale = true
         return layer
@@ -128,16 +129,13 @@ extension Optimizer {
         if parameters == nil && record.count > 0 {
             throw LayerwiseError(.invalidArgument, "\(subject): parameters are NULL", layer: layer, tensor: tensor)
         }
-        var parameterIntervals = parameterIntervals
-        var gradientIntervals = gradientIntervals
-        parameterIntervals.remove(layer: layer, tensor: tensor)
-        gradientIntervals.remove(layer: layer, tensor: tensor)
-        do {
-            try claim(
-                (parameters, gradients), record, (layer, tensor), subject, &parameterIntervals, &gradientIntervals)
-        } catch { throw error.at(layer: layer, tensor: tensor) }
-        self.parameterIntervals = parameterIntervals
-        self.gradientIntervals = gradientIntervals
+        release((record.parameters, record.boundGradient), record, (layer, tensor))
+        do throws(LayerwiseError) {
+            try claim((parameters, gradients), record, (layer, tensor), subject)
+        } catch {
+            enter((record.parameters, record.boundGradient), record, (layer, tensor))
+            throw error.at(layer: layer, tensor: tensor)
+        }
         tensors.elements[index].parameters = parameters
         tensors.elements[index].boundGradient = gradients
     }
@@ -155,7 +153,7 @@ extension Optimizer {
         if length == 0 || length > 255 {
             throw LayerwiseError(.invalidArgument, "a \(kind)'s name must have 1 to 255 bytes, found \(length)")
         }
-        if name.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7f }) {
+        if holdsControlCharacters(name) {
             throw LayerwiseError(.invalidArgument, "a \(kind)'s name must not hold control characters")
         }
     }
@@ -202,36 +200,62 @@ extension Optimizer {
             boundGradient: description.gradients)
     }
 
+    private typealias Buffers = (parameters: UnsafeMutableRawPointer?, gradients: UnsafeRawPointer?)
+
     /// Enters a tensor's buffers, unless they share bytes with others that a step writes.
     private func claim(
-        _ buffers: (UnsafeMutableRawPointer?, UnsafeRawPointer?), _ record: TensorRecord, _ owner: (Int, Int),
-        _ subject: String, _ parameters: inout IntervalSet, _ gradients: inout IntervalSet
+        _ buffers: Buffers, _ record: TensorRecord, _ owner: (Int, Int), _ subject: String
     ) throws(LayerwiseError) {
-        try Self.checkAlignment(buffers.0.map { UnsafeRawPointer($0) }, record.dtype, "\(subject): parameters")
-        try Self.checkAlignment(buffers.1, record.gradientDType, "\(subject): gradients")
-        let written = try interval(buffers.0.map { UnsafeRawPointer($0) }, record.count * record.dtype.size)
-        let read = try interval(buffers.1, buffers.1 == nil ? 0 : record.count * record.gradientDType.size)
+        try Self.checkAlignment(
+            buffers.parameters.map { UnsafeRawPointer($0) }, record.dtype, "\(subject): parameters")
+        try Self.checkAlignment(buffers.gradients, record.gradientDType, "\(subject): gradients")
+        guard let (written, read) = Self.intervals(buffers, record, owner) else {
+            throw LayerwiseError(.overlap, "\(subject): the buffer runs past the end of the address space")
+        }
         if written.start < read.end && read.start < written.end {
             throw LayerwiseError(.overlap, "\(subject): parameters and gradients share bytes")
         }
-        if let other = parameters.firstSharing(written) {
+        if let other = parameterIntervals.firstSharing(written) {
             throw LayerwiseError(.overlap, "\(subject): parameters share bytes with those of \(label(other, owner.0))")
         }
-        if let other = gradients.firstSharing(written) {
+        if let other = gradientIntervals.firstSharing(written) {
             throw LayerwiseError(
                 .overlap, "\(subject): parameters share bytes with the gradients of \(label(other, owner.0))")
         }
-        if let other = parameters.firstSharing(read) {
+        if let other = parameterIntervals.firstSharing(read) {
             throw LayerwiseError(
                 .overlap, "\(subject): gradients share bytes with the parameters of \(label(other, owner.0))")
         }
-        parameters.insert(written)
-        gradients.insert(read)
+        enter(buffers, record, owner)
+    }
 
-        func interval(_ start: UnsafeRawPointer?, _ bytes: Int) throws(LayerwiseError) -> IntervalSet.Interval {
-            if let interval = IntervalSet.interval(start, bytes, layer: owner.0, tensor: owner.1) { return interval }
-            throw LayerwiseError(.overlap, "\(subject): the buffer runs past the end of the address space")
-        }
+    /// Enters a tensor's buffers, which were checked.
+    private func enter(_ buffers: Buffers, _ record: TensorRecord, _ owner: (Int, Int)) {
+        guard let (written, read) = Self.intervals(buffers, record, owner) else { return }
+        parameterIntervals.insert(written)
+        gradientIntervals.insert(read)
+    }
+
+    /// Takes a tensor's buffers out again.
+    private func release(_ buffers: Buffers, _ record: TensorRecord, _ owner: (Int, Int)) {
+        guard let (written, read) = Self.intervals(buffers, record, owner) else { return }
+        parameterIntervals.remove(written)
+        gradientIntervals.remove(read)
+    }
+
+    /// The bytes of a tensor's buffers, or nil where one would pass the end of the address space.
+    private static func intervals(
+        _ buffers: Buffers, _ record: TensorRecord, _ owner: (Int, Int)
+    ) -> (written: IntervalSet.Interval, read: IntervalSet.Interval)? {
+        guard
+            let written = IntervalSet.interval(
+                buffers.parameters.map { UnsafeRawPointer($0) }, record.count * record.dtype.size, layer: owner.0,
+                tensor: owner.1),
+            let read = IntervalSet.interval(
+                buffers.gradients, buffers.gradients == nil ? 0 : record.count * record.gradientDType.size,
+                layer: owner.0, tensor: owner.1)
+        else { return nil }
+        return (written, read)
     }
 
     /// Refuses an address that no element of this type can have.

@@ -23,15 +23,16 @@ extension Optimizer {
                     + type(of: rule).numberKeys.joined(separator: ", "))
         }
         do { try schedule?.recheck() } catch { throw LayerwiseError(error, of: "schedule of \(key)", layer: layer) }
-        var entries = entries
-        var schedules = schedules
         if let layer {
             try check(layer: layer)
-            entries[layer].schedules[key] = schedule
+            var entry = entries[layer]
+            entry.schedules[key] = schedule
+            try adopt([layer: entry])
         } else {
+            var schedules = schedules
             schedules[key] = schedule
+            try adopt(rule, schedules, settings)
         }
-        try adopt(rule, entries, schedules, settings)
     }
 
     /// The schedule that is set, if there is one.

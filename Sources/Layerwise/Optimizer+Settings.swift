@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import LayerwiseRules
 
-// Reading and changing settings.  Each change is made on copies and checked, and then put in place.
+// Reading and changing settings.  Each change is made on copies of what it concerns and checked, and then put in place; a
+// change of one layer costs as much with many layers as with one.
 
 extension Optimizer {
     /// Changes the rule's hyperparameters and the optimizer's settings, all or none.  They take effect at the next step;
@@ -14,7 +15,7 @@ extension Optimizer {
         if settings.dryRun != self.settings.dryRun && !entries.isEmpty {
             throw LayerwiseError(.invalidArgument, "dry_run cannot be changed once there are layers")
         }
-        try adopt(rule, entries, schedules, settings)
+        try adopt(rule, schedules, settings)
     }
 
     /// γ, the base learning rate.
@@ -42,12 +43,14 @@ extension Optimizer {
 
     /// The same for several layers, all or none.
     public func setLayers(_ changes: [(layer: Int, settings: [Setting])]) throws(LayerwiseError) {
-        var entries = entries
+        var changed: [Int: LayerEntry] = [:]
         for change in changes {
             try check(layer: change.layer)
-            entries[change.layer] = try assign(change.settings, to: entries[change.layer], layer: change.layer)
+            let entry = changed[change.layer] ?? entries[change.layer]
+            changed[change.layer] = try assign(change.settings, to: entry, layer: change.layer)
         }
-        try adopt(rule, entries, schedules, settings)
+        try adopt(changed)
+        placesAreStale = true
         scalesAreStale = true
     }
 
@@ -71,17 +74,18 @@ extension Optimizer {
     /// Takes a layer's own value back: it follows the optimizer, or the policy, again.
     public func unsetLayer(_ layer: Int, key: String) throws(LayerwiseError) {
         try check(layer: layer)
-        var entries = entries
+        var entry = entries[layer]
         if LayerSettings.has(key) {
-            entries[layer].settings.unset(key)
+            entry.settings.unset(key)
         } else if key == "lr" {
-            entries[layer].rate = .nan
+            entry.rate = .nan
         } else if type(of: rule).has(key) {
-            entries[layer].overrides.removeAll { $0.key == key }
+            entry.overrides.removeAll { $0.key == key }
         } else {
             throw LayerwiseError(.unknownName, "\(subject(layer)): unknown setting \"\(key)\"", layer: layer)
         }
-        try adopt(rule, entries, schedules, settings)
+        try adopt([layer: entry])
+        placesAreStale = true
         scalesAreStale = true
     }
 
@@ -164,27 +168,28 @@ extension Optimizer {
         return !entry.overrides.isEmpty || entry.schedules.keys.contains { $0 != "lr" } || isMovedApart
     }
 
-    /// Puts rule, layer entries, schedules and settings in force: the rules of the layers, and the states that they need.
+    /// Puts the optimizer's rule, schedules and settings in force: the rules of all layers, and the states that they need.
     func adopt(
-        _ rule: any Rule, _ entries: [LayerEntry], _ schedules: [String: any Schedule], _ settings: Settings
+        _ rule: any Rule, _ schedules: [String: any Schedule], _ settings: Settings
     ) throws(LayerwiseError) {
         var rules = [rule]
+        var owners = [-1]
         var ruleOfLayer = [Int](repeating: 0, count: entries.count)
-        for (layer, entry) in entries.enumerated() where Self.needsOwnRule(entry, schedules) {
-            do throws(SettingError) {
-                let own = try Self.rule(rule, with: entry.overrides)
-                try Self.check(settings, [own])
-                rules.append(own)
-            } catch { throw LayerwiseError(error, of: subject(layer), layer: layer) }
-            ruleOfLayer[layer] = rules.count - 1
+        for (layer, entry) in entries.enumerated() {
+            guard let own = try ownRule(of: entry, layer, rule, schedules, settings) else { continue }
+            ruleOfLayer[layer] = rules.count
+            rules.append(own)
+            owners.append(layer)
         }
         guard kernels.reserve(rules.count) else { throw .outOfMemory("kernel table") }
-        if !settings.dryRun { try addStates { layer in rules[ruleOfLayer[layer]].states.count } }
+        if !settings.dryRun {
+            try addStates { layer in rules[ruleOfLayer[layer]].states.count }
+        }
 
         let scopes = (0..<layers.count).map { Self.scope(self.rules[layers.elements[$0].rule]) }
         self.rule = rule
         self.rules = rules
-        self.entries = entries
+        ruleOwners = owners
         self.schedules = schedules
         self.settings = settings
         timeline.isStale = true
@@ -196,6 +201,70 @@ extension Optimizer {
             if scope != scopes[layer] { work.isStale = true }
             layers.elements[layer].rule = ruleOfLayer[layer]
         }
+    }
+
+    /// Puts other entries of some layers in force.
+    func adopt(_ changed: [Int: LayerEntry]) throws(LayerwiseError) {
+        var ownRules: [Int: any Rule] = [:]
+        for (layer, entry) in changed.sorted(by: { $0.key < $1.key }) {
+            ownRules[layer] = try ownRule(of: entry, layer, rule, schedules, settings)
+        }
+        guard kernels.reserve(rules.count + ownRules.count) else { throw .outOfMemory("kernel table") }
+        if !settings.dryRun {
+            try addStates(to: changed.keys) { layer in (ownRules[layer] ?? rule).states.count }
+        }
+
+        timeline.isStale = true
+        timeline.window = 0..<0
+        for (layer, entry) in changed {
+            let scope = Self.scope(rules[layers.elements[layer].rule])
+            entries[layer] = entry
+            if let own = ownRules[layer] { giveOwnRule(own, to: layer) } else { takeOwnRule(from: layer) }
+            if Self.scope(rules[layers.elements[layer].rule]) != scope { work.isStale = true }
+        }
+    }
+
+    /// The rule that a layer needs apart from the optimizer's, checked; nil where it needs none.
+    private func ownRule(
+        of entry: LayerEntry, _ layer: Int, _ rule: any Rule, _ schedules: [String: any Schedule],
+        _ settings: Settings
+    ) throws(LayerwiseError) -> (any Rule)? {
+        if !Self.needsOwnRule(entry, schedules) { return nil }
+        do throws(SettingError) {
+            let own = try Self.rule(rule, with: entry.overrides)
+            try Self.check(settings, [own])
+            return own
+        } catch { throw LayerwiseError(error, of: subject(layer), layer: layer) }
+    }
+
+    /// Gives a layer a rule of its own; there is room for one more in the kernel table.
+    func giveOwnRule(_ own: any Rule, to layer: Int) {
+        let ownKernels = own.kernels(in: InstructionSet.kernels.rules)
+        let index = layers.elements[layer].rule
+        if index > 0 {
+            rules[index] = own
+            kernels.elements[index] = ownKernels
+        } else {
+            layers.elements[layer].rule = rules.count
+            rules.append(own)
+            ruleOwners.append(layer)
+            kernels.append(ownKernels)
+        }
+    }
+
+    /// Lets a layer follow the optimizer's rule; the last rule moves to the place of its own.
+    private func takeOwnRule(from layer: Int) {
+        let index = layers.elements[layer].rule
+        if index == 0 { return }
+        layers.elements[layer].rule = 0
+        let (last, owner) = (rules.removeLast(), ruleOwners.removeLast())
+        let lastKernels = kernels.elements[rules.count]
+        kernels.removeLast()
+        if index == rules.count { return }
+        rules[index] = last
+        ruleOwners[index] = owner
+        kernels.elements[index] = lastKernels
+        layers.elements[owner].rule = index
     }
 
     static func rule(_ rule: any Rule, with overrides: [Setting]) throws(SettingError) -> any Rule {

@@ -111,19 +111,29 @@ extension Optimizer {
 
     /// Gives every tensor the states that its layer's rule needs, `count` by layer; all or none.
     func addStates(count: (_ layer: Int) -> Int) throws(LayerwiseError) {
+        try addStates(to: 0..<layers.count, count: count)
+    }
+
+    /// Gives the tensors of some layers the states that the layer's rule needs, `count` by layer; all or none.
+    func addStates(
+        to layers: some Sequence<Int>, count: (_ layer: Int) -> Int
+    ) throws(LayerwiseError) {
         var added: [(tensor: Int, slot: Int)] = []
-        for index in 0..<tensors.count {
-            let record = tensors.elements[index]
-            for slot in 0..<count(record.layer) where record.state(slot) == nil {
-                guard let memory = record.allocateState(slot) else {
-                    for (tensor, slot) in added {
-                        Memory.free(tensors.elements[tensor].state(slot), tensors.elements[tensor].stateBytes)
-                        tensors.elements[tensor].setState(slot, nil)
+        for layer in layers {
+            let own = self.layers.elements[layer]
+            for index in own.firstTensor..<own.firstTensor + own.tensorCount {
+                let record = tensors.elements[index]
+                for slot in 0..<count(layer) where record.state(slot) == nil {
+                    guard let memory = record.allocateState(slot) else {
+                        for (tensor, slot) in added {
+                            Memory.free(tensors.elements[tensor].state(slot), tensors.elements[tensor].stateBytes)
+                            tensors.elements[tensor].setState(slot, nil)
+                        }
+                        throw .outOfMemory("the state of \(subject(layer))", layer: layer)
                     }
-                    throw .outOfMemory("the state of \(subject(record.layer))", layer: record.layer)
+                    tensors.elements[index].setState(slot, memory)
+                    added.append((index, slot))
                 }
-                tensors.elements[index].setState(slot, memory)
-                added.append((index, slot))
             }
         }
     }

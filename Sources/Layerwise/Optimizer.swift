@@ -28,8 +28,10 @@ public final class Optimizer {
     var parameterIntervals = IntervalSet(areDisjoint: true)
     var gradientIntervals = IntervalSet(areDisjoint: false)
 
-    // What follows from the settings: the rules in force, the first of which is the optimizer's own.
+    // What follows from the settings: the rules in force, the first of which is the optimizer's own, and the layer that each
+    // of the others belongs to.
     var rules: [any Rule]
+    var ruleOwners = [-1]
     var kernels = Table<RuleKernels>()
 
     // What follows from policy, schedules and freezing plan.
@@ -37,10 +39,14 @@ public final class Optimizer {
     var scalesAreStale = true
     /// What they see of the layers, as it was when they were asked.
     var places: [LayerPlace] = []
+    /// Whether layers, depths, towers or roles have changed since.
+    var placesAreStale = true
     var timeline = Timeline()
     var clock = Clock()
     /// t of the step under way.
     var currentStep: Int64 = 0
+    /// Whether the process forked inside a step whose work was shared with threads, which the child does not have.
+    var isTorn = false
 
     // What follows from layers and rules, for the step (WorkList.swift).
     var work = WorkList()

@@ -34,9 +34,13 @@ extension Optimizer {
                 optimizer: Unmanaged.passUnretained(self), layers: layers, first: first, count: count, stride: stride,
                 rates: target)
             withUnsafePointer(to: task) { task in
-                ThreadPool.shared.run(
-                    previewItem, UnsafeMutableRawPointer(mutating: task),
-                    count: (count + PreviewTask.chunk - 1) / PreviewTask.chunk, threads: threadLimit, wakes: true)
+                let (task, chunks) = (
+                    UnsafeMutableRawPointer(mutating: task), (count + PreviewTask.chunk - 1) / PreviewTask.chunk
+                )
+                // In a forked child the work of its threads is done over.
+                if !ThreadPool.shared.run(previewItem, task, count: chunks, threads: threadLimit, wakes: true) {
+                    _ = ThreadPool.shared.run(previewItem, task, count: chunks, threads: 1, wakes: false)
+                }
             }
         }
     }

@@ -10,6 +10,14 @@ public enum NonFinite: String, Choice {
     case propagate
 }
 
+/// What a step does in which no layer that trains has a gradient.
+public enum EmptyStep: String, Choice {
+    /// Refuse it with an error: nothing changes, and the schedules' clock stands.
+    case `raise`
+    /// Take it: nothing is trained, the step counts, and the schedules' clock runs.
+    case allow
+}
+
 /// What multiplies λ where the decay is decoupled.
 public enum DecayFollows: String, Choice {
     /// The layer's effective rate, as in torch: a layer with a lower rate decays less.
@@ -23,6 +31,7 @@ public enum DecayFollows: String, Choice {
 /// What an optimizer does besides its rule.
 public struct Settings: Configurable {
     public var nonfinite = NonFinite.raise
+    public var emptyStep = EmptyStep.raise
     /// The largest Euclidean norm of all gradients together; infinity is no limit.
     public var clipGlobalNorm = Double.infinity
     /// The largest norm of one layer's gradients.
@@ -44,6 +53,7 @@ public struct Settings: Configurable {
 
     public static let parameters: [Parameter<Self>] = [
         .choice("nonfinite", \.nonfinite, "what a step does about a gradient that is NaN or infinite"),
+        .choice("empty_step", \.emptyStep, "what a step does in which no layer that trains has a gradient"),
         .number("clip_global_norm", \.clipGlobalNorm, .limit, "largest norm of all gradients"),
         .number("clip_layer_norm", \.clipLayerNorm, .limit, "largest norm of one layer's gradients"),
         .number("clip_value", \.clipValue, .limit, "largest magnitude of a gradient element"),

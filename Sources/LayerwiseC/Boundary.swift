@@ -36,10 +36,24 @@ private func fill(_ error: UnsafeMutablePointer<lw_error>, _ failure: LayerwiseE
             message.copyBytes(from: utf8.prefix(count))
             message[count] = 0
             // What a caller wrote may be quoted; a message is one line all the same.
-            for position in 0..<count where message[position] < 0x20 || message[position] == 0x7f {
-                message[position] = UInt8(ascii: "?")
+            for position in 0..<count {
+                let length = controlBytes(UnsafeRawBufferPointer(message), position, count)
+                for offset in 0..<length { message[position + offset] = UInt8(ascii: "?") }
             }
         }
+    }
+}
+
+/// How many bytes the control character or line separator has that begins at `position` of some UTF-8; 0 if none does.
+private func controlBytes(_ text: UnsafeRawBufferPointer, _ position: Int, _ count: Int) -> Int {
+    func byte(_ offset: Int) -> UInt8 { position + offset < count ? text[position + offset] : 0 }
+    return switch byte(0) {
+    case 0..<0x20, 0x7f: 1
+    // U+0080 to U+009F.
+    case 0xc2 where (0x80...0x9f).contains(byte(1)): 2
+    // U+2028 and U+2029.
+    case 0xe2 where byte(1) == 0x80 && (0xa8...0xa9).contains(byte(2)): 3
+    default: 0
     }
 }
 
@@ -132,6 +146,13 @@ private func takeSpec(
     if own.part_count < 0 {
         throw LayerwiseError(.invalidArgument, "\(name): part_count must not be negative, found \(own.part_count)")
     }
+    // A count that was left at 0 would drop what it counts.
+    if own.settings != nil && own.setting_count == 0 {
+        throw LayerwiseError(.invalidArgument, "\(name): settings is given, but setting_count is 0")
+    }
+    if own.values != nil && own.value_count == 0 {
+        throw LayerwiseError(.invalidArgument, "\(name): values is given, but value_count is 0")
+    }
     var spec = Spec(
         name, try settings(own.settings, own.setting_count), values: try values(own.values, own.value_count))
     for _ in 0..<own.part_count { spec.parts.append(try takeSpec(&rest, level: level + 1)) }
@@ -194,6 +215,12 @@ private func tensor(
     }
     if tensor.rank > 0 && tensor.shape == nil {
         throw LayerwiseError(.invalidArgument, "\(subject): shape is NULL, but rank is \(tensor.rank)")
+    }
+    if tensor.rank == 0 && (tensor.shape != nil || tensor.whole_shape != nil) {
+        throw LayerwiseError(
+            .shape,
+            "\(subject): \(tensor.shape != nil ? "shape" : "whole_shape") is given, but rank is 0: set rank to the number of "
+                + "extents, or for a tensor of one element leave the shape NULL")
     }
     if tensor.master != 0 && tensor.master != 1 {
         throw LayerwiseError(.invalidArgument, "\(subject): master must be 0 or 1, found \(tensor.master)")

@@ -103,8 +103,12 @@ enum HandleTable {
     ) throws(LayerwiseError) {
         let (slot, generation) = try locate(handle)
         let optimizer = try enter(slot, generation)
-        defer { slot.pointee.state.store(idle(generation), ordering: .releasing) }
-        try body(optimizer.takeUnretainedValue())
+        do throws(LayerwiseError) { try body(optimizer.takeUnretainedValue()) } catch {
+            // In a forked child whose optimizer is torn the ticket stays as it was when the parent entered.
+            if error.code != .forked { slot.pointee.state.store(idle(generation), ordering: .releasing) }
+            throw error
+        }
+        slot.pointee.state.store(idle(generation), ordering: .releasing)
     }
 
     /// Takes a ticket back and lets its optimizer go.  NULL is a no-op.

@@ -1,5 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
+/// Whether a text holds a control character, or U+2028 or U+2029, which end a line or a paragraph: with one, a message or a
+/// table that quotes the text could have more lines than it should, or steer a terminal.
+package func holdsControlCharacters(_ text: String) -> Bool {
+    text.unicodeScalars.contains {
+        $0.value < 0x20 || (0x7f...0x9f).contains($0.value) || $0.value == 0x2028 || $0.value == 0x2029
+    }
+}
+
 /// One named value of a rule, a policy or an optimizer, declared once: its key, type, range, and how it is read and set.
 /// Validation, setting by key, the documentation and the wrappers' checks all read this declaration.
 public struct Parameter<Owner>: Sendable {
@@ -9,7 +17,7 @@ public struct Parameter<Owner>: Sendable {
         case integer(ClosedRange<Int>)
         case flag
         case choice([String])
-        /// Text of at most 255 bytes without control characters, such as a pattern of names.
+        /// Text of at most 255 bytes without control characters and separators of lines, such as a pattern of names.
         case text
     }
 
@@ -106,7 +114,7 @@ public struct Parameter<Owner>: Sendable {
             }
         case (.text, .choice(let text)):
             if text.utf8.count > 255 { throw .invalid("\(key) must have at most 255 bytes, found \(text.utf8.count)") }
-            if text.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7f }) {
+            if holdsControlCharacters(text) {
                 throw .invalid("\(key) must not hold control characters")
             }
         case (.text, .number(let x)):

@@ -32,6 +32,9 @@ static int32_t add_one(const model *m, lw_tensor tensor, lw_error *error) { retu
 
 static void refuse_names(const model *m)
 {
+    /* Of each kind, the first and the last. */
+    static const char *const controls[] = {"\x01", "\n", "\x1f", "\x7f", "\xC2\x80", "\xC2\x85", "\xC2\x9F",
+                                           "\xE2\x80\xA8", "\xE2\x80\xA9"};
     static const char *const not_utf8[] = {"\x80", "a\xC3", "\xC0\xAF", "\xE0\x80\xAF", "\xED\xA0\x80",
                                            "\xF4\x90\x80\x80", "\xF8\x88\x80\x80\x80", "\xFF"};
     char too_long[257];
@@ -43,7 +46,18 @@ static void refuse_names(const model *m)
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, add(m, NULL, &tensor, 1, error));
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, add(m, "", &tensor, 1, error));
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, add(m, too_long, &tensor, 1, error));
-    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, add(m, "two\nlines", &tensor, 1, error));
+    for (int64_t i = 0; i < COUNT(controls); ++i) {
+        char name[16];
+        snprintf(name, sizeof name, "a%sb", controls[i]);
+        REFUSED(m, LW_ERROR_INVALID_ARGUMENT, add(m, name, &tensor, 1, error));
+        tensor.name = name;
+        REFUSED(m, LW_ERROR_INVALID_ARGUMENT, add_one(m, tensor, error));
+        tensor = spare_tensor();
+        /* A message quotes what was given, and is one line all the same. */
+        lw_error quoted = LW_ERROR_INIT;
+        CHECK(lw_optimizer_find_layer(m->optimizer, name, NULL, &quoted) == LW_ERROR_UNKNOWN_NAME);
+        CHECK(strstr(quoted.message, controls[i]) == NULL && strstr(quoted.message, "\"a?") != NULL);
+    }
     REFUSED(m, LW_ERROR_DUPLICATE, add(m, "body", &tensor, 1, error));
     for (int64_t i = 0; i < COUNT(not_utf8); ++i) {
         REFUSED(m, LW_ERROR_INVALID_ARGUMENT, add(m, not_utf8[i], &tensor, 1, error));
@@ -162,6 +176,13 @@ static void refuse_shapes(const model *m)
     tensor = spare_tensor();
     tensor.shape = NULL;
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, add_one(m, tensor, error));
+    /* A rank that was forgotten would train element 0 alone. */
+    tensor = spare_tensor();
+    tensor.rank = 0;
+    REFUSED(m, LW_ERROR_SHAPE, add_one(m, tensor, error));
+    tensor.whole_shape = tensor.shape;
+    tensor.shape = NULL;
+    REFUSED(m, LW_ERROR_SHAPE, add_one(m, tensor, error));
 }
 
 /* ---- Buffers ------------------------------------------------------------------------------------------------ */

@@ -72,6 +72,13 @@ static void refuse_spec_structs(const model *m)
         wrong.value_count = counts[i];
         refuse_specs(m, LW_ERROR_INVALID_ARGUMENT, &wrong, 1);
     }
+    /* Counts that were forgotten. */
+    const lw_setting setting = {"factor", 0.5, NULL};
+    const double value = 0.5;
+    wrong = spec("constant", &setting, 0);
+    refuse_specs(m, LW_ERROR_INVALID_ARGUMENT, &wrong, 1);
+    wrong = listed("table", &value, 0);
+    refuse_specs(m, LW_ERROR_INVALID_ARGUMENT, &wrong, 1);
     wrong = spec("constant", NULL, 1);
     refuse_specs(m, LW_ERROR_INVALID_ARGUMENT, &wrong, 1);
     wrong = listed("table", NULL, 1);

@@ -1,6 +1,8 @@
-/* An optimizer whose step takes long enough to be met inside it by another thread.
+/* A step that stays inside the library until another thread lets it go on.
  *
  * SPDX-License-Identifier: Apache-2.0
+ *
+ * It waits in the callback that adds up sums over processes, so that no test depends on who is faster.
  *
  * The first lines of a program that includes this define _POSIX_C_SOURCE 200809L.
  */
@@ -10,17 +12,19 @@
 #include "calls.h"
 
 #include <pthread.h>
-#include <sched.h>
 
-enum { LONG_COUNT = 1 << 22, LONG_STEPS = 4 };
+enum { LONG_COUNT = 1 << 16 };
 
 typedef struct long_step {
     lw_optimizer *optimizer;
     float *parameters, *gradients;
     pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int is_inside, may_go_on;
 } long_step;
 
-/** LAMB on one thread over two layers, "body" (4 M elements) and "head" (1), so that the calls of calls.h fit it. */
+/** LAMB on one thread over two layers, "body" (65,536 elements) and "head" (1), so that the calls of calls.h fit it. */
 static inline void long_step_create(long_step *s)
 {
     static const int64_t extent[] = {LONG_COUNT};
@@ -34,6 +38,8 @@ static inline void long_step_create(long_step *s)
         s->parameters[i] = 1.0f + (float)(i % 7);
         s->gradients[i] = 0.5f - (float)(i % 5) * 0.2f;
     }
+    s->is_inside = s->may_go_on = 0;
+    CHECK(pthread_mutex_init(&s->lock, NULL) == 0 && pthread_cond_init(&s->changed, NULL) == 0);
     SUCCEEDS(lw_optimizer_create(&s->optimizer, "lamb", settings, COUNT(settings), error));
     tensor = vector("weight", LW_FLOAT32, s->parameters, s->gradients, extent);
     SUCCEEDS(lw_optimizer_add_layer(s->optimizer, "body", &tensor, 1, NULL, 0, NULL, error));
@@ -46,40 +52,53 @@ static inline void long_step_free(long_step *s)
 {
     free(s->parameters);
     free(s->gradients);
+    pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->changed);
 }
 
-/** A step that the other thread's questions may keep out for a moment, and that a destroyed optimizer ends. */
-static inline void *long_step_run(void *argument)
+static inline int32_t long_step_wait(double *sums, int64_t count, void *context)
 {
-    const long_step *s = (const long_step *)argument;
-    int taken = 0;
-    while (taken < LONG_STEPS) {
-        int32_t code = lw_optimizer_step(s->optimizer, NULL, NULL);
-        if (code == LW_OK) {
-            ++taken;
-        } else if (code == LW_ERROR_STALE_HANDLE) {
-            break;
-        } else {
-            CHECK(code == LW_ERROR_BUSY);
-            sched_yield();
-        }
+    long_step *s = (long_step *)context;
+    (void)sums, (void)count;
+    pthread_mutex_lock(&s->lock);
+    s->is_inside = 1;
+    pthread_cond_broadcast(&s->changed);
+    while (!s->may_go_on) {
+        pthread_cond_wait(&s->changed, &s->lock);
     }
-    return NULL;
-}
-
-/** Starts the steps on another thread.  Whether that thread has been seen inside one; after many tries it has not. */
-static inline int long_step_start(long_step *s)
-{
-    CHECK(pthread_create(&s->thread, NULL, long_step_run, s) == 0);
-    for (int i = 0; i < 100000; ++i) {
-        if (call_get(s->optimizer, NULL) == LW_ERROR_BUSY) {
-            return 1;
-        }
-        sched_yield();
-    }
+    pthread_mutex_unlock(&s->lock);
     return 0;
 }
 
-static inline void long_step_join(long_step *s) { CHECK(pthread_join(s->thread, NULL) == 0); }
+static inline void *long_step_run(void *argument)
+{
+    long_step *s = (long_step *)argument;
+    lw_step step = LW_STEP_INIT;
+    step.reduce = long_step_wait;
+    step.reduce_context = s;
+    CHECK(lw_optimizer_step(s->optimizer, &step, NULL) == LW_OK);
+    return NULL;
+}
+
+/** Starts the step on another thread, and returns when that thread is inside it. */
+static inline void long_step_start(long_step *s)
+{
+    CHECK(pthread_create(&s->thread, NULL, long_step_run, s) == 0);
+    pthread_mutex_lock(&s->lock);
+    while (!s->is_inside) {
+        pthread_cond_wait(&s->changed, &s->lock);
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+/** Lets the step go on, and returns when it is over. */
+static inline void long_step_join(long_step *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->may_go_on = 1;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+    CHECK(pthread_join(s->thread, NULL) == 0);
+}
 
 #endif

@@ -103,7 +103,7 @@ final class ExplainTests: XCTestCase {
     /// Nothing that the table prints can hold the end of a line, or an escape of a terminal.
     func testControlCharactersAreRefused() throws {
         let model = try Model(SGD(lr: 1), sizes: [1, 1])
-        for bad in ["\n", "\r", "\u{7f}", "\u{1b}[31m", "\0"] {
+        for bad in ["\n", "\r", "\u{7f}", "\u{1b}[31m", "\0", "\u{80}", "\u{85}", "\u{9f}", "\u{2028}", "\u{2029}"] {
             assertRefused(.outOfRange, message: "layer \"0\": tower must not hold control characters") {
                 try model.optimizer.setLayer(0, [Setting("tower", "vision\(bad)")])
             }

@@ -41,12 +41,12 @@ final class PlateauTests: XCTestCase {
         }
 
         private func isBetter(_ a: Double, _ best: Double) -> Bool {
-            if settings.mode == .min && settings.thresholdMode == .relative {
+            if settings.mode == .min && settings.thresholdMode == .signed {
                 let relEpsilon = 1.0 - settings.threshold
                 return a < best * relEpsilon
             } else if settings.mode == .min && settings.thresholdMode == .absolute {
                 return a < best - settings.threshold
-            } else if settings.mode == .max && settings.thresholdMode == .relative {
+            } else if settings.mode == .max && settings.thresholdMode == .signed {
                 let relEpsilon = settings.threshold + 1.0
                 return a > best * relEpsilon
             } else {
@@ -61,7 +61,7 @@ final class PlateauTests: XCTestCase {
             factor: [0.1, 0.5, 0.9].randomElement(using: &random) ?? 0.1,
             patience: Int.random(in: 0...4, using: &random),
             threshold: [0, 1e-4, 0.1, 2].randomElement(using: &random) ?? 0,
-            thresholdMode: Bool.random(using: &random) ? .relative : .absolute,
+            thresholdMode: [.signed, .absolute].randomElement(using: &random) ?? .signed,
             cooldown: Int.random(in: 0...3, using: &random),
             minFactor: [0, 0.01, 0.3].randomElement(using: &random) ?? 0)
     }
@@ -102,6 +102,56 @@ final class PlateauTests: XCTestCase {
                     Array(state[1...]), [torch.best, Double(torch.numBadEpochs), Double(torch.cooldownCounter)],
                     "run \(run), step \(step)")
             }
+        }
+    }
+
+    /// With metrics that are not negative, the share of the magnitude is that of torch's share, to the bit.
+    func testRelativeIsTorchsForPositiveMetrics() throws {
+        var random = Random(seed: 62)
+        for run in 0..<200 {
+            var signed = try randomSettings(&random)
+            signed.thresholdMode = .signed
+            var relative = signed
+            relative.thresholdMode = .relative
+            for _ in 0..<60 {
+                let metric = randomMetric(&random)
+                let positive = metric == -.infinity ? 0 : abs(metric)
+                signed.report(positive)
+                relative.report(positive)
+                XCTAssertEqual(relative.state, signed.state, "run \(run)")
+            }
+        }
+    }
+
+    /// A metric below zero counts as its mirror image does with the other mode.
+    func testRelativeOfNegativeMetrics() throws {
+        var random = Random(seed: 63)
+        for run in 0..<200 {
+            var schedule = try randomSettings(&random)
+            schedule.thresholdMode = .relative
+            var mirrored = schedule
+            mirrored.mode = schedule.mode == .min ? .max : .min
+            // Of threshold 1 and more, torch takes no first loss for a better one than infinity.
+            if schedule.threshold >= 1 { continue }
+            for _ in 0..<60 {
+                let metric = randomMetric(&random)
+                schedule.report(metric)
+                mirrored.report(-metric)
+                XCTAssertEqual(mirrored.state[0], schedule.state[0], "run \(run)")
+                XCTAssertEqual(mirrored.state[1], -schedule.state[1], "run \(run)")
+                XCTAssertEqual(mirrored.state[2...], schedule.state[2...], "run \(run)")
+            }
+        }
+    }
+
+    /// Eight times −1: a plateau, except as torch has it.
+    func testFlatNegativeMetric() throws {
+        for (mode, factor) in [
+            (ReduceOnPlateau.ThresholdMode.relative, 0.01), (.absolute, 0.01), (.signed, 1),
+        ] {
+            var schedule: any Schedule = try ReduceOnPlateau(factor: 0.1, patience: 2, thresholdMode: mode)
+            for _ in 0..<8 { schedule.report(-1) }
+            XCTAssertEqual(schedule.value(at: 0), factor, accuracy: 1e-15, "\(mode)")
         }
     }
 

@@ -31,6 +31,11 @@ final class StepRefusalTests: XCTestCase {
                     try $0.step(StepOptions(layer: -1))
                 },
                 RefusedCall(
+                    .invalidArgument,
+                    "no layer that trains has a gradient; with the setting empty_step = allow such a step counts and "
+                        + "trains nothing",
+                    step([nil, nil, nil])),
+                RefusedCall(
                     .shape, "expected 3 gradients, one for each tensor of the layers stepped, found 2",
                     step([address, nil])),
                 RefusedCall(

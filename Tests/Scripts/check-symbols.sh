@@ -48,6 +48,9 @@ strange=$(grep -vE '^(libc\.so\.6|libm\.so\.6|libstdc\+\+\.so\.6|libgcc_s\.so\.1
 paths=$(grep -E '\((RPATH|RUNPATH)\)' <<<"$dynamic" | grep -v '\[\$ORIGIN\]' || true)
 [ -z "$paths" ] || fail "search path of the build machine:" "$paths"
 
+# The threads of a step outlive it, and so must the library's code.
+grep -q 'FLAGS_1.*NODELETE' <<<"$dynamic" || fail "dlclose() would unmap it: it is not linked with -z nodelete"
+
 # The wheel's tag promises glibc 2.34.
 glibc=$(readelf --version-info --wide "$library" | grep -oE 'GLIBC_[0-9.]+' | sort -Vu | tail -n 1)
 newest=$(printf 'GLIBC_2.34\n%s\n' "$glibc" | sort -V | tail -n 1)

@@ -11,6 +11,7 @@ import functools
 import math
 import operator
 import sys
+from collections.abc import Iterable
 from ctypes import c_char_p, c_int, c_ssize_t, c_void_p
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -128,10 +129,15 @@ def describe_shape(obj: object, place: Place, *, writable: bool) -> Buffer:
     found = str(getattr(obj, "dtype", "float32")).removeprefix("torch.")
     if found not in FLOATS:
         raise _wrong_type(place, found)
-    extents = tuple(operator.index(extent) for extent in shape)
-    if not all(0 <= extent < 1 << 63 for extent in extents):
+    return Buffer(0, FLOATS[found], _extents(shape, place), None)
+
+
+def _extents(shape: Iterable[Any], place: Place) -> tuple[int, ...]:
+    """A shape that an object says it has; what an int64 cannot hold would be taken modulo 2**64 on the way."""
+    extents = tuple(map(operator.index, shape))
+    if extents and not 0 <= min(extents) <= max(extents) < 1 << 63:
         raise place.refuse(ShapeMismatch, f"must have extents from 0 to 2**63 - 1, found shape {extents}")
-    return Buffer(0, FLOATS[found], extents, None)
+    return extents
 
 
 def _wrong_type(place: Place, found: str) -> LayerwiseError:
@@ -180,7 +186,7 @@ def _from_torch(tensor: Any, place: Place) -> Buffer:
 
 
 def _from_array_interface(obj: Any, interface: dict[str, Any], place: Place, writable: bool) -> Buffer:
-    typestr, shape = interface["typestr"], tuple(interface["shape"])
+    typestr, shape = interface["typestr"], _extents(interface["shape"], place)
     if not shape and isinstance(obj, getattr(sys.modules.get("numpy"), "generic", ())):
         raise place.refuse(DTypeMismatch, "must be an array; a NumPy scalar has no memory of its own")
     kind = typestr[1:]
@@ -194,7 +200,9 @@ def _from_array_interface(obj: Any, interface: dict[str, Any], place: Place, wri
     _require_contiguous(_row_major(shape, interface.get("strides"), int(typestr[2:])), place)
     address, read_only = interface["data"]
     _require_writable(read_only, writable, place)
-    return Buffer(address, dtype, shape, obj)
+    if not 0 <= operator.index(address) < 1 << 64:
+        raise place.refuse(InvalidArgument, f"must lie at an address from 0 to 2**64 - 1, found {address}")
+    return Buffer(operator.index(address), dtype, shape, obj)
 
 
 def _from_buffer_protocol(obj: object, place: Place, writable: bool) -> Buffer:

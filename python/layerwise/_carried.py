@@ -67,7 +67,7 @@ def capture(optimizer: Optimizer, carry: Carry) -> dict[str, Any]:
             "freezing": optimizer._freezing,
             "settings": identity["hyperparameters"]
             | identity["settings"]
-            | {key: optimizer.get(key) for key in ("threads", "telemetry")},
+            | {key: optimizer.get(key) for key in ("threads", "telemetry", "empty_step")},
             "layers": [_layer(optimizer, record, identity["layers"], carry) for record in optimizer._layers],
             "checkpoint": checkpoint,
             "others": {key: value for key, value in vars(optimizer).items() if key not in OWN},

@@ -41,8 +41,12 @@ def pack(recipe: Recipe | None) -> tuple[ctypes.Array[lw.lw_spec] | None, int]:
         spec.struct_size = ctypes.sizeof(lw.lw_spec)
         spec.part_count = part_count
         spec.name = lw.name(entry.name)
-        spec.settings, spec.setting_count = _settings.pack(entry.settings().items())
-        spec.values, spec.value_count = lw.pointer(values), len(values)
+        settings, spec.setting_count = _settings.pack(entry.settings().items())
+        # NULL where there are none: an address with a count of 0 looks like a count that was forgotten.
+        if spec.setting_count:
+            spec.settings = settings
+        if values:
+            spec.values, spec.value_count = lw.pointer(values), len(values)
     return specs, len(specs)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -75,11 +75,11 @@ class LayerRecord:
     """Its own schedules, by the hyperparameter they move."""
     whole_shapes: dict[str, Sequence[int]] = field(default_factory=dict)
     """Of tensors of which it has parts, the shapes of the wholes."""
+    names: dict[str, int] = field(init=False)
+    """Its tensors' names, in order, and the index of each."""
 
-    @property
-    def names(self) -> list[str]:
-        """The names of its tensors."""
-        return [tensor.name for tensor in self.tensors]
+    def __post_init__(self) -> None:
+        self.names = {tensor.name: index for index, tensor in enumerate(self.tensors)}
 
     def new_gradients(self, grads: object) -> list[Buffer | None]:
         """One gradient, or None, for each tensor in order."""
@@ -99,10 +99,10 @@ class LayerRecord:
                 raise NotFound(f'layer "{self.name}": no tensor has index {tensor}; there are {len(self.tensors)}')
             return tensor
         _require_known(self.name, self.names, [tensor])
-        return self.names.index(tensor)
+        return self.names[tensor]
 
 
-def by_tensor(layer: str, names: list[str], value: object) -> Mapping[str, object]:
+def by_tensor(layer: str, names: Collection[str], value: object) -> Mapping[str, object]:
     """Buffers by tensor name; a bare buffer belongs to the only tensor of its layer."""
     if value is None:
         return {}
@@ -113,10 +113,10 @@ def by_tensor(layer: str, names: list[str], value: object) -> Mapping[str, objec
         raise InvalidArgument(
             f'layer "{layer}": it has {len(names)} tensors, so expected a mapping from tensor to buffer'
         )
-    return {names[0]: value}
+    return {next(iter(names)): value}
 
 
-def _require_known(layer: str, names: list[str], given: Iterable[object]) -> None:
+def _require_known(layer: str, names: Collection[str], given: Iterable[object]) -> None:
     for name in given:
         if name not in names:
             raise UnknownName(f'layer "{layer}": no tensor {name!r}; its tensors: {", ".join(names)}')
@@ -127,7 +127,8 @@ def record(
 ) -> LayerRecord:
     """Describe the buffers of a new layer, or with `shapes_only` what would be its buffers."""
     given = params if isinstance(params, Mapping) else {SINGLE_TENSOR: params}
-    names = list(given)
+    # A mapping in place of a list, in which to look one name up of many takes long.
+    names = dict.fromkeys(given)
     for text in (name, *names):
         lw.name(text)
     gradients = by_tensor(name, names, grads)
@@ -183,14 +184,16 @@ def pack(record: LayerRecord, master: bool) -> ctypes.Array[lw.lw_tensor]:
         entry.name = lw.name(tensor.name)
         entry.parameters = tensor.parameters.address
         entry.gradients = address(tensor.gradient)
-        entry.shape = (ctypes.c_int64 * len(shape))(*shape)
+        if shape:
+            entry.shape = (ctypes.c_int64 * len(shape))(*shape)
         whole = record.whole_shapes.get(tensor.name)
         if whole is not None:
             if len(whole) != len(shape):
                 raise tensor.parameters_place.refuse(
                     ShapeMismatch, f"have shape {shape}, which is no part of the whole shape {tuple(whole)}"
                 )
-            entry.whole_shape = (ctypes.c_int64 * len(shape))(*whole)
+            if shape:
+                entry.whole_shape = (ctypes.c_int64 * len(shape))(*whole)
         entry.master = int(master and tensor.parameters.dtype in (lw.FLOAT16, lw.BFLOAT16))
     return array
 

@@ -155,7 +155,7 @@ class Layer:
         """
         record, optimizer = self._record, self._optimizer
         given = by_tensor(record.name, record.names, params)
-        gradients = by_tensor(record.name, list(given), grads)
+        gradients = by_tensor(record.name, given, grads)
         new = tuple(
             Tensor(
                 tensor.name,

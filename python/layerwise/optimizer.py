@@ -21,7 +21,15 @@ from . import _carried, _settings, _spec
 from ._buffers import Buffer
 from ._saved import Saved
 from ._tensors import LayerRecord, Watch, address, pack, record
-from .errors import BusyOptimizer, ClosedOptimizer, InvalidArgument, LayerwiseError, NotFound, UnknownName
+from .errors import (
+    BusyOptimizer,
+    ClosedOptimizer,
+    DuplicateName,
+    InvalidArgument,
+    LayerwiseError,
+    NotFound,
+    UnknownName,
+)
 from .freezing import FreezePlan
 from .layer import Layer
 from .policy import Policy, Uniform
@@ -74,6 +82,8 @@ class Optimizer(Saved):
         freezing: When each layer trains, such as `GradualUnfreezing(100)`.
         nonfinite: At a NaN or infinite gradient, "raise" refuses the whole step and names the element, "skip" leaves
             everything as it was and counts the step as skipped, "propagate" does not look.
+        empty_step: At a step in which no layer that trains has a gradient, "raise" refuses it, so that neither the
+            count nor the schedules go on; "allow" takes it: nothing is trained, and both go on.
         threads: The most threads that a step may use, 1 to 1024; None for as many as the machine grants.
         clip_global_norm: Scale all gradients by min(1, limit / (norm + 1e-6)), > 0; None for off.
         clip_layer_norm: The same for each layer's own norm.
@@ -94,6 +104,7 @@ class Optimizer(Saved):
         schedule: Schedule | Mapping[str, Schedule] | None = None,
         freezing: FreezePlan | None = None,
         nonfinite: Literal["raise", "skip", "propagate"] = "raise",
+        empty_step: Literal["raise", "allow"] = "raise",
         threads: int | None = None,
         clip_global_norm: float | None = None,
         clip_layer_norm: float | None = None,
@@ -107,6 +118,7 @@ class Optimizer(Saved):
             raise TypeError(f"rule: expected a rule such as AdamW(lr=3e-4), found {rule!r}")
         options = {
             "nonfinite": nonfinite,
+            "empty_step": empty_step,
             "threads": threads,
             "clip_global_norm": clip_global_norm,
             "clip_layer_norm": clip_layer_norm,
@@ -356,21 +368,25 @@ class Optimizer(Saved):
 
     def step(
         self,
-        grads: Mapping[str, object] | None = None,
+        grads: Mapping[str | int | Layer, object] | None = None,
         layer: str | int | Layer | None = None,
         gradient_scale: float = 1.0,
     ) -> None:
         """Take one step, in one native call.
 
         Args:
-            grads: None for the bound gradients; else a mapping from layer name to a buffer or to a mapping from tensor
-                name to buffer.  A tensor that is missing or None is skipped: value, state and count stay as they are.
-            layer: Step this layer only.
+            grads: None for the bound gradients; else a mapping from layer (its name, its index or the Layer) to a
+                buffer or to a mapping from tensor name to buffer.  A tensor that is missing or None is skipped: value,
+                state and count stay as they are.
+            layer: Step this layer only; what `grads` has for others is not used.
             gradient_scale: Every gradient is divided by it (loss scale, accumulated batches); finite, > 0.
 
         Raises:
             NonFiniteGradient: A gradient holds NaN or infinity, and `nonfinite` is "raise".  Nothing was changed.
-            InvalidArgument: A torch tensor was moved or resized since it was registered.
+            InvalidArgument: A torch tensor was moved or resized since it was registered; or no layer that trains has a
+                gradient, and `empty_step` is "raise".
+            UnknownName: `grads` names a layer or tensor that is not there.
+            DuplicateName: `grads` has a layer twice, as by its name and by its index.
         """
         parameters, gradients = self._watches or self._watch()
         if parameters.tensors:
@@ -393,7 +409,7 @@ class Optimizer(Saved):
 
     def _step_with(
         self,
-        grads: Mapping[str, object] | None,
+        grads: Mapping[Any, object] | None,
         layer: str | int | Layer | None,
         gradient_scale: float,
         error: _Error,
@@ -407,13 +423,17 @@ class Optimizer(Saved):
             step.gradient_count = len(buffers)
         return int(_lw_optimizer_step(self._handle, step, error.reference))
 
-    def _given_gradients(self, grads: Mapping[str, object], layers: list[LayerRecord]) -> list[Buffer | None]:
+    def _given_gradients(self, grads: Mapping[Any, object], layers: list[LayerRecord]) -> list[Buffer | None]:
         if not isinstance(grads, Mapping):
-            raise TypeError(f"grads: expected a mapping from layer name to buffer, found {type(grads).__name__}")
-        for name in grads:
-            if name not in self._by_name:
-                self._record(name)
-        return [buffer for layer in layers for buffer in layer.new_gradients(grads.get(layer.name))]
+            raise TypeError(f"grads: expected a mapping from layer to buffer, found {type(grads).__name__}")
+        given: dict[int, object] = {}
+        for key, value in grads.items():
+            # Names first, which most keys are.
+            record = self._by_name.get(key) or self._record(key)
+            if record.index in given:
+                raise DuplicateName(f'layer "{record.name}": its gradients are given twice')
+            given[record.index] = value
+        return [buffer for layer in layers for buffer in layer.new_gradients(given.get(layer.index))]
 
     # ---- Settings
 

@@ -390,18 +390,20 @@ class FlatCosine(Spanned):
 class ReduceOnPlateau(Schedule):
     """Lower by a factor when a metric has stopped improving; `Optimizer.report` tells it the metric.
 
-    f = max(factor ** reductions, min_factor).  A metric is better than the best so far if it is below best * (1 -
-    threshold), with threshold_mode "abs" below best - threshold; with mode "max" above best * (1 + threshold) or best +
-    threshold.  After more than `patience` metrics in a row that are not better, the factor falls.  Source: torch's
-    ReduceLROnPlateau, which it equals with eps = 0 and its min_lr as a share of the rate.  A metric that is not a
-    number is bad.
+    f = max(factor ** reductions, min_factor).  A metric is better than the best so far if it is more than a margin
+    below it, with mode "max" more than a margin above it.  The margin is threshold * abs(best) with threshold_mode
+    "rel", threshold with "abs", and threshold * best with "torch_rel".  After more than `patience` metrics in a row
+    that are not better, the factor falls.  Source: torch's ReduceLROnPlateau, which it equals with eps = 0 and its
+    min_lr as a share of the rate; where metrics may be negative, torch's "rel" is "torch_rel" here, with which a flat
+    negative metric never counts as a plateau.  A metric that is not a number is bad.
 
     Args:
         mode: Which metrics are good: "min", low ones, or "max", high ones.  Default "min".
         factor: The factor of each reduction, in (0, 1], below 1.  Default 0.1.
         patience: Bad metrics in a row that are borne, in [0, 2**53].  Default 10.
         threshold: How much better a metric must be to count, in [0, inf).  Default 1e-4.
-        threshold_mode: What threshold is: "rel", a share of the best, or "abs", a difference.  Default "rel".
+        threshold_mode: What threshold is: "rel", a share of the best's magnitude; "abs", a difference; "torch_rel",
+            a share of the best with its sign, which is torch's "rel".  Default "rel".
         cooldown: Metrics after a reduction that are not counted as bad, in [0, 2**53].  Default 0.
         min_factor: No factor is lower, in [0, 1].  Default 0.
     """
@@ -411,6 +413,6 @@ class ReduceOnPlateau(Schedule):
     factor: float = 0.1
     patience: int = 10
     threshold: float = 1e-4
-    threshold_mode: Literal["rel", "abs"] = "rel"
+    threshold_mode: Literal["rel", "abs", "torch_rel"] = "rel"
     cooldown: int = 0
     min_factor: float = 0.0

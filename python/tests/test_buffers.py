@@ -42,6 +42,14 @@ class ThroughInterface:
         return dict(self.values.__array_interface__)
 
 
+class SayingSo:
+    """Says other things of an array by __array_interface__ than hold."""
+
+    def __init__(self, **said: Any) -> None:
+        self.values = np.zeros(4)
+        self.__array_interface__ = self.values.__array_interface__ | said
+
+
 ACCEPTED: dict[str, Callable[[], Any]] = {
     "numpy float64": lambda: np.zeros(4),
     "numpy float32": lambda: np.zeros(4, np.float32),
@@ -125,6 +133,15 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[lw.LayerwiseError], str]] = {
     "read-only DLPack": (lambda: ThroughDLPack(read_only(np.zeros(4))), lw.InvalidArgument, "read-only"),
     "DLPack elsewhere": (lambda: ThroughDLPack(np.zeros(4), (2, 3)), lw.InvalidArgument, "DLPack device 2:3"),
     "strided DLPack": (lambda: ThroughDLPack(np.zeros(8)[::2]), lw.InvalidArgument, "contiguous"),
+    "an extent of 2**64 + 4": (lambda: SayingSo(shape=(2**64 + 4,)), lw.ShapeMismatch, "extents from 0 to 2"),
+    "an extent of 2**63": (lambda: SayingSo(shape=(2**63, 0)), lw.ShapeMismatch, "extents from 0 to 2"),
+    "an extent below 0": (lambda: SayingSo(shape=(-1,)), lw.ShapeMismatch, "extents from 0 to 2"),
+    "an address of 2**64 + 8": (
+        lambda: SayingSo(data=(2**64 + 8, False)),
+        lw.InvalidArgument,
+        "an address from 0 to 2",
+    ),
+    "an address below 0": (lambda: SayingSo(data=(-8, False)), lw.InvalidArgument, "an address from 0 to 2"),
     "integer DLPack": (lambda: ThroughDLPack(np.zeros(8, np.int32)), lw.DTypeMismatch, "found DLPack type i4"),
 }
 

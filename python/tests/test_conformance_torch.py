@@ -284,10 +284,14 @@ PLATEAUS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("options", PLATEAUS, ids=str)
-@pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
+@pytest.mark.parametrize("threshold_mode", ["rel", "abs", "torch_rel"])
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_plateau(mode: Any, threshold_mode: Any, options: dict[str, Any]) -> None:
-    """ReduceLROnPlateau with eps = 0; its min_lr of each group is a share of the group's rate."""
+    """ReduceLROnPlateau with eps = 0; its min_lr of each group is a share of the group's rate.
+
+    Our "rel" is torch's where metrics are not negative, our "torch_rel" everywhere.
+    """
+    theirs = threshold_mode.removeprefix("torch_")
     generator = np.random.default_rng(11)
     given = {key: value for key, value in options.items() if key != "min_factor"}
     lowest = options.get("min_factor", 0.0)
@@ -295,11 +299,13 @@ def test_plateau(mode: Any, threshold_mode: Any, options: dict[str, Any]) -> Non
     for trend in (-0.05, 0.0, 0.05):
         twin = torch.optim.SGD(groups(), lr=BASE)
         scheduler = ReduceLROnPlateau(
-            twin, mode, threshold_mode=threshold_mode, min_lr=[lowest * peak for peak in PEAKS], eps=0.0, **given
+            twin, mode, threshold_mode=theirs, min_lr=[lowest * peak for peak in PEAKS], eps=0.0, **given
         )
         opt = optimizer(lw.ReduceOnPlateau(mode=mode, threshold_mode=threshold_mode, **options))
         metrics = 2 + trend * np.arange(100) + generator.normal(size=100)
         metrics[[3, 30, 31]] = math.nan, math.inf, -math.inf
+        if threshold_mode == "rel":
+            metrics = np.exp(metrics)
         found, expected = [], []
         for metric in metrics:
             found.append(np.asarray(opt.preview(1))[:, 0])
@@ -315,6 +321,23 @@ def test_plateau(mode: Any, threshold_mode: Any, options: dict[str, Any]) -> Non
 
 
 # ---- What torch does otherwise
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_a_flat_negative_metric(mode: Any) -> None:
+    """torch never sees a plateau of a negative metric, since -1 < -1 * (1 - threshold); our "rel" does."""
+    metric, factors = -1.0, {}
+    for threshold_mode in ("rel", "torch_rel", "abs"):
+        opt = optimizer(lw.ReduceOnPlateau(mode=mode, factor=0.1, patience=2, threshold_mode=threshold_mode))  # type: ignore[arg-type]
+        for _ in range(8):
+            opt.report(metric)
+        factors[threshold_mode] = opt.schedule_state()[0]
+    twin = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = ReduceLROnPlateau(twin, mode, patience=2, eps=0.0)
+    for _ in range(8):
+        scheduler.step(metric)
+    assert factors["rel"] == factors["abs"] == pytest.approx(0.01)
+    assert factors["torch_rel"] == twin.param_groups[0]["lr"] == 1
 
 
 def test_eps_of_a_plateau() -> None:

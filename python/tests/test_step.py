@@ -2,6 +2,7 @@
 """A step: bound and given gradients, one layer, skipping, freezing, reports."""
 
 import math
+import pickle
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,104 @@ def test_given_gradients_replace_the_bound_ones() -> None:
     opt.step({"c": np.full(3, 4.0), "a": {"weight": np.full(3, 2.0)}, "b": None})
     assert values(weights) == [-1.0, 1.0, -3.0]
     assert [opt.layer(name).info.steps for name in weights] == [1, 0, 1]
+    opt.set(empty_step="allow")
     opt.step({"a": {"weight": None}})
     opt.step({"a": {}})
     assert values(weights) == [-1.0, 1.0, -3.0]
+
+
+def test_gradients_by_name_index_or_layer() -> None:
+    opt, weights = optimizer("a", "b", "c")
+    opt.step({opt.layer("a"): np.full(3, 2.0), 1: {"weight": np.full(3, 3.0)}, "c": np.full(3, 4.0)})
+    assert values(weights) == [-1.0, -2.0, -3.0]
+    opt.step({2: np.ones(3)}, layer="c")
+    assert values(weights) == [-1.0, -2.0, -4.0]
+    assert [opt.layer(name).info.steps for name in weights] == [1, 1, 2]
+    other, _ = optimizer("a")
+    wrong: list[tuple[Any, type[Exception], str]] = [
+        ({opt.layer("a"): np.ones(3), "a": np.ones(3)}, lw.DuplicateName, 'layer "a": its gradients are given twice'),
+        ({0: np.ones(3), "a": None}, lw.DuplicateName, 'layer "a"'),
+        ({3: np.ones(3)}, lw.NotFound, "no layer has index 3"),
+        ({-1: np.ones(3)}, lw.NotFound, "no layer has index -1"),
+        ({other.layer("a"): np.ones(3)}, lw.InvalidArgument, "another optimizer"),
+        ({1.0: np.ones(3)}, TypeError, "by name or index"),
+        ({None: np.ones(3)}, TypeError, "by name or index"),
+        ({("a", "weight"): np.ones(3)}, TypeError, "by name or index"),
+        ({"a": {0: np.ones(3)}}, lw.UnknownName, "no tensor 0"),
+    ]
+    for gradients, kind, message in wrong:
+        with pytest.raises(kind, match=message):
+            opt.step(gradients)
+    assert values(weights) == [-1.0, -2.0, -4.0]
+    assert opt.summary().steps == 2
+
+
+class TestWithoutGradients:
+    """A step in which no layer that trains has a gradient is most likely a mistake: see `empty_step`."""
+
+    def make(self, **options: Any) -> lw.Optimizer:
+        opt = lw.Optimizer(lw.SGD(lr=1.0), schedule=lw.Linear(10), **options)
+        for name in ("a", "b"):
+            opt.add_layer(name, np.ones(3))
+        return opt
+
+    @pytest.mark.parametrize("arguments", [{}, {"grads": {}}, {"grads": {"a": None}}, {"layer": "a"}])
+    def test_it_is_refused_and_the_clock_stands(self, arguments: dict[str, Any]) -> None:
+        opt = self.make()
+        for _ in range(5):
+            with pytest.raises(lw.InvalidArgument, match="gradient; with the setting empty_step = allow") as caught:
+                opt.step(**arguments)
+        assert ('layer "a"' in str(caught.value)) == ("layer" in arguments)
+        assert (opt.next_step, opt.summary().steps, opt.layer("a").effective_lr) == (0, 0, 1.0)
+
+    def test_it_is_taken_where_that_is_allowed(self) -> None:
+        opt = self.make(empty_step="allow")
+        for _ in range(5):
+            opt.step()
+        assert (opt.next_step, opt.layer("a").info.steps, opt.layer("a").effective_lr) == (5, 0, 0.5)
+        opt.set(empty_step="raise")
+        assert opt.get("empty_step") == "raise"
+        with pytest.raises(lw.InvalidArgument):
+            opt.step()
+
+    def test_one_gradient_is_enough(self) -> None:
+        opt = self.make()
+        opt.step({"b": np.ones(3)})
+        assert opt.next_step == 1
+
+    def test_frozen_layers_do_not_train(self) -> None:
+        opt = self.make()
+        opt.layer("a").freeze()
+        with pytest.raises(lw.InvalidArgument, match="no layer that trains"):
+            opt.step({"a": np.ones(3)})
+        # Nothing is missing where nothing is to be trained, and a plan must go on to thaw something.
+        opt.layer("b").freeze()
+        opt.step()
+        assert opt.next_step == 1
+
+    def test_a_plan_that_freezes_everything_goes_on(self) -> None:
+        opt, weight = self.make(freezing=lw.FreezeAt({"a": 2, "b": 2})), np.ones(3)
+        opt.layer("a").bind(weight)
+        for _ in range(2):
+            opt.step()
+        assert opt.next_step == 2
+        with pytest.raises(lw.InvalidArgument):
+            opt.step()
+        opt.step({"a": np.ones(3)})
+        assert (weight == 1 - 0.8).all()
+
+    def test_tensors_without_elements_need_no_gradient(self) -> None:
+        opt = lw.Optimizer(lw.SGD())
+        opt.add_layer("empty", np.ones(0))
+        opt.step()
+        lw.Optimizer(lw.SGD()).step()
+
+    def test_it_belongs_to_no_checkpoint(self) -> None:
+        saved = self.make(empty_step="allow").to_bytes()
+        opt = self.make()
+        opt.load_bytes(saved)
+        assert opt.get("empty_step") == "raise"
+        assert pickle.loads(pickle.dumps(self.make(empty_step="allow"))).get("empty_step") == "allow"
 
 
 def test_one_layer() -> None:

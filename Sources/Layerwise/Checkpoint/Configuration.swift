@@ -13,7 +13,7 @@ extension Optimizer {
         Json.object([
             ("rule", Json.quoted(type(of: rule).declaration.name)),
             ("hyperparameters", rule.values(without: ["lr"])),
-            ("settings", settings.values(without: ["threads", "telemetry", "dry_run"])),
+            ("settings", settings.values(without: ["threads", "telemetry", "dry_run", "empty_step"])),
             ("policy", describe(policy.spec)),
             ("schedules", describe(schedules) { $0.spec }),
             ("freezing", freezePlan.map { describe($0.spec) } ?? "null"),

@@ -90,6 +90,7 @@ extension Optimizer {
         summary.nextStep = clock.next
         timeline.isStale = true
         timeline.window = 0..<0
+        placesAreStale = true
         scalesAreStale = true
     }
 }

@@ -109,19 +109,29 @@ public func policy(_ spec: Spec) throws(SettingError) -> any Policy {
 
 /// The layers of each tower by depth.
 struct Towers {
-    private var depths: [String: [Int]] = [:]
+    /// The depths of a tower, rising, and the place of each.
+    private struct Depths {
+        var sorted: [Int] = []
+        var ranks: [Int: Int] = [:]
+    }
+
+    private var towers: [String: Depths] = [:]
 
     init(_ layers: [LayerPlace]) {
-        for layer in layers { depths[layer.tower, default: []].append(layer.depth) }
-        depths = depths.mapValues { Set($0).sorted() }
+        var depths: [String: Set<Int>] = [:]
+        for layer in layers { depths[layer.tower, default: []].insert(layer.depth) }
+        towers = depths.mapValues { depths in
+            let sorted = depths.sorted()
+            return Depths(sorted: sorted, ranks: Dictionary(uniqueKeysWithValues: zip(sorted, sorted.indices)))
+        }
     }
 
     /// The highest depth of the layer's tower.
-    func top(_ layer: LayerPlace) -> Int { depths[layer.tower]?.last ?? layer.depth }
+    func top(_ layer: LayerPlace) -> Int { towers[layer.tower]?.sorted.last ?? layer.depth }
 
     /// How many different depths the layer's tower has.
-    func count(_ layer: LayerPlace) -> Int { depths[layer.tower]?.count ?? 1 }
+    func count(_ layer: LayerPlace) -> Int { towers[layer.tower]?.sorted.count ?? 1 }
 
-    /// The place of the layer's depth among those of its tower, from 0.
-    func rank(_ layer: LayerPlace) -> Int { depths[layer.tower]?.firstIndex { $0 >= layer.depth } ?? 0 }
+    /// The place of the layer's depth among those of its tower, from 0; of a depth that is not there 0.
+    func rank(_ layer: LayerPlace) -> Int { towers[layer.tower]?.ranks[layer.depth] ?? 0 }
 }

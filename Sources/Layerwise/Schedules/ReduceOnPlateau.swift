@@ -5,12 +5,18 @@ import LayerwiseRules
 ///
 ///     f = max(factor^(number of reductions), min_factor)
 ///
-/// A metric is better than the best so far if it is below best·(1 − threshold), with mode max above best·(1 +
-/// threshold), with threshold_mode abs below best − threshold, above best + threshold.  After more than `patience`
-/// metrics in a row that are not, the factor falls, and the next `cooldown` metrics do not count as bad.
+/// A metric is better than the best so far if it is more than a margin below it, with mode max more than a margin above:
 ///
-/// Source: torch's ReduceLROnPlateau, which it equals with eps = 0 and its min_lr as a share of the rate.  A metric
-/// that is not a number is bad.
+///     threshold_mode rel:        margin = threshold·|best|
+///     threshold_mode abs:        margin = threshold
+///     threshold_mode torch_rel:  margin = threshold·best, which for a negative best allows a metric that is worse
+///
+/// After more than `patience` metrics in a row that are not better, the factor falls, and the next `cooldown` metrics do
+/// not count as bad.
+///
+/// Source: torch's ReduceLROnPlateau, which it equals with eps = 0 and its min_lr as a share of the rate; for metrics that
+/// may be negative, such as a log-likelihood, torch's "rel" is `torch_rel` here, with which a flat negative metric never
+/// counts as a plateau.  A metric that is not a number is bad.
 public struct ReduceOnPlateau: Schedule {
     public var mode = Mode.min
     public var factor = 0.1
@@ -36,10 +42,12 @@ public struct ReduceOnPlateau: Schedule {
 
     /// What the threshold is a share of.
     public enum ThresholdMode: String, Choice {
-        /// Of the best metric.
+        /// Of the magnitude of the best metric.
         case relative = "rel"
         /// Of nothing: it is in the units of the metric.
         case absolute = "abs"
+        /// Of the best metric with its sign, as in torch.
+        case signed = "torch_rel"
     }
 
     public init() {}
@@ -67,7 +75,9 @@ public struct ReduceOnPlateau: Schedule {
         .number("factor", \.factor, .positiveFraction, "the factor of each reduction"),
         .integer("patience", \.patience, 0...mostSteps, "bad metrics in a row that are borne"),
         .number("threshold", \.threshold, .nonNegative, "how much better a metric must be to count"),
-        .choice("threshold_mode", \.thresholdMode, "what threshold is: a share of the best, or a difference"),
+        .choice(
+            "threshold_mode", \.thresholdMode,
+            "what threshold is: a share of the best's magnitude, a difference, or as torch's rel a share of the best"),
         .integer("cooldown", \.cooldown, 0...mostSteps, "metrics after a reduction that are not counted as bad"),
         .number("min_factor", \.minFactor, .closedFraction, "no factor is lower"),
     ]
@@ -101,12 +111,14 @@ public struct ReduceOnPlateau: Schedule {
 
     private func isBetter(_ metric: Double) -> Bool {
         let best = best ?? worst
-        return switch (mode, thresholdMode) {
-        case (.min, .relative): metric < best * (1 - threshold)
-        case (.min, .absolute): metric < best - threshold
-        case (.max, .relative): metric > best * (1 + threshold)
-        case (.max, .absolute): metric > best + threshold
+        let isLow = mode == .min
+        let share: Double
+        switch thresholdMode {
+        case .absolute: return isLow ? metric < best - threshold : metric > best + threshold
+        case .relative: share = best < 0 && best != worst ? -threshold : threshold
+        case .signed: share = threshold
         }
+        return isLow ? metric < best * (1 - share) : metric > best * (1 + share)
     }
 
     /// What any metric is better than.

@@ -38,7 +38,19 @@ extension Optimizer {
             throw LayerwiseError(
                 .outOfRange, "\(subject(layer)): the effective rate at step \(currentStep) is not finite", layer: layer)
         }
+        // Where tensors are spread over processes, another may have the gradients.
+        if !planner.hasActive && planner.lacksGradient && settings.emptyStep == .raise && options.reduce == nil {
+            throw emptyStep(options.layer)
+        }
         return stepped
+    }
+
+    /// Why a step is refused in which no layer that trains has a gradient.
+    private func emptyStep(_ layer: Int?) -> LayerwiseError {
+        let what = layer.map { "\(subject($0)): no tensor has a gradient" } ?? "no layer that trains has a gradient"
+        return LayerwiseError(
+            .invalidArgument, "\(what); with the setting empty_step = allow such a step counts and trains nothing",
+            layer: layer)
     }
 
     /// Refuses gradients given with the step that are too few, too many, or share bytes with parameters.
@@ -99,6 +111,10 @@ private struct Planner {
     var overflow: Int?
     /// The elements of the tensors that are active.
     var elements = 0
+    /// Whether a tensor is stepped.
+    var hasActive = false
+    /// Whether a tensor that has elements, in a layer that is not frozen, has no gradient.
+    var lacksGradient = false
     private var position = 0
 
     init(
@@ -140,7 +156,11 @@ private struct Planner {
                 position += 1
                 tensor.pointee.gradient = gradient
                 tensor.pointee.active = gradient != nil && !record.pointee.frozen
-                if !tensor.pointee.active { continue }
+                if !tensor.pointee.active {
+                    if gradient == nil && tensor.pointee.count > 0 && !record.pointee.frozen { lacksGradient = true }
+                    continue
+                }
+                hasActive = true
                 elements &+= tensor.pointee.count
                 tensor.pointee.factor = gradientFactor
                 tensor.pointee.trustRatio = 1

@@ -6,7 +6,7 @@ import LayerwiseRules
 extension Optimizer {
     /// Asks policy and freezing plan anew.
     func refreshShares() throws(LayerwiseError) {
-        places = makePlaces()
+        refreshPlaces()
         let shares: [LayerShare]
         do throws(SettingError) {
             try policy.recheck()
@@ -28,7 +28,9 @@ extension Optimizer {
 
     /// Depths, towers and roles, if layers or their settings have changed.
     func refreshPlaces() {
-        if scalesAreStale { places = makePlaces() }
+        if !placesAreStale { return }
+        places = makePlaces()
+        placesAreStale = false
     }
 
     private func put(_ share: LayerShare, _ layer: Int) {

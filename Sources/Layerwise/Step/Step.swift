@@ -8,8 +8,25 @@ import LayerwiseRules
 extension Optimizer {
     /// Takes one step.
     ///
-    /// A tensor without a gradient is skipped: value, state and count stay as they are.
+    /// A tensor without a gradient is skipped: value, state and count stay as they are.  Where no tensor of the layers that
+    /// train has one, the setting `emptyStep` says what happens; a step in which every layer is frozen is taken all the same.
+    ///
+    /// In a child that a signal handler forked within this call, it throws `forked` if threads had shared the work: the
+    /// optimizer can then only be let go.
     public func step(_ options: StepOptions = StepOptions()) throws(LayerwiseError) {
+        if isTorn { throw Self.torn }
+        do throws(LayerwiseError) { try takeStep(options) } catch { throw isTorn ? Self.torn : error }
+        if isTorn { throw Self.torn }
+    }
+
+    private static var torn: LayerwiseError {
+        LayerwiseError(
+            .forked,
+            "the process forked while threads were at work in a step of this optimizer, which can only be destroyed here"
+        )
+    }
+
+    private func takeStep(_ options: StepOptions) throws(LayerwiseError) {
         if settings.dryRun {
             throw LayerwiseError(.invalidArgument, "an optimizer with dry_run has no memory and cannot step")
         }
@@ -100,10 +117,11 @@ extension Optimizer {
     /// Runs a job over `count` items, on as many threads as the work is worth.
     func run(_ job: ThreadPool.Job, _ context: StepContext, count: Int) {
         let threads = sharesWork(steppedElements) ? threadLimit : 1
-        withUnsafePointer(to: context) { context in
+        let isDone = withUnsafePointer(to: context) { context in
             ThreadPool.shared.run(
                 job, UnsafeMutableRawPointer(mutating: context), count: count, threads: threads, wakes: wakesWorkers)
         }
+        if !isDone { isTorn = true }
     }
 
     /// Whether a step over so many elements gains from other threads that are awake.

@@ -31,8 +31,17 @@ struct Timeline: ~Copyable {
     /// Where a track stands at a step: one that begins later stands at its schedule's first step until then.
     static func place(_ start: Int64, at step: Int64) -> Int64 { max(0, step - start) }
 
-    /// The source of a track.
-    func source(of track: Int) -> Source? { sources.first { $0.tracks.contains(track) } }
+    /// The source of a track; nil for -1, which is none.
+    func source(of track: Int) -> Source? {
+        // Tracks lie in the order of their sources.
+        var low = 0
+        var high = sources.count
+        while low < high {
+            let middle = (low + high) / 2
+            if sources[middle].tracks.upperBound <= track { low = middle + 1 } else { high = middle }
+        }
+        return low < sources.count && sources[low].tracks.contains(track) ? sources[low] : nil
+    }
 
     /// What a track says at a step.
     func factor(of track: Int, at step: Int64, learningRate: Double) -> Factor {

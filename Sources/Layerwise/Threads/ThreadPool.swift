@@ -76,8 +76,12 @@ final class ThreadPool: Sendable {
     ///
     /// Each thread begins with a part of its own, the same one at every step, whose data are then in its cache, and helps
     /// the others when it is done.  Workers that look out for a job always join; those that sleep are woken only if `wakes`.
-    func run(_ job: Job, _ context: UnsafeMutableRawPointer, count: Int, threads: Int, wakes: Bool) {
+    ///
+    /// Returns false where items may not be done: a signal handler on this thread forked meanwhile, and this is the child,
+    /// in which the workers and what they had taken do not exist.
+    func run(_ job: Job, _ context: UnsafeMutableRawPointer, count: Int, threads: Int, wakes: Bool) -> Bool {
         if threads > 1, count > 1, !state.pointee.taken.exchange(true, ordering: .acquiring) {
+            let forks = Self.forks.load(ordering: .relaxed)
             let helpers = makeWorkers(min(threads, count, Self.mostThreads) - 1)
             if helpers > 0 {
                 open(job, context, count, helpers, wakes)
@@ -85,9 +89,10 @@ final class ThreadPool: Sendable {
                 close()
             }
             state.pointee.taken.store(false, ordering: .releasing)
-            if helpers > 0 { return }
+            if helpers > 0 { return Self.forks.load(ordering: .relaxed) == forks }
         }
         for item in 0..<count { job(context, item, 0) }
+        return true
     }
 
     /// Wakes the workers there are, which then look out for a job: one will be there soon.  To wake takes a thread tens of
@@ -122,7 +127,8 @@ final class ThreadPool: Sendable {
     /// Lets no further worker in, and waits for those inside.
     private func close() {
         pthread_mutex_lock(&state.pointee.mutex)
-        state.pointee.epoch.add(1, ordering: .releasing)
+        // In a child that a signal handler forked since the job was opened, it is even already.
+        if state.pointee.epoch.load(ordering: .relaxed) % 2 == 1 { state.pointee.epoch.add(1, ordering: .releasing) }
         pthread_mutex_unlock(&state.pointee.mutex)
         var patience = Self.spins
         while state.pointee.inside.load(ordering: .acquiring) > 0 {

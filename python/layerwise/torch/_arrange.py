@@ -136,11 +136,11 @@ def require_places(recipe: object, layers: Sequence[NativeLayer]) -> None:
         warnings.warn(
             f"only the order of registration tells the depth of {names}{more}: see layerwise.torch.layers(model), "
             "and say it with layers={pattern: depth}",
-            stacklevel=_caller(),
+            stacklevel=caller(),
         )
 
 
-def _caller() -> int:
+def caller() -> int:
     """How far up the user's code is, for a warning."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(__package__):

@@ -8,6 +8,7 @@ parameters in Python would take longer than the step.
 from __future__ import annotations
 
 import ctypes
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, compress
 from operator import attrgetter, is_, itemgetter
@@ -21,7 +22,7 @@ from .. import _binding as lw
 from ..errors import InvalidArgument, ShapeMismatch
 from ..optimizer import _Error
 from ..rule import Rule
-from ._arrange import NativeLayer
+from ._arrange import NativeLayer, caller
 from ._distributed import Reduction, is_spread, local_part
 from ._dlpack import Layout, Search
 from ._hyperparameters import Hyperparameters
@@ -89,7 +90,11 @@ class Bridge:
         self.members: list[Member] = []
         self.layers: list[NativeLayer] = []
         self.hyperparameters = Hyperparameters(rule, keys, groups)
-        self.native = NativeOptimizer(self.hyperparameters.rule(groups), maximize=groups[0]["maximize"], **options)
+        # torch's optimizers do nothing in silence where there is no gradient, and training scripts rely on that.
+        self.native = NativeOptimizer(
+            self.hyperparameters.rule(groups), maximize=groups[0]["maximize"], empty_step="allow", **options
+        )
+        self._may_warn = True
         self.kept = Kept(self.native, self.members)
         self.add(groups, layers)
 
@@ -319,6 +324,8 @@ class Bridge:
         else:
             stepped = list(compress(self.params, call.addresses))
             self._had_gradient.update(compress(range(len(self.params)), call.addresses))
+            if not stepped and self._may_warn:
+                self._warn_of_empty_step()
         self._calls.append((call, search))
         # Autograd may have kept a parameter for a backward to come, which must not go by the new value.
         increment_version(stepped)
@@ -383,6 +390,20 @@ class Bridge:
         stepped = [member.param for member in compress(members, call.addresses)]
         self._had_gradient.update(compress(indices, call.addresses))
         increment_version(stepped)
+
+    def _warn_of_empty_step(self) -> None:
+        """Warn, once, that a step trained nothing; not where another process may have the gradients."""
+        if self._reduction is not None or all(
+            row["frozen"] for row in self.native.explain_rows(max(0, self.native.next_step - 1))
+        ):
+            return
+        self._may_warn = False
+        warnings.warn(
+            "optimizer.step(): no parameter that trains has a gradient, so that nothing was trained; schedules and "
+            "freezing plans of this optimizer count the step all the same. Is a backward() missing, or does "
+            "zero_grad() come after it?",
+            stacklevel=caller(),
+        )
 
     def _only_makes_states(self) -> bool:
         """Whether a first step at a rate of 0 with gradients of 0 is asked for, which wants nothing but the states.

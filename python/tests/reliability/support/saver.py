@@ -7,6 +7,7 @@ No Python runs in the process that is failed or killed, so its calls are the lib
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +41,9 @@ def compile_programs(folder: Path) -> Programs:
     Args:
         folder: Where the programs go.
     """
-    library = folder / "liblayerwise.so.0"  # the name by which the loader looks for it
-    library.symlink_to(Path(_binding._library._name).resolve())
+    # By the name that the loader looks for, and copied: the checkout may belong to another user than the one who tests.
+    library = folder / "liblayerwise.so.0"
+    shutil.copyfile(_binding._library._name, library)
     compiler = ["gcc", "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror"]
     shim, saver = folder / "fault.so", folder / "saver"
     subprocess.run([*compiler, "-shared", "-fPIC", SOURCES / "fault.c", "-o", shim], check=True)
