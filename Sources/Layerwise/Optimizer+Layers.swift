@@ -9,7 +9,7 @@ extension Optimizer {
 
     /// The index of the layer called `name`.
     public func layer(named name: String) throws(LayerwiseError) -> Int {
-        if let index = layerIndex[name] { return index }
+        if let index = layerIndex[NameKey(name)] { return index }
         let known = entries.prefix(8).map { "\"\($0.name)\"" }.joined(separator: ", ")
         let more = entries.count > 8 ? " and \(entries.count - 8) more" : ""
         throw LayerwiseError(
@@ -32,7 +32,7 @@ extension Optimizer {
     ) throws(LayerwiseError) -> Int {
         let layer = entries.count
         try Self.check(name: name, of: "layer")
-        if layerIndex[name] != nil { throw LayerwiseError(.duplicate, "a layer is called \"\(name)\" already") }
+        if layerIndex[NameKey(name)] != nil { throw LayerwiseError(.duplicate, "a layer is called \"\(name)\" already") }
         if descriptions.isEmpty {
             throw LayerwiseError(.invalidArgument, "layer \"\(name)\": expected at least one tensor, found none")
         }
@@ -47,10 +47,11 @@ extension Optimizer {
         var parameters = parameterIntervals
         var gradients = gradientIntervals
         var records: [TensorRecord] = []
+        var tensorNames: Set<NameKey> = []
         for (index, description) in descriptions.enumerated() {
             let subject = "layer \"\(name)\": tensor \"\(description.name)\""
             do throws(LayerwiseError) {
-                if descriptions[..<index].contains(where: { $0.name == description.name }) {
+                if !tensorNames.insert(NameKey(description.name)).inserted {
                     throw LayerwiseError(.duplicate, "\(subject): the layer has a tensor of this name already")
                 }
                 let record = try record(description, layer: layer, subject: subject)
@@ -82,7 +83,7 @@ extension Optimizer {
         self.rules = rules
         if ruleIndex > 0 { kernels.append(rules[ruleIndex].kernels(in: InstructionSet.kernels.rules)) }
         entries.append(entry)
-        layerIndex[name] = layer
+        layerIndex[NameKey(name)] = layer
         parameterIntervals = parameters
         gradientIntervals = gradients
         var record = LayerRecord(firstTensor: tensors.count, tensorCount: records.count)
