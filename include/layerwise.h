@@ -199,12 +199,13 @@ typedef struct lw_spec {
 /** How many policies there are, the name of one, and its declaration as one line of JSON:
  *      {"name", "doc", "equation", "source", "settings": [as hyperparameters of rules; kind may be "text"; one without a
  *       "default" has none, and where the doc does not say otherwise must be given],
- *       "values": what its list of numbers is, or null, "parts": what its parts are, or null} */
+ *       "values": what its list of numbers is, or null, "parts": what its parts are, or null,
+ *       "depends_on_depth": "always", "never", or "parts", where it does if one of its parts does} */
 LW_API int32_t lw_policy_count(void);
 LW_API const char *lw_policy_name(int32_t index);
 LW_API int32_t lw_policy_describe(const char *name, char *text, int64_t capacity, int64_t *needed, lw_error *error);
 
-/** The same for schedules. */
+/** The same for schedules, which have no "depends_on_depth". */
 LW_API int32_t lw_schedule_count(void);
 LW_API const char *lw_schedule_name(int32_t index);
 LW_API int32_t lw_schedule_describe(const char *name, char *text, int64_t capacity, int64_t *needed, lw_error *error);
@@ -599,7 +600,9 @@ typedef struct lw_rename {
  *  LW_ERROR_MISMATCH names what differs; lw_optimizer_get_load_report has the whole list.  Everything is checked before
  *  anything is changed; a damaged file is refused with LW_ERROR_CORRUPT.  Options are settings:
  *
- *      strict             flag: 0 loads what matches and leaves the rest as it is (default 1)
+ *      strict             flag: 0 loads what matches and leaves the rest as it is (default 1).  A tensor's step count and
+ *                         moments are loaded together or not at all, and a master copy not without the parameters where the
+ *                         checkpoint has them; parameters without their master copy become the master copy
  *      convert            flag: 1 takes states and parameters of another element type, rounded to nearest (default 0) */
 LW_API int32_t lw_optimizer_load(lw_optimizer *optimizer, const char *path, const lw_setting *options,
                                  int64_t option_count, const lw_rename *renames, int64_t rename_count,
@@ -610,9 +613,9 @@ LW_API int32_t lw_optimizer_import(lw_optimizer *optimizer, const void *bytes, i
                                    int64_t option_count, const lw_rename *renames, int64_t rename_count,
                                    lw_error *error);
 
-/** What the last load or import found, as one line of JSON: {"loaded": [keys], "missing": [keys that are only here],
- *  "unexpected": [keys that are only in the checkpoint], "differences": [at most 10,000 texts, and then "and more"]}; lists
- *  are empty before the first. */
+/** What the last load or import found, as one line of JSON: {"loaded": [keys], "missing": [keys that are here and
+ *  were not loaded; where a strict load was refused, those that the checkpoint lacks], "unexpected": [keys that are only in the
+ *  checkpoint], "differences": [at most 10,000 texts, and then "and more"]}; lists are empty before the first. */
 LW_API int32_t lw_optimizer_get_load_report(lw_optimizer *optimizer, char *text, int64_t capacity, int64_t *needed,
                                             lw_error *error);
 
@@ -620,8 +623,9 @@ LW_API int32_t lw_optimizer_get_load_report(lw_optimizer *optimizer, char *text,
 typedef void (*lw_progress)(int64_t done, int64_t total, void *context);
 
 /** What a checkpoint holds, all checksums verified, as one line of JSON: {"format_version", "layerwise_version", "bytes",
- *  "identity": {"rule", ...}, "progress": {...}, "tensors": [{"key", "dtype", "shape", "bytes", "crc32c"}]}.  `progress` may be
- *  NULL; it is called on this thread after every MiB.  It takes a buffer three times as large as the file's header. */
+ *  "identity": {"rule", ...}, "progress": {...}, "steps": {layer: {tensor: count}},
+ *  "tensors": [{"key", "dtype", "shape", "bytes", "crc32c"}]}.  All of it is of one file, whoever saves to the path meanwhile.
+ *  `progress` may be NULL; it is called on this thread after every MiB.  It takes a buffer three times as large as the file's header. */
 LW_API int32_t lw_checkpoint_describe(const char *path, lw_progress progress, void *context, char *text,
                                       int64_t capacity, int64_t *needed, lw_error *error);
 

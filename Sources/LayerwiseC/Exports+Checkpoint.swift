@@ -137,7 +137,7 @@ private func loadOptions(
     for position in 0..<index(renameCount) {
         let from = try string(renames[position].from, "from of rename \(position)")
         let to = try string(renames[position].to, "to of rename \(position)")
-        if result.renames.updateValue(to, forKey: from) != nil {
+        if !result.rename(from, to: to) {
             throw LayerwiseError(.duplicate, "\(what): the layer \"\(from)\" is renamed twice")
         }
     }

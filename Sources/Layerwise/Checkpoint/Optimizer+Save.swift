@@ -95,9 +95,9 @@ extension Optimizer {
 
     private func header(of pieces: [Piece], checksums: [UInt32]) throws(LayerwiseError) -> HeaderBytes {
         refreshPlaces()
-        // The numbers of JSON are read as Doubles.
-        if clock.next > mostSteps {
-            throw LayerwiseError(.outOfRange, "a checkpoint counts steps up to 2^53, found \(clock.next)")
+        // The numbers of JSON are read as Doubles, and rounds are no later than the clock.
+        for count in [clock.next, summary.steps, summary.skippedSteps] where count > mostSteps {
+            throw LayerwiseError(.outOfRange, "a checkpoint counts steps up to 2^53, found \(count)")
         }
         var header = SafetensorsHeader()
         var offset = 0

@@ -8,12 +8,20 @@ public protocol Policy: Recipe {
     /// The share of each layer, in the order of `layers`; scales are ≥ 0 and finite.
     func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare]
 
-    /// Whether a share depends on the layer's depth, tower or role; if not, the order of layers does not matter.
-    var dependsOnDepth: Bool { get }
+    /// Whether a share depends on the layer's depth, or on the role that follows from it; if not, the order in which layers are
+    /// registered does not matter.
+    static var depthDependence: DepthDependence { get }
 }
 
 extension Policy {
-    public var dependsOnDepth: Bool { true }
+    /// Whether this policy's shares depend on the depths of layers.
+    public var dependsOnDepth: Bool {
+        switch Self.depthDependence {
+        case .always: true
+        case .never: false
+        case .parts: parts.contains { (try? policy($0))?.dependsOnDepth ?? true }
+        }
+    }
 }
 
 /// What a policy or a freezing plan sees of a layer.
@@ -109,19 +117,19 @@ public func policy(_ spec: Spec) throws(SettingError) -> any Policy {
 
 /// The layers of each tower by depth.
 struct Towers {
-    private var depths: [String: [Int]] = [:]
+    private var depths: [NameKey: [Int]] = [:]
 
     init(_ layers: [LayerPlace]) {
-        for layer in layers { depths[layer.tower, default: []].append(layer.depth) }
+        for layer in layers { depths[NameKey(layer.tower), default: []].append(layer.depth) }
         depths = depths.mapValues { Set($0).sorted() }
     }
 
     /// The highest depth of the layer's tower.
-    func top(_ layer: LayerPlace) -> Int { depths[layer.tower]?.last ?? layer.depth }
+    func top(_ layer: LayerPlace) -> Int { depths[NameKey(layer.tower)]?.last ?? layer.depth }
 
     /// How many different depths the layer's tower has.
-    func count(_ layer: LayerPlace) -> Int { depths[layer.tower]?.count ?? 1 }
+    func count(_ layer: LayerPlace) -> Int { depths[NameKey(layer.tower)]?.count ?? 1 }
 
     /// The place of the layer's depth among those of its tower, from 0.
-    func rank(_ layer: LayerPlace) -> Int { depths[layer.tower]?.firstIndex { $0 >= layer.depth } ?? 0 }
+    func rank(_ layer: LayerPlace) -> Int { depths[NameKey(layer.tower)]?.firstIndex { $0 >= layer.depth } ?? 0 }
 }
