@@ -37,12 +37,13 @@ private func describe<R: Rule>(_: R.Type) -> String {
 
 private func describe<R: Recipe>(_: R.Type, _ depthDependence: DepthDependence? = nil) -> String {
     let declaration = R.declaration
-    return Json.object([
-        ("name", Json.quoted(declaration.name)), ("doc", Json.quoted(declaration.doc)),
-        ("equation", Json.quoted(declaration.equation)), ("source", Json.quoted(declaration.source)),
-        ("settings", describe(R())), ("values", declaration.values.map(Json.quoted) ?? "null"),
-        ("parts", declaration.parts.map(Json.quoted) ?? "null"),
-    ] + (depthDependence.map { [("depends_on_depth", Json.quoted($0.rawValue))] } ?? []))
+    return Json.object(
+        [
+            ("name", Json.quoted(declaration.name)), ("doc", Json.quoted(declaration.doc)),
+            ("equation", Json.quoted(declaration.equation)), ("source", Json.quoted(declaration.source)),
+            ("settings", describe(R())), ("values", declaration.values.map(Json.quoted) ?? "null"),
+            ("parts", declaration.parts.map(Json.quoted) ?? "null"),
+        ] + (depthDependence.map { [("depends_on_depth", Json.quoted($0.rawValue))] } ?? []))
 }
 
 private func describe<C: Configurable>(_ value: C) -> String {

@@ -32,7 +32,9 @@ extension Optimizer {
     ) throws(LayerwiseError) -> Int {
         let layer = entries.count
         try Self.check(name: name, of: "layer")
-        if layerIndex[NameKey(name)] != nil { throw LayerwiseError(.duplicate, "a layer is called \"\(name)\" already") }
+        if layerIndex[NameKey(name)] != nil {
+            throw LayerwiseError(.duplicate, "a layer is called \"\(name)\" already")
+        }
         if descriptions.isEmpty {
             throw LayerwiseError(.invalidArgument, "layer \"\(name)\": expected at least one tensor, found none")
         }

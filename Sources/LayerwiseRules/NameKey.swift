@@ -45,7 +45,8 @@ package struct NameKey: Hashable, Comparable, Sendable, ExpressibleByStringLiter
     }
 
     /// The order of the first `count` bytes, as memcmp gives it.
-    private static func compare(_ a: UnsafeBufferPointer<UInt8>, _ b: UnsafeBufferPointer<UInt8>, _ count: Int) -> Int32 {
+    private static func compare(_ a: UnsafeBufferPointer<UInt8>, _ b: UnsafeBufferPointer<UInt8>, _ count: Int) -> Int32
+    {
         guard count > 0, let a = a.baseAddress, let b = b.baseAddress else { return 0 }
         return memcmp(a, b, count)
     }

@@ -78,4 +78,3 @@ def _header_size(path: bytes) -> int:
     except OSError:
         return 0
     return size if size <= min(status.st_size, _LONGEST_HEADER) else 0
-

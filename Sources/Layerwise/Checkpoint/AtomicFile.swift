@@ -246,7 +246,9 @@ private enum TemporaryNames {
             // A kernel without it: what differs from process to process and from moment to moment.
             var time = timespec()
             clock_gettime(CLOCK_REALTIME, &time)
-            random = UInt64(truncatingIfNeeded: time.tv_sec) &* 1_000_000_007 ^ UInt64(truncatingIfNeeded: time.tv_nsec) << 32
+            random =
+                UInt64(truncatingIfNeeded: time.tv_sec) &* 1_000_000_007 ^ UInt64(truncatingIfNeeded: time.tv_nsec)
+                << 32
                 ^ UInt64(truncatingIfNeeded: getpid())
         }
         let digits = String(random, radix: 16)

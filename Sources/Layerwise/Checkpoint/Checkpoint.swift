@@ -17,7 +17,6 @@ struct Checkpoint: ~Copyable {
     /// Where the tensors begin.
     let dataStart: Int
     let source: ByteSource
-    private let reserve: Reserve
 
     init(_ source: consuming ByteSource) throws(LayerwiseError) {
         if source.count < 8 {
@@ -27,7 +26,8 @@ struct Checkpoint: ~Copyable {
         guard length <= UInt64(SafetensorsHeader.longest), Int(length) <= source.count - 8 else {
             throw LayerwiseError(.corrupt, "\(source.name): \(Self.noHeader(length, source.count))")
         }
-        let reserve = try Reserve(header: Int(length))
+        // To read and compare any header takes at most 35 times its bytes.
+        try Memory.require(36 * Int(length))
         let dataStart = 8 + Int(length)
         let dataCount = source.count - dataStart
         let name = source.name
@@ -43,7 +43,6 @@ struct Checkpoint: ~Copyable {
         self.checksums = checksums
         self.dataStart = dataStart
         self.source = source
-        self.reserve = reserve
     }
 
     /// Why the first eight bytes, of `count`, are not the length of a header.
@@ -93,7 +92,9 @@ struct Checkpoint: ~Copyable {
 
     /// The JSON in a metadata field.
     static func value(of key: String, _ header: SafetensorsHeader) throws(JsonError) -> JsonValue {
-        guard var text = header.metadata[NameKey(key)] else { throw JsonError(message: "\"\(key)\" is missing", position: 0) }
+        guard var text = header.metadata[NameKey(key)] else {
+            throw JsonError(message: "\"\(key)\" is missing", position: 0)
+        }
         let result = text.withUTF8 { utf8 -> Result<JsonValue, JsonError> in
             do throws(JsonError) {
                 var reader = JsonReader(UnsafeRawBufferPointer(utf8))
@@ -147,7 +148,8 @@ struct Checkpoint: ~Copyable {
     private static let pieceBytes = 1 << 20
 
     /// The step count of each tensor that has one, by layer, both in the order of the file.
-    fileprivate func stepCounts() throws(LayerwiseError) -> [(layer: String, counts: [(tensor: String, count: Int64)])] {
+    fileprivate func stepCounts() throws(LayerwiseError) -> [(layer: String, counts: [(tensor: String, count: Int64)])]
+    {
         var found: [(layer: String, counts: [(tensor: String, count: Int64)])] = []
         var indices: [NameKey: Int] = [:]
         var seen: Set<NameKey> = []

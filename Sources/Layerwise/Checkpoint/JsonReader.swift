@@ -193,7 +193,9 @@ struct JsonReader {
             var fields: [NameKey: JsonValue] = [:]
             try object { reader, key throws(JsonError) in
                 let value = try reader.value(level: level + 1)
-                if fields.updateValue(value, forKey: NameKey(key)) != nil { throw reader.fail("\"\(key)\" is given twice") }
+                if fields.updateValue(value, forKey: NameKey(key)) != nil {
+                    throw reader.fail("\"\(key)\" is given twice")
+                }
             }
             return .object(fields)
         case 0x5b:

@@ -88,8 +88,7 @@ extension Optimizer {
     private func restore(
         _ checkpoint: consuming Checkpoint, _ options: LoadOptions
     ) throws(LayerwiseError) -> LoadReport {
-        let reserve = try Reserve(header: headerBound)
-        defer { reserve.last() }
+        try requireMemory()
         loadReport = LoadReport()
         refreshPlaces()
         let renames = try checkRenames(options.renames, checkpoint)
@@ -103,6 +102,8 @@ extension Optimizer {
             throw LayerwiseError(.mismatch, "the checkpoint is of another optimizer: \(Self.summary(report.problems))")
         }
         try checkpoint.withTensors { data throws(LayerwiseError) in
+            // What the tensors took may have been the last.
+            try requireMemory()
             try checkStepCounts(match.transfers, data)
             for transfer in match.transfers + (try addFormerStates(match)) { transfer.run(data) }
         }

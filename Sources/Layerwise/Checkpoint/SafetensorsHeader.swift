@@ -51,7 +51,9 @@ struct SafetensorsHeader {
                     reader.skipSpace()
                     let start = reader.position
                     let text = try reader.string()
-                    if metadata.updateValue(text, forKey: NameKey(key)) != nil { throw reader.fail("\"\(key)\" is given twice") }
+                    if metadata.updateValue(text, forKey: NameKey(key)) != nil {
+                        throw reader.fail("\"\(key)\" is given twice")
+                    }
                     positions[NameKey(key)] = start..<reader.position
                 }
             } else {

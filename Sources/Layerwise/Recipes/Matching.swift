@@ -48,7 +48,9 @@ public struct Matching: Sendable {
         var used = [Bool](repeating: false, count: patterns.count)
         var clashes: [String] = []
         var indices: [NameKey: [Int]] = [:]
-        if syntax == .exact { for (index, name) in names.enumerated() { indices[NameKey(name), default: []].append(index) } }
+        if syntax == .exact {
+            for (index, name) in names.enumerated() { indices[NameKey(name), default: []].append(index) }
+        }
         for (position, text) in patterns.enumerated() where text != Self.others {
             let matched: [Int]
             if syntax == .exact {
