@@ -340,7 +340,8 @@ LW_API int32_t lw_optimizer_set_layers(lw_optimizer *optimizer, const int64_t *l
  *  its "lr" in place of the optimizer's; NaN takes one back.  `count` is the number of layers.  All or none. */
 LW_API int32_t lw_optimizer_set_rates(lw_optimizer *optimizer, const double *rates, int64_t count, lw_error *error);
 
-/** Takes a layer's own value for `key` back: it follows the optimizer (or the policy) again. */
+/** Takes a layer's own value for `key` back: it follows the optimizer (or the policy) again.  The settings that a "variant" stands
+ *  for are taken back one by one. */
 LW_API int32_t lw_layer_unset(lw_optimizer *optimizer, int64_t layer, const char *key, lw_error *error);
 
 /** The value in force for one layer: its own or the optimizer's. */
@@ -577,7 +578,8 @@ LW_API int32_t lw_optimizer_get_step_counts(lw_optimizer *optimizer, int64_t *co
  *
  *  Whatever happens meanwhile, a process killed or a disk full, the file at `path` is the old one or the new one, complete;
  *  when the call returns, the new one is on the disk.  The mode of an old file is kept, symbolic links are followed.
- *  LW_ERROR_IO tells what the operating system refused; the old file is as it was then.  Options are settings:
+ *  LW_ERROR_IO tells what the operating system refused; the old file is as it was then.  Any number of threads and processes may
+ *  save to one path.  SIGXFSZ is blocked on this thread meanwhile, so that a file-size limit is an error.  Options are settings:
  *
  *      parameters         flag: the parameters too (default 0)
  *      require_finite     flag: refuse to save a NaN or an infinity, with LW_ERROR_NONFINITE and its layer (default 0) */
@@ -614,8 +616,8 @@ LW_API int32_t lw_optimizer_import(lw_optimizer *optimizer, const void *bytes, i
                                    lw_error *error);
 
 /** What the last load or import found, as one line of JSON: {"loaded": [keys], "missing": [keys that are here and
- *  were not loaded; where a strict load was refused, those that the checkpoint lacks], "unexpected": [keys that are only in the
- *  checkpoint], "differences": [at most 10,000 texts, and then "and more"]}; lists are empty before the first. */
+ *  were not loaded; where a strict load was refused, those that the checkpoint lacks], "absent": [those of them that the
+ *  checkpoint lacks], "unexpected": [keys that are only in the checkpoint], "differences": [at most 10,000 texts, and then "and more"]}; lists are empty before the first. */
 LW_API int32_t lw_optimizer_get_load_report(lw_optimizer *optimizer, char *text, int64_t capacity, int64_t *needed,
                                             lw_error *error);
 

@@ -236,7 +236,8 @@ final class CheckpointMatchTests: XCTestCase {
         XCTAssertEqual(other.optimizer.summary.nextStep, 4)
         // As JSON.
         let json = try JSONValue(parsing: report.json)
-        XCTAssertEqual(json.keys, ["loaded", "missing", "unexpected", "differences"])
+        XCTAssertEqual(json.keys, ["loaded", "missing", "absent", "unexpected", "differences"])
+        XCTAssertEqual(report.absent, report.missing.filter { $0.hasPrefix("2/0/") })
         XCTAssertEqual(json["loaded"]?.list?.count, report.loaded.count)
         XCTAssertEqual(json["missing"], .list(report.missing.map { .text($0) }))
     }
@@ -261,6 +262,7 @@ final class CheckpointMatchTests: XCTestCase {
                     "1/0/\($0): in the checkpoint, but not loaded without \(broken)"
                 }, broken)
             XCTAssertFalse(report.loaded.contains { $0.hasPrefix("1/0/") }, broken)
+            XCTAssertEqual(report.absent, ["1/0/\(broken)"])
             // A strict load names what the checkpoint lacks, and no more.
             try assertMismatch(other, file.bytes(), ["1/0/\(broken): not in the checkpoint"])
         }

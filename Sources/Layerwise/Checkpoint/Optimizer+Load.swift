@@ -36,6 +36,8 @@ public struct LoadReport: Sendable, Equatable {
     /// What is here and was not put back: it is not in the checkpoint, has another shape or type there, or would be a part only
     /// of what is loaded as a whole.  Where a strict load is refused, only what is not in the checkpoint.
     public var missing: [String] = []
+    /// What of `missing` is not in the checkpoint.
+    public var absent: [String] = []
     /// What is only in the checkpoint.
     public var unexpected: [String] = []
     /// Settings, shapes and types that differ, and what was left as it is since it would have been a part only, a line each,
@@ -54,7 +56,7 @@ public struct LoadReport: Sendable, Equatable {
 
     /// Everything that a strict load refuses, a line each.
     public var problems: [String] {
-        differences + missing.map { "\($0): not in the checkpoint" }
+        differences + absent.map { "\($0): not in the checkpoint" }
             + unexpected.map { "\($0): only in the checkpoint" }
     }
 
@@ -62,8 +64,8 @@ public struct LoadReport: Sendable, Equatable {
     public var json: String {
         func list(_ texts: [String]) -> String { Json.array(texts.map(Json.quoted)) }
         return Json.object([
-            ("loaded", list(loaded)), ("missing", list(missing)), ("unexpected", list(unexpected)),
-            ("differences", list(differences)),
+            ("loaded", list(loaded)), ("missing", list(missing)), ("absent", list(absent)),
+            ("unexpected", list(unexpected)), ("differences", list(differences)),
         ])
     }
 }
@@ -224,10 +226,14 @@ extension Optimizer {
             case .loads:
                 report.add(difference: "\(piece.key): in the checkpoint, but not loaded without \(lack ?? "")")
                 report.missing.append(piece.key)
-            case .isMade where lack != nil && !options.strict: report.missing.append(piece.key)
+            case .isMade where lack != nil && !options.strict:
+                report.missing.append(piece.key)
+                report.absent.append(piece.key)
             case .isMade(let entry):
                 if let entry { match.add(piece, entry) } else { match.newMasters.append(piece) }
-            case .isAbsent: report.missing.append(piece.key)
+            case .isAbsent:
+                report.missing.append(piece.key)
+                report.absent.append(piece.key)
             case .differs(let difference):
                 report.add(difference: "\(piece.key): \(difference)")
                 if !options.strict { report.missing.append(piece.key) }
