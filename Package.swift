@@ -31,7 +31,7 @@ let package = Package(
         // MARK: - Public API
         .target(
             name: "Layerwise",
-            dependencies: ["LayerwiseRules", "CLayerwiseKernels", "CLayerwiseReserve"]
+            dependencies: ["LayerwiseRules", "CLayerwiseKernels"]
                 + instructionSets.map { .byName(name: $0.0) }
         ),
         .target(
@@ -40,20 +40,15 @@ let package = Package(
             exclude: ["exports.map"],
             linkerSettings: [
                 // lld and not gold: it drops what is not reached, and lists no hidden symbol among the dynamic ones.
-                // The run time's allocations go through CLayerwiseReserve, which has memory where malloc has none.
                 .unsafeFlags(
                     ["-use-ld=lld"]
-                        + ([
+                        + [
                             "--gc-sections", "-s",
                             // The threads of a step outlive it, so the library's code must outlive dlclose().
                             "-z", "nodelete",
                             "-soname", "liblayerwise.so.0",
                             "--version-script=\(Context.packageDirectory)/Sources/LayerwiseC/exports.map",
-                        ]
-                        + [
-                            "malloc", "calloc", "realloc", "posix_memalign", "malloc_usable_size", "free", "_Znwm",
-                            "_ZdlPvm",
-                        ].map { "--wrap=\($0)" }).flatMap { ["-Xlinker", $0] },
+                        ].flatMap { ["-Xlinker", $0] },
                     .when(platforms: [.linux])
                 )
             ]
@@ -62,7 +57,6 @@ let package = Package(
         // MARK: - Implementation details
         .systemLibrary(name: "CLayerwise", path: "include"),
         .target(name: "CLayerwiseKernels"),
-        .target(name: "CLayerwiseReserve"),
         .target(name: "CLayerwiseGlibc"),
         .target(name: "LayerwiseRules", dependencies: ["CLayerwiseKernels"]),
 

@@ -209,12 +209,13 @@ typedef struct lw_spec {
 /** How many policies there are, the name of one, and its declaration as one line of JSON:
  *      {"name", "doc", "equation", "source", "settings": [as hyperparameters of rules; kind may be "text"; one without a
  *       "default" has none, and where the doc does not say otherwise must be given],
- *       "values": what its list of numbers is, or null, "parts": what its parts are, or null} */
+ *       "values": what its list of numbers is, or null, "parts": what its parts are, or null,
+ *       "depends_on_depth": "always", "never", or "parts", where it does if one of its parts does} */
 LW_API int32_t lw_policy_count(void);
 LW_API const char *lw_policy_name(int32_t index);
 LW_API int32_t lw_policy_describe(const char *name, char *text, int64_t capacity, int64_t *needed, lw_error *error);
 
-/** The same for schedules. */
+/** The same for schedules, which have no "depends_on_depth". */
 LW_API int32_t lw_schedule_count(void);
 LW_API const char *lw_schedule_name(int32_t index);
 LW_API int32_t lw_schedule_describe(const char *name, char *text, int64_t capacity, int64_t *needed, lw_error *error);
@@ -350,7 +351,8 @@ LW_API int32_t lw_optimizer_set_layers(lw_optimizer *optimizer, const int64_t *l
  *  its "lr" in place of the optimizer's; NaN takes one back.  `count` is the number of layers.  All or none. */
 LW_API int32_t lw_optimizer_set_rates(lw_optimizer *optimizer, const double *rates, int64_t count, lw_error *error);
 
-/** Takes a layer's own value for `key` back: it follows the optimizer (or the policy) again. */
+/** Takes a layer's own value for `key` back: it follows the optimizer (or the policy) again.  The settings that a "variant" stands
+ *  for are taken back one by one. */
 LW_API int32_t lw_layer_unset(lw_optimizer *optimizer, int64_t layer, const char *key, lw_error *error);
 
 /** The value in force for one layer: its own or the optimizer's. */
@@ -589,7 +591,8 @@ LW_API int32_t lw_optimizer_get_step_counts(lw_optimizer *optimizer, int64_t *co
  *
  *  Whatever happens meanwhile, a process killed or a disk full, the file at `path` is the old one or the new one, complete;
  *  when the call returns, the new one is on the disk.  The mode of an old file is kept, symbolic links are followed.
- *  LW_ERROR_IO tells what the operating system refused; the old file is as it was then.  Options are settings:
+ *  LW_ERROR_IO tells what the operating system refused; the old file is as it was then.  Any number of threads and processes may
+ *  save to one path.  SIGXFSZ is blocked on this thread meanwhile, so that a file-size limit is an error.  Options are settings:
  *
  *      parameters         flag: the parameters too (default 0)
  *      require_finite     flag: refuse to save a NaN or an infinity, with LW_ERROR_NONFINITE and its layer (default 0) */
@@ -612,7 +615,9 @@ typedef struct lw_rename {
  *  LW_ERROR_MISMATCH names what differs; lw_optimizer_get_load_report has the whole list.  Everything is checked before
  *  anything is changed; a damaged file is refused with LW_ERROR_CORRUPT.  Options are settings:
  *
- *      strict             flag: 0 loads what matches and leaves the rest as it is (default 1)
+ *      strict             flag: 0 loads what matches and leaves the rest as it is (default 1).  A tensor's step count and
+ *                         moments are loaded together or not at all, and a master copy not without the parameters where the
+ *                         checkpoint has them; parameters without their master copy become the master copy
  *      convert            flag: 1 takes states and parameters of another element type, rounded to nearest (default 0) */
 LW_API int32_t lw_optimizer_load(lw_optimizer *optimizer, const char *path, const lw_setting *options,
                                  int64_t option_count, const lw_rename *renames, int64_t rename_count,
@@ -623,9 +628,9 @@ LW_API int32_t lw_optimizer_import(lw_optimizer *optimizer, const void *bytes, i
                                    int64_t option_count, const lw_rename *renames, int64_t rename_count,
                                    lw_error *error);
 
-/** What the last load or import found, as one line of JSON: {"loaded": [keys], "missing": [keys that are only here],
- *  "unexpected": [keys that are only in the checkpoint], "differences": [at most 10,000 texts, and then "and more"]}; lists
- *  are empty before the first. */
+/** What the last load or import found, as one line of JSON: {"loaded": [keys], "missing": [keys that are here and
+ *  were not loaded; where a strict load was refused, those that the checkpoint lacks], "absent": [those of them that the
+ *  checkpoint lacks], "unexpected": [keys that are only in the checkpoint], "differences": [at most 10,000 texts, and then "and more"]}; lists are empty before the first. */
 LW_API int32_t lw_optimizer_get_load_report(lw_optimizer *optimizer, char *text, int64_t capacity, int64_t *needed,
                                             lw_error *error);
 
@@ -633,8 +638,9 @@ LW_API int32_t lw_optimizer_get_load_report(lw_optimizer *optimizer, char *text,
 typedef void (*lw_progress)(int64_t done, int64_t total, void *context);
 
 /** What a checkpoint holds, all checksums verified, as one line of JSON: {"format_version", "layerwise_version", "bytes",
- *  "identity": {"rule", ...}, "progress": {...}, "tensors": [{"key", "dtype", "shape", "bytes", "crc32c"}]}.  `progress` may be
- *  NULL; it is called on this thread after every MiB.  It takes a buffer three times as large as the file's header. */
+ *  "identity": {"rule", ...}, "progress": {...}, "steps": {layer: {tensor: count}},
+ *  "tensors": [{"key", "dtype", "shape", "bytes", "crc32c"}]}.  All of it is of one file, whoever saves to the path meanwhile.
+ *  `progress` may be NULL; it is called on this thread after every MiB.  It takes a buffer three times as large as the file's header. */
 LW_API int32_t lw_checkpoint_describe(const char *path, lw_progress progress, void *context, char *text,
                                       int64_t capacity, int64_t *needed, lw_error *error);
 

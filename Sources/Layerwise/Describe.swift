@@ -8,7 +8,7 @@ public func describeRule(_ name: String) -> String? {
 
 /// The declaration of a policy as one line of JSON, or nil if there is none of that name.
 public func describePolicy(_ name: String) -> String? {
-    allPolicies.first { $0.declaration.name == name }.map { describe($0) }
+    allPolicies.first { $0.declaration.name == name }.map { describe($0, $0.depthDependence) }
 }
 
 /// The declaration of a schedule as one line of JSON, or nil if there is none of that name.
@@ -18,7 +18,7 @@ public func describeSchedule(_ name: String) -> String? {
 
 /// The declaration of a freezing plan as one line of JSON, or nil if there is none of that name.
 public func describeFreezePlan(_ name: String) -> String? {
-    allFreezePlans.first { $0.declaration.name == name }.map { describe($0) }
+    allFreezePlans.first { $0.declaration.name == name }.map { describe($0, $0.depthDependence) }
 }
 
 private func describe<R: Rule>(_: R.Type) -> String {
@@ -35,14 +35,15 @@ private func describe<R: Rule>(_: R.Type) -> String {
     ])
 }
 
-private func describe<R: Recipe>(_: R.Type) -> String {
+private func describe<R: Recipe>(_: R.Type, _ depthDependence: DepthDependence? = nil) -> String {
     let declaration = R.declaration
-    return Json.object([
-        ("name", Json.quoted(declaration.name)), ("doc", Json.quoted(declaration.doc)),
-        ("equation", Json.quoted(declaration.equation)), ("source", Json.quoted(declaration.source)),
-        ("settings", describe(R())), ("values", declaration.values.map(Json.quoted) ?? "null"),
-        ("parts", declaration.parts.map(Json.quoted) ?? "null"),
-    ])
+    return Json.object(
+        [
+            ("name", Json.quoted(declaration.name)), ("doc", Json.quoted(declaration.doc)),
+            ("equation", Json.quoted(declaration.equation)), ("source", Json.quoted(declaration.source)),
+            ("settings", describe(R())), ("values", declaration.values.map(Json.quoted) ?? "null"),
+            ("parts", declaration.parts.map(Json.quoted) ?? "null"),
+        ] + (depthDependence.map { [("depends_on_depth", Json.quoted($0.rawValue))] } ?? []))
 }
 
 private func describe<C: Configurable>(_ value: C) -> String {

@@ -38,6 +38,20 @@ enum Memory {
         return memory
     }
 
+    /// Refuses work for which there is no memory, before anything of it is done.
+    ///
+    /// Swift's strings and arrays end the process where malloc has nothing for them.  This asks the system for `bytes` of address
+    /// space, touches none of it and gives it back, so that what the work then takes is there, unless another thread has taken
+    /// it.  The C library takes more from the system in pieces of 1 MiB, so there must be that much besides.
+    static func require(_ bytes: Int) throws(LayerwiseError) {
+        let wanted = max(0, min(bytes, 1 << 46)) + (2 << 20)
+        guard let memory = mmap(nil, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+            memory != MAP_FAILED
+            // A literal, which takes no memory.
+        else { throw LayerwiseError(.outOfMemory, "no memory for the work of a save or load") }
+        munmap(memory, wanted)
+    }
+
     static func free(_ memory: UnsafeMutableRawPointer?, _ bytes: Int) {
         guard let memory else { return }
         let start = bytes >= staggered ? memory - Int(bitPattern: memory) & (page - 1) : memory

@@ -9,7 +9,7 @@ extension Optimizer {
 
     /// The index of the layer called `name`.
     public func layer(named name: String) throws(LayerwiseError) -> Int {
-        if let index = layerIndex[name] { return index }
+        if let index = layerIndex[NameKey(name)] { return index }
         let known = entries.prefix(8).map { "\"\($0.name)\"" }.joined(separator: ", ")
         let more = entries.count > 8 ? " and \(entries.count - 8) more" : ""
         throw LayerwiseError(
@@ -32,7 +32,9 @@ extension Optimizer {
     ) throws(LayerwiseError) -> Int {
         let layer = entries.count
         try Self.check(name: name, of: "layer")
-        if layerIndex[name] != nil { throw LayerwiseError(.duplicate, "a layer is called \"\(name)\" already") }
+        if layerIndex[NameKey(name)] != nil {
+            throw LayerwiseError(.duplicate, "a layer is called \"\(name)\" already")
+        }
         if descriptions.isEmpty {
             throw LayerwiseError(.invalidArgument, "layer \"\(name)\": expected at least one tensor, found none")
         }
@@ -52,11 +54,11 @@ extension Optimizer {
         }
         var records: [TensorRecord] = []
         do throws(LayerwiseError) {
-            var names: Set<[UInt8]> = []
+            var names: Set<NameKey> = []
             for (index, description) in descriptions.enumerated() {
                 let subject = "layer \"\(name)\": tensor \"\(description.name)\""
                 do throws(LayerwiseError) {
-                    if !names.insert(Array(description.name.utf8)).inserted {
+                    if !names.insert(NameKey(description.name)).inserted {
                         throw LayerwiseError(.duplicate, "\(subject): the layer has a tensor of this name already")
                     }
                     let record = try record(description, layer: layer, subject: subject)
@@ -85,7 +87,7 @@ extension Optimizer {
         }
 
         entries.append(entry)
-        layerIndex[name] = layer
+        layerIndex[NameKey(name)] = layer
         layers.append(LayerRecord(firstTensor: tensors.count, tensorCount: records.count))
         for record in records { tensors.append(record) }
         if let ownRule { giveOwnRule(ownRule, to: layer) }

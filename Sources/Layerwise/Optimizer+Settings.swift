@@ -79,6 +79,10 @@ extension Optimizer {
             entry.settings.unset(key)
         } else if key == "lr" {
             entry.rate = .nan
+        } else if type(of: rule).isPreset(key) {
+            throw LayerwiseError(
+                .invalidArgument,
+                "\(subject(layer)): \(key) stands for several settings, which are taken back one by one", layer: layer)
         } else if type(of: rule).has(key) {
             entry.overrides.removeAll { $0.key == key }
         } else {
@@ -144,8 +148,11 @@ extension Optimizer {
                         entry.rate = rule.learningRate
                         continue
                     }
-                    entry.overrides.removeAll { $0.key == change.key }
-                    entry.overrides.append(change)
+                    // Kept as the settings that a preset stands for, so that none depends on the order of the others.
+                    for setting in try type(of: rule).expanded(change) {
+                        entry.overrides.removeAll { $0.key == setting.key }
+                        entry.overrides.append(setting)
+                    }
                 }
             }
             try Self.check(settings, [try Self.rule(rule, with: entry.overrides)])

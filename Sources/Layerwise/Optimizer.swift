@@ -22,7 +22,7 @@ public final class Optimizer {
 
     // Layers and tensors.
     var entries: [LayerEntry] = []
-    var layerIndex: [String: Int] = [:]
+    var layerIndex: [NameKey: Int] = [:]
     var layers = Table<LayerRecord>()
     var tensors = Table<TensorRecord>()
     var parameterIntervals = IntervalSet(areDisjoint: true)

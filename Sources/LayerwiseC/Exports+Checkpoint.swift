@@ -8,7 +8,7 @@ public func lw_optimizer_save(
     _ optimizer: OpaquePointer!, _ path: UnsafePointer<CChar>!, _ options: UnsafePointer<lw_setting>!,
     _ option_count: Int64, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    reserving(error) { () throws(LayerwiseError) in
+    boundary(error) { () throws(LayerwiseError) in
         try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
             try optimizer.save(
                 to: try LayerwiseC.path(path), try configure(SaveOptions(), options, option_count, "save"))
@@ -22,7 +22,7 @@ public func lw_optimizer_export(
     _ needed: UnsafeMutablePointer<Int64>!, _ options: UnsafePointer<lw_setting>!, _ option_count: Int64,
     _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    reserving(error) { () throws(LayerwiseError) in
+    boundary(error) { () throws(LayerwiseError) in
         try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
             if capacity < 0 || (buffer == nil && capacity > 0) {
                 throw LayerwiseError(
@@ -45,7 +45,7 @@ public func lw_optimizer_load(
     _ option_count: Int64, _ renames: UnsafePointer<lw_rename>!, _ rename_count: Int64,
     _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    reserving(error, rename_count) { () throws(LayerwiseError) in
+    boundary(error) { () throws(LayerwiseError) in
         try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
             let path = try LayerwiseC.path(path)
             try optimizer.load(from: path, try loadOptions(options, option_count, renames, rename_count, "load"))
@@ -59,7 +59,7 @@ public func lw_optimizer_import(
     _ option_count: Int64, _ renames: UnsafePointer<lw_rename>!, _ rename_count: Int64,
     _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    reserving(error, rename_count) { () throws(LayerwiseError) in
+    boundary(error) { () throws(LayerwiseError) in
         try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
             if size < 0 || (bytes == nil && size > 0) {
                 throw LayerwiseError(
@@ -90,23 +90,11 @@ public func lw_checkpoint_describe(
     _ text: UnsafeMutablePointer<CChar>!, _ capacity: Int64, _ needed: UnsafeMutablePointer<Int64>!,
     _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    reserving(error) { () throws(LayerwiseError) in
+    boundary(error) { () throws(LayerwiseError) in
         let description = try describeCheckpoint(at: try LayerwiseC.path(path)) { done, total in
             progress?(Int64(done), Int64(total), context)
         }
         try copy(description, text, capacity, needed)
-    }
-}
-
-/// Runs `body` with memory for what crosses the border; the core sets more aside for what it does.
-private func reserving(
-    _ error: UnsafeMutablePointer<lw_error>?, _ renameCount: Int64 = 0, _ body: () throws(LayerwiseError) -> Void
-) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        // Two names of a rename may have 1,023 bytes each.
-        let reserve = try Reserve((1 << 18) + max(0, min(Int(renameCount), 1 << 14)) * 8192)
-        defer { reserve.last() }
-        try body()
     }
 }
 
@@ -137,7 +125,7 @@ private func loadOptions(
     for position in 0..<index(renameCount) {
         let from = try string(renames[position].from, "from of rename \(position)")
         let to = try string(renames[position].to, "to of rename \(position)")
-        if result.renames.updateValue(to, forKey: from) != nil {
+        if !result.rename(from, to: to) {
             throw LayerwiseError(.duplicate, "\(what): the layer \"\(from)\" is renamed twice")
         }
     }

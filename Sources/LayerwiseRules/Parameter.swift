@@ -158,13 +158,16 @@ extension Configurable {
 
     /// Whether `key` can be set here.
     public static func has(_ key: String) -> Bool {
-        parameters.contains { $0.key == key } || (key == presetKey && !presets.isEmpty)
+        parameters.contains { $0.key == key } || isPreset(key)
     }
+
+    /// Whether `key` names a preset, and so stands for other settings.
+    public static func isPreset(_ key: String) -> Bool { key == presetKey && !presets.isEmpty }
 
     /// Sets one value, without the check of values that exclude each other: `validate()` follows the last.
     public mutating func assign(_ setting: Setting) throws(SettingError) {
-        if setting.key == Self.presetKey, !Self.presets.isEmpty {
-            for setting in try Self.preset(setting.value).settings { try assign(setting) }
+        if Self.isPreset(setting.key) {
+            for setting in try Self.expanded(setting) { try assign(setting) }
             return
         }
         guard let parameter = Self.parameters.first(where: { $0.key == setting.key }) else {
@@ -172,6 +175,11 @@ extension Configurable {
         }
         try parameter.check(setting.value)
         parameter.write(&self, setting.value)
+    }
+
+    /// The settings that a setting stands for: a preset's for the key "variant", else the setting itself.
+    public static func expanded(_ setting: Setting) throws(SettingError) -> [Setting] {
+        isPreset(setting.key) ? try preset(setting.value).settings : [setting]
     }
 
     /// Refuses values outside their range, and values that exclude each other.

@@ -5,6 +5,21 @@ public struct Setting: Sendable, Hashable {
     public enum Value: Sendable, Hashable {
         case number(Double)
         case choice(String)
+
+        public static func == (a: Value, b: Value) -> Bool {
+            switch (a, b) {
+            case (.number(let x), .number(let y)): x == y
+            case (.choice(let x), .choice(let y)): NameKey(x) == NameKey(y)
+            default: false
+            }
+        }
+
+        public func hash(into hasher: inout Hasher) {
+            switch self {
+            case .number(let x): hasher.combine(x)
+            case .choice(let text): hasher.combine(NameKey(text))
+            }
+        }
     }
 
     public let key: String
@@ -42,8 +57,8 @@ public enum SettingError: Error, Equatable {
 
 /// Refuses a key that is given twice.
 public func refuseDuplicates(_ settings: [Setting]) throws(SettingError) {
-    var seen: Set<String> = []
-    for setting in settings where !seen.insert(setting.key).inserted {
+    var seen: Set<NameKey> = []
+    for setting in settings where !seen.insert(NameKey(setting.key)).inserted {
         throw .duplicate("\(setting.key) is given twice")
     }
 }

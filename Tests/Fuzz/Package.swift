@@ -21,8 +21,8 @@ let package = Package(
         .target(
             name: "Layerwise",
             dependencies: [
-                "LayerwiseRules", "CLayerwiseKernels", "CLayerwiseReserve", "LayerwiseKernels",
-                "LayerwiseKernelsAVX2", "LayerwiseKernelsAVX512",
+                "LayerwiseRules", "CLayerwiseKernels", "LayerwiseKernels", "LayerwiseKernelsAVX2",
+                "LayerwiseKernelsAVX512",
             ],
             path: "Library/Layerwise", swiftSettings: watched),
         .target(name: "LayerwiseRules", dependencies: ["CLayerwiseKernels"], path: "Library/LayerwiseRules"),
@@ -33,7 +33,6 @@ let package = Package(
         .target(
             name: "LayerwiseKernelsAVX512", dependencies: ["LayerwiseKernels"], path: "Stubs/LayerwiseKernelsAVX512"),
         .target(name: "CLayerwiseKernels", path: "Library/CLayerwiseKernels"),
-        .target(name: "CLayerwiseReserve", path: "Library/CLayerwiseReserve"),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -195,8 +195,8 @@ final class AtomicFileTests: XCTestCase {
         try model.optimizer.step()
         var limit = rlimit()
         XCTAssertEqual(getrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit), 0)
-        let handler = signal(SIGXFSZ, SIG_IGN)
-        defer { signal(SIGXFSZ, handler) }
+        // The signal's action is the default, which would end this process.
+        XCTAssertFalse(isBlockedOrPending())
         for room in [0, 1, 100, old.count - 1] {
             var small = rlimit(rlim_cur: rlim_t(room), rlim_max: limit.rlim_max)
             XCTAssertEqual(setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &small), 0)
@@ -210,8 +210,32 @@ final class AtomicFileTests: XCTestCase {
             XCTAssertEqual(try Data(contentsOf: URL(fileURLWithPath: path("run"))), old)
             XCTAssertEqual(try contents(), ["run"])
         }
+        XCTAssertFalse(isBlockedOrPending())
+        // One that the caller has blocked, and that waits for it, stays.
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        sigaddset(&signals, SIGXFSZ)
+        pthread_sigmask(SIG_BLOCK, &signals, nil)
+        pthread_kill(pthread_self(), SIGXFSZ)
+        var small = rlimit(rlim_cur: 1, rlim_max: limit.rlim_max)
+        XCTAssertEqual(setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &small), 0)
+        let result = Result { try model.optimizer.save(to: path("run")) }
+        XCTAssertEqual(setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit), 0)
+        XCTAssertThrowsError(try result.get())
+        var (none, pending) = (timespec(), sigset_t())
+        sigpending(&pending)
+        XCTAssertEqual(sigismember(&pending, SIGXFSZ), 1)
+        XCTAssertEqual(sigtimedwait(&signals, nil, &none), SIGXFSZ)
+        pthread_sigmask(SIG_UNBLOCK, &signals, nil)
         try model.optimizer.save(to: path("run"))
         try assertSaved(path("run"))
+    }
+
+    private func isBlockedOrPending() -> Bool {
+        var (blocked, pending) = (sigset_t(), sigset_t())
+        pthread_sigmask(SIG_BLOCK, nil, &blocked)
+        sigpending(&pending)
+        return sigismember(&blocked, SIGXFSZ) == 1 || sigismember(&pending, SIGXFSZ) == 1
     }
 
     /// No descriptor is left open, by what succeeds or fails.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Foundation
 import Layerwise
 import XCTest
 
@@ -208,12 +209,18 @@ final class CheckpointMatchTests: XCTestCase {
             report.loaded.sorted(),
             ["0/0", "0/1"].flatMap { tensor in
                 ["exp_avg", "exp_avg_sq", "parameters", "step"].map { "\(tensor)/\($0)" }
-            }
-                + ["1/0/step"])
+            })
         XCTAssertEqual(
-            report.missing.sorted(), ["2/0/exp_avg", "2/0/exp_avg_sq", "2/0/parameters", "2/0/step"])
+            report.missing.sorted(),
+            ["1/0", "2/0"].flatMap { tensor in
+                ["exp_avg", "exp_avg_sq", "parameters", "step"].map { "\(tensor)/\($0)" }
+            })
         XCTAssertEqual(report.unexpected, [])
-        XCTAssertEqual(report.differences.count, 4 + 3)
+        // A step count does not come without its moments.
+        XCTAssertTrue(
+            report.differences.contains("1/0/step: in the checkpoint, but not loaded without exp_avg"),
+            "\(report.differences)")
+        XCTAssertEqual(report.differences.count, 4 + 3 + 1)
         for tensor in 0..<2 {
             XCTAssertEqual(other.parameters[0][tensor].values, saved.parameters[0][tensor].values)
             XCTAssertEqual(
@@ -222,19 +229,249 @@ final class CheckpointMatchTests: XCTestCase {
         }
         XCTAssertEqual(
             try [other.state("exp_avg", layer: 1).values, other.state("exp_avg", layer: 2).values], kept)
-        XCTAssertEqual(try (0..<3).map { try other.steps(layer: $0) }, [4, 4, 1])
+        XCTAssertEqual(try (0..<3).map { try other.steps(layer: $0) }, [4, 1, 1])
         // Its own settings stay; the progress is that of the checkpoint.
         XCTAssertEqual(try other.optimizer.value(of: "beta1"), .number(0.5))
         XCTAssertEqual(try other.optimizer.value(of: "lr"), .number(0.125))
         XCTAssertEqual(other.optimizer.summary.nextStep, 4)
         // As JSON.
         let json = try JSONValue(parsing: report.json)
-        XCTAssertEqual(json.keys, ["loaded", "missing", "unexpected", "differences"])
+        XCTAssertEqual(json.keys, ["loaded", "missing", "absent", "unexpected", "differences"])
+        XCTAssertEqual(report.absent, report.missing.filter { $0.hasPrefix("2/0/") })
         XCTAssertEqual(json["loaded"]?.list?.count, report.loaded.count)
         XCTAssertEqual(json["missing"], .list(report.missing.map { .text($0) }))
     }
 
+    /// The state of a tensor is loaded as a whole or stays as it is, whichever part does not fit.
+    func testStateIsLoadedAsAWhole() throws {
+        let saved = try model()
+        for _ in 0..<3 { try saved.optimizer.step() }
+        let bytes = try saved.optimizer.exported()
+        for broken in ["step", "exp_avg", "exp_avg_sq"] {
+            var file = try CheckpointFile(bytes)
+            file.tensors.removeAll { $0.key == "1/0/\(broken)" }
+            let other = try model(seed: 7)
+            let kept = try ["exp_avg", "exp_avg_sq"].map { try other.state($0, layer: 1).values }
+            let report = try other.optimizer.load(file.bytes(), LoadOptions(strict: false))
+            XCTAssertEqual(try ["exp_avg", "exp_avg_sq"].map { try other.state($0, layer: 1).values }, kept, broken)
+            XCTAssertEqual(try (0..<2).map { try other.steps(layer: $0) }, [4, 1], broken)
+            XCTAssertEqual(report.missing.sorted(), ["1/0/exp_avg", "1/0/exp_avg_sq", "1/0/step"], broken)
+            XCTAssertEqual(
+                report.differences.sorted(),
+                ["exp_avg", "exp_avg_sq", "step"].filter { $0 != broken }.map {
+                    "1/0/\($0): in the checkpoint, but not loaded without \(broken)"
+                }, broken)
+            XCTAssertFalse(report.loaded.contains { $0.hasPrefix("1/0/") }, broken)
+            XCTAssertEqual(report.absent, ["1/0/\(broken)"])
+            // A strict load names what the checkpoint lacks, and no more.
+            try assertMismatch(other, file.bytes(), ["1/0/\(broken): not in the checkpoint"])
+        }
+    }
+
+    /// A master copy does not come without the parameters where the checkpoint has parameters; parameters become the master
+    /// copy where theirs does not come.
+    func testWeightsAreLoadedAsAWhole() throws {
+        let kind = Kind(.bfloat16, gradients: .bfloat16, master: true)
+        let saved = try model(SGD(lr: 0.125), kind)
+        for _ in 0..<3 { try saved.optimizer.step() }
+        let bytes = try saved.optimizer.exported(SaveOptions(parameters: true))
+
+        var file = try CheckpointFile(bytes)
+        file.tensors.removeAll { $0.key == "1/0/parameters" }
+        var other = try model(SGD(lr: 0.125), kind, seed: 7)
+        let kept = try other.state("master", layer: 1).values
+        var report = try other.optimizer.load(file.bytes(), LoadOptions(strict: false))
+        XCTAssertEqual(try other.state("master", layer: 1).values, kept)
+        XCTAssertEqual(report.missing.sorted(), ["1/0/master", "1/0/parameters"])
+        XCTAssertEqual(report.differences, ["1/0/master: in the checkpoint, but not loaded without parameters"])
+        XCTAssertEqual(try other.steps(layer: 1), 4)
+
+        file = try CheckpointFile(bytes)
+        file.tensors.removeAll { $0.key == "1/0/master" }
+        other = try model(SGD(lr: 0.125), kind, seed: 7)
+        report = try other.optimizer.load(file.bytes(), LoadOptions(strict: false))
+        XCTAssertEqual(other.parameters[1][0].values, saved.parameters[1][0].values)
+        XCTAssertEqual(try other.state("master", layer: 1).values, saved.parameters[1][0].values)
+        XCTAssertEqual(report.missing, ["1/0/master"])
+        XCTAssertEqual(
+            try other.state("master", layer: 0).values, try saved.state("master", layer: 0).values)
+
+        // Without parameters in the checkpoint, the master copy comes alone: the model's own file has the parameters.
+        other = try model(SGD(lr: 0.125), kind, seed: 7)
+        report = try other.optimizer.load(saved.optimizer.exported(), LoadOptions(strict: false))
+        XCTAssertEqual(report.missing, [])
+        XCTAssertEqual(try other.state("master", layer: 1).values, try saved.state("master", layer: 1).values)
+    }
+
+    // MARK: - Presets and depths
+
+    /// A preset is kept as the settings that it stands for, so what is in force is compared, whatever the order.
+    func testPresetsOfLayers() throws {
+        func layered(_ settings: [Setting]) throws -> Model {
+            let model = try Model(LAMB(lr: 0.125), Kind(.float32), shapes: [[[3]], [[2, 2]]], seed: 1)
+            try model.optimizer.setLayer(1, settings)
+            return model
+        }
+        let (timm, decay) = (Setting("variant", "timm"), Setting("weight_decay", 0.1))
+        let after = try layered([timm, decay])
+        let before = try layered([decay, timm])
+        XCTAssertEqual(try after.optimizer.value(of: "weight_decay", layer: 1), .number(0.1))
+        XCTAssertEqual(try before.optimizer.value(of: "weight_decay", layer: 1), .number(0.01))
+        try assertMismatch(
+            before, try after.optimizer.exported(),
+            ["layers.1.hyperparameters.weight_decay: 0.1 in the checkpoint, 0.01 here"])
+        try assertMismatch(
+            after, try before.optimizer.exported(),
+            ["layers.1.hyperparameters.weight_decay: 0.01 in the checkpoint, 0.1 here"])
+        // Other ways to the same values.
+        let spelt = try layered([
+            Setting("weight_decay", 0.1), Setting("bias_correction", "moments"), Setting("adapt", "decayed"),
+            Setting("decay", "update"),
+        ])
+        try spelt.optimizer.load(after.optimizer.exported())
+        let twice = try layered([decay])
+        try twice.optimizer.setLayer(1, [timm])
+        try twice.optimizer.load(before.optimizer.exported())
+        // Settings that a preset stands for are taken back one by one.
+        assertRefused(
+            .invalidArgument,
+            message: "layer \"1\": variant stands for several settings, which are taken back one by one"
+        ) { try after.optimizer.unsetLayer(1, key: "variant") }
+        try after.optimizer.unsetLayer(1, key: "adapt")
+        XCTAssertEqual(try after.optimizer.value(of: "adapt", layer: 1), .choice("all"))
+        XCTAssertEqual(try after.optimizer.value(of: "weight_decay", layer: 1), .number(0.1))
+    }
+
+    /// Version 0.1.0 wrote a layer's preset by its name, without the order.
+    func testPresetsInFilesOfVersion010() throws {
+        let model = try Model(LAMB(lr: 0.125), Kind(.float32), shapes: [[[3]], [[2, 2]]], seed: 1)
+        try model.optimizer.setLayer(1, [Setting("variant", "timm"), Setting("weight_decay", 0.25)])
+        var file = try CheckpointFile(try model.optimizer.exported())
+        file.replace(
+            "{\"adapt\": \"decayed\", \"bias_correction\": \"moments\", \"decay\": \"update\", \"weight_decay\": 0.25}",
+            with: "{\"variant\": \"timm\", \"weight_decay\": 0.25}", in: "identity")
+        try model.optimizer.load(file.bytes())
+        let path = NSTemporaryDirectory() + UUID().uuidString
+        defer { unlink(path) }
+        try Data(file.bytes()).write(to: URL(fileURLWithPath: path))
+        let own = try JSONValue(parsing: try describeCheckpoint(at: path))["identity"]?["layers"]?["1"]?[
+            "hyperparameters"]
+        XCTAssertEqual(own?.keys, ["adapt", "bias_correction", "decay", "weight_decay"])
+        XCTAssertEqual(own?["weight_decay"], .number(0.25))
+        file.replace("\"weight_decay\": 0.25", with: "\"weight_decay\": 0.5", in: "identity")
+        try assertMismatch(
+            model, file.bytes(), ["layers.1.hyperparameters.weight_decay: 0.5 in the checkpoint, 0.25 here"])
+    }
+
+    /// Where nothing goes by depth, layers may be registered in any order, and a file of version 0.1.0 may say the depths.
+    func testDepthsMatterWhereTheyAreUsed() throws {
+        let base = try MuP([MuP.Base("*", fanIn: 2, fanOut: 2)], syntax: .glob)
+        func named(_ policy: any Policy, _ plan: (any FreezePlan)?, _ names: [String]) throws -> (Optimizer, [Buffer]) {
+            let buffers = names.map { _ in Buffer(.float32, [1, 2, 3, 4]) }
+            let optimizer = try Optimizer(Adam(lr: 0.125), policy: policy, freezePlan: plan)
+            for (name, buffer) in zip(names, buffers) {
+                try optimizer.addLayer(
+                    name, [TensorDescription("w", parameters: buffer.start, shape: [2, 2], dtype: .float32)],
+                    settings: [Setting("tower", "t")])
+            }
+            return (optimizer, buffers)
+        }
+        let explicit = try Explicit(["a": 1, "b": 2])
+        let at = try FreezeAt([FreezeAt.Times("a", freezeAt: 3)])
+        let free: [(any Policy, (any FreezePlan)?)] = [
+            (Uniform(), nil), (explicit, nil), (base, nil), (try LoRAPlus(ratio: 2, match: "a/w"), nil),
+            (try ForTower("t", explicit), nil), (try Combine([base, explicit]), at), (Uniform(), at),
+        ]
+        for (policy, plan) in free {
+            let (one, own) = try named(policy, plan, ["a", "b"])
+            let (other, others) = try named(policy, plan, ["b", "a"])
+            XCTAssertFalse(policy.dependsOnDepth || plan?.dependsOnDepth == true)
+            try other.load(one.exported())
+            var file = try CheckpointFile(one.exported())
+            let parts = file.metadata["identity", default: ""].components(separatedBy: "\"depth\": null")
+            XCTAssertEqual(parts.count, 3)
+            file.metadata["identity"] = "\(parts[0])\"depth\": 0\(parts[1])\"depth\": 1\(parts[2])"
+            try other.load(file.bytes())
+            withExtendedLifetime((own, others)) {}
+        }
+        let bound: [(any Policy, (any FreezePlan)?)] = [
+            (try LayerDecay(0.5), nil), (try ForTower("t", try LayerDecay(0.5)), nil),
+            (try Combine([explicit, try ForTower("t", try ULMFiT(factor: 2))]), nil),
+            (Uniform(), try GradualUnfreezing(every: 3)),
+        ]
+        for (policy, plan) in bound {
+            let (one, own) = try named(policy, plan, ["a", "b"])
+            let (other, others) = try named(policy, plan, ["b", "a"])
+            XCTAssertTrue(policy.dependsOnDepth || plan?.dependsOnDepth == true)
+            XCTAssertThrowsError(try other.load(one.exported()))
+            XCTAssertEqual(
+                other.loadReport.differences,
+                ["layers.a.depth: 0 in the checkpoint, 1 here", "layers.b.depth: 1 in the checkpoint, 0 here"])
+            withExtendedLifetime((own, others)) {}
+        }
+    }
+
     // MARK: - Other names
+
+    /// Names that are canonically equivalent are two, for layers and tensors, in keys and in renames.
+    func testNamesGoByTheirBytes() throws {
+        let twins = ["caf\u{e9}", "cafe\u{301}", "K", "\u{212a}", "a\u{600}", "\u{301}", "\u{110bd}"]
+        func named(_ names: [String], _ tensors: [String], seed: Double) throws -> (Optimizer, [[Buffer]]) {
+            let optimizer = try Optimizer(Adam(lr: 0.125))
+            var buffers: [[Buffer]] = []
+            for (layer, name) in names.enumerated() {
+                buffers.append(tensors.indices.map { Buffer(.float32, [seed + Double(10 * layer + $0)]) })
+                try optimizer.addLayer(
+                    name,
+                    zip(tensors, buffers[layer]).map {
+                        TensorDescription($0, parameters: $1.start, shape: [1], dtype: .float32)
+                    })
+            }
+            return (optimizer, buffers)
+        }
+        let (saved, own) = try named(twins, twins, seed: 100)
+        for (layer, name) in twins.enumerated() { XCTAssertEqual(try saved.layer(named: name), layer) }
+        let bytes = try saved.exported(SaveOptions(parameters: true))
+        let (other, others) = try named(twins.reversed(), twins.reversed(), seed: 1000)
+        for strict in [true, false] {
+            for buffer in others.joined() { buffer[0] = 0 }
+            let report = try other.load(bytes, LoadOptions(strict: strict))
+            XCTAssertEqual(report.problems, [])
+            XCTAssertEqual(report.loaded.count, 4 * twins.count * twins.count)
+            XCTAssertEqual(others.reversed().map { $0.reversed().map(\.values) }, own.map { $0.map(\.values) })
+        }
+        // Twins change places.
+        let swap = LoadOptions(renames: ["caf\u{e9}": "cafe\u{301}"])
+        assertRefused(.duplicate, message: "rename: two layers of the checkpoint would be called \"cafe\u{301}\"") {
+            try other.load(bytes, swap)
+        }
+        var both = swap
+        XCTAssertTrue(both.rename("cafe\u{301}", to: "caf\u{e9}"))
+        XCTAssertFalse(both.rename("cafe\u{301}", to: "K"))
+        var swapped = swap
+        XCTAssertTrue(swapped.rename("cafe\u{301}", to: "caf\u{e9}"))
+        try other.load(bytes, swapped)
+        XCTAssertEqual(others[twins.count - 1][0].values, own[1][twins.count - 1].values)
+        XCTAssertEqual(others[twins.count - 2][0].values, own[0][twins.count - 1].values)
+        // A pattern, a tower and a policy's text, one after another.
+        for (mine, theirs) in [("caf\u{e9}", "cafe\u{301}"), ("cafe\u{301}", "caf\u{e9}")] {
+            for syntax in [PatternSyntax.exact, .glob, .regex] {
+                let (optimizer, buffers) = try named(twins, ["w"], seed: 1)
+                let assignments = [Explicit.Assignment(mine, scale: 0.5), Explicit.Assignment("*", scale: 2)]
+                optimizer.setPolicy(try Explicit(assignments, syntax: syntax))
+                XCTAssertEqual(
+                    try twins.indices.map { try optimizer.info(layer: $0).scale },
+                    twins.map { $0.unicodeScalars.elementsEqual(mine.unicodeScalars) ? 0.5 : 2 })
+                let (different, more) = try named(twins, ["w"], seed: 1)
+                different.setPolicy(
+                    try Explicit(
+                        [Explicit.Assignment(theirs, scale: 0.5), Explicit.Assignment("*", scale: 2)], syntax: syntax))
+                XCTAssertThrowsError(try different.load(optimizer.exported()))
+                XCTAssertEqual(different.loadReport.differences.count, 1, "\(different.loadReport)")
+                withExtendedLifetime((buffers, more)) {}
+            }
+        }
+    }
 
     private func named(_ names: [String], seed: Double) throws -> (Optimizer, [Buffer]) {
         let buffers = names.indices.map { Buffer(.float32, [seed + Double($0), 2, 3]) }

@@ -232,4 +232,26 @@ final class CheckpointProgressTests: XCTestCase {
         try model.optimizer.load(file.bytes())
         try model.optimizer.step()
     }
+
+    /// Counts that JSON holds exactly are loaded and saved; a save refuses what a load would.
+    func testLargestCounts() throws {
+        let most: Int64 = 1 << 53
+        for (old, next) in [("\"steps\": 2", most), ("\"skipped_steps\": 0", most), ("\"next_step\": 2", most)] {
+            let model = try smallCheckpointModel()
+            var file = try CheckpointFile(model.optimizer.exported())
+            let key = old.components(separatedBy: ":")[0]
+            file.replace(", \(old),", with: ", \(key): \(next),", in: "progress")
+            try model.optimizer.load(file.bytes())
+            // It saves what it was given.
+            XCTAssertEqual(
+                try CheckpointFile(model.optimizer.exported()).metadata["progress"], file.metadata["progress"])
+            if key == "\"skipped_steps\"" { continue }
+            try model.optimizer.step()
+            let before = try model.parameters.map { $0.map(\.values) }
+            assertRefused(.outOfRange, message: "a checkpoint counts steps up to 2^53, found \(most + 1)") {
+                _ = try model.optimizer.exported()
+            }
+            XCTAssertEqual(model.parameters.map { $0.map(\.values) }, before)
+        }
+    }
 }

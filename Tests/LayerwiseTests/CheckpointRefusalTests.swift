@@ -240,16 +240,19 @@ final class CheckpointRefusalTests: XCTestCase {
         try refused(empty, .corrupt, "\(empty): 0 bytes are too few for a checkpoint")
         let hollow = folder.appendingPathComponent("hollow").path
         try Data(CheckpointFile.raw([])).write(to: URL(fileURLWithPath: hollow))
-        try refused(hollow, .corrupt, "\(hollow): a header begins with { (byte 0 of the header)")
+        try refused(
+            hollow, .corrupt, "\(hollow): not a safetensors file: a header begins with { (byte 0 of the header)")
         let long = folder.appendingPathComponent("long").path
         try Data(CheckpointFile.raw(Array("{}".utf8), length: 1 << 40)).write(to: URL(fileURLWithPath: long))
         try refused(
             long, .corrupt,
-            "\(long): a header of 1099511627776 bytes is too long, in a file of 10 and at most 100000000")
+            "\(long): not a safetensors file: a header of 1099511627776 bytes is too long, in a file of 10 and at most "
+                + "100000000")
         // A hole as large as a header may be: read, and refused at its first byte.
         let sparse = folder.appendingPathComponent("sparse").path
         try Data(CheckpointFile.raw([], length: 64 << 20)).write(to: URL(fileURLWithPath: sparse))
         XCTAssertEqual(truncate(sparse, 64 << 20 + 8), 0)
-        try refused(sparse, .corrupt, "\(sparse): a header begins with { (byte 0 of the header)")
+        try refused(
+            sparse, .corrupt, "\(sparse): not a safetensors file: a header begins with { (byte 0 of the header)")
     }
 }

@@ -46,7 +46,13 @@ final class RecipeDeclarationTests: XCTestCase {
             "source": .text(declaration.source), "values": JSONValue(declaration.values),
             "parts": JSONValue(declaration.parts),
         ]
-        XCTAssertEqual(description.keys, Set(wanted.keys).union(["settings"]), declaration.name)
+        let dependence =
+            (R.self as? any Policy.Type)?.depthDependence ?? (R.self as? any FreezePlan.Type)?.depthDependence
+        XCTAssertEqual(
+            description.keys,
+            Set(wanted.keys).union(dependence == nil ? ["settings"] : ["settings", "depends_on_depth"]),
+            declaration.name)
+        XCTAssertEqual(description["depends_on_depth"], dependence.map { .text($0.rawValue) }, declaration.name)
         for (key, value) in wanted {
             XCTAssertEqual(description[key], value, declaration.name)
             XCTAssertNotEqual(value, .text(""), "\(declaration.name): \(key)")

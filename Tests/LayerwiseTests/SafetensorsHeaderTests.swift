@@ -38,7 +38,32 @@ final class SafetensorsHeaderTests: XCTestCase {
         for length in lengths {
             try assertCorrupt(
                 model, CheckpointFile.raw(Array("{}".utf8), length: length),
-                "a header of \(length) bytes is too long, in a file of 10 and at most 100000000")
+                "not a safetensors file: a header of \(length) bytes is too long, in a file of 10 and at most 100000000"
+            )
+        }
+    }
+
+    /// What other programs write, which people try to load.
+    func testOtherFiles() throws {
+        // torch.save: an archive, whose beginning is a "local file header".
+        try assertCorrupt(
+            model, Array("PK\u{3}\u{4}\0\0\u{8}\u{8}\0\0\0\0\0\0archive/data.pkl".utf8),
+            "not a safetensors file, as a checkpoint of Layerwise is, but a zip archive, as torch.save writes: "
+                + "read it with torch.load")
+        let others: [[UInt8]] = [
+            // torch.save of old, pickle, NumPy, GGUF, text.
+            [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20],
+            [0x80, 0x04, 0x95, 0x0f, 0, 0, 0, 0, 0, 0, 0],
+            [0x93] + Array("NUMPY\u{1}\0v\0{'descr'".utf8), Array("GGUF\u{3}\0\0\0\0".utf8),
+            Array("{\"lr\": 0.1}".utf8), [UInt8](repeating: 0, count: 16),
+        ]
+        for bytes in others {
+            let before = try model.fullDigest()
+            XCTAssertThrowsError(try model.optimizer.load(bytes)) {
+                XCTAssertEqual(($0 as? LayerwiseError)?.code, .corrupt)
+                XCTAssertTrue("\($0)".contains("not a safetensors file: a header "), "\($0)")
+            }
+            XCTAssertEqual(try model.fullDigest(), before)
         }
     }
 
@@ -66,11 +91,11 @@ final class SafetensorsHeaderTests: XCTestCase {
                 model, CheckpointFile.raw(Array(header.utf8)), "\(message) (byte \(position) of the header)",
                 line: line)
         }
-        try at(0, "", "a header begins with {")
-        try at(0, " {}", "a header begins with {")
-        try at(0, "\u{feff}{}", "a header begins with {")
-        try at(0, "[]", "a header begins with {")
-        try at(0, "null", "a header begins with {")
+        try at(0, "", "not a safetensors file: a header begins with {")
+        try at(0, " {}", "not a safetensors file: a header begins with {")
+        try at(0, "\u{feff}{}", "not a safetensors file: a header begins with {")
+        try at(0, "[]", "not a safetensors file: a header begins with {")
+        try at(0, "null", "not a safetensors file: a header begins with {")
         try at(1, "{", "expected \"")
         try at(2, "{}\0", "expected the end")
         try at(3, "{} {}", "expected the end")

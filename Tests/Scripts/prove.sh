@@ -14,6 +14,6 @@ cc -O2 -Iinclude Tests/C/damage.c "$work/liblayerwise.so.0" -Wl,-rpath,"$work" -
 "$work/damage" 1048576 1000000 "$(nproc)"
 
 proofs=python/tests/reliability
-LAYERWISE_KILLS=10000 LAYERWISE_CROWD_SECONDS=60 PYTHONPATH=python .venv/bin/python -m pytest -s -q \
+LAYERWISE_KILLS=10000 LAYERWISE_CROWD_SECONDS=60 LAYERWISE_ALLOCATION_STEPS=4000 PYTHONPATH=python .venv/bin/python -m pytest -s -q \
     $proofs/test_kill.py $proofs/test_concurrent.py $proofs/test_crash_states.py $proofs/test_faults.py \
     $proofs/test_allocations.py $proofs/test_resume_bits.py

@@ -23,7 +23,6 @@ from .errors import InvalidArgument
 
 if TYPE_CHECKING:
     from ._tensors import LayerRecord
-    from .layer import Layer
     from .optimizer import Optimizer
 
 Carry = Callable[[object], object]
@@ -34,7 +33,6 @@ OWN = frozenset(
 )
 """The attributes of an optimizer that are made anew; all others are carried along."""
 
-_VARIANT = "variant"
 _ARRAYS = (("numpy", "ndarray"), ("torch", "Tensor"))
 
 
@@ -152,24 +150,10 @@ def _layer(optimizer: Optimizer, record: LayerRecord, identities: dict[str, Any]
         "whole_shapes": record.whole_shapes,
         "gradient_dtypes": [tensor.gradient_dtype for tensor in record.tensors],
         "master": any(tensor["master"] for tensor in identity["tensors"].values()),
-        "settings": own | _in_order(identity["hyperparameters"], optimizer.layer(record.name)),
+        "settings": own | identity["hyperparameters"],
         "schedules": record.schedules,
         "depth": optimizer.layer(record.name).depth,
     }
-
-
-def _in_order(values: dict[str, Any], layer: Layer) -> dict[str, Any]:
-    """A layer's own hyperparameters, in an order in which they come to what is in force.
-
-    A variant sets several others, so those that it overrode come before it, and those that overrode it after.
-    """
-    if _VARIANT not in values:
-        return values
-
-    def place(key: str) -> int:
-        return 1 if key == _VARIANT else 2 if layer.get(key) == values[key] else 0
-
-    return {key: values[key] for key in sorted(values, key=place)}
 
 
 def _owner(buffer: Buffer, place: Place, carry: Carry) -> object:

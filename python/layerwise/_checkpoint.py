@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import is_zipfile
 
 from .errors import InvalidArgument
 
@@ -69,6 +70,11 @@ def _read_file(path: Path, names: Iterable[str] | None = None) -> dict[str, Stor
     except FileNotFoundError:
         raise InvalidArgument(f"{path}: no such file") from None
     except (OSError, SafetensorError) as error:
+        if is_zipfile(path):
+            raise InvalidArgument(
+                f"{path}: not a safetensors file but a zip archive, as torch.save writes: save the tensors with "
+                "safetensors.torch.save_file"
+            ) from None
         raise InvalidArgument(f"{path}: cannot be read as safetensors: {error}") from None
 
 

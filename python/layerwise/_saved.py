@@ -48,7 +48,8 @@ class Saved:
         Moments, master copies, step counts, the rule and every setting, the policy, schedules and what reports have
         left in them, freezing, counters.  Not the number of threads, and nothing that was only shown, such as
         telemetry.  Whatever happens meanwhile, a process killed or a disk full, the file at `path` is the old one or
-        the new one, complete; when the call returns, the new one is on the disk.  Other threads of Python go on.
+        the new one, complete; when the call returns, the new one is on the disk.  Other threads of Python go on, and
+        any number of threads and processes may save to one path.
 
         Args:
             path: The file; one that is there is replaced, and its mode kept.
@@ -59,6 +60,7 @@ class Saved:
             NonFiniteGradient: A state, or a parameter that would be saved, holds a NaN or an infinity; `layer` and
                 `tensor` say where.  Only with `require_finite`.
             CheckpointIOError: The operating system refused; the old file is as it was.
+            OutOfMemory: There is no memory for the work.
         """
         options = _flags(parameters=parameters, require_finite=require_finite)
         self._check_parameters(parameters)
@@ -82,7 +84,9 @@ class Saved:
         Args:
             path: The file.
             strict: Refuse a checkpoint that differs in anything.  With False, what matches by name, shape and type is
-                loaded, and everything else is left as it is.
+                loaded, and everything else is left as it is.  A tensor's step count and moments are loaded together or
+                not at all; where the checkpoint holds parameters, a master copy does not come without them, and
+                parameters without their master copy become the master copy.
             convert: Take states and parameters of another floating-point type, rounded to nearest.
             rename: Layers that have another name here: from the name in the checkpoint to the name here.
 
@@ -93,6 +97,7 @@ class Saved:
             CheckpointMismatch: It is of another optimizer; `differences` lists the first 10,000.
             CorruptCheckpoint: It is damaged, or not a checkpoint.
             CheckpointIOError: The operating system refused to read it.
+            OutOfMemory: There is no memory for the work, or none for the tensors of the file.
         """
         return self._load(lw.lw_optimizer_load, (file_path(path),), strict, convert, rename)
 

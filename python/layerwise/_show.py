@@ -84,9 +84,8 @@ def _rebuilt(description: dict[str, Any]) -> Optimizer:
         tensors = {key: StoredTensor(tuple(it["shape"]), it["dtype"]) for key, it in layer["tensors"].items()}
         whole = {key: it["whole_shape"] for key, it in layer["tensors"].items() if "whole_shape" in it}
         given = {"depth": layer["depth"], "lr": reached["lr"], "frozen": reached["frozen"]} | layer["settings"]
-        # A variant comes first, since the others override what it sets.
-        own = sorted(layer["hyperparameters"].items(), key=lambda item: item[0] != "variant")
-        pairs = [(key, value) for key, value in (*given.items(), *own) if value is not None]
+        own = layer["hyperparameters"]
+        pairs = [(key, value) for key, value in (*given.items(), *own.items()) if value is not None]
         optimizer._register(name, tensors, None, None, False, pairs, whole)
         _set_schedules(optimizer, layer["schedules"], reached["schedule_states"], name)
     optimizer.seek(progress["next_step"])

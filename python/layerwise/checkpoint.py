@@ -7,11 +7,10 @@ import json
 import os
 import stat
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any
 
 from . import _binding as lw
 from ._saved import Path, file_path
-from .errors import CheckpointIOError, CorruptCheckpoint
 from .reports import LoadReport
 
 __all__ = ["LoadReport", "describe", "split_key"]
@@ -24,6 +23,8 @@ _LONGEST_HEADER = 100_000_000
 
 def describe(path: Path, *, progress: Progress | None = None) -> dict[str, Any]:
     """What a checkpoint holds, after all its checksums were verified.
+
+    All of it is of one file, also where another thread or process saves to the path meanwhile.
 
     Args:
         path: The file.
@@ -56,7 +57,6 @@ def describe(path: Path, *, progress: Progress | None = None) -> dict[str, Any]:
     if raised:
         raise raised[0]
     description: dict[str, Any] = json.loads(text)
-    description["steps"] = _steps(encoded, description["tensors"])
     return description
 
 
@@ -78,30 +78,3 @@ def _header_size(path: bytes) -> int:
     except OSError:
         return 0
     return size if size <= min(status.st_size, _LONGEST_HEADER) else 0
-
-
-def _steps(path: bytes, tensors: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
-    """The step counts, which are tensors of their own."""
-    found: dict[str, dict[str, int]] = {}
-    try:
-        with open(path, "rb") as file:
-            start = 8 + int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(start - 8))
-            _require_same(json.loads(header.pop("__metadata__")["crc32c"]), tensors, path)
-            for key, entry in header.items():
-                layer, tensor, state = split_key(key)
-                if state == "step":
-                    found.setdefault(layer, {})[tensor] = _number(file, start + entry["data_offsets"][0])
-    except OSError as error:
-        raise CheckpointIOError(f"cannot read {os.fsdecode(path)}: {error.strerror}") from error
-    return found
-
-
-def _require_same(checksums: dict[str, str], tensors: list[dict[str, Any]], path: bytes) -> None:
-    if checksums != {tensor["key"]: tensor["crc32c"] for tensor in tensors}:
-        raise CorruptCheckpoint(f"{os.fsdecode(path)}: the file was replaced while it was read")
-
-
-def _number(file: BinaryIO, place: int) -> int:
-    file.seek(place)
-    return int.from_bytes(file.read(8), "little", signed=True)

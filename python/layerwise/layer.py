@@ -135,7 +135,10 @@ class Layer:
         self._call(lw.lw_layer_set, *_settings.pack(_settings.expand(settings)))
 
     def unset(self, key: str) -> None:
-        """Take its own value back: it follows the optimizer, or the policy, again."""
+        """Take its own value back: it follows the optimizer, or the policy, again.
+
+        The settings that a `variant` stands for are taken back one by one.
+        """
         for part in _settings.keys(key):
             self._call(lw.lw_layer_unset, lw.name(part))
 

@@ -114,22 +114,26 @@ class LoadReport:
 
     Attributes:
         loaded: What was put back.
-        missing: What is only here.
+        missing: What is here and was not put back: it is not in the checkpoint, has another shape or type there, or
+            would be a part only of what is loaded as a whole.
         unexpected: What is only in the checkpoint.
-        differences: Settings, shapes and types that differ, a line each, at most 10,000.
+        differences: Settings, shapes and types that differ, and what was not loaded without the rest of its state, a
+            line each, at most 10,000.
+        absent: What of `missing` is not in the checkpoint.
     """
 
     loaded: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
 
     @property
     def problems(self) -> tuple[str, ...]:
         """Everything that a strict load refuses, a line each."""
         return (
             *self.differences,
-            *(f"{key}: not in the checkpoint" for key in self.missing),
+            *(f"{key}: not in the checkpoint" for key in self.absent),
             *(f"{key}: only in the checkpoint" for key in self.unexpected),
         )
 

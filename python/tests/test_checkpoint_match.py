@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What fits and what does not: strict loads, lists of differences, other names, other element types."""
 
+import copy
+import pickle
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +13,7 @@ from support.recipes import LAYERS, optimizer, weights
 from support.scenario import BFLOAT16
 
 import layerwise as lw
+from layerwise import _checkpoint, introspection
 
 RULE = lw.AdamW(lr=0.05, weight_decay=0.1)
 STATES = ("step", "exp_avg", "exp_avg_sq")
@@ -145,10 +150,15 @@ def test_what_matches_is_loaded_and_the_rest_left_alone() -> None:
         assert set(report.loaded) == {
             *(f"embed/weight/{state}" for state in (*STATES, "parameters")),
             *(f"head/bias/{state}" for state in (*STATES, "parameters")),
-            "embed/bias/step",
-            "head/weight/step",
         }
-        assert set(report.missing) == {f"new/weight/{state}" for state in (*STATES, "parameters")}
+        # A step count does not come without its moments.
+        assert opt.layer("embed").read_state("bias", "step")[0] == 0
+        assert set(report.missing) == {
+            f"{tensor}/{state}"
+            for tensor in ("new/weight", "embed/bias", "head/weight")
+            for state in (*STATES, "parameters")
+        }
+        assert set(report.absent) == {f"new/weight/{state}" for state in (*STATES, "parameters")}
         assert set(report.unexpected) == {
             f"{layer}/{tensor}/{state}"
             for layer in ("block.0", "block.1", "norm")
@@ -157,6 +167,8 @@ def test_what_matches_is_loaded_and_the_rest_left_alone() -> None:
         }
         assert "embed/bias/exp_avg: shape [4] in the checkpoint, [5] here" in report.differences
         assert "head/weight/exp_avg: float64 in the checkpoint, float32 here" in report.differences
+        assert "embed/bias/step: in the checkpoint, but not loaded without exp_avg" in report.differences
+        assert not any(line.startswith("embed/bias/") and "not in the" in line for line in report.problems)
         assert set(report.problems) >= {*report.differences, "new/weight/step: not in the checkpoint"}
         assert values["embed"]["weight"].tobytes() == expected["embed", "weight"]
         assert values["head"]["bias"].tobytes() == expected["head", "bias"]
@@ -165,6 +177,27 @@ def test_what_matches_is_loaded_and_the_rest_left_alone() -> None:
         # Settings stay, progress comes.
         assert opt.get("weight_decay") == 0.01 and opt.policy == lw.LayerDecay(0.5)
         assert (opt.lr, opt.next_step) == (0.05, 1)
+
+
+def test_a_head_with_a_class_more_begins_anew() -> None:
+    """Its first update is the rate, as that of any first step of Adam."""
+
+    def model(classes: int) -> tuple[lw.Optimizer, "np.ndarray[Any, Any]"]:
+        opt, head = lw.Optimizer(lw.AdamW(lr=1e-3, weight_decay=0.0)), np.ones((classes, 2))
+        opt.add_layer("embed", np.ones((2, 3)), np.ones((2, 3)))
+        opt.add_layer("head", head, np.ones((classes, 2)))
+        return opt, head
+
+    first, _ = model(3)
+    for _ in range(1000):
+        first.step()
+    second, head = model(4)
+    report = second.load_bytes(first.to_bytes(), strict=False)
+    assert set(report.missing) == {f"head/weight/{state}" for state in STATES}
+    assert report.absent == ()
+    assert [second.layer(name).info.steps for name in ("embed", "head")] == [1000, 0]
+    second.step()
+    np.testing.assert_allclose(1 - head, 1e-3, rtol=1e-6)
 
 
 def test_a_report_of_a_load_that_fits() -> None:
@@ -279,3 +312,124 @@ def test_a_shape_is_never_converted() -> None:
     with one({"a": np.ones((2, 3))}) as first, one({"a": np.ones((3, 2), np.float32)}) as second:
         with pytest.raises(lw.CheckpointMismatch, match="shape"):
             second.load_bytes(first.to_bytes(), convert=True)
+
+
+# ---- Names by their bytes
+
+TWINS = ("caf\u00e9", "cafe\u0301", "K", "\u212a", "w\u0600", "\u0301x")
+"""Names that are canonically equivalent, two by two, and names of which a sign goes together with a slash beside it."""
+
+
+def test_canonically_equal_names_are_two() -> None:
+    values = {name: np.full(2, float(index)) for index, name in enumerate(TWINS)}
+    with one(values) as opt:
+        assert [opt.layer(name).name for name in TWINS] == list(TWINS)
+        for name in TWINS[:4]:
+            opt.step({name: np.ones(2)})
+        with pytest.raises(lw.DuplicateName):
+            opt.add_layer("cafe\u0301", np.ones(1))
+    with lw.Optimizer(RULE) as opt:
+        opt.add_layer("caf\u00e9", np.ones(1))
+        for call in (lambda: opt.layer("cafe\u0301"), lambda: opt.step({"cafe\u0301": np.ones(1)})):
+            with pytest.raises(lw.UnknownName):
+                call()
+        opt.add_layer("cafe\u0301", {"\u212b": np.ones(1), "\u00c5": np.ones(1), "A\u030a": np.ones(1)})
+        assert opt.layer("cafe\u0301").tensors == ("\u212b", "\u00c5", "A\u030a")
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_parameters_come_whatever_their_names_end_in(strict: bool) -> None:
+    def model(value: float) -> tuple[lw.Optimizer, dict[str, "np.ndarray[Any, Any]"]]:
+        opt, tensors = lw.Optimizer(RULE), {name: np.full(2, value + i) for i, name in enumerate(TWINS)}
+        opt.add_layer("a\u0600", tensors)
+        return opt, tensors
+
+    first, saved_values = model(10)
+    for name in TWINS:
+        second, tensors = lw.Optimizer(RULE), np.zeros(2)
+        second.add_layer("a", {name: tensors})
+        third = lw.Optimizer(RULE)
+        third.add_layer("a", {name: np.ones(2)})
+        report = second.load_bytes(third.to_bytes(parameters=True), strict=strict)
+        assert (report.problems, list(tensors)) == ((), [1, 1])
+    second, values = model(0)
+    report = second.load_bytes(first.to_bytes(parameters=True), strict=strict)
+    assert report.problems == ()
+    assert {name: list(value) for name, value in values.items()} == {k: list(v) for k, v in saved_values.items()}
+
+
+# ---- What is in force
+
+
+@pytest.mark.parametrize("order", [("variant", "weight_decay"), ("weight_decay", "variant")])
+def test_a_variant_and_what_overrides_it(order: tuple[str, str], tmp_path: Path) -> None:
+    given = {"variant": "timm", "weight_decay": 0.1}
+    rule = lw.LAMB(lr=0.1)
+    with one({"a": np.ones(3)}, rule, **{key: given[key] for key in order}) as opt:
+        decay = 0.1 if order[0] == "variant" else 0.01
+        assert opt.layer("a").get("weight_decay") == decay
+        opt.step()
+        for twin in (copy.deepcopy(opt), pickle.loads(pickle.dumps(opt))):
+            assert (twin.layer("a").get("weight_decay"), twin.layer("a").get("adapt")) == (decay, "decayed")
+        opt.save(tmp_path / "run")
+        own = lw.checkpoint.describe(tmp_path / "run")["identity"]["layers"]["a"]["hyperparameters"]
+        assert own == {"adapt": "decayed", "bias_correction": "moments", "decay": "update", "weight_decay": decay}
+        with one({"a": np.ones(3)}, rule, **{key: given[key] for key in reversed(order)}) as other:
+            with pytest.raises(lw.CheckpointMismatch, match=r"layers\.a\.hyperparameters\.weight_decay"):
+                other.load(tmp_path / "run")
+        with pytest.raises(lw.InvalidArgument, match="one by one"):
+            opt.layer("a").unset("variant")
+
+
+# ---- What goes by depth
+
+
+def test_every_policy_and_plan_declares_whether_it_goes_by_depth() -> None:
+    found = {it["name"]: it["depends_on_depth"] for it in (*introspection.policies(), *introspection.freeze_plans())}
+    assert set(found.values()) == {"always", "never", "parts"}
+    assert [name for name, value in found.items() if value == "parts"] == ["for_tower", "combine"]
+    assert [name for name, value in found.items() if value == "never"] == [
+        "uniform", "explicit", "exclude", "mup", "lora_plus", "freeze_at",
+    ]  # fmt: skip
+    assert not any("depends_on_depth" in it for it in introspection.schedules())
+
+
+@pytest.mark.parametrize(
+    ("options", "by_depth"),
+    [
+        ({"policy": lw.MuP({"*": (2, 2)})}, False),
+        ({"freezing": lw.FreezeAt(freeze={"a": 3})}, False),
+        ({"policy": lw.ForTower("t", lw.Explicit({"a": 1.0, "b": 2.0}))}, False),
+        ({"policy": lw.Combine(lw.MuP({"*": (2, 2)}), lw.Exclude())}, False),
+        ({"policy": lw.ForTower("t", lw.LayerDecay(0.5))}, True),
+        ({"policy": lw.Combine(lw.Exclude(), lw.ForTower("t", lw.ULMFiT()))}, True),
+        ({"freezing": lw.GradualUnfreezing(3)}, True),
+    ],
+    ids=str,
+)
+def test_order_matters_where_something_goes_by_depth(options: dict[str, Any], by_depth: bool) -> None:
+    def model(names: str) -> lw.Optimizer:
+        opt = lw.Optimizer(RULE, **options)
+        for name in names:
+            opt.add_layer(name, np.ones((2, 2)), tower="t")
+        return opt
+
+    data = model("ab").to_bytes()
+    if by_depth:
+        with pytest.raises(lw.CheckpointMismatch, match=r"layers\.a\.depth"):
+            model("ba").load_bytes(data)
+    else:
+        assert model("ba").load_bytes(data).problems == ()
+
+
+# ---- What is no checkpoint
+
+
+def test_a_file_of_torch_save(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "run.pt", "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}.")
+    with one({"a": np.ones(3)}) as opt:
+        with pytest.raises(lw.CorruptCheckpoint, match=r"run\.pt: not a safetensors file, .* zip .* torch\.load"):
+            opt.load(tmp_path / "run.pt")
+    with pytest.raises(lw.InvalidArgument, match=r"run\.pt: not a safetensors file but a zip archive"):
+        _checkpoint.read(tmp_path / "run.pt")

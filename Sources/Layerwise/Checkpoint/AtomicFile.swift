@@ -1,38 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
+import LayerwiseRules
+import Synchronization
 
 /// A file that is replaced as a whole: whoever looks finds the old one or the new one, complete, also after a crash.
 ///
 ///     temporary sibling → write → fsync → rename over the old file → fsync of the folder
 ///
 /// A failed fsync is not tried again: the kernel may have dropped what it could not write, and would not say so twice.  Where
-/// anything fails before the rename, the old file is as it was and the temporary one is gone.  What a killed process leaves
-/// behind is removed by the next save to the same path: temporary files are locked, and one whose lock is free is nobody's.
+/// anything fails before the rename, the old file is as it was and the temporary one is gone.
+///
+/// Any number of threads and processes may save to one path, also where their process ids are equal, as in containers on one
+/// volume: a temporary name is made of 64 random bits and a count, and is never used again, so that no file but the one that was
+/// created under it is written, renamed or removed by it.  What a killed process leaves behind is removed by the next save to the
+/// same path: a temporary file is locked while it is written, so one whose lock is free is nobody's.
+///
+/// The folder is opened once, so that the process may change its working directory meanwhile.  A value belongs to the thread that
+/// made it, on which SIGXFSZ is blocked while the value lives.
 struct AtomicFile: ~Copyable {
-    /// Where the file really is, symbolic links followed.
-    private let path: String
+    private let folder: Folder
+    private let name: String
     private let temporary: String
     private var descriptor: Int32
+    private let sizeSignal = FileSizeSignal()
 
-    private init(path: String, temporary: String, descriptor: Int32) {
-        self.path = path
-        self.temporary = temporary
-        self.descriptor = descriptor
+    private init(_ folder: consuming Folder, _ name: String, _ created: (descriptor: Int32, name: String)) {
+        self.folder = folder
+        self.name = name
+        (descriptor, temporary) = created
     }
 
     /// Opens a temporary file beside `path`, with the mode and the owner of the file that is there.
     static func replacing(_ path: String) throws(LayerwiseError) -> AtomicFile {
         let target = try resolve(path)
+        let (folderPath, name) = split(target)
+        let folder = try Folder(folderPath, of: target)
         var old = stat()
-        let exists = stat(target, &old) == 0
+        let exists = fstatat(folder.descriptor, name, &old, 0) == 0
         if !exists && errno != ENOENT { throw .io("look at \(target)", errno) }
         if exists && old.st_mode & S_IFMT != S_IFREG {
             throw LayerwiseError(.io, "cannot replace \(target): not a regular file")
         }
-        let (folder, name) = split(target)
-        removeAbandoned(in: folder, prefix: prefix(name))
-        let (descriptor, temporary) = try create(folder, prefix(name), exists ? old.st_mode & 0o777 : 0o666)
-        var file = AtomicFile(path: target, temporary: temporary, descriptor: descriptor)
+        let prefix = prefix(name)
+        folder.removeAbandoned(prefix)
+        let created = try folder.create(prefix, exists ? old.st_mode & 0o777 : 0o666)
+        var file = AtomicFile(folder, name, created)
         if exists { try file.inherit(old) }
         return file
     }
@@ -51,7 +63,7 @@ struct AtomicFile: ~Copyable {
     deinit {
         if descriptor >= 0 {
             close(descriptor)
-            unlink(temporary)
+            folder.remove(temporary)
         }
     }
 
@@ -60,8 +72,12 @@ struct AtomicFile: ~Copyable {
         while !rest.isEmpty {
             // Linux writes at most about 2 GiB at once.
             let part = UnsafeRawBufferPointer(rebasing: rest.prefix(1 << 30))
-            let count = Self.retry { Glibc.write(descriptor, part.baseAddress, part.count) }
-            if count < 0 { throw abandon("write", errno) }
+            let count = retry { Glibc.write(descriptor, part.baseAddress, part.count) }
+            if count < 0 {
+                let reason = errno
+                if reason == EFBIG { sizeSignal.take() }
+                throw abandon("write", reason)
+            }
             if count == 0 { throw abandon("write", ENOSPC) }
             rest = rest.dropFirst(count)
         }
@@ -70,33 +86,22 @@ struct AtomicFile: ~Copyable {
     /// Puts the new file in place.
     mutating func commit() throws(LayerwiseError) {
         if fsync(descriptor) != 0 { throw abandon("sync", errno) }
-        if rename(temporary, path) != 0 { throw abandon("rename", errno) }
+        if renameat(folder.descriptor, temporary, folder.descriptor, name) != 0 { throw abandon("rename", errno) }
         // From here on the new file stands there, and all that can fail is to be sure of it.
         let closing = close(descriptor)
         let reason = errno
         descriptor = -1
         // Linux has closed it also where it says EINTR.
-        if closing != 0 && reason != EINTR { throw .io("close \(path), which is the new one", reason) }
-        try syncFolder()
-    }
-
-    private func syncFolder() throws(LayerwiseError) {
-        let (name, _) = Self.split(path)
-        let folder = Self.retry { open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
-        if folder < 0 { throw .io("open the folder \(name), where the new file stands", errno) }
-        let synced = fsync(folder)
-        let reason = errno
-        close(folder)
-        // Some file systems cannot sync a folder, and say so.
-        if synced != 0 && reason != EINVAL { throw .io("sync the folder \(name), where the new file stands", reason) }
+        if closing != 0 && reason != EINTR { throw .io("close \(folder.path(name)), which is the new one", reason) }
+        try folder.sync()
     }
 
     /// Removes the temporary file and says why.
     private mutating func abandon(_ what: String, _ reason: Int32) -> LayerwiseError {
         if descriptor >= 0 { close(descriptor) }
         descriptor = -1
-        unlink(temporary)
-        return .io("\(what) \(temporary)", reason)
+        folder.remove(temporary)
+        return .io("\(what) \(folder.path(temporary))", reason)
     }
 
     // MARK: - Names
@@ -106,53 +111,18 @@ struct AtomicFile: ~Copyable {
         ".layerwise-\(Checksum.text(Checksum.crc32c(of: name)))-"
     }
 
-    /// Creates a locked file of a new name.
-    private static func create(
-        _ folder: String, _ prefix: String, _ mode: mode_t
-    ) throws(LayerwiseError) -> (Int32, String) {
-        var attempt = 0
-        while true {
-            let name = "\(folder)/\(prefix)\(getpid())-\(attempt).tmp"
-            attempt += 1
-            let descriptor = retry { open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode) }
-            if descriptor < 0 {
-                if errno == EEXIST && attempt < 1000 { continue }
-                throw .io("create \(name)", errno)
-            }
-            // Where locks are not supported, abandoned files are not told from others, and stay.
-            _ = retry { flock(descriptor, LOCK_EX) }
-            var status = stat()
-            let isKnown = fstat(descriptor, &status) == 0
-            if isKnown && status.st_nlink > 0 { return (descriptor, name) }
-            // Another process took it for abandoned before it was locked.
-            let reason = isKnown ? EAGAIN : errno
-            close(descriptor)
-            unlink(name)
-            if !isKnown || attempt >= 1000 { throw .io("look at \(name)", reason) }
-        }
-    }
-
-    /// Removes the temporary files of processes that are gone.  What cannot be removed stays.
-    private static func removeAbandoned(in folder: String, prefix: String) {
-        guard let listing = opendir(folder) else { return }
-        defer { closedir(listing) }
-        while let entry = readdir(listing) {
-            let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
-                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            guard name.hasPrefix(prefix), name.hasSuffix(".tmp") else { continue }
-            let path = "\(folder)/\(name)"
-            let descriptor = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
-            if descriptor < 0 { continue }
-            if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { unlink(path) }
-            close(descriptor)
-        }
-    }
-
     /// The file that a path leads to; where there is none yet, the place for it.
     private static func resolve(_ path: String) throws(LayerwiseError) -> String {
         if path.isEmpty { throw .io("save to a path without a name", ENOENT) }
         var path = path
+        if path.utf8.first != UInt8(ascii: "/") {
+            // The working directory is looked at once; another thread may change it at any time.
+            let (folder, name) = split(path)
+            guard let resolved = realpath(folder, nil) else { throw .io("look at \(path)", errno) }
+            defer { free(resolved) }
+            // A folder whose name is not UTF-8 is reached by the relative path only.
+            if let folder = String(validatingCString: resolved) { path = "\(folder)/\(name)" }
+        }
         for _ in 0..<40 {
             if let resolved = realpath(path, nil) {
                 defer { free(resolved) }
@@ -179,12 +149,151 @@ struct AtomicFile: ~Copyable {
         let name = String(path[path.utf8.index(after: slash)...])
         return slash == path.startIndex ? ("/", name) : (String(path[..<slash]), name)
     }
+}
 
-    private static func retry<Result: SignedInteger>(_ call: () -> Result) -> Result {
-        while true {
-            let result = call()
-            if result >= 0 || errno != EINTR { return result }
+/// The folder in which a file is replaced, kept open.
+private struct Folder: ~Copyable {
+    let descriptor: Int32
+    private let text: String
+
+    /// `file`: what is replaced there, in messages.
+    init(_ text: String, of file: String) throws(LayerwiseError) {
+        descriptor = retry { open(text, O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
+        self.text = text
+        if descriptor < 0 { throw .io("open the folder of \(file)", errno) }
+    }
+
+    deinit { if descriptor >= 0 { close(descriptor) } }
+
+    /// The path of a file in it, for messages.
+    func path(_ name: String) -> String { text == "/" ? "/\(name)" : "\(text)/\(name)" }
+
+    func sync() throws(LayerwiseError) {
+        // Some file systems cannot sync a folder, and say so.
+        if fsync(descriptor) != 0 && errno != EINVAL {
+            throw .io("sync the folder \(text), where the new file stands", errno)
         }
+    }
+
+    /// Removes a file of a name that `create` has made.
+    func remove(_ name: String) { unlinkat(descriptor, name, 0) }
+
+    /// Creates a locked file of a name that there never was.
+    func create(_ prefix: String, _ mode: mode_t) throws(LayerwiseError) -> (descriptor: Int32, name: String) {
+        var attempt = 0
+        while true {
+            let name = "\(prefix)\(TemporaryNames.next()).tmp"
+            attempt += 1
+            let file = retry { openat(descriptor, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode) }
+            if file < 0 {
+                if errno == EEXIST && attempt < 1000 { continue }
+                throw .io("create \(path(name))", errno)
+            }
+            // Where locks are not supported, abandoned files are not told from others, and stay.
+            _ = retry { flock(file, LOCK_EX) }
+            var status = stat()
+            let isKnown = fstat(file, &status) == 0
+            if isKnown && status.st_nlink > 0 { return (file, name) }
+            // Another process took it for abandoned before it was locked.
+            let reason = isKnown ? EAGAIN : errno
+            close(file)
+            remove(name)
+            if !isKnown || attempt >= 1000 { throw .io("look at \(path(name))", reason) }
+        }
+    }
+
+    /// Removes the temporary files of processes that are gone.  What cannot be removed stays.
+    func removeAbandoned(_ prefix: String) {
+        // Listing moves the descriptor's position, so it has one of its own.
+        let own = openat(descriptor, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        if own < 0 { return }
+        guard let listing = fdopendir(own) else {
+            close(own)
+            return
+        }
+        defer { closedir(listing) }
+        while let entry = readdir(listing) {
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            guard name.utf8.starts(with: prefix.utf8), name.hasUTF8Suffix(".tmp") else { continue }
+            let file = openat(descriptor, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+            if file < 0 { continue }
+            if flock(file, LOCK_EX | LOCK_NB) == 0 && isStill(file, name) { remove(name) }
+            close(file)
+        }
+    }
+
+    /// Whether the name still leads to the file that is open.  Its owner may have renamed it over the old file, and closed it,
+    /// before it could be locked here.
+    private func isStill(_ file: Int32, _ name: String) -> Bool {
+        var (opened, named) = (stat(), stat())
+        return fstat(file, &opened) == 0 && fstatat(descriptor, name, &named, AT_SYMLINK_NOFOLLOW) == 0
+            && opened.st_dev == named.st_dev && opened.st_ino == named.st_ino
+    }
+}
+
+/// Names that never come back.
+private enum TemporaryNames {
+    private static let count = Atomic<UInt64>(0)
+
+    /// 64 random bits, and how many names this process has made.  A forked child goes on from its parent's count, but not from
+    /// its random bits.
+    static func next() -> String {
+        let count = count.wrappingAdd(1, ordering: .relaxed).newValue
+        var random: UInt64 = 0
+        if getentropy(&random, MemoryLayout<UInt64>.size) != 0 {
+            // A kernel without it: what differs from process to process and from moment to moment.
+            var time = timespec()
+            clock_gettime(CLOCK_REALTIME, &time)
+            random =
+                UInt64(truncatingIfNeeded: time.tv_sec) &* 1_000_000_007 ^ UInt64(truncatingIfNeeded: time.tv_nsec)
+                << 32
+                ^ UInt64(truncatingIfNeeded: getpid())
+        }
+        let digits = String(random, radix: 16)
+        return "\(String(repeating: "0", count: 16 - digits.utf8.count))\(digits)-\(count)"
+    }
+}
+
+/// Blocks SIGXFSZ on this thread while it lives: a write beyond RLIMIT_FSIZE is then an error, EFBIG, and does not end the process.
+private struct FileSizeSignal: ~Copyable {
+    private let before: sigset_t
+    /// It was blocked, and waits for the caller.
+    private let isPending: Bool
+
+    init() {
+        var (own, before, pending) = (Self.only, sigset_t(), sigset_t())
+        pthread_sigmask(SIG_BLOCK, &own, &before)
+        sigpending(&pending)
+        self.before = before
+        isPending = sigismember(&pending, SIGXFSZ) == 1
+    }
+
+    deinit {
+        var before = before
+        pthread_sigmask(SIG_SETMASK, &before, nil)
+    }
+
+    private static var only: sigset_t {
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        sigaddset(&signals, SIGXFSZ)
+        return signals
+    }
+
+    /// Takes the signal that a write has raised.  One that was pending before stays.
+    func take() {
+        if isPending { return }
+        var (own, now) = (Self.only, timespec())
+        sigtimedwait(&own, nil, &now)
+    }
+}
+
+private func retry<Result: SignedInteger>(_ call: () -> Result) -> Result {
+    while true {
+        let result = call()
+        if result >= 0 || errno != EINTR { return result }
     }
 }
 

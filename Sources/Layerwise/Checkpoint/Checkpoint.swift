@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
 
 /// A checkpoint that was opened: its header is read and verified, its tensors are not yet.
 ///
@@ -16,7 +17,6 @@ struct Checkpoint: ~Copyable {
     /// Where the tensors begin.
     let dataStart: Int
     let source: ByteSource
-    private let reserve: Reserve
 
     init(_ source: consuming ByteSource) throws(LayerwiseError) {
         if source.count < 8 {
@@ -24,12 +24,10 @@ struct Checkpoint: ~Copyable {
         }
         let length = try source.withBytes(0..<8) { $0.loadUnaligned(as: UInt64.self).littleEndian }
         guard length <= UInt64(SafetensorsHeader.longest), Int(length) <= source.count - 8 else {
-            throw LayerwiseError(
-                .corrupt,
-                "\(source.name): a header of \(length) bytes is too long, in a file of \(source.count) and at most "
-                    + "\(SafetensorsHeader.longest)")
+            throw LayerwiseError(.corrupt, "\(source.name): \(Self.noHeader(length, source.count))")
         }
-        let reserve = try Reserve(header: Int(length))
+        // To read and compare any header takes at most 35 times its bytes.
+        try Memory.require(36 * Int(length))
         let dataStart = 8 + Int(length)
         let dataCount = source.count - dataStart
         let name = source.name
@@ -45,7 +43,18 @@ struct Checkpoint: ~Copyable {
         self.checksums = checksums
         self.dataStart = dataStart
         self.source = source
-        self.reserve = reserve
+    }
+
+    /// Why the first eight bytes, of `count`, are not the length of a header.
+    private static func noHeader(_ length: UInt64, _ count: Int) -> String {
+        // torch.save writes an archive, whose first four bytes are "PK" and two numbers.
+        if length & 0xffff_ffff == 0x0403_4b50 {
+            return "not a safetensors file, as a checkpoint of Layerwise is, but a zip archive, as torch.save writes: "
+                + "read it with torch.load"
+        }
+        let reason =
+            "a header of \(length) bytes is too long, in a file of \(count) and at most \(SafetensorsHeader.longest)"
+        return length > UInt64(SafetensorsHeader.longest) ? "not a safetensors file: \(reason)" : reason
     }
 
     /// Refuses what is no checkpoint, is of a newer format, or was changed; returns the tensors' checksums.
@@ -73,7 +82,7 @@ struct Checkpoint: ~Copyable {
         }
         var checksums: [UInt32] = []
         for entry in header.entries {
-            guard case .string(let text) = sums[entry.name], let sum = Checksum.parse(text) else {
+            guard case .string(let text) = sums[NameKey(entry.name)], let sum = Checksum.parse(text) else {
                 throw fail("tensor \"\(entry.name)\" has no checksum")
             }
             checksums.append(sum)
@@ -83,7 +92,9 @@ struct Checkpoint: ~Copyable {
 
     /// The JSON in a metadata field.
     static func value(of key: String, _ header: SafetensorsHeader) throws(JsonError) -> JsonValue {
-        guard var text = header.metadata[key] else { throw JsonError(message: "\"\(key)\" is missing", position: 0) }
+        guard var text = header.metadata[NameKey(key)] else {
+            throw JsonError(message: "\"\(key)\" is missing", position: 0)
+        }
         let result = text.withUTF8 { utf8 -> Result<JsonValue, JsonError> in
             do throws(JsonError) {
                 var reader = JsonReader(UnsafeRawBufferPointer(utf8))
@@ -136,6 +147,26 @@ struct Checkpoint: ~Copyable {
 
     private static let pieceBytes = 1 << 20
 
+    /// The step count of each tensor that has one, by layer, both in the order of the file.
+    fileprivate func stepCounts() throws(LayerwiseError) -> [(layer: String, counts: [(tensor: String, count: Int64)])]
+    {
+        var found: [(layer: String, counts: [(tensor: String, count: Int64)])] = []
+        var indices: [NameKey: Int] = [:]
+        var seen: Set<NameKey> = []
+        for entry in header.entries where entry.dtype == .int64 && entry.shape.isEmpty {
+            guard let (layer, tensor, state) = Piece.split(entry.name), state == Optimizer.stepState else { continue }
+            // In a forged file two spellings of a key may name one tensor.
+            if !seen.insert(NameKey(Piece.key(layer, tensor, state))).inserted { continue }
+            let start = dataStart + entry.range.lowerBound
+            let count = try source.withBytes(start..<start + 8) { $0.loadUnaligned(as: Int64.self).littleEndian }
+            let index = indices[NameKey(layer), default: found.count]
+            indices[NameKey(layer)] = index
+            if index == found.count { found.append((layer, [])) }
+            found[index].counts.append((tensor, count))
+        }
+        return found
+    }
+
     private static func damaged(_ key: String, _ found: UInt32, _ expected: UInt32, _ name: String) -> LayerwiseError {
         LayerwiseError(
             .corrupt,
@@ -145,7 +176,7 @@ struct Checkpoint: ~Copyable {
 }
 
 /// What the checkpoint at `path` holds, all checksums verified, as one line of JSON; `progress` is told of the bytes that were
-/// read, and of all.
+/// read, and of all.  The file is opened once, so that all of it is of one checkpoint, whoever saves to the path meanwhile.
 public func describeCheckpoint(
     at path: String, _ progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
 ) throws(LayerwiseError) -> String {
@@ -157,13 +188,22 @@ public func describeCheckpoint(
         progress(done, total)
     }
     // Both were written as JSON, and are only passed on once they read as such.
-    _ = try checkpoint.value(of: "identity")
+    let identity = try checkpoint.value(of: "identity")
     _ = try checkpoint.value(of: "progress")
+    let steps = try checkpoint.stepCounts()
     return Json.object([
         ("format_version", Json.quoted(header.metadata["format_version"] ?? "")),
         ("layerwise_version", Json.quoted(header.metadata["layerwise_version"] ?? "")),
         ("bytes", String(checkpoint.source.count)),
-        ("identity", oneLine(header.metadata["identity"])), ("progress", oneLine(header.metadata["progress"])),
+        ("identity", identity.withPresetsExpanded()?.json ?? oneLine(header.metadata["identity"])),
+        ("progress", oneLine(header.metadata["progress"])),
+        (
+            "steps",
+            Json.object(
+                steps.map { layer, counts in
+                    (layer, Json.object(counts.map { ($0.tensor, String($0.count)) }))
+                })
+        ),
         (
             "tensors",
             Json.array(

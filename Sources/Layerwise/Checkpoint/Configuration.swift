@@ -8,9 +8,13 @@ import LayerwiseRules
 // metrics have left in schedules, the base rate, layers that were frozen by hand.
 
 extension Optimizer {
+    /// Whether policy or freezing plan go by the depths of layers.  Else layers may be registered in any order.
+    var goesByDepth: Bool { policy.dependsOnDepth || freezePlan?.dependsOnDepth == true }
+
     /// The identity, in which the order of layers does not matter.
     func identity() -> String {
-        Json.object([
+        let goesByDepth = goesByDepth
+        return Json.object([
             ("rule", Json.quoted(type(of: rule).declaration.name)),
             ("hyperparameters", rule.values(without: ["lr"])),
             ("settings", settings.values(without: ["threads", "telemetry", "dry_run", "empty_step"])),
@@ -19,12 +23,12 @@ extension Optimizer {
             ("freezing", freezePlan.map { describe($0.spec) } ?? "null"),
             (
                 "layers",
-                Json.object(entries.enumerated().map { ($1.name, identity(of: $0)) }.sorted { $0.0 < $1.0 })
+                Json.object(entries.enumerated().map { ($1.name, identity(of: $0, goesByDepth)) }.sorted(by: byName))
             ),
         ])
     }
 
-    private func identity(of layer: Int) -> String {
+    private func identity(of layer: Int, _ goesByDepth: Bool) -> String {
         let entry = entries[layer]
         let record = layers.elements[layer]
         let tensors = entry.tensors.enumerated().map { index, place -> (String, String) in
@@ -40,14 +44,12 @@ extension Optimizer {
             }
             return (place.name, Json.object(fields))
         }
-        let matters = policy.dependsOnDepth || freezePlan != nil
         return Json.object([
-            // Where nothing goes by depth, layers may be registered in any order.
-            ("depth", matters && layer < places.count ? String(places[layer].depth) : "null"),
+            ("depth", goesByDepth && layer < places.count ? String(places[layer].depth) : "null"),
             ("settings", entry.settings.values(without: ["depth", "frozen"])),
             ("hyperparameters", Json.object(overrides(entry))),
             ("schedules", describe(entry.schedules) { $0.spec }),
-            ("tensors", Json.object(tensors.sorted { $0.0 < $1.0 })),
+            ("tensors", Json.object(tensors.sorted(by: byName))),
         ])
     }
 
@@ -70,11 +72,11 @@ extension Optimizer {
                             Json.object([
                                 ("frozen", Json.quoted(entry.settings.frozen.rawValue)),
                                 ("lr", entry.rate.isNaN ? "null" : number(entry.rate)),
-                                ("round", String(layers.elements[layerIndex[entry.name] ?? 0].round)),
+                                ("round", String(layers.elements[layerIndex[NameKey(entry.name)] ?? 0].round)),
                                 ("schedule_states", describe(entry.schedules.mapValues(\.state))),
                             ])
                         )
-                    }.sorted { $0.0 < $1.0 })
+                    }.sorted(by: byName))
             ),
         ])
     }
@@ -96,6 +98,9 @@ extension Configurable {
     }
 }
 
+/// The order of an object's keys, by their bytes.
+private func byName(_ a: (String, String), _ b: (String, String)) -> Bool { NameKey(a.0) < NameKey(b.0) }
+
 private func describe(_ spec: Spec) -> String {
     Json.object([
         ("name", Json.quoted(spec.name)), ("settings", Json.object(spec.settings.map { ($0.key, describe($0.value)) })),
@@ -114,6 +119,64 @@ private func describe(_ states: [String: [Double]]) -> String {
         })
 }
 
+extension JsonValue {
+    /// An identity of version 0.1.0 in which layers have a `variant` among their own hyperparameters: the settings that it
+    /// stands for, which the layer's other hyperparameters override.  nil where there is none.
+    ///
+    /// Those files do not tell in which order the settings were given.  Later ones hold the settings that are in force.
+    func withPresetsExpanded() -> JsonValue? {
+        guard case .object(var fields) = self, case .string(let name) = fields["rule"],
+            let rule = allRules.first(where: { $0.declaration.name == name }),
+            case .object(var layers) = fields["layers"]
+        else { return nil }
+        var isChanged = false
+        for (key, layer) in layers {
+            guard case .object(var layer) = layer, case .object(let own) = layer["hyperparameters"],
+                case .string(let variant) = own["variant"],
+                let preset = rule.presets.first(where: { $0.name == variant })
+            else { continue }
+            var values: [NameKey: JsonValue] = [:]
+            for setting in preset.settings {
+                switch setting.value {
+                case .number(let x): values[NameKey(setting.key)] = .number(x)
+                case .choice(let text): values[NameKey(setting.key)] = .string(text)
+                }
+            }
+            for (key, value) in own where key != "variant" { values[key] = value }
+            layer["hyperparameters"] = .object(values)
+            layers[key] = .object(layer)
+            isChanged = true
+        }
+        fields["layers"] = .object(layers)
+        return isChanged ? .object(fields) : nil
+    }
+
+    /// An identity without the depths of layers, which version 0.1.0 wrote for some policies and plans that do not go by them.
+    func withoutDepths() -> JsonValue {
+        guard case .object(var fields) = self, case .object(var layers) = fields["layers"] else { return self }
+        for (key, layer) in layers {
+            guard case .object(var layer) = layer, case .number = layer["depth"] else { continue }
+            layer["depth"] = .null
+            layers[key] = .object(layer)
+        }
+        fields["layers"] = .object(layers)
+        return .object(fields)
+    }
+
+    /// As JSON, in which keys stand in the order of their bytes.
+    var json: String {
+        switch self {
+        case .null: "null"
+        case .bool(let flag): flag ? "true" : "false"
+        case .number(let x): Layerwise.number(x)
+        case .string(let text): Json.quoted(text)
+        case .array(let items): Json.array(items.map(\.json))
+        case .object(let fields):
+            Json.object(fields.sorted { $0.key < $1.key }.map { ($0.key.text, $0.value.json) })
+        }
+    }
+}
+
 private func describe(_ value: Setting.Value) -> String {
     switch value {
     case .number(let x): number(x)
@@ -122,4 +185,4 @@ private func describe(_ value: Setting.Value) -> String {
 }
 
 /// A number that reads back as the same bits; JSON has no infinity, but a number this large is read as one.
-private func number(_ x: Double) -> String { x.isFinite ? "\(x)" : x > 0 ? "1e999" : "-1e999" }
+func number(_ x: Double) -> String { x.isFinite ? "\(x)" : x > 0 ? "1e999" : "-1e999" }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
 
 /// Where two configurations differ.
 enum Difference {
@@ -16,7 +17,7 @@ enum Difference {
         case (.object(let a), .object(let b)):
             let keys = Array(b.keys) + a.keys.filter { b[$0] == nil }
             for key in keys.sorted() {
-                let path = path + [key]
+                let path = path + [key.text]
                 switch (a[key], b[key]) {
                 case (let a?, let b?): add(&report, path, a, b, converts)
                 case (nil, _): report.add(difference: "\(place(path)): not in the checkpoint")
@@ -63,7 +64,7 @@ enum Difference {
             text += "{"
             for (index, key) in fields.keys.sorted().enumerated() where text.utf8.count <= longest {
                 if index > 0 { text += ", " }
-                text += key
+                text += key.text
             }
             text += "}"
         }

@@ -1,13 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
 
-/// JSON that was read.
+/// JSON that was read.  Texts and keys are equal where their bytes are.
 enum JsonValue: Equatable {
     case null
     case bool(Bool)
     case number(Double)
     case string(String)
     case array([JsonValue])
-    case object([String: JsonValue])
+    case object([NameKey: JsonValue])
+
+    static func == (a: JsonValue, b: JsonValue) -> Bool {
+        switch (a, b) {
+        case (.null, .null): true
+        case (.bool(let x), .bool(let y)): x == y
+        case (.number(let x), .number(let y)): x == y
+        case (.string(let x), .string(let y)): NameKey(x) == NameKey(y)
+        case (.array(let x), .array(let y)): x == y
+        case (.object(let x), .object(let y)): x == y
+        default: false
+        }
+    }
 }
 
 /// Why text is not the JSON that is expected.
@@ -177,10 +190,12 @@ struct JsonReader {
         skipSpace()
         switch next {
         case 0x7b:
-            var fields: [String: JsonValue] = [:]
+            var fields: [NameKey: JsonValue] = [:]
             try object { reader, key throws(JsonError) in
                 let value = try reader.value(level: level + 1)
-                if fields.updateValue(value, forKey: key) != nil { throw reader.fail("\"\(key)\" is given twice") }
+                if fields.updateValue(value, forKey: NameKey(key)) != nil {
+                    throw reader.fail("\"\(key)\" is given twice")
+                }
             }
             return .object(fields)
         case 0x5b:

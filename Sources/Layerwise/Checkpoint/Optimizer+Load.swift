@@ -8,13 +8,19 @@ public struct LoadOptions: Configurable {
     public var strict: Bool
     /// Take states and parameters of another element type, rounded to nearest.
     public var convert: Bool
-    /// Layers that have another name here, by their name in the checkpoint.
-    public var renames: [String: String]
+    /// Names here by names in the checkpoint.
+    private(set) var renames: [NameKey: NameKey] = [:]
 
+    /// `renames`: layers that have another name here, by their name in the checkpoint.
     public init(strict: Bool = true, convert: Bool = false, renames: [String: String] = [:]) {
         self.strict = strict
         self.convert = convert
-        self.renames = renames
+        for (from, to) in renames { _ = rename(from, to: to) }
+    }
+
+    /// The layer that the checkpoint calls `from` is called `to` here.  False if a name was given for it before.
+    public mutating func rename(_ from: String, to: String) -> Bool {
+        renames.updateValue(NameKey(to), forKey: NameKey(from)) == nil
     }
 
     public static let parameters: [Parameter<Self>] = [
@@ -27,12 +33,16 @@ public struct LoadOptions: Configurable {
 public struct LoadReport: Sendable, Equatable {
     /// What was put back.
     public var loaded: [String] = []
-    /// What is only here.
+    /// What is here and was not put back: it is not in the checkpoint, has another shape or type there, or would be a part only
+    /// of what is loaded as a whole.  Where a strict load is refused, only what is not in the checkpoint.
     public var missing: [String] = []
+    /// What of `missing` is not in the checkpoint.
+    public var absent: [String] = []
     /// What is only in the checkpoint.
     public var unexpected: [String] = []
-    /// Settings, shapes and types that differ, a line each, which shows the first 1,000 characters of a value.  There are at
-    /// most 10,000, and then "and more": a file made on purpose has no end of them.
+    /// Settings, shapes and types that differ, and what was left as it is since it would have been a part only, a line each,
+    /// which shows the first 1,000 characters of a value.  There are at most 10,000, and then "and more": a forged file may have
+    /// any number of them.
     public private(set) var differences: [String] = []
 
     mutating func add(difference: @autoclosure () -> String) {
@@ -46,7 +56,7 @@ public struct LoadReport: Sendable, Equatable {
 
     /// Everything that a strict load refuses, a line each.
     public var problems: [String] {
-        differences + missing.map { "\($0): not in the checkpoint" }
+        differences + absent.map { "\($0): not in the checkpoint" }
             + unexpected.map { "\($0): only in the checkpoint" }
     }
 
@@ -54,8 +64,8 @@ public struct LoadReport: Sendable, Equatable {
     public var json: String {
         func list(_ texts: [String]) -> String { Json.array(texts.map(Json.quoted)) }
         return Json.object([
-            ("loaded", list(loaded)), ("missing", list(missing)), ("unexpected", list(unexpected)),
-            ("differences", list(differences)),
+            ("loaded", list(loaded)), ("missing", list(missing)), ("absent", list(absent)),
+            ("unexpected", list(unexpected)), ("differences", list(differences)),
         ])
     }
 }
@@ -80,8 +90,7 @@ extension Optimizer {
     private func restore(
         _ checkpoint: consuming Checkpoint, _ options: LoadOptions
     ) throws(LayerwiseError) -> LoadReport {
-        let reserve = try Reserve(header: headerBound)
-        defer { reserve.last() }
+        try requireMemory()
         loadReport = LoadReport()
         refreshPlaces()
         let renames = try checkRenames(options.renames, checkpoint)
@@ -95,6 +104,8 @@ extension Optimizer {
             throw LayerwiseError(.mismatch, "the checkpoint is of another optimizer: \(Self.summary(report.problems))")
         }
         try checkpoint.withTensors { data throws(LayerwiseError) in
+            // What the tensors took may have been the last.
+            try requireMemory()
             try checkStepCounts(match.transfers, data)
             for transfer in match.transfers + (try addFormerStates(match)) { transfer.run(data) }
         }
@@ -120,18 +131,20 @@ extension Optimizer {
 
     /// Refuses a mapping that names a layer that is not there, or gives two the same name.
     private func checkRenames(
-        _ renames: [String: String], _ checkpoint: borrowing Checkpoint
-    ) throws(LayerwiseError) -> [String: String] {
+        _ renames: [NameKey: NameKey], _ checkpoint: borrowing Checkpoint
+    ) throws(LayerwiseError) -> [NameKey: NameKey] {
         if renames.isEmpty { return renames }
-        let saved = Set(checkpoint.header.entries.compactMap { Piece.layer(of: $0.name) })
-        var taken: Set<String> = []
+        let saved = Set(checkpoint.header.entries.compactMap { Piece.layer(of: $0.name).map { NameKey($0) } })
+        var taken: Set<NameKey> = []
         for (from, to) in renames.sorted(by: { $0.key < $1.key }) {
             if !saved.contains(from) {
-                throw LayerwiseError(.unknownName, "rename: no layer of the checkpoint is called \"\(from)\"")
+                throw LayerwiseError(.unknownName, "rename: no layer of the checkpoint is called \"\(from.text)\"")
             }
-            if layerIndex[to] == nil { throw LayerwiseError(.unknownName, "rename: no layer here is called \"\(to)\"") }
+            if layerIndex[to] == nil {
+                throw LayerwiseError(.unknownName, "rename: no layer here is called \"\(to.text)\"")
+            }
             if !taken.insert(to).inserted || (saved.contains(to) && renames[to] == nil) {
-                throw LayerwiseError(.duplicate, "rename: two layers of the checkpoint would be called \"\(to)\"")
+                throw LayerwiseError(.duplicate, "rename: two layers of the checkpoint would be called \"\(to.text)\"")
             }
         }
         return renames
@@ -139,78 +152,129 @@ extension Optimizer {
 
     /// Finds what differs in rule, settings, policy, schedules, freezing plan and layers.
     private func compareIdentities(
-        _ checkpoint: borrowing Checkpoint, _ renames: [String: String], _ options: LoadOptions,
+        _ checkpoint: borrowing Checkpoint, _ renames: [NameKey: NameKey], _ options: LoadOptions,
         _ report: inout LoadReport
     ) throws(LayerwiseError) {
         let own = identity()
-        if renames.isEmpty && checkpoint.header.metadata["identity"] == own { return }
+        if renames.isEmpty, let text = checkpoint.header.metadata["identity"], NameKey(text) == NameKey(own) { return }
         var header = SafetensorsHeader()
         header.metadata["identity"] = own
         let present: JsonValue
         do throws(JsonError) { present = try Checkpoint.value(of: "identity", header) } catch {
             throw LayerwiseError(.corrupt, "\(error.message)")
         }
-        let saved = Self.renamed(try checkpoint.value(of: "identity"), renames)
+        let identity = try checkpoint.value(of: "identity")
+        var saved = Self.renamed(identity.withPresetsExpanded() ?? identity, renames)
+        if !goesByDepth { saved = saved.withoutDepths() }
         Difference.add(to: &report, saved, present, converts: options.convert)
     }
 
     /// The same with the layers' names as they are here.
-    private static func renamed(_ value: JsonValue, _ renames: [String: String]) -> JsonValue {
+    private static func renamed(_ value: JsonValue, _ renames: [NameKey: NameKey]) -> JsonValue {
         guard !renames.isEmpty, case .object(var fields) = value, case .object(let layers) = fields["layers"] else {
             return value
         }
-        var renamed: [String: JsonValue] = [:]
+        var renamed: [NameKey: JsonValue] = [:]
         for (name, layer) in layers { renamed[renames[name] ?? name] = layer }
         fields["layers"] = .object(renamed)
         return .object(fields)
     }
 
     /// Which tensor of the checkpoint goes where.
+    ///
+    /// A tensor's state, which is its step count and its moments, is loaded as a whole or stays as it is: a step count without
+    /// the moments would make the bias corrections wrong.  Of the weights, a master copy does not come without the parameters
+    /// where the checkpoint has parameters, and parameters whose master copy does not come become the master copy: the next step
+    /// would bring the old weights back.
     private func match(
-        _ entries: [SafetensorsHeader.Entry], _ renames: [String: String], _ options: LoadOptions,
+        _ entries: [SafetensorsHeader.Entry], _ renames: [NameKey: NameKey], _ options: LoadOptions,
         _ report: inout LoadReport
     ) throws(LayerwiseError) -> Match {
-        let holdsParameters = entries.contains { $0.name.hasSuffix("/\(Piece.parameters)") }
+        let holdsParameters = entries.contains { $0.name.hasUTF8Suffix("/\(Piece.parameters)") }
         let saved = Self.byKeyHere(entries, renames)
         var unused = Set(saved.keys)
         var match = Match()
-        for piece in try pieces(parameters: holdsParameters) {
-            unused.remove(piece.key)
-            guard let entry = saved[piece.key] else {
-                if options.convert && piece.state == Self.masterState {
-                    match.restoreMaster(piece, saved)
-                } else {
-                    report.missing.append(piece.key)
-                }
-                continue
+        let pieces = try pieces(parameters: holdsParameters)
+        let fits = pieces.map { fit($0, saved, options) }
+        // What of each tensor does not fit, if anything: of its state, and of its weights.
+        var stateLacks = [Substring?](repeating: nil, count: tensors.count)
+        var parametersLack = [Substring?](repeating: nil, count: tensors.count)
+        for (piece, fit) in zip(pieces, fits) where !fit.isLoaded {
+            let tensor = layers.elements[piece.layer].firstTensor + piece.tensor
+            if piece.state == Piece.parameters {
+                parametersLack[tensor] = piece.state
+            } else if piece.state != Self.masterState && stateLacks[tensor] == nil {
+                stateLacks[tensor] = piece.state
             }
-            if entry.shape != piece.shape {
-                report.add(
-                    difference: "\(piece.key): shape \(entry.shape) in the checkpoint, \(piece.shape) here")
-            } else if entry.dtype == piece.dtype {
+        }
+        for (piece, fit) in zip(pieces, fits) {
+            unused.remove(NameKey(piece.key))
+            let tensor = layers.elements[piece.layer].firstTensor + piece.tensor
+            let lack: Substring? =
+                if piece.state == Self.masterState {
+                    parametersLack[tensor]
+                } else if piece.state == Piece.parameters {
+                    // They are of use without their master copy.
+                    nil
+                } else {
+                    stateLacks[tensor]
+                }
+            switch fit {
+            case .loads(let entry) where options.strict || lack == nil:
                 match.add(piece, entry)
                 report.loaded.append(piece.key)
-            } else if options.convert && entry.dtype != .int64 && piece.dtype != .int64 {
-                // A master copy knows more than the parameters that were rounded from it.
-                let master = piece.state == Piece.parameters ? saved[piece.sibling(Self.masterState)] : nil
-                match.add(piece, piece.dtype.size > entry.dtype.size ? piece.suitable(master) ?? entry : entry)
-                report.loaded.append(piece.key)
-            } else {
-                report.add(
-                    difference: "\(piece.key): \(entry.dtype.name) in the checkpoint, \(piece.dtype.name) here")
+            case .loads:
+                report.add(difference: "\(piece.key): in the checkpoint, but not loaded without \(lack ?? "")")
+                report.missing.append(piece.key)
+            case .isMade where lack != nil && !options.strict:
+                report.missing.append(piece.key)
+                report.absent.append(piece.key)
+            case .isMade(let entry):
+                if let entry { match.add(piece, entry) } else { match.newMasters.append(piece) }
+            case .isAbsent:
+                report.missing.append(piece.key)
+                report.absent.append(piece.key)
+            case .differs(let difference):
+                report.add(difference: "\(piece.key): \(difference)")
+                if !options.strict { report.missing.append(piece.key) }
+            }
+            if piece.state == Self.masterState && !fit.isLoaded && holdsParameters && parametersLack[tensor] == nil {
+                match.newMasters.append(piece)
             }
         }
         // A master copy comes and goes with the type of the parameters.
-        if options.convert { unused = unused.filter { !$0.hasSuffix("/\(Self.masterState)") } }
+        if options.convert { unused = unused.filter { !$0.text.hasUTF8Suffix("/\(Self.masterState)") } }
         if options.strict { findFormerStates(saved, &match, &unused, &report) }
-        report.unexpected = unused.sorted()
+        report.unexpected = unused.sorted().map(\.text)
         return match
+    }
+
+    /// What the checkpoint has for one state of a tensor, or for its parameters.
+    private func fit(
+        _ piece: Piece, _ saved: [NameKey: SafetensorsHeader.Entry], _ options: LoadOptions
+    ) -> Fit {
+        guard let entry = saved[NameKey(piece.key)] else {
+            if !options.convert || piece.state != Self.masterState { return .isAbsent }
+            // Its parameters may be as exact.
+            let parameters = piece.suitable(saved[NameKey(piece.sibling(Piece.parameters))])
+            return .isMade(parameters.flatMap { $0.dtype.size >= piece.dtype.size ? $0 : nil })
+        }
+        if entry.shape != piece.shape {
+            return .differs("shape \(entry.shape) in the checkpoint, \(piece.shape) here")
+        }
+        if entry.dtype == piece.dtype { return .loads(entry) }
+        if options.convert && entry.dtype != .int64 && piece.dtype != .int64 {
+            // A master copy knows more than the parameters that were rounded from it.
+            let master = piece.state == Piece.parameters ? saved[NameKey(piece.sibling(Self.masterState))] : nil
+            return .loads(piece.dtype.size > entry.dtype.size ? piece.suitable(master) ?? entry : entry)
+        }
+        return .differs("\(entry.dtype.name) in the checkpoint, \(piece.dtype.name) here")
     }
 
     /// States of the checkpoint that the rule has no need of as it is set, but had: momentum, say, that is 0 by now.  They are
     /// kept, as they were there, since the setting may come back.
     private func findFormerStates(
-        _ saved: [String: SafetensorsHeader.Entry], _ match: inout Match, _ unused: inout Set<String>,
+        _ saved: [NameKey: SafetensorsHeader.Entry], _ match: inout Match, _ unused: inout Set<NameKey>,
         _ report: inout LoadReport
     ) {
         for index in 0..<tensors.count where !unused.isEmpty {
@@ -219,12 +283,12 @@ extension Optimizer {
             let place = entry.tensors[index - entry.firstTensor]
             for (slot, name) in type(of: rule).declaration.states.enumerated() where record.state(slot) == nil {
                 let key = Piece.key(entry.name, place.name, name)
-                guard let found = saved[key], found.shape == place.part, found.dtype == record.laneType else {
+                guard let found = saved[NameKey(key)], found.shape == place.part, found.dtype == record.laneType else {
                     continue
                 }
-                match.formerStates[key] = found
+                match.formerStates[NameKey(key)] = found
                 match.stateCounts[record.layer] = max(match.stateCounts[record.layer] ?? 0, slot + 1)
-                unused.remove(key)
+                unused.remove(NameKey(key))
                 report.loaded.append(key)
             }
         }
@@ -235,23 +299,23 @@ extension Optimizer {
         if match.formerStates.isEmpty { return [] }
         try addStates { layer in match.stateCounts[layer] ?? 0 }
         return try pieces(parameters: false).compactMap { piece in
-            match.formerStates[piece.key].map { Transfer(piece: piece, dtype: $0.dtype, range: $0.range) }
+            match.formerStates[NameKey(piece.key)].map { Transfer(piece: piece, dtype: $0.dtype, range: $0.range) }
         }
     }
 
     /// The tensors of a checkpoint by the names that their layers have here.
     private static func byKeyHere(
-        _ entries: [SafetensorsHeader.Entry], _ renames: [String: String]
-    ) -> [String: SafetensorsHeader.Entry] {
-        var saved: [String: SafetensorsHeader.Entry] = [:]
+        _ entries: [SafetensorsHeader.Entry], _ renames: [NameKey: NameKey]
+    ) -> [NameKey: SafetensorsHeader.Entry] {
+        var saved: [NameKey: SafetensorsHeader.Entry] = [:]
         for entry in entries {
             var key = entry.name
-            if let layer = Piece.layer(of: key), let name = renames[layer],
+            if let layer = Piece.layer(of: key), let name = renames[NameKey(layer)],
                 let slash = key.utf8.firstIndex(of: UInt8(ascii: "/"))
             {
-                key = Piece.escaped(name) + key[slash...]
+                key = Piece.escaped(name.text) + key[slash...]
             }
-            saved[key] = entry
+            saved[NameKey(key)] = entry
         }
         return saved
     }
@@ -273,21 +337,28 @@ private struct Match {
     /// Master copies that the checkpoint has nothing for: they are the parameters again, as at registration.
     var newMasters: [Piece] = []
     /// What there is no place for yet, and how many states it takes in each layer.
-    var formerStates: [String: SafetensorsHeader.Entry] = [:]
+    var formerStates: [NameKey: SafetensorsHeader.Entry] = [:]
     var stateCounts: [Int: Int] = [:]
 
     mutating func add(_ piece: Piece, _ entry: SafetensorsHeader.Entry) {
         transfers.append(Transfer(piece: piece, dtype: entry.dtype, range: entry.range))
     }
+}
 
-    /// A master copy that the checkpoint has not: its parameters may be as exact.
-    mutating func restoreMaster(_ piece: Piece, _ saved: [String: SafetensorsHeader.Entry]) {
-        if let parameters = piece.suitable(saved[piece.sibling(Piece.parameters)]),
-            parameters.dtype.size >= piece.dtype.size
-        {
-            add(piece, parameters)
-        } else {
-            newMasters.append(piece)
+/// What a checkpoint has for a state, or for parameters.
+private enum Fit {
+    /// Numbers that can be loaded.
+    case loads(SafetensorsHeader.Entry)
+    /// A master copy that the checkpoint lacks and that is made of parameters: of the checkpoint's, or else of those here.
+    case isMade(SafetensorsHeader.Entry?)
+    case isAbsent
+    /// Numbers of another shape or type.
+    case differs(String)
+
+    var isLoaded: Bool {
+        switch self {
+        case .loads, .isMade: true
+        case .isAbsent, .differs: false
         }
     }
 }

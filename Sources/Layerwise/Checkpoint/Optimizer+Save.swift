@@ -27,8 +27,7 @@ extension Optimizer {
     /// The file at `path` is the old one or the new one, complete, whatever happens meanwhile; when the call returns, the new
     /// one is on the disk.
     public func save(to path: String, _ options: SaveOptions = SaveOptions()) throws(LayerwiseError) {
-        let reserve = try Reserve(header: headerBound)
-        defer { reserve.last() }
+        try requireMemory()
         let pieces = try piecesToSave(options)
         let header = try header(of: pieces, checksums: pieces.map { Checksum.crc32c($0.bytes) })
         var file = try AtomicFile.replacing(path)
@@ -41,8 +40,7 @@ extension Optimizer {
     public func export(
         into target: UnsafeMutableRawBufferPointer, _ options: SaveOptions = SaveOptions()
     ) throws(LayerwiseError) -> Int {
-        let reserve = try Reserve(header: headerBound)
-        defer { reserve.last() }
+        try requireMemory()
         let pieces = try piecesToSave(options)
         let data = pieces.reduce(0) { $0 + $1.bytes.count }
         // All checksums are equally long.
@@ -57,6 +55,23 @@ extension Optimizer {
         try header.withBytes { bytes throws(LayerwiseError) in put(bytes) }
         for piece in pieces { put(piece.bytes) }
         return size
+    }
+
+    /// Refuses a save or load if there is no memory for a header and what it is made of.
+    ///
+    /// To make one takes up to 13.5 times its bytes, and to refuse another optimizer's as much: measured at 5 to 5,000 tensors,
+    /// with names of 1 to 255 bytes and two to four states.
+    func requireMemory() throws(LayerwiseError) {
+        let states = type(of: rule).declaration.states.count + 3
+        var header = 4096
+        for entry in entries {
+            header += 512
+            for tensor in entry.tensors {
+                // Each key stands there twice, with escapes.
+                header += states * (4 * (entry.name.utf8.count + tensor.name.utf8.count) + 256)
+            }
+        }
+        try Memory.require(16 * header)
     }
 
     private func piecesToSave(_ options: SaveOptions) throws(LayerwiseError) -> [Piece] {
@@ -95,9 +110,9 @@ extension Optimizer {
 
     private func header(of pieces: [Piece], checksums: [UInt32]) throws(LayerwiseError) -> HeaderBytes {
         refreshPlaces()
-        // The numbers of JSON are read as Doubles.
-        if clock.next > mostSteps {
-            throw LayerwiseError(.outOfRange, "a checkpoint counts steps up to 2^53, found \(clock.next)")
+        // The numbers of JSON are read as Doubles, and rounds are no later than the clock.
+        for count in [clock.next, summary.steps, summary.skippedSteps] where count > mostSteps {
+            throw LayerwiseError(.outOfRange, "a checkpoint counts steps up to 2^53, found \(count)")
         }
         var header = SafetensorsHeader()
         var offset = 0

@@ -31,9 +31,12 @@ struct Piece {
     }
 
     /// The layer of a key, or nil if it has not three parts.
-    static func layer(of key: String) -> String? {
+    static func layer(of key: String) -> String? { split(key)?.layer }
+
+    /// Layer, tensor and state of a key, or nil if it has not three parts.
+    static func split(_ key: String) -> (layer: String, tensor: String, state: String)? {
         let parts = key.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
-        return parts.count == 3 ? unescaped(parts[0]) : nil
+        return parts.count == 3 ? (unescaped(parts[0]), unescaped(parts[1]), unescaped(parts[2])) : nil
     }
 
     /// As a name is written in a key.

@@ -17,7 +17,7 @@ struct Progress {
 extension Optimizer {
     /// Reads it; what fits nothing here is a difference.
     func readProgress(
-        _ checkpoint: borrowing Checkpoint, _ renames: [String: String], _ report: inout LoadReport
+        _ checkpoint: borrowing Checkpoint, _ renames: [NameKey: NameKey], _ report: inout LoadReport
     ) throws(LayerwiseError) -> Progress {
         let name = checkpoint.source.name
         do throws(JsonError) {
@@ -26,7 +26,7 @@ extension Optimizer {
     }
 
     private func readProgress(
-        _ fields: Fields, _ renames: [String: String], _ report: inout LoadReport
+        _ fields: Fields, _ renames: [NameKey: NameKey], _ report: inout LoadReport
     ) throws(JsonError) -> Progress {
         var progress = Progress(
             rate: try fields.rate("lr"), nextStep: try fields.count("next_step"), round: nil,
@@ -56,10 +56,10 @@ extension Optimizer {
 
     /// Puts states back into schedules.
     private func restore(
-        _ schedules: inout [String: any Schedule], _ states: [String: JsonValue], _ what: String,
+        _ schedules: inout [String: any Schedule], _ states: [NameKey: JsonValue], _ what: String,
         _ report: inout LoadReport
     ) throws(JsonError) {
-        for (key, value) in states.sorted(by: { $0.key < $1.key }) {
+        for (key, value) in states.sorted(by: { $0.key < $1.key }).map({ ($0.key.text, $0.value) }) {
             guard case .array(let items) = value else { throw JsonError(message: "a state is a list", position: 0) }
             var state: [Double] = []
             for item in items {
@@ -97,7 +97,7 @@ extension Optimizer {
 
 /// The fields of a JSON object, of which each must be there and of its kind.
 private struct Fields {
-    private let fields: [String: JsonValue]
+    private let fields: [NameKey: JsonValue]
 
     init(_ value: JsonValue) throws(JsonError) {
         guard case .object(let fields) = value else { throw JsonError(message: "expected an object", position: 0) }
@@ -107,11 +107,11 @@ private struct Fields {
     func fail(_ message: String) -> JsonError { JsonError(message: message, position: 0) }
 
     func value(_ key: String) throws(JsonError) -> JsonValue {
-        guard let value = fields[key] else { throw fail("\(key) is missing") }
+        guard let value = fields[NameKey(key)] else { throw fail("\(key) is missing") }
         return value
     }
 
-    func object(_ key: String) throws(JsonError) -> [String: JsonValue] {
+    func object(_ key: String) throws(JsonError) -> [NameKey: JsonValue] {
         guard case .object(let object) = try value(key) else { throw fail("\(key) must be an object") }
         return object
     }

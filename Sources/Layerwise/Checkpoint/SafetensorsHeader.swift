@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
+import LayerwiseRules
 
 /// The header of a safetensors file: what each tensor is and where it lies, and text by key.
 ///
@@ -16,11 +17,11 @@ struct SafetensorsHeader {
         let range: Range<Int>
     }
 
-    var metadata: [String: String] = [:]
+    var metadata: [NameKey: String] = [:]
     /// In the order of their bytes.
     var entries: [Entry] = []
     /// Where in the JSON the text of each metadata key lies.
-    private(set) var metadataPositions: [String: Range<Int>] = [:]
+    private(set) var metadataPositions: [NameKey: Range<Int>] = [:]
 
     /// The reference implementation takes no longer header.
     static let longest = 100_000_000
@@ -35,13 +36,13 @@ struct SafetensorsHeader {
     /// Reads a header, whose tensors must fill `dataCount` bytes exactly.
     init(_ json: UnsafeRawBufferPointer, dataCount: Int) throws(JsonError) {
         var reader = JsonReader(json)
-        if json.first != UInt8(ascii: "{") { throw reader.fail("a header begins with {") }
-        var names: Set<String> = []
+        if json.first != UInt8(ascii: "{") { throw reader.fail("not a safetensors file: a header begins with {") }
+        var names: Set<NameKey> = []
         var entries: [Entry] = []
-        var metadata: [String: String] = [:]
-        var positions: [String: Range<Int>] = [:]
+        var metadata: [NameKey: String] = [:]
+        var positions: [NameKey: Range<Int>] = [:]
         try reader.object { reader, name throws(JsonError) in
-            if !names.insert(name).inserted { throw reader.fail("\"\(name)\" is given twice") }
+            if !names.insert(NameKey(name)).inserted { throw reader.fail("\"\(name)\" is given twice") }
             if name == "__metadata__" {
                 try reader.object { reader, key throws(JsonError) in
                     if metadata.count == Self.mostTexts {
@@ -50,8 +51,10 @@ struct SafetensorsHeader {
                     reader.skipSpace()
                     let start = reader.position
                     let text = try reader.string()
-                    if metadata.updateValue(text, forKey: key) != nil { throw reader.fail("\"\(key)\" is given twice") }
-                    positions[key] = start..<reader.position
+                    if metadata.updateValue(text, forKey: NameKey(key)) != nil {
+                        throw reader.fail("\"\(key)\" is given twice")
+                    }
+                    positions[NameKey(key)] = start..<reader.position
                 }
             } else {
                 entries.append(try Self.entry(&reader, name))
@@ -122,7 +125,7 @@ struct SafetensorsHeader {
     /// As JSON, padded with spaces so that the tensors begin at a multiple of 64 bytes.  Metadata come first, by key.
     func json() -> String {
         var fields: [(String, String)] = []
-        let texts = metadata.sorted { $0.key < $1.key }.map { ($0.key, Json.quoted($0.value)) }
+        let texts = metadata.sorted { $0.key < $1.key }.map { ($0.key.text, Json.quoted($0.value)) }
         if !texts.isEmpty { fields.append(("__metadata__", Json.object(texts))) }
         for entry in entries {
             fields.append(

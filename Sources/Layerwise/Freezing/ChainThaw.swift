@@ -27,6 +27,8 @@ public struct ChainThaw: FreezePlan {
         name: "chain_thaw", doc: "each layer by itself, the top one first, then from the bottom, and then all",
         equation: "active in one stage, and from stage n on", source: "Felbo et al. 2017, arXiv:1708.00524")
 
+    public static let depthDependence = DepthDependence.always
+
     public static let parameters: [Parameter<Self>] =
         Stage.parameters.map { $0.lifted(\.stage) } + [
             .flag("train_norms", \.trainNorms, "layers with the role norm always train")

@@ -86,6 +86,8 @@ public struct FreezeAt: FreezePlan {
         source: "Burn's freeze_group, fastai's freeze_to, Lightning's BackboneFinetuning, as a plan",
         parts: "layers: match, unfreeze_at, freeze_at")
 
+    public static let depthDependence = DepthDependence.never
+
     public static let parameters: [Parameter<Self>] = Matching.parameters.map { $0.lifted(\.matching) }
 
     public var parts: [Spec] { times.map(\.spec) }

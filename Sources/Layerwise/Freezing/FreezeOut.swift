@@ -40,6 +40,8 @@ public struct FreezeOut: FreezePlan {
         equation: "tᵢ = φ(t₀ + (1−t₀)·i/(n−1)); rate × ½(1 + cos(πt/(tᵢT))), frozen from tᵢT",
         source: "Brock et al. 2017, arXiv:1706.04983")
 
+    public static let depthDependence = DepthDependence.always
+
     public static let parameters: [Parameter<Self>] = [
         .integer("total_steps", \.totalSteps, 1...mostSteps, "T: steps to the end"),
         .number("start", \.start, .positiveFraction, "t₀: share of the steps that the first layer trains, before φ"),

@@ -11,6 +11,20 @@ import LayerwiseRules
 public protocol FreezePlan: Recipe {
     /// The activity of each layer, in the order of `layers`.
     func activities(of layers: [LayerPlace]) throws(SettingError) -> [Activity]
+
+    /// Whether an activity depends on the layer's depth; if not, the order in which layers are registered does not matter.
+    static var depthDependence: DepthDependence { get }
+}
+
+extension FreezePlan {
+    /// Whether this plan's activities depend on the depths of layers.
+    public var dependsOnDepth: Bool {
+        switch Self.depthDependence {
+        case .always: true
+        case .never: false
+        case .parts: parts.contains { (try? freezePlan($0))?.dependsOnDepth ?? true }
+        }
+    }
 }
 
 /// When one layer trains.

@@ -29,6 +29,8 @@ public struct GradualUnfreezing: FreezePlan {
         equation: "active from max(0, layers above − (first − 1))·stage",
         source: "Howard and Ruder 2018, arXiv:1801.06146")
 
+    public static let depthDependence = DepthDependence.always
+
     public static let parameters: [Parameter<Self>] =
         Stage.parameters.map { $0.lifted(\.stage) } + [
             .integer("first", \.first, 1...1 << 20, "layers that train from the start"),

@@ -29,6 +29,8 @@ public struct LayerFreezing: FreezePlan {
         name: "layer_freezing", doc: "layers freeze one after another, from the input; the last never",
         equation: "frozen layers = ⌊level·(t/T − start)/(1 − start)·(n − 1)⌋", source: "Composer LayerFreezing")
 
+    public static let depthDependence = DepthDependence.always
+
     public static let parameters: [Parameter<Self>] = [
         .integer("total_steps", \.totalSteps, 1...mostSteps, "T: steps to the end"),
         .number("start", \.start, .fraction, "share of the steps after which the first layer may freeze"),

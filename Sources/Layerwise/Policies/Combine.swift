@@ -17,6 +17,8 @@ public struct Combine: Policy {
         name: "combine", doc: "several policies at once: their scales multiply", equation: "scale = ∏ scaleᵢ",
         source: "Layerwise", parts: "two policies or more")
 
+    public static let depthDependence = DepthDependence.parts
+
     public static let parameters: [Parameter<Self>] = []
 
     public var parts: [Spec] { policies.map(\.spec) }
@@ -30,8 +32,6 @@ public struct Combine: Policy {
     public func validate() throws(SettingError) {
         if policies.count < 2 { throw .invalid("expected at least two policies, found \(policies.count)") }
     }
-
-    public var dependsOnDepth: Bool { policies.contains { $0.dependsOnDepth } }
 
     public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
         var shares = layers.map { _ in LayerShare() }

@@ -55,6 +55,8 @@ public struct Exclude: Policy {
         equation: "λ = 0 and trust ratio 1 for tensors of rank ≤ max_rank and those that a pattern matches",
         source: "timm (weight_decay_exclude_1d, no_weight_decay), BERT, LARS", parts: "tensors: match")
 
+    public static let depthDependence = DepthDependence.never
+
     public static let parameters: [Parameter<Self>] = [
         .flag("decay", \.decay, "they do not decay"),
         .flag("trust_ratio", \.trustRatio, "no trust ratio adapts them"),
@@ -83,8 +85,6 @@ public struct Exclude: Policy {
         matching.ambiguous = .first
         return matching
     }
-
-    public var dependsOnDepth: Bool { false }
 
     public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
         var taken = try matching.assign(names.map(\.match), to: tensorNames(layers), "tensor")[...]

@@ -44,7 +44,7 @@ public struct Explicit: Policy {
 
     /// Scales by name.
     public init(_ scales: [String: Double]) throws(SettingError) {
-        try self.init(scales.sorted { $0.key < $1.key }.map { Assignment($0.key, scale: $0.value) })
+        try self.init(scales.sorted { NameKey($0.key) < NameKey($1.key) }.map { Assignment($0.key, scale: $0.value) })
     }
 
     public init(
@@ -66,6 +66,8 @@ public struct Explicit: Policy {
         source: "mmengine's custom_keys, Burn's groups, Keras's OptimizerMap, with strict matching",
         parts: "layers: match, scale, lr")
 
+    public static let depthDependence = DepthDependence.never
+
     public static let parameters: [Parameter<Self>] = Matching.parameters.map { $0.lifted(\.matching) }
 
     public var parts: [Spec] { assignments.map(\.spec) }
@@ -75,8 +77,6 @@ public struct Explicit: Policy {
     }
 
     public func validate() throws(SettingError) { try matching.check(assignments.map(\.match)) }
-
-    public var dependsOnDepth: Bool { false }
 
     public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
         let taken = try matching.assign(assignments.map(\.match), to: layers.map(\.name), "layer")

@@ -19,6 +19,8 @@ public struct ForTower: Policy {
         equation: "scale = that of the part, else 1",
         source: "Layerwise", parts: "one policy")
 
+    public static let depthDependence = DepthDependence.parts
+
     public static let parameters: [Parameter<Self>] = [
         .text("tower", \.tower, "the tower's name, which some layer must have")
     ]
@@ -34,9 +36,9 @@ public struct ForTower: Policy {
     }
 
     public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
-        let own = layers.indices.filter { layers[$0].tower == tower }
+        let own = layers.indices.filter { NameKey(layers[$0].tower) == NameKey(tower) }
         if own.isEmpty {
-            let towers = Set(layers.map(\.tower)).subtracting([""]).sorted()
+            let towers = Set(layers.map { NameKey($0.tower) }).subtracting([""]).sorted().map(\.text)
             throw .unknown(
                 "no tower is called \"\(tower)\", "
                     + (towers.isEmpty ? "no layer has a tower" : "expected one of \(list(towers))"))

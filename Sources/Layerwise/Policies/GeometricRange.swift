@@ -21,6 +21,8 @@ public struct GeometricRange: Policy {
         name: "range", doc: "rates that rise geometrically from depth 0 to the top",
         equation: "scale = lowest·(highest/lowest)^(depth/top)", source: "fastai's slice(lo, hi), as multipliers")
 
+    public static let depthDependence = DepthDependence.always
+
     public static let parameters: [Parameter<Self>] = [
         .number("lowest", \.lowest, .positive, "scale at depth 0"),
         .number("highest", \.highest, .positive, "scale at the highest depth"),

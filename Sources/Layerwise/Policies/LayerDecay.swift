@@ -55,6 +55,8 @@ public struct LayerDecay: Policy {
         source: "Clark et al. 2020, arXiv:2003.10555; timm, BEiT, MAE and ELECTRA, which count the distance differently"
     )
 
+    public static let depthDependence = DepthDependence.always
+
     public static let parameters: [Parameter<Self>] = [
         .number("decay", \.decay, .positiveFraction, "ratio between neighbouring depths"),
         .number("min_scale", \.minScale, .closedFraction, "no layer's scale is lower"),
@@ -87,12 +89,12 @@ public struct LayerDecay: Policy {
 
     private func byConvention(_ layers: [LayerPlace]) -> [Int] {
         let blocks = Towers(layers.filter { $0.role == .block })
-        let towersWithHead = Set(layers.filter { $0.role == .head }.map(\.tower))
+        let towersWithHead = Set(layers.filter { $0.role == .head }.map { NameKey($0.tower) })
         let blocksOf = Dictionary(
-            layers.filter { $0.role == .block }.map { ($0.tower, blocks.count($0)) },
+            layers.filter { $0.role == .block }.map { (NameKey($0.tower), blocks.count($0)) },
             uniquingKeysWith: { first, _ in first })
         return layers.map { layer in
-            let n = blocksOf[layer.tower] ?? 0
+            let n = blocksOf[NameKey(layer.tower)] ?? 0
             let id =
                 switch layer.role {
                 case .stem: 0
@@ -103,7 +105,7 @@ public struct LayerDecay: Policy {
             let top =
                 switch convention {
                 case .electra: n + 2
-                case .timm where !towersWithHead.contains(layer.tower): n
+                case .timm where !towersWithHead.contains(NameKey(layer.tower)): n
                 default: n + 1
                 }
             return max(0, top - id)

@@ -31,6 +31,8 @@ public struct LoRAPlus: Policy {
         name: "lora_plus", doc: "higher rates for LoRA's B", equation: "scale = ratio for B and vectors, 1 for A",
         source: "Hayou, Ghosh, Yu 2024, arXiv:2402.12354; PEFT create_loraplus_optimizer")
 
+    public static let depthDependence = DepthDependence.never
+
     public static let parameters: [Parameter<Self>] = [
         .number("ratio", \.ratio, .positive, "rate of B over rate of A"),
         .text("match", \.match, "B: \"layer/tensor\", or a pattern of it, which must match some tensor"),
@@ -39,8 +41,6 @@ public struct LoRAPlus: Policy {
     ]
 
     public func validate() throws(SettingError) { _ = try NamePattern(match, syntax) }
-
-    public var dependsOnDepth: Bool { false }
 
     public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
         var matching = Matching()

@@ -88,6 +88,8 @@ public struct MuP: Policy {
         source: "Yang et al. 2022, arXiv:2203.03466, table 8; microsoft/mup MuAdam, MuSGD",
         parts: "base: match, fan_in, fan_out")
 
+    public static let depthDependence = DepthDependence.never
+
     public static let parameters: [Parameter<Self>] = [
         .choice("family", \.family, "adam or sgd: which rules' scaling"),
         .flag("decoupled_decay", \.decoupledDecay, "leave λ as it is; else γ·λ stays as it is"),

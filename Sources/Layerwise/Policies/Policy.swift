@@ -8,12 +8,20 @@ public protocol Policy: Recipe {
     /// The share of each layer, in the order of `layers`; scales are ≥ 0 and finite.
     func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare]
 
-    /// Whether a share depends on the layer's depth, tower or role; if not, the order of layers does not matter.
-    var dependsOnDepth: Bool { get }
+    /// Whether a share depends on the layer's depth, or on the role that follows from it; if not, the order in which layers are
+    /// registered does not matter.
+    static var depthDependence: DepthDependence { get }
 }
 
 extension Policy {
-    public var dependsOnDepth: Bool { true }
+    /// Whether this policy's shares depend on the depths of layers.
+    public var dependsOnDepth: Bool {
+        switch Self.depthDependence {
+        case .always: true
+        case .never: false
+        case .parts: parts.contains { (try? policy($0))?.dependsOnDepth ?? true }
+        }
+    }
 }
 
 /// What a policy or a freezing plan sees of a layer.
@@ -115,11 +123,11 @@ struct Towers {
         var ranks: [Int: Int] = [:]
     }
 
-    private var towers: [String: Depths] = [:]
+    private var towers: [NameKey: Depths] = [:]
 
     init(_ layers: [LayerPlace]) {
-        var depths: [String: Set<Int>] = [:]
-        for layer in layers { depths[layer.tower, default: []].insert(layer.depth) }
+        var depths: [NameKey: Set<Int>] = [:]
+        for layer in layers { depths[NameKey(layer.tower), default: []].insert(layer.depth) }
         towers = depths.mapValues { depths in
             let sorted = depths.sorted()
             return Depths(sorted: sorted, ranks: Dictionary(uniqueKeysWithValues: zip(sorted, sorted.indices)))
@@ -127,11 +135,11 @@ struct Towers {
     }
 
     /// The highest depth of the layer's tower.
-    func top(_ layer: LayerPlace) -> Int { towers[layer.tower]?.sorted.last ?? layer.depth }
+    func top(_ layer: LayerPlace) -> Int { towers[NameKey(layer.tower)]?.sorted.last ?? layer.depth }
 
     /// How many different depths the layer's tower has.
-    func count(_ layer: LayerPlace) -> Int { towers[layer.tower]?.sorted.count ?? 1 }
+    func count(_ layer: LayerPlace) -> Int { towers[NameKey(layer.tower)]?.sorted.count ?? 1 }
 
     /// The place of the layer's depth among those of its tower, from 0; of a depth that is not there 0.
-    func rank(_ layer: LayerPlace) -> Int { towers[layer.tower]?.ranks[layer.depth] ?? 0 }
+    func rank(_ layer: LayerPlace) -> Int { towers[NameKey(layer.tower)]?.ranks[layer.depth] ?? 0 }
 }

@@ -28,6 +28,8 @@ public struct RateSlice: Policy {
         equation: "rate = lowest·(highest/lowest)^(i/(n−1)); without lowest: highest/10 below the last layer",
         source: "fastai, even_mults")
 
+    public static let depthDependence = DepthDependence.always
+
     public static let parameters: [Parameter<Self>] = [
         .number("lowest", \.lowest, .positive, "rate of the first layer"),
         .number("highest", \.highest, .positive, "rate of the last layer"),

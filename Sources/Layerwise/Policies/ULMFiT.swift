@@ -20,6 +20,8 @@ public struct ULMFiT: Policy {
         name: "ulmfit", doc: "each layer's rate is a fraction of that of the layer above",
         equation: "scale = factor^−(layers above)", source: "Howard and Ruder 2018, arXiv:1801.06146, §3.2")
 
+    public static let depthDependence = DepthDependence.always
+
     public static let parameters: [Parameter<Self>] = [
         .number("factor", \.factor, .atLeastOne, "ratio between neighbouring layers")
     ]

@@ -8,9 +8,9 @@ public struct Uniform: Policy {
     public static let declaration = RecipeDeclaration(
         name: "uniform", doc: "one rate for all layers", equation: "scale = 1", source: "every optimizer's default")
 
-    public static let parameters: [Parameter<Self>] = []
+    public static let depthDependence = DepthDependence.never
 
-    public var dependsOnDepth: Bool { false }
+    public static let parameters: [Parameter<Self>] = []
 
     public func shares(of layers: [LayerPlace]) -> [LayerShare] {
         layers.map { _ in LayerShare(origin: Self.declaration.name) }

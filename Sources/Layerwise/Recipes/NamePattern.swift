@@ -29,7 +29,8 @@ struct NamePattern {
         case .exact: matcher = .exact
         case .glob: matcher = .glob(try Glob(text))
         case .regex:
-            do { matcher = .regex(try Regex(text)) } catch {
+            // By scalars, and not by characters with their accents, as Python's expressions go.
+            do { matcher = .regex(try Regex(text).matchingSemantics(.unicodeScalar)) } catch {
                 throw .invalid("\"\(text)\" is not a regular expression: \(error)")
             }
         }
@@ -37,7 +38,7 @@ struct NamePattern {
 
     func matches(_ name: String) -> Bool {
         switch matcher {
-        case .exact: name == text
+        case .exact: NameKey(name) == NameKey(text)
         case .glob(let glob): glob.matches(name)
         case .regex(let regex): (try? regex.wholeMatch(in: name)) != nil
         }

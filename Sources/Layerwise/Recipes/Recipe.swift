@@ -48,6 +48,13 @@ public struct RecipeDeclaration: Sendable {
     }
 }
 
+/// Whether what a kind of policy or freezing plan says of a layer depends on the layer's depth.
+public enum DepthDependence: String, Sendable {
+    case always, never
+    /// Where it does for one of its parts.
+    case parts
+}
+
 extension Recipe {
     public var values: [Double] { [] }
     public var parts: [Spec] { [] }

@@ -53,11 +53,11 @@ extension Optimizer {
 
     /// What policies and freezing plans see of the layers.
     private func makePlaces() -> [LayerPlace] {
-        var counts: [String: Int] = [:]
-        var lowest: [String: Int] = [:]
-        var highest: [String: Int] = [:]
+        var counts: [NameKey: Int] = [:]
+        var lowest: [NameKey: Int] = [:]
+        var highest: [NameKey: Int] = [:]
         let depths = entries.map { entry in
-            let tower = entry.settings.tower
+            let tower = NameKey(entry.settings.tower)
             let order = counts[tower, default: 0]
             counts[tower] = order + 1
             let depth = entry.settings.depth >= 0 ? entry.settings.depth : order
@@ -66,7 +66,7 @@ extension Optimizer {
             return depth
         }
         return zip(entries, depths).map { entry, depth in
-            let tower = entry.settings.tower
+            let tower = NameKey(entry.settings.tower)
             let role: LayerRole =
                 switch entry.settings.role {
                 case .stem: .stem
@@ -77,7 +77,7 @@ extension Optimizer {
                 case .depth where depth == lowest[tower]: .stem
                 case .depth: .block
                 }
-            return LayerPlace(name: entry.name, depth: depth, tower: tower, role: role, tensors: entry.tensors)
+            return LayerPlace(name: entry.name, depth: depth, tower: tower.text, role: role, tensors: entry.tensors)
         }
     }
 }

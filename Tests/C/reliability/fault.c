@@ -25,7 +25,7 @@
 enum action { NOTHING, FAIL, SHORTEN, DELAY, KILL_BEFORE, KILL_WITHIN, KILL_AFTER };
 
 static struct {
-    char calls[16]; /* "files", "memory", or the name of one function */
+    char calls[16]; /* "files", "memory", the name of one function, or "buffer": an aligned allocation */
     int64_t first, last;
     enum action action;
     int64_t argument; /* errno, bytes or microseconds */
@@ -157,6 +157,16 @@ int open(const char *path, int flags, ...)
             syscall(SYS_openat, AT_FDCWD, path, flags, mode));
 }
 
+int openat(int folder, const char *path, int flags, ...)
+{
+    va_list arguments;
+    va_start(arguments, flags);
+    const int mode = (flags & O_CREAT) != 0 ? va_arg(arguments, int) : 0;
+    va_end(arguments);
+    PERFORM("openat", path, flags & O_CREAT ? "create" : "", mode, flags,
+            syscall(SYS_openat, folder, path, flags, mode));
+}
+
 int close(int descriptor)
 {
     enum action action = begin("files", "close");
@@ -202,12 +212,15 @@ int flock(int descriptor, int operation)
     PERFORM("flock", "", "", descriptor, operation, syscall(SYS_flock, descriptor, operation));
 }
 
-int rename(const char *from, const char *to)
+int renameat(int folder, const char *from, int other, const char *to)
 {
-    PERFORM("rename", from, to, -1, 0, syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
+    PERFORM("renameat", from, to, folder, 0, syscall(SYS_renameat2, folder, from, other, to, 0));
 }
 
-int unlink(const char *path) { PERFORM("unlink", path, "", -1, 0, syscall(SYS_unlinkat, AT_FDCWD, path, 0)); }
+int unlinkat(int folder, const char *path, int flags)
+{
+    PERFORM("unlinkat", path, "", folder, flags, syscall(SYS_unlinkat, folder, path, flags));
+}
 
 ssize_t readlink(const char *path, char *target, size_t size)
 {
@@ -217,10 +230,10 @@ ssize_t readlink(const char *path, char *target, size_t size)
 /** The C library's own function, for what is more than a system call. */
 #define ORIGINAL(function) __typeof__(&function) original = (__typeof__(&function))dlsym(RTLD_NEXT, #function)
 
-int stat(const char *path, struct stat *status)
+int fstatat(int folder, const char *path, struct stat *status, int flags)
 {
-    ORIGINAL(stat);
-    PERFORM("stat", path, "", -1, 0, original(path, status));
+    ORIGINAL(fstatat);
+    PERFORM("fstatat", path, "", folder, flags, original(folder, path, status, flags));
 }
 
 int fstat(int descriptor, struct stat *status)
@@ -241,15 +254,15 @@ char *realpath(const char *path, char *resolved)
     return result;
 }
 
-DIR *opendir(const char *path)
+DIR *fdopendir(int folder)
 {
-    ORIGINAL(opendir);
-    enum action action = begin("files", "opendir");
-    DIR *result = action == FAIL ? NULL : original(path);
+    ORIGINAL(fdopendir);
+    enum action action = begin("files", "fdopendir");
+    DIR *result = action == FAIL ? NULL : original(folder);
     if (action == FAIL) {
         failed();
     }
-    end(action, "opendir", path, "", -1, 0, result == NULL ? -1 : 0);
+    end(action, "fdopendir", "", "", folder, 0, result == NULL ? -1 : 0);
     return result;
 }
 
@@ -305,7 +318,8 @@ void *aligned_alloc(size_t alignment, size_t size)
 
 int posix_memalign(void **memory, size_t alignment, size_t size)
 {
-    void *result = refuses("posix_memalign") ? NULL : __libc_memalign(alignment, size);
+    /* The library's own buffers are aligned to a cache line, those of Swift's run time to less. */
+    void *result = refuses(alignment >= 64 ? "buffer" : "posix_memalign") ? NULL : __libc_memalign(alignment, size);
     if (result == NULL) {
         return ENOMEM;
     }

@@ -40,7 +40,7 @@ struct Description {
         guard let load else { fail("loaded, but not described: \(refusal.message)") }
         let reason = Self.reason(refusal)
         if reason.hasSuffix("of the header)") || reason.hasSuffix("too few for a checkpoint")
-            || reason.hasPrefix("a header of ")
+            || reason.hasPrefix("a header of ") || reason.hasPrefix("not a safetensors file")
         {
             require(
                 load.code == .corrupt && Self.reason(load) == reason,

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,12 +16,6 @@ from .._spec import Recipe
 from ..errors import InvalidArgument
 from ._layers import KEYS, LayerRules, Placement, by_name
 from ._parameters import Group, names_of
-
-_BY_DEPTH = {"layer_decay", "range", "ulmfit", "slice"}
-"""Policies for which the place of a layer decides."""
-
-_BY_NAME = {"freeze_at"}
-"""Freezing plans for which it does not."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +95,20 @@ def _short_names(layer: str, tensors: list[tuple[str, Tensor]]) -> tuple[tuple[s
     return tuple((name.removeprefix(prefix), param) for name, param in tensors)
 
 
-def goes_by_depth(recipe: Recipe | None, *, by_default: bool) -> bool:
-    """Whether a policy or freezing plan depends on the depths of layers."""
+def goes_by_depth(recipe: Recipe | None, declarations: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a policy or freezing plan depends on the depths of layers, as the declarations of all of its kind say."""
     if recipe is None:
         return False
-    if recipe.name in _BY_DEPTH:
-        return True
-    if recipe.parts():
-        return any(goes_by_depth(part, by_default=False) for part in recipe.parts())
-    return by_default and recipe.name not in _BY_NAME
+    declared = {declaration["name"]: declaration["depends_on_depth"] for declaration in declarations}
+    ahead = [recipe]
+    while ahead:
+        part = ahead.pop()
+        dependence = declared.get(part.name, "never")
+        if dependence == "always":
+            return True
+        if dependence == "parts":
+            ahead.extend(part.parts())
+    return False
 
 
 def unplaced(layers: Sequence[NativeLayer]) -> list[NativeLayer]:

@@ -16,6 +16,7 @@ from torch.optim import optimizer as torch_optimizer
 
 from .._saved import Path
 from ..errors import InvalidArgument
+from ..introspection import freeze_plans, policies
 from ..reports import LoadReport
 from ..rule import Rule
 from . import _progress
@@ -155,8 +156,8 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         all_names = [*self._model_names, *(name for name in names.values() if name not in known)]
         layers = arrange(groups, names, all_names, self._options.get("layers"))
         policy = policy_of(self._options)
-        for recipe in (policy, self._options.get("freezing")):
-            if goes_by_depth(recipe, by_default=recipe is not policy):
+        for recipe, declarations in ((policy, policies()), (self._options.get("freezing"), freeze_plans())):
+            if goes_by_depth(recipe, declarations):
                 require_places(recipe, layers)
         return layers
 

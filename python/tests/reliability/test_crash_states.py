@@ -46,7 +46,7 @@ class Replay:
         saver.fill(2)
         saver.plan_nothing()
         calls = saver.trace("save", self.path, folder / "trace")
-        self.temporary = next(Path(call.path) for call in calls if call.other == "create")
+        self.temporary = self.folder / next(call.path for call in calls if call.other == "create")
         self.new = File(self.path.read_bytes(), self.path.stat().st_mode & 0o7777)
         self.steps = operations(calls, self.new.content)
 

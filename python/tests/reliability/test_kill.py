@@ -52,7 +52,7 @@ def test_at_every_call_of_a_save(programs: Programs, tmp_path: Path, moment: str
                 assert answer is not None and answer.ok and number == 0
                 break
             assert (answer, number) == (None, 9)
-            renamed = call > names.index("rename") + (moment == "kill_before")
+            renamed = call > names.index("renameat") + (moment == "kill_before")
             found = contents(folder)
             assert found.get("model") == (new if renamed else old if exists else None), names[call - 1]
             left += len(found) - ("model" in found)

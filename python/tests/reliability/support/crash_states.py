@@ -63,7 +63,7 @@ def operations(calls: Iterable[Call], content: bytes) -> list[Operation]:
             result.append(Operation(Kind.MODE, mode=call.argument))
         elif call.name == "fsync":
             result.append(Operation(Kind.SYNC if call.descriptor == file else Kind.SYNC_FOLDER))
-        elif call.name == "rename":
+        elif call.name == "renameat":
             result.append(Operation(Kind.RENAME))
         elif call.name == "close" and call.descriptor == file:
             file = -1

@@ -32,11 +32,12 @@ class Programs:
     """What was compiled."""
 
     saver: Path
+    crowd: Path
     shim: Path
 
 
 def compile_programs(folder: Path) -> Programs:
-    """Compile the saver, against the library that the package has loaded, and the shim.
+    """Compile the saver and the crowd, against the library that the package has loaded, and the shim.
 
     Args:
         folder: Where the programs go.
@@ -49,7 +50,9 @@ def compile_programs(folder: Path) -> Programs:
     subprocess.run([*compiler, "-shared", "-fPIC", SOURCES / "fault.c", "-o", shim], check=True)
     links: list[str | Path] = [library, f"-Wl,-rpath,{folder}", "-pthread", "-lm"]
     subprocess.run([*compiler, "-I", ROOT / "include", SOURCES / "saver.c", *links, "-o", saver], check=True)
-    return Programs(saver, shim)
+    crowd = folder / "crowd"
+    subprocess.run([*compiler, "-I", ROOT / "include", SOURCES / "crowd.c", *links, "-o", crowd], check=True)
+    return Programs(saver, crowd, shim)
 
 
 class Answer(NamedTuple):
