@@ -126,6 +126,10 @@ public protocol Configurable: Sendable {
     /// Sets of values with a name, chosen by the key "variant".
     static var presets: [Preset] { get }
 
+    /// Sets one value, without the check of values that exclude each other: `validate()` follows the last.  A requirement, so
+    /// that it is compiled for each type: a step that moves a hyperparameter then allocates nothing.
+    mutating func assign(_ setting: Setting) throws(SettingError)
+
     /// Refuses values that exclude each other.
     func validate() throws(SettingError)
 }
@@ -153,7 +157,6 @@ extension Configurable {
         parameters.contains { $0.key == key } || (key == presetKey && !presets.isEmpty)
     }
 
-    /// Sets one value, without the check of values that exclude each other: `validate()` follows the last.
     public mutating func assign(_ setting: Setting) throws(SettingError) {
         if setting.key == Self.presetKey, !Self.presets.isEmpty {
             for setting in try Self.preset(setting.value).settings { try assign(setting) }
