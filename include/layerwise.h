@@ -320,7 +320,9 @@ typedef struct lw_tensor {
     void *parameters;
     const void *gradients;  /* NULL: given with the step, or bound later */
     const int64_t *shape;   /* `rank` extents, row-major; NULL if and only if rank is 0 */
-    int32_t master;         /* 1: keep a float32 master copy of float16 or bfloat16 parameters; else 0 */
+    int32_t master;         /* 1: keep a float32 master copy of float16 or bfloat16 parameters; else 0.  A step begins from
+                               the master copy, but where a parameter is no longer what the last step stored, it was changed
+                               from outside and the step begins from the parameter */
     int32_t reserved;       /* 0 */
     const int64_t *whole_shape; /* NULL: the tensor is whole.  Else `rank` extents of the tensor of which it is a part
                                    (lw_step.reduce); policies go by them */
@@ -391,7 +393,8 @@ typedef struct lw_step {
     uint32_t struct_size;
     int32_t reserved;             /* 0 */
     int64_t layer;                /* step this layer only, or -1: all */
-    double gradient_scale;        /* finite, > 0: every gradient is divided by it (loss scale, accumulated batches) */
+    double gradient_scale;        /* finite, > 0: every gradient is divided by it (loss scale, accumulated batches); clipping
+                                     sees the quotient, which may be beyond the range of the gradient's type */
     const void *const *gradients; /* NULL: the bound buffers.  Else one address a tensor of the layers stepped, in order of
                                      registration; a NULL address skips the tensor */
     int64_t gradient_count;
@@ -404,7 +407,11 @@ typedef struct lw_step {
 /** Takes one step.  `step` may be NULL: all layers, bound gradients, scale 1.
  *  A tensor without a gradient is skipped: value, state and count stay as they are.  A step in which no layer that trains has
  *  one is refused with LW_ERROR_INVALID_ARGUMENT unless the setting "empty_step" allows it; frozen layers do not train, and
- *  a step in which all are frozen is taken.  With `reduce` it is taken too, since another process may have gradients. */
+ *  a step in which all are frozen is taken.  With `reduce` it is taken too, since another process may have gradients.
+ *
+ *  Finite parameters, gradients and states stay finite whatever their size: a result beyond the largest number of its type
+ *  becomes that number, with its sign; Adam, AdamW and LAMB take a gradient whose square would overflow for the largest whose
+ *  square does not; and a quotient whose divisor is 0 (eps = 0) is 0.  An infinite parameter stays as it is. */
 LW_API int32_t lw_optimizer_step(lw_optimizer *optimizer, const lw_step *step, lw_error *error);
 
 /** Says that a step will follow within some hundred microseconds: the worker threads wake up meanwhile, if the step will
@@ -488,20 +495,24 @@ typedef struct lw_telemetry {
     int32_t reserved;
     double gradient_norm;    /* after the gradient scale, before clipping */
     double weight_norm;      /* before the update */
-    double update_norm;      /* of the change, before rounding to the storage type */
+    double update_norm;      /* of what moved: for float16 and bfloat16 parameters without a master copy the difference of
+                                the stored values, else the change before it is rounded to the parameter or master copy */
     double update_ratio;     /* update_norm / weight_norm; NaN if the weights are all zero */
     double trust_ratio;      /* mean over the layer's tensors; 1 where the rule has none */
     double clip_factor;      /* product of global and layer norm clipping */
     double effective_lr;     /* base rate as the schedule moved it x scale; 0 if it was frozen */
     int64_t nonfinite_count; /* gradient elements that were NaN or infinite, also of a skipped or refused step */
+    int64_t lost_count;      /* elements whose change was not zero and that did not move, since it was less than half the
+                                spacing of stored values: of the master copy where there is one, else of the parameter */
 } lw_telemetry;
 
-#define LW_TELEMETRY_INIT {(uint32_t)sizeof(lw_telemetry), 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0}
+#define LW_TELEMETRY_INIT {(uint32_t)sizeof(lw_telemetry), 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0}
 
 /** The telemetry of one layer.  Zeros, with ratios of 1, before the first step with the setting "telemetry" on. */
 LW_API int32_t lw_layer_get_telemetry(lw_optimizer *optimizer, int64_t layer, lw_telemetry *telemetry, lw_error *error);
 
-/** All layers in one call: `rows` holds `row_count` structs, which must be the number of layers; each is initialised. */
+/** All layers in one call: `rows` holds `row_count` structs, which must be the number of layers; each is initialised, and all
+ *  have one struct_size. */
 LW_API int32_t lw_optimizer_get_telemetry(lw_optimizer *optimizer, lw_telemetry *rows, int64_t row_count,
                                           lw_error *error);
 

@@ -18,7 +18,9 @@ extension Optimizer {
         header += ["rate", "decay"]
         if hasExceptions { header.append("apart") }
         header += ["steps", "state"]
+        let hasLosses = settings.telemetry && infos.indices.contains { layers.elements[$0].telemetry.lostCount > 0 }
         if settings.telemetry { header += ["|g|", "|w|", "|dw|/|w|", "trust"] }
+        if hasLosses { header.append("lost") }
         var rows = [header]
         for (layer, info) in infos.enumerated() {
             var row = [info.name, String(info.depth)]
@@ -35,6 +37,7 @@ extension Optimizer {
                     text(telemetry.gradientNorm), text(telemetry.weightNorm), text(telemetry.updateRatio),
                     text(telemetry.trustRatio),
                 ]
+                if hasLosses { row.append(String(telemetry.lostCount)) }
             }
             rows.append(row)
         }
@@ -93,6 +96,7 @@ extension Optimizer {
                 ("weight_norm", Json.number(telemetry.weightNorm)),
                 ("update_ratio", Json.number(telemetry.updateRatio)),
                 ("trust_ratio", Json.number(telemetry.trustRatio)),
+                ("lost_count", String(telemetry.lostCount)),
             ]
         }
         return Json.object(fields)

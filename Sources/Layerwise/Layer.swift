@@ -36,8 +36,10 @@ struct LayerRecord: BitwiseCopyable {
     // For the step under way.
     var effectiveRate = 0.0
     var decayRate = 0.0
-    var clipFactor = 1.0
-    var gradientNorm = 0.0
+    var clipFactor = ScaledNumber(1)
+    var gradientNorm = ScaledNumber(0)
+    /// The norm before values are clipped.
+    var unclippedNorm = ScaledNumber(0)
 
     var telemetry = LayerTelemetry()
 }
@@ -54,7 +56,8 @@ public struct LayerTelemetry: Sendable, BitwiseCopyable {
     public var gradientNorm = 0.0
     /// Before the update.
     public var weightNorm = 0.0
-    /// Of the change, before it is rounded to the storage type.
+    /// Of what moved: for float16 and bfloat16 without a master copy the difference of the stored parameters; else the
+    /// change δ, which is as good as that.
     public var updateNorm = 0.0
     /// The mean over the layer's tensors; 1 where the rule has none.
     public var trustRatio = 1.0
@@ -64,6 +67,9 @@ public struct LayerTelemetry: Sendable, BitwiseCopyable {
     public var effectiveRate = 0.0
     /// Gradient elements that were NaN or infinite, also of a skipped or refused step.
     public var nonfiniteCount = 0
+    /// Elements whose update was not zero and whose stored value did not move, as it was below half a spacing: of the master
+    /// copy where there is one, else of the parameter.
+    public var lostCount = 0
 
     /// ‖Δw‖ / ‖w‖; NaN where the weights are all zero.
     public var updateRatio: Double { weightNorm > 0 || weightNorm.isNaN ? updateNorm / weightNorm : .nan }
@@ -148,7 +154,7 @@ public struct StepOptions {
     /// skips the tensor.
     public var gradients: UnsafeBufferPointer<UnsafeRawPointer?>?
     /// Where tensors are spread over processes, each of which steps a part: adds up sums over all of them, in place.
-    public var reduce: Reduce?
+    public var reduce: Reducer?
 
     /// Replaces each number by its sum over all processes; false if that failed.
     public typealias Reduce = (UnsafeMutableBufferPointer<Double>) -> Bool
@@ -160,6 +166,21 @@ public struct StepOptions {
         self.layer = layer
         self.gradientScale = gradientScale
         self.gradients = gradients
-        self.reduce = reduce
+        self.reduce = reduce.map { .closure($0) }
+    }
+}
+
+/// What adds up sums over processes: a closure, or a function of C, for which nothing need be allocated.
+public enum Reducer {
+    case closure(StepOptions.Reduce)
+    case function(
+        @convention(c) (UnsafeMutablePointer<Double>?, Int64, UnsafeMutableRawPointer?) -> Int32,
+        context: UnsafeMutableRawPointer?)
+
+    func callAsFunction(_ sums: UnsafeMutableBufferPointer<Double>) -> Bool {
+        switch self {
+        case .closure(let reduce): reduce(sums)
+        case .function(let reduce, let context): reduce(sums.baseAddress, Int64(sums.count), context) == 0
+        }
     }
 }

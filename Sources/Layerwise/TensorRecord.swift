@@ -31,7 +31,7 @@ struct TensorRecord: BitwiseCopyable {
     var gradient: UnsafeRawPointer?
     var coefficients: UnsafeMutableRawPointer?
     /// What gradients are multiplied by: direction, gradient scale and clipping.
-    var factor = 1.0
+    var factor = ScaledNumber(1)
     var trustRatio = 1.0
     var learningRate = 0.0
     var decayRate = 0.0
@@ -69,6 +69,82 @@ struct TensorRecord: BitwiseCopyable {
         case 2: states.2 = memory
         default: states.3 = memory
         }
+    }
+}
+
+/// value · 2^exponent.  The exponent is 0 but for factors and norms of gradients near the ends of float64's range and beyond it,
+/// which a large or small gradient scale and huge gradients make.
+struct ScaledNumber: BitwiseCopyable {
+    var value: Double
+    var exponent = 0
+
+    private static let ordinary = 0x1p-1000...0x1p+1000
+
+    init(_ value: Double, exponent: Int = 0) {
+        self.value = value
+        self.exponent = exponent
+    }
+
+    /// `sign` / `scale`, for a finite scale above 0.
+    init(sign: Double, over scale: Double) {
+        let isOrdinary = Self.ordinary.contains(scale)
+        value = sign / (isOrdinary ? scale : scale.significand)
+        if !isOrdinary { exponent = -Int(scale.exponent) }
+    }
+
+    static func * (a: Self, b: Self) -> Self {
+        let product = Self(a.value * b.value, exponent: a.exponent + b.exponent)
+        let isOrdinary = ordinary.contains(product.value.magnitude)
+        if isOrdinary || !a.value.isNormal || !b.value.isNormal { return product }
+        let sign = (a.value < 0) == (b.value < 0) ? 1.0 : -1
+        return Self(
+            sign * a.value.significand * b.value.significand,
+            exponent: product.exponent + Int(a.value.exponent) + Int(b.value.exponent))
+    }
+
+    /// x · 2^exponent, as one number if that has all digits.
+    init(_ x: Double, scaledBy exponent: Int) {
+        let number = exponent == 0 ? x : Double.scaled(x, by: exponent)
+        let isWhole = number.isNormal || x == 0 || !x.isFinite
+        self.init(isWhole ? number : x, exponent: isWhole ? 0 : exponent)
+    }
+
+    /// As one number, which is 0 or infinity where it is beyond the range.
+    var number: Double { exponent == 0 ? value : Double.scaled(value, by: exponent) }
+
+    /// Whether lanes of a type hold it with all digits.
+    func fits(_ lane: DType) -> Bool {
+        let magnitude = value.magnitude
+        let range =
+            lane == .float64
+            ? Double.leastNormalMagnitude...Double.greatestFiniteMagnitude
+            : Double(Float.leastNormalMagnitude)...Double(Float.greatestFiniteMagnitude)
+        return exponent == 0 && (range.contains(magnitude) || magnitude == 0 || !magnitude.isFinite)
+    }
+
+    /// A factor near 1, and a power of two to be multiplied by twice.
+    var parts: (factor: Double, power: Double) {
+        guard value.isFinite, value != 0 else { return (value, 1) }
+        let whole = exponent + Int(value.exponent)
+        let half = max(-1074, min(whole >> 1, 1023))
+        let sign = value < 0 ? -1.0 : 1
+        return (
+            sign * value.significand * (whole & 1 == 1 ? 2 : 1),
+            Double(sign: .plus, exponent: half, significand: 1)
+        )
+    }
+}
+
+extension Double {
+    /// x · 2^exponent, for any exponent.
+    static func scaled(_ x: Double, by exponent: Int) -> Double {
+        // In two steps, each of which is in range, so that a subnormal result is rounded by the last alone.
+        let half = max(-1000, min(exponent, 1000))
+        let rest = max(-1000, min(exponent - half, 1000))
+        let last = max(-1000, min(exponent - half - rest, 1000))
+        return x * Double(sign: .plus, exponent: half, significand: 1)
+            * Double(sign: .plus, exponent: rest, significand: 1)
+            * Double(sign: .plus, exponent: last, significand: 1)
     }
 }
 

@@ -230,13 +230,23 @@ public func lw_layer_get_telemetry(
     boundary(error) { () throws(LayerwiseError) in
         try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
             let target = try require(telemetry, "telemetry")
-            try check(size: target.pointee.struct_size, of: "lw_telemetry", expected: MemoryLayout<lw_telemetry>.size)
+            try checkTelemetrySize(target.pointee.struct_size)
             fill(target, try optimizer.telemetry(index(layer)))
         }
     }
 }
 
+/// The size that `lw_telemetry` had before `lost_count`, in programs that were compiled then.
+private let formerTelemetrySize = MemoryLayout<lw_telemetry>.offset(of: \.lost_count) ?? 0
+
+func checkTelemetrySize(_ size: UInt32) throws(LayerwiseError) {
+    if size == formerTelemetrySize { return }
+    try check(size: size, of: "lw_telemetry", expected: MemoryLayout<lw_telemetry>.size)
+}
+
+/// Fills the members that the struct has by its own `struct_size`.
 func fill(_ target: UnsafeMutablePointer<lw_telemetry>, _ telemetry: LayerTelemetry) {
+    if target.pointee.struct_size != formerTelemetrySize { target.pointee.lost_count = Int64(telemetry.lostCount) }
     target.pointee.gradient_norm = telemetry.gradientNorm
     target.pointee.weight_norm = telemetry.weightNorm
     target.pointee.update_norm = telemetry.updateNorm

@@ -97,10 +97,7 @@ private func options(_ step: lw_step) throws(LayerwiseError) -> StepOptions {
     if let gradients = step.gradients {
         options.gradients = UnsafeBufferPointer(start: gradients, count: Int(step.gradient_count))
     }
-    if let reduce = step.reduce {
-        let context = step.reduce_context
-        options.reduce = { sums in reduce(sums.baseAddress, Int64(sums.count), context) == 0 }
-    }
+    if let reduce = step.reduce { options.reduce = .function(reduce, context: step.reduce_context) }
     return options
 }
 
@@ -134,10 +131,16 @@ public func lw_optimizer_get_telemetry(
             }
             if row_count == 0 { return }
             let rows = try require(rows, "rows")
-            for layer in 0..<optimizer.layerCount {
-                try check(size: rows[layer].struct_size, of: "lw_telemetry", expected: MemoryLayout<lw_telemetry>.size)
+            // Rows lie as far apart as the first says, in programs that were compiled with a smaller struct too.
+            let size = rows.pointee.struct_size
+            try checkTelemetrySize(size)
+            func row(_ layer: Int) -> UnsafeMutablePointer<lw_telemetry> {
+                (UnsafeMutableRawPointer(rows) + layer * Int(size)).assumingMemoryBound(to: lw_telemetry.self)
             }
-            for layer in 0..<optimizer.layerCount { fill(rows + layer, try optimizer.telemetry(layer)) }
+            for layer in 0..<optimizer.layerCount {
+                try check(size: row(layer).pointee.struct_size, of: "lw_telemetry", expected: Int(size))
+            }
+            for layer in 0..<optimizer.layerCount { fill(row(layer), try optimizer.telemetry(layer)) }
         }
     }
 }

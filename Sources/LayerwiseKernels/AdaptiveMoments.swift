@@ -24,6 +24,7 @@ struct Moments<Values: Lanes>: StateLanes, AdaptiveMoments {
         first.store(tile.states.0.unsafelyUnwrapped, offset)
         second.store(tile.states.1.unsafelyUnwrapped, offset)
     }
+    @inline(__always) func marking(_ mark: Values) -> Values { mark.marking(second) }
     @inline(__always) static func prefetch(_ tile: lwk_tile, _ offset: Int) {
         lwk_prefetch_write(tile.states.0.unsafelyUnwrapped + offset)
         lwk_prefetch_write(tile.states.1.unsafelyUnwrapped + offset)
@@ -52,6 +53,7 @@ struct MaximumMoments<Values: Lanes>: StateLanes, AdaptiveMoments {
         moments.store(tile, offset)
         largest.store(tile.states.2.unsafelyUnwrapped, offset)
     }
+    @inline(__always) func marking(_ mark: Values) -> Values { moments.marking(mark).marking(largest) }
     @inline(__always) static func prefetch(_ tile: lwk_tile, _ offset: Int) {
         Moments<Values>.prefetch(tile, offset)
         lwk_prefetch_write(tile.states.2.unsafelyUnwrapped + offset)

@@ -23,6 +23,9 @@ protocol TrustRatioArithmetic: Arithmetic {
     associatedtype MeasuredState: StateLanes where MeasuredState.Values == Values
 
     func direction(weight: Values, gradient: Values, state: inout MeasuredState) -> Values
+
+    /// The same direction, behind the pass that advanced the state.
+    func directionAgain(weight: Values, gradient: Values, state: State) -> Values
 }
 
 /// The arithmetic of a rule whose change follows from the weight and the direction alone, so that directions that were kept
@@ -36,40 +39,60 @@ protocol StateLanes {
     associatedtype Values: Lanes
     init(_ tile: lwk_tile, _ offset: Int)
     func store(_ tile: lwk_tile, _ offset: Int)
+    /// `mark`, and the marks of those states that may be infinite while the new weight is finite.
+    func marking(_ mark: Values) -> Values
     /// Asks for the states at `offset` ahead of their use.
     static func prefetch(_ tile: lwk_tile, _ offset: Int)
 }
 
-// A kernel is one of these, made for one arithmetic and one storage of weights and gradients.
+// A kernel is one of these, made for one arithmetic and one storage of weights and gradients.  C is the same arithmetic in
+// lanes with which a group is worked out again whose results are not all finite (Careful.swift).
 
 /// The passes of a rule without a trust ratio.
 @inline(__always)
-func run<A: Arithmetic, S: Storage<A.Values>>(
-    _: A.Type, _: S.Type, _ pass: Int32, _ tile: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
-) {
-    if pass == lwk_pass_observe { observe(A.self, S.self, tile, sums) } else { update(A.self, S.self, tile) }
+func run<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
+    _: A.Type, _: C.Type, _: S.Type, _ pass: Int32, _ tile: UnsafePointer<lwk_tile>,
+    _ sums: UnsafeMutablePointer<lwk_sums>
+) where C.Values == CarefulLanes {
+    if pass == lwk_pass_observe {
+        observe(A.self, C.self, S.self, tile, sums)
+    } else {
+        update(A.self, C.self, S.self, tile)
+    }
 }
 
 /// The passes of a rule with a trust ratio.
 @inline(__always)
-func runWithRatio<A: TrustRatioArithmetic, S: Storage<A.Values>>(
-    _: A.Type, _: S.Type, _ pass: Int32, _ tile: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
-) {
-    if pass == lwk_pass_advance { advance(A.self, S.self, tile, sums) } else { run(A.self, S.self, pass, tile, sums) }
+func runWithRatio<A: TrustRatioArithmetic, C: TrustRatioArithmetic, S: Storage<A.Values>>(
+    _: A.Type, _: C.Type, _: S.Type, _ pass: Int32, _ tile: UnsafePointer<lwk_tile>,
+    _ sums: UnsafeMutablePointer<lwk_sums>
+) where C.Values == CarefulLanes {
+    switch pass {
+    case lwk_pass_advance: advance(A.self, C.self, S.self, tile, sums)
+    case lwk_pass_remeasure: remeasure(C.self, S.self, tile, sums)
+    default: run(A.self, C.self, S.self, pass, tile, sums)
+    }
 }
 
 /// The passes of a rule with a trust ratio that keeps its directions.
 @inline(__always)
-func runWithDirections<A: DirectionArithmetic, S: Storage<A.Values>>(
-    _: A.Type, _: S.Type, _ pass: Int32, _ tile: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
-) {
-    if pass == lwk_pass_finish { finish(A.self, S.self, tile) } else { runWithRatio(A.self, S.self, pass, tile, sums) }
+func runWithDirections<A: DirectionArithmetic, C: DirectionArithmetic, S: Storage<A.Values>>(
+    _: A.Type, _: C.Type, _: S.Type, _ pass: Int32, _ tile: UnsafePointer<lwk_tile>,
+    _ sums: UnsafeMutablePointer<lwk_sums>
+) where C.Values == CarefulLanes {
+    if pass == lwk_pass_finish {
+        finish(A.self, C.self, S.self, tile)
+    } else {
+        runWithRatio(A.self, C.self, S.self, pass, tile, sums)
+    }
 }
 
 /// Changes the weights: w ← w − δ, in place.
 @inline(__always)
-private func update<A: Arithmetic, S: Storage<A.Values>>(_: A.Type, _: S.Type, _ tile: UnsafePointer<lwk_tile>) {
-    let tile = tile.pointee
+private func update<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
+    _: A.Type, _: C.Type, _: S.Type, _ source: UnsafePointer<lwk_tile>
+) where C.Values == CarefulLanes {
+    let tile = source.pointee
     let rule = A(tile)
     let factor = A.Values(tile.gradient_factor)
     var index = 0
@@ -80,23 +103,29 @@ private func update<A: Arithmetic, S: Storage<A.Values>>(_: A.Type, _: S.Type, _
         let gradient = S.load(tile.gradients, place) * factor
         var state = A.State(tile, offset)
         let change = rule.change(weight: weight, gradient: gradient, state: &state)
-        S.store(weight - change, tile.weights, place)
-        state.store(tile, offset)
+        let new = weight - change
+        if _fastPath(!state.marking(S.mark(new)).isMarked) {
+            S.store(new, tile.weights, place)
+            state.store(tile, offset)
+        } else {
+            _ = changeCarefully(A.self, C.self, S.self, source, index)
+        }
         index &+= 1
     }
 }
 
-/// The same, and adds the squares of gradients, old weights and changes to `sums`.
+/// The same, adds the squares of gradients, old weights and what moved to `sums`, and counts what was lost.
 @inline(__always)
-private func observe<A: Arithmetic, S: Storage<A.Values>>(
-    _: A.Type, _: S.Type, _ tile: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
-) {
-    let tile = tile.pointee
+private func observe<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
+    _: A.Type, _: C.Type, _: S.Type, _ source: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
+) where C.Values == CarefulLanes {
+    let tile = source.pointee
     let rule = A(tile)
     let factor = A.Values(tile.gradient_factor)
     var gradients = SquareSum()
     var weights = SquareSum()
     var updates = SquareSum()
+    var losses = SquareSum()
     var index = 0
     while index < tile.groups {
         let (place, offset) = (index &* S.bytes, index &* groupBytes)
@@ -104,27 +133,36 @@ private func observe<A: Arithmetic, S: Storage<A.Values>>(
         let weight = S.load(tile.weights, place)
         let gradient = S.load(tile.gradients, place) * factor
         var state = A.State(tile, offset)
-        let change = rule.change(weight: weight, gradient: gradient, state: &state)
-        S.store(weight - change, tile.weights, place)
-        state.store(tile, offset)
+        var change = rule.change(weight: weight, gradient: gradient, state: &state)
+        var new = weight - change
+        if _fastPath(!state.marking(S.mark(new)).isMarked) {
+            S.store(new, tile.weights, place)
+            state.store(tile, offset)
+        } else {
+            (new, change) = changeCarefully(A.self, C.self, S.self, source, index)
+        }
         index &+= 1
         let isWhole = index < tile.groups || tile.lastIsWhole(A.Values.self)
+        let stored = S.stored(new, tile.rounding)
+        let moved = S.moved(weight, stored: stored, change: change, tile.rounding)
         gradient.addSquares(to: &gradients)
         weight.addSquares(to: &weights)
-        (isWhole ? change : change.prefix(tile.last_count)).addSquares(to: &updates)
+        (isWhole ? moved : moved.prefix(tile.last_count)).addSquares(to: &updates)
+        weight.lost(stored: stored, change: change).addSquares(to: &losses)
     }
     sums.pointee.gradients += gradients.total
     sums.pointee.weights += weights.total
     sums.pointee.updates += updates.total
+    sums.pointee.lost += losses.total
 }
 
 /// First pass of a rule with a trust ratio: advances the state, keeps the directions where there is room for them, and adds
-/// the squares of weights and directions to `sums`.
+/// the squares of weights and directions to `sums`.  Infinite weights count as 0.
 @inline(__always)
-private func advance<A: TrustRatioArithmetic, S: Storage<A.Values>>(
-    _: A.Type, _: S.Type, _ tile: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
-) {
-    let tile = tile.pointee
+private func advance<A: TrustRatioArithmetic, C: TrustRatioArithmetic, S: Storage<A.Values>>(
+    _: A.Type, _: C.Type, _: S.Type, _ source: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
+) where C.Values == CarefulLanes {
+    let tile = source.pointee
     let rule = A(tile)
     let factor = A.Values(tile.gradient_factor)
     var weights = SquareSum()
@@ -133,11 +171,15 @@ private func advance<A: TrustRatioArithmetic, S: Storage<A.Values>>(
     while index < tile.groups {
         let (place, offset) = (index &* S.bytes, index &* groupBytes)
         tile.prefetch(place, offset, A.MeasuredState.self)
-        let weight = S.load(tile.weights, place)
+        var weight = S.load(tile.weights, place)
         let gradient = S.load(tile.gradients, place) * factor
         var state = A.MeasuredState(tile, offset)
-        let direction = rule.direction(weight: weight, gradient: gradient, state: &state)
-        state.store(tile, offset)
+        var direction = rule.direction(weight: weight, gradient: gradient, state: &state)
+        if _fastPath(!state.marking(direction.mark).isMarked) {
+            state.store(tile, offset)
+        } else {
+            (weight, direction) = directCarefully(A.self, C.self, S.self, source, index)
+        }
         if let directions = tile.directions { direction.store(directions, offset) }
         index &+= 1
         let isWhole = index < tile.groups || tile.lastIsWhole(A.Values.self)
@@ -150,10 +192,10 @@ private func advance<A: TrustRatioArithmetic, S: Storage<A.Values>>(
 
 /// Second pass of a rule with a trust ratio, from directions that were kept.
 @inline(__always)
-private func finish<A: DirectionArithmetic, S: Storage<A.Values>>(
-    _: A.Type, _: S.Type, _ tile: UnsafePointer<lwk_tile>
-) {
-    let tile = tile.pointee
+private func finish<A: DirectionArithmetic, C: DirectionArithmetic, S: Storage<A.Values>>(
+    _: A.Type, _: C.Type, _: S.Type, _ source: UnsafePointer<lwk_tile>
+) where C.Values == CarefulLanes {
+    let tile = source.pointee
     guard let directions = tile.directions else { return }
     let rule = A(tile)
     var index = 0
@@ -163,7 +205,12 @@ private func finish<A: DirectionArithmetic, S: Storage<A.Values>>(
         lwk_prefetch_read(directions + (offset &+ Int(truncatingIfNeeded: tile.states_ahead)))
         let weight = S.load(tile.weights, place)
         let direction = A.Values.load(directions, offset)
-        S.store(weight - rule.change(weight: weight, direction: direction), tile.weights, place)
+        let new = weight - rule.change(weight: weight, direction: direction)
+        if _fastPath(!S.mark(new).isMarked) {
+            S.store(new, tile.weights, place)
+        } else {
+            finishCarefully(A.self, C.self, S.self, source, index)
+        }
         index &+= 1
     }
 }

@@ -17,6 +17,7 @@ struct LAMBArithmetic<Values: Lanes>: DirectionArithmetic {
     let momentScale: Values
     let epsilon: Values
     let stepSize: Values
+    let squareLimit: Values
 
     @inline(__always)
     init(_ tile: lwk_tile) {
@@ -29,15 +30,21 @@ struct LAMBArithmetic<Values: Lanes>: DirectionArithmetic {
         secondShare = Values(c.secondShare)
         momentScale = Values(c.momentScale)
         epsilon = Values(c.epsilon)
-        stepSize = Values(c.stepSize * tile.trust_ratio)
+        stepSize = Values(c.stepSize, ratio: tile.trust_ratio)
+        squareLimit = Values(tile.square_limit)
     }
 
     @inline(__always)
     func direction(weight: Values, gradient: Values, state: inout State) -> Values {
-        let g = Values.fma(coupledDecay, weight, gradient)
+        let g = Values.fma(coupledDecay, weight, gradient).bounded(by: squareLimit)
         state.first = Values.fma(firstShare, g, Values.fma(-forget, state.first, state.first))
         state.second = Values.fma(secondShare, g * g, Values.fma(-secondShare, state.second, state.second))
         return direction(weight: weight, state: state)
+    }
+
+    @inline(__always)
+    func directionAgain(weight: Values, gradient: Values, state: State) -> Values {
+        direction(weight: weight, state: state)
     }
 
     @inline(__always)

@@ -21,7 +21,7 @@ struct LARSArithmetic<State: StateLanes & Velocity>: TrustRatioArithmetic {
         let c = tile.coefficients.load(as: LARS.Coefficients.self)
         decay = Values(c.decay)
         measuredDecay = Values(c.measuredDecay)
-        inner = Values(c.inner * tile.trust_ratio)
+        inner = Values(c.inner, ratio: tile.trust_ratio)
         momentum = Values(c.momentum)
         fresh = Values(c.fresh)
         outer = Values(c.outer)
@@ -30,6 +30,11 @@ struct LARSArithmetic<State: StateLanes & Velocity>: TrustRatioArithmetic {
 
     @inline(__always)
     func direction(weight: Values, gradient: Values, state: inout NoState<Values>) -> Values {
+        Values.fma(measuredDecay, weight, gradient)
+    }
+
+    @inline(__always)
+    func directionAgain(weight: Values, gradient: Values, state: State) -> Values {
         Values.fma(measuredDecay, weight, gradient)
     }
 

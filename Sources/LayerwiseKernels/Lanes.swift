@@ -8,6 +8,10 @@ import CLayerwiseKernels
 protocol Lanes: BitwiseCopyable {
     init(_ value: Double)
 
+    /// A coefficient times a trust ratio; NaN where lanes cannot hold that though they can hold the coefficient, so that every
+    /// group is worked out carefully.
+    init(_ coefficient: Double, ratio: Double)
+
     static func + (a: Self, b: Self) -> Self
     static func - (a: Self, b: Self) -> Self
     static func * (a: Self, b: Self) -> Self
@@ -33,6 +37,33 @@ protocol Lanes: BitwiseCopyable {
 
     /// Adds the squares of all numbers to `sum`, in float64.
     func addSquares(to sum: inout SquareSum)
+
+    /// Bounded to [-limit, limit] where numbers are worked on carefully (`CarefulLanes`); else as it is.
+    func bounded(by limit: Self) -> Self
+
+    /// Finite numbers are clamped to [-limit, limit]; infinity and NaN stay.
+    func saturated(at limit: Self) -> Self
+
+    /// A result, bounded to the largest number where the operand was finite.
+    func settled(operand: Self) -> Self
+
+    /// Times `factor` · `power`², clamped to ±`limit`; a finite number stays finite.
+    func scaled(by factor: Double, _ power: Double, limit: Double) -> Self
+
+    /// 0 where a number is finite, NaN where it is not.
+    var mark: Self { get }
+
+    /// The marks of both.
+    func marking(_ other: Self) -> Self
+
+    /// Whether any number is marked.
+    var isMarked: Bool { get }
+
+    /// `self` - `stored`, and 0 where they are equal, infinities too.
+    func difference(from stored: Self) -> Self
+
+    /// 1 where the weight is finite, `stored` equals it, and the change is not 0; else 0.
+    func lost(stored: Self, change: Self) -> Self
 }
 
 /// The running sum of squares, float64, in a fixed order that no instruction set changes.
@@ -53,6 +84,11 @@ struct FloatLanes: Lanes {
 
     @inline(__always) init(_ vector: SIMD16<Float>) { self.vector = vector }
     @inline(__always) init(_ value: Double) { vector = SIMD16(repeating: Float(value)) }
+    @inline(__always) init(_ coefficient: Double, ratio: Double) {
+        let product = coefficient * ratio
+        let vanishes = product != 0 && product.magnitude < leastNormalFloat && coefficient >= leastNormalFloat
+        self.init(vanishes ? .nan : product)
+    }
 
     @inline(__always) static func + (a: Self, b: Self) -> Self { Self(a.vector + b.vector) }
     @inline(__always) static func - (a: Self, b: Self) -> Self { Self(a.vector - b.vector) }
@@ -82,6 +118,29 @@ struct FloatLanes: Lanes {
         sum.low.addProduct(low, low)
         sum.high.addProduct(high, high)
     }
+    @inline(__always) func bounded(by limit: Self) -> Self { self }
+    @inline(__always) func saturated(at limit: Self) -> Self {
+        Self(vector.replacing(with: clamped(to: limit).vector, where: (vector - vector) .== 0))
+    }
+    @inline(__always) func settled(operand: Self) -> Self {
+        Self(vector.replacing(with: clamped(to: Self(largestFloat)).vector, where: operand.mark.vector .== 0))
+    }
+    @inline(__always) func scaled(by factor: Double, _ power: Double, limit: Double) -> Self {
+        let most = Swift.min(limit, largestFloat)
+        let low = DoubleLanes(lwk_widen_low(vector)).scaled(by: factor, power, limit: most, limit)
+        let high = DoubleLanes(lwk_widen_high(vector)).scaled(by: factor, power, limit: most, limit)
+        return Self(SIMD16(lowHalf: lwk_narrow(low.vector), highHalf: lwk_narrow(high.vector)))
+    }
+    @inline(__always) var mark: Self { Self(vector - vector) }
+    @inline(__always) func marking(_ other: Self) -> Self { .fma(other, Self(0), self) }
+    @inline(__always) var isMarked: Bool { lwk_any_float(vector) != 0 }
+    @inline(__always) func difference(from stored: Self) -> Self {
+        Self((vector - stored.vector).replacing(with: 0, where: stored.vector .== vector))
+    }
+    @inline(__always) func lost(stored: Self, change: Self) -> Self {
+        let still = (stored.vector .== vector) .& (change.vector .!= 0) .& ((vector - vector) .== 0)
+        return Self(SIMD16<Float>(repeating: 0).replacing(with: 1, where: still))
+    }
 }
 
 /// Eight float64 numbers.
@@ -90,6 +149,7 @@ struct DoubleLanes: Lanes {
 
     @inline(__always) init(_ vector: SIMD8<Double>) { self.vector = vector }
     @inline(__always) init(_ value: Double) { vector = SIMD8(repeating: value) }
+    @inline(__always) init(_ coefficient: Double, ratio: Double) { self.init(coefficient * ratio) }
 
     @inline(__always) static func + (a: Self, b: Self) -> Self { Self(a.vector + b.vector) }
     @inline(__always) static func - (a: Self, b: Self) -> Self { Self(a.vector - b.vector) }
@@ -113,7 +173,42 @@ struct DoubleLanes: Lanes {
         return Self(vector.replacing(with: 0, where: lane .>= SIMD8(repeating: count)))
     }
     @inline(__always) func addSquares(to sum: inout SquareSum) { sum.low.addProduct(vector, vector) }
+    @inline(__always) func bounded(by limit: Self) -> Self { self }
+    @inline(__always) func saturated(at limit: Self) -> Self {
+        Self(vector.replacing(with: clamped(to: limit).vector, where: (vector - vector) .== 0))
+    }
+    @inline(__always) func settled(operand: Self) -> Self {
+        Self(vector.replacing(with: clamped(to: Self(largestDouble)).vector, where: operand.mark.vector .== 0))
+    }
+    @inline(__always) func scaled(by factor: Double, _ power: Double, limit: Double) -> Self {
+        scaled(by: factor, power, limit: Swift.min(limit, largestDouble), limit)
+    }
+    /// The same with another limit for infinities.
+    @inline(__always) fileprivate func scaled(
+        by factor: Double, _ power: Double, limit: Double, _ infiniteLimit: Double
+    ) -> Self {
+        let scaled = Self(vector * power * power * factor)
+        return Self(
+            scaled.clamped(to: Self(infiniteLimit)).vector.replacing(
+                with: scaled.clamped(to: Self(limit)).vector, where: mark.vector .== 0))
+    }
+    @inline(__always) var mark: Self { Self(vector - vector) }
+    @inline(__always) func marking(_ other: Self) -> Self { .fma(other, Self(0), self) }
+    @inline(__always) var isMarked: Bool { lwk_any_double(vector) != 0 }
+    @inline(__always) func difference(from stored: Self) -> Self {
+        Self((vector - stored.vector).replacing(with: 0, where: stored.vector .== vector))
+    }
+    @inline(__always) func lost(stored: Self, change: Self) -> Self {
+        let still = (stored.vector .== vector) .& (change.vector .!= 0) .& ((vector - vector) .== 0)
+        return Self(SIMD8<Double>(repeating: 0).replacing(with: 1, where: still))
+    }
 }
+
+private let leastNormalFloat = 0x1p-126
+
+/// The largest finite numbers.
+let largestFloat = 0x1.fffffep+127
+let largestDouble = 0x1.fffffffffffffp+1023
 
 /// How many bytes one group of lanes takes.
 let groupBytes = 64

@@ -13,7 +13,21 @@ protocol Decoding<Values> {
 
 /// A storage of parameters: lanes become elements again.
 protocol Storage<Values>: Decoding {
+    /// The largest finite number.
+    static var largest: Double { get }
     static func store(_ values: Values, _ memory: UnsafeMutableRawPointer, _ offset: Int)
+    /// What comes back of lanes that are stored: here, or behind the kernel, which then has a `rounding`.
+    static func stored(_ values: Values, _ rounding: Int32) -> Values
+    /// Marks where a number is not finite or is near the end of what can be stored.
+    static func mark(_ values: Values) -> Values
+    /// What moved, where a change δ made `new`, which is stored as `stored`, of a weight.
+    static func moved(_ weight: Values, stored: Values, change: Values, _ rounding: Int32) -> Values
+}
+
+/// A storage of 16 bits.
+protocol HalfStorage: Storage where Values == FloatLanes {
+    static func pack(_ values: FloatLanes) -> SIMD16<UInt16>
+    static func unpack(_ bits: SIMD16<UInt16>) -> FloatLanes
 }
 
 /// Calls `body` with the byte offset of each whole group in `source`, then, if elements remain, with a zero-padded copy of
@@ -42,7 +56,7 @@ func forEachGroup<S: Decoding>(
     }
 }
 
-/// Decode and condition: gradients as lanes, times `factor`, clamped to ±`limit`.
+/// Decode and condition: gradients as lanes, times `factor`, clamped to ±`limit`.  A finite gradient stays finite.
 @inline(__always)
 func condition<S: Decoding>(
     _: S.Type, _ source: UnsafeRawPointer, _ count: Int, _ factor: Double, _ limit: Double,
@@ -52,8 +66,25 @@ func condition<S: Decoding>(
     let bound = S.Values(limit)
     let unbounded = limit == .infinity
     forEachGroup(S.self, source, count: count) { values, index in
-        let scaled = values * scale
-        (unbounded ? scaled : scaled.clamped(to: bound)).store(target, index &* groupBytes)
+        var scaled = values * scale
+        if unbounded {
+            if _slowPath(scaled.mark.isMarked) { scaled = scaled.settled(operand: values) }
+        } else {
+            scaled = scaled.clamped(to: bound)
+        }
+        scaled.store(target, index &* groupBytes)
+    }
+}
+
+/// The same by a factor that the lanes cannot hold: `factor` · `power`², where `power` is a power of two.
+@inline(__always)
+func conditionWide<S: Decoding>(
+    _: S.Type, _ source: UnsafeRawPointer, _ count: Int, _ factor: Double, _ power: Double, _ limit: Double,
+    _ target: UnsafeMutableRawPointer
+) {
+    // The powers come first, so that nothing is rounded before the factor is there.
+    forEachGroup(S.self, source, count: count) { values, index in
+        values.scaled(by: factor, power, limit: limit).store(target, index &* groupBytes)
     }
 }
 
@@ -65,16 +96,18 @@ func decode<S: Decoding>(
     forEachGroup(S.self, source, count: count) { values, index in values.store(target, index &* groupBytes) }
 }
 
-/// Encode: the first `count` numbers of the lanes, to storage.
+/// Encode: the first `count` numbers of the lanes, to storage.  `saturates`: a finite number stays finite.
 @inline(__always)
 func encode<S: Storage>(
-    _: S.Type, _ source: UnsafeRawPointer, _ count: Int, _ target: UnsafeMutableRawPointer
+    _: S.Type, _ source: UnsafeRawPointer, _ count: Int, _ target: UnsafeMutableRawPointer, saturates: Bool = false
 ) {
+    let largest = S.Values(S.largest)
     let lanes = groupBytes / S.laneBytes
     let whole = count / lanes
     var index = 0
     while index < whole {
-        S.store(.load(source, index &* groupBytes), target, index &* S.bytes)
+        let values = S.Values.load(source, index &* groupBytes)
+        S.store(saturates ? values.saturated(at: largest) : values, target, index &* S.bytes)
         index &+= 1
     }
     let rest = count &- whole &* lanes
@@ -82,8 +115,53 @@ func encode<S: Storage>(
         var padded = SIMD16<UInt32>(repeating: 0)
         withUnsafeMutableBytes(of: &padded) { pad in
             guard let memory = pad.baseAddress else { return }
-            S.store(.load(source, whole &* groupBytes), memory, 0)
+            let values = S.Values.load(source, whole &* groupBytes)
+            S.store(saturates ? values.saturated(at: largest) : values, memory, 0)
             (target + whole &* S.bytes).copyMemory(from: memory, byteCount: rest &* (S.bytes / lanes))
+        }
+    }
+}
+
+/// Where a parameter is not what its master copy is stored as, it was changed from outside, and the master copy takes its
+/// value.
+@inline(__always)
+func adopt<S: HalfStorage>(
+    _: S.Type, _ parameters: UnsafeRawPointer, _ count: Int, _ master: UnsafeMutableRawPointer
+) {
+    let whole = count / 16
+    var index = 0
+    while index < whole {
+        let offset = index &* S.bytes
+        lwk_prefetch_write(parameters + (offset &+ lwk_prefetch_distance))
+        lwk_prefetch_write(master + (index &* groupBytes &+ lwk_prefetch_distance))
+        adopt(
+            S.self, parameters.loadUnaligned(fromByteOffset: offset, as: SIMD16<UInt16>.self),
+            master + index &* groupBytes)
+        index &+= 1
+    }
+    let rest = count &- whole &* 16
+    if rest > 0 {
+        var padded = SIMD16<UInt16>(repeating: 0)
+        withUnsafeMutableBytes(of: &padded) {
+            $0.baseAddress?.copyMemory(from: parameters + whole &* S.bytes, byteCount: rest &* 2)
+        }
+        adopt(S.self, padded, master + whole &* groupBytes)
+    }
+}
+
+@inline(__always)
+private func adopt<S: HalfStorage>(_: S.Type, _ parameters: SIMD16<UInt16>, _ master: UnsafeMutableRawPointer) {
+    let own = FloatLanes.load(master, 0)
+    let image = S.pack(own.saturated(at: FloatLanes(S.largest)))
+    if _slowPath(lwk_any_short(image ^ parameters) != 0) {
+        let taken = S.unpack(parameters)
+        withUnsafeBytes(of: image ^ parameters) { difference in
+            withUnsafeBytes(of: taken) { taken in
+                guard let difference = difference.baseAddress, let taken = taken.baseAddress else { return }
+                for lane in 0..<16 where difference.loadUnaligned(fromByteOffset: lane &* 2, as: UInt16.self) != 0 {
+                    (master + lane &* 4).copyMemory(from: taken + lane &* 4, byteCount: 4)
+                }
+            }
         }
     }
 }

@@ -54,7 +54,9 @@ public struct Adam: Rule {
 
     public var decouplesDecay: Bool { decoupledWeightDecay }
 
-    public var states: [String] { amsgrad ? Self.declaration.states : Array(Self.declaration.states.prefix(2)) }
+    public var states: [String] { Array(Self.declaration.states.prefix(stateCount)) }
+
+    public var stateCount: Int { amsgrad ? 3 : 2 }
 
     /// What `AdamArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {

@@ -55,6 +55,8 @@ public struct AdamW: Rule {
 
     public var states: [String] { adam.states }
 
+    public var stateCount: Int { adam.stateCount }
+
     public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
         adam.plan(moment, powers: &powers, into: target)
     }

@@ -35,18 +35,31 @@ public struct StorageKernels: Sendable {
     public typealias SquareSum = @convention(c) (UnsafeRawPointer, Int, Double, Double) -> Double
     public typealias Convert = @convention(c) (UnsafeRawPointer, Int, UnsafeMutableRawPointer) -> Void
 
+    /// Source, count, factor, power, limit, target: for a factor that lanes cannot hold.
+    public typealias ConditionWide =
+        @convention(c) (UnsafeRawPointer, Int, Double, Double, Double, UnsafeMutableRawPointer) -> Void
+
     public let condition: Condition
+    public let conditionWide: ConditionWide
     public let squareSum: SquareSum
     public let decode: Convert
     public let encode: Convert
+    /// The same, and a finite number stays finite.
+    public let encodeFinite: Convert
+    /// Parameters, count, master copy: takes in what was changed from outside.  Of 16-bit storage.
+    public let adopt: Convert?
 
     public init(
-        condition: Condition, squareSum: SquareSum, decode: Convert, encode: Convert
+        condition: Condition, conditionWide: ConditionWide, squareSum: SquareSum, decode: Convert, encode: Convert,
+        encodeFinite: Convert, adopt: Convert? = nil
     ) {
         self.condition = condition
+        self.conditionWide = conditionWide
         self.squareSum = squareSum
         self.decode = decode
         self.encode = encode
+        self.encodeFinite = encodeFinite
+        self.adopt = adopt
     }
 }
 
@@ -73,12 +86,13 @@ public struct KernelTable: Sendable {
     public let float32, float64, float16, bfloat16: StorageKernels
     /// float32 gradients of float64 parameters.
     public let conditionWidened: StorageKernels.Condition
+    public let conditionWidenedWide: StorageKernels.ConditionWide
     public let squareSumWidened: StorageKernels.SquareSum
 
     public init(
         rules: Rules, float32: StorageKernels, float64: StorageKernels, float16: StorageKernels,
         bfloat16: StorageKernels, conditionWidened: StorageKernels.Condition,
-        squareSumWidened: StorageKernels.SquareSum
+        conditionWidenedWide: StorageKernels.ConditionWide, squareSumWidened: StorageKernels.SquareSum
     ) {
         self.rules = rules
         self.float32 = float32
@@ -86,6 +100,7 @@ public struct KernelTable: Sendable {
         self.float16 = float16
         self.bfloat16 = bfloat16
         self.conditionWidened = conditionWidened
+        self.conditionWidenedWide = conditionWidenedWide
         self.squareSumWidened = squareSumWidened
     }
 }

@@ -135,7 +135,7 @@ public struct LARS: Rule {
 
     public func trustRatio(_ norms: TrustNorms, rates: TrustRates) -> Double {
         let separate = norm == .separate ? weightDecay * norms.decayingWeights : 0
-        let denominator = norms.directions + separate
+        let denominator = min(norms.directions + separate, .greatestFiniteMagnitude)
         let isSkipped = norms.weights == 0 || denominator == 0 || (skipZeroGradient && norms.directions == 0)
         let ratio = isSkipped ? 1 : trustCoefficient * norms.weights / (denominator + epsilon)
         if !trustClip { return ratio }

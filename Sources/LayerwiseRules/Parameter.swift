@@ -134,6 +134,10 @@ public protocol Configurable: Sendable {
     /// Sets of values with a name, chosen by the key "variant".
     static var presets: [Preset] { get }
 
+    /// Sets one value, without the check of values that exclude each other: `validate()` follows the last.  A requirement, so
+    /// that it is compiled for each type: a step that moves a hyperparameter then allocates nothing.
+    mutating func assign(_ setting: Setting) throws(SettingError)
+
     /// Refuses values that exclude each other.
     func validate() throws(SettingError)
 }
@@ -164,7 +168,6 @@ extension Configurable {
     /// Whether `key` names a preset, and so stands for other settings.
     public static func isPreset(_ key: String) -> Bool { key == presetKey && !presets.isEmpty }
 
-    /// Sets one value, without the check of values that exclude each other: `validate()` follows the last.
     public mutating func assign(_ setting: Setting) throws(SettingError) {
         if Self.isPreset(setting.key) {
             for setting in try Self.expanded(setting) { try assign(setting) }

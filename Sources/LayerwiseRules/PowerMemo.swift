@@ -45,6 +45,8 @@ extension PowerMemo.Entry {
         exponent = -1
         vanishing = .max
         squares.removeAll(keepingCapacity: true)
+        // As many as an exponent can need, so that no later step allocates.
+        squares.reserveCapacity(64)
     }
 
     fileprivate mutating func makeComplement(_ exponent: Int64) -> Double {

@@ -19,6 +19,9 @@ public protocol Rule: Configurable {
     /// The names of the states that a tensor needs with these hyperparameters, in the order of the arithmetic.
     var states: [String] { get }
 
+    /// How many these are.
+    var stateCount: Int { get }
+
     /// Where the trust ratio is taken, for rules that have one.
     var trustRatioScope: TrustRatioScope? { get }
 
@@ -42,6 +45,7 @@ public protocol Rule: Configurable {
 }
 
 extension Rule {
+    public var stateCount: Int { states.count }
     public var trustRatioScope: TrustRatioScope? { nil }
     public var decouplesDecay: Bool { false }
     public func adapts(_ tensor: TensorKind) -> Bool { false }
@@ -55,8 +59,20 @@ public struct TrustNorms: Sendable {
     private var directionSquares = 0.0
     /// Squares of the weights that decay, by the first and the second power of each tensor's share of the decay.
     private var decaying = (first: 0.0, second: 0.0)
+    /// What weights and directions were multiplied by before they were squared.
+    private var scales = (weights: 1.0, directions: 1.0)
 
     public init() {}
+
+    /// Norms of numbers that are multiplied by powers of two before they are squared.
+    package init(weightScale: Double, directionScale: Double) { scales = (weightScale, directionScale) }
+
+    /// The powers of two that keep the squares in the range of float64, where plain ones overflowed or lost digits.
+    package var betterScales: (weights: Double, directions: Double) {
+        (Self.scale(for: weightSquares), Self.scale(for: directionSquares))
+    }
+
+    private static func scale(for sum: Double) -> Double { sum > 0x1p+1000 ? 0x1p-600 : sum < 0x1p-900 ? 0x1p+600 : 1 }
 
     /// The sums of squares, which may be added up over the parts of a tensor.
     package var sums: (Double, Double, Double, Double) {
@@ -73,21 +89,26 @@ public struct TrustNorms: Sendable {
     }
 
     /// ‖w‖, before the step.
-    public var weights: Double { weightSquares.squareRoot() }
+    public var weights: Double { Self.norm(weightSquares, scales.weights) }
 
     /// ‖direction‖, as the first pass measured it.
-    public var directions: Double { directionSquares.squareRoot() }
+    public var directions: Double { Self.norm(directionSquares, scales.directions) }
 
     /// ‖d·w‖, with each tensor's share of the decay d.
-    public var decayingWeights: Double { decaying.second.squareRoot() }
+    public var decayingWeights: Double { Self.norm(decaying.second, scales.weights) }
+
+    /// One that is beyond the largest number counts as that.
+    private static func norm(_ squares: Double, _ scale: Double) -> Double {
+        min(squares.squareRoot() / scale, .greatestFiniteMagnitude)
+    }
 
     /// ‖w − x·d·w‖: what decay by x leaves of the weights.
     func weights(after x: Double) -> Double {
-        max(
-            0,
-            weightSquares - decaying.second + ((1 - x) * (1 - x) * decaying.second)
-                - 2 * x * (decaying.first - decaying.second)
-        ).squareRoot()
+        Self.norm(
+            max(
+                0,
+                weightSquares - decaying.second + ((1 - x) * (1 - x) * decaying.second)
+                    - 2 * x * (decaying.first - decaying.second)), scales.weights)
     }
 }
 

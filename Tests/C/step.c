@@ -303,6 +303,38 @@ static void clip_and_observe(void)
     destroy(optimizer);
 }
 
+/** A program that was compiled before lw_telemetry had lost_count: rows are 8 bytes shorter, and nothing is written behind. */
+static void observe_with_the_former_struct(void)
+{
+    enum { FORMER = 72 };
+    uint64_t state = 8;
+    const lw_setting settings[] = {{"lr", 0.1, NULL}, {"telemetry", 1, NULL}};
+    lw_telemetry whole[LAYERS] = {LW_TELEMETRY_INIT, LW_TELEMETRY_INIT, LW_TELEMETRY_INIT};
+    double aligned[LAYERS * FORMER / 8 + 1];
+    unsigned char *const former = (unsigned char *)aligned;
+    lw_telemetry *const rows = (lw_telemetry *)(void *)aligned;
+    lw_telemetry *const last = (lw_telemetry *)(void *)(former + (LAYERS - 1) * FORMER);
+    const uint32_t size = FORMER;
+    initialise(&state);
+    lw_optimizer *optimizer = create("sgd", settings, COUNT(settings), LW_FLOAT64);
+    next_gradients(&state);
+    SUCCEEDS(lw_optimizer_step(optimizer, NULL, error));
+    memset(former, 0xa5, sizeof aligned);
+    for (int k = 0; k < LAYERS; ++k) {
+        memcpy(former + k * FORMER, &size, sizeof size);
+        memcpy(former + k * FORMER + sizeof size, "\0\0\0", 4);
+    }
+    SUCCEEDS(lw_optimizer_get_telemetry(optimizer, whole, LAYERS, error));
+    SUCCEEDS(lw_optimizer_get_telemetry(optimizer, rows, LAYERS, error));
+    for (int k = 0; k < LAYERS; ++k) {
+        CHECK(memcmp(former + k * FORMER + 8, (unsigned char *)&whole[k] + 8, FORMER - 8) == 0);
+        CHECK(whole[k].update_norm > 0 && whole[k].lost_count == 0);
+    }
+    SUCCEEDS(lw_layer_get_telemetry(optimizer, LAYERS - 1, last, error));
+    CHECK(former[LAYERS * FORMER] == 0xa5);
+    destroy(optimizer);
+}
+
 /** State that is read and written back elsewhere goes on to the same bits. */
 static void carry_state(void)
 {
@@ -354,6 +386,7 @@ int main(void)
     rest_and_wait();
     step_one_layer();
     clip_and_observe();
+    observe_with_the_former_struct();
     carry_state();
     return report();
 }

@@ -174,6 +174,7 @@ class lw_telemetry(ctypes.Structure):
         ("clip_factor", c_double),
         ("effective_lr", c_double),
         ("nonfinite_count", c_int64),
+        ("lost_count", c_int64),
     )
 
 

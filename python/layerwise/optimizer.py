@@ -246,7 +246,8 @@ class Optimizer(Saved):
                 highest its head.
             start: The step from which its schedules count; they stand at their first until then.
             schedule: A schedule of its own for its rate, in place of the optimizer's.
-            master: Keep a float32 master copy of the float16 and bfloat16 tensors.
+            master: Keep a float32 master copy of the float16 and bfloat16 tensors.  Parameters may be changed between
+                steps: where one is not what the last step stored, the step begins from it and not from the copy.
             gradient_dtype: Type of the gradients, where they come with the step and differ from the parameters.
             whole_shapes: Where processes hold parts of tensors: by tensor, the whole's shape, which policies go by.
             **overrides: Hyperparameters of the rule for this layer alone, such as `weight_decay=0.0`, and `frozen`,

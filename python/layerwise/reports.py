@@ -38,12 +38,15 @@ class Telemetry(NamedTuple):
     Attributes:
         gradient_norm: After the gradient scale, before clipping.
         weight_norm: Before the update.
-        update_norm: Of the change, before rounding to the storage type.
+        update_norm: Of what moved: for float16 and bfloat16 parameters without a master copy the difference of the
+            stored values, else the change before it is rounded to the parameter or master copy.
         update_ratio: update_norm / weight_norm; NaN if the weights are all zero.
         trust_ratio: Mean over the layer's tensors; 1 where the rule has none.
         clip_factor: Product of global and layer norm clipping.
         effective_lr: Base rate as the schedule moved it, times scale.
         nonfinite_count: Gradient elements that were NaN or infinite, also of a skipped or refused step.
+        lost_count: Elements whose change was not zero and that did not move, since it was less than half the spacing of
+            stored values: of the master copy where there is one, else of the parameter.
     """
 
     gradient_norm: float
@@ -54,6 +57,7 @@ class Telemetry(NamedTuple):
     clip_factor: float
     effective_lr: float
     nonfinite_count: int
+    lost_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +147,8 @@ def report(kind: type[Report], row: ctypes.Structure) -> Report:
     return kind(*(getattr(row, field.name) for field in fields(kind)))  # type: ignore[arg-type]
 
 
-_TELEMETRY = Struct("=Ii7dq")
-_EMPTY_TELEMETRY = _TELEMETRY.pack(_TELEMETRY.size, 0, *(0.0,) * 7, 0)
+_TELEMETRY = Struct("=Ii7d2q")
+_EMPTY_TELEMETRY = _TELEMETRY.pack(_TELEMETRY.size, 0, *(0.0,) * 7, 0, 0)
 
 
 def telemetry_rows(count: int) -> ctypes.Array[lw_telemetry]:

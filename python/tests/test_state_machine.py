@@ -475,6 +475,13 @@ class Machine(RuleBasedStateMachine):
             bound = bound + float(storage.smallest_subnormal)
         assert (np.abs(tensor.parameters.astype(np.float64) - outcome.weights) <= bound).all(), (name, key)
 
+    def moved(self, name: str, key: str, numbers: model.Numbers, outcome: model.Outcome) -> float:
+        """The norm of what moved: of stored parameters where they have 16 bits and no master copy."""
+        tensor = self.layers[name].tensors[key]
+        is_rounded = tensor.parameters.itemsize == 2 and not tensor.has_master
+        after = tensor.parameters.astype(np.float64) if is_rounded else outcome.weights
+        return norm(after - numbers.weights)
+
     def compare_telemetry(
         self,
         active: dict[tuple[str, str], Array | None],
@@ -487,7 +494,9 @@ class Machine(RuleBasedStateMachine):
             own = [expected[place] for place in active if place[0] == name]
             total = math.hypot(*(norm(active[place]) for place in active if place[0] == name)) / scale
             before = math.hypot(*(norm(numbers.weights) for numbers, _ in own))
-            update = math.hypot(*(norm(outcome.weights - numbers.weights) for numbers, outcome in own))
+            update = math.hypot(
+                *(self.moved(name, key, *expected[name, key]) for owner, key in active if owner == name)
+            )
             rounding = math.hypot(*(norm(outcome.sizes["weights"]) for _, outcome in own)) * 1e-6
             assert reported.gradient_norm == pytest.approx(total, rel=1e-6)
             assert reported.weight_norm == pytest.approx(before, rel=1e-6)

@@ -18,6 +18,15 @@ static const int32_t lwk_pass_observe = 1;
 static const int32_t lwk_pass_advance = 2;
 /// Second pass of such a rule, from directions that the first pass kept.
 static const int32_t lwk_pass_finish = 3;
+/// Measures such a rule's weights and directions once more, scaled; changes nothing.
+static const int32_t lwk_pass_remeasure = 4;
+
+// The storage that lanes of float32 are rounded to behind the kernel.
+
+/// None: they are stored as they are.
+static const int32_t lwk_rounding_none = 0;
+static const int32_t lwk_rounding_float16 = 1;
+static const int32_t lwk_rounding_bfloat16 = 2;
 
 /// One tile of one tensor, whole groups of lanes only: float32 x 16 or float64 x 8.  States and directions are lanes;
 /// weights and gradients are in the storage of the kernel.
@@ -29,17 +38,22 @@ typedef struct lwk_tile {
     void *_Nullable states[4];       // the rule's states, in the order of its declaration
     const void *_Nonnull coefficients;  // the rule's own struct, filled by its plan
     double trust_ratio;              // 1 where the rule has none
+    double square_limit;             // the largest number of the lanes whose square is finite
+    double weight_scale;             // powers of two by which lwk_pass_remeasure multiplies weights and directions
+    double direction_scale;
     int64_t ahead;                   // how far ahead weights and gradients are asked for, in bytes: 0 if they are in cache
     int64_t states_ahead;            // how far ahead states and directions are asked for, in bytes
     int64_t groups;
     int64_t last_count;              // numbers of the last group that belong to the tensor; the others are padding
+    int32_t rounding;                // lwk_rounding_..., for the pass that observes
 } lwk_tile;
 
 /// Sums of squares, float64, to which a pass adds those of its tile.
 typedef struct lwk_sums {
     double gradients;  // as the rule saw them
     double weights;    // before the change
-    double updates;    // the changes, or the directions of a rule with a trust ratio
+    double updates;    // what moved, or the directions of a rule with a trust ratio
+    double lost;       // how many weights have a change that is not zero and did not move
 } lwk_sums;
 
 typedef float lwk_float16x __attribute__((ext_vector_type(16)));
@@ -48,12 +62,20 @@ typedef double lwk_double8x __attribute__((ext_vector_type(8)));
 typedef uint16_t lwk_ushort16x __attribute__((ext_vector_type(16)));
 typedef uint32_t lwk_uint16x __attribute__((ext_vector_type(16)));
 typedef int32_t lwk_int16x __attribute__((ext_vector_type(16)));
+typedef uint64_t lwk_ulong8x __attribute__((ext_vector_type(8)));
 
 #define LWK_INLINE static inline __attribute__((always_inline, const, unused))
 
 LWK_INLINE lwk_double8x lwk_widen_low(lwk_float16x x) { return __builtin_convertvector(x.lo, lwk_double8x); }
 LWK_INLINE lwk_double8x lwk_widen_high(lwk_float16x x) { return __builtin_convertvector(x.hi, lwk_double8x); }
 LWK_INLINE lwk_double8x lwk_widen(lwk_float8x x) { return __builtin_convertvector(x, lwk_double8x); }
+
+LWK_INLINE lwk_float8x lwk_narrow(lwk_double8x x) { return __builtin_convertvector(x, lwk_float8x); }
+
+/// Whether any bit of any lane is set.
+LWK_INLINE int32_t lwk_any_float(lwk_float16x x) { return __builtin_reduce_or((lwk_uint16x)x) != 0; }
+LWK_INLINE int32_t lwk_any_double(lwk_double8x x) { return __builtin_reduce_or((lwk_ulong8x)x) != 0; }
+LWK_INLINE int32_t lwk_any_short(lwk_ushort16x x) { return __builtin_reduce_or(x) != 0; }
 
 /// bfloat16 is the upper half of a float32.
 LWK_INLINE lwk_float16x lwk_from_bfloat16(lwk_ushort16x x) {

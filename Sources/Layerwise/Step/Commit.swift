@@ -38,6 +38,7 @@ extension Optimizer {
         var gradients = 0.0
         var weights = 0.0
         var updates = 0.0
+        var lost = 0.0
         var ratios = 0.0
         var active = 0
         for index in record.pointee.firstTensor..<record.pointee.firstTensor + record.pointee.tensorCount {
@@ -51,16 +52,19 @@ extension Optimizer {
                 own += sums.gradients
                 weights += sums.weights
                 updates += sums.updates
+                lost += sums.lost
             }
             gradients += own
             if !own.isFinite { telemetry.nonfiniteCount += Self.nonFinite(tensor).count }
         }
-        telemetry.gradientNorm = measured.isMeasured ? record.pointee.gradientNorm : gradients.squareRoot()
+        telemetry.gradientNorm =
+            measured.isMeasured ? record.pointee.gradientNorm.number : gradients.squareRoot()
         telemetry.weightNorm = weights.squareRoot()
         telemetry.updateNorm = updates.squareRoot()
+        telemetry.lostCount = Int(lost)
         if active > 0 {
             telemetry.trustRatio = ratios / Double(active)
-            telemetry.clipFactor = record.pointee.clipFactor
+            telemetry.clipFactor = record.pointee.clipFactor.number
         }
         record.pointee.telemetry = telemetry
     }

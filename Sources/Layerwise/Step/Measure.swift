@@ -29,11 +29,16 @@ extension Optimizer {
         guard checks || clips || clamps else { return .proceed(Measurement()) }
 
         scan(context, limit: .infinity)
-        var gradientNorm = gatherNorms(stepped, scale: options.gradientScale, limit: .infinity)
-        if let reduce = options.reduce { gradientNorm = try addUpNorms(stepped, reduce) }
-        if checks, !gradientNorm.isFinite, let fault = locateNonFinite(stepped) ?? elsewhere(options) {
-            if settings.nonfinite == .skip { return .skip(gradientNorm: gradientNorm) }
-            throw fault
+        var norm = gatherNorms(stepped, scale: options.gradientScale, isExact: clips)
+        if let reduce = options.reduce { norm = try addUpNorms(stepped, reduce) }
+        let gradientNorm = norm.number
+        // A norm beyond the largest number is finite here, with an exponent.
+        if checks, !norm.value.isFinite {
+            let place = locateNonFinite(stepped)
+            let isFound = place != nil || options.reduce != nil
+            if isFound, settings.nonfinite == .skip { return .skip(gradientNorm: gradientNorm) }
+            if let place { throw nonFiniteGradient(place) }
+            if isFound { throw Self.nonFiniteElsewhere }
         }
         var measurement = Measurement(gradientNorm: gradientNorm, isMeasured: true)
         if clips { measurement.clipFactor = try clip(context, stepped, options.reduce) }
@@ -48,87 +53,154 @@ extension Optimizer {
         run(scanItem, context, count: work.items.count)
     }
 
-    /// Each layer's gradient norm; returns that of all.  `scale` is the gradient scale, or 1 where the scan applied it.
-    private func gatherNorms(_ stepped: Range<Int>, scale: Double, limit: Double) -> Double {
-        let layers = layers.elements
-        let tensors = tensors.elements
-        let sums = work.sums.elements
+    /// Each layer's gradient norm, over `scale`, from the sums of the scan; returns that of all.  What overflowed is measured
+    /// again; with `isExact` also what lost digits, since its squares are too small.
+    private func gatherNorms(_ stepped: Range<Int>, scale: Double, isExact: Bool) -> ScaledNumber {
         for layer in stepped {
-            let record = layers + layer
-            var sum = 0.0
-            for index in record.pointee.firstTensor..<record.pointee.firstTensor + record.pointee.tensorCount {
-                let tensor = tensors + index
-                if !tensor.pointee.active { continue }
-                let first = tensor.pointee.firstBlock
-                for block in first..<first + tensor.pointee.blockCount { sum += sums[block].scanned }
-            }
-            let norm = sum.squareRoot()
-            record.pointee.gradientNorm = (norm == .infinity ? carefulNorm(layer, limit) : norm) / scale
+            let record = layers.elements + layer
+            let sum = scannedSum(record.pointee)
+            let needsMore = sum > Self.exactSquares.upperBound || (isExact && sum < Self.exactSquares.lowerBound)
+            let (value, exponent) = needsMore ? exactNorm(record.pointee, sum) : (sum.squareRoot(), 0)
+            let quotient = value / scale
+            record.pointee.gradientNorm =
+                exponent == 0 && (quotient.isNormal || quotient == value || !value.isFinite)
+                ? ScaledNumber(quotient)
+                : ScaledNumber(value / scale.significand, scaledBy: exponent - Int(scale.exponent))
         }
-        return Self.norm(stepped) { layers[$0].gradientNorm }
+        return norm(of: stepped)
     }
 
-    /// The norm of a layer's gradients where their squares overflow, which only float64 gradients can do.
-    private func carefulNorm(_ layer: Int, _ limit: Double) -> Double {
-        var norm = CarefulNorm()
-        let record = layers.elements[layer]
-        for index in record.firstTensor..<record.firstTensor + record.tensorCount where tensors.elements[index].active {
+    /// Sums of squares in this range have lost nothing; those of other types than float64 are always in it, or 0.
+    private static let exactSquares = 0x1p-900...0x1p+1000
+
+    private func scannedSum(_ layer: LayerRecord) -> Double {
+        var sum = 0.0
+        for index in layer.firstTensor..<layer.firstTensor + layer.tensorCount {
+            let tensor = tensors.elements + index
+            if !tensor.pointee.active { continue }
+            let first = tensor.pointee.firstBlock
+            for block in first..<first + tensor.pointee.blockCount { sum += work.sums.elements[block].scanned }
+        }
+        return sum
+    }
+
+    /// The norm of a layer whose squares overflow or are too small, value · 2^exponent: gradients are scaled before they are
+    /// squared.  Only those of float64 matter then.
+    private func exactNorm(_ layer: LayerRecord, _ sum: Double) -> (value: Double, exponent: Int) {
+        if sum.isNaN { return (sum, 0) }
+        let exponent = sum > 1 ? 600 : -600
+        let scale = sum > 1 ? 0x1p-600 : 0x1p+600
+        var scaled = 0.0
+        var hasDouble = false
+        for index in layer.firstTensor..<layer.firstTensor + layer.tensorCount {
             let tensor = tensors.elements[index]
-            let factor = limit < .infinity ? tensor.factor.magnitude : 1
-            for element in 0..<tensor.count {
-                norm.add(min(Self.gradient(tensor, element).magnitude * factor, limit))
-            }
+            guard tensor.active, tensor.gradientDType == .float64, let gradient = tensor.gradient else { continue }
+            hasDouble = true
+            scaled += InstructionSet.kernels.float64.squareSum(gradient, tensor.count, scale, .infinity)
+        }
+        return hasDouble ? (scaled.squareRoot(), exponent) : (sum.squareRoot(), 0)
+    }
+
+    /// Each layer's norm after its values were clipped; `scan` clamped them.
+    private func gatherClippedNorms(_ stepped: Range<Int>) {
+        for layer in stepped {
+            let record = layers.elements + layer
+            if record.pointee.unclippedNorm.value == 0 { continue }
+            let sum = scannedSum(record.pointee)
+            record.pointee.gradientNorm = ScaledNumber(
+                Self.exactSquares.contains(sum) ? sum.squareRoot() : carefulNorm(record.pointee))
+        }
+    }
+
+    /// The norm of a layer's clipped gradients where their squares overflow or are too small.
+    private func carefulNorm(_ layer: LayerRecord) -> Double {
+        var norm = CarefulNorm()
+        for index in layer.firstTensor..<layer.firstTensor + layer.tensorCount where tensors.elements[index].active {
+            let tensor = tensors.elements[index]
+            for element in 0..<tensor.count { norm.add(Self.clipped(tensor, element, settings.clipValue)) }
         }
         return norm.value
     }
 
-    /// The norm of norms, also where their squares overflow.
-    static func norm(_ range: Range<Int>, _ value: (Int) -> Double) -> Double {
-        let norm = range.reduce(0.0) { $0 + value($1) * value($1) }.squareRoot()
-        if norm < .infinity || norm.isNaN { return norm }
+    /// The magnitude of one gradient, times its tensor's factor and clipped.
+    fileprivate static func clipped(_ tensor: TensorRecord, _ element: Int, _ limit: Double) -> Double {
+        let (factor, power) = tensor.factor.parts
+        let value = (gradient(tensor, element) * power * power * factor).magnitude
+        return value > limit ? limit : value
+    }
+
+    /// The norm of the layers' norms, also where their squares overflow or are too small.
+    func norm(of stepped: Range<Int>) -> ScaledNumber { Self.norm(stepped) { layers.elements[$0].gradientNorm } }
+
+    private static func norm(_ range: Range<Int>, _ value: (Int) -> ScaledNumber) -> ScaledNumber {
+        var sum = 0.0
+        var exponent: Int?
+        for index in range {
+            let number = value(index)
+            sum += number.value * number.value
+            if number.value != 0 { exponent = max(exponent ?? number.exponent, number.exponent) }
+        }
+        // Norms that have no exponent and whose squares are in range, as nearly always.
+        let isPlain = range.allSatisfy { value($0).exponent == 0 }
+        if isPlain && exactSquares.contains(sum) || sum.isNaN { return ScaledNumber(sum.squareRoot()) }
         var careful = CarefulNorm()
-        for index in range { careful.add(value(index)) }
-        return careful.value
+        let shift = exponent ?? 0
+        for index in range {
+            let number = value(index)
+            careful.add(number.exponent == shift ? number.value : .scaled(number.value, by: number.exponent - shift))
+        }
+        return careful.value < .infinity || sum.isNaN
+            ? ScaledNumber(careful.value, scaledBy: shift)
+            : ScaledNumber(careful.scaledValue, exponent: shift + CarefulNorm.exponent)
     }
 
     /// Sets the tensors' factors for clipping by layer norm, then by the norm of all; returns the latter's factor.
     private func clip(
-        _ context: StepContext, _ stepped: Range<Int>, _ reduce: StepOptions.Reduce?
+        _ context: StepContext, _ stepped: Range<Int>, _ reduce: Reducer?
     ) throws(LayerwiseError) -> Double {
-        let unclamped = stepped.map { layers.elements[$0].gradientNorm }
+        let layers = layers.elements
+        for layer in stepped { layers[layer].unclippedNorm = layers[layer].gradientNorm }
         if settings.clipValue < .infinity {
             // Values are clipped before norms are.
             scan(context, limit: settings.clipValue)
-            _ = gatherNorms(stepped, scale: 1, limit: settings.clipValue)
+            gatherClippedNorms(stepped)
             if let reduce { _ = try addUpNorms(stepped, reduce) }
         }
         for layer in stepped {
-            let record = layers.elements + layer
-            record.pointee.clipFactor = Self.clipFactor(settings.clipLayerNorm, record.pointee.gradientNorm)
+            layers[layer].clipFactor = Self.clipFactor(settings.clipLayerNorm, layers[layer].gradientNorm)
         }
-        let total = Self.norm(stepped) { layers.elements[$0].gradientNorm * layers.elements[$0].clipFactor }
+        let total = Self.norm(stepped) { layers[$0].gradientNorm * layers[$0].clipFactor }
         let global = Self.clipFactor(settings.clipGlobalNorm, total)
-        for (layer, norm) in zip(stepped, unclamped) {
-            let record = layers.elements + layer
-            record.pointee.clipFactor *= global
-            record.pointee.gradientNorm = norm
+        for layer in stepped {
+            let record = layers + layer
+            record.pointee.clipFactor = record.pointee.clipFactor * global
+            record.pointee.gradientNorm = record.pointee.unclippedNorm
             for index in record.pointee.firstTensor..<record.pointee.firstTensor + record.pointee.tensorCount {
-                tensors.elements[index].factor *= record.pointee.clipFactor
+                let tensor = tensors.elements + index
+                tensor.pointee.factor = tensor.pointee.factor * record.pointee.clipFactor
             }
         }
-        return global
+        return global.number
     }
 
     /// min(1, limit / (norm + 1e-6)), as torch's clip_grad_norm_.
-    private static func clipFactor(_ limit: Double, _ norm: Double) -> Double {
-        if limit == .infinity { return 1 }
-        let factor = limit / (norm + 1e-6)
-        return factor < 1 || factor.isNaN ? factor : 1
+    private static func clipFactor(_ limit: Double, _ norm: ScaledNumber) -> ScaledNumber {
+        if limit == .infinity { return ScaledNumber(1) }
+        let divisor = norm.number + 1e-6
+        let factor = limit / divisor
+        if factor > 0x1p-1000 || factor.isNaN || norm.value == .infinity {
+            return ScaledNumber(factor < 1 || factor.isNaN ? factor : 1)
+        }
+        // The quotient is too small for a float64, or the norm is too large, and 1e-6 nothing beside it.
+        let own = divisor < .infinity ? ScaledNumber(divisor) : norm
+        return ScaledNumber(
+            limit.significand / own.value.significand,
+            scaledBy: Int(limit.exponent) - Int(own.value.exponent) - own.exponent)
     }
 
-    /// Counts the NaN and infinite gradients of each layer and describes the first, or returns nil where there is none.
-    private func locateNonFinite(_ stepped: Range<Int>) -> LayerwiseError? {
-        var fault: LayerwiseError?
+    /// Counts the NaN and infinite gradients of each layer and returns the first, or nil where there is none.
+    private func locateNonFinite(_ stepped: Range<Int>) -> (layer: Int, tensor: Int, element: Int)? {
+        var first: (layer: Int, tensor: Int, element: Int)?
         for layer in stepped {
             let record = layers.elements + layer
             record.pointee.telemetry.nonfiniteCount = 0
@@ -137,15 +209,18 @@ extension Optimizer {
                 if !own.active { continue }
                 let found = Self.nonFinite(own)
                 record.pointee.telemetry.nonfiniteCount += found.count
-                if fault == nil, let element = found.first {
-                    let value = Self.gradient(own, element)
-                    fault = LayerwiseError(
-                        .nonfinite, "\(subject(layer, tensor)): gradient is \(value) at element \(element)",
-                        layer: layer, tensor: tensor, element: element)
-                }
+                if first == nil, let element = found.first { first = (layer, tensor, element) }
             }
         }
-        return fault
+        return first
+    }
+
+    private func nonFiniteGradient(_ place: (layer: Int, tensor: Int, element: Int)) -> LayerwiseError {
+        let own = tensors.elements[layers.elements[place.layer].firstTensor + place.tensor]
+        let value = Self.gradient(own, place.element)
+        return LayerwiseError(
+            .nonfinite, "\(subject(place.layer, place.tensor)): gradient is \(value) at element \(place.element)",
+            layer: place.layer, tensor: place.tensor, element: place.element)
     }
 
     /// How many gradients of a tensor are NaN or infinite, and the first.
@@ -196,6 +271,11 @@ private struct CarefulNorm {
     }
 
     var value: Double { largest == 0 ? sum : largest * sum.squareRoot() }
+
+    /// value · 2^-exponent, where the value itself is too large.
+    var scaledValue: Double { largest * 0x1p-64 * sum.squareRoot() }
+
+    static let exponent = 64
 }
 
 /// The value of an IEEE binary16 number.
@@ -223,7 +303,17 @@ private let scanItem: ThreadPool.Job = { memory, item, _ in
         let clamps = context.scanLimit < .infinity
         let widens = clamps && tensor.pointee.laneType == .float64 && type == .float32
         let sum = widens ? context.table.squareSumWidened : type.kernels(in: context.table).squareSum
+        if clamps && !tensor.pointee.factor.fits(tensor.pointee.laneType) {
+            var squares = 0.0
+            for element in block.start..<block.start + block.count {
+                let value = Optimizer.clipped(tensor.pointee, element, context.scanLimit)
+                squares += value * value
+            }
+            context.sums[index].scanned = squares
+            continue
+        }
         context.sums[index].scanned = sum(
-            gradient + block.start * type.size, block.count, clamps ? tensor.pointee.factor : 1, context.scanLimit)
+            gradient + block.start * type.size, block.count, clamps ? tensor.pointee.factor.value : 1,
+            context.scanLimit)
     }
 }

@@ -21,8 +21,11 @@ extension Optimizer {
         try move(to: currentStep)
         var planner = Planner(
             layers: layers.elements, tensors: tensors.elements, factors: timeline.factors.elements,
-            coefficients: coefficients, given: given, gradientFactor: (settings.maximize ? -1 : 1) / scale,
-            decayFollows: settings.decayFollows, powers: powers)
+            coefficients: coefficients, given: given,
+            gradientFactor: ScaledNumber(sign: settings.maximize ? -1 : 1, over: scale),
+            decayFollows: settings.decayFollows)
+        // Moved and not copied: a copy would be made once one of the two is written to.
+        swap(&planner.powers, &powers)
         var layer = stepped.lowerBound
         while layer < stepped.upperBound {
             // Neighbouring layers that share a rule are planned together.
@@ -32,7 +35,7 @@ extension Optimizer {
             planner.plan(ruleInForce(rule), layer..<end)
             layer = end
         }
-        powers = planner.powers
+        swap(&planner.powers, &powers)
         steppedElements = planner.elements
         if let layer = planner.overflow {
             throw LayerwiseError(
@@ -104,9 +107,9 @@ private struct Planner {
     let coefficients: UnsafeMutableRawPointer?
     /// Gradients in place of the bound ones.
     let given: UnsafeBufferPointer<UnsafeRawPointer?>?
-    let gradientFactor: Double
+    let gradientFactor: ScaledNumber
     let decayFollows: DecayFollows
-    var powers: PowerMemo
+    var powers = PowerMemo()
     /// The first layer whose rate overflowed.
     var overflow: Int?
     /// The elements of the tensors that are active.
@@ -120,8 +123,7 @@ private struct Planner {
     init(
         layers: UnsafeMutablePointer<LayerRecord>, tensors: UnsafeMutablePointer<TensorRecord>,
         factors: UnsafeMutablePointer<Factor>, coefficients: UnsafeMutableRawPointer?,
-        given: UnsafeBufferPointer<UnsafeRawPointer?>?, gradientFactor: Double, decayFollows: DecayFollows,
-        powers: PowerMemo
+        given: UnsafeBufferPointer<UnsafeRawPointer?>?, gradientFactor: ScaledNumber, decayFollows: DecayFollows
     ) {
         self.layers = layers
         self.tensors = tensors
@@ -130,7 +132,6 @@ private struct Planner {
         self.given = given
         self.gradientFactor = gradientFactor
         self.decayFollows = decayFollows
-        self.powers = powers
     }
 
     /// Marks the tensors of `range`, whose layers all have the rule `rule`.
@@ -147,7 +148,7 @@ private struct Planner {
             if !isFinite && !record.pointee.frozen && overflow == nil { overflow = layer }
             record.pointee.effectiveRate = rates.learningRate
             record.pointee.decayRate = rates.decayRate
-            record.pointee.clipFactor = 1
+            record.pointee.clipFactor = ScaledNumber(1)
             // Tensors of a layer that are alike and at the same step share their coefficients.
             var shared: Int?
             for index in record.pointee.firstTensor..<record.pointee.firstTensor + record.pointee.tensorCount {

@@ -6,50 +6,80 @@ import LayerwiseRules
 // step asks for sums, the same ones in the same order in every process.
 
 extension Optimizer {
+    /// Room for numbers to add up.
+    private func numbers(_ count: Int) -> UnsafeMutableBufferPointer<Double> {
+        UnsafeMutableBufferPointer(start: work.numbers.elements, count: count)
+    }
+
     /// Adds up the square of each layer's gradient norm; returns the norm of all.
-    func addUpNorms(_ stepped: Range<Int>, _ reduce: StepOptions.Reduce) throws(LayerwiseError) -> Double {
-        var squares = stepped.map { layers.elements[$0].gradientNorm * layers.elements[$0].gradientNorm }
-        if !squares.withUnsafeMutableBufferPointer({ reduce($0) }) {
+    func addUpNorms(_ stepped: Range<Int>, _ reduce: Reducer) throws(LayerwiseError) -> ScaledNumber {
+        let squares = numbers(stepped.count)
+        for (position, layer) in stepped.enumerated() {
+            let norm = layers.elements[layer].gradientNorm.number
+            squares[position] = norm * norm
+        }
+        if !reduce(squares) {
             throw LayerwiseError(.reduce, "the sums over processes failed; nothing was changed")
         }
-        for (layer, square) in zip(stepped, squares) { layers.elements[layer].gradientNorm = square.squareRoot() }
-        return Self.norm(stepped) { layers.elements[$0].gradientNorm }
+        for (position, layer) in stepped.enumerated() {
+            layers.elements[layer].gradientNorm = ScaledNumber(squares[position].squareRoot())
+        }
+        return norm(of: stepped)
     }
 
     /// What a gradient that is not finite is called in a process that does not hold it.
-    func elsewhere(_ options: StepOptions) -> LayerwiseError? {
-        options.reduce == nil
-            ? nil : LayerwiseError(.nonfinite, "a gradient is NaN or infinite, or its square is, in another process")
+    static var nonFiniteElsewhere: LayerwiseError {
+        LayerwiseError(.nonfinite, "a gradient is NaN or infinite, or its square is, in another process")
     }
 
-    /// Adds up what trust ratios are made of.
-    func addUp(_ norms: inout [TrustNorms], _ reduce: StepOptions.Reduce) throws(LayerwiseError) {
-        var sums = norms.flatMap { [$0.sums.0, $0.sums.1, $0.sums.2, $0.sums.3] }
-        if !sums.withUnsafeMutableBufferPointer({ reduce($0) }) {
+    /// Adds up what the trust ratios of all units are made of, in `numbers`, four to a unit.
+    func addUp(_ context: StepContext, _ reduce: Reducer) throws(LayerwiseError) {
+        let sums = numbers(4 * ratioList.units.count)
+        for index in 0..<ratioList.units.count {
+            let own = gatherNorms(ratioList.units.elements[index], context).norms.sums
+            (sums[4 * index], sums[4 * index + 1], sums[4 * index + 2], sums[4 * index + 3]) = own
+        }
+        let after = "moments are those after this step, parameters and step counts those before it"
+        if !reduce(sums) { throw LayerwiseError(.reduce, "the sums over processes failed: \(after)") }
+        if settings.nonfinite == .propagate { return }
+        for index in 0..<ratioList.units.count where !(sums[4 * index] + sums[4 * index + 1]).isFinite {
+            let layer = tensors.elements[ratioList.units.elements[index].firstTensor].layer
             throw LayerwiseError(
-                .reduce,
-                "the sums over processes failed: moments are those after this step, parameters and step counts those before it"
-            )
-        }
-        for index in norms.indices {
-            norms[index].sums = (sums[4 * index], sums[4 * index + 1], sums[4 * index + 2], sums[4 * index + 3])
+                .nonfinite,
+                "\(subject(layer)): squares of its parameters or directions add up to more than a float64 holds: \(after)",
+                layer: layer)
         }
     }
 
-    /// Adds up the norms that were observed; NaN where that failed, since the step is done.
-    func addUpTelemetry(_ stepped: Range<Int>, _ measured: Measurement, _ reduce: StepOptions.Reduce) {
-        var squares = stepped.flatMap { layer in
-            let telemetry = layers.elements[layer].telemetry
-            return [telemetry.gradientNorm, telemetry.weightNorm, telemetry.updateNorm].map { $0 * $0 }
-        }
-        let succeeded = squares.withUnsafeMutableBufferPointer { reduce($0) }
+    /// What was added up of one unit.
+    func addedUp(_ index: Int) -> TrustNorms {
+        let sums = numbers(4 * ratioList.units.count)
+        var norms = TrustNorms()
+        norms.sums = (sums[4 * index], sums[4 * index + 1], sums[4 * index + 2], sums[4 * index + 3])
+        return norms
+    }
+
+    /// Adds up the norms that were observed, and the counts of lost updates; where that failed norms are NaN and counts those
+    /// of this process, since the step is done.
+    func addUpTelemetry(_ stepped: Range<Int>, _ measured: Measurement, _ reduce: Reducer) {
+        let sums = numbers(4 * stepped.count)
         for (position, layer) in stepped.enumerated() {
-            let norms = (0..<3).map { succeeded ? squares[3 * position + $0].squareRoot() : .nan }
+            let telemetry = layers.elements[layer].telemetry
+            sums[4 * position] = telemetry.gradientNorm * telemetry.gradientNorm
+            sums[4 * position + 1] = telemetry.weightNorm * telemetry.weightNorm
+            sums[4 * position + 2] = telemetry.updateNorm * telemetry.updateNorm
+            sums[4 * position + 3] = Double(telemetry.lostCount)
+        }
+        let succeeded = reduce(sums)
+        for (position, layer) in stepped.enumerated() {
             let record = layers.elements + layer
+            func norm(_ index: Int) -> Double { succeeded ? sums[4 * position + index].squareRoot() : .nan }
             // One that was measured is that of the whole already.
-            if !measured.isMeasured { record.pointee.telemetry.gradientNorm = norms[0] }
-            record.pointee.telemetry.weightNorm = norms[1]
-            record.pointee.telemetry.updateNorm = norms[2]
+            if !measured.isMeasured { record.pointee.telemetry.gradientNorm = norm(0) }
+            record.pointee.telemetry.weightNorm = norm(1)
+            record.pointee.telemetry.updateNorm = norm(2)
+            let lost = sums[4 * position + 3]
+            if succeeded, lost >= 0, lost < 0x1p+62 { record.pointee.telemetry.lostCount = Int(lost) }
         }
     }
 }

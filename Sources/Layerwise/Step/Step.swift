@@ -111,7 +111,7 @@ extension Optimizer {
             rules: kernels.elements, blocks: work.blocks.elements, sums: work.sums.elements,
             items: work.items.elements, units: ratioList.units.elements, table: InstructionSet.kernels,
             scratch: scratch ?? UnsafeMutableRawPointer(tensors.elements), limit: settings.clipValue,
-            observes: settings.telemetry)
+            observes: settings.telemetry, hasRatio: rule.trustRatioScope != nil)
     }
 
     /// Runs a job over `count` items, on as many threads as the work is worth.

@@ -22,6 +22,11 @@ struct StepContext {
     var scanLimit = Double.infinity
     /// Whether the pass that updates keeps sums.
     let observes: Bool
+    /// Whether the rule has a trust ratio, so that a pass that measures comes first.
+    let hasRatio: Bool
+    /// Powers of two by which weights and directions are multiplied where their norms are measured again.
+    var weightScale = 1.0
+    var directionScale = 1.0
 
     /// The scratch memory of one thread.
     func scratch(_ slot: Int) -> Scratch { Scratch(scratch + slot * Scratch.bytes) }

@@ -17,7 +17,7 @@ struct Timeline: ~Copyable {
     var factors = Table<Factor>()
     /// Hyperparameters under a schedule.
     var movements: [Movement] = []
-    /// The rules with their hyperparameters as they are at the step under way; empty where none is moved.
+    /// The rules with their hyperparameters as they are at the step under way, changed in place; empty where none is moved.
     var movedRules: [any Rule] = []
     /// When each layer trains; empty without a freezing plan.
     var activities: [Activity] = []
@@ -114,7 +114,7 @@ extension Optimizer {
         timeline.movements = movements.map { place, rule, key, base in
             Movement(rule: rule, key: key, track: sources[place.source].tracks.lowerBound + place.offset, base: base)
         }
-        timeline.movedRules = []
+        timeline.movedRules = timeline.movements.isEmpty ? [] : rules
         timeline.isStale = false
     }
 
@@ -147,7 +147,7 @@ extension Optimizer {
         if !timeline.window.contains(step) { markFrozen(at: step) }
         if !timeline.sources.isEmpty { timeline.fillFactors(at: step, learningRate: rule.learningRate) }
         if !timeline.movements.isEmpty {
-            timeline.movedRules = try movedRules(at: step) { timeline.factors.elements[$0] }
+            try moveRules(to: step)
         }
         if timeline.anneals {
             let layers = layers.elements
@@ -179,28 +179,47 @@ extension Optimizer {
         }
     }
 
+    /// Moves the rules in force to step t, in place: a step allocates nothing.
+    private func moveRules(to step: Int64) throws(LayerwiseError) {
+        for movement in timeline.movements {
+            try Self.move(
+                &timeline.movedRules[movement.rule], movement, timeline.factors.elements[movement.track], step)
+        }
+        try checkMoved(timeline.movedRules, step)
+    }
+
     /// The rules with their hyperparameters as they are at step t, where `factor` says what each track does.
     func movedRules(at step: Int64, _ factor: (Int) -> Factor) throws(LayerwiseError) -> [any Rule] {
         var moved = rules
         for movement in timeline.movements {
-            let value = Setting(movement.key, factor(movement.track).rate(base: movement.base, scale: 1))
-            do { try moved[movement.rule].assign(value) } catch {
-                throw LayerwiseError(error, of: "the schedule of \(movement.key) at step \(step)")
-            }
+            try Self.move(&moved[movement.rule], movement, factor(movement.track), step)
         }
-        // Values that bound each other may move together, so they are judged when all are in place.
+        try checkMoved(moved, step)
+        return moved
+    }
+
+    private static func move(
+        _ rule: inout any Rule, _ movement: Movement, _ factor: Factor, _ step: Int64
+    ) throws(LayerwiseError) {
+        let value = Setting(movement.key, factor.rate(base: movement.base, scale: 1))
+        do { try rule.assign(value) } catch {
+            throw LayerwiseError(error, of: "the schedule of \(movement.key) at step \(step)")
+        }
+    }
+
+    /// Values that bound each other may move together, so they are judged when all are in place.
+    private func checkMoved(_ moved: [any Rule], _ step: Int64) throws(LayerwiseError) {
         for movement in timeline.movements {
             do { try moved[movement.rule].validate() } catch {
                 throw LayerwiseError(error, of: "the schedules at step \(step)")
             }
-            if moved[movement.rule].states.count > rules[movement.rule].states.count {
+            if moved[movement.rule].stateCount > rules[movement.rule].stateCount {
                 throw LayerwiseError(
                     .outOfRange,
                     "the schedule of \(movement.key) at step \(step): \(movement.key) must not be 0 to begin with, since "
                         + "a tensor's state is made for the value that is set")
             }
         }
-        return moved
     }
 
     /// What the freezing plan multiplies a layer's rate by at step t; 1 where the layer does not follow it.

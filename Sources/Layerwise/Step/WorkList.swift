@@ -10,6 +10,8 @@ struct WorkList: ~Copyable {
     private(set) var sums = Table<BlockSums>()
     /// Blocks that one thread takes at a time.
     private(set) var items = Table<WorkItem>()
+    /// Room for what is summed over processes: up to four numbers a tensor.
+    private(set) var numbers = Table<Double>()
     /// All elements.
     private(set) var elements = 0
 
@@ -35,7 +37,7 @@ struct WorkList: ~Copyable {
                 sums.append(BlockSums())
             }
         }
-        guard items.reserve(blocks.count) else { return false }
+        guard items.reserve(blocks.count), numbers.reserve(4 * tensorCount) else { return false }
         gatherItems()
         isStale = false
         return true

@@ -29,7 +29,9 @@ class RuleOptions(TypedDict, total=False):
         freezing: When each layer trains.
         layers: The user's own rules for which parameter belongs to which layer; see `layers`.
         module: Gives names to parameters that come without, such as those of the groups that Hugging Face makes.
-        master: Keep a float32 master copy of float16 and bfloat16 parameters.  Default False.
+        master: Keep a float32 master copy of float16 and bfloat16 parameters.  Default False.  Parameters may be
+            changed between steps: where one is not what the last step stored, the step begins from it and not from
+            the copy.
         nonfinite: At a NaN or infinite gradient, "raise" refuses the whole step and names the element, "skip" leaves
             everything as it was, "propagate" does not look.  Default "propagate", as in torch.
         clip_global_norm: Scale all gradients by min(1, limit / (norm + 1e-6)).

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What steps allocate after the first: run with allocations.c preloaded, prints a line for each kind that does."""
+
+import ctypes
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+import layerwise as lw
+from layerwise import _binding as binding
+from support import recipes
+
+RULES: list[lw.Rule] = [
+    lw.SGD(lr=0.1),
+    lw.SGD(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+    lw.LARS(lr=0.1),
+    lw.LARS(lr=0.1, trust_ratio_scope="layer", momentum=0.0, weight_decay=0.01, norm="decayed"),
+    lw.Adam(lr=0.1, amsgrad=True),
+    lw.AdamW(lr=0.1),
+    lw.LAMB(lr=0.1),
+    lw.LAMB(lr=0.1, trust_ratio_scope="layer", weight_decay=0.01, decay="decoupled"),
+]
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "global norm": {"clip_global_norm": 0.1},
+    "layer norm": {"clip_layer_norm": 0.1},
+    "value": {"clip_value": 0.1},
+    "all clipping, telemetry": {"clip_global_norm": 0.1, "clip_layer_norm": 0.1, "clip_value": 0.1, "telemetry": True},
+    "propagate": {"nonfinite": "propagate"},
+    "skip": {"nonfinite": "skip", "telemetry": True},
+}
+
+counter = ctypes.CDLL(None)
+counter.count_steps.restype = ctypes.c_long
+counter.count_steps.argtypes = (
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+    ctypes.POINTER(binding.lw_step),
+    ctypes.c_int,
+    ctypes.POINTER(ctypes.c_int32),
+)
+
+
+def step_options(**fields: Any) -> binding.lw_step:
+    """How to step."""
+    return binding.lw_step(
+        ctypes.sizeof(binding.lw_step),
+        layer=fields.pop("layer", -1),
+        gradient_scale=fields.pop("gradient_scale", 1.0),
+        **fields,
+    )
+
+
+def allocations(opt: lw.Optimizer, options: binding.lw_step, steps: int, expected: int = 0) -> int:
+    """What the steps after the first allocate."""
+    native = ctypes.cast(binding.lw_optimizer_step, ctypes.c_void_p)
+    code = ctypes.c_int32()
+    counter.count_steps(native, opt._handle, options, 1, code)
+    found: int = counter.count_steps(native, opt._handle, options, steps, code)
+    assert code.value == expected, code
+    return found
+
+
+def optimizer(
+    rule: lw.Rule, dtype: Any, size: int, master: bool = False, gradient: float = 0.0, **options: Any
+) -> lw.Optimizer:
+    """Three layers of two tensors; one element of a gradient is `gradient`."""
+    random = np.random.default_rng(1)
+    opt = lw.Optimizer(rule, **options)
+    for name in "abc":
+        tensors = {key: random.standard_normal(size).astype(dtype) for key in ("weight", "bias")}
+        grads = {key: random.standard_normal(size).astype(dtype) for key in tensors}
+        grads["bias"][3] = gradient
+        opt.add_layer(name, tensors, grads, master=master)
+    return opt
+
+
+def cases() -> Iterator[tuple[str, int]]:
+    """Every kind of step, and what it allocates."""
+    for rule in RULES:
+        for kind, dtype, master, size in (
+            ("float32", np.float32, False, 37),
+            ("float64", np.float64, False, 100_000),
+            ("float16, master", np.float16, True, 100_000),
+        ):
+            for label, options in OPTIONS.items():
+                with optimizer(rule, dtype, size, master, threads=3, **options) as opt:
+                    steps = 1100 if size < 100 and label == "plain" else 5
+                    yield f"{rule}, {kind}, {label}", allocations(opt, step_options(), steps)
+                    yield f"{rule}, {kind}, {label}, scaled", allocations(opt, step_options(gradient_scale=1e-40), 2)
+                    if size < 100:
+                        yield f"{rule}, {kind}, {label}, one layer", allocations(opt, step_options(layer=1), 3)
+                    reduce = ctypes.cast(counter.sum_alone, binding.lw_reduce)
+                    spread = step_options(reduce=reduce)
+                    yield f"{rule}, {kind}, {label}, spread", allocations(opt, spread, 3)
+        with optimizer(rule, np.float64, 37) as opt:
+            grads = [np.full(37, 0.5) for _ in range(6)]
+            addresses = (ctypes.c_void_p * 6)(*(grad.ctypes.data for grad in grads))
+            given = step_options(gradients=addresses, gradient_count=6)
+            yield f"{rule}, given gradients", allocations(opt, given, 3)
+        with optimizer(rule, np.float64, 37, gradient=np.nan, nonfinite="skip", clip_global_norm=1.0) as opt:
+            yield f"{rule}, skipped", allocations(opt, step_options(), 3)
+        with optimizer(rule, np.float64, 37, gradient=1e200, clip_global_norm=1.0) as opt:
+            yield f"{rule}, squares overflow", allocations(opt, step_options(gradient_scale=1e-200), 3)
+    for schedule in recipes.SCHEDULES:
+        key = "momentum" if "Momentum" in type(schedule).__name__ else "lr"
+        with recipes.optimizer(lw.SGD(lr=0.1, momentum=0.9), clip_global_norm=1.0) as opt:
+            opt.set_schedule(schedule, key)
+            yield f"{schedule}", allocations(opt, step_options(), 40)
+    for key, rule in (
+        ("beta1", lw.AdamW(lr=0.1)),
+        ("beta2", lw.LAMB(lr=0.1)),
+        ("weight_decay", lw.Adam(lr=0.1, weight_decay=0.1)),
+        ("eps", lw.AdamW(lr=0.1, amsgrad=True)),
+        ("momentum", lw.LARS(lr=0.1, momentum=0.9)),
+    ):
+        with recipes.optimizer(rule, clip_layer_norm=1.0) as opt:
+            opt.set_schedule(lw.Cosine(30, min_factor=0.1), key)
+            opt.set_schedule(lw.Warmup(4, lw.Cosine(12)), "lr")
+            yield f"schedule of {key}", allocations(opt, step_options(), 40)
+    for plan in recipes.PLANS:
+        with recipes.optimizer(lw.AdamW(lr=0.1), freezing=plan, clip_global_norm=1.0) as opt:
+            yield f"{plan}", allocations(opt, step_options(), 40)
+    for policy in recipes.POLICIES:
+        with recipes.optimizer(lw.AdamW(lr=0.1), policy=policy) as opt:
+            yield f"{policy}", allocations(opt, step_options(), 3)
+
+
+if __name__ == "__main__":
+    probe = ctypes.cast(counter.allocate, ctypes.c_void_p)
+    assert counter.count_steps(probe, None, None, 3, ctypes.c_int32()) == 3
+    kinds = 0
+    for label, found in cases():
+        kinds += 1
+        if found:
+            print(f"{found} allocations: {label}")
+    print(f"{kinds} kinds of steps")

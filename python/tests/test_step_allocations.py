@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No step but the first allocates, whatever is asked of it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import layerwise as lw
+
+TESTS = Path(__file__).parent
+
+
+def test_no_step_allocates(tmp_path: Path) -> None:
+    counter = tmp_path / "allocations.so"
+    source = TESTS / "support" / "allocations.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", str(source), "-o", str(counter)], check=True)
+    path = os.pathsep.join([str(TESTS), str(Path(lw.__file__).parent.parent)])
+    ran = subprocess.run(
+        [sys.executable, "-m", "support.step_allocations"],
+        env=os.environ | {"PYTHONPATH": path, "LD_PRELOAD": str(counter)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ran.returncode == 0, ran.stderr
+    *allocating, closing = ran.stdout.splitlines()
+    assert allocating == []
+    assert int(closing.split()[0]) > 600
