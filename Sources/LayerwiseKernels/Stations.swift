@@ -129,11 +129,12 @@ func adopt<S: HalfStorage>(
     _: S.Type, _ parameters: UnsafeRawPointer, _ count: Int, _ master: UnsafeMutableRawPointer
 ) {
     let whole = count / 16
+    let ahead = lwk_prefetch_distance()
     var index = 0
     while index < whole {
         let offset = index &* S.bytes
-        lwk_prefetch_write(parameters + (offset &+ lwk_prefetch_distance))
-        lwk_prefetch_write(master + (index &* groupBytes &+ lwk_prefetch_distance))
+        lwk_prefetch_write(parameters + (offset &+ ahead))
+        lwk_prefetch_write(master + (index &* groupBytes &+ ahead))
         adopt(
             S.self, parameters.loadUnaligned(fromByteOffset: offset, as: SIMD16<UInt16>.self),
             master + index &* groupBytes)
