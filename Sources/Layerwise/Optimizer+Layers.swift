@@ -251,8 +251,8 @@ extension Optimizer {
     ) -> (written: IntervalSet.Interval, read: IntervalSet.Interval)? {
         guard
             let written = IntervalSet.interval(
-                buffers.parameters.map { UnsafeRawPointer($0) }, record.count * record.dtype.size, layer: owner.0,
-                tensor: owner.1),
+                buffers.parameters.map { UnsafeRawPointer($0) },
+                buffers.parameters == nil ? 0 : record.count * record.dtype.size, layer: owner.0, tensor: owner.1),
             let read = IntervalSet.interval(
                 buffers.gradients, buffers.gradients == nil ? 0 : record.count * record.gradientDType.size,
                 layer: owner.0, tensor: owner.1)

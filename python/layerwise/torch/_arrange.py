@@ -143,6 +143,7 @@ def require_places(recipe: object, layers: Sequence[NativeLayer]) -> None:
 def caller() -> int:
     """How far up the user's code is, for a warning."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(__package__):
+    # torch's schedulers and profiling hooks wrap a step.
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith((__package__, "torch.")):
         frame, level = frame.f_back, level + 1
     return level
