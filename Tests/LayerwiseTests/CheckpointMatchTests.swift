@@ -460,7 +460,7 @@ final class CheckpointMatchTests: XCTestCase {
                 let assignments = [Explicit.Assignment(mine, scale: 0.5), Explicit.Assignment("*", scale: 2)]
                 optimizer.setPolicy(try Explicit(assignments, syntax: syntax))
                 XCTAssertEqual(
-                    try twins.indices.map { try optimizer.info(layer: $0).scale },
+                    try twins.indices.map { try optimizer.info($0).scale },
                     twins.map { $0.unicodeScalars.elementsEqual(mine.unicodeScalars) ? 0.5 : 2 })
                 let (different, more) = try named(twins, ["w"], seed: 1)
                 different.setPolicy(

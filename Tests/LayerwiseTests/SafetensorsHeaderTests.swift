@@ -44,7 +44,7 @@ final class SafetensorsHeaderTests: XCTestCase {
     }
 
     /// What other programs write, which people try to load.
-    func testOtherFiles() throws {
+    func testFilesOfOtherPrograms() throws {
         // torch.save: an archive, whose beginning is a "local file header".
         try assertCorrupt(
             model, Array("PK\u{3}\u{4}\0\0\u{8}\u{8}\0\0\0\0\0\0archive/data.pkl".utf8),
