@@ -35,9 +35,9 @@ public struct Matching: Sendable {
 
     /// Refuses patterns that cannot be read, and a pattern that is given twice.
     func check(_ patterns: [String]) throws(SettingError) {
-        var seen: Set<String> = []
+        var seen: Set<[UInt8]> = []
         for pattern in patterns {
-            if !seen.insert(pattern).inserted { throw .duplicate("\"\(pattern)\" is given twice") }
+            if !seen.insert(Array(pattern.utf8)).inserted { throw .duplicate("\"\(pattern)\" is given twice") }
             if pattern != Self.others { _ = try NamePattern(pattern, syntax) }
         }
     }
@@ -47,12 +47,14 @@ public struct Matching: Sendable {
         var taken = [Int?](repeating: nil, count: names.count)
         var used = [Bool](repeating: false, count: patterns.count)
         var clashes: [String] = []
-        var indices: [String: [Int]] = [:]
-        if syntax == .exact { for (index, name) in names.enumerated() { indices[name, default: []].append(index) } }
+        var indices: [[UInt8]: [Int]] = [:]
+        if syntax == .exact {
+            for (index, name) in names.enumerated() { indices[Array(name.utf8), default: []].append(index) }
+        }
         for (position, text) in patterns.enumerated() where text != Self.others {
             let matched: [Int]
             if syntax == .exact {
-                matched = indices[text] ?? []
+                matched = indices[Array(text.utf8)] ?? []
             } else {
                 let pattern = try NamePattern(text, syntax)
                 matched = names.indices.filter { pattern.matches(names[$0]) }

@@ -37,11 +37,18 @@ struct NamePattern {
 
     func matches(_ name: String) -> Bool {
         switch matcher {
-        case .exact: name == text
+        // Not ==, which holds for texts of other bytes that look alike.
+        case .exact: name.utf8.elementsEqual(text.utf8)
         case .glob(let glob): glob.matches(name)
         case .regex(let regex): (try? regex.wholeMatch(in: name)) != nil
         }
     }
+}
+
+/// Whether each of some names matches a pattern, for who has rules of their own by patterns.
+public func matchNames(_ pattern: String, _ syntax: PatternSyntax, _ names: [String]) throws(SettingError) -> [Bool] {
+    let pattern = try NamePattern(pattern, syntax)
+    return names.map(pattern.matches)
 }
 
 /// Names for a message: the first eight.
