@@ -685,7 +685,7 @@ final class InferenceTests: XCTestCase {
         func check(_ embedding: (Int) -> String, _ blocks: (Int) -> String) {
             func block(_ stage: Int, _ index: Int) -> String { "\(blocks(stage)).\(index)" }
             assertLayers(
-                Expected(0, .stem, embedding(0), "\(embedding(0)).proj.{weight,bias}"),
+                Expected(0, .stem, "\(embedding(0)).proj", "\(embedding(0)).proj.{weight,bias}"),
                 Expected(1, .block, block(0, 0), "\(block(0, 0)).{norm1,attn.q,mlp.fc1}.weight"),
                 Expected(2, .block, block(0, 1), "\(block(0, 1)).{norm1,attn.q,mlp.fc1}.weight"),
                 Expected(
@@ -704,8 +704,8 @@ final class InferenceTests: XCTestCase {
     func testTwoConvolutionsInAStem() {
         assertLayers(
             Expected(0, .stem, "stem", "{conv1,bn1,conv2,bn2}.weight"),
-            Expected(1, .block, "stage2.0", "stage2.0.branches.{0,1}.0.{conv1,bn1,conv2,bn2}.weight"),
-            Expected(2, .block, "stage3.0", "stage3.0.branches.{0,1}.0.{conv1,bn1,conv2,bn2}.weight"),
+            Expected(1, .block, "stage2", "stage2.0.branches.{0,1}.0.{conv1,bn1,conv2,bn2}.weight"),
+            Expected(2, .block, "stage3", "stage3.0.branches.{0,1}.0.{conv1,bn1,conv2,bn2}.weight"),
             Expected(3, .head, "classifier", "classifier.weight"))
     }
 

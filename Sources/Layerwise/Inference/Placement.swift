@@ -171,7 +171,8 @@ private struct Surroundings {
     /// Which stage each entry of a list goes with, if the list goes by stages.
     private func stages(of tower: Int, besides part: NamePart, _ isList: Bool, _ numbers: [Numeral]) -> [Int]? {
         let stages = towers[tower].stages
-        guard stages.count > 1 else { return nil }
+        // "bn1" and "bn2" are those of a stem and of a last convolution.
+        guard stages.count > 1, part.text != "bn" else { return nil }
         let leadsOn = Vocabulary.betweenStages.has(anyOf: part.words)
         switch part.meaning {
         case .opening, .extractor, .head: return nil

@@ -78,8 +78,8 @@ enum Vocabulary {
         "bn0": .opening, "bn1": .opening, "norm0": .opening, "norm1": .opening,
         // wav2vec 2.0's.
         "feature_extractor": .extractor, "feature_projection": .extractor, "conv_layers": .extractor,
-        // AltCLIP's final norm; what timm counts to the last block of EfficientNet and NFNet, and transformers' name for it.
-        "pre_ln": .norm, "conv_head": .norm, "final_conv": .norm, "top_conv": .norm,
+        // AltCLIP's and LFM2's final norm; what timm counts to the last block of EfficientNet and NFNet, and transformers' name for it.
+        "pre_ln": .norm, "embedding_norm": .norm, "conv_head": .norm, "final_conv": .norm, "top_conv": .norm,
         // ResNet's, timm's, BERT's, CLIP's, Llama's.
         "fc": .head, "fc_norm": .head, "cls": .head, "attn_pool": .head, "attnpool": .head, "output": .head,
         // The output layers of UNets and GPT-NeoX.
