@@ -232,10 +232,18 @@ LW_API int32_t lw_schedule_evaluate(const lw_spec *specs, int64_t spec_count, do
                                     int64_t stride, double *values, lw_error *error);
 
 /** The layers of a model from the names of its tensors ("encoder.layer.3.attention.self.query.weight"), as one line of JSON:
- *      [{"name", "depth", "tower", "role", "tensors": [indices], "reason", "guess": true where only the order tells}]
+ *      [{"name", "depth", "tower", "role", "tensors": [indices], "reason", "guess": true where names do not tell all}]
  *  in the order of towers and depths.  Order of the names matters only where they say nothing. */
 LW_API int32_t lw_infer_layers(const char *const *names, int64_t count, char *text, int64_t capacity, int64_t *needed,
                                lw_error *error);
+
+/** Which of `names` a pattern matches as a whole: `matched[i]` becomes 1 or 0.  `syntax` is that of policies:
+ *      "exact"   letter for letter
+ *      "glob"    `*` any text, `?` any character, `[a-c]` one of these, `[!a-c]` none of these, `\` before a character
+ *                that stands for itself; "/" and "." are characters like any other
+ *      "regex"   a regular expression */
+LW_API int32_t lw_match_names(const char *pattern, const char *syntax, const char *const *names, int64_t count,
+                              uint8_t *matched, lw_error *error);
 
 /* ---- Optimizer ----------------------------------------------------------------------------------------------- */
 

@@ -102,14 +102,39 @@ public func lw_infer_layers(
     _ capacity: Int64, _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
     boundary(error) { () throws(LayerwiseError) in
-        if count < 0 || count > 1 << 24 {
-            throw LayerwiseError(.invalidArgument, "count must be from 0 to 16777216, found \(count)")
-        }
-        var texts: [String] = []
-        if count > 0 {
-            guard let names else { throw LayerwiseError(.invalidArgument, "names is NULL") }
-            for index in 0..<Int(count) { texts.append(try string(names[index], "name \(index)")) }
-        }
-        try copy(describeLayers(texts), text, capacity, needed)
+        try copy(describeLayers(try strings(names, count)), text, capacity, needed)
     }
+}
+
+@_cdecl("lw_match_names") @implementation
+public func lw_match_names(
+    _ pattern: UnsafePointer<CChar>!, _ syntax: UnsafePointer<CChar>!, _ names: UnsafePointer<UnsafePointer<CChar>?>!,
+    _ count: Int64, _ matched: UnsafeMutablePointer<UInt8>!, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        let (pattern, word) = (try string(pattern, "pattern"), try string(syntax, "syntax"))
+        guard let syntax = PatternSyntax(rawValue: word) else {
+            throw LayerwiseError(.invalidArgument, "syntax must be exact, glob or regex, found \"\(word)\"")
+        }
+        let names = try strings(names, count)
+        let found = try recipe("pattern") { () throws(SettingError) in try matchNames(pattern, syntax, names) }
+        if found.isEmpty { return }
+        guard let matched else { throw LayerwiseError(.invalidArgument, "matched is NULL") }
+        for (index, isMatch) in found.enumerated() { matched[index] = isMatch ? 1 : 0 }
+    }
+}
+
+/// Names from C.
+private func strings(
+    _ names: UnsafePointer<UnsafePointer<CChar>?>?, _ count: Int64
+) throws(LayerwiseError) -> [String] {
+    if count < 0 || count > 1 << 24 {
+        throw LayerwiseError(.invalidArgument, "count must be from 0 to 16777216, found \(count)")
+    }
+    var texts: [String] = []
+    if count > 0 {
+        guard let names else { throw LayerwiseError(.invalidArgument, "names is NULL") }
+        for index in 0..<Int(count) { texts.append(try string(names[index], "name \(index)")) }
+    }
+    return texts
 }

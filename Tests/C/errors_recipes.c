@@ -403,6 +403,20 @@ static void refuse_inferences(const model *m)
     SUCCEEDS(lw_infer_layers(good, 2, text, needed, NULL, error));
     CHECK((int64_t)strlen(text) == needed - 1 && text[0] == '[' && text[needed - 2] == ']');
     SUCCEEDS(lw_infer_layers(NULL, 0, text, sizeof text, NULL, error));
+    uint8_t matched[2] = {7, 7};
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_match_names(NULL, "glob", good, 2, matched, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_match_names("*", NULL, good, 2, matched, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_match_names("*", "shell", good, 2, matched, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_match_names("", "glob", good, 2, matched, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_match_names("[a", "glob", good, 2, matched, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_match_names("*", "glob", NULL, 2, matched, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_match_names("*", "glob", missing, 2, matched, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_match_names("*", "glob", good, -1, matched, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_match_names("*", "glob", good, 2, NULL, error));
+    CHECK(matched[0] == 7 && matched[1] == 7);
+    SUCCEEDS(lw_match_names("head.*", "glob", good, 2, matched, error));
+    CHECK(matched[0] == 0 && matched[1] == 1);
+    SUCCEEDS(lw_match_names("*", "glob", NULL, 0, NULL, error));
     CHECK(strcmp(text, "[]") == 0);
 }
 

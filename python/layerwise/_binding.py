@@ -261,6 +261,7 @@ lw_schedule_evaluate = _fallible(
     "lw_schedule_evaluate", *_specs_in, c_double, c_int64, c_int64, c_int64, POINTER(c_double)
 )
 lw_infer_layers = _fallible("lw_infer_layers", POINTER(c_char_p), c_int64, *_text_out)
+lw_match_names = _fallible("lw_match_names", c_char_p, c_char_p, POINTER(c_char_p), c_int64, POINTER(ctypes.c_uint8))
 
 lw_optimizer_create = _fallible("lw_optimizer_create", POINTER(Handle), c_char_p, *_settings_in)
 lw_optimizer_destroy = _fallible("lw_optimizer_destroy", Handle)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ class InferredLayer:
         role: "stem", "block", "norm" or "head".
         tensors: Indices of its tensors among the names.
         reason: Why it is what it is.
-        guess: Whether only the order of the names tells.
+        guess: Whether names leave its place open, or that of some of its tensors, so that their order decided.
     """
 
     name: str
@@ -66,6 +66,27 @@ def infer_layers(names: Iterable[str]) -> list[InferredLayer]:
     texts = [lw.name(name) for name in names]
     found = json.loads(lw.text(lw.lw_infer_layers, (ctypes.c_char_p * len(texts))(*texts), len(texts)))
     return [InferredLayer(**layer | {"tensors": tuple(layer["tensors"])}) for layer in found]
+
+
+def match_names(pattern: str, names: Sequence[str], syntax: str = "glob") -> list[bool]:
+    """Which of some names a pattern matches, as policies match the names of layers.
+
+    Args:
+        pattern: What the whole name is compared with.
+        names: The names.
+        syntax: "exact", "glob" or "regex", as in policies.
+    """
+    texts = [lw.name(name) for name in names]
+    matched = (ctypes.c_uint8 * len(texts))()
+    lw.call(
+        lw.lw_match_names,
+        lw.name(pattern),
+        lw.name(syntax),
+        (ctypes.c_char_p * len(texts))(*texts),
+        len(texts),
+        matched,
+    )
+    return [bool(one) for one in matched]
 
 
 def _declarations(

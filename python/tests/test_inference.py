@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import layerwise as lw
+from layerwise import introspection
 
 NAMES = [
     "embeddings.word_embeddings.weight",
@@ -55,3 +56,38 @@ def test_refused() -> None:
         lw.infer_layers(["a", "\ud800"])
     with pytest.raises(lw.InvalidArgument, match="name 1 is longer than 1023 bytes"):
         lw.infer_layers(["a", "x" * 2000])
+
+
+# ---- Patterns of names
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.weight", [True, True, False]),
+        ("block.?.weight", [False, True, False]),
+        ("block.[0-4].*", [False, True, False]),
+        ("[!h]*", [False, True, True]),
+        ("[^h]*", [False, True, True]),
+        (r"a\*", [False, False, True]),
+        ("a*", [False, False, True]),
+        ("head", [False, False, False]),
+    ],
+)
+def test_globs_are_those_of_policies(pattern: str, expected: list[bool]) -> None:
+    names = ["head.weight", "block.3.weight", "a*"]
+    assert introspection.match_names(pattern, names) == expected
+    policy = lw.Explicit({pattern: 0.5}, syntax="glob", unused="ignore", unmatched="keep")
+    with lw.Optimizer(lw.SGD(lr=1.0), policy=policy, dry_run=True) as opt:
+        for name in names:
+            opt.add_layer(name, {"w": (2,)})
+        assert [layer.scale == 0.5 for layer in opt.layers.values()] == expected
+
+
+def test_patterns_that_cannot_be_read() -> None:
+    for pattern in ("[a", "a\\", ""):
+        with pytest.raises(lw.InvalidArgument):
+            introspection.match_names(pattern, ["a"])
+    with pytest.raises(lw.InvalidArgument, match="syntax must be exact, glob or regex"):
+        introspection.match_names("a", ["a"], "shell")
+    assert introspection.match_names("\u00e9", ["\u00e9", "e\u0301"], "exact") == [True, False]

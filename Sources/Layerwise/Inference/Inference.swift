@@ -14,15 +14,16 @@ public struct InferredLayer: Sendable, Equatable {
     public let tensors: [Int]
     /// What told the layer, in a few words.
     public let reason: String
-    /// Whether some of its tensors are here for nothing but their place in the order given.
+    /// Whether names leave the place of the layer, or of some of its tensors, open, so that their order decided.
     public let isGuess: Bool
 }
 
 /// Derives layers from the names of a model's tensors.
 ///
-/// Where blocks are numbered, numbers and the words in `Vocabulary` tell where a tensor belongs, and the order of the names does
-/// not matter.  Only what neither tells is placed by that order.  Where no blocks are numbered, every module is a layer, in the
-/// order given.
+/// Where blocks are numbered, they are towers, whatever the modules around them are called.  A module beside the blocks stays
+/// together and is placed by what the words in `Vocabulary` tell of its own name; a list with an entry for each stage goes with
+/// the stages.  The order of the names matters only for what that leaves open, which is a guess.  Where no blocks are
+/// numbered, every module is a layer, in the order given.
 ///
 /// These are the groups that timm 1.0's `group_parameters` makes, with the final norm counted to the last block, for its ViT,
 /// DeiT, BEiT, EVA, Swin, ConvNeXt, ResNet, RegNet and EfficientNet.  Others differ: PVT, CoAtNet and MaxViT, where timm takes

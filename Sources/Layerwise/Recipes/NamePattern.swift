@@ -45,6 +45,12 @@ struct NamePattern {
     }
 }
 
+/// Whether each of some names matches a pattern, for who has rules of their own by patterns.
+public func matchNames(_ pattern: String, _ syntax: PatternSyntax, _ names: [String]) throws(SettingError) -> [Bool] {
+    let pattern = try NamePattern(pattern, syntax)
+    return names.map(pattern.matches)
+}
+
 /// Names for a message: the first eight.
 func list(_ names: [String]) -> String {
     let shown = names.prefix(8).map { "\"\($0)\"" }.joined(separator: ", ")

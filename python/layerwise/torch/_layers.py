@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from ..errors import UnknownName
-from ..introspection import infer_layers
+from ..introspection import infer_layers, match_names
 from ._parameters import Group, clean, named_parameters
 
 LayerRules: TypeAlias = Mapping[str | re.Pattern[str], int | str | Mapping[str, Any]]
@@ -51,7 +50,7 @@ class Row:
         parameters: Names of its parameters.
         count: How many numbers they hold.
         reason: Why it is where it is.
-        guess: Whether nothing but the order of registration tells.
+        guess: Whether names leave its place open, so that the order of registration decided.
     """
 
     name: str
@@ -105,15 +104,17 @@ def layers(model: nn.Module | Iterable[tuple[str, Tensor]], *, rules: LayerRules
         model: A module, or named parameters.
         rules: What goes before the inference: a mapping from pattern to what the parameters that it matches are: a
             depth (`{"embed.*": 0}`), the name of a layer (`{"*.lora_*": "adapters"}`), or a mapping with any of
-            "layer", "depth", "tower", "role" and "scale".  A text is compared with whole names of parameters as in a
-            shell, where `*` is any text, also with a dot; a compiled regular expression must match the whole name.
-            The first pattern that matches a parameter counts.
+            "layer", "depth", "tower", "role" and "scale".  A text is compared with whole names of parameters in the
+            syntax "glob" of policies: `*` any text, also with a dot, `?` any character, `[a-c]` one of these, `[!a-c]`
+            none of these, a backslash before a character that stands for itself.  A compiled regular expression must
+            match the whole name.  The first pattern that matches a parameter counts.
 
     Returns:
         One row a layer.
 
     Raises:
         UnknownName: A pattern matches no parameter, or a rule says something unknown.
+        InvalidArgument: A pattern cannot be read, such as one with a `[` without its `]`.
     """
     named = _named(model)
     sizes = {name: param.numel() for name, param in named}
@@ -193,7 +194,7 @@ def _apply(rules: LayerRules, placed: dict[str, Placement]) -> dict[str, Placeme
     left, result = dict(placed), dict(placed)
     for pattern, rule in rules.items():
         given = _given(pattern, rule)
-        matched = [name for name in placed if _matches(pattern, name)]
+        matched = _matched(pattern, list(placed))
         if not matched:
             text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
             raise UnknownName(f'layers: no parameter matches "{text}"; the first is called "{next(iter(placed))}"')
@@ -216,10 +217,11 @@ def _given(pattern: object, rule: object) -> dict[str, Any]:
     return given
 
 
-def _matches(pattern: str | re.Pattern[str], name: str) -> bool:
+def _matched(pattern: str | re.Pattern[str], names: list[str]) -> list[str]:
+    """The names that a pattern matches as a whole; a text as the library's own patterns match."""
     if isinstance(pattern, re.Pattern):
-        return pattern.fullmatch(name) is not None
-    return fnmatch.fnmatchcase(name, pattern)
+        return [name for name in names if pattern.fullmatch(name) is not None]
+    return [name for name, matches in zip(names, match_names(pattern, names), strict=True) if matches]
 
 
 def _placements(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -54,17 +55,19 @@ def names_of(group: Group) -> list[str] | None:
     return clean(names)
 
 
-_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.")
-"""What torch.compile, activation checkpointing and FSDP put into names."""
+_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:(?:module|_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.)+")
+"""What DataParallel, torch.compile, activation checkpointing and FSDP put into names, in front or in the middle."""
 
 
 def clean(names: Iterable[str]) -> list[str]:
-    """Names without what wrappers around modules put into them, so that a model has the same in and out of them."""
-    bare = [_WRAPPERS.sub("", name) for name in names]
-    if bare and all(name.startswith("module.") for name in bare):
-        # DistributedDataParallel.
-        bare = [name.removeprefix("module.") for name in bare]
-    return bare
+    """Names without what wrappers around modules put into them, so that a model has the same in and out of them.
+
+    A name that another one would have then is left as it is: a model may have modules of these names itself.
+    """
+    given = list(names)
+    bare = [_WRAPPERS.sub("", name) for name in given]
+    counts = Counter(_WRAPPERS.sub("", name) for name in set(given))
+    return [short if counts[short] == 1 else name for name, short in zip(given, bare, strict=True)]
 
 
 def named_parameters(module: nn.Module) -> list[tuple[str, Tensor]]:

@@ -306,3 +306,47 @@ def test_every_argument_is_documented() -> None:
     documented = (lwt.Options.__doc__ or "") + (RuleOptions.__doc__ or "")
     for key in lwt.Options.__annotations__:
         assert f" {key}: " in documented, key
+
+
+# ---- What wrappers put into names
+
+
+class Wrapped(nn.Module):
+    """As `DataParallel` keeps a module."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+
+def test_a_wrapper_in_the_middle_does_not_matter() -> None:
+    plain, wrapped = network(), network()
+    wrapped.blocks = Wrapped(wrapped.blocks)
+    wrapped.head = Wrapped(Wrapped(wrapped.head))
+    there, here = lwt.AdamW(wrapped, lr=0.5, layer_decay=DECAY), lwt.AdamW(plain, lr=0.5, layer_decay=DECAY)
+    assert scales(there) == scales(here)
+    for param in wrapped.parameters():
+        param.grad = torch.ones_like(param)
+    there.step()
+    here.load_state_dict(there.state_dict())
+    assert all(state["step"] == 1 for state in here.state.values())
+    assert [row.parameters for row in lwt.layers(wrapped)] == [row.parameters for row in lwt.layers(plain)]
+
+
+def test_names_that_would_be_one_are_left_alone() -> None:
+    model = nn.Module()
+    model.a = nn.Module()
+    model.a.module = nn.Linear(2, 2, bias=False)
+    model.a.weight = nn.Parameter(torch.ones(2))
+    names = [name for row in lwt.layers(model) for name in row.parameters]
+    assert sorted(names) == ["a.module.weight", "a.weight"]
+
+
+def test_rules_have_the_patterns_of_policies() -> None:
+    def depths(pattern: str) -> list[str]:
+        table = lwt.layers(network(), rules={pattern: {"depth": 99}})
+        return sorted(name for row in table if row.depth == 99 for name in row.parameters)
+
+    assert depths(r"hea\d.weight") == depths("head.[!b]*") == depths("head.[^b]*") == ["head.weight"]
+    with pytest.raises(lw.InvalidArgument, match=r"a \[ has no \]"):
+        lwt.layers(network(), rules={"head[": 1})

@@ -47,8 +47,11 @@ struct NamePart {
             && (Vocabulary.blocks.has(anyOf: words.suffix(1)) || Vocabulary.blocksInFull.contains(base))
     }
 
-    /// Named like a tensor of one plain module, as "weight".
-    var namesPlainTensor: Bool { words.first.map(Vocabulary.plainTensors.contains) ?? false }
+    /// Named like a tensor of one plain module, as "weight", but not like one of a recurrent network, as "weight_hh_l0".
+    var namesPlainTensor: Bool {
+        guard let first = words.first else { return false }
+        return Vocabulary.plainTensors.contains(first) && !words.contains { $0 == "ih" || $0 == "hh" }
+    }
 
     private static func isDigit(_ byte: UInt8) -> Bool { UInt8(ascii: "0")...UInt8(ascii: "9") ~= byte }
 
@@ -75,7 +78,7 @@ struct NamePart {
 /// A tensor's name in parts, at dots (torch) or slashes (TensorFlow, Flax).
 struct TensorName {
     let text: String
-    /// One or more.
+    /// One or more.  What wrappers around modules insert is left out.
     let parts: [NamePart]
     /// Where each part ends in the text.
     private let ends: [String.Index]
@@ -86,12 +89,16 @@ struct TensorName {
             $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "/")
         }
         var parts: [NamePart] = []
-        for piece in pieces.map({ String(Substring($0)) }) {
+        var ends: [String.Index] = []
+        for (index, slice) in pieces.enumerated() {
+            let piece = String(Substring(slice))
+            if index < pieces.count - 1, Vocabulary.wrappers.contains(piece) { continue }
             let part = known[piece] ?? NamePart(piece)
             known[piece] = part
             parts.append(part)
+            ends.append(slice.endIndex)
         }
-        (self.text, self.parts, self.ends) = (text, parts, pieces.map(\.endIndex))
+        (self.text, self.parts, self.ends) = (text, parts, ends)
     }
 
     /// The first parts as they are written.
@@ -102,6 +109,14 @@ struct TensorName {
     /// The last parts as they are written.
     func rest(from count: Int) -> String {
         count < 1 || ends.isEmpty ? text : String(text[ends[min(count, ends.count) - 1]...])
+    }
+
+    /// The path of the tensor's module without its first parts.
+    func module(from count: Int) -> String { parts.dropFirst(count).dropLast().map(\.text).joined(separator: ".") }
+
+    /// The last parts with "#" for their numbers.
+    func pattern(from count: Int) -> String {
+        parts.dropFirst(count).map { $0.numeral == nil ? $0.text : "\($0.base)#" }.joined(separator: ".")
     }
 
     /// Whether a numbered part is a plain module (its tensors are "weight", "bias"), or a `Sequential` of some.
