@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import ctypes
+import functools
 import operator
 from collections.abc import Callable, Sequence
 from ctypes import (
@@ -24,10 +25,12 @@ from ctypes import (
     c_uint64,
     c_void_p,
 )
-from typing import Any
+from typing import Any, TypeVar
 
 from . import errors
 from ._library import load
+
+_Data = TypeVar("_Data", bound="ctypes._CData")
 
 OK = 0
 ERROR_BUFFER_TOO_SMALL = 15
@@ -357,11 +360,11 @@ def text(function: NativeFunction, *arguments: Any, room: int = 2048) -> str:
     """Call a function that writes text, with as much room as it asks for; `room` is a first guess."""
     needed = c_int64(room)
     while True:
-        written = ctypes.create_string_buffer(needed.value)
+        written = array_type(c_char, needed.value)()
         error = new_error()
         code = function(*arguments, written, len(written), byref(needed), byref(error))
         if not code:
-            return written.value.decode()
+            return bytes(written.value).decode()
         # What is described may have grown since the last try, hence the loop.
         if code != ERROR_BUFFER_TOO_SMALL or needed.value <= len(written):
             raise failure(code, error)
@@ -371,7 +374,7 @@ def numbers(function: NativeFunction, *arguments: Any) -> list[float]:
     """Call a function that writes a list of numbers, with as much room as it asks for."""
     needed = c_int64(8)
     while True:
-        room = (c_double * needed.value)()
+        room = array_type(c_double, needed.value)()
         error = new_error()
         code = function(*arguments, room, len(room), byref(needed), byref(error))
         if not code:
@@ -398,7 +401,18 @@ def array_of(values: Sequence[float]) -> array.array[float]:
 
 def pointer(values: array.array[float]) -> ctypes.Array[c_double]:
     """The numbers of an array where they lie, as the library takes them."""
-    return (c_double * len(values)).from_buffer(values)
+    return array_type(c_double, len(values)).from_buffer(values)
+
+
+@functools.lru_cache(maxsize=1024)
+def array_type(kind: type[_Data], count: int) -> type[ctypes.Array[_Data]]:
+    """The type `kind * count`, kept.
+
+    Types refer to themselves, and ctypes keeps none that is not in use: without this, each would wait for the cycle
+    collector once its last array is gone.
+    """
+    made: Any = kind
+    return made * count  # type: ignore[no-any-return]
 
 
 def whole(what: str, value: int) -> int:

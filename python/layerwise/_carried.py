@@ -97,7 +97,8 @@ def restore(optimizer: Optimizer, start: Callable[..., None], state: dict[str, A
         # Where it follows from the order, it goes on doing so.
         if optimizer.layer(layer["name"]).depth != layer["depth"]:
             optimizer.layer(layer["name"]).set(depth=layer["depth"])
-    optimizer.load_bytes(state["checkpoint"])
+    if state["checkpoint"] is not None:
+        optimizer.load_bytes(state["checkpoint"])
     vars(optimizer).update(state["others"])
 
 

@@ -220,7 +220,7 @@ def _renames(rename: Mapping[str, str] | None) -> tuple[Any, int]:
         return None, 0
     if not isinstance(rename, Mapping):
         raise TypeError(f"rename: expected a mapping from name to name, found {type(rename).__name__}")
-    rows = (lw.lw_rename * len(rename))()
+    rows = lw.array_type(lw.lw_rename, len(rename))()
     for row, (before, after) in zip(rows, rename.items(), strict=True):
         row.from_, row.to = lw.name(before), lw.name(after)
     return rows, len(rows)

@@ -45,7 +45,7 @@ def keys(key: str) -> tuple[str, ...]:
 def pack(pairs: Iterable[Pair]) -> tuple[ctypes.Array[lw.lw_setting], int]:
     """The array and its count, as two arguments.  The array keeps its strings alive."""
     items = list(pairs)
-    array = (lw.lw_setting * len(items))()
+    array = lw.array_type(lw.lw_setting, len(items))()
     for entry, (key, value) in zip(array, items, strict=True):
         entry.key = lw.name(key)
         if isinstance(value, str):

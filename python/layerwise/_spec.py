@@ -35,7 +35,7 @@ def pack(recipe: Recipe | None) -> tuple[ctypes.Array[lw.lw_spec] | None, int]:
     if recipe is None:
         return None, 0
     entries = list(_whole_before_parts(recipe))
-    specs = (lw.lw_spec * len(entries))()
+    specs = lw.array_type(lw.lw_spec, len(entries))()
     for spec, (entry, part_count) in zip(specs, entries, strict=True):
         values = lw.array_of(entry.values())
         spec.struct_size = ctypes.sizeof(lw.lw_spec)

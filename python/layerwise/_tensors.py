@@ -174,7 +174,7 @@ def _tensor(
 def pack(record: LayerRecord, master: bool) -> ctypes.Array[lw.lw_tensor]:
     """The array of lw_tensor for registration."""
     _require_known(record.name, record.names, record.whole_shapes)
-    array = (lw.lw_tensor * len(record.tensors))()
+    array = lw.array_type(lw.lw_tensor, len(record.tensors))()
     for entry, tensor in zip(array, record.tensors, strict=True):
         shape = tensor.parameters.shape
         entry.struct_size = ctypes.sizeof(lw.lw_tensor)
@@ -185,7 +185,7 @@ def pack(record: LayerRecord, master: bool) -> ctypes.Array[lw.lw_tensor]:
         entry.parameters = tensor.parameters.address
         entry.gradients = address(tensor.gradient)
         if shape:
-            entry.shape = (ctypes.c_int64 * len(shape))(*shape)
+            entry.shape = lw.array_type(ctypes.c_int64, len(shape))(*shape)
         whole = record.whole_shapes.get(tensor.name)
         if whole is not None:
             if len(whole) != len(shape):
@@ -193,7 +193,7 @@ def pack(record: LayerRecord, master: bool) -> ctypes.Array[lw.lw_tensor]:
                     ShapeMismatch, f"have shape {shape}, which is no part of the whole shape {tuple(whole)}"
                 )
             if shape:
-                entry.whole_shape = (ctypes.c_int64 * len(shape))(*whole)
+                entry.whole_shape = lw.array_type(ctypes.c_int64, len(shape))(*whole)
         entry.master = int(master and tensor.parameters.dtype in (lw.FLOAT16, lw.BFLOAT16))
     return array
 

@@ -64,7 +64,7 @@ def infer_layers(names: Iterable[str]) -> list[InferredLayer]:
     Order of the names matters only where they say nothing.
     """
     texts = [lw.name(name) for name in names]
-    found = json.loads(lw.text(lw.lw_infer_layers, (ctypes.c_char_p * len(texts))(*texts), len(texts)))
+    found = json.loads(lw.text(lw.lw_infer_layers, lw.array_type(ctypes.c_char_p, len(texts))(*texts), len(texts)))
     return [InferredLayer(**layer | {"tensors": tuple(layer["tensors"])}) for layer in found]
 
 

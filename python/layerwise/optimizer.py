@@ -84,7 +84,8 @@ class Optimizer(Saved):
             everything as it was and counts the step as skipped, "propagate" does not look.
         empty_step: At a step in which no layer that trains has a gradient, "raise" refuses it, so that neither the
             count nor the schedules go on; "allow" takes it: nothing is trained, and both go on.
-        threads: The most threads that a step may use, 1 to 1024; None for as many as the machine grants.
+        threads: The most threads that a step may use, 1 to 1024; None for as many as the process's affinity and its
+            cgroup's quota grant.  OMP_NUM_THREADS and the settings of other libraries are not read.
         clip_global_norm: Scale all gradients by min(1, limit / (norm + 1e-6)), > 0; None for off.
         clip_layer_norm: The same for each layer's own norm.
         clip_value: Clamp every gradient element to [-limit, limit], before the norms, > 0; None for off.
@@ -238,7 +239,9 @@ class Optimizer(Saved):
             params: A buffer, which makes a layer of one tensor called "weight", or a mapping from tensor name to
                 buffer.  With `dry_run`, a shape stands for a buffer: a tuple of numbers, or anything with a shape.
             grads: Gradients likewise, of the same type as the parameters or float32; tensors that are missing or None
-                have none bound.  Gradients are read at each step and never written.
+                have none bound.  Gradients are read at each step, where they lie, and never written: `grad[...] = new`
+                is seen, while `grad = new` gives the name to another array, of which the optimizer knows nothing.
+                Gradients that are new arrays at each step belong into `step({"name": new})`.
             depth: Position from the input; by default the order of registration in its tower.
             scale: This layer's rate multiplier, >= 0, in place of the policy's.
             tower: The stack it belongs to ("vision", "decoder"), each of which has depths of its own.
@@ -376,9 +379,9 @@ class Optimizer(Saved):
         """Take one step, in one native call.
 
         Args:
-            grads: None for the bound gradients; else a mapping from layer (its name, its index or the Layer) to a
-                buffer or to a mapping from tensor name to buffer.  A tensor that is missing or None is skipped: value,
-                state and count stay as they are.
+            grads: None for the bound gradients, as they are in their memory now; else a mapping from layer (its name,
+                its index or the Layer) to a buffer or to a mapping from tensor name to buffer.  A tensor that is missing
+                or None is skipped: value, state and count stay as they are.
             layer: Step this layer only; what `grads` has for others is not used.
             gradient_scale: Every gradient is divided by it (loss scale, accumulated batches); finite, > 0.
 
@@ -420,7 +423,7 @@ class Optimizer(Saved):
         # The buffers are held here until the call is over.
         buffers = None if grads is None else self._given_gradients(grads, [one] if one else self._layers)
         if buffers is not None:
-            step.gradients = (ctypes.c_void_p * len(buffers))(*map(address, buffers))
+            step.gradients = lw.array_type(ctypes.c_void_p, len(buffers))(*map(address, buffers))
             step.gradient_count = len(buffers)
         return int(_lw_optimizer_step(self._handle, step, error.reference))
 

@@ -6,8 +6,9 @@
     plot.rates(optimizer, 1000)
     plot.heatmap(optimizer, 1000)
 
-Each draws into `ax`, by default into new axes of pyplot, and returns the axes.  The rates are those of one
-`Optimizer.preview`: what the steps will use.  Colours go from the input, dark, to the output, light.
+Optimizers are those of `layerwise` and of `layerwise.torch`.  Each function draws into `ax`, by default into new axes
+of pyplot, and returns the axes.  The rates are those of one `Optimizer.preview`: what the steps will use.  Colours go
+from the input, dark, to the output, light.
 matplotlib comes with the extra: `pip install "layerwise[plot]"`.
 """
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 try:
     import matplotlib as mpl
@@ -46,6 +47,15 @@ MOST_IN_LEGEND = 12
 """With more layers than this, a colour bar takes the legend's place."""
 RULE_OF_THUMB = 1e-3
 
+
+class TorchOptimizer(Protocol):
+    """An optimizer of `layerwise.torch`."""
+
+    @property
+    def native(self) -> Optimizer:
+        """The native optimizer, which knows layers and rates."""
+
+
 _LONGEST_NAME = 30
 _FROZEN = "0.85"
 # Viridis is even to the eye and to the colour-blind; its last yellows are lost on white.
@@ -53,7 +63,9 @@ _COLORS = ListedColormap(mpl.colormaps["viridis"](np.linspace(0.0, 0.92, 256)), 
 _TOWER_LINES = ("-", "--", ":", "-.")
 
 
-def rates(optimizer: Optimizer, steps: int, *, first: int | None = None, ax: Axes | None = None) -> Axes:
+def rates(
+    optimizer: Optimizer | TorchOptimizer, steps: int, *, first: int | None = None, ax: Axes | None = None
+) -> Axes:
     """The rate of every layer at every step: one line a layer, with a gap while it is frozen.
 
     The scale is logarithmic if a quarter of the rates lie a decade or more below the highest.  Lines are thinner
@@ -90,7 +102,9 @@ def rates(optimizer: Optimizer, steps: int, *, first: int | None = None, ax: Axe
     return ax
 
 
-def heatmap(optimizer: Optimizer, steps: int, *, first: int | None = None, ax: Axes | None = None) -> Axes:
+def heatmap(
+    optimizer: Optimizer | TorchOptimizer, steps: int, *, first: int | None = None, ax: Axes | None = None
+) -> Axes:
     """The rate of every layer at every step: one row a layer, the input at the bottom; grey while it is frozen.
 
     Colours are logarithmic and end where those of `rates` end.  Layers stand in the order of their depths, one tower
@@ -141,7 +155,9 @@ def heatmap_height(layers: int) -> float:
     return min(max(2.5, 1.0 + 0.2 * layers), 8.0)
 
 
-def update_ratios(history: Sequence[Mapping[str, Telemetry]], ax: Axes | None = None) -> Axes:
+def update_ratios(
+    history: Sequence[Mapping[str, Telemetry]] | Sequence[Mapping[str, float]], ax: Axes | None = None
+) -> Axes:
     """How far each layer went at every step: |change| / |weights|, with a line at 1e-3 to compare with.
 
     Around 1e-3 is what many networks are found to do well with.  It is a rule of thumb: much less, and a layer hardly
@@ -149,14 +165,16 @@ def update_ratios(history: Sequence[Mapping[str, Telemetry]], ax: Axes | None = 
     weights:updates".  A layer that took no step has a gap.
 
     Args:
-        history: What `Optimizer.telemetry` said after each step, beginning with the first.
+        history: What `telemetry()` said after each step, beginning with the first; that of an optimizer of
+            `layerwise.torch` has numbers by "layerwise/LAYER/update_ratio".
         ax: Where to draw; None for new axes.
     """
-    names = list(dict.fromkeys(name for reports in history for name in reports))
+    stride = _stride(len(history))
+    known = list(map(_update_ratios, history))
+    names = list(dict.fromkeys(name for ratios in known for name in ratios))
     if not names:
         raise InvalidArgument("history: expected what telemetry() said after each of some steps, found none")
-    stride = _stride(len(history))
-    ratios = np.array([[_ratio(reports.get(name)) for reports in history[::stride]] for name in names])
+    ratios = np.array([[_drawn(row.get(name, 0.0)) for row in known[::stride]] for name in names])
     ax = _new_axes(4.5) if ax is None else ax
     color = Normalize(0, max(len(names) - 1, 1))
     steps = np.arange(0, len(history), stride)
@@ -182,7 +200,7 @@ def update_ratios(history: Sequence[Mapping[str, Telemetry]], ax: Axes | None = 
     return ax
 
 
-def picture(optimizer: Optimizer, steps: int, *, first: int | None = None) -> Figure:
+def picture(optimizer: Optimizer | TorchOptimizer, steps: int, *, first: int | None = None) -> Figure:
     """A figure with `rates` above and `heatmap` below, apart from pyplot: save it with `savefig`.
 
     Args:
@@ -190,6 +208,7 @@ def picture(optimizer: Optimizer, steps: int, *, first: int | None = None) -> Fi
         steps: How many steps to draw, >= 1.
         first: The first of them; None for the next.
     """
+    optimizer = _native(optimizer)
     heights = 4.0, heatmap_height(len(optimizer.layers))
     figure = Figure(figsize=(9, sum(heights)), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=heights, sharex=True)
@@ -227,7 +246,17 @@ class _Ahead:
         return min(max(float(np.nanmin(learning)), lowest), highest / 10), highest
 
 
-def _look_ahead(optimizer: Optimizer, steps: int, first: int | None) -> _Ahead:
+def _native(optimizer: Optimizer | TorchOptimizer) -> Optimizer:
+    """The optimizer that knows layers: itself, or the one inside an optimizer of `layerwise.torch`."""
+    found = optimizer if isinstance(optimizer, Optimizer) else getattr(optimizer, "native", None)
+    if not isinstance(found, Optimizer):
+        kind = f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
+        raise TypeError(f"optimizer: expected one of layerwise or layerwise.torch, found {kind}")
+    return found
+
+
+def _look_ahead(optimizer: Optimizer | TorchOptimizer, steps: int, first: int | None) -> _Ahead:
+    optimizer = _native(optimizer)
     if steps < 1:
         raise InvalidArgument(f"steps must be at least 1, found {steps}")
     start = optimizer.next_step if first is None else first
@@ -270,9 +299,21 @@ def _stride(steps: int) -> int:
     return -(-steps // MOST_COLUMNS)
 
 
-def _ratio(report: Telemetry | None) -> float:
+def _update_ratios(reports: Mapping[str, Telemetry] | Mapping[str, float]) -> dict[str, float]:
+    """The update-to-weight ratio of each layer, of what either kind of optimizer tells."""
+    end = "/update_ratio"
+    found: dict[str, float] = {}
+    for name, report in reports.items():
+        if isinstance(report, Telemetry):
+            found[name] = report.update_ratio
+        elif name.endswith(end):
+            found[name.removesuffix(end).removeprefix("layerwise/")] = report
+    return found
+
+
+def _drawn(ratio: float) -> float:
     # Without an update there is no place for it on a logarithmic scale.
-    return report.update_ratio if report is not None and report.update_ratio > 0 else np.nan
+    return ratio if ratio > 0 else np.nan
 
 
 # ---- How it is drawn

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from struct import Struct
 from typing import NamedTuple, TypeVar
 
-from ._binding import DTYPE_NAMES, lw_layer_info, lw_state_info, lw_telemetry
+from ._binding import DTYPE_NAMES, array_type, lw_layer_info, lw_state_info, lw_telemetry
 
 Report = TypeVar("Report")
 
@@ -153,7 +153,7 @@ _EMPTY_TELEMETRY = _TELEMETRY.pack(_TELEMETRY.size, 0, *(0.0,) * 7, 0, 0)
 
 def telemetry_rows(count: int) -> ctypes.Array[lw_telemetry]:
     """Room for the telemetry of `count` layers."""
-    return (lw_telemetry * count).from_buffer_copy(_EMPTY_TELEMETRY * count)
+    return array_type(lw_telemetry, count).from_buffer_copy(_EMPTY_TELEMETRY * count)
 
 
 def telemetry_reports(rows: ctypes.Array[lw_telemetry]) -> list[Telemetry]:

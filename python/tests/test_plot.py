@@ -244,6 +244,32 @@ def test_update_ratios_of_a_long_run() -> None:
     assert np.isnan(late).sum() == plot.MOST_COLUMNS // 2
 
 
+def test_optimizers_of_torch() -> None:
+    torch = pytest.importorskip("torch")
+    import layerwise.torch as lwt
+
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 2))
+    opt = lwt.AdamW(model, lr=3e-4, layer_decay=0.5, schedule=lw.Cosine(90), telemetry=True)
+    for draw in (plot.rates, plot.heatmap):
+        ax = draw(opt, 100)
+        drawn(ax)
+    np.testing.assert_array_equal(lines(plot.rates(opt, 100)), np.asarray(opt.preview(100)))
+    plot.picture(opt, 100).canvas.draw()
+    history: list[Any] = []
+    native: list[Any] = []
+    for step in range(3):
+        model(torch.ones(1, 4)).sum().backward()
+        opt.step()
+        history.append(opt.telemetry() if step < 2 else opt.telemetry(prefix="layerwise/"))
+        native.append(opt.native.telemetry())
+    ax, other = plot.update_ratios(history), plot.update_ratios(native)
+    assert legend(ax) == legend(other) == ["1", "0"]
+    np.testing.assert_array_equal(lines(ax)[:2], lines(other)[:2])
+    assert np.all(np.asarray(lines(ax)[:2]) > 0)
+    with pytest.raises(TypeError, match=r"one of layerwise or layerwise.torch, found torch.optim.adamw.AdamW"):
+        plot.rates(torch.optim.AdamW(model.parameters()), 10)  # type: ignore[arg-type]
+
+
 def test_refusals() -> None:
     for draw in (plot.rates, plot.heatmap):
         with pytest.raises(lw.InvalidArgument, match="at least 1, found 0"):

@@ -66,7 +66,7 @@ def arrange(
             members.setdefault(placement, []).append((name or str(position), param))
         if not group["params"] and group.get("depth") is not None:
             # Another process has its parameters; depths count here as there.
-            members[_of_group(group, index, None)] = [("elsewhere", torch.empty(0))]
+            members[_of_group(group, index, None)] = [("elsewhere", torch.empty(0, dtype=torch.float32, device="cpu"))]
         for placement, tensors in members.items():
             name = placement.layer
             if name in taken:

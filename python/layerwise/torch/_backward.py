@@ -66,7 +66,9 @@ class BackwardSteps:
         if self._stepped[layer]:
             raise RuntimeError(
                 f'layer "{self._bridge.layers[layer].name}" got a gradient after it was stepped: call step() after '
-                f"every {_times(self._accumulation_steps)}, or say accumulation_steps="
+                f"every {_times(self._accumulation_steps)}, or say accumulation_steps=.  If several "
+                "calls of torch.utils.checkpoint use the layer, give them use_reentrant=False: a reentrant one runs a "
+                "backward of its own, after which the gradient of a shared parameter looks complete"
             )
         self._counts[index] += 1
         if self._counts[index] == self._accumulation_steps:
@@ -78,7 +80,7 @@ class BackwardSteps:
         groups: Sequence[Group] = [] if self._begun else self._begin()
         if groups:
             _refuse_processes()
-            self._bridge.follow_groups(groups)
+            self._bridge.follow(groups)
             self._begun = True
         self._bridge.step_layer(layer, self._layers[layer])
         self._stepped[layer] = True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -74,7 +75,9 @@ class Reduction:
         self._group = group
         self._groups: list[Any] | None = None
         self.error: BaseException | None = None
-        self.callback = lw.lw_reduce(self._add_up)
+        add_up = weakref.WeakMethod(self._add_up)
+        # It lives as long as the reduction, to which it does not refer: no cycle.
+        self.callback = lw.lw_reduce(lambda sums, count, context: add_up()(sums, count, context))  # type: ignore[misc]
 
     def check(self) -> list[Any]:
         """The process groups over which to add up."""
@@ -94,7 +97,7 @@ class Reduction:
 
         try:
             values = torch.frombuffer(
-                (ctypes.c_double * count).from_address(ctypes.addressof(sums.contents)), dtype=torch.float64
+                lw.array_type(ctypes.c_double, count).from_address(ctypes.addressof(sums.contents)), dtype=torch.float64
             )
             for group in self.check():
                 dist.all_reduce(values, group=group)

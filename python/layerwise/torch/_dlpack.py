@@ -72,14 +72,14 @@ class Layout:
 
     def __init__(self, params: Sequence[Tensor], gradient_types: Sequence[torch.dtype]) -> None:
         self.count = len(params)
-        self.tensors = (lw.lw_dlpack_tensor * self.count)()
-        self.gradient_types = (ctypes.c_int32 * self.count)(*map(_NUMBERS.__getitem__, gradient_types))
+        self.tensors = lw.array_type(lw.lw_dlpack_tensor, self.count)()
+        self.gradient_types = lw.array_type(ctypes.c_int32, self.count)(*map(_NUMBERS.__getitem__, gradient_types))
         for index, param in enumerate(params):
             self.note(index, param)
 
     def note(self, index: int, param: Tensor) -> None:
         """A parameter lies as it does now."""
-        extents = ctypes.c_int64 * param.ndim
+        extents = lw.array_type(ctypes.c_int64, param.ndim)
         self.tensors[index] = lw.lw_dlpack_tensor(
             data=param.data_ptr(),
             device_type=_CPU,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import array
 import ctypes
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -21,6 +21,9 @@ from ._arrange import NativeLayer
 from ._parameters import Group
 
 _rate_of = itemgetter("lr")
+
+_REFUSALS = (LayerwiseError, TypeError, ValueError, RuntimeError)
+"""What values that are no numbers raise, among them tensors of several elements."""
 
 Values = tuple[Any, ...]
 """A group's hyperparameters without its rate, and at the end whether it ascends."""
@@ -118,7 +121,13 @@ class Hyperparameters:
             pairs.extend(own)
         if pairs:
             settings, count = _settings.pack(pairs)
-            lw.call(lw.lw_optimizer_set_layers, native._handle, (ctypes.c_int64 * count)(*indices), settings, count)
+            lw.call(
+                lw.lw_optimizer_set_layers,
+                native._handle,
+                lw.array_type(ctypes.c_int64, count)(*indices),
+                settings,
+                count,
+            )
         native.set(maximize=values[0][-1])
         self._own_values = True
 
@@ -137,13 +146,12 @@ class Hyperparameters:
 
     def read_back(self, native: Optimizer, groups: Sequence[Group], layers: Sequence[NativeLayer]) -> None:
         """Write the rates into the groups that the library has loaded; all else was compared, and is the same."""
+        rates: dict[int, float] = {}
         for index, layer in enumerate(layers):
-            group, rate = groups[layer.group], ctypes.c_double()
+            rate = ctypes.c_double()
             lw.call(lw.lw_layer_get, native._handle, index, b"lr", ctypes.byref(rate))
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate.value)
-            else:
-                group["lr"] = rate.value
+            rates[layer.group] = rate.value
+        _put_rates(groups, rates)
         # Layers may have got rates of their own, which that of the optimizer would not replace.
         self._own_rates, self._rates, self._rows = True, array.array("d"), None
 
@@ -152,21 +160,55 @@ class Hyperparameters:
         """Whether all rates are 0."""
         return not any(self._rates)
 
+    def check(self, groups: Sequence[Group]) -> None:
+        """Refuse values of the groups that the rule refuses.
+
+        Raises:
+            LayerwiseError, TypeError: The first that is refused.
+        """
+        for _, error in self._refused(groups):
+            raise error
+
     def differences(self, groups: Sequence[Group]) -> list[str]:
         """What of the groups' values the rule refuses."""
+        return [str(error) if index is None else f"group {index}: {error}" for index, error in self._refused(groups)]
+
+    def _refused(self, groups: Sequence[Group]) -> Iterator[tuple[int | None, Exception]]:
+        """The errors of the values that are refused, each with the index of its group if one alone is to blame."""
         try:
             found, rates = self._read(groups), read_rates(groups)
-        except (LayerwiseError, TypeError) as error:
-            return [str(error)]
-        refused = []
+        except _REFUSALS as error:
+            yield None, error
+            return
         for index, (values, rate) in enumerate(zip(found, rates, strict=True)):
-            if index and (values, rate) == (found[index - 1], rates[index - 1]):
+            plain = not any(isinstance(value, Tensor) for value in (*values, *found[index - 1]))
+            if index and plain and (values, rate) == (found[index - 1], rates[index - 1]):
                 continue
             try:
-                Optimizer(self._make(lr=rate, **self._named(values)), dry_run=True).close()
-            except (LayerwiseError, TypeError) as error:
-                refused.append(f"group {index}: {error}")
-        return refused
+                with Optimizer(self._make(lr=rate), dry_run=True) as probe:
+                    # In the same call as `_follow_values`, so that nothing passes here that is refused there.
+                    probe.set(maximize=values[-1], **self._named(values))
+            except _REFUSALS as error:
+                yield index, error
+
+
+def _put_rates(groups: Sequence[Group], rates: Mapping[int, float]) -> None:
+    """Write rates into groups, by the index of the group.
+
+    A tensor is written in place, so that whoever holds it goes on steering the rate.  Groups that share a tensor and
+    get different rates get tensors of their own: one tensor cannot hold both.
+    """
+    wanted: dict[int, set[float]] = {}
+    for index, group in enumerate(groups):
+        wanted.setdefault(id(group["lr"]), set()).add(rates.get(index, float(group["lr"])))
+    for index, rate in rates.items():
+        old = groups[index]["lr"]
+        if not isinstance(old, Tensor):
+            groups[index]["lr"] = rate
+        elif len(wanted[id(old)]) > 1:
+            groups[index]["lr"] = old.detach().clone().fill_(rate)
+        else:
+            old.detach().fill_(rate)
 
 
 def read_rates(groups: Sequence[Group]) -> array.array[float]:

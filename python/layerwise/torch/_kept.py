@@ -15,14 +15,62 @@ from .. import _binding as lw
 from ..errors import InvalidArgument
 from ..introspection import rules as declared_rules
 from ..optimizer import Optimizer
+from ..reports import LoadReport
 from ._member import Member, value_difference
 from ._parameters import Group
 
 _FLOATS = {"float64": torch.float64, "float32": torch.float32}
 
+_Memory = ctypes.c_char * (1 << 46)
+"""Memory at some address.  One type for all sizes: each type of ctypes is left to the cycle collector in the end."""
+
+_VELOCITY = "momentum_buffer"
+"""The state whose presence tells torch's SGD, which counts no steps, that there was one."""
+
 
 class NativeOptimizer(Optimizer):
     """The native optimizer inside a torch optimizer, which alone steps and ends it."""
+
+    copied: Sequence[Member] = ()
+    """Parameters with gaps in their memory: what is registered is a copy, which has to be kept equal to each."""
+
+    def save(self, *arguments: Any, **options: Any) -> None:
+        """See `layerwise.Optimizer.save`."""
+        self._fill_copies()
+        super().save(*arguments, **options)
+
+    def to_bytes(self, *arguments: Any, **options: Any) -> bytes:
+        """See `layerwise.Optimizer.to_bytes`."""
+        self._fill_copies()
+        return super().to_bytes(*arguments, **options)
+
+    def load(self, *arguments: Any, **options: Any) -> LoadReport:
+        """See `layerwise.Optimizer.load`."""
+        self._fill_copies()
+        report = super().load(*arguments, **options)
+        self._read_copies()
+        return report
+
+    def load_bytes(self, *arguments: Any, **options: Any) -> LoadReport:
+        """See `layerwise.Optimizer.load_bytes`."""
+        self._fill_copies()
+        report = super().load_bytes(*arguments, **options)
+        self._read_copies()
+        return report
+
+    def step(self, *arguments: Any, **options: Any) -> None:
+        """See `layerwise.Optimizer.step`."""
+        self._fill_copies()
+        super().step(*arguments, **options)
+        self._read_copies()
+
+    def _fill_copies(self) -> None:
+        for member in self.copied:
+            member.fill_copy()
+
+    def _read_copies(self) -> None:
+        for member in self.copied:
+            member.read_copy()
 
     def close(self) -> None:
         """Refused: tensors of `torch_optimizer.state` lie in its memory."""
@@ -45,9 +93,10 @@ class Kept:
         self._members = members
         self._types: dict[int, dict[str, dict[str, torch.dtype]]] = {}
         self._views: dict[tuple[int, int, str], Tensor] = {}
-        declaration = next(entry for entry in declared_rules() if entry["name"] == native.rule.name)
-        self.names: tuple[str, ...] = (*declaration["states"], "master")
+        states = {entry["name"]: entry["states"] for entry in declared_rules()}
+        self.names: tuple[str, ...] = (*states[native.rule.name], "master")
         """What the rule may keep."""
+        self._of_other_rules = {name for names in states.values() for name in names} - {*self.names, "step"}
         self.version = 0
         """Changes whenever the library keeps other states, or in another order."""
 
@@ -85,7 +134,7 @@ class Kept:
     def _memory(self, member: Member, name: str, dtype: torch.dtype) -> Tensor:
         count = math.prod(member.shape)
         if not count:
-            return torch.empty(0, dtype=dtype)
+            return torch.empty(0, dtype=dtype, device="cpu")
         address = ctypes.c_void_p()
         lw.call(
             lw.lw_tensor_get_state_address,
@@ -95,37 +144,58 @@ class Kept:
             lw.name(name),
             ctypes.byref(address),
         )
-        memory: Any = (ctypes.c_char * (count * dtype.itemsize)).from_address(address.value or 0)
+        memory: Any = _Memory.from_address(address.value or 0)
         # The tensor holds the array, and the array the optimizer whose memory it is.
         memory.optimizer = self._native
-        return torch.frombuffer(memory, dtype=dtype)
+        return torch.frombuffer(memory, dtype=dtype, count=count)
 
     def counts(self) -> list[int]:
         """The step count of every parameter, in the order of members."""
-        counts = (ctypes.c_int64 * len(self._members))()
+        counts = lw.array_type(ctypes.c_int64, len(self._members))()
         lw.call(lw.lw_optimizer_get_step_counts, self._native._handle, counts, len(counts))
         return list(counts)
 
-    def differences(self, member: Member, entry: Mapping[str, Any], group: Group | None = None) -> list[str]:
-        """What keeps an entry of a state dict from being taken in; with a group, also what it lacks for that."""
+    def own(self, entry: Mapping[Any, Any]) -> dict[str, Any]:
+        """What of an entry of a state dict is the library's, without what is empty."""
+        # torch.distributed.checkpoint fills in {} for what a flat state dict lacks.
+        return {
+            key: value
+            for key, value in entry.items()
+            if (key == "step" or key in self.names) and value is not None and not _is_empty(value)
+        }
+
+    def foreign(self, entry: Mapping[Any, Any]) -> dict[Any, Any]:
+        """What of an entry belongs to others, such as a wrapper that keeps something of its own for a parameter."""
+        return {key: value for key, value in entry.items() if key != "step" and key not in self.names}
+
+    def differences(self, member: Member, entry: Mapping[Any, Any], group: Group | None = None) -> list[str]:
+        """What keeps an entry of a state dict from being taken in; with a group, also what it lacks for that.
+
+        Keys that the library does not know belong to others and are no difference.  They are one where something is
+        missing, and where an entry has moments of another rule and none of this one.
+        """
         what = f'parameter "{member.name}"'
         kept = self.types(member)
         found = []
-        for key, value in entry.items():
-            if key != "step" and key not in self.names:
-                found.append(f"{what}: unexpected {key}")
-            elif key == "master" and key not in kept:
+        values = self.own(entry)
+        missing: list[str] = []
+        if group is not None and "exp_avg_sq" in self.names and values:
+            amsgrad = group.get("amsgrad")
+            # A tensor is refused where hyperparameters are looked at.
+            amsgrad = not isinstance(amsgrad, Tensor) and bool(amsgrad)
+            needed = ["step", "exp_avg", "exp_avg_sq"] + (["max_exp_avg_sq"] if amsgrad else [])
+            missing = [key for key in needed if key not in values]
+        is_other = not any(key in self.names for key in values) and any(key in self._of_other_rules for key in entry)
+        if missing or is_other:
+            found += [f"{what}: unexpected {key}" for key in self.foreign(entry)]
+        for key, value in values.items():
+            if key == "master" and key not in kept:
                 found.append(f"{what}: unexpected master, because this optimizer keeps no master copies")
-            elif key != "step" and value is None:
-                continue
             else:
                 dtype = kept.get(key) or (torch.float64 if member.param.dtype is torch.float64 else torch.float32)
                 difference = value_difference(member, key, value, dtype)
                 found += [difference] if difference else []
-        if group is not None and "exp_avg_sq" in self.names and any(key in self.names for key in entry):
-            needed = ["step", "exp_avg", "exp_avg_sq"] + (["max_exp_avg_sq"] if group.get("amsgrad") else [])
-            found += [f"{what}: missing {key}" for key in needed if entry.get(key) is None]
-        return found
+        return found + [f"{what}: missing {key}" for key in missing]
 
     def write(self, member: Member, values: Mapping[str, Any], *, whole: bool) -> None:
         """Put values that were checked into the states of a parameter.
@@ -140,11 +210,15 @@ class Kept:
             value = values.get(name)
             if value is not None:
                 self.state(member, name).copy_(member.unwrap(value))
+            elif whole and name == "master":
+                self.state(member, name).copy_(member.local.detach())
             elif whole:
-                # A master copy starts as the parameter, a moment at 0.
-                self.state(member, name).copy_(member.local.detach() if name == "master" else torch.zeros(()))
+                self.state(member, name).zero_()
         if values.get("step") is not None:
-            self.set_count(member, int(values["step"]))
+            count = int(values["step"])
+            # A file of torch's SGD has no count, and what reads it in place leaves the 0 that was here before.
+            began = whole and not count and _VELOCITY in names and values.get(_VELOCITY) is not None
+            self.set_count(member, int(bool(self.state(member, _VELOCITY).any())) if began else count)
         elif whole:
             # torch's SGD keeps no step count; that it keeps a velocity tells that there was a first step.
             self.set_count(member, int(any(values.get(name) is not None for name in names)))
@@ -155,3 +229,7 @@ class Kept:
         lw.call(
             lw.lw_tensor_write_state, self._native._handle, member.layer, member.tensor, b"step", ctypes.byref(value), 8
         )
+
+
+def _is_empty(value: object) -> bool:
+    return isinstance(value, dict) and not value

@@ -9,11 +9,15 @@ import torch
 from torch import Tensor
 
 from ._distributed import like, local_part, part_for
-from ._parameters import strides_of
+from ._parameters import dense_copy, strides_of
 
 
 class Member:
-    """One parameter in the native optimizer."""
+    """One parameter in the native optimizer.
+
+    The library steps memory without gaps.  A parameter whose memory has gaps is stepped in a dense copy, `copy`, which
+    is filled before each step and read after it.
+    """
 
     def __init__(
         self,
@@ -34,19 +38,24 @@ class Member:
         self.gradient_dtype = gradient_dtype
         self.dtype = self.local.dtype
         self.shape = self.local.shape
-        self.note_memory()
+        self.note_memory(dense_copy(self.local))
 
-    def note_memory(self) -> None:
-        """Remember where the parameter lies, and in which order, which is that of its states."""
+    def note_memory(self, copy: Tensor | None) -> None:
+        """Remember where the parameter lies, and in which order the library steps it, which is that of its states.
+
+        Args:
+            copy: A dense copy of the parameter if its memory has gaps, else None.
+        """
         local = self.local
-        self.address, self.stride, self.strides = local.data_ptr(), local.stride(), strides_of(local)
+        self.address, self.own_strides, self.copy = local.data_ptr(), strides_of(local), copy
+        self.stride, self.strides = self.memory.stride(), strides_of(self.memory)
 
     def has_moved(self, local: Tensor) -> bool:
         """Whether its memory lies otherwise than was noted: elsewhere, or there with another shape, order or type."""
         return (
             local.data_ptr() != self.address
             or local.shape != self.shape
-            or strides_of(local) != self.strides
+            or strides_of(local) != self.own_strides
             or local.dtype != self.dtype
         )
 
@@ -54,6 +63,23 @@ class Member:
     def local(self) -> Tensor:
         """The memory of the parameter in this process."""
         return local_part(self.param)
+
+    @property
+    def memory(self) -> Tensor:
+        """What the library steps: the memory of the parameter, or the dense copy of it."""
+        return self.local if self.copy is None else self.copy
+
+    def fill_copy(self) -> None:
+        """Take over what is in the parameter now."""
+        if self.copy is not None:
+            with torch.no_grad():
+                self.copy.copy_(self.local)
+
+    def read_copy(self) -> None:
+        """Give the parameter what the library has made of its copy."""
+        if self.copy is not None:
+            with torch.no_grad():
+                self.local.copy_(self.copy)
 
     @property
     def full_shape(self) -> torch.Size:

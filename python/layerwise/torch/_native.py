@@ -19,22 +19,26 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from .. import _binding as lw
-from ..errors import InvalidArgument, ShapeMismatch
-from ..optimizer import _Error
+from .. import _carried
+from ..errors import DTypeMismatch, InvalidArgument, ShapeMismatch
+from ..optimizer import Optimizer, _Error
 from ..rule import Rule
+from . import _progress
 from ._arrange import NativeLayer, caller
 from ._distributed import Reduction, is_spread, local_part
 from ._dlpack import Layout, Search
 from ._hyperparameters import Hyperparameters
 from ._kept import Kept, NativeOptimizer
 from ._member import Member
-from ._parameters import Group, check, in_memory_order, strides_of
+from ._parameters import Group, check, check_disjoint, dense_copy, in_memory_order, is_dense, strides_of
 
 _parameters_of = itemgetter("params")
 _gradient_of = attrgetter("grad")
 
 _lw_optimizer_step = lw.lw_optimizer_step
 _lw_optimizer_expect_step = lw.lw_optimizer_expect_step
+
+_MOST_THREADS = 1024
 
 _NOWHERE = ctypes.c_double()
 """Stands for the memory of a tensor without elements, to which torch gives no address."""
@@ -47,7 +51,7 @@ class _Call:
 
     def __init__(self, count: int) -> None:
         self.error = _Error()
-        self.addresses = (ctypes.c_void_p * count)()
+        self.addresses = lw.array_type(ctypes.c_void_p, count)()
         self.step = lw.lw_step(ctypes.sizeof(lw.lw_step), 0, -1, 1.0)
         self.step.gradients = self.addresses
         self.step.gradient_count = count
@@ -79,6 +83,9 @@ class Bridge:
     ) -> None:
         self._master = master
         self._process_group = process_group
+        self._groups = groups
+        self._follows_torch = options.get("threads") is None
+        self._threads = 0
         self._needs_norms = (
             any(options.get(key) for key in ("clip_global_norm", "clip_layer_norm", "telemetry"))
             or options.get("nonfinite") != "propagate"
@@ -102,13 +109,15 @@ class Bridge:
 
     def add(self, groups: Sequence[Group], layers: Sequence[NativeLayer]) -> None:
         """Add layers; all or none of each, in order."""
-        for layer in layers:
+        new = [_members_of(layer, len(self.layers) + position) for position, layer in enumerate(layers)]
+        _require_disjoint(self.members, [*chain.from_iterable(new)])
+        for layer, members in zip(layers, new, strict=True):
             place = layer.place
             role: Any = place.role
             gradient_dtype = _gradient_dtype([param for _, param in layer.members])
             self.native.add_layer(
                 layer.name,
-                {name: in_memory_order(local_part(param)) for name, param in layer.members},
+                {member.tensor_name: in_memory_order(member.memory) for member in members},
                 depth=place.depth,
                 tower=place.tower or None,
                 role=role,
@@ -118,12 +127,8 @@ class Bridge:
                 whole_shapes={name: param.shape for name, param in layer.members if is_spread(param)} or None,
                 **self.hyperparameters.for_layer(groups, layer),
             )
-            index = len(self.layers)
             self.layers.append(layer)
-            for position, (name, param) in enumerate(layer.members):
-                full_name = name if name.startswith(layer.name) else f"{layer.name}.{name}"
-                dtype = gradient_dtype or param.dtype
-                self.members.append(Member(param, full_name, layer.group, index, position, name, dtype))
+            self.members.extend(members)
         self.hyperparameters.follow_layers(self.native, groups, self.layers)
         self._list(groups)
 
@@ -140,6 +145,7 @@ class Bridge:
         self._group_count = len(groups)
         self._group_ids = [[id(param) for param in group["params"]] for group in groups]
         self._layout = Layout(locals_, [member.gradient_dtype for member in self.members])
+        self._note_copies()
         self._single = [index for index, param in enumerate(locals_) if param.numel() == 1]
         self._active: list[bool] | None = None
         if self._all_had_gradient:
@@ -163,11 +169,24 @@ class Bridge:
 
     def follow(self, groups: Sequence[Group]) -> None:
         """Bring the library up to date with the groups: hyperparameters, rates, parameters that moved."""
+        self._follow_threads()
         self.follow_groups(groups)
         self._follow_memory()
 
+    def follow_memory(self, groups: Sequence[Group]) -> None:
+        """Bring the library up to date with parameters that moved or were converted."""
+        self._groups = groups
+        self._follow_memory()
+
+    def _follow_threads(self) -> None:
+        """Use as many threads as torch uses now, unless the user has said how many."""
+        if self._follows_torch and self._threads != torch.get_num_threads():
+            self._threads = torch.get_num_threads()
+            self.native.set(threads=min(self._threads, _MOST_THREADS))
+
     def follow_groups(self, groups: Sequence[Group]) -> None:
         """Bring the library up to date with what the groups say; a step looks for itself whether parameters moved."""
+        self._groups = groups
         if self.hyperparameters.follow(self.native, groups, self.layers):
             self.kept.forget_views()
 
@@ -254,8 +273,12 @@ class Bridge:
 
     # ---- Memory
 
-    def _follow_memory(self) -> None:
-        """Bind parameters to where they lie now, keeping their state.  All are checked before the first is bound."""
+    def _follow_memory(self) -> bool:
+        """Bind parameters to where they lie now, keeping their state.  All are checked before the first is bound.
+
+        Returns:
+            Whether parameters were converted to another type, so that all lists are new.
+        """
         moved = [
             (index, member)
             for index, (member, local) in enumerate(zip(self.members, self._local_params(), strict=True))
@@ -269,22 +292,84 @@ class Bridge:
                 raise ShapeMismatch(
                     f"{what} must keep its shape {tuple(member.shape)}, found {found}: make a new optimizer"
                 )
+        if any(member.local.dtype != member.dtype for _, member in moved):
+            self._convert()
+            return True
+        if moved:
+            _require_disjoint(self.members, [member for _, member in moved])
         for index, member in moved:
             self._bind(member)
             self._layout.note(index, member.local)
+        if moved:
+            self._note_copies()
+        return False
 
     def _bind(self, member: Member) -> None:
         layer = self.native.layer(member.layer)
+        copy = dense_copy(member.local)
+        memory = member.local if copy is None else copy
         states = None
-        if strides_of(member.local) != member.strides:
+        if strides_of(memory) != member.strides:
             # Moments lie in the order of the parameter's memory, which is another one now.
             states = {name: self.kept.state(member, name).clone() for name in self.kept.moments(member)}
-        layer.bind({member.tensor_name: in_memory_order(member.local)})
-        member.note_memory()
+        layer.bind({member.tensor_name: in_memory_order(memory)})
+        member.note_memory(copy)
         if states is not None:
             self.kept.forget_views()
         for name, value in (states or {}).items():
             self.kept.state(member, name).copy_(value)
+
+    def _note_copies(self) -> None:
+        """See to it that gradients of parameters with gaps are never taken to lie as usual, but as their copies do."""
+        self._copied = [index for index, member in enumerate(self.members) if member.copy is not None]
+        self.native.copied = [self.members[index] for index in self._copied]
+        for index in self._copied:
+            self._layout.tensors[index].data = None
+
+    def _convert(self) -> None:
+        """Make the native optimizer again for parameters of other types, with all that was set and all states.
+
+        States are kept in the type that goes with the parameter: float64 for float64, float32 for all others.
+
+        Raises:
+            DTypeMismatch: That would round the state of a parameter that was stepped.
+        """
+        old, kept, counts = self.native, self.kept, self.kept.counts()
+        converted = [_members_of(layer, index) for index, layer in enumerate(self.layers)]
+        members = list(chain.from_iterable(converted))
+        for member, was, count in zip(members, self.members, counts, strict=True):
+            if count and was.dtype is torch.float64 and member.dtype is not torch.float64:
+                raise DTypeMismatch(
+                    f'parameter "{member.name}" was converted from {was.dtype} to {member.dtype} after {count} steps, '
+                    "which would round its state: make a new optimizer"
+                )
+        _require_disjoint([], members)
+        captured = _carried.capture(old, lambda owner: owner)
+        for layer, parts in zip(captured["layers"], converted, strict=True):
+            layer["parameters"] = {member.tensor_name: in_memory_order(member.memory) for member in parts}
+            layer["gradients"] = {member.tensor_name: None for member in parts}
+            layer["gradient_dtypes"] = [
+                lw.FLOATS[str(member.gradient_dtype).removeprefix("torch.")] for member in parts
+            ]
+            layer["master"] = self._master
+        checkpoint, captured["checkpoint"] = captured["checkpoint"], None
+        native = NativeOptimizer.__new__(NativeOptimizer)
+        _carried.restore(native, Optimizer.__init__, captured)
+        # Counters, the clock and what schedules have seen; the states follow, in their new types.
+        native.load_bytes(checkpoint, strict=False, convert=True)
+        _progress.apply(native, _progress.parse(native, _progress.dump(old)), 0)
+        self.hyperparameters.follow_layers(native, self._groups, self.layers)
+        new = Kept(native, members)
+        for member, was, count in zip(members, self.members, counts, strict=True):
+            values: dict[str, Any] = {name: was.wrap(kept.state(was, name)) for name in kept.moments(was)}
+            if was.dtype is not member.dtype:
+                # The parameter itself was converted, so a master copy starts from it.
+                values.pop("master", None)
+            new.write(member, values | {"step": count}, whole=True)
+        new.version = kept.version + 1
+        self.native, self.kept, self.members = native, new, members
+        self._list(self._groups)
+        self.rest(self._groups)
 
     def had_gradient(self, index: int) -> bool:
         """Whether a member was ever stepped here, be it without effect because its layer was frozen."""
@@ -303,21 +388,31 @@ class Bridge:
 
     def step(self, groups: Sequence[Group], scale: float) -> None:
         """Step all parameters that have a gradient, in one native call."""
+        self._follow_threads()
         # The library's threads wake up while Python is busy.  What might be wrong, the step will say.
         _lw_optimizer_expect_step(self.native._handle, None)
         self.follow_groups(groups)
         if self.hyperparameters.at_rest and self._only_makes_states():
             return
-        try:
-            call, search = self._calls.pop()
-        except IndexError:
-            call, search = self._new_call()
-        held, all_have_one = self._find_gradients(call, search)
+        while True:
+            try:
+                call, search = self._calls.pop()
+            except IndexError:
+                call, search = self._new_call()
+            found = self._find_gradients(call, search)
+            if found is not None:
+                break
+        held, all_have_one = found
+        for index in self._copied:
+            self.members[index].fill_copy()
         call.step.gradient_scale = scale
         if self._reduction is not None:
             call.step.reduce = self._reduction.callback
         self._run(call)
         del held
+        for index in self._copied:
+            if call.addresses[index]:
+                self.members[index].read_copy()
         stepped = self.params
         if all_have_one:
             self._all_had_gradient = True
@@ -330,11 +425,12 @@ class Bridge:
         # Autograd may have kept a parameter for a backward to come, which must not go by the new value.
         increment_version(stepped)
 
-    def _find_gradients(self, call: _Call, search: Search) -> tuple[list[Any], bool]:
+    def _find_gradients(self, call: _Call, search: Search) -> tuple[list[Any], bool] | None:
         """Put the addresses of all gradients into a call.
 
         Returns:
-            What must be held meanwhile, and whether every parameter has a gradient.
+            What must be held meanwhile, and whether every parameter has a gradient; None if parameters turned out to
+            have been converted, which needs another call.
         """
         params, gradients = self.params, self._gradients()
         if self._spread:
@@ -342,8 +438,8 @@ class Bridge:
         held: list[Any] = [gradients]
         for index in chain(search.unusual(params, gradients), self._negated(gradients)):
             member = self.members[index]
-            if member.has_moved(params[index]):
-                self._follow_memory()
+            if member.has_moved(params[index]) and self._follow_memory():
+                return None
             usable = self._usable(member, gradients[index])
             call.addresses[index] = _address_of(usable)
             held.append(usable)
@@ -386,7 +482,11 @@ class Bridge:
         call = _Call(len(indices))
         call.addresses[:] = list(map(_address_of, gradients))
         call.step.layer = layer
+        for member in members:
+            member.fill_copy()
         self._run(call)
+        for member in compress(members, call.addresses):
+            member.read_copy()
         stepped = [member.param for member in compress(members, call.addresses)]
         self._had_gradient.update(compress(indices, call.addresses))
         increment_version(stepped)
@@ -444,8 +544,32 @@ class Bridge:
             raise InvalidArgument(f"{what} has no memory: its storage was freed")
         if strides_of(gradient) == member.strides and gradient.dtype == member.gradient_dtype and not gradient.is_neg():
             return gradient
-        copy = torch.empty_strided(member.shape, member.stride, dtype=member.gradient_dtype)
+        copy = torch.empty_strided(member.shape, member.stride, dtype=member.gradient_dtype, device="cpu")
         return copy.copy_(gradient)
+
+
+def _members_of(layer: NativeLayer, index: int) -> list[Member]:
+    """The parameters of a layer that has this index in the library."""
+    gradient_dtype = _gradient_dtype([param for _, param in layer.members])
+    return [
+        Member(
+            param,
+            name if name.startswith(layer.name) else f"{layer.name}.{name}",
+            layer.group,
+            index,
+            position,
+            name,
+            gradient_dtype or param.dtype,
+        )
+        for position, (name, param) in enumerate(layer.members)
+    ]
+
+
+def _require_disjoint(known: Sequence[Member], new: Sequence[Member]) -> None:
+    """Refuse parameters with gaps that share memory with others; what has no gaps, the library compares itself."""
+    if any(member.copy is not None for member in known) or not all(is_dense(member.local) for member in new):
+        members = {id(member): member for member in (*known, *new)}.values()
+        check_disjoint([(f'parameter "{member.name}"', member.local) for member in members])
 
 
 def _address_of(gradient: Tensor | None) -> int | None:

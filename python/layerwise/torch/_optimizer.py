@@ -8,14 +8,15 @@ import operator
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, ParamSpec, TypeVar, cast, overload
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast, overload
 
 import torch
 from torch import Tensor, nn
 from torch.optim import optimizer as torch_optimizer
 
 from .._saved import Path
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, LayerwiseError
 from ..introspection import freeze_plans, policies
 from ..reports import LoadReport
 from ..rule import Rule
@@ -23,6 +24,7 @@ from . import _progress
 from ._arrange import NativeLayer, arrange, goes_by_depth, require_places
 from ._backward import BackwardSteps
 from ._distributed import is_spread, local_part
+from ._flat import shown
 from ._kept import NativeOptimizer
 from ._layers import NAME
 from ._native import Bridge
@@ -38,7 +40,7 @@ from ._options import (
     refuse_in_zero,
 )
 from ._parameters import Group, Parameters, check, describe, for_torch, named_parameters, names_of
-from ._state import Incoming, Views, match, take_in
+from ._state import Incoming, Views, match, take_in, unpickled
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -186,6 +188,17 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
 
     # ---- What torch's optimizers have
 
+    if not TYPE_CHECKING:
+
+        @property
+        def param_groups(self):
+            """The groups, where torch keeps them too."""
+            return shown(self, self.__dict__["param_groups"])
+
+        @param_groups.setter
+        def param_groups(self, groups):
+            self.__dict__["param_groups"] = groups
+
     @property
     def native(self) -> NativeOptimizer:
         """The native optimizer, up to date with the param groups, for what torch has no words for.
@@ -321,6 +334,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         try:
             check_flags(param_group, f" of param group {len(self.param_groups) - 1}")
             if self._inside.bridge is not None:
+                self._inside.bridge.hyperparameters.check(self.param_groups)
                 self._add_layers(self._inside.bridge)
         except BaseException:
             self.param_groups.pop()
@@ -356,7 +370,10 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         return super().state_dict()
 
     def _note_progress(self) -> None:
-        text = _progress.dump(self._ready().native)
+        bridge = self._ready()
+        # The state to be shown is that of the types to which parameters may have been converted.
+        bridge.follow_memory(self.param_groups)
+        text = _progress.dump(bridge.native, untouched=not any(bridge.kept.counts()))
         for group in self.param_groups:
             group[_progress.KEY] = text
 
@@ -370,7 +387,10 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
             InvalidArgument: It does not fit; the message lists all differences, and nothing was changed.
         """
         bridge = self._ready()
+        bridge.follow_memory(self.param_groups)
         found: list[tuple[Incoming, dict[str, Any] | None]] = []
+        before = self.param_groups, self._inside.state, _progress.dump(bridge.native)
+        loaded = False
 
         def capture(_: torch.optim.Optimizer, given: dict[str, Any]) -> dict[str, Any]:
             """See the state before torch casts it to the type of its parameter."""
@@ -379,12 +399,17 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
             return {"state": incoming.others, "param_groups": incoming.groups}
 
         def restore(_: torch.optim.Optimizer) -> None:
+            nonlocal loaded
+            # What may be refused in spite of all checks goes before what cannot be.
             bridge.follow(self.param_groups)
             incoming, progress = found[0]
+            _progress.apply(bridge.native, progress, 0)
             take_in(bridge, incoming)
-            _progress.apply(bridge.native, progress, max(bridge.kept.counts(), default=0))
+            if progress is None or "next_step" not in progress:
+                bridge.native.seek(max(bridge.kept.counts(), default=0))
             if self._inside.views is not None:
                 self._inside.views.forget()
+            loaded = True
 
         # Hooks of the user's see what torch shows them: before, the state dict as it came; after, the state as loaded.
         hooks = (
@@ -393,9 +418,23 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         )
         try:
             super().load_state_dict(state_dict)
+        except BaseException:
+            if not loaded:
+                self._take_back(bridge, *before)
+            raise
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def _take_back(self, bridge: Bridge, groups: list[Group], state: defaultdict[Tensor, Any], progress: str) -> None:
+        """Undo what of a state dict was taken in before it was refused: groups, hyperparameters, progress."""
+        if self.param_groups is groups and self._inside.state is state:
+            return
+        self.param_groups, self._inside.state = groups, state
+        # What the groups held before may have been wrong too: the next step will say so.
+        with suppress(LayerwiseError, TypeError):
+            bridge.follow(groups)
+        _progress.apply(bridge.native, _progress.parse(bridge.native, progress), 0)
 
     def save(self, path: Path, *, parameters: bool = False, require_finite: bool = False) -> None:
         """Save everything that the next step depends on, as `layerwise.Optimizer.save` does: complete or not at all.
@@ -433,6 +472,10 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         native = self.native
         self._take_in_changes()
         report = native.load(path, strict=strict, convert=convert, rename=rename)
+        default = self.defaults.get("lr")
+        if isinstance(default, Tensor) and any(group["lr"] is default for group in self.param_groups):
+            # The groups' tensor is written; the default of groups to come stays.
+            self.defaults["lr"] = default.detach().clone()
         self._ready().follow_library(self.param_groups)
         return report
 
@@ -461,14 +504,18 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
 
     def _wake(self) -> Bridge:
         """Make the native optimizer after unpickling or copying, and give it the state that came along."""
-        state = self._inside.state
+        inside = self._inside
         bridge = self._build()
-        entries = {
-            index: dict(state[member.param]) for index, member in enumerate(bridge.members) if member.param in state
-        }
-        take_in(bridge, Incoming([], {index: entry for index, entry in entries.items() if entry}))
-        progress = _progress.parse(bridge.native, self.param_groups[0].get(_progress.KEY))
-        _progress.apply(bridge.native, progress, max(bridge.kept.counts(), default=0))
+        try:
+            take_in(bridge, Incoming([], unpickled(bridge, inside.state)))
+            progress = _progress.parse(bridge.native, self.param_groups[0].get(_progress.KEY))
+            _progress.apply(bridge.native, progress, max(bridge.kept.counts(), default=0))
+        except BaseException:
+            # Without its state it must not go on: the next call tries again, and says the same.
+            if inside.backward is not None:
+                inside.backward.detach()
+            inside.bridge = inside.views = inside.backward = None
+            raise
         return bridge
 
     # ---- Seeing what happens

@@ -42,7 +42,8 @@ class RuleOptions(TypedDict, total=False):
         process_group: Where each process has parts of its own of every tensor, without DTensor: over which processes
             norms are summed for clipping, trust ratios, telemetry and the look for NaN.  They must have the same
             layers.  DTensors say themselves how they are spread.
-        threads: The most threads that a step may use; None for as many as the machine grants.
+        threads: The most threads that a step may use; None for as many as torch uses (`torch.get_num_threads()`, asked
+            at each step).  Never more than affinity and the cgroup's quota grant.
         step_in_backward: Step each layer as soon as backward has its gradients, and free them.  `step()` ends the round
             and steps what was left.  A clip by the norm of all gradients is refused, and so is GradScaler: both need
             all gradients at once.  With `nonfinite="raise"` the error comes out of backward, after layers nearer to

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ..errors import DTypeMismatch, InvalidArgument
+from ..errors import DTypeMismatch, InvalidArgument, OverlappingBuffers
 
 Group: TypeAlias = dict[str, Any]
 """A param group of torch: parameters, and the hyperparameters that hold for them."""
@@ -86,8 +86,7 @@ def check(param: Tensor, what: str) -> None:
     """Refuse what cannot be stepped in place on the CPU.
 
     Raises:
-        InvalidArgument: It is sparse, not on the CPU, negated lazily, or its elements overlap or have gaps between
-            them.
+        InvalidArgument: It is sparse, not on the CPU, negated lazily, or some of its elements share memory.
         DTypeMismatch: It is complex, integer, or of another type that the library does not know.
     """
     if param.layout is not torch.strided:
@@ -106,11 +105,50 @@ def check(param: Tensor, what: str) -> None:
         raise InvalidArgument(f"{what} waits to be negated: make it with torch.resolve_neg")
     if param.numel() and not param.untyped_storage().nbytes():
         raise InvalidArgument(f"{what} has no memory: its storage was freed")
-    if not is_dense(param):
+    if may_overlap(param):
         raise InvalidArgument(
-            f"{what} must fill its memory without gaps or overlap, found shape {tuple(param.shape)} with strides "
+            f"{what} must have memory of its own for each element, found shape {tuple(param.shape)} with strides "
             f"{param.stride()}: make it with .clone(memory_format=torch.contiguous_format)"
         )
+
+
+def check_disjoint(params: Sequence[tuple[str, Tensor]]) -> None:
+    """Refuse parameters with gaps that share an element with another parameter.
+
+    The library is given dense copies of parameters with gaps, so it cannot see what these share.
+
+    Args:
+        params: What messages call each parameter, and its memory in this process.
+
+    Raises:
+        OverlappingBuffers: Two parameters share memory.
+    """
+    by_storage: dict[int, list[tuple[str, Tensor]]] = {}
+    for what, param in params:
+        if param.numel():
+            by_storage.setdefault(param.untyped_storage().data_ptr(), []).append((what, param))
+    for sharing in by_storage.values():
+        if len(sharing) > 1 and not all(is_dense(param) for _, param in sharing):
+            _check_disjoint_in_storage(sharing)
+
+
+def _check_disjoint_in_storage(params: Sequence[tuple[str, Tensor]]) -> None:
+    size = params[0][1].untyped_storage().nbytes()
+    taken = torch.zeros(size, dtype=torch.bool, device="cpu")
+    for index, (what, param) in enumerate(params):
+        if _bytes_of(param, taken).any():
+            own = torch.zeros(size, dtype=torch.bool, device="cpu")
+            _bytes_of(param, own).fill_(True)
+            other = next(name for name, earlier in params[:index] if _bytes_of(earlier, own).any())
+            raise OverlappingBuffers(f"{what} shares memory with {other}")
+        _bytes_of(param, taken).fill_(True)
+
+
+def _bytes_of(tensor: Tensor, marks: Tensor) -> Tensor:
+    """Of marks for the bytes of a storage, those that a tensor takes."""
+    size = tensor.dtype.itemsize
+    strides = *(stride * size for stride in tensor.stride()), 1
+    return marks.as_strided((*tensor.shape, size), strides, tensor.storage_offset() * size)
 
 
 def is_dense(tensor: Tensor) -> bool:
@@ -124,6 +162,27 @@ def is_dense(tensor: Tensor) -> bool:
                 return False
             expected *= extent
     return True
+
+
+def may_overlap(tensor: Tensor) -> bool:
+    """Whether elements may share memory: whether an outer dimension strides over less than an inner one reaches."""
+    reach = 0
+    if not tensor.numel():
+        return False
+    for stride, extent in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if extent != 1:
+            if stride <= reach:
+                return True
+            reach += stride * (extent - 1)
+    return False
+
+
+def dense_copy(tensor: Tensor) -> Tensor | None:
+    """A copy without gaps, in the order of dimensions that torch gives to states; None if the tensor has no gaps."""
+    if is_dense(tensor):
+        return None
+    with torch.no_grad():
+        return torch.empty_like(tensor, memory_format=torch.preserve_format, requires_grad=False).copy_(tensor)
 
 
 def row_major(shape: Sequence[int]) -> tuple[int, ...]:

@@ -17,8 +17,15 @@ KEY = "layerwise"
 """The key of the groups.  It is there from the start, since torch.distributed.checkpoint asks for all keys it sees."""
 
 
-def dump(native: Optimizer) -> str:
-    """The progress as text."""
+UNTOUCHED = "{}"
+"""The progress of an optimizer that took no step: there is nothing to say, and a clock goes by the step counts.
+
+With a text in its place, what torch.distributed.checkpoint reads of a file without this key would leave the clock at 0.
+"""
+
+
+def dump(native: Optimizer, *, untouched: bool = False) -> str:
+    """The progress as text; `untouched` says that no parameter has a state."""
     schedules = {key: state for key in native._schedules if (state := native.schedule_state(key))}
     own = {
         layer.name: found
@@ -27,11 +34,12 @@ def dump(native: Optimizer) -> str:
     }
     frozen = {name: choice for name, layer in native.layers.items() if (choice := layer.get("frozen")) != "plan"}
     progress = {"next_step": native.next_step, "schedules": schedules, "layer_schedules": own, "frozen": frozen}
-    return json.dumps({key: value for key, value in progress.items() if value != {}})
+    said = {key: value for key, value in progress.items() if value != {}}
+    return UNTOUCHED if untouched and said == {"next_step": 0} else json.dumps(said)
 
 
 def parse(native: Optimizer, text: object) -> dict[str, Any] | None:
-    """The progress that a text tells of; None if there is none.
+    """The progress that a text tells of; None if there is none.  Without "next_step" the clock goes by step counts.
 
     Raises:
         InvalidArgument: It is none, or speaks of schedules or layers that are not here.
@@ -42,7 +50,7 @@ def parse(native: Optimizer, text: object) -> dict[str, Any] | None:
         progress = json.loads(text) if isinstance(text, str) else None
     except ValueError:
         progress = None
-    if not isinstance(progress, dict) or not isinstance(progress.get("next_step"), int):
+    if not isinstance(progress, dict) or (progress and not _is_whole(progress)):
         raise InvalidArgument(f'the key "{KEY}" of a param group must be what a state dict had there, found {text!r}')
     missing = [key for key in progress.get("schedules", {}) if key not in native._schedules]
     if missing:
@@ -54,6 +62,14 @@ def parse(native: Optimizer, text: object) -> dict[str, Any] | None:
     return progress
 
 
+def _is_whole(progress: dict[str, Any]) -> bool:
+    """Whether it has a step, and dictionaries for the rest; what is in them, the library judges."""
+    step, rest = progress.get("next_step"), [progress.get(key, {}) for key in ("schedules", "frozen")]
+    own = progress.get("layer_schedules", {})
+    rest += [own, *(own.values() if isinstance(own, dict) else ())]
+    return type(step) is int and 0 <= step < 1 << 63 and all(isinstance(value, dict) for value in rest)
+
+
 def parse_known(native: Optimizer, text: str) -> dict[str, Any]:
     """The progress of an optimizer with other layers: what it says of layers that are here too."""
     progress: dict[str, Any] = json.loads(text)
@@ -63,11 +79,16 @@ def parse_known(native: Optimizer, text: str) -> dict[str, Any]:
 
 
 def apply(native: Optimizer, progress: dict[str, Any] | None, steps: int) -> None:
-    """Put it back; without one, such as from torch's own optimizers, the clock goes on from the highest step count."""
+    """Put it back; where it does not say t, as from torch's own optimizers, the clock goes on from `steps`.
+
+    Args:
+        native: The optimizer.
+        progress: What `parse` has made of the text.
+        steps: The highest step count of all parameters.
+    """
+    native.seek(steps if progress is None else progress.get("next_step", steps))
     if progress is None:
-        native.seek(steps)
         return
-    native.seek(progress["next_step"])
     for key, state in progress.get("schedules", {}).items():
         native.set_schedule_state(state, key)
     for name, states in progress.get("layer_schedules", {}).items():

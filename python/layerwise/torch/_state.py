@@ -35,6 +35,8 @@ class Views:
         self._bridge = bridge
         self._given: dict[int, dict[str, Tensor]] = {}
         self._counts: dict[int, int] = {}
+        self._shown: dict[int, float] = {}
+        """The counts as float32 shows them, rounded beyond 2**24: what was not changed must not be taken over."""
         self._version = bridge.kept.version
         self.seen = False
         """Whether somebody may have changed an entry since the last step."""
@@ -49,19 +51,21 @@ class Views:
                 if count or bridge.had_gradient(index):
                     self._give(state, index, member, count)
             elif self._counts[index] != count:
-                given["step"].fill_(count)
-                self._counts[index] = count
+                self._note_count(index, given["step"].fill_(count), count)
         self.seen = True
 
     def _give(self, state: State, index: int, member: Member, count: int) -> None:
         # A count of its own for each, since a checkpoint would keep all that share memory with it.
-        given = {"step": torch.tensor(float(count), dtype=torch.float32)}
+        given = {"step": torch.tensor(float(count), dtype=torch.float32, device="cpu")}
+        self._note_count(index, given["step"], count)
         given |= {
             name: member.wrap(self._bridge.kept.state(member, name)) for name in self._bridge.kept.moments(member)
         }
-        self._given[index], self._counts[index] = given, count
-        entry = state[member.param]
-        entry.update(given)
+        self._given[index] = given
+        state[member.param].update(given)
+
+    def _note_count(self, index: int, shown: Tensor, count: int) -> None:
+        self._counts[index], self._shown[index] = count, shown.item()
 
     def _refresh(self, state: State) -> None:
         """Make the views anew where the library's memory has other strides or more states than before."""
@@ -75,6 +79,7 @@ class Views:
         """Nothing is given out: the entries are about to be made anew."""
         self._given.clear()
         self._counts.clear()
+        self._shown.clear()
 
     def adopt(self, state: State) -> None:
         """Take over what was put into the entries; everything is checked before anything is changed."""
@@ -86,7 +91,7 @@ class Views:
                 if given is not None:
                     changes.append((index, member, None))
                 continue
-            found = self._changed(entry, given, self._counts.get(index))
+            found = self._changed(entry, given, self._shown.get(index))
             if found:
                 differences += self._bridge.kept.differences(member, found)
                 changes.append((index, member, found))
@@ -106,14 +111,16 @@ class Views:
             # A state was put in before the first step: the run goes on where that one stopped.
             self._bridge.native.seek(max(counts))
 
-    def _changed(self, entry: Mapping[str, Any], given: dict[str, Tensor] | None, count: int | None) -> dict[str, Any]:
+    def _changed(
+        self, entry: Mapping[str, Any], given: dict[str, Tensor] | None, shown: float | None
+    ) -> dict[str, Any]:
         """What of an entry is no longer as it was given out."""
-        if given is None or count is None:
-            return {key: value for key, value in entry.items() if key == "step" or key in self._bridge.kept.names}
+        if given is None or shown is None:
+            return self._bridge.kept.own(entry)
         found = {
             key: entry[key] for key, tensor in given.items() if key != "step" and entry.get(key, tensor) is not tensor
         }
-        if "step" in entry and float(entry["step"]) != float(count):
+        if "step" in entry and float(entry["step"]) != shown:
             found["step"] = entry["step"]
         return found
 
@@ -126,7 +133,7 @@ class Incoming:
     states: dict[int, dict[str, Any]]
     """State of each member that has one, by its index."""
     others: dict[Any, Any] = field(default_factory=dict)
-    """State that belongs to no parameter."""
+    """What is not the library's: keys of others in the entries of parameters, by the saved id, and whatever else."""
 
 
 def match(bridge: Bridge, groups: Sequence[Group], state_dict: Mapping[str, Any]) -> Incoming:
@@ -148,22 +155,26 @@ def match(bridge: Bridge, groups: Sequence[Group], state_dict: Mapping[str, Any]
         for position, (param, saved_id) in enumerate(zip(group["params"], saved_ids, strict=True)):
             places.setdefault(id(param), (saved_id, describe(groups, index, position)))
     used = {saved_id for saved_id, _ in places.values()}
-    incoming = Incoming(
-        new_groups, {}, {key: value for key, value in saved_states.items() if key not in used and not _is_id(key)}
-    )
+    # Ids of parameters are numbers, or names as torch.distributed.checkpoint has them; other keys belong to others.
+    kinds = (int, str) if any(isinstance(saved_id, str) for saved_id in used) else (int,)
+    others = {key: value for key, value in saved_states.items() if key not in used and not isinstance(key, kinds)}
+    incoming = Incoming(new_groups, {}, others)
     for index, member in enumerate(bridge.members):
         place = places.get(id(member.param))
         entry = saved_states.get(place[0]) if place else None
-        if entry:
-            differences += bridge.kept.differences(member, entry, new_groups[member.group])
-            incoming.states[index] = dict(entry)
+        if not isinstance(entry, Mapping):
+            if entry is not None:
+                differences.append(f'parameter "{member.name}": its state must be a dict, found {type(entry).__name__}')
+            continue
+        differences += bridge.kept.differences(member, entry, new_groups[member.group])
+        own, foreign = bridge.kept.own(entry), bridge.kept.foreign(entry)
+        if own:
+            incoming.states[index] = own
+        if foreign and place is not None:
+            incoming.others[place[0]] = foreign
     differences += bridge.hyperparameters.differences(new_groups)
     _refuse(differences)
     return incoming
-
-
-def _is_id(key: object) -> bool:
-    return isinstance(key, int | str)
 
 
 def _refuse(differences: list[str]) -> None:
@@ -218,6 +229,24 @@ def _merge(group: Group, saved: Group, ids: list[Any]) -> Group:
     merged = group | {KEY: ""} | {key: value for key, value in saved.items() if key not in kept}
     merged["params"] = ids
     return merged
+
+
+def unpickled(bridge: Bridge, state: State) -> dict[int, dict[str, Any]]:
+    """The library's part of the entries of parameters that came along with a pickled or copied optimizer, checked.
+
+    Raises:
+        InvalidArgument: An entry does not fit its parameter.
+    """
+    states: dict[int, dict[str, Any]] = {}
+    differences: list[str] = []
+    for index, member in enumerate(bridge.members):
+        own = bridge.kept.own(state.get(member.param, {}))
+        if own:
+            differences += bridge.kept.differences(member, own)
+            states[index] = own
+    if differences:
+        raise InvalidArgument("state: " + "; ".join(differences))
+    return states
 
 
 def take_in(bridge: Bridge, incoming: Incoming) -> None:

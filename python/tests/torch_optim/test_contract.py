@@ -5,9 +5,11 @@ import copy
 import functools
 import gc
 import inspect
+import os
 import threading
 import weakref
 from collections.abc import Callable
+from types import CellType, FunctionType
 from typing import Any
 
 import pytest
@@ -730,6 +732,8 @@ def test_a_duplicate_is_warned_of_and_stepped_once() -> None:
 
 def test_an_optimizer_is_freed_without_the_cycle_collector() -> None:
     model = network()
+    # The first optimizer of a process makes torch import its compiler, which holds on to all frames of that moment.
+    make("AdamW", network())
     gc.collect()
     gc.disable()
     try:
@@ -827,3 +831,88 @@ def test_a_second_thread_is_told_and_disturbs_nothing() -> None:
     assert len(busy) + len(steps) == 40
     assert opt.state[param]["step"] == len(steps)
     assert param.unique().numel() == 1
+
+
+ALIVE: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "with everything": {"layer_decay": 0.5, "clip_global_norm": 1.0, "telemetry": True, "schedule": lw.Linear(10)},
+    "steps in backward": {"step_in_backward": True},
+    "a process group": {"process_group": object(), "nonfinite": "propagate"},
+}
+
+
+@every_class
+@pytest.mark.parametrize("options", ALIVE)
+def test_nothing_is_left_to_the_cycle_collector(name: str, options: str) -> None:
+    """Neither by an optimizer that is gone, nor by calls of one that is there: memory goes at once."""
+    if options == "a process group" and name in ("LARS", "LAMB"):
+        pytest.skip("they need sums over processes")
+    model = network()
+    make("AdamW", network())
+    gc.collect()
+    gc.disable()
+    try:
+        opt = make(name, model, **ALIVE[options])
+        for _ in range(2):
+            loss_of(model, batches(1)[0]).backward()
+            opt.step()
+            opt.zero_grad()
+        opt.load_state_dict(opt.state_dict())
+        opt.native.lr = 0.5
+        assert opt.explain() and len(opt.preview(3)) == 5 and opt.native.summary() and opt.native.layers
+        opt.add_param_group({"params": [("more", nn.Parameter(torch.ones(2)))]})
+        copied = copy.deepcopy((model, opt))
+        copied[1].native.explain()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        del opt, copied
+        gc.collect()
+        # A function in torch's load_state_dict refers to itself.
+        assert [each for each in gc.garbage if not isinstance(each, CellType | FunctionType | tuple)] == []
+        assert {each.__module__ for each in gc.garbage if isinstance(each, FunctionType)} <= {"torch.optim.optimizer"}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+# ---- Threads
+
+
+def test_threads_are_those_of_torch() -> None:
+    """Whenever they are changed, and wherever OMP_NUM_THREADS is said; `threads` goes before."""
+    model = network()
+    before = torch.get_num_threads()
+    opt, own = make("AdamW", model), make("AdamW", network(), threads=3)
+    try:
+        for threads in (1, 2, 5, before):
+            torch.set_num_threads(threads)
+            give_gradients(model)
+            opt.step()
+            own.step()
+            assert opt.native.get("threads") == threads and own.native.get("threads") == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_one_thread_where_torch_has_one() -> None:
+    import subprocess
+    import sys
+
+    code = """
+import os, torch, layerwise.torch as lwt
+param = torch.nn.Parameter(torch.ones(4_000_000))
+param.grad = torch.ones_like(param)
+opt = lwt.AdamW([param])
+before = len(os.listdir("/proc/self/task"))
+for _ in range(3):
+    opt.step()
+print(torch.get_num_threads(), len(os.listdir("/proc/self/task")) - before)
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split() == ["1", "0"]

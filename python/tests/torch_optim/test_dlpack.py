@@ -328,15 +328,15 @@ REFUSED_CHANGES: dict[str, tuple[Callable[[nn.Parameter], None], type[Exception]
         lw.ShapeMismatch,
         r'parameter "param" must keep its shape \(4, 4\), found \(2, 4\)',
     ),
-    "gaps": (
+    "shared elements": (
         lambda param: setattr(param, "data", param.data.as_strided((4, 4), (0, 1))),
         lw.InvalidArgument,
-        "must fill its memory without gaps or overlap",
+        "must have memory of its own for each element",
     ),
-    "another type": (
-        lambda param: setattr(param, "data", param.data.view(torch.float16).as_strided((4, 4), (4, 1))),
+    "an unknown type": (
+        lambda param: setattr(param, "data", param.data.view(torch.float8_e5m2).as_strided((4, 4), (4, 1))),
         lw.DTypeMismatch,
-        'tensor "param".*float32.*float16',
+        'parameter "param" must be float64, float32, float16 or bfloat16, found torch.float8_e5m2',
     ),
 }
 

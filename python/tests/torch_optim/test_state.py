@@ -567,3 +567,246 @@ def test_a_change_of_memory_order_takes_the_state_along() -> None:
 
     # Convolutions in another memory order add in another order: 1e-5 of weights of size 1 after six steps of 0.1.
     assert torch.allclose(run(None), run(3), atol=1e-5)
+
+
+# ---- What wrappers keep beside it
+
+
+def with_foreign_state() -> tuple[Network, Any]:
+    """As Lookahead keeps it: a tensor for each parameter, and something that belongs to none."""
+    model = network()
+    opt = make("AdamW", model)
+    train(model, opt, 0, 2)
+    for param in model.parameters():
+        opt.state[param]["slow_buffer"] = param.detach().clone()
+    opt.state["lookahead"] = {"step": 7}
+    return model, opt
+
+
+def assert_foreign_state(model: Network, opt: Any, expected: Network) -> None:
+    for param, other in zip(model.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(opt.state[param]["slow_buffer"], other)
+        assert opt.state[param]["exp_avg"].shape == param.shape
+    assert opt.state["lookahead"] == {"step": 7}
+
+
+@pytest.mark.parametrize("way", ["state_dict", "by names", "deepcopy", "pickle", "add_param_group", "replaced"])
+def test_keys_of_others_go_along(way: str) -> None:
+    model, opt = with_foreign_state()
+    kept = copy.deepcopy(model)
+    train(model, opt, 2, 4)
+    other, made = copy.deepcopy(kept), opt
+    if way == "state_dict":
+        made = make("AdamW", other)
+        made.load_state_dict(copy.deepcopy(opt.state_dict()))
+    elif way == "by names":
+        made = lwt.AdamW(reversed(list(other.named_parameters())))
+        made.load_state_dict(copy.deepcopy(opt.state_dict()))
+    elif way == "deepcopy":
+        other, made = copy.deepcopy((model, opt))
+    elif way == "pickle":
+        other, made = pickle.loads(pickle.dumps((model, opt)))
+    else:
+        other = model
+        if way == "add_param_group":
+            made.add_param_group({"params": [("more", nn.Parameter(torch.ones(2)))]})
+        else:
+            head = nn.Parameter(model.head.weight.detach().clone())
+            made.param_groups[0]["params"][-2] = other.head.weight = head
+    assert_foreign_state(other, made, kept)
+    other.zero_grad()
+    train(other, made, 4, 5)
+    assert_foreign_state(other, made, kept)
+    assert made.state[other.head.bias]["step"] == 5
+
+
+def test_keys_of_others_go_to_torch_and_back() -> None:
+    model, opt = with_foreign_state()
+    theirs = torch.optim.AdamW(model.parameters())
+    theirs.load_state_dict(copy.deepcopy(opt.state_dict()))
+    expected = theirs.state[model.head.weight]["slow_buffer"]
+    assert torch.equal(expected, model.head.weight) and theirs.state["lookahead"] == {"step": 7}
+    opt.load_state_dict(theirs.state_dict())
+    assert_foreign_state(model, opt, model)
+
+
+def test_keys_of_others_before_the_first_step() -> None:
+    model = network()
+    opt = make("AdamW", model)
+    opt.state[model.head.weight]["slow_buffer"] = torch.ones(3)
+    saved = copy.deepcopy(opt.state_dict())
+    opt.load_state_dict(saved)
+    assert opt.state[model.head.weight].keys() == {"slow_buffer"}
+    train(model, opt, 0, 2)
+    assert opt.state[model.head.weight]["step"] == 2 and opt.state[model.head.weight]["slow_buffer"].shape == (3,)
+    assert_same_weights(model, straight("AdamW", 2))
+
+
+def test_states_of_another_rule_are_not_taken_for_those_of_a_wrapper() -> None:
+    model = network()
+    sgd, adam = make("SGD", model), make("AdamW", model)
+    for opt in (sgd, adam):
+        train(model, opt, 0, 1)
+    for opt, other, pattern in ((sgd, adam, "unexpected exp_avg"), (adam, sgd, "unexpected momentum_buffer")):
+        with pytest.raises(lw.InvalidArgument, match=f'parameter "embed.weight": {pattern}'):
+            opt.load_state_dict(other.state_dict())
+    theirs = torch.optim.RMSprop(model.parameters())
+    theirs.step()
+    with pytest.raises(lw.InvalidArgument, match=r'"embed.weight": unexpected square_avg.*missing exp_avg'):
+        adam.load_state_dict(theirs.state_dict())
+
+
+def test_lookahead_of_pytorch_optimizer() -> None:
+    """A wrapper whose state_dict and load_state_dict are its own, around an optimizer of ours and of torch."""
+    from pytorch_optimizer import Lookahead
+
+    models = [network(), network(), network()]
+    opts: list[Any] = [Lookahead(make("AdamW", models[0]), k=2), Lookahead(make("AdamW", models[1]), k=2)]
+    opts.append(Lookahead(torch.optim.AdamW(models[2].parameters(), **OPTIONS["AdamW"]), k=2))
+    for model, opt in zip(models, opts, strict=True):
+        train(model, opt, 0, 3)
+    opts[1].load_state_dict(copy.deepcopy(opts[0].state_dict()))
+    for model, opt in zip(models, opts, strict=True):
+        train(model, opt, 3, 7)
+    assert_same_weights(models[1], models[0])
+    for ours, theirs in zip(models[0].parameters(), models[2].parameters(), strict=True):
+        # Float32 weights of size 1 after seven steps, each rounded once by both: 4e-6.
+        torch.testing.assert_close(ours, theirs, rtol=4e-6, atol=4e-6)
+
+
+# ---- Step counts that float32 cannot show
+
+
+@pytest.mark.parametrize("count", [2**24 + 1, 2**24 + 3, 2**30 + 1, 2**53 - 16])
+def test_reading_the_state_does_not_change_step_counts(count: int) -> None:
+    model = network()
+    opt = make("AdamW", model)
+    train(model, opt, 0, 1)
+    bridge = opt._inside.bridge
+    for member in bridge.members:
+        bridge.kept.set_count(member, count)
+    for step in range(1, 5):
+        assert opt.state[model.head.bias]["step"].item() == torch.tensor(float(count + step - 1)).item()
+        train(model, opt, step, step + 1)
+        assert opt.native.layer("head").info.steps == count + step
+    opt.state[model.head.bias]["step"] *= 0.5
+    model.zero_grad()
+    opt.step()
+    assert bridge.kept.counts()[-1] == int(torch.tensor(float(count + 4)).item() / 2)
+    assert bridge.kept.counts()[0] == count + 4
+
+
+# ---- The default device and the default type are the user's
+
+
+@pytest.fixture(params=["meta", "meta as a context", "float64"])
+def other_defaults(request: pytest.FixtureRequest) -> Any:
+    """Torch's defaults changed, as they are while somebody builds a model without memory."""
+    if request.param == "meta":
+        torch.set_default_device("meta")
+        yield
+        torch.set_default_device(None)
+    elif request.param == "float64":
+        torch.set_default_dtype(torch.float64)
+        yield
+        torch.set_default_dtype(torch.float32)
+    else:
+        with torch.device("meta"):
+            yield
+
+
+@every_class
+def test_defaults_of_torch_do_not_matter(name: str, other_defaults: None) -> None:
+    """For what is made here: states, counts, gradients that are copied, layers whose parameters are elsewhere."""
+    del other_defaults
+    cpu: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
+    params = [nn.Parameter(torch.ones(4, 3, **cpu)), nn.Parameter(torch.ones(4, 2, **cpu)[:, 0])]
+    params.append(nn.Parameter(torch.ones(0, 2, **cpu)))
+    groups: list[dict[str, Any]] = [{"params": params, "depth": 1}, {"params": [], "depth": 0}]
+    opt = getattr(lwt, name)(groups, **OPTIONS[name])
+    opt.load_state_dict(copy.deepcopy(opt.state_dict()))
+    for step in range(3):
+        params[0].grad = torch.ones(3, 4, **cpu).t()
+        params[1].grad = torch.ones(1, **cpu).expand(4)
+        params[2].grad = torch.ones(0, 2, **cpu)
+        opt.step()
+        del opt.state[params[0]]
+        opt.step()
+        saved = copy.deepcopy(opt.state_dict())
+        for entry in saved["state"].values():
+            for key, value in entry.items():
+                assert value.device.type == "cpu" and value.dtype is torch.float32, key
+        if step:
+            opt.load_state_dict(saved)
+            opt = copy.deepcopy((params, opt))[1]
+            params = opt.param_groups[0]["params"]
+    assert opt.state[params[1]]["step"] == 6 and params[0].lt(1).all()
+
+
+# ---- Rates that are tensors
+
+
+def groups_of_two(rates: Any, **options: Any) -> tuple[list[nn.Parameter], Any]:
+    params = [nn.Parameter(torch.ones(1)) for _ in range(2)]
+    own: list[dict[str, Any]] = [{} if rate is None else {"lr": rate} for rate in rates]
+    given = [{"params": [param]} | more for param, more in zip(params, own, strict=True)]
+    return params, lwt.SGD(given, **options)
+
+
+def rates_of(opt: Any) -> list[float]:
+    return [round(float(group["lr"]), 6) for group in opt.param_groups]
+
+
+@pytest.mark.parametrize("way", ["load", "load_state_dict"])
+def test_groups_that_share_a_rate_get_each_its_own(way: str, tmp_path: Path) -> None:
+    _, saver = groups_of_two([0.1, 0.01])
+    saver.save(tmp_path / "run.lw")
+    given = torch.tensor(0.5)
+    _, opt = groups_of_two([None, None], lr=given)
+    assert opt.param_groups[0]["lr"] is opt.param_groups[1]["lr"]
+    if way == "load":
+        opt.load(tmp_path / "run.lw")
+        assert all(isinstance(group["lr"], Tensor) for group in opt.param_groups)
+    else:
+        opt.load_state_dict(saver.state_dict())
+    assert rates_of(opt) == [0.1, 0.01]
+    assert given == 0.5 and opt.defaults["lr"] == 0.5
+    # A scheduler writes tensors in place.
+    scheduler = torch.optim.lr_scheduler.LambdaLR(opt, [lambda step: 0.5**step, lambda step: 0.1**step])
+    for group in opt.param_groups:
+        group["params"][0].grad = torch.ones(1)
+    opt.step()
+    scheduler.step()
+    assert rates_of(opt) == [0.05, 0.001]
+    assert [opt.native.layer(index).effective_lr for index in range(2)] == pytest.approx([0.05, 0.001], rel=1e-6)
+
+
+def test_a_rate_that_is_held_goes_on_steering(tmp_path: Path) -> None:
+    """One tensor, and the same rate for all who share it: it is written where it is, and the default stays."""
+    params, saver = groups_of_two([0.25, 0.25])
+    saver.save(tmp_path / "run.lw")
+    held = torch.tensor(0.5)
+    params, opt = groups_of_two([None, None], lr=held)
+    opt.load(tmp_path / "run.lw")
+    assert opt.param_groups[0]["lr"] is opt.param_groups[1]["lr"] is held
+    assert held == 0.25 and opt.defaults["lr"] == 0.5
+    held.fill_(1.0)
+    for param in params:
+        param.grad = torch.ones(1)
+    opt.step()
+    assert [param.item() for param in params] == [0.0, 0.0]
+    opt.add_param_group({"params": [nn.Parameter(torch.ones(1))]})
+    assert opt.param_groups[2]["lr"] == 0.5
+
+
+def test_some_groups_share_a_rate(tmp_path: Path) -> None:
+    params = [nn.Parameter(torch.ones(1)) for _ in range(4)]
+    saver = lwt.SGD([{"params": [param], "lr": rate} for param, rate in zip(params, (0.1, 0.2, 0.3, 0.3), strict=True)])
+    saver.save(tmp_path / "run.lw")
+    one, other = torch.tensor(1.0), torch.tensor(1.0, dtype=torch.float64)
+    given = (one, one, other, other)
+    opt = lwt.SGD([{"params": [param], "lr": rate} for param, rate in zip(params, given, strict=True)])
+    opt.load(tmp_path / "run.lw")
+    assert rates_of(opt) == [0.1, 0.2, 0.3, 0.3]
+    assert one == 1.0 and opt.param_groups[2]["lr"] is opt.param_groups[3]["lr"] is other
+    assert [group["lr"].dtype for group in opt.param_groups] == [torch.float32] * 2 + [torch.float64] * 2
