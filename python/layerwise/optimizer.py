@@ -379,8 +379,8 @@ class Optimizer(Saved):
         """Take one step, in one native call.
 
         Args:
-            grads: None for the bound gradients, as they are in their memory now; else a mapping from layer (its name,
-                its index or the Layer) to a buffer or to a mapping from tensor name to buffer.  A tensor that is missing
+            grads: None for the bound gradients, as they are in their memory now; else a mapping from layer (name,
+                index or Layer) to a buffer or to a mapping from tensor name to buffer.  A tensor that is missing
                 or None is skipped: value, state and count stay as they are.
             layer: Step this layer only; what `grads` has for others is not used.
             gradient_scale: Every gradient is divided by it (loss scale, accumulated batches); finite, > 0.
