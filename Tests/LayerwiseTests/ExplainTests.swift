@@ -220,7 +220,7 @@ final class ExplainTests: XCTestCase {
 
     /// Names with what JSON writes apart.
     func testNamesAreQuoted() throws {
-        let name = "a\"b\\c/d é\u{2028}\u{7fff}"
+        let name = "a\"b\\c/d é\u{202e}\u{7fff}"
         let optimizer = try Optimizer(SGD(lr: 1))
         let buffer = Buffer(.float32, count: 1)
         try optimizer.addLayer(name, [TensorDescription("w", parameters: buffer.start, shape: [1], dtype: .float32)])

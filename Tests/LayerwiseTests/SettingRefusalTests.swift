@@ -10,7 +10,7 @@ final class SettingRefusalTests: XCTestCase {
         "lr, beta1, beta2, eps, weight_decay, decay, adapt, trust_ratio_scope, bias_correction, grad_averaging, ratio_eps, "
         + "ratio_min, ratio_max, weight_norm_max, weight_decay_exclude_1d, variant"
     private static let keys =
-        "\(ruleKeys), nonfinite, clip_global_norm, clip_layer_norm, clip_value, maximize, telemetry, "
+        "\(ruleKeys), nonfinite, empty_step, clip_global_norm, clip_layer_norm, clip_value, maximize, telemetry, "
         + "decay_follows, dry_run, threads"
 
     func testSettings() throws {
