@@ -193,7 +193,11 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         @property
         def param_groups(self):
             """The groups, where torch keeps them too."""
-            return shown(self, self.__dict__["param_groups"])
+            groups = self.__dict__.get("param_groups")
+            if groups is None:
+                # A wrapper that imitates the class asks what it wraps.
+                raise AttributeError("param_groups")
+            return shown(self, groups)
 
         @param_groups.setter
         def param_groups(self, groups):
