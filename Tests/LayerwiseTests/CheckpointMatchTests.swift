@@ -354,10 +354,10 @@ final class CheckpointMatchTests: XCTestCase {
         let path = NSTemporaryDirectory() + UUID().uuidString
         defer { unlink(path) }
         try Data(file.bytes()).write(to: URL(fileURLWithPath: path))
-        let own = try JSONValue(parsing: try describeCheckpoint(at: path))["identity"]?["layers"]?["1"]?[
-            "hyperparameters"]
-        XCTAssertEqual(own?.keys, ["adapt", "bias_correction", "decay", "weight_decay"])
-        XCTAssertEqual(own?["weight_decay"], .number(0.25))
+        XCTAssertTrue(
+            try describeCheckpoint(at: path).contains(
+                "\"hyperparameters\": {\"adapt\": \"decayed\", \"bias_correction\": \"moments\", \"decay\": \"update\", "
+                    + "\"weight_decay\": 0.25}"))
         file.replace("\"weight_decay\": 0.25", with: "\"weight_decay\": 0.5", in: "identity")
         try assertMismatch(
             model, file.bytes(), ["layers.1.hyperparameters.weight_decay: 0.5 in the checkpoint, 0.25 here"])

@@ -226,9 +226,6 @@ extension Optimizer {
             case .loads:
                 report.add(difference: "\(piece.key): in the checkpoint, but not loaded without \(lack ?? "")")
                 report.missing.append(piece.key)
-            case .isMade where lack != nil && !options.strict:
-                report.missing.append(piece.key)
-                report.absent.append(piece.key)
             case .isMade(let entry):
                 if let entry { match.add(piece, entry) } else { match.newMasters.append(piece) }
             case .isAbsent:
