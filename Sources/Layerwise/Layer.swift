@@ -21,6 +21,10 @@ struct LayerRecord: BitwiseCopyable {
     let firstTensor: Int
     let tensorCount: Int
     var frozen = false
+    /// The layer of which it is a part; its own index where it is none (LayerParts.swift).
+    var whole = 0
+    /// Whether it ascends.
+    var ascends = false
     /// Which of the optimizer's `rules` applies.
     var rule = 0
     var scale = 1.0
@@ -38,6 +42,8 @@ struct LayerRecord: BitwiseCopyable {
     var decayRate = 0.0
     var clipFactor = 1.0
     var gradientNorm = 0.0
+    /// Of the whole layer and all its parts, in the record of the whole.
+    var wholeNorm = 0.0
 
     var telemetry = LayerTelemetry()
 }
@@ -97,6 +103,8 @@ public struct LayerInfo: Sendable {
     }
 
     public let name: String
+    /// The layer of which it is a part; "" where it is none.
+    public let partOf: String
     public let depth: Int
     public let tower: String
     public let role: LayerRole

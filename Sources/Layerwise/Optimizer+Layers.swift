@@ -36,7 +36,7 @@ extension Optimizer {
         if descriptions.isEmpty {
             throw LayerwiseError(.invalidArgument, "layer \"\(name)\": expected at least one tensor, found none")
         }
-        let entry = try assign(
+        var entry = try assign(
             settings,
             to: LayerEntry(
                 name: name,
@@ -44,6 +44,7 @@ extension Optimizer {
                     TensorPlace(name: $0.name, shape: $0.wholeShape ?? $0.shape, part: $0.shape)
                 },
                 firstTensor: tensors.count), layer: layer)
+        let whole = try join(&entry, settings) ?? layer
         var parameters = parameterIntervals
         var gradients = gradientIntervals
         var records: [TensorRecord] = []
@@ -87,7 +88,10 @@ extension Optimizer {
         gradientIntervals = gradients
         var record = LayerRecord(firstTensor: tensors.count, tensorCount: records.count)
         record.rule = ruleIndex
+        record.whole = whole
+        record.ascends = Self.ascends(entry, self.settings)
         layers.append(record)
+        if whole != layer { partsOfLayers[whole, default: []].append(layer) }
         for record in records { tensors.append(record) }
         work.isStale = true
         scalesAreStale = true
@@ -99,7 +103,9 @@ extension Optimizer {
     /// What is said here takes precedence over the freezing plan, until the setting "frozen" is "plan" again.
     public func setFrozen(_ layer: Int, _ frozen: Bool) throws(LayerwiseError) {
         try check(layer: layer)
-        entries[layer].settings.frozen = frozen ? .yes : .no
+        for index in CollectionOfOne(layer) + parts(of: layer) {
+            entries[index].settings.frozen = frozen ? .yes : .no
+        }
         timeline.window = 0..<0
     }
 

@@ -27,7 +27,7 @@ extension Optimizer {
         var schedules = schedules
         if let layer {
             try check(layer: layer)
-            entries[layer].schedules[key] = schedule
+            for index in CollectionOfOne(layer) + parts(of: layer) { entries[index].schedules[key] = schedule }
         } else {
             schedules[key] = schedule
         }

@@ -43,8 +43,7 @@ extension Optimizer {
     /// The same for several layers, all or none.
     public func setLayers(_ changes: [(layer: Int, settings: [Setting])]) throws(LayerwiseError) {
         var entries = entries
-        for change in changes {
-            try check(layer: change.layer)
+        for change in try withParts(changes) {
             entries[change.layer] = try assign(change.settings, to: entries[change.layer], layer: change.layer)
         }
         try adopt(rule, entries, schedules, settings)
@@ -71,6 +70,12 @@ extension Optimizer {
     /// Takes a layer's own value back: it follows the optimizer, or the policy, again.
     public func unsetLayer(_ layer: Int, key: String) throws(LayerwiseError) {
         try check(layer: layer)
+        try refuseForPart(layer, [key])
+        try unset(layer, key)
+        if Self.isShared(key) { for part in parts(of: layer) { try unset(part, key) } }
+    }
+
+    private func unset(_ layer: Int, _ key: String) throws(LayerwiseError) {
         var entries = entries
         if LayerSettings.has(key) {
             entries[layer].settings.unset(key)
@@ -95,6 +100,8 @@ extension Optimizer {
         case "depth":
             refreshPlaces()
             return .number(Double(places[layer].depth))
+        case "maximize":
+            return .number(layers.elements[layer].ascends ? 1 : 0)
         case "lr":
             return .number(entries[layer].rate.isNaN ? rule.learningRate : entries[layer].rate)
         default:
@@ -144,6 +151,7 @@ extension Optimizer {
                     entry.overrides.append(change)
                 }
             }
+            try entry.settings.validate()
             try Self.check(settings, [try Self.rule(rule, with: entry.overrides)])
         } catch { throw LayerwiseError(error, of: "layer \"\(entry.name)\"", layer: layer) }
         return entry
@@ -195,6 +203,7 @@ extension Optimizer {
             let scope = Self.scope(rules[ruleOfLayer[layer]])
             if scope != scopes[layer] { work.isStale = true }
             layers.elements[layer].rule = ruleOfLayer[layer]
+            layers.elements[layer].ascends = Self.ascends(entries[layer], settings)
         }
     }
 

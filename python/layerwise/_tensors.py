@@ -75,6 +75,8 @@ class LayerRecord:
     """Its own schedules, by the hyperparameter they move."""
     whole_shapes: dict[str, Sequence[int]] = field(default_factory=dict)
     """Of tensors of which it has parts, the shapes of the wholes."""
+    part_of: str = ""
+    """The layer of which it is a part."""
 
     @property
     def names(self) -> list[str]:
@@ -117,8 +119,9 @@ def by_tensor(layer: str, names: list[str], value: object) -> Mapping[str, objec
 
 
 def _require_known(layer: str, names: list[str], given: Iterable[object]) -> None:
+    known = set(names)
     for name in given:
-        if name not in names:
+        if name not in known:
             raise UnknownName(f'layer "{layer}": no tensor {name!r}; its tensors: {", ".join(names)}')
 
 

@@ -102,9 +102,11 @@ extension Optimizer {
             _ = gatherNorms(stepped, scale: 1, limit: settings.clipValue)
             if let reduce { _ = try addUpNorms(stepped, reduce) }
         }
+        gatherWholeNorms(stepped)
         for layer in stepped {
             let record = layers.elements + layer
-            record.pointee.clipFactor = Self.clipFactor(settings.clipLayerNorm, record.pointee.gradientNorm)
+            let norm = layers.elements[record.pointee.whole].wholeNorm
+            record.pointee.clipFactor = Self.clipFactor(settings.clipLayerNorm, norm)
         }
         let total = Self.norm(stepped) { layers.elements[$0].gradientNorm * layers.elements[$0].clipFactor }
         let global = Self.clipFactor(settings.clipGlobalNorm, total)

@@ -21,7 +21,7 @@ extension Optimizer {
         try move(to: currentStep)
         var planner = Planner(
             layers: layers.elements, tensors: tensors.elements, factors: timeline.factors.elements,
-            coefficients: coefficients, given: given, gradientFactor: (settings.maximize ? -1 : 1) / scale,
+            coefficients: coefficients, given: given, gradientFactor: 1 / scale,
             decayFollows: settings.decayFollows, powers: powers)
         var layer = stepped.lowerBound
         while layer < stepped.upperBound {
@@ -129,6 +129,7 @@ private struct Planner {
             record.pointee.effectiveRate = rates.learningRate
             record.pointee.decayRate = rates.decayRate
             record.pointee.clipFactor = 1
+            let signedFactor = record.pointee.ascends ? -gradientFactor : gradientFactor
             // Tensors of a layer that are alike and at the same step share their coefficients.
             var shared: Int?
             for index in record.pointee.firstTensor..<record.pointee.firstTensor + record.pointee.tensorCount {
@@ -138,7 +139,7 @@ private struct Planner {
                 tensor.pointee.gradient = gradient
                 tensor.pointee.active = gradient != nil && !record.pointee.frozen
                 if !tensor.pointee.active { continue }
-                tensor.pointee.factor = gradientFactor
+                tensor.pointee.factor = signedFactor
                 tensor.pointee.trustRatio = 1
                 if let shared, tensor.pointee.sharesPlan(with: tensors[shared]) {
                     tensor.pointee.coefficients = tensors[shared].coefficients

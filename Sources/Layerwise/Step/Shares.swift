@@ -54,7 +54,9 @@ extension Optimizer {
         var counts: [String: Int] = [:]
         var lowest: [String: Int] = [:]
         var highest: [String: Int] = [:]
-        let depths = entries.map { entry in
+        let depths = entries.enumerated().map { layer, entry -> Int in
+            // A part is where its whole is, which makes no place of its own.
+            if layers.elements[layer].whole != layer { return -1 }
             let tower = entry.settings.tower
             let order = counts[tower, default: 0]
             counts[tower] = order + 1
@@ -63,7 +65,10 @@ extension Optimizer {
             highest[tower] = max(highest[tower] ?? depth, depth)
             return depth
         }
-        return zip(entries, depths).map { entry, depth in
+        return entries.indices.map { layer in
+            let entry = entries[layer]
+            let whole = layers.elements[layer].whole
+            let depth = depths[whole]
             let tower = entry.settings.tower
             let role: LayerRole =
                 switch entry.settings.role {
@@ -75,7 +80,7 @@ extension Optimizer {
                 case .depth where depth == lowest[tower]: .stem
                 case .depth: .block
                 }
-            return LayerPlace(name: entry.name, depth: depth, tower: tower, role: role, tensors: entry.tensors)
+            return LayerPlace(name: entries[whole].name, depth: depth, tower: tower, role: role, tensors: entry.tensors)
         }
     }
 }
