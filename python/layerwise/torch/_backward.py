@@ -78,7 +78,7 @@ class BackwardSteps:
         groups: Sequence[Group] = [] if self._begun else self._begin()
         if groups:
             _refuse_processes()
-            self._bridge.follow_groups(groups)
+            self._bridge.begin_step(groups)
             self._begun = True
         self._bridge.step_layer(layer, self._layers[layer])
         self._stepped[layer] = True

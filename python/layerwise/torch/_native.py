@@ -8,7 +8,7 @@ parameters in Python would take longer than the step.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import chain, compress
 from operator import attrgetter, is_, itemgetter
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from .. import _binding as lw
-from ..errors import InvalidArgument, ShapeMismatch
+from ..errors import InvalidArgument, OutOfRange, ShapeMismatch
 from ..optimizer import _Error
 from ..rule import Rule
 from ._arrange import NativeLayer
@@ -27,6 +27,7 @@ from ._dlpack import Layout, Search
 from ._hyperparameters import Hyperparameters
 from ._kept import Kept, NativeOptimizer
 from ._member import Member
+from ._outside import Outside
 from ._parameters import Group, check, in_memory_order, strides_of
 
 _parameters_of = itemgetter("params")
@@ -64,6 +65,8 @@ class Bridge:
         master: Keep a float32 master copy of 16-bit parameters.
         process_group: Over which norms of parameters that are no DTensors are summed, or None.
         options: Arguments of the native optimizer.
+        left_out: Identities of parameters that stay in their groups and have no place in the library.
+        lr_scale: Who multiplies rates by the groups' "lr_scale".
     """
 
     def __init__(
@@ -75,7 +78,10 @@ class Bridge:
         master: bool,
         process_group: Any,
         options: Mapping[str, Any],
+        left_out: Container[int],
+        lr_scale: str | None,
     ) -> None:
+        self.left_out = left_out
         self._master = master
         self._process_group = process_group
         self._needs_norms = (
@@ -89,6 +95,7 @@ class Bridge:
         self.members: list[Member] = []
         self.layers: list[NativeLayer] = []
         self.hyperparameters = Hyperparameters(rule, keys, groups)
+        self._outside = Outside(keys, groups, lr_scale)
         self.native = NativeOptimizer(self.hyperparameters.rule(groups), maximize=groups[0]["maximize"], **options)
         self.kept = Kept(self.native, self.members)
         self.add(groups, layers)
@@ -101,13 +108,16 @@ class Bridge:
             place = layer.place
             role: Any = place.role
             gradient_dtype = _gradient_dtype([param for _, param in layer.members])
+            is_part = layer.part_of is not None
             self.native.add_layer(
                 layer.name,
                 {name: in_memory_order(local_part(param)) for name, param in layer.members},
-                depth=place.depth,
-                tower=place.tower or None,
-                role=role,
+                # A part is where its whole is.
+                depth=None if is_part else place.depth,
+                tower=None if is_part else place.tower or None,
+                role=None if is_part else role,
                 scale=place.scale,
+                part_of=layer.part_of,
                 master=self._master,
                 gradient_dtype="float32" if gradient_dtype is torch.float32 else None,
                 whole_shapes={name: param.shape for name, param in layer.members if is_spread(param)} or None,
@@ -115,11 +125,13 @@ class Bridge:
             )
             index = len(self.layers)
             self.layers.append(layer)
+            prefix = place.layer if is_part else layer.name
             for position, (name, param) in enumerate(layer.members):
-                full_name = name if name.startswith(layer.name) else f"{layer.name}.{name}"
+                full_name = name if name.startswith(prefix) else f"{prefix}.{name}"
                 dtype = gradient_dtype or param.dtype
                 self.members.append(Member(param, full_name, layer.group, index, position, name, dtype))
         self.hyperparameters.follow_layers(self.native, groups, self.layers)
+        self._outside.follow(groups)
         self._list(groups)
 
     def _list(self, groups: Sequence[Group]) -> None:
@@ -154,6 +166,7 @@ class Bridge:
     def follow_library(self, groups: Sequence[Group]) -> None:
         """Bring the groups up to date with the library, which has loaded a checkpoint."""
         self.hyperparameters.read_back(self.native, groups, self.layers)
+        self._outside.follow(groups)
         self.kept.forget_views()
 
     def follow(self, groups: Sequence[Group]) -> None:
@@ -161,10 +174,22 @@ class Bridge:
         self.follow_groups(groups)
         self._follow_memory()
 
+    def follow_loaded(self, groups: Sequence[Group]) -> None:
+        """The same where the groups have been loaded: what has changed was not moved by a scheduler outside."""
+        self.follow(groups)
+        self._outside.follow(groups)
+
     def follow_groups(self, groups: Sequence[Group]) -> None:
         """Bring the library up to date with what the groups say; a step looks for itself whether parameters moved."""
         if self.hyperparameters.follow(self.native, groups, self.layers):
             self.kept.forget_views()
+
+    def begin_step(self, groups: Sequence[Group]) -> None:
+        """What comes before the first layer of a step: follow the groups, and see whether they go with the options."""
+        self.follow_groups(groups)
+        # torch.distributed.checkpoint puts rates of 0 into the groups for one step; a rate of 0 tells nothing anyway.
+        if not self.hyperparameters.at_rest:
+            self._outside.look(self.native, groups, self.hyperparameters.moved)
 
     def has(self, groups: Sequence[Group]) -> bool:
         """Whether the groups hold the parameters that they held."""
@@ -180,7 +205,7 @@ class Bridge:
         if len(groups) != self._group_count:
             return False
         for index, group in enumerate(groups):
-            if any(known.get(id(param)) != index for param in group["params"]):
+            if any(known.get(id(param)) != index and id(param) not in self.left_out for param in group["params"]):
                 return False
         self._flat = [*chain.from_iterable(map(_parameters_of, groups))]
         here = set(map(id, self._flat))
@@ -192,12 +217,16 @@ class Bridge:
         """Give layers that are there other places: more of the model is known now."""
         for index, (old, new) in enumerate(zip(self.layers, layers, strict=True)):
             if new.place != old.place:
-                layer, role = self.native.layer(index), new.place.role or "depth"
-                for key in ("depth", "scale"):
-                    if getattr(new.place, key) is None and getattr(old.place, key) is not None:
+                layer, is_part = self.native.layer(index), new.part_of is not None
+                keys = ("scale",) if is_part else ("depth", "scale")
+                for key in keys:
+                    # A whole's own scale has been set for its parts too.
+                    if getattr(new.place, key) is None and (is_part or getattr(old.place, key) is not None):
                         layer.unset(key)
-                given = {key: getattr(new.place, key) for key in ("depth", "scale")}
-                layer.set(role=role, tower=new.place.tower, **{k: v for k, v in given.items() if v is not None})
+                given = {key: value for key in keys if (value := getattr(new.place, key)) is not None}
+                if not is_part:
+                    given |= {"role": new.place.role or "depth", "tower": new.place.tower}
+                layer.set(**given)
                 self.layers[index] = new
 
     def carry_over(self, groups: Sequence[Group]) -> dict[int, int]:
@@ -264,22 +293,30 @@ class Bridge:
                 raise ShapeMismatch(
                     f"{what} must keep its shape {tuple(member.shape)}, found {found}: make a new optimizer"
                 )
+        of_layers: dict[int, list[Member]] = {}
+        for _, member in moved:
+            of_layers.setdefault(member.layer, []).append(member)
+        for index, members in of_layers.items():
+            self._bind(index, members)
         for index, member in moved:
-            self._bind(member)
             self._layout.note(index, member.local)
 
-    def _bind(self, member: Member) -> None:
-        layer = self.native.layer(member.layer)
-        states = None
-        if strides_of(member.local) != member.strides:
-            # Moments lie in the order of the parameter's memory, which is another one now.
-            states = {name: self.kept.state(member, name).clone() for name in self.kept.moments(member)}
-        layer.bind({member.tensor_name: in_memory_order(member.local)})
-        member.note_memory()
-        if states is not None:
+    def _bind(self, layer: int, members: Sequence[Member]) -> None:
+        """Bind parameters of one layer together: each call looks at all tensors of its layer."""
+        # Moments lie in the order of the parameter's memory, which may be another one now.
+        states = [
+            (member, {name: self.kept.state(member, name).clone() for name in self.kept.moments(member)})
+            for member in members
+            if strides_of(member.local) != member.strides
+        ]
+        self.native.layer(layer).bind({member.tensor_name: in_memory_order(member.local) for member in members})
+        for member in members:
+            member.note_memory()
+        if states:
             self.kept.forget_views()
-        for name, value in (states or {}).items():
-            self.kept.state(member, name).copy_(value)
+        for member, values in states:
+            for name, value in values.items():
+                self.kept.state(member, name).copy_(value)
 
     def had_gradient(self, index: int) -> bool:
         """Whether a member was ever stepped here, be it without effect because its layer was frozen."""
@@ -300,7 +337,13 @@ class Bridge:
         """Step all parameters that have a gradient, in one native call."""
         # The library's threads wake up while Python is busy.  What might be wrong, the step will say.
         _lw_optimizer_expect_step(self.native._handle, None)
-        self.follow_groups(groups)
+        try:
+            self.begin_step(groups)
+        except OutOfRange:
+            if any(param.grad is not None for param in self.params):
+                raise
+            # As in torch, hyperparameters are looked at for the sake of gradients, and there are none.
+            return
         if self.hyperparameters.at_rest and self._only_makes_states():
             return
         try:
