@@ -153,6 +153,13 @@ LW_API const char *lw_error_name(int32_t code);
  *                         stem, the highest its head
  *      start              0, 1, 2 ...: its schedules count their steps from here, and stand at their first until then
  *      frozen             choice: "plan" (default) as the freezing plan says, "yes", "no"
+ *      maximize           flag: ascend or descend, in place of what the optimizer does
+ *      part_of            text: the name of a layer registered before, of which this one is a part; only when it is added.
+ *                         For a layer whose tensors need different hyperparameters: each part has its own values of the
+ *                         rule, and its own "maximize", trust ratio, telemetry and state.  Policies and freezing plans see
+ *                         one layer: its parts have the name, depth, tower and role of the whole, and none of their own.
+ *                         "scale", "start", "frozen" and schedules that are set for the whole are set for its parts too;
+ *                         a part may then be given others.  clip_layer_norm limits the norm of all parts that are stepped
  *
  *  Text is given as a choice.  A layer's value for any key of the rule takes precedence over the optimizer's. */
 typedef struct lw_setting {
@@ -370,7 +377,7 @@ LW_API int32_t lw_layer_get(lw_optimizer *optimizer, int64_t layer, const char *
 LW_API int32_t lw_layer_get_choice(lw_optimizer *optimizer, int64_t layer, const char *key, const char **choice,
                                    lw_error *error);
 
-/** The value of a text ("tower"), NUL-terminated; see lw_rule_describe for `capacity` and `needed`. */
+/** The value of a text ("tower", "part_of"), NUL-terminated; see lw_rule_describe for `capacity` and `needed`. */
 LW_API int32_t lw_layer_get_text(lw_optimizer *optimizer, int64_t layer, const char *key, char *text, int64_t capacity,
                                  int64_t *needed, lw_error *error);
 
@@ -556,8 +563,8 @@ LW_API int32_t lw_layer_get_name(lw_optimizer *optimizer, int64_t layer, char *t
 LW_API int32_t lw_optimizer_explain(lw_optimizer *optimizer, int64_t step, char *text, int64_t capacity,
                                     int64_t *needed, lw_error *error);
 
-/** The same as one line of JSON: {"rule", "base_lr", "policy", "schedule", "freezing", "step", "layers": [{"layer", "depth",
- *  "tower", "role", "scale", "scale_from", "schedule_factor", "floor_lr", "effective_lr", "weight_decay", "frozen",
+/** The same as one line of JSON: {"rule", "base_lr", "policy", "schedule", "freezing", "step", "layers": [{"layer", "part_of",
+ *  "depth", "tower", "role", "scale", "scale_from", "schedule_factor", "floor_lr", "effective_lr", "weight_decay", "frozen",
  *  "frozen_by", "changes_at", "apart": tensors that the policy treats apart from their layer, ...}]}. */
 LW_API int32_t lw_optimizer_explain_json(lw_optimizer *optimizer, int64_t step, char *text, int64_t capacity,
                                          int64_t *needed, lw_error *error);

@@ -78,7 +78,9 @@ extension Optimizer {
 
     private func json(_ info: LayerInfo, _ telemetry: LayerTelemetry) -> String {
         var fields = [
-            ("layer", Json.quoted(info.name)), ("depth", String(info.depth)), ("tower", Json.quoted(info.tower)),
+            ("layer", Json.quoted(info.name)),
+            ("part_of", info.partOf.isEmpty ? "null" : Json.quoted(info.partOf)), ("depth", String(info.depth)),
+            ("tower", Json.quoted(info.tower)),
             ("role", Json.quoted(info.role.rawValue)), ("tensors", String(info.tensorCount)),
             ("parameters", String(info.parameterCount)), ("state_bytes", String(info.stateBytes)),
             ("scale", Json.number(info.scale)), ("scale_from", Json.quoted(info.origin)),

@@ -21,6 +21,10 @@ struct LayerRecord: BitwiseCopyable {
     let firstTensor: Int
     let tensorCount: Int
     var frozen = false
+    /// The layer of which it is a part; its own index where it is none (LayerParts.swift).
+    var whole = 0
+    /// Whether it ascends.
+    var ascends = false
     /// Which of the optimizer's `rules` applies.
     var rule = 0
     var scale = 1.0
@@ -40,6 +44,8 @@ struct LayerRecord: BitwiseCopyable {
     var gradientNorm = ScaledNumber(0)
     /// The norm before values are clipped.
     var unclippedNorm = ScaledNumber(0)
+    /// Of the whole layer and all its parts, in the record of the whole.
+    var wholeNorm = ScaledNumber(0)
 
     var telemetry = LayerTelemetry()
 }
@@ -103,6 +109,8 @@ public struct LayerInfo: Sendable {
     }
 
     public let name: String
+    /// The layer of which it is a part; "" where it is none.
+    public let partOf: String
     public let depth: Int
     public let tower: String
     public let role: LayerRole

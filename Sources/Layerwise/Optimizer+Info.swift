@@ -49,7 +49,7 @@ extension Optimizer {
         let own = (record.firstTensor..<record.firstTensor + record.tensorCount).map { tensors.elements[$0] }
         let decayScale = own.map(\.kind.decayScale).max() ?? 1
         return LayerInfo(
-            name: entry.name, depth: place.depth, tower: place.tower, role: place.role,
+            name: entry.name, partOf: entry.settings.partOf, depth: place.depth, tower: place.tower, role: place.role,
             tensorCount: record.tensorCount,
             parameterCount: own.reduce(0) { $0.addingReportingOverflow($1.count).partialValue },
             stateBytes: own.reduce(0) { $0 + Self.stateBytes($1) }, steps: own.map(\.steps).max() ?? 0,

@@ -38,7 +38,7 @@ extension Optimizer {
         if descriptions.isEmpty {
             throw LayerwiseError(.invalidArgument, "layer \"\(name)\": expected at least one tensor, found none")
         }
-        let entry = try assign(
+        var entry = try assign(
             settings,
             to: LayerEntry(
                 name: name,
@@ -46,6 +46,7 @@ extension Optimizer {
                     TensorPlace(name: $0.name, shape: $0.wholeShape ?? $0.shape, part: $0.shape)
                 },
                 firstTensor: tensors.count), layer: layer)
+        let whole = try join(&entry, settings) ?? layer
         var ownRule: (any Rule)?
         if Self.needsOwnRule(entry, schedules) {
             do { ownRule = try Self.rule(rule, with: entry.overrides) } catch {
@@ -88,7 +89,11 @@ extension Optimizer {
 
         entries.append(entry)
         layerIndex[NameKey(name)] = layer
-        layers.append(LayerRecord(firstTensor: tensors.count, tensorCount: records.count))
+        var record = LayerRecord(firstTensor: tensors.count, tensorCount: records.count)
+        record.whole = whole
+        record.ascends = Self.ascends(entry, self.settings)
+        layers.append(record)
+        if whole != layer { partsOfLayers[whole, default: []].append(layer) }
         for record in records { tensors.append(record) }
         if let ownRule { giveOwnRule(ownRule, to: layer) }
         work.isStale = true
@@ -102,7 +107,9 @@ extension Optimizer {
     /// What is said here takes precedence over the freezing plan, until the setting "frozen" is "plan" again.
     public func setFrozen(_ layer: Int, _ frozen: Bool) throws(LayerwiseError) {
         try check(layer: layer)
-        entries[layer].settings.frozen = frozen ? .yes : .no
+        for index in CollectionOfOne(layer) + parts(of: layer) {
+            entries[index].settings.frozen = frozen ? .yes : .no
+        }
         timeline.window = 0..<0
     }
 

@@ -25,9 +25,13 @@ extension Optimizer {
         do { try schedule?.recheck() } catch { throw LayerwiseError(error, of: "schedule of \(key)", layer: layer) }
         if let layer {
             try check(layer: layer)
-            var entry = entries[layer]
-            entry.schedules[key] = schedule
-            try adopt([layer: entry])
+            var changed: [Int: LayerEntry] = [:]
+            for index in CollectionOfOne(layer) + parts(of: layer) {
+                var entry = entries[index]
+                entry.schedules[key] = schedule
+                changed[index] = entry
+            }
+            try adopt(changed)
         } else {
             var schedules = schedules
             schedules[key] = schedule

@@ -44,8 +44,7 @@ extension Optimizer {
     /// The same for several layers, all or none.
     public func setLayers(_ changes: [(layer: Int, settings: [Setting])]) throws(LayerwiseError) {
         var changed: [Int: LayerEntry] = [:]
-        for change in changes {
-            try check(layer: change.layer)
+        for change in try withParts(changes) {
             let entry = changed[change.layer] ?? entries[change.layer]
             changed[change.layer] = try assign(change.settings, to: entry, layer: change.layer)
         }
@@ -74,6 +73,16 @@ extension Optimizer {
     /// Takes a layer's own value back: it follows the optimizer, or the policy, again.
     public func unsetLayer(_ layer: Int, key: String) throws(LayerwiseError) {
         try check(layer: layer)
+        try refuseForPart(layer, [key])
+        var changed = [layer: try entry(of: layer, without: key)]
+        if Self.isShared(key) { for part in parts(of: layer) { changed[part] = try entry(of: part, without: key) } }
+        try adopt(changed)
+        placesAreStale = true
+        scalesAreStale = true
+    }
+
+    /// A layer's entry with one value of its own taken back.
+    private func entry(of layer: Int, without key: String) throws(LayerwiseError) -> LayerEntry {
         var entry = entries[layer]
         if LayerSettings.has(key) {
             entry.settings.unset(key)
@@ -88,9 +97,7 @@ extension Optimizer {
         } else {
             throw LayerwiseError(.unknownName, "\(subject(layer)): unknown setting \"\(key)\"", layer: layer)
         }
-        try adopt([layer: entry])
-        placesAreStale = true
-        scalesAreStale = true
+        return entry
     }
 
     /// The value in force for one layer: its own or the optimizer's.
@@ -103,6 +110,8 @@ extension Optimizer {
         case "depth":
             refreshPlaces()
             return .number(Double(places[layer].depth))
+        case "maximize":
+            return .number(layers.elements[layer].ascends ? 1 : 0)
         case "lr":
             return .number(entries[layer].rate.isNaN ? rule.learningRate : entries[layer].rate)
         default:
@@ -155,6 +164,7 @@ extension Optimizer {
                     }
                 }
             }
+            try entry.settings.validate()
             try Self.check(settings, [try Self.rule(rule, with: entry.overrides)])
         } catch { throw LayerwiseError(error, of: "layer \"\(entry.name)\"", layer: layer) }
         return entry
@@ -207,6 +217,7 @@ extension Optimizer {
             let scope = Self.scope(rules[ruleOfLayer[layer]])
             if scope != scopes[layer] { work.isStale = true }
             layers.elements[layer].rule = ruleOfLayer[layer]
+            layers.elements[layer].ascends = Self.ascends(entries[layer], settings)
         }
     }
 
@@ -226,6 +237,7 @@ extension Optimizer {
         for (layer, entry) in changed {
             let scope = Self.scope(rules[layers.elements[layer].rule])
             entries[layer] = entry
+            layers.elements[layer].ascends = Self.ascends(entry, settings)
             if let own = ownRules[layer] { giveOwnRule(own, to: layer) } else { takeOwnRule(from: layer) }
             if Self.scope(rules[layers.elements[layer].rule]) != scope { work.isStale = true }
         }

@@ -63,6 +63,9 @@ public final class Optimizer {
     var lastStepEnd: UInt64 = 0
     var powers = PowerMemo()
 
+    /// The parts of each layer that has some, in the order of registration (LayerParts.swift).
+    var partsOfLayers: [Int: [Int]] = [:]
+
     public internal(set) var summary = StepSummary()
 
     /// What the last load found, also one that was refused.

@@ -88,6 +88,10 @@ struct LayerSettings: Configurable {
     /// The layer's schedules count their steps from here.
     var start = 0
     var frozen = Frozen.plan
+    /// The layer of which it is a part; "" is none.
+    var partOf = ""
+    /// Ascend, 1, or descend, 0, in place of what the optimizer does; NaN is none.
+    var maximize = Double.nan
 
     static let parameters: [Parameter<Self>] = [
         .number("scale", \.scale, .nonNegative, "rate multiplier, in place of the policy's"),
@@ -96,7 +100,13 @@ struct LayerSettings: Configurable {
         .choice("role", \.role, "what it is: by its depth, or stem, block, norm, head"),
         .integer("start", \.start, 0...mostSteps, "its schedules count their steps from here"),
         .choice("frozen", \.frozen, "as the freezing plan says, yes or no"),
+        .text("part_of", \.partOf, "the layer of which it is a part: policies and freezing plans see one layer"),
+        .number("maximize", \.maximize, .closedFraction, "1: ascend, 0: descend, in place of what the optimizer does"),
     ]
+
+    func validate() throws(SettingError) {
+        if maximize > 0 && maximize < 1 { throw .invalid("maximize must be 0 or 1, found \(maximize)") }
+    }
 
     /// Puts the default back.
     mutating func unset(_ key: String) {

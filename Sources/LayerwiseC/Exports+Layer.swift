@@ -142,7 +142,9 @@ public func lw_layer_get_text(
     boundary(error) { () throws(LayerwiseError) in
         try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
             let key = try string(key, "key")
-            if key != "tower" { throw LayerwiseError(.unknownName, "no text is called \"\(key)\", expected tower") }
+            if key != "tower" && key != "part_of" {
+                throw LayerwiseError(.unknownName, "no text is called \"\(key)\", expected tower or part_of")
+            }
             guard case .choice(let value) = try optimizer.value(of: key, layer: index(layer)) else { return }
             try copy(value, text, capacity, needed)
         }

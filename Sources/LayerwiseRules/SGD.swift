@@ -40,7 +40,7 @@ public struct SGD: Rule {
 
     public static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
-        .number("momentum", \.momentum, .fraction, "μ; 0 keeps no velocity"),
+        .number("momentum", \.momentum, .nonNegative, "μ; 0 keeps no velocity, from 1 on it grows without bound"),
         .number("dampening", \.dampening, .closedFraction, "τ"),
         .number("weight_decay", \.weightDecay, .nonNegative, "λ"),
         .flag("nesterov", \.nesterov, "look ahead along the velocity; needs momentum > 0 and dampening 0"),

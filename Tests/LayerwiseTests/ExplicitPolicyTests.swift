@@ -30,7 +30,11 @@ final class ExplicitPolicyTests: XCTestCase {
 
     func testExactNamesArePatternsOfNothingElse() throws {
         for name in ["blocks.?", "blocks.*", "blocks", "locks.1", "Head", "head ", "blocks\\.1"] {
-            assertRefused(.unknown("no layer is called \"\(name)\"")) {
+            assertRefused(
+                .unknown(
+                    "no layer is called \"\(name)\", expected one of \"embed\", \"blocks.0\", \"blocks.1\", "
+                        + "\"blocks.10\", \"head\"")
+            ) {
                 _ = try self.scales([Assignment(name, scale: 1), Assignment("*", scale: 1)])
             }
         }
@@ -103,7 +107,16 @@ final class ExplicitPolicyTests: XCTestCase {
 
     func testUnusedPattern() throws {
         let assignments = [Assignment("*", scale: 1), Assignment("neck", scale: 2), Assignment("tail", scale: 2)]
-        assertRefused(.unknown("no layer is called \"neck\", \"tail\"")) { _ = try self.scales(assignments) }
+        assertRefused(
+            .unknown(
+                "no layer is called \"neck\", \"tail\", expected one of \"embed\", \"blocks.0\", \"blocks.1\", "
+                    + "\"blocks.10\", \"head\"")
+        ) { _ = try self.scales(assignments) }
+        assertRefused(
+            .unknown(
+                "no name of a layer matches \"*.bias\", expected one of \"embed\", \"blocks.0\", \"blocks.1\", "
+                    + "\"blocks.10\", \"head\"")
+        ) { _ = try self.scales([Assignment("*", scale: 1), Assignment("*.bias", scale: 2)], syntax: .glob) }
         XCTAssertEqual(try scales(assignments, unused: .ignore), [1, 1, 1, 1, 1])
     }
 

@@ -168,7 +168,9 @@ final class FreezePlanTests: XCTestCase {
             try spans(
                 try FreezeAt([Times("block.*", unfreezeAt: 5), Times("*", freezeAt: 9)], syntax: .glob), of: layers),
             [[0..<9], from(5), from(5), [0..<9]])
-        assertRefused(.unknown("no layer is called \"neck\"")) {
+        assertRefused(
+            .unknown("no layer is called \"neck\", expected one of \"embed\", \"block.1\", \"block.2\", \"head\"")
+        ) {
             _ = try FreezeAt([Times("neck", freezeAt: 1)]).activities(of: layers)
         }
         assertRefused(.invalid("nothing is given for layer \"block.1\", \"block.2\", \"head\"")) {

@@ -158,7 +158,7 @@ final class HyperparameterScheduleTests: XCTestCase {
 
     func testLeavingTheRangeRefusesTheStep() throws {
         let leaving: [(any Rule, String, [Double], String)] = [
-            (SGD(lr: 0.1, momentum: 0.9), "momentum", [1, 2], "momentum must be in [0, 1), found 1.8"),
+            (LARS(lr: 0.1), "momentum", [1, 2], "momentum must be in [0, 1), found 1.8"),
             (Adam(lr: 0.1), "beta1", [0.5, 1 / 0.9], "beta1 must be in [0, 1), found 1.0"),
             (
                 AdamW(lr: 0.1, weightDecay: 1e300), "weight_decay", [1, 1e300],

@@ -153,7 +153,7 @@ final class SettingRefusalTests: XCTestCase {
             RefusedCall(
                 .unknownName,
                 "layer \"0\": unknown setting \"threads\", expected one of \(Self.ruleKeys), scale, depth, tower, role, "
-                    + "start, frozen",
+                    + "start, frozen, part_of, maximize",
                 { try $0.setLayer(0, settings(["threads": 1])) }),
             RefusedCall(.unknownName, "layer \"0\": unknown setting \"threads\"") {
                 try $0.unsetLayer(0, key: "threads")
@@ -193,6 +193,12 @@ final class SettingRefusalTests: XCTestCase {
             },
             RefusedCall(.outOfRange, "layer \"1\": ratio_min must not exceed ratio_max, found 1.0 and 0.5") {
                 try $0.setLayer(1, settings(["ratio_min": 1, "ratio_max": 0.5]))
+            },
+            RefusedCall(.outOfRange, "layer \"1\": maximize must be 0 or 1, found 0.5") {
+                try $0.setLayer(1, settings(["maximize": 0.5]))
+            },
+            RefusedCall(.invalidArgument, "layer \"1\": part_of can only be given when a layer is added") {
+                try $0.setLayer(1, settings(["part_of": "0"]))
             },
             RefusedCall(.duplicate, "layer \"1\": lr is given twice") {
                 try $0.setLayer(1, settings(["lr": 0.5, "lr": 0.25]))

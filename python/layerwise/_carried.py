@@ -33,6 +33,7 @@ OWN = frozenset(
 )
 """The attributes of an optimizer that are made anew; all others are carried along."""
 
+_PLACE = ("tower", "role")
 _ARRAYS = (("numpy", "ndarray"), ("torch", "Tensor"))
 
 
@@ -91,6 +92,10 @@ def restore(optimizer: Optimizer, start: Callable[..., None], state: dict[str, A
             layer["settings"].items(),
             layer["whole_shapes"],
         )
+        # A part begins with the schedules of its whole.
+        for key in [*optimizer._record(layer["name"]).schedules]:
+            if key not in layer["schedules"]:
+                optimizer.set_schedule(None, key, layer["name"])
         for key, schedule in layer["schedules"].items():
             optimizer.set_schedule(schedule, key, layer["name"])
     for layer in state["layers"]:
@@ -139,6 +144,9 @@ def _layer(optimizer: Optimizer, record: LayerRecord, identities: dict[str, Any]
     identity = identities[record.name]
     defaults = {"tower": "", "role": "depth", "start": 0}
     own = {key: value for key, value in identity["settings"].items() if defaults.get(key) != value}
+    if record.part_of:
+        # Its place follows from its whole.
+        own = {key: value for key, value in own.items() if key not in _PLACE} | {"part_of": record.part_of}
     return {
         "name": record.name,
         "parameters": {

@@ -75,6 +75,8 @@ class LayerRecord:
     """Its own schedules, by the hyperparameter they move."""
     whole_shapes: dict[str, Sequence[int]] = field(default_factory=dict)
     """Of tensors of which it has parts, the shapes of the wholes."""
+    part_of: str = ""
+    """The layer of which it is a part."""
     names: dict[str, int] = field(init=False)
     """Its tensors' names, in order, and the index of each."""
 

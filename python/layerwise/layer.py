@@ -68,6 +68,11 @@ class Layer:
         return lw.text(lw.lw_layer_get_text, handle, index, b"tower")
 
     @property
+    def part_of(self) -> str:
+        """The layer of which it is a part; empty where it is none."""
+        return self._record.part_of
+
+    @property
     def role(self) -> str:
         """What it is: "stem", "block", "norm" or "head", as it was set or by its depth."""
         return self.info.role
@@ -129,8 +134,9 @@ class Layer:
     def set(self, **settings: object) -> None:
         """Give it values of its own, all or none.
 
-        They are hyperparameters of the rule, `scale`, `depth`, `tower`, `role`, `start`, and `frozen`, which is "yes",
-        "no" or "plan".
+        They are hyperparameters of the rule, `maximize`, `scale`, `depth`, `tower`, `role`, `start`, and `frozen`,
+        which is "yes", "no" or "plan".  Of a layer that is registered in parts, all but hyperparameters and `maximize`
+        hold for its parts too.
         """
         self._call(lw.lw_layer_set, *_settings.pack(_settings.expand(settings)))
 
@@ -144,8 +150,8 @@ class Layer:
 
     def get(self, key: str) -> float | str | tuple[float | str, ...]:
         """The value in force: a number (flags are 0.0 or 1.0), a choice, text, or a tuple for `betas`."""
-        if key == "tower":
-            return self.tower
+        if key in ("tower", "part_of"):
+            return self.tower if key == "tower" else self.part_of
         handle = self._optimizer._handle
         return _settings.get(lw.lw_layer_get, lw.lw_layer_get_choice, handle, self._record.index, key=key)
 

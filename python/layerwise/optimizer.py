@@ -230,6 +230,7 @@ class Optimizer(Saved):
         master: bool = False,
         gradient_dtype: Literal["float64", "float32", "float16", "bfloat16"] | None = None,
         whole_shapes: Mapping[str, Sequence[int]] | None = None,
+        part_of: str | None = None,
         **overrides: object,
     ) -> Layer:
         """Register a layer.
@@ -253,15 +254,26 @@ class Optimizer(Saved):
                 steps: where one is not what the last step stored, the step begins from it and not from the copy.
             gradient_dtype: Type of the gradients, where they come with the step and differ from the parameters.
             whole_shapes: Where processes hold parts of tensors: by tensor, the whole's shape, which policies go by.
-            **overrides: Hyperparameters of the rule for this layer alone, such as `weight_decay=0.0`, and `frozen`,
-                which is "yes", "no" or "plan".
+            part_of: The layer, added before, of which this is a part, for a layer whose tensors need different
+                hyperparameters.  Policies and freezing plans see one layer: a part has the name, depth, tower and role
+                of its whole, and `clip_layer_norm` limits the norm of all parts.  `scale`, `start`, `frozen` and
+                schedules that are set for the whole are set for its parts too.
+            **overrides: Hyperparameters of the rule for this layer alone, such as `weight_decay=0.0`; `maximize`; and
+                `frozen`, which is "yes", "no" or "plan".
 
         Returns:
             The layer.
         """
         if gradient_dtype is not None and gradient_dtype not in lw.FLOATS:
             raise UnknownName(f"gradient_dtype must be one of {', '.join(lw.FLOATS)}, found {gradient_dtype!r}")
-        places = {"depth": depth, "scale": scale, "tower": tower, "role": role, "start": start}
+        places = {
+            "depth": depth,
+            "scale": scale,
+            "tower": tower,
+            "role": role,
+            "start": start,
+            "part_of": part_of,
+        }
         given = {key: value for key, value in places.items() if value is not None}
         if schedule is not None:
             # It can be set only once the layer is there, so what is wrong with it must be known before.
@@ -291,11 +303,17 @@ class Optimizer(Saved):
         whole_shapes: Mapping[str, Sequence[int]],
     ) -> LayerRecord:
         """Register a layer; `gradient_dtype` is that of all tensors, or of each."""
-        packed = _settings.pack(settings)
+        given = list(settings)
+        packed = _settings.pack(given)
         with self._registration:
             one = gradient_dtype if isinstance(gradient_dtype, int) else None
             layer = record(name, len(self._layers), params, grads, one, shapes_only=self.get("dry_run") == 1.0)
             layer.whole_shapes = dict(whole_shapes)
+            layer.part_of = str(dict(given).get("part_of", ""))
+            whole = self._by_name.get(layer.part_of)
+            if whole is not None:
+                # As in the library, it begins with the schedules of its whole.
+                layer.schedules = dict(whole.schedules)
             if isinstance(gradient_dtype, Sequence):
                 for tensor, dtype in zip(layer.tensors, gradient_dtype, strict=True):
                     tensor.gradient_dtype = dtype
@@ -489,11 +507,14 @@ class Optimizer(Saved):
             _require(schedule, Schedule, f"schedule of {key}", "Cosine(1000)")
         record = None if layer is None else self._record(layer)
         lw.call(lw.lw_optimizer_set_schedule, self._handle, _index(record), lw.name(key), *_spec.pack(schedule))
-        schedules = self._schedules if record is None else record.schedules
-        if schedule is None:
-            schedules.pop(key, None)
-        else:
-            schedules[key] = schedule
+        changed = [self._schedules]
+        if record is not None:
+            changed = [layer.schedules for layer in self._layers if record.name in (layer.name, layer.part_of)]
+        for schedules in changed:
+            if schedule is None:
+                schedules.pop(key, None)
+            else:
+                schedules[key] = schedule
 
     @property
     def freezing(self) -> FreezePlan | None:

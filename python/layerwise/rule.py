@@ -37,7 +37,7 @@ class SGD(Rule):
 
     Args:
         lr: Learning rate, in [0, inf).  Default 0.001.
-        momentum: Momentum factor, in [0, 1); 0 keeps no velocity.  Default 0.
+        momentum: Momentum factor, in [0, inf); 0 keeps no velocity, from 1 on it grows without bound.  Default 0.
         dampening: Share of the gradient that is left out of the velocity, in [0, 1].  Default 0.
         weight_decay: Decay coefficient, in [0, inf).  Default 0.
         nesterov: Nesterov momentum; needs momentum > 0 and dampening 0.  Default False.

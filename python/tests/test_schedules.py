@@ -95,7 +95,7 @@ def test_several_at_once() -> None:
 
 
 def test_what_leaves_its_range_is_refused_at_the_step() -> None:
-    with optimizer(lw.SGD(0.1, momentum=0.6), schedule={"momentum": lw.Table([1.0, 2.0])}) as opt:
+    with optimizer(lw.LARS(0.1, momentum=0.6), schedule={"momentum": lw.Table([1.0, 2.0])}) as opt:
         opt.step()
         before = weights(opt), opt.summary().steps, opt.next_step
         with pytest.raises(

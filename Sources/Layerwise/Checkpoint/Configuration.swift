@@ -46,7 +46,8 @@ extension Optimizer {
         }
         return Json.object([
             ("depth", goesByDepth && layer < places.count ? String(places[layer].depth) : "null"),
-            ("settings", entry.settings.values(without: ["depth", "frozen"])),
+            // Files of version 0.1.0 do not say of what a layer is a part, and its name and place are compared.
+            ("settings", entry.settings.values(without: ["depth", "frozen", "part_of"])),
             ("hyperparameters", Json.object(overrides(entry))),
             ("schedules", describe(entry.schedules) { $0.spec }),
             ("tensors", Json.object(tensors.sorted(by: byName))),

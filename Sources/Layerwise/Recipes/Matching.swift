@@ -70,15 +70,19 @@ public struct Matching: Sendable {
         }
         let strangers = patterns.indices.filter { !used[$0] && patterns[$0] != Self.others }
         if unused == .error && !strangers.isEmpty {
-            throw .unknown("no \(kind) is called \(list(strangers.map { patterns[$0] }))")
+            let texts = list(strangers.map { patterns[$0] })
+            let known = names.isEmpty ? "and there are no \(kind)s yet" : "expected one of \(list(unique(names)))"
+            throw .unknown(
+                syntax == .exact
+                    ? "no \(kind) is called \(texts), \(known)" : "no name of a \(kind) matches \(texts), \(known)")
         }
-        if !clashes.isEmpty { throw .invalid("more than one pattern matches \(kind) \(list(clashes))") }
+        if !clashes.isEmpty { throw .invalid("more than one pattern matches \(kind) \(list(unique(clashes)))") }
         if let rest = patterns.firstIndex(of: Self.others) {
             for index in taken.indices where taken[index] == nil { taken[index] = rest }
         }
         let missing = taken.indices.filter { taken[$0] == nil }
         if unmatched == .error && !missing.isEmpty {
-            throw .invalid("nothing is given for \(kind) \(list(missing.map { names[$0] }))")
+            throw .invalid("nothing is given for \(kind) \(list(unique(missing.map { names[$0] })))")
         }
         return taken
     }

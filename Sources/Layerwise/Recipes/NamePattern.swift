@@ -56,3 +56,9 @@ func list(_ names: [String]) -> String {
     let shown = names.prefix(8).map { "\"\($0)\"" }.joined(separator: ", ")
     return names.count > 8 ? "\(shown) and \(names.count - 8) more" : shown
 }
+
+/// Each name once, in order: the parts of a layer share its name.
+func unique(_ names: [String]) -> [String] {
+    var seen: Set<NameKey> = []
+    return names.filter { seen.insert(NameKey($0)).inserted }
+}

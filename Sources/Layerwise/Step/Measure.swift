@@ -166,8 +166,10 @@ extension Optimizer {
             gatherClippedNorms(stepped)
             if let reduce { _ = try addUpNorms(stepped, reduce) }
         }
+        gatherWholeNorms(stepped)
         for layer in stepped {
-            layers[layer].clipFactor = Self.clipFactor(settings.clipLayerNorm, layers[layer].gradientNorm)
+            let norm = layers[layers[layer].whole].wholeNorm
+            layers[layer].clipFactor = Self.clipFactor(settings.clipLayerNorm, norm)
         }
         let total = Self.norm(stepped) { layers[$0].gradientNorm * layers[$0].clipFactor }
         let global = Self.clipFactor(settings.clipGlobalNorm, total)

@@ -21,8 +21,7 @@ extension Optimizer {
         try move(to: currentStep)
         var planner = Planner(
             layers: layers.elements, tensors: tensors.elements, factors: timeline.factors.elements,
-            coefficients: coefficients, given: given,
-            gradientFactor: ScaledNumber(sign: settings.maximize ? -1 : 1, over: scale),
+            coefficients: coefficients, given: given, gradientFactor: ScaledNumber(sign: 1, over: scale),
             decayFollows: settings.decayFollows)
         // Moved and not copied: a copy would be made once one of the two is written to.
         swap(&planner.powers, &powers)
@@ -149,6 +148,8 @@ private struct Planner {
             record.pointee.effectiveRate = rates.learningRate
             record.pointee.decayRate = rates.decayRate
             record.pointee.clipFactor = ScaledNumber(1)
+            var signedFactor = gradientFactor
+            if record.pointee.ascends { signedFactor.value = -signedFactor.value }
             // Tensors of a layer that are alike and at the same step share their coefficients.
             var shared: Int?
             for index in record.pointee.firstTensor..<record.pointee.firstTensor + record.pointee.tensorCount {
@@ -163,7 +164,7 @@ private struct Planner {
                 }
                 hasActive = true
                 elements &+= tensor.pointee.count
-                tensor.pointee.factor = gradientFactor
+                tensor.pointee.factor = signedFactor
                 tensor.pointee.trustRatio = 1
                 if let shared, tensor.pointee.sharesPlan(with: tensors[shared]) {
                     tensor.pointee.coefficients = tensors[shared].coefficients

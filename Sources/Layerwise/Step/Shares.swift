@@ -56,7 +56,9 @@ extension Optimizer {
         var counts: [NameKey: Int] = [:]
         var lowest: [NameKey: Int] = [:]
         var highest: [NameKey: Int] = [:]
-        let depths = entries.map { entry in
+        let depths = entries.enumerated().map { layer, entry -> Int in
+            // A part is where its whole is, which makes no place of its own.
+            if layers.elements[layer].whole != layer { return -1 }
             let tower = NameKey(entry.settings.tower)
             let order = counts[tower, default: 0]
             counts[tower] = order + 1
@@ -65,7 +67,10 @@ extension Optimizer {
             highest[tower] = max(highest[tower] ?? depth, depth)
             return depth
         }
-        return zip(entries, depths).map { entry, depth in
+        return entries.indices.map { layer in
+            let entry = entries[layer]
+            let whole = layers.elements[layer].whole
+            let depth = depths[whole]
             let tower = NameKey(entry.settings.tower)
             let role: LayerRole =
                 switch entry.settings.role {
@@ -77,7 +82,8 @@ extension Optimizer {
                 case .depth where depth == lowest[tower]: .stem
                 case .depth: .block
                 }
-            return LayerPlace(name: entry.name, depth: depth, tower: tower.text, role: role, tensors: entry.tensors)
+            return LayerPlace(
+                name: entries[whole].name, depth: depth, tower: tower.text, role: role, tensors: entry.tensors)
         }
     }
 }

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +13,9 @@ from torch import Tensor
 from .._spec import Recipe
 from ..errors import InvalidArgument
 from ._layers import KEYS, LayerRules, Placement, by_name
+from ._options import LR_SCALE
 from ._parameters import Group, names_of
+from ._warn import warn
 
 
 @dataclass(frozen=True)
@@ -27,20 +27,31 @@ class NativeLayer:
     place: Placement
     members: tuple[tuple[str, Tensor], ...]
     """Names of the tensors in the layer, and the tensors."""
+    part_of: str | None = None
+    """The native layer of which it is a part: policies and freezing plans see one layer of that name."""
 
 
 def arrange(
-    groups: Sequence[Group], names: Mapping[int, str], all_names: Sequence[str], rules: LayerRules | None
+    groups: Sequence[Group],
+    names: Mapping[int, str],
+    all_names: Sequence[str],
+    rules: LayerRules | None,
+    left_out: Container[int] = (),
+    *,
+    apply_lr_scale: bool = False,
 ) -> list[NativeLayer]:
     """The native layers of some groups.
 
-    A layer never spans two groups, because hyperparameters may differ: it becomes one native layer for each.
+    Groups may differ in hyperparameters, so a layer whose parameters are in several groups is registered in parts, one
+    for each group.  To everything that goes by layers the parts are one layer.
 
     Args:
         groups: The groups.
         names: Name of each parameter that has one, by identity.
         all_names: Names of all parameters of the model, which tell more than those of a part.
         rules: The user's own rules.
+        left_out: Identities of parameters that make no layer.
+        apply_lr_scale: Take the "lr_scale" of a group for its scale.
 
     Raises:
         InvalidArgument: There are rules, and parameters have no names.
@@ -52,21 +63,26 @@ def arrange(
     placed = by_name(all_names, rules) if all_names else {}
     found: list[NativeLayer] = []
     taken: set[str] = set()
+    wholes: dict[str, NativeLayer] = {}
     done: set[int] = set()
     for index, group in enumerate(groups):
         members: dict[Placement, list[tuple[str, Tensor]]] = {}
         own = names_of(group)
         for position, param in enumerate(group["params"]):
+            if id(param) in left_out:
+                continue
             if id(param) in done:
                 # torch has warned of a parameter that is there twice; it is stepped once.
                 continue
             done.add(id(param))
             name = names.get(id(param)) or (own[position] if own else None)
-            placement = _of_group(group, index, None if name is None else placed.get(name))
+            inferred = None if name is None else placed.get(name)
+            placement = _of_group(group, index, inferred, apply_lr_scale)
             members.setdefault(placement, []).append((name or str(position), param))
         if not group["params"] and group.get("depth") is not None:
             # Another process has its parameters; depths count here as there.
-            members[_of_group(group, index, None)] = [("elsewhere", torch.empty(0, dtype=torch.float32, device="cpu"))]
+            elsewhere = torch.empty(0, dtype=torch.float32, device="cpu")
+            members[_of_group(group, index, None, apply_lr_scale)] = [("elsewhere", elsewhere)]
         for placement, tensors in members.items():
             name = placement.layer
             if name in taken:
@@ -74,13 +90,24 @@ def arrange(
             while name in taken:
                 name += "'"
             taken.add(name)
-            found.append(NativeLayer(name, index, placement, _short_names(placement.layer, tensors)))
+            whole = wholes.get(placement.layer)
+            part_of = whole.name if whole is not None and _same_place(whole.place, placement) else None
+            layer = NativeLayer(name, index, placement, _short_names(placement.layer, tensors), part_of)
+            wholes.setdefault(placement.layer, layer)
+            found.append(layer)
     return found
 
 
-def _of_group(group: Group, index: int, inferred: Placement | None) -> Placement:
+def _same_place(one: Placement, other: Placement) -> bool:
+    """Whether two placements are of one layer; each group's part of it may have a scale of its own."""
+    return (one.tower, one.depth, one.role) == (other.tower, other.depth, other.role)
+
+
+def _of_group(group: Group, index: int, inferred: Placement | None, apply_lr_scale: bool) -> Placement:
     """What the keys of a group say goes before what names tell; with "layer" or "depth" the group is one layer."""
     given = {key: group[key] for key in KEYS if group.get(key) is not None}
+    if apply_lr_scale and LR_SCALE in group:
+        given["scale"] = group[LR_SCALE]
     if "layer" in given or "depth" in given:
         base = Placement(f"group {index}", None, reason="by its group")
         return replace(base, **given)
@@ -133,17 +160,7 @@ def require_places(recipe: object, layers: Sequence[NativeLayer]) -> None:
     if guesses:
         names = ", ".join(f"{layer.name} at depth {layer.place.depth}" for layer in guesses[:8])
         more = f" and {len(guesses) - 8} more" if len(guesses) > 8 else ""
-        warnings.warn(
+        warn(
             f"only the order of registration tells the depth of {names}{more}: see layerwise.torch.layers(model), "
-            "and say it with layers={pattern: depth}",
-            stacklevel=caller(),
+            "and say it with layers={pattern: depth}"
         )
-
-
-def caller() -> int:
-    """How far up the user's code is, for a warning."""
-    frame, level = sys._getframe(1), 1
-    # torch's schedulers and profiling hooks wrap a step.
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith((__package__, "torch.")):
-        frame, level = frame.f_back, level + 1
-    return level

@@ -8,7 +8,7 @@ import ctypes
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, SupportsFloat
 
 from torch import Tensor
 
@@ -24,6 +24,7 @@ _rate_of = itemgetter("lr")
 
 _REFUSALS = (LayerwiseError, TypeError, ValueError, RuntimeError)
 """What values that are no numbers raise, among them tensors of several elements."""
+_SCOPE = "trust_ratio_scope"
 
 Values = tuple[Any, ...]
 """A group's hyperparameters without its rate, and at the end whether it ascends."""
@@ -47,9 +48,13 @@ class Hyperparameters:
         self._values: list[Values] | None = None
         self._rates: array.array[float] = array.array("d")
         self._own_rates = False
+        self._layers: Sequence[NativeLayer] = ()
+        self.moved = False
+        """Whether the last look at the groups found anything changed."""
         values = self._read(groups)
         # Layers get values of their own only where the groups do not agree.
         self._own_values = any(other != values[0] for other in values)
+        self._own_directions = _directions_differ(values)
 
     def rule(self, groups: Sequence[Group]) -> Rule:
         """The rule with the hyperparameters of the first group."""
@@ -60,7 +65,13 @@ class Hyperparameters:
 
     def for_layer(self, groups: Sequence[Group], layer: NativeLayer) -> dict[str, Any]:
         """What a layer that is added needs to be told."""
-        return self._named(self._of(groups[layer.group])) if self._own_values else {}
+        if not self._own_values:
+            return {}
+        return self._for_layer(self._of(groups[layer.group]))
+
+    def _for_layer(self, values: Values) -> dict[str, Any]:
+        # Checkpoints compare what layers have of their own, so a layer has its own direction only where it must.
+        return self._named(values) | ({"maximize": values[-1]} if self._own_directions else {})
 
     def _read(self, groups: Sequence[Group]) -> list[Values]:
         try:
@@ -68,11 +79,8 @@ class Hyperparameters:
         except KeyError as error:
             raise _missing(groups, error) from None
         for index, values in enumerate(hyper):
-            if values[-1] != hyper[0][-1]:
-                raise InvalidArgument(
-                    f"maximize must be the same in all param groups, found {hyper[0][-1]} in group 0 and {values[-1]} "
-                    f"in group {index}"
-                )
+            if not isinstance(values[-1], bool | int):
+                raise TypeError(f"maximize of param group {index} must be True or False, found {values[-1]!r}")
         return hyper
 
     def follow(self, native: Optimizer, groups: Sequence[Group], layers: Sequence[NativeLayer]) -> bool:
@@ -82,7 +90,13 @@ class Hyperparameters:
             rows = list(map(self._row_of, groups))
         except KeyError as error:
             raise _missing(groups, error) from None
-        if rows == self._rows:
+        try:
+            self.moved = rows != self._rows
+        except RuntimeError:
+            # A tensor of several elements does not compare.
+            read_rates(groups)
+            raise
+        if not self.moved:
             return False
         values = [row[1:] for row in rows]
         changed = values != self._values
@@ -97,14 +111,22 @@ class Hyperparameters:
 
     def follow_layers(self, native: Optimizer, groups: Sequence[Group], layers: Sequence[NativeLayer]) -> None:
         """Hand over everything: there are other layers than before."""
+        self._layers = layers
         values = self._read(groups)
+        refused = self._shared_ratios(values)
+        if refused:
+            raise InvalidArgument(refused)
         if self._own_values or any(other != values[0] for other in values):
             self._own_values = True
             self._follow_values(native, values, layers)
         self._follow_rates(native, read_rates(groups), layers)
 
     def _follow_values(self, native: Optimizer, values: list[Values], layers: Sequence[NativeLayer]) -> None:
+        refused = self._shared_ratios(values)
+        if refused:
+            raise InvalidArgument(refused)
         if self._own_values or any(other != values[0] for other in values):
+            self._own_directions = self._own_directions or _directions_differ(values)
             self._give_to_layers(native, values, layers)
         else:
             native.set(maximize=values[0][-1], **self._named(values[0]))
@@ -116,7 +138,7 @@ class Hyperparameters:
         indices: list[int] = []
         pairs: list[_settings.Pair] = []
         for index, layer in enumerate(layers):
-            own = _settings.expand(self._named(values[layer.group]))
+            own = _settings.expand(self._for_layer(values[layer.group]))
             indices.extend([index] * len(own))
             pairs.extend(own)
         if pairs:
@@ -128,8 +150,23 @@ class Hyperparameters:
                 settings,
                 count,
             )
-        native.set(maximize=values[0][-1])
+        if not self._own_directions:
+            native.set(maximize=values[0][-1])
         self._own_values = True
+
+    def _shared_ratios(self, values: Sequence[Values]) -> str | None:
+        """What is wrong with one trust ratio for a layer, where its parts have hyperparameters of their own."""
+        if _SCOPE not in self._keys:
+            return None
+        place = self._keys.index(_SCOPE)
+        for layer in self._layers:
+            if layer.part_of is not None and values[layer.group][place] == "layer":
+                return (
+                    f'trust_ratio_scope="layer" needs all parameters of a layer in one param group, and '
+                    f'"{layer.part_of}" has some in group {layer.group} and some in another: with '
+                    "weight_decay_exclude_1d=True, biases and norms need no group of their own"
+                )
+        return None
 
     def _follow_rates(self, native: Optimizer, rates: array.array[float], layers: Sequence[NativeLayer]) -> None:
         for index, rate in enumerate(rates):
@@ -180,6 +217,9 @@ class Hyperparameters:
         except _REFUSALS as error:
             yield None, error
             return
+        shared = self._shared_ratios(found)
+        if shared:
+            yield None, InvalidArgument(shared)
         for index, (values, rate) in enumerate(zip(found, rates, strict=True)):
             plain = not any(isinstance(value, Tensor) for value in (*values, *found[index - 1]))
             if index and plain and (values, rate) == (found[index - 1], rates[index - 1]):
@@ -219,11 +259,37 @@ def read_rates(groups: Sequence[Group]) -> array.array[float]:
         raise _missing(groups, error) from None
     except (TypeError, ValueError, RuntimeError):
         for index, group in enumerate(groups):
-            try:
-                float(group["lr"])
-            except (TypeError, ValueError, RuntimeError):
-                raise TypeError(f"lr of param group {index} must be a number, found {group['lr']!r}") from None
+            require_number(group["lr"], f"lr of param group {index}")
         raise
+
+
+def require_number(value: object, what: str) -> None:
+    """Refuse what is no number and no tensor of one element.
+
+    Raises:
+        InvalidArgument: It is a tensor of another number of elements.
+        TypeError: It is neither; texts that look like numbers, as from a YAML file, among them.
+    """
+    if isinstance(value, Tensor):
+        if value.numel() != 1:
+            raise InvalidArgument(
+                f"{what} must be a number or a tensor of one element, found a tensor of shape {tuple(value.shape)}"
+            )
+        if value.is_complex():
+            raise TypeError(f"{what} must be a real number, found {value!r}")
+    elif not (isinstance(value, SupportsFloat) or hasattr(value, "__index__")):
+        raise TypeError(f"{what} must be a number, found {value!r}")
+
+
+def check_defaults(rule: type[Rule], keys: Sequence[str], defaults: Mapping[str, Any]) -> None:
+    """Refuse hyperparameters that the rule refuses, before anything is said of parameters, as torch does."""
+    make: Callable[..., Rule] = rule
+    require_number(defaults["lr"], "lr")
+    Optimizer(make(lr=float(defaults["lr"]), **{key: defaults[key] for key in keys}), dry_run=True).close()
+
+
+def _directions_differ(values: Sequence[Values]) -> bool:
+    return any(other[-1] != values[0][-1] for other in values)
 
 
 def _missing(groups: Sequence[Group], error: KeyError) -> InvalidArgument:

@@ -150,7 +150,14 @@ def param_groups(
         model: A module, or named parameters.
         layers: The user's own rules, as in `layers`.
         **options: Hyperparameters for every group, such as `weight_decay=0.1`.
+
+    Raises:
+        InvalidArgument: One of them is an argument of the optimizer, such as `layer_decay`, without effect in a group.
     """
+    # Options are made of what is here.
+    from ._options import refuse_options
+
+    refuse_options(options)
     named = dict(_named(model))
     groups: list[Group] = []
     for row in _rows(named.items(), rules=layers):

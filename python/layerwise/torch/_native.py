@@ -8,8 +8,7 @@ parameters in Python would take longer than the step.
 from __future__ import annotations
 
 import ctypes
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import chain, compress
 from operator import attrgetter, is_, itemgetter
 from typing import Any
@@ -20,17 +19,19 @@ from torch.autograd.graph import increment_version
 
 from .. import _binding as lw
 from .. import _carried
-from ..errors import DTypeMismatch, InvalidArgument, ShapeMismatch
+from ..errors import DTypeMismatch, InvalidArgument, OutOfRange, ShapeMismatch
 from ..optimizer import Optimizer, _Error
 from ..rule import Rule
 from . import _progress
-from ._arrange import NativeLayer, caller
+from ._arrange import NativeLayer
 from ._distributed import Reduction, is_spread, local_part
 from ._dlpack import Layout, Search
 from ._hyperparameters import Hyperparameters
 from ._kept import Kept, NativeOptimizer
 from ._member import Member
+from ._outside import Outside
 from ._parameters import Group, check, check_disjoint, dense_copy, in_memory_order, is_dense, strides_of
+from ._warn import warn
 
 _parameters_of = itemgetter("params")
 _gradient_of = attrgetter("grad")
@@ -69,6 +70,8 @@ class Bridge:
         master: Keep a float32 master copy of 16-bit parameters.
         process_group: Over which norms of parameters that are no DTensors are summed, or None.
         options: Arguments of the native optimizer.
+        left_out: Identities of parameters that stay in their groups and have no place in the library.
+        lr_scale: Who multiplies rates by the groups' "lr_scale".
     """
 
     def __init__(
@@ -80,7 +83,10 @@ class Bridge:
         master: bool,
         process_group: Any,
         options: Mapping[str, Any],
+        left_out: Container[int],
+        lr_scale: str | None,
     ) -> None:
+        self.left_out = left_out
         self._master = master
         self._process_group = process_group
         self._groups = groups
@@ -97,6 +103,7 @@ class Bridge:
         self.members: list[Member] = []
         self.layers: list[NativeLayer] = []
         self.hyperparameters = Hyperparameters(rule, keys, groups)
+        self._outside = Outside(keys, groups, lr_scale)
         # torch's optimizers do nothing in silence where there is no gradient, and training scripts rely on that.
         self.native = NativeOptimizer(
             self.hyperparameters.rule(groups), maximize=groups[0]["maximize"], empty_step="allow", **options
@@ -115,13 +122,16 @@ class Bridge:
             place = layer.place
             role: Any = place.role
             gradient_dtype = _gradient_dtype([param for _, param in layer.members])
+            is_part = layer.part_of is not None
             self.native.add_layer(
                 layer.name,
                 {member.tensor_name: in_memory_order(member.memory) for member in members},
-                depth=place.depth,
-                tower=place.tower or None,
-                role=role,
+                # A part is where its whole is.
+                depth=None if is_part else place.depth,
+                tower=None if is_part else place.tower or None,
+                role=None if is_part else role,
                 scale=place.scale,
+                part_of=layer.part_of,
                 master=self._master,
                 gradient_dtype="float32" if gradient_dtype is torch.float32 else None,
                 whole_shapes={name: param.shape for name, param in layer.members if is_spread(param)} or None,
@@ -130,6 +140,7 @@ class Bridge:
             self.layers.append(layer)
             self.members.extend(members)
         self.hyperparameters.follow_layers(self.native, groups, self.layers)
+        self._outside.follow(groups)
         self._list(groups)
 
     def _list(self, groups: Sequence[Group]) -> None:
@@ -165,6 +176,7 @@ class Bridge:
     def follow_library(self, groups: Sequence[Group]) -> None:
         """Bring the groups up to date with the library, which has loaded a checkpoint."""
         self.hyperparameters.read_back(self.native, groups, self.layers)
+        self._outside.follow(groups)
         self.kept.forget_views()
 
     def follow(self, groups: Sequence[Group]) -> None:
@@ -184,11 +196,23 @@ class Bridge:
             self._threads = torch.get_num_threads()
             self.native.set(threads=min(self._threads, _MOST_THREADS))
 
+    def follow_loaded(self, groups: Sequence[Group]) -> None:
+        """Bring the library up to date with groups that were loaded: no scheduler outside moved what has changed."""
+        self.follow(groups)
+        self._outside.follow(groups)
+
     def follow_groups(self, groups: Sequence[Group]) -> None:
         """Bring the library up to date with what the groups say; a step looks for itself whether parameters moved."""
         self._groups = groups
         if self.hyperparameters.follow(self.native, groups, self.layers):
             self.kept.forget_views()
+
+    def begin_step(self, groups: Sequence[Group]) -> None:
+        """What comes before the first layer of a step: follow the groups, and see whether they go with the options."""
+        self.follow_groups(groups)
+        # torch.distributed.checkpoint puts rates of 0 into the groups for one step; a rate of 0 tells nothing anyway.
+        if not self.hyperparameters.at_rest:
+            self._outside.look(self.native, groups, self.hyperparameters.moved)
 
     def has(self, groups: Sequence[Group]) -> bool:
         """Whether the groups hold the parameters that they held."""
@@ -204,7 +228,7 @@ class Bridge:
         if len(groups) != self._group_count:
             return False
         for index, group in enumerate(groups):
-            if any(known.get(id(param)) != index for param in group["params"]):
+            if any(known.get(id(param)) != index and id(param) not in self.left_out for param in group["params"]):
                 return False
         self._flat = [*chain.from_iterable(map(_parameters_of, groups))]
         here = set(map(id, self._flat))
@@ -216,12 +240,16 @@ class Bridge:
         """Give layers that are there other places: more of the model is known now."""
         for index, (old, new) in enumerate(zip(self.layers, layers, strict=True)):
             if new.place != old.place:
-                layer, role = self.native.layer(index), new.place.role or "depth"
-                for key in ("depth", "scale"):
-                    if getattr(new.place, key) is None and getattr(old.place, key) is not None:
+                layer, is_part = self.native.layer(index), new.part_of is not None
+                keys = ("scale",) if is_part else ("depth", "scale")
+                for key in keys:
+                    # A whole's own scale has been set for its parts too.
+                    if getattr(new.place, key) is None and (is_part or getattr(old.place, key) is not None):
                         layer.unset(key)
-                given = {key: getattr(new.place, key) for key in ("depth", "scale")}
-                layer.set(role=role, tower=new.place.tower, **{k: v for k, v in given.items() if v is not None})
+                given = {key: value for key in keys if (value := getattr(new.place, key)) is not None}
+                if not is_part:
+                    given |= {"role": new.place.role or "depth", "tower": new.place.tower}
+                layer.set(**given)
                 self.layers[index] = new
 
     def carry_over(self, groups: Sequence[Group]) -> dict[int, int]:
@@ -297,27 +325,40 @@ class Bridge:
             return True
         if moved:
             _require_disjoint(self.members, [member for _, member in moved])
+        of_layers: dict[int, list[Member]] = {}
+        for _, member in moved:
+            of_layers.setdefault(member.layer, []).append(member)
+        for index, members in of_layers.items():
+            self._bind(index, members)
         for index, member in moved:
-            self._bind(member)
             self._layout.note(index, member.local)
         if moved:
             self._note_copies()
         return False
 
-    def _bind(self, member: Member) -> None:
-        layer = self.native.layer(member.layer)
-        copy = dense_copy(member.local)
-        memory = member.local if copy is None else copy
-        states = None
-        if strides_of(memory) != member.strides:
-            # Moments lie in the order of the parameter's memory, which is another one now.
-            states = {name: self.kept.state(member, name).clone() for name in self.kept.moments(member)}
-        layer.bind({member.tensor_name: in_memory_order(memory)})
-        member.note_memory(copy)
-        if states is not None:
+    def _bind(self, layer: int, members: Sequence[Member]) -> None:
+        """Bind parameters of one layer together: each call looks at all tensors of its layer."""
+        bindings: dict[str, Tensor] = {}
+        copies: list[Tensor | None] = []
+        states: list[tuple[Member, dict[str, Tensor]]] = []
+        for member in members:
+            copy = dense_copy(member.local)
+            memory = member.local if copy is None else copy
+            if strides_of(memory) != member.strides:
+                # Moments lie in the order of the parameter's memory, which is another one now.
+                states.append(
+                    (member, {name: self.kept.state(member, name).clone() for name in self.kept.moments(member)})
+                )
+            copies.append(copy)
+            bindings[member.tensor_name] = in_memory_order(memory)
+        self.native.layer(layer).bind(bindings)
+        for member, copy in zip(members, copies, strict=True):
+            member.note_memory(copy)
+        if states:
             self.kept.forget_views()
-        for name, value in (states or {}).items():
-            self.kept.state(member, name).copy_(value)
+        for member, values in states:
+            for name, value in values.items():
+                self.kept.state(member, name).copy_(value)
 
     def _note_copies(self) -> None:
         """See to it that gradients of parameters with gaps are never taken to lie as usual, but as their copies do."""
@@ -391,7 +432,13 @@ class Bridge:
         self._follow_threads()
         # The library's threads wake up while Python is busy.  What might be wrong, the step will say.
         _lw_optimizer_expect_step(self.native._handle, None)
-        self.follow_groups(groups)
+        try:
+            self.begin_step(groups)
+        except OutOfRange:
+            if any(param.grad is not None for param in self.params):
+                raise
+            # As in torch, hyperparameters are looked at for the sake of gradients, and there are none.
+            return
         if self.hyperparameters.at_rest and self._only_makes_states():
             return
         while True:
@@ -498,11 +545,10 @@ class Bridge:
         ):
             return
         self._may_warn = False
-        warnings.warn(
+        warn(
             "optimizer.step(): no parameter that trains has a gradient, so that nothing was trained; schedules and "
             "freezing plans of this optimizer count the step all the same. Is a backward() missing, or does "
-            "zero_grad() come after it?",
-            stacklevel=caller(),
+            "zero_grad() come after it?"
         )
 
     def _only_makes_states(self) -> bool:
@@ -551,10 +597,11 @@ class Bridge:
 def _members_of(layer: NativeLayer, index: int) -> list[Member]:
     """The parameters of a layer that has this index in the library."""
     gradient_dtype = _gradient_dtype([param for _, param in layer.members])
+    prefix = layer.name if layer.part_of is None else layer.place.layer
     return [
         Member(
             param,
-            name if name.startswith(layer.name) else f"{layer.name}.{name}",
+            name if name.startswith(prefix) else f"{prefix}.{name}",
             layer.group,
             index,
             position,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import optimizer as torch_optimizer
 
 from .._saved import Path
-from ..errors import InvalidArgument, LayerwiseError
+from ..errors import DTypeMismatch, InvalidArgument, LayerwiseError
 from ..introspection import freeze_plans, policies
 from ..reports import LoadReport
 from ..rule import Rule
@@ -25,22 +25,37 @@ from ._arrange import NativeLayer, arrange, goes_by_depth, require_places
 from ._backward import BackwardSteps
 from ._distributed import is_spread, local_part
 from ._flat import shown
+from ._hyperparameters import check_defaults, require_number
 from ._kept import NativeOptimizer
 from ._layers import NAME
 from ._native import Bridge
 from ._options import (
+    LR_SCALE,
     NATIVE,
     Options,
     RuleOptions,
     check_flags,
+    check_keys,
+    check_lr_scale,
     check_options,
     plain,
     policy_of,
     refuse_for_spread,
     refuse_in_zero,
 )
-from ._parameters import Group, Parameters, check, describe, for_torch, named_parameters, names_of
+from ._parameters import (
+    Group,
+    Parameters,
+    check,
+    describe,
+    for_torch,
+    may_be_left_out,
+    named_parameters,
+    names_of,
+)
 from ._state import Incoming, Views, match, take_in, unpickled
+
+_needs_gradient = operator.attrgetter("requires_grad")
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -81,6 +96,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
             if key in defaults:
                 defaults[key] = plain(defaults[key])
         check_flags(defaults, "")
+        check_defaults(self._rule, self._keys, defaults)
         self._options: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
         module = params if isinstance(params, nn.Module) else self._options.pop("module", None)
         if module is not None and not isinstance(module, nn.Module):
@@ -95,13 +111,14 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         policy_of(self._options)
         check_options(self._options)
         self._inside = _Inside()
+        self._inside.given = options
         super().__init__(for_torch(params), defaults)
         refuse_in_zero(self._options, self.param_groups)
         self._tell_grad_scaler()
         self._build()
 
     def _tell_grad_scaler(self) -> None:
-        """With fused, GradScaler hands over its scale and what it found, in place of unscaling by itself.
+        """With fused=True, GradScaler hands over its scale and what it found, in place of unscaling by itself.
 
         Lightning takes it as a reason not to clip, so that it is only done where it is asked for, as in torch.
         """
@@ -130,6 +147,8 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
             self._options.get("master", False),
             self._options.get("process_group"),
             options,
+            self._inside.left_out,
+            self._options.get(LR_SCALE),
         )
         self._hook(bridge)
         self._inside.bridge, self._inside.views = bridge, Views(bridge)
@@ -140,6 +159,13 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         if self._inside.backward is not None:
             self._inside.backward.detach()
         if self._options.get("step_in_backward"):
+            part = next((layer.part_of for layer in bridge.layers if layer.part_of is not None), None)
+            if part is not None and self._options.get("clip_layer_norm") is not None:
+                raise InvalidArgument(
+                    f'clip_layer_norm needs all gradients of a layer, and step_in_backward steps "{part}" in parts, '
+                    "since it has parameters in several param groups: with weight_decay_exclude_1d=True, biases and "
+                    "norms need no group of their own"
+                )
             steps = operator.index(self._options.get("accumulation_steps", 1))
             self._inside.backward = BackwardSteps(bridge, _Begin(self), steps)
 
@@ -147,16 +173,22 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         """The layers of the groups, all parameters checked."""
         groups = self.param_groups
         names: dict[int, str] = {}
+        left_out: dict[int, tuple[Tensor, str]] = {}
         for index, group in enumerate(groups):
             own = names_of(group)
             for position, param in enumerate(group["params"]):
-                check(local_part(param), describe(groups, index, position))
+                if may_be_left_out(local_part(param)):
+                    left_out[id(param)] = param, describe(own, index, position)
+                else:
+                    check(local_part(param), describe(own, index, position))
                 name = own[position] if own else self._name_of(param)
                 if name is not None:
                     names[id(param)] = name
         known = set(self._model_names)
         all_names = [*self._model_names, *(name for name in names.values() if name not in known)]
-        layers = arrange(groups, names, all_names, self._options.get("layers"))
+        apply_lr_scale = self._options.get(LR_SCALE) == "apply"
+        layers = arrange(groups, names, all_names, self._options.get("layers"), left_out, apply_lr_scale=apply_lr_scale)
+        self._inside.leave_out(left_out)
         policy = policy_of(self._options)
         for recipe, declarations in ((policy, policies()), (self._options.get("freezing"), freeze_plans())):
             if goes_by_depth(recipe, declarations):
@@ -299,6 +331,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
             if given is not None:
                 scale = float(given)
         bridge, backward = self._ready(), self._inside.backward
+        self._inside.check_left_out()
         if backward is not None:
             if found is not None:
                 raise RuntimeError("GradScaler looks at all gradients, and step_in_backward has used them already")
@@ -335,8 +368,12 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
                 param_group["param_names"] = [self._names[id(param)][0] for param in params]
         super().add_param_group(param_group)
         param_group.setdefault(_progress.KEY, "")
+        index = len(self.param_groups) - 1
         try:
-            check_flags(param_group, f" of param group {len(self.param_groups) - 1}")
+            check_flags(param_group, f" of param group {index}")
+            check_keys(param_group, index, self._rule.__name__, self.defaults, self._inside.given, self._inside.told)
+            check_lr_scale(param_group, index, self._options.get(LR_SCALE))
+            require_number(param_group["lr"], f"lr of param group {index}")
             if self._inside.bridge is not None:
                 self._inside.bridge.hyperparameters.check(self.param_groups)
                 self._add_layers(self._inside.bridge)
@@ -352,6 +389,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
             self._rebuild()
             return
         try:
+            bridge.left_out = self._inside.left_out
             bridge.move(layers[: len(known)])
             bridge.add(self.param_groups, layers[len(known) :])
             self._hook(bridge)
@@ -405,7 +443,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         def restore(_: torch.optim.Optimizer) -> None:
             nonlocal loaded
             # What may be refused in spite of all checks goes before what cannot be.
-            bridge.follow(self.param_groups)
+            bridge.follow_loaded(self.param_groups)
             incoming, progress = found[0]
             _progress.apply(bridge.native, progress, 0)
             take_in(bridge, incoming)
@@ -556,7 +594,37 @@ class _Inside:
         self.views: Views | None = None
         self.backward: BackwardSteps | None = None
         self.hooks_ran = False
+        self.told: set[str] = set()
+        self.given: Mapping[str, Any] = {}
+        self.left_out: dict[int, tuple[Tensor, str]] = {}
+        self._may_need_gradients: list[Tensor] = []
         self.state: defaultdict[Tensor, Any] = defaultdict(dict)
+
+    def leave_out(self, params: dict[int, tuple[Tensor, str]]) -> None:
+        """Note the frozen parameters that cannot be stepped, with what messages call them, by identity."""
+        self.left_out = params
+        # Integers never need a gradient.
+        self._may_need_gradients = [
+            param for param, _ in params.values() if param.is_floating_point() or param.is_complex()
+        ]
+
+    def check_left_out(self) -> None:
+        """Refuse a step where a parameter that was left out needs a gradient by now."""
+        if not any(map(_needs_gradient, self._may_need_gradients)):
+            return
+        for param, what in self.left_out.values():
+            if param.requires_grad:
+                try:
+                    check(local_part(param), what)
+                except (InvalidArgument, DTypeMismatch) as error:
+                    raise type(error)(
+                        f"{error}.  It was frozen when the optimizer was made, and so was left out; now it requires a "
+                        "gradient"
+                    ) from None
+                raise InvalidArgument(
+                    f"{what} could not be stepped when the optimizer was made and was left out, since it was frozen; "
+                    "now it requires a gradient: make a new optimizer"
+                )
 
 
 class _Begin:
@@ -575,7 +643,11 @@ class _Begin:
 
 def _same_members(one: NativeLayer, other: NativeLayer) -> bool:
     """Whether two layers hold the same parameters under the same names."""
-    return (one.name, one.group, len(one.members)) == (other.name, other.group, len(other.members)) and all(
+    return _identity(one) == _identity(other) and all(
         name == other_name and param is other_param
         for (name, param), (other_name, other_param) in zip(one.members, other.members, strict=True)
     )
+
+
+def _identity(layer: NativeLayer) -> tuple[object, ...]:
+    return layer.name, layer.group, layer.part_of, len(layer.members)

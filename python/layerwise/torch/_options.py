@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import difflib
+import math
 import operator
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from torch import Tensor, nn
@@ -14,8 +16,10 @@ from ..errors import InvalidArgument, OutOfRange
 from ..freezing import FreezePlan
 from ..policy import Combine, Exclude, LayerDecay, Policy
 from ..schedule import Schedule
-from ._layers import LayerRules
+from ._layers import KEYS, LayerRules
 from ._parameters import Group
+from ._progress import KEY
+from ._warn import warn
 
 
 class RuleOptions(TypedDict, total=False):
@@ -28,6 +32,10 @@ class RuleOptions(TypedDict, total=False):
             of torch makes of the groups' "lr".
         freezing: When each layer trains.
         layers: The user's own rules for which parameter belongs to which layer; see `layers`.
+        lr_scale: Who multiplies a group's rate by its key "lr_scale", which timm, MAE and BEiT put there: "scheduler"
+            says that something outside puts lr * lr_scale into the group's "lr", as their schedulers do; "apply" makes
+            it the scale of the group's layers here.  Default None: the first step at which a rate is not 0 looks
+            whether the groups' rates are in the ratio of their "lr_scale", and is refused if they are not.
         module: Gives names to parameters that come without, such as those of the groups that Hugging Face makes.
         master: Keep a float32 master copy of float16 and bfloat16 parameters.  Default False.  Parameters may be
             changed between steps: where one is not what the last step stored, the step begins from it and not from
@@ -56,6 +64,7 @@ class RuleOptions(TypedDict, total=False):
     schedule: Schedule | Mapping[str, Schedule] | None
     freezing: FreezePlan | None
     layers: LayerRules | None
+    lr_scale: Literal["apply", "scheduler"] | None
     module: nn.Module | None
     master: bool
     nonfinite: Literal["raise", "skip", "propagate"]
@@ -93,12 +102,37 @@ NATIVE = (
 )
 """Options that the native optimizer takes under the same name."""
 
-FLAGS = {"foreach": (None, False), "fused": (None, True), "capturable": (False,), "differentiable": (False,)}
-"""Arguments of torch that choose an implementation, and the values that describe this one."""
+FLAGS = ("foreach", "fused", "capturable", "differentiable")
+"""Arguments of torch that choose among its implementations.  There is one here, so the first three choose nothing."""
+
+LR_SCALE = "lr_scale"
+"""The key of timm's, MAE's and BEiT's groups that says what multiplies their rate."""
+
+_FOREIGN = {
+    "name",
+    "param_names",
+    LR_SCALE,
+    "swa_lr",
+    "min_lr",
+    "max_lr",
+    "base_momentum",
+    "max_momentum",
+    "use_fallback",
+    "decoupled_weight_decay",
+}
+"""Keys that torch's classes, its schedulers and timm put into groups, and that mean nothing here."""
 
 
 def check_options(options: Mapping[str, Any]) -> None:
     """Refuse what is none of what is expected, and what does not go together."""
+    lr_scale = options.get(LR_SCALE)
+    if lr_scale not in (None, "apply", "scheduler"):
+        raise InvalidArgument(f'lr_scale must be "apply", "scheduler" or None, found {lr_scale!r}')
+    if lr_scale == "apply" and (options.get("policy") is not None or options.get("layer_decay") is not None):
+        raise InvalidArgument(
+            'lr_scale="apply" makes the "lr_scale" of each group the scale of its layers, in place of what a policy '
+            'says: leave out layer_decay and policy, or the groups\' "lr_scale"'
+        )
     freezing = options.get("freezing")
     if freezing is not None and not isinstance(freezing, FreezePlan):
         raise TypeError(f"freezing: expected one such as GradualUnfreezing(100), found {freezing!r}")
@@ -173,10 +207,89 @@ def plain(value: Any) -> Any:
 
 
 def check_flags(group: Mapping[str, Any], where: str) -> None:
-    """Refuse what would choose another implementation; these flags name what is done anyway, or nothing."""
-    for key, accepted in FLAGS.items():
-        if key in group and group[key] not in accepted:
+    """Refuse flags that would change what a step means, and what torch refuses of the others."""
+    for key in FLAGS:
+        if group.get(key) not in (None, False, True):
+            raise TypeError(f"{key}{where} must be True, False or None, found {group[key]!r}")
+    if group.get("differentiable"):
+        raise InvalidArgument(
+            f"differentiable{where} must be False, found True: a step runs in the library, outside of autograd"
+        )
+    if group.get("fused") and group.get("foreach"):
+        raise RuntimeError(f"`fused` and `foreach`{where} cannot be `True` together.")
+
+
+_ABSENT = object()
+
+
+def refuse_options(keys: Iterable[str]) -> None:
+    """Refuse arguments of the optimizer where hyperparameters of groups are expected."""
+    for key in keys:
+        if key in RuleOptions.__annotations__ and key != LR_SCALE:
             raise InvalidArgument(
-                f"{key}{where} must be {' or '.join(map(repr, accepted))}, found {group[key]!r}: all parameters are "
-                "stepped in one call of the library, on the CPU, outside of autograd"
+                f"{key} is an argument of the optimizer and not of a group: AdamW(param_groups(model), {key}=...)"
             )
+
+
+def check_keys(
+    group: Mapping[str, Any],
+    index: int,
+    kind: str,
+    known: Iterable[str],
+    given: Mapping[str, Any],
+    told: set[str],
+) -> None:
+    """Say which keys of a group have no effect.
+
+    An argument of the optimizer that is no hyperparameter is refused.  Of any other key that is neither known here nor
+    put there by torch or timm there is a warning, once for each key, and it stays in the group, as in torch.
+
+    Args:
+        group: The group, as the user gave it.
+        index: Its index.
+        kind: The name of the class.
+        known: Keys that are read, and the rule's hyperparameters among them.
+        given: The optimizer's own arguments: ZeroRedundancyOptimizer puts them into the groups too.
+        told: Keys of which there was a warning.
+
+    Raises:
+        InvalidArgument: A key is an argument of the optimizer.
+    """
+    known = {*known, *FLAGS, *KEYS, "params", KEY}
+    options = (Options.__annotations__.keys() | RuleOptions.__annotations__.keys()) - known - {LR_SCALE}
+    for key in group:
+        if key in options and group[key] is not given.get(key, _ABSENT):
+            raise InvalidArgument(
+                f'"{key}" has no effect in param group {index}: it holds for all groups, so give it to the optimizer: '
+                f"{kind}(..., {key}=...)"
+            )
+    if kind == "AdamW" and group.get("decoupled_weight_decay") is False:
+        raise InvalidArgument(
+            f"decoupled_weight_decay of param group {index} must be True, found False: AdamW always decouples it, "
+            "Adam need not"
+        )
+    strange = [
+        key
+        for key in group
+        if key not in known | _FOREIGN | options | told and not str(key).startswith(("initial_", "_"))
+    ]
+    for key in strange:
+        told.add(key)
+        near = difflib.get_close_matches(str(key), [*known - {"params", KEY}, *options], 1, 0.7)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        warn(f'param group {index} has the key "{key}", which {kind} does not read{hint}')
+
+
+def check_lr_scale(group: Mapping[str, Any], index: int, option: str | None) -> None:
+    """Refuse an "lr_scale" that is no number >= 0, or beside which there is another scale.
+
+    Raises:
+        InvalidArgument: It is so.
+    """
+    if LR_SCALE not in group:
+        return
+    value = group[LR_SCALE]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise InvalidArgument(f"lr_scale of param group {index} must be in [0, inf), found {value!r}")
+    if option == "apply" and group.get("scale") is not None:
+        raise InvalidArgument(f'param group {index} has a "scale" and an "lr_scale": say one of them')

@@ -76,9 +76,14 @@ def named_parameters(module: nn.Module) -> list[tuple[str, Tensor]]:
     return list(zip(clean(name for name, _ in named), [param for _, param in named], strict=True))
 
 
-def describe(groups: Sequence[Group], index: int, position: int) -> str:
-    """How messages name a parameter."""
-    names = names_of(groups[index])
+def describe(names: Sequence[str] | None, index: int, position: int) -> str:
+    """How messages name a parameter.
+
+    Args:
+        names: What `names_of` says of its group: it reads all names, so it is asked once for each group.
+        index: The group's index.
+        position: The parameter's index in the group.
+    """
     return f'parameter "{names[position]}"' if names else f"parameter {position} of group {index}"
 
 
@@ -149,6 +154,18 @@ def _bytes_of(tensor: Tensor, marks: Tensor) -> Tensor:
     size = tensor.dtype.itemsize
     strides = *(stride * size for stride in tensor.stride()), 1
     return marks.as_strided((*tensor.shape, size), strides, tensor.storage_offset() * size)
+
+
+def may_be_left_out(param: Tensor) -> bool:
+    """Whether a parameter that cannot be stepped may stay in its group all the same.
+
+    A frozen parameter never has a gradient.  Quantized models keep their weights in such: integers, or tensors of
+    another layout.
+    """
+    is_strange = (
+        param.layout is not torch.strided or param.dtype not in FLOATS or (param.is_cpu and not is_dense(param))
+    )
+    return isinstance(param, nn.Parameter) and not param.requires_grad and is_strange
 
 
 def is_dense(tensor: Tensor) -> bool:

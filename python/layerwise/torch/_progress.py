@@ -73,8 +73,9 @@ def _is_whole(progress: dict[str, Any]) -> bool:
 def parse_known(native: Optimizer, text: str) -> dict[str, Any]:
     """The progress of an optimizer with other layers: what it says of layers that are here too."""
     progress: dict[str, Any] = json.loads(text)
+    layers = native.layers
     for key in ("frozen", "layer_schedules"):
-        progress[key] = {name: value for name, value in progress.get(key, {}).items() if name in native.layers}
+        progress[key] = {name: value for name, value in progress.get(key, {}).items() if name in layers}
     return progress
 
 

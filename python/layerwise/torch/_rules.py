@@ -11,6 +11,7 @@ from typing_extensions import Unpack
 from .. import rule
 from ..introspection import rules as declared_rules
 from ..optimizer import Optimizer
+from ._hyperparameters import require_number
 from ._optimizer import LayerwiseOptimizer
 from ._options import Options, RuleOptions
 from ._parameters import Parameters
@@ -27,9 +28,9 @@ class SGD(LayerwiseOptimizer):
         weight_decay: Decay coefficient.
         nesterov: Nesterov momentum.
         maximize: Ascend instead of descend.
-        foreach: None or False; there for compatibility.
-        differentiable: False; there for compatibility.
-        fused: None or True; there for compatibility.
+        foreach: Taken as in torch; chooses nothing, since there is one implementation.
+        differentiable: Must be False: a step runs outside of autograd.
+        fused: Taken as in torch; chooses nothing, but True makes GradScaler leave the division by its scale to `step`.
         decoupled_weight_decay: Decay the weight itself instead of adding to the gradient.
         **options: See `Options`.
     """
@@ -78,11 +79,11 @@ class Adam(LayerwiseOptimizer):
         eps: Added to the denominator.
         weight_decay: Decay coefficient.
         amsgrad: Divide by the largest second moment so far.
-        foreach: None or False; there for compatibility.
+        foreach: Taken as in torch; chooses nothing, since there is one implementation.
         maximize: Ascend instead of descend.
-        capturable: False; there for compatibility.
-        differentiable: False; there for compatibility.
-        fused: None or True; there for compatibility.
+        capturable: Taken as in torch; chooses nothing.
+        differentiable: Must be False: a step runs outside of autograd.
+        fused: Taken as in torch; chooses nothing, but True makes GradScaler leave the division by its scale to `step`.
         decoupled_weight_decay: Decay the weight itself instead of adding to the gradient.
         **options: See `Options`.
     """
@@ -134,10 +135,10 @@ class AdamW(LayerwiseOptimizer):
         weight_decay: Decay coefficient.
         amsgrad: Divide by the largest second moment so far.
         maximize: Ascend instead of descend.
-        foreach: None or False; there for compatibility.
-        capturable: False; there for compatibility.
-        differentiable: False; there for compatibility.
-        fused: None or True; there for compatibility.
+        foreach: Taken as in torch; chooses nothing, since there is one implementation.
+        capturable: Taken as in torch; chooses nothing.
+        differentiable: Must be False: a step runs outside of autograd.
+        fused: Taken as in torch; chooses nothing, but True makes GradScaler leave the division by its scale to `step`.
         **options: See `Options`.
     """
 
@@ -300,6 +301,8 @@ def _in_force(kind: type[rule.Rule], lr: float | Tensor | None, given: dict[str,
     declaration = next(entry for entry in declared_rules() if entry["name"] == kind.name)
     flags = {entry["key"] for entry in declaration["hyperparameters"] if entry["kind"] == "flag"}
     make: Any = kind
+    if lr is not None:
+        require_number(lr, "lr")
     with Optimizer(make(lr=None if lr is None else float(lr), **given), dry_run=True) as probe:
         values = {key: probe.get(key) for key in ("lr", *given) if key != "variant"}
     found = {key: bool(value) if key in flags else value for key, value in values.items()}

@@ -152,8 +152,9 @@ def match(bridge: Bridge, groups: Sequence[Group], state_dict: Mapping[str, Any]
     for index, (group, (saved_index, saved_ids)) in enumerate(zip(groups, ids, strict=True)):
         saved = saved_groups[saved_index]
         new_groups.append(_merge(group, saved, saved_ids))
+        names = names_of(group)
         for position, (param, saved_id) in enumerate(zip(group["params"], saved_ids, strict=True)):
-            places.setdefault(id(param), (saved_id, describe(groups, index, position)))
+            places.setdefault(id(param), (saved_id, describe(names, index, position)))
     used = {saved_id for saved_id, _ in places.values()}
     # Ids of parameters are numbers, or names as torch.distributed.checkpoint has them; other keys belong to others.
     kinds = (int, str) if any(isinstance(saved_id, str) for saved_id in used) else (int,)
@@ -209,7 +210,7 @@ def _match_groups(
         partner = index if here == frozenset(saved_names[index] or ()) else by_names.get(here, index)
         ids = dict(zip(saved_names[partner] or (), saved[partner]["params"], strict=True))
         missing = [name for name in names or () if name not in ids]
-        surplus = [name for name in ids if name not in (names or ())]
+        surplus = [name for name in ids if name not in here]
         if missing:
             differences.append(f"group {index}: missing {_list(missing)}")
         if surplus:

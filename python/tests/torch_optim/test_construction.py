@@ -86,7 +86,8 @@ def test_parameters_that_need_no_gradient_may_need_it_later() -> None:
 def test_groups_stay_as_they_are() -> None:
     model = network()
     mine = [{"params": list(model.embed.parameters()), "lr": 0.1}, {"params": list(model.head.parameters()), "note": 3}]
-    opt = lwt.AdamW(mine, lr=0.2)
+    with pytest.warns(UserWarning, match='param group 1 has the key "note", which AdamW does not read'):
+        opt = lwt.AdamW(mine, lr=0.2)
     assert [group["lr"] for group in opt.param_groups] == [0.1, 0.2]
     assert opt.param_groups[1]["note"] == 3
     assert list(scales(opt)) == ["group 0", "group 1"]

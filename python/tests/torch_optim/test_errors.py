@@ -56,13 +56,30 @@ CONSTRUCTION: dict[str, Row] = {
     "second beta of 1": (lambda: adamw(betas=(0.9, 1.0)), ValueError, r"beta2 must be in \[0, 1\), found 1"),
     "eps below 0": (lambda: adamw(eps=-1e-8), ValueError, r"eps must be in \[0, inf\)"),
     "decay below 0": (lambda: adamw(weight_decay=-1.0), ValueError, r"weight_decay must be in \[0, inf\), found -1"),
-    "momentum below 0": (lambda: lwt.SGD([param()], momentum=-0.5), ValueError, r"momentum must be in \[0, 1\)"),
+    "momentum below 0": (lambda: lwt.SGD([param()], momentum=-0.5), ValueError, r"momentum must be in \[0, inf\)"),
     "nesterov without momentum": (lambda: lwt.SGD([param()], nesterov=True), ValueError, "nesterov"),
     "a group's own rate": (lambda: adamw([{"params": [param()], "lr": -2.0}]), ValueError, "found -2"),
-    "rate that is many": (lambda: adamw(lr=torch.ones(2)), TypeError, "lr of param group 0 must be a number"),
-    "foreach": (lambda: adamw(foreach=True), ValueError, "foreach must be None or False, found True: .* one call"),
-    "fused off": (lambda: adamw(fused=False), ValueError, "fused must be None or True, found False"),
-    "capturable": (lambda: adamw(capturable=True), ValueError, "capturable must be False, found True"),
+    "rate that is many": (
+        lambda: adamw(lr=torch.ones(2)),
+        ValueError,
+        r"lr must be .* one element, found .* shape \(2,\)",
+    ),
+    "rate that is text": (lambda: adamw(lr="1e-3"), TypeError, "lr must be a number, found '1e-3'"),
+    "rate that is text, of a trust ratio": (
+        lambda: lwt.LAMB([param()], lr="1e-3"),  # type: ignore[arg-type]
+        TypeError,
+        "lr must be a number, found '1e-3'",
+    ),
+    "a group's rate that is text": (
+        lambda: adamw([{"params": [param()]}, {"params": [param()], "lr": "1e-3"}]),
+        TypeError,
+        "lr of param group 1 must be a number, found '1e-3'",
+    ),
+    "decay that is text": (lambda: adamw(weight_decay="0.1"), ValueError, "weight_decay takes a number, found"),
+    "eps that is text": (lambda: adamw(eps="1e-8"), ValueError, "eps takes a number, found"),
+    "betas that are text": (lambda: adamw(betas=("0.9", "0.99")), ValueError, "beta1 takes a number, found"),
+    "fused that is text": (lambda: adamw(fused="no"), TypeError, "fused must be True, False or None, found 'no'"),
+    "fused and foreach": (lambda: adamw(fused=True, foreach=True), RuntimeError, "cannot be `True` together"),
     "differentiable": (lambda: adamw(differentiable=True), ValueError, "differentiable must be False, found True"),
     # Parameters that cannot be stepped.
     "a module without parameters": (lambda: adamw(nn.ReLU()), ValueError, "ReLU has no parameters"),
@@ -109,10 +126,46 @@ CONSTRUCTION: dict[str, Row] = {
         ValueError,
         "decay_follows must be layer_lr",
     ),
-    "maximize in one group": (
-        lambda: adamw([{"params": [param()]}, {"params": [param()], "maximize": True}]),
+    "maximize that is text": (
+        lambda: adamw([{"params": [param()]}, {"params": [param()], "maximize": "yes"}]),
+        TypeError,
+        "maximize of param group 1 must be True or False, found 'yes'",
+    ),
+    # Keys of groups.
+    "an option in a group": (
+        lambda: adamw([{"params": [param()], "layer_decay": 0.8}]),
         ValueError,
-        "maximize must be the same in all param groups, found False in group 0 and True in group 1",
+        r'"layer_decay" has no effect in param group 0: .*AdamW\(..., layer_decay=...\)',
+    ),
+    "an option for param_groups": (
+        lambda: lwt.param_groups(network(), layer_decay=0.8),
+        ValueError,
+        r"layer_decay is an argument of the optimizer and not of a group: AdamW\(param_groups\(model\), layer_decay=",
+    ),
+    "coupled decay in a group of AdamW": (
+        lambda: adamw([{"params": [param()], "decoupled_weight_decay": False}]),
+        ValueError,
+        "decoupled_weight_decay of param group 0 must be True",
+    ),
+    "lr_scale below 0": (
+        lambda: adamw([{"params": [param()], "lr_scale": -1}]),
+        ValueError,
+        r"in \[0, inf\), found -1",
+    ),
+    "lr_scale that is no choice": (
+        lambda: adamw(lr_scale="use"),
+        ValueError,
+        'lr_scale must be "apply", "scheduler" or',
+    ),
+    "lr_scale and scale": (
+        lambda: adamw([{"params": [param()], "lr_scale": 0.5, "scale": 0.5}], lr_scale="apply"),
+        ValueError,
+        'has a "scale" and an "lr_scale"',
+    ),
+    "lr_scale and layer decay": (
+        lambda: adamw(network(), lr_scale="apply", layer_decay=0.5),
+        ValueError,
+        "leave out layer_decay and policy",
     ),
     # Layers.
     "decay of nameless parameters": (
@@ -189,7 +242,12 @@ STEP: dict[str, Misuse] = {
     "beta": (lambda m, o: put(o, betas=(0.9, 2.0)), lw.OutOfRange, r"beta2 must be in \[0, 1\), found 2"),
     "one beta": (lambda m, o: put(o, betas=(0.9,)), ValueError, "betas: expected two numbers, found 1"),
     "decay": (lambda m, o: put(o, weight_decay=-1.0), lw.OutOfRange, "weight_decay"),
-    "maximize": (lambda m, o: put(o, maximize=True), lw.InvalidArgument, "maximize must be the same in all"),
+    "maximize": (lambda m, o: put(o, maximize="up"), TypeError, "maximize of param group 1 must be True or False"),
+    "rate that is many": (
+        lambda m, o: put(o, lr=torch.ones(2)),
+        lw.InvalidArgument,
+        r"lr of param group 1 must be .* one element, found a tensor of shape \(2,\)",
+    ),
     "no rate": (lambda m, o: o.param_groups[1].pop("lr"), lw.InvalidArgument, "param group 1 has no 'lr'"),
     "no eps": (lambda m, o: o.param_groups[1].pop("eps"), lw.InvalidArgument, "param group 1 has no 'eps'"),
     "sparse gradient": (
