@@ -28,6 +28,8 @@ extension Optimizer {
     func setCheckedRate(_ rate: Double) {
         rule.learningRate = rate
         for index in rules.indices { rules[index].learningRate = rate }
+        // The rules in force, where a schedule moves hyperparameters, are kept from step to step.
+        for index in timeline.movedRules.indices { timeline.movedRules[index].learningRate = rate }
     }
 
     /// The value of one of the rule's hyperparameters or the optimizer's settings.

@@ -141,7 +141,7 @@ final class SpreadStepTests: XCTestCase {
         let meeting = Meeting(models.count)
         let errors = Errors(models.count)
         nonisolated(unsafe) let models = models
-        DispatchQueue.concurrentPerform(iterations: models.count) { index in
+        onThreads(models.count) { index in
             do {
                 try models[index].optimizer.step(StepOptions(reduce: { meeting.add($0) }))
             } catch { errors.set(index, error as? LayerwiseError) }

@@ -40,7 +40,7 @@ final class ThreadTests: XCTestCase {
         for name in ["adamw", "lamb"] {
             let expected = try stepped(name, threads: 1)
             let failures = Failures()
-            DispatchQueue.concurrentPerform(iterations: 8) { index in
+            onThreads(8) { index in
                 for _ in 0..<5 {
                     do {
                         if try Self.stepped(name, threads: 1 + index % 4) != expected {
