@@ -84,8 +84,8 @@ extension Optimizer {
         return sum
     }
 
-    /// The norm of a layer whose squares overflow or are too small, value · 2^exponent: gradients of float64 are scaled before they
-    /// are squared.
+    /// The norm of a layer whose squares overflow or are too small, value · 2^exponent: gradients of float64 are scaled
+    /// before they are squared.
     private func exactNorm(_ layer: LayerRecord, _ sum: Double) -> (value: Double, exponent: Int) {
         if sum.isNaN { return (sum, 0) }
         let exponent = sum > 1 ? 600 : -600
