@@ -24,10 +24,13 @@ protocol Storage<Values>: Decoding {
     static func moved(_ weight: Values, stored: Values, change: Values, _ rounding: Int32) -> Values
 }
 
-/// A storage of 16 bits.
-protocol HalfStorage: Storage where Values == FloatLanes {
-    static func pack(_ values: FloatLanes) -> SIMD16<UInt16>
-    static func unpack(_ bits: SIMD16<UInt16>) -> FloatLanes
+/// A storage of 16 bits, whose lanes are float32.  (A requirement that they be `FloatLanes` would make the compiler emit that
+/// type's metadata, and with it functions that the copies of this module would share.)
+protocol HalfStorage: Storage {
+    static func pack(_ values: Values) -> SIMD16<UInt16>
+    static func unpack(_ bits: SIMD16<UInt16>) -> Values
+    /// Whether a number is packed as anything else than `bits`; it may also say so where one is not finite.
+    static func differs(_ values: Values, from bits: SIMD16<UInt16>) -> Bool
 }
 
 /// Calls `body` with the byte offset of each whole group in `source`, then, if elements remain, with a zero-padded copy of
@@ -65,12 +68,13 @@ func condition<S: Decoding>(
     let scale = S.Values(factor)
     let bound = S.Values(limit)
     let unbounded = limit == .infinity
+    let mayOverflow = unbounded && factor.magnitude > 1
     forEachGroup(S.self, source, count: count) { values, index in
         var scaled = values * scale
-        if unbounded {
-            if _slowPath(scaled.mark.isMarked) { scaled = scaled.settled(operand: values) }
-        } else {
+        if !unbounded {
             scaled = scaled.clamped(to: bound)
+        } else if mayOverflow, _slowPath(scaled.mark.isMarked) {
+            scaled = scaled.settled(operand: values)
         }
         scaled.store(target, index &* groupBytes)
     }
@@ -107,7 +111,8 @@ func encode<S: Storage>(
     var index = 0
     while index < whole {
         let values = S.Values.load(source, index &* groupBytes)
-        S.store(saturates ? values.saturated(at: largest) : values, target, index &* S.bytes)
+        let isNearEnd = saturates && S.mark(values).isMarked
+        S.store(_slowPath(isNearEnd) ? values.saturated(at: largest) : values, target, index &* S.bytes)
         index &+= 1
     }
     let rest = count &- whole &* lanes
@@ -152,9 +157,9 @@ func adopt<S: HalfStorage>(
 
 @inline(__always)
 private func adopt<S: HalfStorage>(_: S.Type, _ parameters: SIMD16<UInt16>, _ master: UnsafeMutableRawPointer) {
-    let own = FloatLanes.load(master, 0)
-    let image = S.pack(own.saturated(at: FloatLanes(S.largest)))
-    if _slowPath(lwk_any_short(image ^ parameters) != 0) {
+    let own = S.Values.load(master, 0)
+    if _slowPath(S.differs(own, from: parameters)) {
+        let image = S.pack(own.saturated(at: S.Values(S.largest)))
         let taken = S.unpack(parameters)
         withUnsafeBytes(of: image ^ parameters) { difference in
             withUnsafeBytes(of: taken) { taken in

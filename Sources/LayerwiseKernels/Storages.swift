@@ -52,6 +52,9 @@ enum Float16Storage: HalfStorage {
     static var largest: Double { 65504 }
     @inline(__always) static func pack(_ values: FloatLanes) -> SIMD16<UInt16> { lwk_to_float16(values.vector) }
     @inline(__always) static func unpack(_ bits: SIMD16<UInt16>) -> FloatLanes { FloatLanes(lwk_from_float16(bits)) }
+    @inline(__always) static func differs(_ values: FloatLanes, from bits: SIMD16<UInt16>) -> Bool {
+        lwk_any_short(pack(values) ^ bits) != 0
+    }
     /// Numbers near the largest are marked too: times this they overflow.
     @inline(__always) static func mark(_ values: FloatLanes) -> FloatLanes { (values * FloatLanes(0x1.004p+112)).mark }
     @inline(__always) static func stored(_ values: FloatLanes, _ rounding: Int32) -> FloatLanes {
@@ -75,6 +78,9 @@ enum BFloat16Storage: HalfStorage {
     static var largest: Double { 0x1.fep+127 }
     @inline(__always) static func pack(_ values: FloatLanes) -> SIMD16<UInt16> { lwk_to_bfloat16(values.vector) }
     @inline(__always) static func unpack(_ bits: SIMD16<UInt16>) -> FloatLanes { FloatLanes(lwk_from_bfloat16(bits)) }
+    @inline(__always) static func differs(_ values: FloatLanes, from bits: SIMD16<UInt16>) -> Bool {
+        lwk_differs_from_bfloat16(values.vector, bits) != 0
+    }
     /// Numbers near the largest are marked too: times this they overflow.
     @inline(__always) static func mark(_ values: FloatLanes) -> FloatLanes { (values * FloatLanes(0x1.02p+0)).mark }
     @inline(__always) static func stored(_ values: FloatLanes, _ rounding: Int32) -> FloatLanes {

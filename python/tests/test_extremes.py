@@ -268,6 +268,22 @@ def test_scale_and_clipping_together() -> None:
                     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-45, err_msg=label)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("options", [{}, {"clip_global_norm": 1.0}, {"clip_value": 1.0, "clip_layer_norm": 1.0}])
+def test_a_bad_gradient_is_found_beside_one_of_float64(bad: float, options: dict[str, Any]) -> None:
+    """Squares of the layer overflow, and are not measured again by those of float64 alone."""
+    for wide in (1.0, 1e200):
+        narrow = np.ones(5, np.float32)
+        narrow[3] = bad
+        with lw.Optimizer(lw.SGD(lr=1.0), **options) as opt:
+            weights = {"wide": np.ones(3), "narrow": np.ones(5, np.float32)}
+            opt.add_layer("a", weights, {"wide": np.full(3, wide), "narrow": narrow})
+            with pytest.raises(lw.NonFiniteGradient) as caught:
+                opt.step()
+            assert (caught.value.tensor, caught.value.element) == (1, 3)
+            assert (weights["wide"] == 1).all()
+
+
 def test_clipping_of_norms_whose_squares_vanish() -> None:
     grads = np.array([3e-200, -4e-200])
     found = -one_step(lw.SGD(lr=1.0), np.zeros(2), grads, clip_global_norm=1.0)

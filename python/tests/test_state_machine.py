@@ -454,7 +454,12 @@ class Machine(RuleBasedStateMachine):
                     for state in self.opt.layer(name).states()[key]
                     if state != "step"
                 }
-                weights = states.pop("master", tensor.parameters.astype(np.float64))
+                weights = tensor.parameters.astype(np.float64)
+                if tensor.has_master:
+                    # A parameter that is not the image of its master copy, as another buffer's may be, is begun from.
+                    master = states.pop("master")
+                    image = master.astype(tensor.parameters.dtype)
+                    weights = np.where(image.view(np.uint16) == tensor.parameters.view(np.uint16), master, weights)
                 values = {key: self.value(layer, key) for key in self.values}
                 values["lr"] *= rate[name] * layer.factor(self.schedule, step)
                 before = model.Numbers(weights, gradient, states, tensor.steps + 1)

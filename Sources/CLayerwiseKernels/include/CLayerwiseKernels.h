@@ -90,6 +90,14 @@ LWK_INLINE lwk_ushort16x lwk_to_bfloat16(lwk_float16x x) {
     return __builtin_convertvector(x != x ? upper | 0x40u : rounded, lwk_ushort16x);
 }
 
+/// Whether a finite number of x is stored as anything else than its y; may be 1 where x is not finite.
+LWK_INLINE int32_t lwk_differs_from_bfloat16(lwk_float16x x, lwk_ushort16x y) {
+    lwk_uint16x bits = (lwk_uint16x)x;
+    lwk_uint16x rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
+    lwk_uint16x stored = __builtin_convertvector(y, lwk_uint16x) << 16;
+    return __builtin_reduce_or((rounded ^ stored) & 0xffff0000u) != 0;
+}
+
 #if defined(__F16C__) || defined(__aarch64__)
 
 typedef _Float16 lwk_half16x __attribute__((ext_vector_type(16)));

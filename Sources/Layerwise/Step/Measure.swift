@@ -84,8 +84,8 @@ extension Optimizer {
         return sum
     }
 
-    /// The norm of a layer whose squares overflow or are too small, value · 2^exponent: gradients are scaled before they are
-    /// squared.  Only those of float64 matter then.
+    /// The norm of a layer whose squares overflow or are too small, value · 2^exponent: gradients of float64 are scaled
+    /// before they are squared.
     private func exactNorm(_ layer: LayerRecord, _ sum: Double) -> (value: Double, exponent: Int) {
         if sum.isNaN { return (sum, 0) }
         let exponent = sum > 1 ? 600 : -600
@@ -94,9 +94,16 @@ extension Optimizer {
         var hasDouble = false
         for index in layer.firstTensor..<layer.firstTensor + layer.tensorCount {
             let tensor = tensors.elements[index]
-            guard tensor.active, tensor.gradientDType == .float64, let gradient = tensor.gradient else { continue }
-            hasDouble = true
-            scaled += InstructionSet.kernels.float64.squareSum(gradient, tensor.count, scale, .infinity)
+            guard tensor.active, let gradient = tensor.gradient else { continue }
+            if tensor.gradientDType == .float64 {
+                hasDouble = true
+                scaled += InstructionSet.kernels.float64.squareSum(gradient, tensor.count, scale, .infinity)
+            } else {
+                // Finite ones are nothing beside the others; infinity stays.
+                for block in tensor.firstBlock..<tensor.firstBlock + tensor.blockCount {
+                    scaled += work.sums.elements[block].scanned * scale * scale
+                }
+            }
         }
         return hasDouble ? (scaled.squareRoot(), exponent) : (sum.squareRoot(), 0)
     }
