@@ -211,14 +211,19 @@ private struct Run {
         }
     }
 
-    /// 16-bit parameters are the rounded master copy, or the rounding of a number within the budget.
+    /// 16-bit parameters are the rounded master copy, or the rounding of a number within the budget; of a finite one that is
+    /// too large, the largest number.
     private func storageFault(_ tensor: TensorBuffers, _ i: Int, _ expected: Double, tolerance: Double) -> String? {
         guard let format = kind.dtype.smallFormat else { return nil }
         let stored = tensor.weights[i]
-        if let master = tensor.states["master"] {
-            return stored == format.rounded(master[i]) ? nil : "found \(stored), the master copy is \(master[i])"
+        func rounded(_ x: Double) -> Double {
+            let nearest = format.rounded(x)
+            return nearest.isInfinite && x.isFinite ? format.largest * (x < 0 ? -1 : 1) : nearest
         }
-        let allowed = format.rounded(expected - tolerance)...format.rounded(expected + tolerance)
+        if let master = tensor.states["master"] {
+            return stored == rounded(master[i]) ? nil : "found \(stored), the master copy is \(master[i])"
+        }
+        let allowed = rounded(expected - tolerance)...rounded(expected + tolerance)
         return allowed.contains(stored) ? nil : "found \(stored), expected \(expected)"
     }
 

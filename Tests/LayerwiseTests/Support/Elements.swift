@@ -10,6 +10,8 @@ struct SmallFormat: Sendable {
     static let bfloat16 = SmallFormat(fractionBits: 7, lowestExponent: -126)
 
     var infinity: UInt16 { (0x7fff >> fractionBits) << fractionBits }
+    /// The largest finite number.
+    var largest: Double { decode(infinity - 1) }
     private var quantum: Double { power(lowestExponent - fractionBits) }
 
     /// The value of a pattern.  NaN keeps neither sign nor payload here: see `widened`.
