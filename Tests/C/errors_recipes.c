@@ -400,8 +400,8 @@ static void refuse_inferences(const model *m)
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_match_names(NULL, "glob", good, 2, matched, error));
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_match_names("*", NULL, good, 2, matched, error));
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_match_names("*", "shell", good, 2, matched, error));
-    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_match_names("", "glob", good, 2, matched, error));
-    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_match_names("[a", "glob", good, 2, matched, error));
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, lw_match_names("", "glob", good, 2, matched, error));
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, lw_match_names("[a", "glob", good, 2, matched, error));
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_match_names("*", "glob", NULL, 2, matched, error));
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_match_names("*", "glob", missing, 2, matched, error));
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_match_names("*", "glob", good, -1, matched, error));
