@@ -24,6 +24,7 @@ C_TYPES = {
     "double": ctypes.c_double,
     "const char *": ctypes.c_char_p,
     "double *": ctypes.POINTER(ctypes.c_double),
+    "uint8_t *": ctypes.POINTER(ctypes.c_uint8),
     "const double *": ctypes.POINTER(ctypes.c_double),
     "int64_t *": ctypes.POINTER(ctypes.c_int64),
     "char *": ctypes.POINTER(ctypes.c_char),

@@ -65,7 +65,7 @@ func stacks(in names: [TensorName]) -> [Stack] {
         if list.isInHead || list.isPlain(names) { return false }
         // Fewer modules have the branches of a neck, the quantizers of a codec and the like.
         if !list.isNamed { return !list.isInStem && list.isInModule && list.isAlike(names, modules: 4) }
-        return !list.isInStem || list.isTowerInStem && list.isAlike(names, modules: 2)
+        return !list.isInStem || list.isTowerInStem && list.isAlike(names, modules: 1)
     }
     if !found.isEmpty { return found }
     let wrapped = stacks(names, lists) { $0.isNamed && !$0.isPlain(names) }

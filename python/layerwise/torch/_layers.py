@@ -114,7 +114,7 @@ def layers(model: nn.Module | Iterable[tuple[str, Tensor]], *, rules: LayerRules
 
     Raises:
         UnknownName: A pattern matches no parameter, or a rule says something unknown.
-        InvalidArgument: A pattern cannot be read, such as one with a `[` without its `]`.
+        OutOfRange: A pattern cannot be read, such as one with a `[` without its `]`.
     """
     named = _named(model)
     sizes = {name: param.numel() for name, param in named}

@@ -349,5 +349,5 @@ def test_rules_have_the_patterns_of_policies() -> None:
         return sorted(name for row in table if row.depth == 99 for name in row.parameters)
 
     assert depths(r"hea\d.weight") == depths("head.[!b]*") == depths("head.[^b]*") == ["head.weight"]
-    with pytest.raises(lw.InvalidArgument, match=r"a \[ has no \]"):
+    with pytest.raises(lw.OutOfRange, match=r"a \[ has no \]"):
         lwt.layers(network(), rules={"head[": 1})
