@@ -27,6 +27,7 @@ extension Optimizer {
     func setCheckedRate(_ rate: Double) {
         rule.learningRate = rate
         for index in rules.indices { rules[index].learningRate = rate }
+        for index in timeline.movedRules.indices { timeline.movedRules[index].learningRate = rate }
     }
 
     /// The value of one of the rule's hyperparameters or the optimizer's settings.

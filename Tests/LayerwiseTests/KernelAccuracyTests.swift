@@ -216,9 +216,9 @@ private struct Run {
         guard let format = kind.dtype.smallFormat else { return nil }
         let stored = tensor.weights[i]
         if let master = tensor.states["master"] {
-            return stored == format.rounded(master[i]) ? nil : "found \(stored), the master copy is \(master[i])"
+            return stored == format.stored(master[i]) ? nil : "found \(stored), the master copy is \(master[i])"
         }
-        let allowed = format.rounded(expected - tolerance)...format.rounded(expected + tolerance)
+        let allowed = format.stored(expected - tolerance)...format.stored(expected + tolerance)
         return allowed.contains(stored) ? nil : "found \(stored), expected \(expected)"
     }
 

@@ -52,6 +52,12 @@ struct SmallFormat: Sendable {
         return x < 0 ? -magnitude : magnitude
     }
 
+    /// The same as a step stores it: a finite number stays finite.
+    func stored(_ x: Double) -> Double {
+        let largest = decode(infinity - 1)
+        return x.isFinite ? max(-largest, min(rounded(x), largest)) : x
+    }
+
     /// The bits of the float32 that a pattern stands for.
     func widened(_ bits: UInt16) -> UInt32 {
         if bits & 0x7fff <= infinity { return Float(decode(bits)).bitPattern }
