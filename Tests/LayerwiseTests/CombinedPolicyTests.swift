@@ -75,7 +75,7 @@ final class CombinedPolicyTests: XCTestCase {
         assertRefused(.invalid("combine: part 1: layer_decay: decay must be in (0, 1], found 2.0")) {
             _ = try policy(Spec("combine", parts: [Spec("uniform"), Spec("layer_decay", [Setting("decay", 2)])]))
         }
-        assertRefused(.unknown("part 1: no layer is called \"neck\"")) {
+        assertRefused(.unknown("part 1: no layer is called \"neck\", expected one of \"stem\", \"head\"")) {
             _ = try Combine([Uniform(), try Explicit(["neck": 1])]).shares(of: Self.places)
         }
     }
@@ -105,7 +105,10 @@ final class CombinedPolicyTests: XCTestCase {
     }
 
     func testNamesAreThoseOfTheTower() throws {
-        assertRefused(.unknown("no layer is called \"texthead\"")) {
+        let message =
+            "no layer is called \"texthead\", expected one of \"visionembed\", \"visionblock1\", \"visionblock2\", "
+            + "\"visionblock3\", \"visionnorm\", \"visionhead\""
+        assertRefused(.unknown(message)) {
             _ = try ForTower("vision", try Explicit(["texthead": 1, "*": 1])).shares(of: Self.towers)
         }
         let own = try ForTower("vision", try Explicit(["visionhead": 3, "*": 2]))

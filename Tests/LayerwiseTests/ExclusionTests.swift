@@ -47,7 +47,10 @@ final class ExclusionTests: XCTestCase {
     }
 
     func testUnusedPattern() throws {
-        assertRefused(.unknown("no tensor is called \"*beta\"")) {
+        let message =
+            "no name of a tensor matches \"*beta\", expected one of \"embed/weight\", \"embed/scale\", \"block/weight\", "
+            + "\"block/bias\", \"block/norm.weight\", \"conv/weight\""
+        assertRefused(.unknown(message)) {
             _ = try Exclude(names: ["*beta"]).shares(of: Self.places)
         }
         XCTAssertEqual(

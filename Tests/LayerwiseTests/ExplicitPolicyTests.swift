@@ -62,7 +62,9 @@ final class ExplicitPolicyTests: XCTestCase {
                     Assignment("embed|head", scale: 3),
                 ],
                 syntax: .regex), [3, 0.5, 0.5, 2, 3])
-        assertRefused(.unknown("no layer is called \"block\"")) {
+        let message =
+            "no name of a layer matches \"block\", expected one of \"embed\", \"blocks.0\", \"blocks.1\", \"blocks.10\", \"head\""
+        assertRefused(.unknown(message)) {
             _ = try self.scales([Assignment("block", scale: 1), Assignment("*", scale: 1)], syntax: .regex)
         }
         for pattern in ["(", "[a", "a{2,1}", "\\"] {
@@ -223,7 +225,8 @@ final class ExplicitPolicyTests: XCTestCase {
         }
         try assertStepRefused(["0": 1], .outOfRange, "policy explicit: nothing is given for layer \"1\", \"2\"")
         try assertStepRefused(
-            ["0": 1, "*": 1, "body": 1], .unknownName, "policy explicit: no layer is called \"body\"")
+            ["0": 1, "*": 1, "body": 1], .unknownName,
+            "policy explicit: no layer is called \"body\", expected one of \"0\", \"1\", \"2\"")
     }
 
     /// Layers may come after the policy; what counts is the step.

@@ -216,14 +216,10 @@ private struct Run {
     private func storageFault(_ tensor: TensorBuffers, _ i: Int, _ expected: Double, tolerance: Double) -> String? {
         guard let format = kind.dtype.smallFormat else { return nil }
         let stored = tensor.weights[i]
-        func rounded(_ x: Double) -> Double {
-            let nearest = format.rounded(x)
-            return nearest.isInfinite && x.isFinite ? format.largest * (x < 0 ? -1 : 1) : nearest
-        }
         if let master = tensor.states["master"] {
-            return stored == rounded(master[i]) ? nil : "found \(stored), the master copy is \(master[i])"
+            return stored == format.stored(master[i]) ? nil : "found \(stored), the master copy is \(master[i])"
         }
-        let allowed = rounded(expected - tolerance)...rounded(expected + tolerance)
+        let allowed = format.stored(expected - tolerance)...format.stored(expected + tolerance)
         return allowed.contains(stored) ? nil : "found \(stored), expected \(expected)"
     }
 

@@ -50,8 +50,10 @@ final class TelemetryTests: XCTestCase {
             XCTAssertEqual(found.clipFactor, 1, label)
             XCTAssertEqual(found.nonfiniteCount, 0, label)
             if isRounded {
-                let lost = zip(moved.joined(), layers[layer].map(\.changes).joined()).count { $0 == 0 && $1 != 0 }
-                XCTAssertEqual(found.lostCount, lost, "\(label): lost updates")
+                // A change that is 0 in Double may be a rounding's distance from it in float32.
+                let still = zip(moved.joined(), layers[layer].map(\.changes).joined()).filter { $0.0 == 0 }
+                XCTAssertGreaterThanOrEqual(found.lostCount, still.count { $0.1 != 0 }, "\(label): lost updates")
+                XCTAssertLessThanOrEqual(found.lostCount, still.count, "\(label): lost updates")
             }
         }
         assertClose(

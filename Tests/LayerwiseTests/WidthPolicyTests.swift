@@ -119,7 +119,9 @@ final class WidthPolicyTests: XCTestCase {
         assertRefused(.invalid("tensor \"l/w\" of shape [0, 3] has no width")) {
             try shares(Base("l/w", fanOut: 4), [0, 3])
         }
-        assertRefused(.unknown("no tensor is called \"m/*\"")) { try shares(Base("m/*", fanOut: 4), [5]) }
+        assertRefused(.unknown("no name of a tensor matches \"m/*\", expected one of \"l/w\"")) {
+            try shares(Base("m/*", fanOut: 4), [5])
+        }
         assertRefused(.invalid("more than one pattern matches tensor \"l/w\"")) {
             let place = LayerPlace(name: "l", depth: 0, tensors: [TensorPlace(name: "w", shape: [4, 4])])
             _ = try MuP([Base("l/*", fanIn: 2), Base("*/w", fanIn: 2)]).shares(of: [place])
@@ -171,7 +173,10 @@ final class WidthPolicyTests: XCTestCase {
         XCTAssertEqual(
             try LoRAPlus(ratio: 4, match: "q/lora_B\\.\\w+", vectors: false, syntax: .regex).shares(of: Self.lora)[0]
                 .tensors.map(\.scale), [1, 4, 1, 1])
-        assertRefused(.unknown("no tensor is called \"*lora_C*\"")) {
+        let message =
+            "no name of a tensor matches \"*lora_C*\", expected one of \"q/lora_A.weight\", \"q/lora_B.weight\", \"q/bias\", "
+            + "\"q/magnitude\", \"mlp/weight\""
+        assertRefused(.unknown(message)) {
             _ = try LoRAPlus(ratio: 2, match: "*lora_C*").shares(of: Self.lora)
         }
         assertRefused(.invalid("lora_plus: ratio must be in (0, inf), found 0.0")) { _ = try LoRAPlus(ratio: 0) }

@@ -10,8 +10,6 @@ struct SmallFormat: Sendable {
     static let bfloat16 = SmallFormat(fractionBits: 7, lowestExponent: -126)
 
     var infinity: UInt16 { (0x7fff >> fractionBits) << fractionBits }
-    /// The largest finite number.
-    var largest: Double { decode(infinity - 1) }
     private var quantum: Double { power(lowestExponent - fractionBits) }
 
     /// The value of a pattern.  NaN keeps neither sign nor payload here: see `widened`.
@@ -52,6 +50,12 @@ struct SmallFormat: Sendable {
     func rounded(_ x: Double) -> Double {
         let magnitude = decode(magnitude(x.magnitude))
         return x < 0 ? -magnitude : magnitude
+    }
+
+    /// The same as a step stores it: a finite number stays finite.
+    func stored(_ x: Double) -> Double {
+        let largest = decode(infinity - 1)
+        return x.isFinite ? max(-largest, min(rounded(x), largest)) : x
     }
 
     /// The bits of the float32 that a pattern stands for.
