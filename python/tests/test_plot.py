@@ -237,7 +237,7 @@ def test_update_ratios() -> None:
 
 
 def test_update_ratios_of_a_long_run() -> None:
-    report = lw.Telemetry(1.0, 1.0, 0.01, 0.01, 1.0, 1.0, 0.1, 0)
+    report = lw.Telemetry(1.0, 1.0, 0.01, 0.01, 1.0, 1.0, 0.1, 0, 0)
     history = [{"a": report}] * 10_000 + [{"a": report, "late": report}] * 10_000
     first, late, _ = lines(plot.update_ratios(history))
     assert len(first) == len(late) == plot.MOST_COLUMNS

@@ -80,6 +80,7 @@ class BackwardSteps:
         groups: Sequence[Group] = [] if self._begun else self._begin()
         if groups:
             _refuse_processes()
+            self._bridge.follow_memory(groups)
             self._bridge.begin_step(groups)
             self._begun = True
         self._bridge.step_layer(layer, self._layers[layer])

@@ -209,6 +209,7 @@ class Bridge:
 
     def begin_step(self, groups: Sequence[Group]) -> None:
         """What comes before the first layer of a step: follow the groups, and see whether they go with the options."""
+        self._follow_threads()
         self.follow_groups(groups)
         # torch.distributed.checkpoint puts rates of 0 into the groups for one step; a rate of 0 tells nothing anyway.
         if not self.hyperparameters.at_rest:
@@ -519,9 +520,9 @@ class Bridge:
 
     def step_layer(self, layer: int, indices: Sequence[int]) -> None:
         """Step one layer, whose members have these indices, in one native call."""
-        members = [self.members[index] for index in indices]
-        if any(member.has_moved(member.param) for member in members):
+        if any(self.members[index].has_moved(self.params[index]) for index in indices):
             self._follow_memory()
+        members = [self.members[index] for index in indices]
         gradients = [
             self._usable(member, member.param.grad if self._active is None or self._active[index] else None)
             for index, member in zip(indices, members, strict=True)

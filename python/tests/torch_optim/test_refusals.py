@@ -97,7 +97,7 @@ def test_maximize_that_is_no_flag(name: str) -> None:
     for group in saved["param_groups"]:
         group["maximize"] = 2.0
     before = snapshot(model, opt)
-    with pytest.raises(lw.InvalidArgument, match=r"group 0: .*maximize"):
+    with pytest.raises(lw.InvalidArgument, match="maximize of param group 0"):
         opt.load_state_dict(saved)
     assert snapshot(model, opt) == before
     assert_goes_on(model, opt, name)
