@@ -104,6 +104,8 @@ class Machine(RuleBasedStateMachine):
             maximize=maximize,
             telemetry=telemetry,
             threads=threads,
+            # A step may meet layers that have no gradients.
+            empty_step="allow",
             **clipping,
         )
         self.layers: dict[str, LayerModel] = {}

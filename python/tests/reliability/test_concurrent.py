@@ -21,6 +21,10 @@ import layerwise as lw
 from reliability.support.saver import ALWAYS, Programs, Saver, amount, contents
 
 SECONDS = amount("LAYERWISE_CROWD_SECONDS", 5)
+ENOUGH = 32
+"""Saves, and loads, below which a test goes on: on a busy machine a few seconds may hold hardly any."""
+PATIENCE = 20
+"""How many times as long a test may take for that."""
 
 
 @pytest.mark.parametrize("microseconds", [0, 300], ids=["at once", "with pauses between the calls"])
@@ -30,29 +34,35 @@ def test_eight_writers_and_eight_readers(programs: Programs, tmp_path: Path, mic
         if microseconds:
             # So that each meets the others in other places.
             saver.plan("files", 1, ALWAYS, "delay", microseconds)
-        saves, loads, torn, refused = saver.numbers("crowd", path, 8, 8, 500 * SECONDS)
-        assert (torn, refused) == (0, 0)
-        assert min(saves, loads) > 32
+        saves = loads = rounds = 0
+        while min(saves, loads) <= ENOUGH and rounds < PATIENCE:
+            saved, loaded, torn, refused = saver.numbers("crowd", path, 8, 8, 500 * SECONDS)
+            assert (torn, refused) == (0, 0)
+            saves, loads, rounds = saves + saved, loads + loaded, rounds + 1
+        assert min(saves, loads) > ENOUGH
         assert list(contents(tmp_path)) == ["model"]
         assert saver.version_of(path) >= 1
-    print(f"{saves} saves and {loads} loads in {SECONDS / 2} s")
+    print(f"{saves} saves and {loads} loads in {rounds * SECONDS / 2} s")
 
 
 def crowd(programs: Programs, path: Path, writers: int, readers: int, namespaces: int = 0) -> None:
     """Threads of one process, or of the first processes of pid namespaces, save to one path and load from it."""
     arguments = [programs.crowd, path, writers, readers, 1000 * SECONDS, namespaces]
-    run = subprocess.run([*map(str, arguments)], capture_output=True, text=True, check=False)
-    if namespaces and run.returncode == 77:
-        # Then equal ids are all that can be had, of which the next test has many.
-        print("this system permits no pid namespaces")
-        return
-    assert run.returncode == 0, run
-    *counts, first = run.stdout.rstrip("\n").split("\t")
-    saved, failed, whole, torn = map(int, counts)
-    assert (failed, torn) == (0, 0), first
-    assert min(saved, whole) > 32
+    saves = loads = rounds = 0
+    while min(saves, loads) <= ENOUGH and rounds < PATIENCE:
+        run = subprocess.run([*map(str, arguments)], capture_output=True, text=True, check=False)
+        if namespaces and run.returncode == 77:
+            # Then equal ids are all that can be had, of which the next test has many.
+            print("this system permits no pid namespaces")
+            return
+        assert run.returncode == 0, run
+        *counts, first = run.stdout.rstrip("\n").split("\t")
+        saved, failed, whole, torn = map(int, counts)
+        assert (failed, torn) == (0, 0), first
+        saves, loads, rounds = saves + saved, loads + whole, rounds + 1
+    assert min(saves, loads) > ENOUGH
     assert list(contents(path.parent)) == [path.name]
-    print(f"{saved} saves and {whole} loads in {SECONDS} s")
+    print(f"{saves} saves and {loads} loads in {rounds * SECONDS} s")
 
 
 def test_eight_writing_threads(programs: Programs, tmp_path: Path) -> None:
@@ -72,26 +82,31 @@ def small() -> lw.Optimizer:
 def test_a_description_is_of_one_file(tmp_path: Path) -> None:
     """It used to be made of two readings, between which a save may come."""
     path = tmp_path / "model"
-    until = time.monotonic() + min(SECONDS, 5)
+    start = time.monotonic()
+    count = 0
+
+    def goes_on() -> bool:
+        passed = time.monotonic() - start
+        return passed < min(SECONDS, 5) or (count <= ENOUGH and passed < PATIENCE * 5)
+
     writer = small()
     writer.save(path, parameters=True)
 
     def save() -> None:
-        while time.monotonic() < until:
+        while goes_on():
             writer.step({"a": np.ones(3)})
             writer.save(path, parameters=True)
 
     thread = threading.Thread(target=save)
     thread.start()
-    count = 0
     try:
-        while time.monotonic() < until:
+        while goes_on():
             described = lw.checkpoint.describe(path)
             assert described["steps"] == {"a": {"weight": described["progress"]["steps"]}}
             count += 1
     finally:
         thread.join()
-    assert count > 32
+    assert count > ENOUGH
 
 
 def test_the_working_directory_changes(tmp_path: Path) -> None:
@@ -100,20 +115,26 @@ def test_the_working_directory_changes(tmp_path: Path) -> None:
     for folder in folders:
         folder.mkdir()
     before = os.getcwd()
-    until = time.monotonic() + min(SECONDS, 5)
+    start = time.monotonic()
+
+    def goes_on() -> bool:
+        passed = time.monotonic() - start
+        is_enough = all(len([*folder.glob("new-*")]) > 1 for folder in folders)
+        return passed < min(SECONDS, 5) or (not is_enough and passed < PATIENCE * 5)
+
     opt = small()
     saves = 0
     os.chdir(folders[0])
 
     def change() -> None:
-        while time.monotonic() < until:
+        while goes_on():
             for folder in folders:
                 os.chdir(folder)
 
     thread = threading.Thread(target=change)
     thread.start()
     try:
-        while time.monotonic() < until:
+        while goes_on():
             opt.save(f"new-{saves}")
             saves += 1
     finally:
