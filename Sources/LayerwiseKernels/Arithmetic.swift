@@ -125,7 +125,8 @@ private func observe<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
     var gradients = SquareSum()
     var weights = SquareSum()
     var updates = SquareSum()
-    var losses = SquareSum()
+    // Ones, of which a lane of float32 can count more than a tile has groups.
+    var losses = A.Values(0)
     var index = 0
     while index < tile.groups {
         let (place, offset) = (index &* S.bytes, index &* groupBytes)
@@ -148,12 +149,12 @@ private func observe<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
         gradient.addSquares(to: &gradients)
         weight.addSquares(to: &weights)
         (isWhole ? moved : moved.prefix(tile.last_count)).addSquares(to: &updates)
-        weight.lost(stored: stored, change: change).addSquares(to: &losses)
+        losses = losses + weight.lost(stored: stored, change: change)
     }
     sums.pointee.gradients += gradients.total
     sums.pointee.weights += weights.total
     sums.pointee.updates += updates.total
-    sums.pointee.lost += losses.total
+    sums.pointee.lost += losses.sum
 }
 
 /// First pass of a rule with a trust ratio: advances the state, keeps the directions where there is room for them, and adds

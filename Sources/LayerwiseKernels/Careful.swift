@@ -42,6 +42,7 @@ struct CarefulLanes: Lanes {
     }
     @inline(__always) static var count: Int { 8 }
     @inline(__always) func prefix(_ count: Int64) -> Self { self }
+    @inline(__always) var sum: Double { SquareSum(low: vector).total }
     @inline(__always) func addSquares(to sum: inout SquareSum) { sum.low.addProduct(vector, vector) }
     @inline(__always) func bounded(by limit: Self) -> Self { saturated(at: limit) }
     @inline(__always) func saturated(at limit: Self) -> Self {

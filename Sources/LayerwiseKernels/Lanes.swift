@@ -35,6 +35,9 @@ protocol Lanes: BitwiseCopyable {
     /// The first `count` numbers, and zeros.
     func prefix(_ count: Int64) -> Self
 
+    /// The sum of all numbers, in float64.
+    var sum: Double { get }
+
     /// Adds the squares of all numbers to `sum`, in float64.
     func addSquares(to sum: inout SquareSum)
 
@@ -112,6 +115,9 @@ struct FloatLanes: Lanes {
         let limit = SIMD16<Int32>(repeating: Int32(truncatingIfNeeded: count))
         return Self(vector.replacing(with: 0, where: lane .>= limit))
     }
+    @inline(__always) var sum: Double {
+        SquareSum(low: lwk_widen_low(vector), high: lwk_widen_high(vector)).total
+    }
     @inline(__always) func addSquares(to sum: inout SquareSum) {
         let low = lwk_widen_low(vector)
         let high = lwk_widen_high(vector)
@@ -172,6 +178,7 @@ struct DoubleLanes: Lanes {
         let lane = SIMD8<Int64>(0, 1, 2, 3, 4, 5, 6, 7)
         return Self(vector.replacing(with: 0, where: lane .>= SIMD8(repeating: count)))
     }
+    @inline(__always) var sum: Double { SquareSum(low: vector).total }
     @inline(__always) func addSquares(to sum: inout SquareSum) { sum.low.addProduct(vector, vector) }
     @inline(__always) func bounded(by limit: Self) -> Self { self }
     @inline(__always) func saturated(at limit: Self) -> Self {
