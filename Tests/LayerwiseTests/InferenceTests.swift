@@ -807,6 +807,7 @@ final class InferenceTests: XCTestCase {
             + ["prompt_encoder.mask_embed.conv1.weight", "prompt_encoder.no_mask_embed.weight"]
         let prompt = inferLayers(names).filter { $0.tensors.contains(4) || $0.tensors.contains(5) }
         XCTAssertEqual(prompt.map(\.tensors), [[4, 5]])
+        XCTAssertEqual(prompt.map(\.tower), ["mask_decoder"])
     }
 
     // MARK: - Without blocks

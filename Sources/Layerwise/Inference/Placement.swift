@@ -206,8 +206,9 @@ private struct Surroundings {
         } else {
             let block = part.meaning == .norm ? blocks.upperBound - 1 : blocks.lowerBound
             towers[tower].blocks[block].tensors += tensors
-            // Where blocks are in no stages, an equal count may be chance.
-            if !towers[tower].isStaged { grown[tower].insert(block) }
+            // Where blocks are in no stages, or the list's name says nothing, an equal count may be chance.
+            let isTold = leadsIn || part.meaning != nil
+            if !towers[tower].isStaged || !isTold { grown[tower].insert(block) }
         }
     }
 
@@ -299,8 +300,12 @@ private struct Surroundings {
     /// speaks of ("visual_projection"), or the only one that can have it.  What reads or writes text ("lm_head") is of no
     /// tower that sees or hears.  What says nothing is the encoder's stem or the decoder's head.
     private func tower(of unit: Unit, _ role: LayerRole, having: [Set<LayerRole>]) -> (tower: Int, isCertain: Bool) {
-        let spoken = unit.part.words.compactMap { towersOfWord[Vocabulary.unified($0)]?.filter(unit.towers.contains) }
-            .filter { !$0.isEmpty }
+        // "prompt_encoder" is an encoder itself and speaks of no other.
+        let isContainer = Vocabulary.containers.has(anyOf: unit.part.words.suffix(1))
+        let spoken = (isContainer ? unit.part.words.dropLast() : unit.part.words).compactMap {
+            towersOfWord[Vocabulary.unified($0)]?.filter(unit.towers.contains)
+        }
+        .filter { !$0.isEmpty }
         let alone = spoken.filter { $0.count == 1 }.flatMap(\.self)
         if let tower = alone.last { return (tower, Set(alone).count == 1) }
         let isSpoken = spoken.last.map { $0.count < unit.towers.count } ?? false
