@@ -123,7 +123,7 @@ static void sums_over_processes(const model *m)
     step.reduce_context = &s;
     SUCCEEDS(lw_optimizer_step(m->optimizer, &step, error));
     SUCCEEDS(lw_optimizer_get_summary(m->optimizer, &both, error));
-    /* One call for the gradients, one for the telemetry: three numbers a layer. */
+    /* One call for the gradients, one for the telemetry: four numbers a layer. */
     CHECK(s.calls == 2 && s.count == 4 * MODEL_LAYERS);
     CHECK(s.code_inside == LW_ERROR_BUSY);
     CHECK(fabs(both.gradient_norm / alone.gradient_norm - sqrt(2.0)) < 1e-12);
