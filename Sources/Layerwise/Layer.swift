@@ -21,7 +21,7 @@ struct LayerRecord: BitwiseCopyable {
     let firstTensor: Int
     let tensorCount: Int
     var frozen = false
-    /// The layer of which it is a part; its own index where it is none (LayerParts.swift).
+    /// The index of the whole layer that this one is a part of; its own index if it is a whole (LayerParts.swift).
     var whole = 0
     /// Whether it ascends.
     var ascends = false
@@ -109,7 +109,7 @@ public struct LayerInfo: Sendable {
     }
 
     public let name: String
-    /// The layer of which it is a part; "" where it is none.
+    /// The name of the whole layer that this one is a part of; "" if it is a whole.
     public let partOf: String
     public let depth: Int
     public let tower: String

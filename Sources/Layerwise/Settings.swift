@@ -88,9 +88,9 @@ struct LayerSettings: Configurable {
     /// The layer's schedules count their steps from here.
     var start = 0
     var frozen = Frozen.plan
-    /// The layer of which it is a part; "" is none.
+    /// The name of the whole layer that this one is a part of; "" if it is a whole.
     var partOf = ""
-    /// Ascend, 1, or descend, 0, in place of what the optimizer does; NaN is none.
+    /// 1 to ascend, 0 to descend; NaN follows the optimizer's own setting.
     var maximize = Double.nan
 
     static let parameters: [Parameter<Self>] = [

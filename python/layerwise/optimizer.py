@@ -241,7 +241,7 @@ class Optimizer(Saved):
                 buffer.  With `dry_run`, a shape stands for a buffer: a tuple of numbers, or anything with a shape.
             grads: Gradients likewise, of the same type as the parameters or float32; tensors that are missing or None
                 have none bound.  Gradients are read at each step, where they lie, and never written: `grad[...] = new`
-                is seen, while `grad = new` gives the name to another array, of which the optimizer knows nothing.
+                is seen, while `grad = new` gives the name to another array, which the optimizer does not see.
                 Gradients that are new arrays at each step belong into `step({"name": new})`.
             depth: Position from the input; by default the order of registration in its tower.
             scale: This layer's rate multiplier, >= 0, in place of the policy's.

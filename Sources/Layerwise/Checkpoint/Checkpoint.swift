@@ -176,7 +176,7 @@ struct Checkpoint: ~Copyable {
 }
 
 /// What the checkpoint at `path` holds, all checksums verified, as one line of JSON; `progress` is told of the bytes that were
-/// read, and of all.  The file is opened once, so that all of it is of one checkpoint, whoever saves to the path meanwhile.
+/// read, and of all.  The file is opened once, so that all of it is of one checkpoint, even if another thread saves to the path meanwhile.
 public func describeCheckpoint(
     at path: String, _ progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
 ) throws(LayerwiseError) -> String {

@@ -122,7 +122,7 @@ private func describe(_ states: [String: [Double]]) -> String {
 
 extension JsonValue {
     /// An identity of version 0.1.0 in which layers have a `variant` among their own hyperparameters: the settings that it
-    /// stands for, which the layer's other hyperparameters override.  nil where there is none.
+    /// stands for, which the layer's other hyperparameters override.  nil if there is no preset.
     ///
     /// Those files do not tell in which order the settings were given.  Later ones hold the settings that are in force.
     func withPresetsExpanded() -> JsonValue? {

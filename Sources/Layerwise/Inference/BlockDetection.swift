@@ -100,7 +100,7 @@ private struct NumberedList {
         isNamed = isBlockNumber(name.parts, level)
         isInModule = level > 0
         isInHead = before.contains { $0.meaning == .head }
-        // An extractor may be a whole ResNet; its own list of convolutions is none of blocks.
+        // An extractor may be a whole ResNet; its own list of convolutions is not a list of blocks.
         isInStem = !stems.isEmpty || !isNamed && before.contains { $0.meaning != nil }
         isTowerInStem = stems.allSatisfy { Vocabulary.containers.has(anyOf: $0.words.suffix(1)) }
     }
@@ -172,7 +172,7 @@ private func stacks(
 ) -> [Stack] {
     var chosen = lists.filter { isChosen($0.value) }
     if chosen.isEmpty { return [] }
-    // Beside blocks that are named so, other lists are none.
+    // Where a list is named as blocks, other lists do not count as blocks.
     let withNamed = Set(chosen.filter(\.value.isNamed).map(\.key.parent))
     chosen = chosen.filter { $0.value.isNamed || !withNamed.contains($0.key.parent) }
     var members: [Stack.Key: [Stack.Member]] = [:]
