@@ -360,11 +360,11 @@ def text(function: NativeFunction, *arguments: Any, room: int = 2048) -> str:
     """Call a function that writes text, with as much room as it asks for; `room` is a first guess."""
     needed = c_int64(room)
     while True:
-        written = array_type(c_char, needed.value)()
+        written = bytearray(needed.value)
         error = new_error()
-        code = function(*arguments, written, len(written), byref(needed), byref(error))
+        code = function(*arguments, byref(c_char.from_buffer(written)), len(written), byref(needed), byref(error))
         if not code:
-            return bytes(written.value).decode()
+            return written[: written.index(0)].decode()
         # What is described may have grown since the last try, hence the loop.
         if code != ERROR_BUFFER_TOO_SMALL or needed.value <= len(written):
             raise failure(code, error)
@@ -374,11 +374,11 @@ def numbers(function: NativeFunction, *arguments: Any) -> list[float]:
     """Call a function that writes a list of numbers, with as much room as it asks for."""
     needed = c_int64(8)
     while True:
-        room = array_type(c_double, needed.value)()
+        room = doubles(needed.value)
         error = new_error()
-        code = function(*arguments, room, len(room), byref(needed), byref(error))
+        code = function(*arguments, pointer(room), len(room), byref(needed), byref(error))
         if not code:
-            return room[: needed.value]
+            return list(room[: needed.value])
         if code != ERROR_BUFFER_TOO_SMALL or needed.value <= len(room):
             raise failure(code, error)
 
@@ -399,17 +399,18 @@ def array_of(values: Sequence[float]) -> array.array[float]:
         raise TypeError(f"expected a list of numbers: {error}") from None
 
 
-def pointer(values: array.array[float]) -> ctypes.Array[c_double]:
-    """The numbers of an array where they lie, as the library takes them."""
-    return array_type(c_double, len(values)).from_buffer(values)
+def pointer(values: array.array[float]) -> ctypes._Pointer[c_double]:
+    """The numbers of an array where they lie, as the library takes them; it keeps the array."""
+    return ctypes.pointer(c_double.from_buffer(values)) if values else POINTER(c_double)()
 
 
 @functools.lru_cache(maxsize=1024)
 def array_type(kind: type[_Data], count: int) -> type[ctypes.Array[_Data]]:
-    """The type `kind * count`, kept.
+    """The type `kind * count`, cached.
 
-    Types refer to themselves, and ctypes keeps none that is not in use: without this, each would wait for the cycle
-    collector once its last array is gone.
+    A type refers to itself, and ctypes caches only types in use: without this, each would wait for the cycle
+    collector once its last array is gone.  So `count` is a number of things such as tensors, layers or dimensions, of
+    which a program meets few.  Text and lists of any length take `text`, `numbers` and `pointer`, which need no type.
     """
     made: Any = kind
     return made * count  # type: ignore[no-any-return]

@@ -77,12 +77,12 @@ def match_names(pattern: str, names: Sequence[str], syntax: str = "glob") -> lis
         syntax: "exact", "glob" or "regex", as in policies.
     """
     texts = [lw.name(name) for name in names]
-    matched = (ctypes.c_uint8 * len(texts))()
+    matched = lw.array_type(ctypes.c_uint8, len(texts))()
     lw.call(
         lw.lw_match_names,
         lw.name(pattern),
         lw.name(syntax),
-        (ctypes.c_char_p * len(texts))(*texts),
+        lw.array_type(ctypes.c_char_p, len(texts))(*texts),
         len(texts),
         matched,
     )

@@ -605,7 +605,7 @@ class Optimizer(Saved):
         lw.call(lw.lw_optimizer_preview, self._handle, *arguments)
         if not rates:
             # A cast makes no view without elements.
-            return memoryview(((ctypes.c_double * count) * layers)())
+            return memoryview(lw.array_type(lw.array_type(ctypes.c_double, count), layers)())
         return memoryview(rates).cast("B").cast("d", (layers, count))
 
     def telemetry(self) -> dict[str, Telemetry]:

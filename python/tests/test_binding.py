@@ -5,6 +5,7 @@ import ctypes
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,3 +153,18 @@ NAMES = {
 def test_code_of_exception(exception: type[errors.LayerwiseError]) -> None:
     assert lw.lw_error_name(exception.code).decode() == NAMES[exception]
     assert type(errors.from_code(exception.code, "")) is exception
+
+
+def test_text_and_numbers_of_any_length_make_no_types() -> None:
+    """A ctypes array type waits for the cycle collector, and a cache of types would fill up."""
+
+    def describe(wanted: int, out: Any, room: int, needed: Any, error: Any) -> int:
+        needed._obj.value = wanted
+        return lw.ERROR_BUFFER_TOO_SMALL if room < wanted else 0
+
+    types = lw.array_type.cache_info().misses
+    for length in range(1, 3000):
+        assert lw.text(describe, length, room=1) == ""
+        assert lw.numbers(describe, length) == [0.0] * length
+        lw.pointer(lw.array_of([1.0] * (length % 50)))
+    assert lw.array_type.cache_info().misses == types
