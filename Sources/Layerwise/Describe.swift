@@ -31,7 +31,8 @@ private func describe<R: Rule>(_: R.Type) -> String {
             "presets",
             Json.object(R.presets.map { ($0.name, Json.object($0.settings.map { ($0.key, Json.value($0.value)) })) })
         ),
-        ("states", Json.array(declaration.states.map(Json.quoted))),
+        ("states", Json.array(declaration.states.map { Json.quoted($0.name) })),
+        ("state_shapes", Json.object(declaration.states.map { ($0.name, Json.quoted($0.shape.rawValue)) })),
     ])
 }
 

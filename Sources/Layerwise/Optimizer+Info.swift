@@ -52,7 +52,7 @@ extension Optimizer {
             name: entry.name, partOf: entry.settings.partOf, depth: place.depth, tower: place.tower, role: place.role,
             tensorCount: record.tensorCount,
             parameterCount: own.reduce(0) { $0.addingReportingOverflow($1.count).partialValue },
-            stateBytes: own.reduce(0) { $0 + Self.stateBytes($1) }, steps: own.map(\.steps).max() ?? 0,
+            stateBytes: own.reduce(0) { $0 + $1.keptBytes(declaredStates) }, steps: own.map(\.steps).max() ?? 0,
             frozenBy: frozenBy,
             changesAt: entry.settings.frozen == .plan ? activity?.nextChange(after: step) : nil,
             scale: record.scale, scaleSource: entry.settings.scale.isNaN ? .policy : .layer,

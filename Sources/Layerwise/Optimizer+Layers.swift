@@ -73,13 +73,14 @@ extension Optimizer {
                 kernels.reserve(rules.count + 1)
             else { throw .outOfMemory("layer \"\(name)\"") }
             for index in records.indices where !self.settings.dryRun {
-                guard Self.allocateStates(&records[index], count: (ownRule ?? rule).states.count),
-                    !descriptions[index].master || Self.allocateMaster(&records[index])
+                // The master copy comes first: a state may start as the parameters.
+                guard !descriptions[index].master || records[index].addMaster(),
+                    records[index].addStates((ownRule ?? rule).states(of: records[index].kind), declaredStates)
                 else { throw .outOfMemory("the state of layer \"\(name)\"") }
             }
         } catch {
             for (index, record) in records.enumerated() {
-                Self.freeStates(record)
+                record.freeStates()
                 if !self.settings.dryRun {
                     release((record.parameters, record.boundGradient), record, (layer, index))
                 }
@@ -113,17 +114,14 @@ extension Optimizer {
         timeline.window = 0..<0
     }
 
-    /// Forgets what the library keeps for a layer: moments and step counts are 0, a master copy is the parameters again.
+    /// Forgets what the library keeps for a layer: step counts are 0, states are what they start as, and a master copy is the
+    /// parameters again.
     public func reset(_ layer: Int) throws(LayerwiseError) {
         try check(layer: layer)
         let record = layers.elements[layer]
+        let declared = declaredStates
         for index in record.firstTensor..<record.firstTensor + record.tensorCount {
-            let tensor = tensors.elements[index]
-            for slot in 0..<TensorRecord.stateSlots {
-                if let state = tensor.state(slot) { memset(state, 0, tensor.stateBytes) }
-            }
-            Self.fillMaster(tensor)
-            tensors.elements[index].steps = 0
+            tensors.elements[index].restart(declared)
         }
     }
 

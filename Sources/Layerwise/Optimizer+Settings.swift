@@ -202,7 +202,9 @@ extension Optimizer {
         }
         guard kernels.reserve(rules.count) else { throw .outOfMemory("kernel table") }
         if !settings.dryRun {
-            try addStates { layer in rules[ruleOfLayer[layer]].states.count }
+            try addStates { [tensors = tensors.elements] tensor in
+                rules[ruleOfLayer[tensors[tensor].layer]].states(of: tensors[tensor].kind)
+            }
         }
 
         let scopes = (0..<layers.count).map { Self.scope(self.rules[layers.elements[$0].rule]) }
@@ -231,7 +233,9 @@ extension Optimizer {
         }
         guard kernels.reserve(rules.count + ownRules.count) else { throw .outOfMemory("kernel table") }
         if !settings.dryRun {
-            try addStates(to: changed.keys) { layer in (ownRules[layer] ?? rule).states.count }
+            try addStates(to: changed.keys) { [tensors = tensors.elements] tensor in
+                (ownRules[tensors[tensor].layer] ?? rule).states(of: tensors[tensor].kind)
+            }
         }
 
         timeline.isStale = true

@@ -105,14 +105,9 @@ public final class Optimizer {
     }
 
     deinit {
-        for index in 0..<tensors.count { Self.freeStates(tensors.elements[index]) }
+        for index in 0..<tensors.count { tensors.elements[index].freeStates() }
         Memory.free(coefficients, coefficientSlots * coefficientBytes)
         Memory.free(scratch, scratchSlots * Scratch.bytes)
-    }
-
-    static func freeStates(_ tensor: TensorRecord) {
-        for slot in 0..<TensorRecord.stateSlots { Memory.free(tensor.state(slot), tensor.stateBytes) }
-        Memory.free(tensor.master, tensor.stateBytes)
     }
 }
 

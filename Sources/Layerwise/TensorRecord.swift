@@ -16,12 +16,17 @@ struct TensorRecord: BitwiseCopyable {
     var parameters: UnsafeMutableRawPointer?
     var boundGradient: UnsafeRawPointer?
 
-    // Kept by the library.
+    // Kept by the library (States/TensorStates.swift).
     var master: UnsafeMutableRawPointer?
+    /// Which of the states that the rule declares there are.
+    var kept = StateSet()
+    /// States of the parameter's shape, by slot.
     var states = (
         UnsafeMutableRawPointer?.none, UnsafeMutableRawPointer?.none, UnsafeMutableRawPointer?.none,
         UnsafeMutableRawPointer?.none
     )
+    /// States of one number, by slot.
+    var scalars = StateScalars()
     var steps: Int64 = 0
     var firstBlock = 0
     var blockCount = 0
@@ -33,6 +38,8 @@ struct TensorRecord: BitwiseCopyable {
     /// What gradients are multiplied by: direction, gradient scale and clipping.
     var factor = ScaledNumber(1)
     var trustRatio = 1.0
+    /// The scalars after the step.
+    var nextScalars = StateScalars()
     var learningRate = 0.0
     var decayRate = 0.0
 

@@ -40,7 +40,7 @@ public struct Adam: Rule {
         name: "adam", title: "Adam",
         equation: "m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w − γ·m̂/(√v̂ + ε)",
         source: "Kingma and Ba 2015, algorithm 1, arXiv:1412.6980; AMSGrad: arXiv:1904.09237; equals torch.optim.Adam",
-        states: ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"])
+        states: [.parameter("exp_avg"), .parameter("exp_avg_sq"), .parameter("max_exp_avg_sq")])
 
     public static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
@@ -54,9 +54,7 @@ public struct Adam: Rule {
 
     public var decouplesDecay: Bool { decoupledWeightDecay }
 
-    public var states: [String] { Array(Self.declaration.states.prefix(stateCount)) }
-
-    public var stateCount: Int { amsgrad ? 3 : 2 }
+    public var states: StateSet { .first(amsgrad ? 3 : 2) }
 
     /// What `AdamArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {

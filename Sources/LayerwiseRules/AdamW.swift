@@ -53,9 +53,7 @@ public struct AdamW: Rule {
 
     public var decouplesDecay: Bool { true }
 
-    public var states: [String] { adam.states }
-
-    public var stateCount: Int { adam.stateCount }
+    public var states: StateSet { adam.states }
 
     public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
         adam.plan(moment, powers: &powers, into: target)

@@ -58,7 +58,7 @@ public struct LAMB: Rule {
         name: "lamb", title: "LAMB",
         equation: "u = m̂/(√v̂ + ε) + λw; w ← w − γ·(‖w‖/‖u‖)·u",
         source: "You et al. 2020, algorithm 2, arXiv:1904.00962",
-        states: ["exp_avg", "exp_avg_sq"])
+        states: [.parameter("exp_avg"), .parameter("exp_avg_sq")])
 
     public static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
@@ -107,8 +107,6 @@ public struct LAMB: Rule {
             throw .invalid("ratio_min must not exceed ratio_max, found \(ratioMin) and \(ratioMax)")
         }
     }
-
-    public var states: [String] { Self.declaration.states }
 
     public var trustRatioScope: TrustRatioScope? { scope }
 

@@ -54,7 +54,7 @@ public struct LARS: Rule {
         name: "lars", title: "LARS",
         equation: "r = η‖w‖/(‖g‖ + λ‖w‖ + ε); b ← μb + γr(g + λw); w ← w − b",
         source: "You, Gitman, Ginsburg 2017, algorithm 1, arXiv:1708.03888",
-        states: ["momentum_buffer"])
+        states: [.parameter("momentum_buffer")])
 
     public static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
@@ -101,7 +101,7 @@ public struct LARS: Rule {
 
     public func validate() throws(SettingError) { try validateNesterov(nesterov, momentum, dampening) }
 
-    public var states: [String] { momentum > 0 ? Self.declaration.states : [] }
+    public var states: StateSet { momentum > 0 ? .state(0) : [] }
 
     public var trustRatioScope: TrustRatioScope? { scope }
 

@@ -16,14 +16,17 @@ public protocol Rule: Configurable {
     /// λ, the weight decay.
     var weightDecay: Double { get set }
 
-    /// The names of the states that a tensor needs with these hyperparameters, in the order of the arithmetic.
-    var states: [String] { get }
-
-    /// How many these are.
-    var stateCount: Int { get }
+    /// The states that tensors need with these hyperparameters; all that are declared, unless the rule says otherwise.
+    var states: StateSet { get }
 
     /// Where the trust ratio is taken, for rules that have one.
     var trustRatioScope: TrustRatioScope? { get }
+
+    /// Those of them that a tensor of this kind needs.
+    func states(of tensor: TensorKind) -> StateSet
+
+    /// A tensor's scalars after the step that `moment` describes, where they are `scalars` before it.
+    func advance(_ scalars: StateScalars, _ moment: PlanMoment) -> StateScalars
 
     /// Writes the arithmetic's coefficients for one step into `target`, which holds `coefficientBytes` bytes.
     func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer)
@@ -45,7 +48,9 @@ public protocol Rule: Configurable {
 }
 
 extension Rule {
-    public var stateCount: Int { states.count }
+    public var states: StateSet { .first(Self.declaration.states.count) }
+    public func states(of tensor: TensorKind) -> StateSet { states }
+    public func advance(_ scalars: StateScalars, _ moment: PlanMoment) -> StateScalars { scalars }
     public var trustRatioScope: TrustRatioScope? { nil }
     public var decouplesDecay: Bool { false }
     public func adapts(_ tensor: TensorKind) -> Bool { false }
@@ -131,16 +136,19 @@ public struct Declaration: Sendable {
     public let title: String
     public let equation: String
     public let source: String
-    /// Every state that the rule can have.
-    public let states: [String]
+    /// Every state that the rule can have, at most 32: at most four of the parameter's shape, and two scalars.
+    public let states: [StateDeclaration]
 
-    init(name: String, title: String, equation: String, source: String, states: [String]) {
+    init(name: String, title: String, equation: String, source: String, states: [StateDeclaration]) {
         self.name = name
         self.title = title
         self.equation = equation
         self.source = source
-        self.states = states
+        self.states = StateDeclaration.slotted(states)
     }
+
+    /// Whether a state is one number a tensor.
+    public var hasScalars: Bool { states.contains { $0.shape == .scalar } }
 }
 
 /// What a rule may treat a tensor by.
@@ -168,6 +176,8 @@ public struct PlanMoment: Sendable {
     /// t: the tensor's own step, counted from 1.
     public let step: Int64
     public let tensor: TensorKind
+    /// The tensor's scalars after this step.
+    public var scalars = StateScalars()
 
     public init(learningRate: Double, decayRate: Double, step: Int64, tensor: TensorKind) {
         self.learningRate = learningRate

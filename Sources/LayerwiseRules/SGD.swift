@@ -36,7 +36,7 @@ public struct SGD: Rule {
         name: "sgd", title: "SGD",
         equation: "d = g + λw; b ← μb + (1−τ)d; w ← w − γ·b",
         source: "Sutskever et al. 2013; equals torch.optim.SGD",
-        states: ["momentum_buffer"])
+        states: [.parameter("momentum_buffer")])
 
     public static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
@@ -51,7 +51,7 @@ public struct SGD: Rule {
 
     public var decouplesDecay: Bool { decoupledWeightDecay }
 
-    public var states: [String] { momentum > 0 ? Self.declaration.states : [] }
+    public var states: StateSet { momentum > 0 ? .state(0) : [] }
 
     /// What `SGDArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {

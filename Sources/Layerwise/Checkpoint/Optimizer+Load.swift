@@ -110,7 +110,7 @@ extension Optimizer {
             for transfer in match.transfers + (try addFormerStates(match)) { transfer.run(data) }
         }
         for piece in match.newMasters {
-            Self.fillMaster(tensors.elements[layers.elements[piece.layer].firstTensor + piece.tensor])
+            tensors.elements[layers.elements[piece.layer].firstTensor + piece.tensor].fillMaster()
         }
         adopt(progress)
         loadReport = report
@@ -278,13 +278,12 @@ extension Optimizer {
             let record = tensors.elements[index]
             let entry = entries[record.layer]
             let place = entry.tensors[index - entry.firstTensor]
-            for (slot, name) in type(of: rule).declaration.states.enumerated() where record.state(slot) == nil {
-                let key = Piece.key(entry.name, place.name, name)
-                guard let found = saved[NameKey(key)], found.shape == place.part, found.dtype == record.laneType else {
-                    continue
-                }
+            for (position, state) in declaredStates.enumerated() where !record.kept.contains(.state(position)) {
+                let key = Piece.key(entry.name, place.name, state.name)
+                let (dtype, shape) = record.layout(of: state, place.part)
+                guard let found = saved[NameKey(key)], found.shape == shape, found.dtype == dtype else { continue }
                 match.formerStates[NameKey(key)] = found
-                match.stateCounts[record.layer] = max(match.stateCounts[record.layer] ?? 0, slot + 1)
+                match.formerSets[index, default: []].insert(.state(position))
                 unused.remove(NameKey(key))
                 report.loaded.append(key)
             }
@@ -294,7 +293,7 @@ extension Optimizer {
     /// Makes room for them.
     private func addFormerStates(_ match: Match) throws(LayerwiseError) -> [Transfer] {
         if match.formerStates.isEmpty { return [] }
-        try addStates { layer in match.stateCounts[layer] ?? 0 }
+        try addStates { tensor in match.formerSets[tensor] ?? [] }
         return try pieces(parameters: false).compactMap { piece in
             match.formerStates[NameKey(piece.key)].map { Transfer(piece: piece, dtype: $0.dtype, range: $0.range) }
         }
@@ -333,9 +332,9 @@ private struct Match {
     var transfers: [Transfer] = []
     /// Master copies that the checkpoint has nothing for: they are the parameters again, as at registration.
     var newMasters: [Piece] = []
-    /// What there is no place for yet, and how many states it takes in each layer.
+    /// What there is no place for yet, and the states of each tensor that it takes.
     var formerStates: [NameKey: SafetensorsHeader.Entry] = [:]
-    var stateCounts: [Int: Int] = [:]
+    var formerSets: [Int: StateSet] = [:]
 
     mutating func add(_ piece: Piece, _ entry: SafetensorsHeader.Entry) {
         transfers.append(Transfer(piece: piece, dtype: entry.dtype, range: entry.range))

@@ -62,7 +62,7 @@ extension Optimizer {
     /// To make one takes up to 13.5 times its bytes, and to refuse another optimizer's as much: measured at 5 to 5,000 tensors,
     /// with names of 1 to 255 bytes and two to four states.
     func requireMemory() throws(LayerwiseError) {
-        let states = type(of: rule).declaration.states.count + 3
+        let states = declaredStates.count + 3
         var header = 4096
         for entry in entries {
             header += 512

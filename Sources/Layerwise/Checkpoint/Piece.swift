@@ -94,15 +94,8 @@ extension Optimizer {
                             // A tensor without elements may have no memory.
                             start: start ?? UnsafeMutableRawPointer(own), layer: layer, tensor: tensor))
                 }
-                // The record stays where it is until a layer is added.
-                withUnsafeMutablePointer(to: &own.pointee.steps) { add(Self.stepState, .int64, [], $0, 1) }
-                for (slot, name) in type(of: rule).declaration.states.enumerated() {
-                    if let state = own.pointee.state(slot) {
-                        add(name, own.pointee.laneType, place.part, state, own.pointee.count)
-                    }
-                }
-                if let master = own.pointee.master {
-                    add(Self.masterState, .float32, place.part, master, own.pointee.count)
+                for state in keptStates(record.firstTensor + tensor) {
+                    add(state.name, state.dtype, state.shape, state.memory, state.count)
                 }
                 if parameters {
                     add(Piece.parameters, own.pointee.dtype, place.part, own.pointee.parameters, own.pointee.count)

@@ -12,7 +12,9 @@ extension Optimizer {
             record.pointee.round = currentStep
             for index in record.pointee.firstTensor..<record.pointee.firstTensor + record.pointee.tensorCount {
                 let tensor = tensors + index
-                if tensor.pointee.active && tensor.pointee.steps < .max { tensor.pointee.steps += 1 }
+                if !tensor.pointee.active { continue }
+                if tensor.pointee.steps < .max { tensor.pointee.steps += 1 }
+                tensor.pointee.scalars = tensor.pointee.nextScalars
             }
             if observes { observe(layer, measured) } else { record.pointee.telemetry.nonfiniteCount = 0 }
         }

@@ -170,15 +170,18 @@ private struct Planner {
                     tensor.pointee.coefficients = tensors[shared].coefficients
                     tensor.pointee.learningRate = tensors[shared].learningRate
                     tensor.pointee.decayRate = tensors[shared].decayRate
+                    tensor.pointee.nextScalars = tensors[shared].nextScalars
                     continue
                 }
                 guard let coefficients else { continue }
                 tensor.pointee.learningRate = rates.learningRate(tensor.pointee.scale)
                 tensor.pointee.decayRate = rates.decayRate(tensor.pointee.scale)
                 tensor.pointee.coefficients = coefficients + index * coefficientBytes
-                let moment = PlanMoment(
+                var moment = PlanMoment(
                     learningRate: tensor.pointee.learningRate, decayRate: tensor.pointee.decayRate,
                     step: tensor.pointee.steps == .max ? .max : tensor.pointee.steps + 1, tensor: tensor.pointee.kind)
+                moment.scalars = rule.advance(tensor.pointee.scalars, moment)
+                tensor.pointee.nextScalars = moment.scalars
                 rule.plan(moment, powers: &powers, into: coefficients + index * coefficientBytes)
                 shared = index
             }
@@ -189,7 +192,7 @@ private struct Planner {
 extension TensorRecord {
     /// Whether the rule plans both alike.
     fileprivate func sharesPlan(with other: TensorRecord) -> Bool {
-        steps == other.steps && scale == other.scale && kind == other.kind
+        steps == other.steps && scale == other.scale && kind == other.kind && scalars == other.scalars
     }
 }
 

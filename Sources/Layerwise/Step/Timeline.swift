@@ -213,7 +213,7 @@ extension Optimizer {
             do { try moved[movement.rule].validate() } catch {
                 throw LayerwiseError(error, of: "the schedules at step \(step)")
             }
-            if moved[movement.rule].stateCount > rules[movement.rule].stateCount {
+            if !rules[movement.rule].states.isSuperset(of: moved[movement.rule].states) {
                 throw LayerwiseError(
                     .outOfRange,
                     "the schedule of \(movement.key) at step \(step): \(movement.key) must not be 0 to begin with, since "

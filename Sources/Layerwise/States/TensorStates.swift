@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLayerwiseKernels
+import Glibc
+import LayerwiseRules
+
+// What is kept for a tensor: its step count, the states that its rule declares, the master copy of its parameters.  Nothing
+// else in the library knows how a state is allocated, where it lies, or what it starts as.
+
+/// One state of one tensor, where it is kept.
+struct KeptState {
+    let name: String
+    let dtype: DType
+    let shape: [Int]
+    /// Elements.
+    let count: Int
+    /// nil for a state without elements.  A number inside the tensor's record stays where it is until a layer is added.
+    let memory: UnsafeMutableRawPointer?
+    /// Whether the memory stays where it is as long as the optimizer is there.
+    let lasts: Bool
+}
+
+extension Optimizer {
+    static let stepState = "step"
+    static let masterState = "master"
+
+    /// The states that the rule may keep, in the order of the declaration.
+    var declaredStates: [StateDeclaration] { type(of: rule).declaration.states }
+
+    /// The states of the tensor of this index: its step count, the declared ones that it has, the master copy.
+    func keptStates(_ index: Int) -> [KeptState] {
+        let record = tensors.elements + index
+        let shape = entries[record.pointee.layer].tensors[index - layers.elements[record.pointee.layer].firstTensor].part
+        let count = record.pointee.count
+        var states: [KeptState] = []
+        withUnsafeMutablePointer(to: &record.pointee.steps) {
+            states.append(
+                KeptState(
+                    name: Self.stepState, dtype: .int64, shape: [], count: 1, memory: UnsafeMutableRawPointer($0),
+                    lasts: false))
+        }
+        for (position, state) in declaredStates.enumerated()
+        where record.pointee.kept.contains(.state(position)) {
+            let (dtype, own) = record.pointee.layout(of: state, shape)
+            let memory =
+                switch state.shape {
+                case .parameter: record.pointee.state(state.slot)
+                case .scalar:
+                    withUnsafeMutablePointer(to: &record.pointee.scalars) {
+                        UnsafeMutableRawPointer($0) + state.slot * MemoryLayout<Double>.stride
+                    }
+                }
+            states.append(
+                KeptState(
+                    name: state.name, dtype: dtype, shape: own, count: state.shape == .scalar ? 1 : count,
+                    memory: memory, lasts: state.shape != .scalar))
+        }
+        if let master = record.pointee.master {
+            states.append(
+                KeptState(
+                    name: Self.masterState, dtype: .float32, shape: shape, count: count, memory: master, lasts: true))
+        }
+        return states
+    }
+
+    /// Gives every tensor the states that `wanted` says, by tensor, where it lacks them; all or none.
+    func addStates(wanted: (_ tensor: Int) -> StateSet) throws(LayerwiseError) {
+        try addStates(to: 0..<layers.count, wanted: wanted)
+    }
+
+    /// Gives the tensors of some layers the states that `wanted` says, by tensor, where they lack them; all or none.
+    func addStates(
+        to layers: some Sequence<Int>, wanted: (_ tensor: Int) -> StateSet
+    ) throws(LayerwiseError) {
+        let declared = declaredStates
+        var added: [(tensor: Int, states: StateSet)] = []
+        for layer in layers {
+            let own = self.layers.elements[layer]
+            for index in own.firstTensor..<own.firstTensor + own.tensorCount {
+                let record = tensors.elements + index
+                let missing = wanted(index).subtracting(record.pointee.kept)
+                if missing.isEmpty { continue }
+                guard record.pointee.addStates(missing, declared) else {
+                    for (tensor, states) in added { tensors.elements[tensor].removeStates(states, declared) }
+                    throw .outOfMemory("the state of \(subject(layer))", layer: layer)
+                }
+                added.append((index, missing))
+            }
+        }
+    }
+}
+
+extension TensorRecord {
+    /// The type and the shape of a state, for a parameter of this shape.
+    func layout(of state: StateDeclaration, _ parameter: [Int]) -> (dtype: DType, shape: [Int]) {
+        switch state.shape {
+        case .parameter: (laneType, parameter)
+        case .scalar: (.float64, [])
+        }
+    }
+
+    /// Allocates and starts these states, of which the tensor has none; false if there is no memory, and then nothing has
+    /// changed.
+    mutating func addStates(_ states: StateSet, _ declared: [StateDeclaration]) -> Bool {
+        var added = StateSet()
+        for (position, state) in declared.enumerated() where states.contains(.state(position)) {
+            if state.shape == .parameter {
+                guard let memory = allocateState(state.slot) else {
+                    removeStates(added, declared)
+                    return false
+                }
+                setState(state.slot, memory)
+            }
+            start(state, isZeroed: true)
+            added.insert(.state(position))
+            kept.insert(.state(position))
+        }
+        return true
+    }
+
+    /// Frees these states, all of which the tensor has.
+    mutating func removeStates(_ states: StateSet, _ declared: [StateDeclaration]) {
+        for (position, state) in declared.enumerated() where states.contains(.state(position)) {
+            if state.shape == .parameter {
+                Memory.free(self.state(state.slot), stateBytes)
+                setState(state.slot, nil)
+            }
+            kept.remove(.state(position))
+        }
+    }
+
+    /// Starts every state anew: the step count is 0, the declared states are as declared, the master copy is the parameters.
+    mutating func restart(_ declared: [StateDeclaration]) {
+        for (position, state) in declared.enumerated() where kept.contains(.state(position)) {
+            start(state, isZeroed: false)
+        }
+        fillMaster()
+        steps = 0
+    }
+
+    /// Gives a state the value that it starts with.  `isZeroed`: its memory holds zeros.
+    private mutating func start(_ declaration: StateDeclaration, isZeroed: Bool) {
+        switch (declaration.shape, declaration.start) {
+        case (.scalar, .value(let value)): scalars[declaration.slot] = value
+        // A scalar has no parameter to copy, and no declaration says so.
+        case (.scalar, .parameters): break
+        case (.parameter, .value(let value)):
+            guard let memory = state(declaration.slot) else { return }
+            if value == 0 {
+                if !isZeroed { memset(memory, 0, stateBytes) }
+            } else {
+                fill(memory, value)
+            }
+        case (.parameter, .parameters):
+            guard let memory = state(declaration.slot) else { return }
+            copyParameters(to: memory)
+        }
+    }
+
+    /// Fills a state with one number; what pads it to whole groups of lanes stays 0.
+    private func fill(_ memory: UnsafeMutableRawPointer, _ value: Double) {
+        if laneType == .float64 {
+            memory.bindMemory(to: Double.self, capacity: count).update(repeating: value, count: count)
+        } else {
+            memory.bindMemory(to: Float.self, capacity: count).update(repeating: Float(value), count: count)
+        }
+    }
+
+    /// Copies the parameters, as lanes: the master copy if there is one, which knows them best.
+    private func copyParameters(to memory: UnsafeMutableRawPointer) {
+        guard let parameters, count > 0 else { return }
+        if let master {
+            memcpy(memory, master, count * laneType.size)
+        } else {
+            dtype.kernels(in: InstructionSet.kernels).decode(parameters, count, memory)
+        }
+    }
+
+    /// Makes a float32 copy of the parameters; false if there is no memory.
+    mutating func addMaster() -> Bool {
+        guard let memory = allocateState(TensorRecord.stateSlots) else { return false }
+        master = memory
+        fillMaster()
+        return true
+    }
+
+    /// Copies the parameters to their master copy, where there is one.
+    func fillMaster() {
+        guard let master, let parameters, count > 0 else { return }
+        dtype.kernels(in: InstructionSet.kernels).decode(parameters, count, master)
+    }
+
+    /// Frees all that is kept.
+    func freeStates() {
+        for slot in 0..<TensorRecord.stateSlots { Memory.free(state(slot), stateBytes) }
+        Memory.free(master, stateBytes)
+    }
+
+    /// The bytes of all states but the step count, without padding.
+    func keptBytes(_ declared: [StateDeclaration]) -> Int {
+        var bytes = master == nil ? 0 : count * laneType.size
+        for (position, state) in declared.enumerated() where kept.contains(.state(position)) {
+            switch state.shape {
+            case .parameter: bytes += count * laneType.size
+            case .scalar: bytes += MemoryLayout<Double>.size
+            }
+        }
+        return bytes
+    }
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// One state that a rule may keep between steps.
+///
+/// The library allocates, starts, lists, reads, writes, saves, loads and converts a state by its declaration alone.
+public struct StateDeclaration: Sendable, Equatable {
+    /// How many numbers a state has.
+    public enum Shape: String, Sendable {
+        /// One for each number of the parameter, in the shape of the parameter and in the type of its lanes.
+        case parameter
+        /// One float64 for each tensor, which the rule's `advance` computes.
+        case scalar
+    }
+
+    /// What a state is before the first step, and after a reset.
+    public enum Start: Sendable, Equatable {
+        case value(Double)
+        /// The parameters, as they are when the state is made.
+        case parameters
+    }
+
+    /// The key in checkpoints and in the C API, such as "exp_avg".
+    public let name: String
+    public let shape: Shape
+    public let start: Start
+    /// The state's place among the rule's states of this kind of memory: `lwk_tile.states` for `parameter`, and
+    /// `StateScalars` for `scalar`.
+    package fileprivate(set) var slot = 0
+
+    private init(_ name: String, _ shape: Shape, _ start: Start) {
+        self.name = name
+        self.shape = shape
+        self.start = start
+    }
+
+    /// As many numbers as the parameter has, which start at `value`.
+    public static func parameter(_ name: String, start value: Double = 0) -> Self {
+        Self(name, .parameter, .value(value))
+    }
+
+    /// A copy of the parameters.
+    public static func parameterCopy(_ name: String) -> Self { Self(name, .parameter, .parameters) }
+
+    /// One number for each tensor, which starts at `value`.
+    public static func scalar(_ name: String, start value: Double) -> Self { Self(name, .scalar, .value(value)) }
+
+    /// Each declaration with its slot.
+    static func slotted(_ states: [StateDeclaration]) -> [StateDeclaration] {
+        var next: [Shape: Int] = [:]
+        return states.map { state in
+            var state = state
+            state.slot = next[state.shape, default: 0]
+            next[state.shape] = state.slot + 1
+            return state
+        }
+    }
+}
+
+/// A tensor's states of shape `scalar`, by slot.
+public typealias StateScalars = SIMD2<Double>
+
+/// Which of the states that a rule declares a tensor has: bit i stands for the i-th declaration.
+public struct StateSet: OptionSet, Sendable, BitwiseCopyable {
+    public let rawValue: UInt32
+
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    /// The `index`-th declared state alone.
+    public static func state(_ index: Int) -> Self { Self(rawValue: 1 << UInt32(truncatingIfNeeded: index)) }
+
+    /// The first `count` declared states.
+    public static func first(_ count: Int) -> Self { Self(rawValue: 1 << UInt32(truncatingIfNeeded: count) - 1) }
+}
