@@ -144,10 +144,23 @@ final class CheckpointProgressTests: XCTestCase {
             Forgery("\"frozen\": \"plan\"", "\"frozen\": \"maybe\"", "frozen must be plan, yes or no"),
             Forgery("\"frozen\": \"plan\"", "\"frozen\": 1", "frozen must be text"),
             Forgery("\"frozen\": \"plan\", ", "", "frozen is missing"),
-            Forgery("\"round\": 0, \"sch", "\"round\": -2, \"sch", "round must be from -1 to 2^53"),
-            Forgery("\"round\": 0, \"sch", "\"round\": 0.5, \"sch", "round must be from -1 to 2^53"),
-            Forgery("\"round\": 0, \"sch", "\"round\": 1e300, \"sch", "round must be from -1 to 2^53"),
+            Forgery(
+                "\"round\": 0, \"sch", "\"round\": -2, \"sch",
+                "round must be from -1 to next_step - 1, 0, found -2.0"),
+            Forgery(
+                "\"round\": 0, \"sch", "\"round\": 0.5, \"sch",
+                "round must be from -1 to next_step - 1, 0, found 0.5"),
+            Forgery(
+                "\"round\": 0, \"sch", "\"round\": 1e300, \"sch",
+                "round must be from -1 to next_step - 1, 0, found 1e+300"),
+            Forgery(
+                "\"round\": 0, \"sch", "\"round\": 1, \"sch", "round must be from -1 to next_step - 1, 0, found 1.0"),
             Forgery("\"round\": 0, \"sch", "\"round\": null, \"sch", "round must be a number"),
+            // The largest step count, behind which there would be one that no checkpoint holds.
+            Forgery(
+                "\"round\": 0, \"steps\"", "\"round\": 9007199254740992, \"steps\"",
+                "round must be next_step - 1, 0, found 9007199254740992"),
+            Forgery("\"next_step\": 1", "\"next_step\": 2", "round must be next_step - 1, 1, found 0"),
             Forgery("\"layers\": {", "\"layers\": [], \"x\": {", "layers must be an object"),
             Forgery("\"layers\": {", "\"layer\": {", "layers is missing"),
             Forgery("\"0\": {", "\"0\": 1, \"x\": {", "expected an object"),

@@ -32,7 +32,13 @@ extension Optimizer {
             rate: try fields.rate("lr"), nextStep: try fields.count("next_step"), round: nil,
             steps: try fields.count("steps"), skippedSteps: try fields.count("skipped_steps"), schedules: schedules,
             entries: entries, rounds: (0..<layers.count).map { layers.elements[$0].round })
-        if try fields.value("round") != .null { progress.round = try fields.count("round") }
+        if try fields.value("round") != .null {
+            let round = try fields.count("round")
+            guard round + 1 == progress.nextStep else {
+                throw fields.fail("round must be next_step - 1, \(progress.nextStep - 1), found \(round)")
+            }
+            progress.round = round
+        }
         try restore(&progress.schedules, try fields.object("schedule_states"), "the schedule of ", &report)
         for (saved, value) in try fields.object("layers").sorted(by: { $0.key < $1.key }) {
             let own = try Fields(value)
@@ -44,8 +50,8 @@ extension Optimizer {
             progress.entries[layer].settings.frozen = frozen
             progress.entries[layer].rate = try own.value("lr") == .null ? .nan : try own.rate("lr")
             let round = try own.number("round")
-            guard let whole = Int64(exactly: round), whole >= -1, whole <= mostSteps else {
-                throw own.fail("round must be from -1 to 2^53")
+            guard let whole = Int64(exactly: round), whole >= -1, whole < progress.nextStep else {
+                throw own.fail("round must be from -1 to next_step - 1, \(progress.nextStep - 1), found \(round)")
             }
             progress.rounds[layer] = whole
             let states = try own.object("schedule_states")
