@@ -18,7 +18,7 @@ RUN_PYTHON = PYTHONPATH="$(CURDIR)/python" .venv/bin/python
 
 # The tools below use all cores by themselves, and pytest's closing line comes last.
 .NOTPARALLEL:
-.PHONY: build help setup demo demo-text test bench docs format lint check-header check-symbols check-install sanitize fuzz prove install uninstall clean
+.PHONY: build help setup demo demo-text test bench docs format kernels lint check-header check-symbols check-install sanitize fuzz prove install uninstall clean
 
 build: ## the shared library, also placed in the Python package (default)
 	swift build -c release -Xswiftc -static-stdlib --scratch-path $(SHARED_BUILD) --product layerwise
@@ -63,7 +63,11 @@ test: setup lint build check-symbols check-install ## everything: set-up, lint, 
 	Tests/Fuzz/fuzz.sh 15
 	@$(RUN_PYTHON) -m pytest python/tests
 
+kernels: ## Sources/LayerwiseKernels/KernelList.swift, from the cases of KernelKey
+	.ci/kernel-list > Sources/LayerwiseKernels/KernelList.swift
+
 lint: setup check-header ## format, style and types of Swift, C and Python
+	.ci/kernel-list | diff - Sources/LayerwiseKernels/KernelList.swift
 	swift format lint --strict --recursive $(SWIFT_CODE)
 	.venv/bin/ruff check python
 	.venv/bin/ruff format --check python

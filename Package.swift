@@ -14,10 +14,13 @@ let instructionSets: [(String, [String])] = [("LayerwiseKernels", [])]
 
 let kernels: [Target] = instructionSets.map { name, architecture in
     let flags = ["-fno-math-errno"] + architecture.map { "-march=\($0)" }
+    // Every processor of the last ten years runs one of the other copies, so the baseline is made for size.
+    let isBaseline = instructionSets.count > 1 && architecture.isEmpty
     return .target(
         name: name,
         dependencies: ["LayerwiseRules", "CLayerwiseKernels"],
         swiftSettings: [.unsafeFlags(flags.flatMap { ["-Xcc", $0] })]
+            + (isBaseline ? [.define("LAYERWISE_BASELINE")] : [])
     )
 }
 

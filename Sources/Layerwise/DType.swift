@@ -34,8 +34,8 @@ public enum DType: Int32, Sendable, BitwiseCopyable, CaseIterable {
     /// The type that the arithmetic and the moments have.
     var laneType: DType { self == .float64 ? .float64 : .float32 }
 
-    /// A rule's kernel for weights and gradients of this type.
-    func kernel(in rule: RuleKernels) -> RuleKernel {
+    /// A rule's kernel for weights and gradients of this type; nil where they go by tiles of lanes.
+    func kernel(in rule: RuleKernels) -> RuleKernel? {
         switch self {
         case .float64: rule.float64
         case .float16: rule.float16

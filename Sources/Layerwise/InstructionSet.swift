@@ -46,6 +46,16 @@ public enum InstructionSet: String, CaseIterable, Sendable {
         }
     }
 
+    package func kernels(of key: KernelKey) -> RuleKernels {
+        switch self {
+        #if arch(x86_64)
+        case .avx512: LayerwiseKernelsAVX512.ruleKernels(key)
+        case .avx2: LayerwiseKernelsAVX2.ruleKernels(key)
+        #endif
+        default: LayerwiseKernels.ruleKernels(key)
+        }
+    }
+
     /// The kernels of the current instruction set.
     static let kernels = current.kernels
 }

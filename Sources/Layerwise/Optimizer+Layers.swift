@@ -70,7 +70,7 @@ extension Optimizer {
                 } catch { throw error.at(layer: nil, tensor: index) }
             }
             guard layers.reserve(layer + 1), tensors.reserve(tensors.count + records.count),
-                kernels.reserve(rules.count + 1)
+                ruleRecords.reserve(rules.count + 1)
             else { throw .outOfMemory("layer \"\(name)\"") }
             for index in records.indices where !self.settings.dryRun {
                 // The master copy comes first: a state may start as the parameters.

@@ -200,14 +200,14 @@ extension Optimizer {
             rules.append(own)
             owners.append(layer)
         }
-        guard kernels.reserve(rules.count) else { throw .outOfMemory("kernel table") }
+        guard ruleRecords.reserve(rules.count) else { throw .outOfMemory("kernel table") }
         if !settings.dryRun {
             try addStates { [tensors = tensors.elements] tensor in
                 rules[ruleOfLayer[tensors[tensor].layer]].states(of: tensors[tensor].kind)
             }
         }
 
-        let scopes = (0..<layers.count).map { Self.scope(self.rules[layers.elements[$0].rule]) }
+        let stages = (0..<layers.count).map { self.rules[layers.elements[$0].rule].stages }
         self.rule = rule
         self.rules = rules
         ruleOwners = owners
@@ -215,11 +215,10 @@ extension Optimizer {
         self.settings = settings
         timeline.isStale = true
         timeline.window = 0..<0
-        kernels.removeAll()
-        for rule in rules { kernels.append(rule.kernels(in: InstructionSet.kernels.rules)) }
+        ruleRecords.removeAll()
+        for rule in rules { ruleRecords.append(RuleRecord(rule)) }
         for layer in 0..<layers.count {
-            let scope = Self.scope(rules[ruleOfLayer[layer]])
-            if scope != scopes[layer] { work.isStale = true }
+            if rules[ruleOfLayer[layer]].stages != stages[layer] { work.isStale = true }
             layers.elements[layer].rule = ruleOfLayer[layer]
             layers.elements[layer].ascends = Self.ascends(entries[layer], settings)
         }
@@ -231,7 +230,7 @@ extension Optimizer {
         for (layer, entry) in changed.sorted(by: { $0.key < $1.key }) {
             ownRules[layer] = try ownRule(of: entry, layer, rule, schedules, settings)
         }
-        guard kernels.reserve(rules.count + ownRules.count) else { throw .outOfMemory("kernel table") }
+        guard ruleRecords.reserve(rules.count + ownRules.count) else { throw .outOfMemory("kernel table") }
         if !settings.dryRun {
             try addStates(to: changed.keys) { [tensors = tensors.elements] tensor in
                 (ownRules[tensors[tensor].layer] ?? rule).states(of: tensors[tensor].kind)
@@ -241,11 +240,11 @@ extension Optimizer {
         timeline.isStale = true
         timeline.window = 0..<0
         for (layer, entry) in changed {
-            let scope = Self.scope(rules[layers.elements[layer].rule])
+            let stages = rules[layers.elements[layer].rule].stages
             entries[layer] = entry
             layers.elements[layer].ascends = Self.ascends(entry, settings)
             if let own = ownRules[layer] { giveOwnRule(own, to: layer) } else { takeOwnRule(from: layer) }
-            if Self.scope(rules[layers.elements[layer].rule]) != scope { work.isStale = true }
+            if rules[layers.elements[layer].rule].stages != stages { work.isStale = true }
         }
     }
 
@@ -264,16 +263,16 @@ extension Optimizer {
 
     /// Gives a layer a rule of its own; there is room for one more in the kernel table.
     func giveOwnRule(_ own: any Rule, to layer: Int) {
-        let ownKernels = own.kernels(in: InstructionSet.kernels.rules)
+        let record = RuleRecord(own)
         let index = layers.elements[layer].rule
         if index > 0 {
             rules[index] = own
-            kernels.elements[index] = ownKernels
+            ruleRecords.elements[index] = record
         } else {
             layers.elements[layer].rule = rules.count
             rules.append(own)
             ruleOwners.append(layer)
-            kernels.append(ownKernels)
+            ruleRecords.append(record)
         }
     }
 
@@ -283,12 +282,12 @@ extension Optimizer {
         if index == 0 { return }
         layers.elements[layer].rule = 0
         let (last, owner) = (rules.removeLast(), ruleOwners.removeLast())
-        let lastKernels = kernels.elements[rules.count]
-        kernels.removeLast()
+        let lastRecord = ruleRecords.elements[rules.count]
+        ruleRecords.removeLast()
         if index == rules.count { return }
         rules[index] = last
         ruleOwners[index] = owner
-        kernels.elements[index] = lastKernels
+        ruleRecords.elements[index] = lastRecord
         layers.elements[owner].rule = index
     }
 

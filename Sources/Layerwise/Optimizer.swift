@@ -32,7 +32,7 @@ public final class Optimizer {
     // of the others belongs to.
     var rules: [any Rule]
     var ruleOwners = [-1]
-    var kernels = Table<RuleKernels>()
+    var ruleRecords = Table<RuleRecord>()
 
     // What follows from policy, schedules and freezing plan.
     /// Whether the policy must be asked again before the next step.
@@ -50,7 +50,7 @@ public final class Optimizer {
 
     // What follows from layers and rules, for the step (WorkList.swift).
     var work = WorkList()
-    var ratioList = RatioList()
+    var unitList = UnitList()
     var coefficients: UnsafeMutableRawPointer?
     var coefficientSlots = 0
     var scratch: UnsafeMutableRawPointer?
@@ -88,8 +88,8 @@ public final class Optimizer {
             try Self.check(settings, [rule])
             try schedule?.recheck()
         } catch { throw LayerwiseError(error, of: type(of: rule).declaration.title) }
-        guard kernels.reserve(1) else { throw .outOfMemory("kernel table") }
-        kernels.append(rule.kernels(in: InstructionSet.kernels.rules))
+        guard ruleRecords.reserve(1) else { throw .outOfMemory("kernel table") }
+        ruleRecords.append(RuleRecord(rule))
     }
 
     /// An optimizer by name and keys: the rule's hyperparameters and the optimizer's settings, in any order.

@@ -37,7 +37,8 @@ struct TensorRecord: BitwiseCopyable {
     var coefficients: UnsafeMutableRawPointer?
     /// What gradients are multiplied by: direction, gradient scale and clipping.
     var factor = ScaledNumber(1)
-    var trustRatio = 1.0
+    /// What the stages before the one under way found (`Rule.finish`).
+    var numbers = StageNumbers(repeating: 1)
     /// The scalars after the step.
     var nextScalars = StateScalars()
     var learningRate = 0.0
@@ -173,7 +174,7 @@ struct Block: BitwiseCopyable {
 struct BlockSums: BitwiseCopyable {
     /// Gradients, by the pass that looks before anything is written; raw, or clamped where values are clipped.
     var scanned = 0.0
-    /// Weights and directions, by the first pass of a rule with a trust ratio.
+    /// The sums of a stage before the last.
     var measured = lwk_sums()
     /// Conditioned gradients, old weights and changes, by the pass that updates.
     var observed = lwk_sums()

@@ -11,6 +11,28 @@ protocol AdaptiveMoments<Values> {
     mutating func advance(gradient: Values, firstShare: Values, secondShare: Values) -> (Values, Values)
 }
 
+/// The first moment alone: `exp_avg`.
+struct FirstMoment<Values: Lanes>: StateLanes {
+    var moment: Values
+
+    @inline(__always) init(_ tile: lwk_tile, _ offset: Int) {
+        moment = .load(tile.states.0.unsafelyUnwrapped, offset)
+    }
+    @inline(__always) func store(_ tile: lwk_tile, _ offset: Int) {
+        moment.store(tile.states.0.unsafelyUnwrapped, offset)
+    }
+    @inline(__always) func marking(_ mark: Values) -> Values { mark.marking(moment) }
+    @inline(__always) static func prefetch(_ tile: lwk_tile, _ offset: Int) {
+        lwk_prefetch_write(tile.states.0.unsafelyUnwrapped + offset)
+    }
+
+    /// (1 − share)·m + share·input, in which what stays of m is rounded apart from what comes.
+    @inline(__always)
+    func blended(with input: Values, share: Values) -> Values {
+        Values.fma(share, input, Values.fma(-share, moment, moment))
+    }
+}
+
 /// The first and second moment: `exp_avg`, `exp_avg_sq`.
 struct Moments<Values: Lanes>: StateLanes, AdaptiveMoments {
     var first: Values

@@ -36,6 +36,10 @@ struct CarefulLanes: Lanes {
     @inline(__always) func maximum(_ other: Self) -> Self {
         Self(vector.replacing(with: other.vector, where: other.vector .> vector))
     }
+    @inline(__always) func sign() -> Self {
+        let positive = vector.replacing(with: 1, where: vector .> 0)
+        return Self(positive.replacing(with: -1, where: vector .< 0))
+    }
     @inline(__always) func clamped(to limit: Self) -> Self {
         let low = vector.replacing(with: limit.vector, where: vector .> limit.vector)
         return Self(low.replacing(with: -limit.vector, where: low .< -limit.vector))

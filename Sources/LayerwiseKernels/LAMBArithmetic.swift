@@ -30,7 +30,7 @@ struct LAMBArithmetic<Values: Lanes>: DirectionArithmetic {
         secondShare = Values(c.secondShare)
         momentScale = Values(c.momentScale)
         epsilon = Values(c.epsilon)
-        stepSize = Values(c.stepSize, ratio: tile.trust_ratio)
+        stepSize = Values(c.stepSize, ratio: tile.numbers.0)
         squareLimit = Values(tile.square_limit)
     }
 

@@ -21,7 +21,7 @@ struct LARSArithmetic<State: StateLanes & Velocity>: TrustRatioArithmetic {
         let c = tile.coefficients.load(as: LARS.Coefficients.self)
         decay = Values(c.decay)
         measuredDecay = Values(c.measuredDecay)
-        inner = Values(c.inner, ratio: tile.trust_ratio)
+        inner = Values(c.inner, ratio: tile.numbers.0)
         momentum = Values(c.momentum)
         fresh = Values(c.fresh)
         outer = Values(c.outer)

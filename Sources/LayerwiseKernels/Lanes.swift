@@ -26,6 +26,9 @@ protocol Lanes: BitwiseCopyable {
     /// The larger of both; `self` where either is NaN.
     func maximum(_ other: Self) -> Self
 
+    /// 1, 0 or −1 with the sign of each number; NaN stays NaN.
+    func sign() -> Self
+
     /// Clamped to [-limit, limit]; NaN stays NaN.
     func clamped(to limit: Self) -> Self
 
@@ -98,12 +101,22 @@ struct FloatLanes: Lanes {
     @inline(__always) static func * (a: Self, b: Self) -> Self { Self(a.vector * b.vector) }
     @inline(__always) static func / (a: Self, b: Self) -> Self { Self(a.vector / b.vector) }
     @inline(__always) static prefix func - (a: Self) -> Self { Self(-a.vector) }
-    @inline(__always) static func fma(_ a: Self, _ b: Self, _ c: Self) -> Self {
+    #if LAYERWISE_BASELINE
+    // Without an instruction for it, it is a call for each number, so one copy is enough.
+    @inline(never)
+    #else
+    @inline(__always)
+    #endif
+    static func fma(_ a: Self, _ b: Self, _ c: Self) -> Self {
         Self(c.vector.addingProduct(a.vector, b.vector))
     }
     @inline(__always) func squareRoot() -> Self { Self(vector.squareRoot()) }
     @inline(__always) func maximum(_ other: Self) -> Self {
         Self(vector.replacing(with: other.vector, where: other.vector .> vector))
+    }
+    @inline(__always) func sign() -> Self {
+        let positive = vector.replacing(with: 1, where: vector .> 0)
+        return Self(positive.replacing(with: -1, where: vector .< 0))
     }
     @inline(__always) func clamped(to limit: Self) -> Self {
         let low = vector.replacing(with: limit.vector, where: vector .> limit.vector)
@@ -162,12 +175,22 @@ struct DoubleLanes: Lanes {
     @inline(__always) static func * (a: Self, b: Self) -> Self { Self(a.vector * b.vector) }
     @inline(__always) static func / (a: Self, b: Self) -> Self { Self(a.vector / b.vector) }
     @inline(__always) static prefix func - (a: Self) -> Self { Self(-a.vector) }
-    @inline(__always) static func fma(_ a: Self, _ b: Self, _ c: Self) -> Self {
+    #if LAYERWISE_BASELINE
+    // Without an instruction for it, it is a call for each number, so one copy is enough.
+    @inline(never)
+    #else
+    @inline(__always)
+    #endif
+    static func fma(_ a: Self, _ b: Self, _ c: Self) -> Self {
         Self(c.vector.addingProduct(a.vector, b.vector))
     }
     @inline(__always) func squareRoot() -> Self { Self(vector.squareRoot()) }
     @inline(__always) func maximum(_ other: Self) -> Self {
         Self(vector.replacing(with: other.vector, where: other.vector .> vector))
+    }
+    @inline(__always) func sign() -> Self {
+        let positive = vector.replacing(with: 1, where: vector .> 0)
+        return Self(positive.replacing(with: -1, where: vector .< 0))
     }
     @inline(__always) func clamped(to limit: Self) -> Self {
         let low = vector.replacing(with: limit.vector, where: vector .> limit.vector)

@@ -74,5 +74,5 @@ public struct Adam: Rule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public func kernels(in table: KernelTable.Rules) -> RuleKernels { amsgrad ? table.amsgrad : table.adam }
+    public var kernel: KernelKey { amsgrad ? .amsgrad : .adam }
 }

@@ -59,5 +59,5 @@ public struct AdamW: Rule {
         adam.plan(moment, powers: &powers, into: target)
     }
 
-    public func kernels(in table: KernelTable.Rules) -> RuleKernels { adam.kernels(in: table) }
+    public var kernel: KernelKey { adam.kernel }
 }

@@ -7,24 +7,19 @@ import CLayerwiseKernels
 public typealias RuleKernel =
     @convention(c) (Int32, UnsafePointer<lwk_tile>, UnsafeMutablePointer<lwk_sums>) -> Void
 
-/// A rule's passes over weights and gradients that are both stored as …
+/// The kernels of one `KernelKey` for one instruction set: each works on weights and gradients of one storage.
 public struct RuleKernels: Sendable, BitwiseCopyable {
-    public let float32, float64, float16, bfloat16: RuleKernel
-    /// Whether the pass that changes the weights reads the gradients, or only what the first pass left in the states.
-    public let changeReadsGradients: Bool
-    /// Whether the second pass can do with the directions of the first.
-    public let keepsDirections: Bool
+    public let float32, float64: RuleKernel
+    /// nil where tensors of this storage go by tiles of float32.
+    public let float16, bfloat16: RuleKernel?
 
     public init(
-        float32: RuleKernel, float64: RuleKernel, float16: RuleKernel, bfloat16: RuleKernel,
-        changeReadsGradients: Bool = true, keepsDirections: Bool = false
+        float32: RuleKernel, float64: RuleKernel, float16: RuleKernel? = nil, bfloat16: RuleKernel? = nil
     ) {
         self.float32 = float32
         self.float64 = float64
         self.float16 = float16
         self.bfloat16 = bfloat16
-        self.changeReadsGradients = changeReadsGradients
-        self.keepsDirections = keepsDirections
     }
 }
 
@@ -63,26 +58,8 @@ public struct StorageKernels: Sendable {
     }
 }
 
-/// Every kernel of one instruction set.
+/// The kernels of one instruction set that convert and measure, and know no rule.
 public struct KernelTable: Sendable {
-    public struct Rules: Sendable {
-        public let sgd, momentum, lars, larsMomentum, adam, amsgrad, lamb: RuleKernels
-
-        public init(
-            sgd: RuleKernels, momentum: RuleKernels, lars: RuleKernels, larsMomentum: RuleKernels, adam: RuleKernels,
-            amsgrad: RuleKernels, lamb: RuleKernels
-        ) {
-            self.sgd = sgd
-            self.momentum = momentum
-            self.lars = lars
-            self.larsMomentum = larsMomentum
-            self.adam = adam
-            self.amsgrad = amsgrad
-            self.lamb = lamb
-        }
-    }
-
-    public let rules: Rules
     public let float32, float64, float16, bfloat16: StorageKernels
     /// float32 gradients of float64 parameters.
     public let conditionWidened: StorageKernels.Condition
@@ -90,11 +67,10 @@ public struct KernelTable: Sendable {
     public let squareSumWidened: StorageKernels.SquareSum
 
     public init(
-        rules: Rules, float32: StorageKernels, float64: StorageKernels, float16: StorageKernels,
+        float32: StorageKernels, float64: StorageKernels, float16: StorageKernels,
         bfloat16: StorageKernels, conditionWidened: StorageKernels.Condition,
         conditionWidenedWide: StorageKernels.ConditionWide, squareSumWidened: StorageKernels.SquareSum
     ) {
-        self.rules = rules
         self.float32 = float32
         self.float64 = float64
         self.float16 = float16

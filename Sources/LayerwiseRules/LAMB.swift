@@ -15,7 +15,7 @@
 /// Source: You et al. 2020, algorithm 2 (arXiv:1904.00962), which the default equals with φ the identity.  Libraries of
 /// this name disagree; the presets say how: `timm`, `apex` (both clip the global norm to 1, which is the optimizer's
 /// setting `clip_global_norm` here), `optax`, `pytorch_optimizer`.
-public struct LAMB: Rule {
+public struct LAMB: TrustRatioRule {
     /// Where the weight decay acts.
     public enum Decay: String, Choice {
         case update, decoupled, gradient
@@ -108,7 +108,7 @@ public struct LAMB: Rule {
         }
     }
 
-    public var trustRatioScope: TrustRatioScope? { scope }
+    static let advancesFirst = true
 
     /// What `LAMBArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
@@ -118,7 +118,7 @@ public struct LAMB: Rule {
 
     public var decouplesDecay: Bool { decay == .decoupled }
 
-    public func adapts(_ tensor: TensorKind) -> Bool {
+    func adapts(_ tensor: TensorKind) -> Bool {
         adapt.includes(tensor, weightDecay: weightDecay * decayScale(tensor))
     }
 
@@ -145,7 +145,7 @@ public struct LAMB: Rule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public func trustRatio(_ norms: TrustNorms, rates: TrustRates) -> Double {
+    func trustRatio(_ norms: TrustNorms, rates: TrustRates) -> Double {
         var weights = decay == .decoupled ? norms.weights(after: rates.decayRate * weightDecay) : norms.weights
         weights = min(weights, weightNormMax)
         if weights == 0 || norms.directions == 0 { return 1 }
@@ -153,5 +153,5 @@ public struct LAMB: Rule {
         return ratio.isNaN ? ratio : max(ratioMin, min(ratio, ratioMax))
     }
 
-    public func kernels(in table: KernelTable.Rules) -> RuleKernels { table.lamb }
+    public var kernel: KernelKey { .lamb }
 }

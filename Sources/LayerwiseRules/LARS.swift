@@ -14,7 +14,7 @@
 ///
 /// Source: You, Gitman, Ginsburg 2017, algorithm 1 (arXiv:1708.03888), which the default equals.  Libraries of this name
 /// disagree; the presets say how: `timm`, `optax`, `mae` (also MoCo v3), `pytorch_optimizer`.
-public struct LARS: Rule {
+public struct LARS: TrustRatioRule {
     /// What the denominator takes the norm of.
     public enum Norm: String, Choice {
         case separate, decayed
@@ -103,7 +103,7 @@ public struct LARS: Rule {
 
     public var states: StateSet { momentum > 0 ? .state(0) : [] }
 
-    public var trustRatioScope: TrustRatioScope? { scope }
+    static let advancesFirst = false
 
     /// What `LARSArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
@@ -111,7 +111,7 @@ public struct LARS: Rule {
         package let nesterov: Bool
     }
 
-    public func adapts(_ tensor: TensorKind) -> Bool {
+    func adapts(_ tensor: TensorKind) -> Bool {
         adapt.includes(tensor, weightDecay: weightDecay * decayScale(tensor))
     }
 
@@ -133,7 +133,7 @@ public struct LARS: Rule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public func trustRatio(_ norms: TrustNorms, rates: TrustRates) -> Double {
+    func trustRatio(_ norms: TrustNorms, rates: TrustRates) -> Double {
         let separate = norm == .separate ? weightDecay * norms.decayingWeights : 0
         let denominator = min(norms.directions + separate, .greatestFiniteMagnitude)
         let isSkipped = norms.weights == 0 || denominator == 0 || (skipZeroGradient && norms.directions == 0)
@@ -142,5 +142,5 @@ public struct LARS: Rule {
         return ratio > rates.learningRate ? 1 : ratio / rates.learningRate
     }
 
-    public func kernels(in table: KernelTable.Rules) -> RuleKernels { states.isEmpty ? table.lars : table.larsMomentum }
+    public var kernel: KernelKey { states.isEmpty ? .lars : .larsMomentum }
 }

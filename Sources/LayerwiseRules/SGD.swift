@@ -70,7 +70,7 @@ public struct SGD: Rule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public func kernels(in table: KernelTable.Rules) -> RuleKernels { states.isEmpty ? table.sgd : table.momentum }
+    public var kernel: KernelKey { states.isEmpty ? .sgd : .momentum }
 }
 
 /// Nesterov momentum looks ahead along the velocity, so it needs one that is not damped.

@@ -61,11 +61,14 @@ final class DeclarationTests: XCTestCase {
         }
         XCTAssertEqual(R.has("variant"), !R.presets.isEmpty)
 
-        // The states of any settings are the first of those declared: a state's place never changes.
+        // There is room for the states, whose names are keys in checkpoints.
+        let states = R.declaration.states
+        XCTAssertEqual(Set(states.map(\.name)).count, states.count, "\(name): states")
+        XCTAssertTrue(Set(states.map(\.name)).isDisjoint(with: ["step", "master", "parameters"]), "\(name): states")
+        XCTAssertLessThanOrEqual(states.count { $0.shape == .parameter }, 4, "\(name): states")
+        XCTAssertLessThanOrEqual(states.count { $0.shape == .scalar }, StateScalars.scalarCount, "\(name): states")
         for ruleCase in try RuleCase.all() where ruleCase.rule is R {
-            let states = ruleCase.rule.states
-            XCTAssertEqual(Array(R.declaration.states.prefix(states.count)), states, "\(ruleCase)")
-            XCTAssertLessThanOrEqual(states.count, 4)
+            XCTAssertTrue(StateSet.first(states.count).isSuperset(of: ruleCase.rule.states), "\(ruleCase)")
         }
     }
 
@@ -106,6 +109,7 @@ final class DeclarationTests: XCTestCase {
         let hyperparameters: [ParameterDescription]
         let presets: [String: [String: Value]]
         let states: [String]
+        let state_shapes: [String: String]
     }
 
     private struct ParameterDescription: Decodable {
@@ -148,7 +152,10 @@ final class DeclarationTests: XCTestCase {
         let description = try JSONDecoder().decode(RuleDescription.self, from: Data(text.utf8))
         XCTAssertEqual(description.name, R.declaration.name)
         XCTAssertEqual(description.equation, R.declaration.equation)
-        XCTAssertEqual(description.states, R.declaration.states)
+        XCTAssertEqual(description.states, R.declaration.states.map(\.name))
+        XCTAssertEqual(
+            description.state_shapes,
+            Dictionary(uniqueKeysWithValues: R.declaration.states.map { ($0.name, $0.shape.rawValue) }))
         XCTAssertEqual(description.hyperparameters.map(\.key), parameterKeys(of: R.self))
         for parameter in description.hyperparameters {
             let value = try XCTUnwrap(R().value(of: parameter.key))

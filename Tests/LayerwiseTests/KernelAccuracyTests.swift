@@ -30,6 +30,9 @@ final class KernelAccuracyTests: XCTestCase {
     func testAdam() throws { try check(RuleCase.adam(), Budget(float32: 6, float64: 6, states: 4)) }
     func testAdamW() throws { try check(RuleCase.adamW(), Budget(float32: 6, float64: 6, states: 4)) }
     func testLAMB() throws { try check(RuleCase.lamb(), Budget(float32: 8, float64: 12, states: 4)) }
+    func testLion() throws { try check(RuleCase.lion(), Budget(float32: 3, float64: 3, states: 3)) }
+    func testNAdam() throws { try check(RuleCase.nadam(), Budget(float32: 6, float64: 6, states: 4)) }
+    func testRMSprop() throws { try check(RuleCase.rmsprop(), Budget(float32: 6, float64: 6, states: 6)) }
 
     /// Tensors of several blocks, of which rules with a trust ratio keep the sums, and LAMB its directions, between passes.
     func testTensorsOfSeveralBlocks() throws {
@@ -139,7 +142,7 @@ private struct Run {
     private func measure<N: BinaryFloatingPoint>(_: N.Type, budget: Double) throws -> Worst {
         let rule = ruleCase.rule
         var random = Random(seed: seed)
-        let tensors = shapes.map { TensorBuffers(kind, shape: $0, states: rule.states) }
+        let tensors = shapes.map { TensorBuffers(kind, shape: $0, rule: rule) }
         for tensor in tensors { tensor.fill(regime, rule, steps: steps, &random) }
         var layer = tensors.map { reference($0, N.self) }
         let old = layer

@@ -139,7 +139,7 @@ final class PolicyInOptimizerTests: XCTestCase {
 
     /// Every tensor of a layer takes the step that it would take alone at its own rate.
     func testTensorScalesActOnTheStep() throws {
-        for ruleCase in try RuleCase.all() where ruleCase.rule.trustRatioScope != .layer {
+        for ruleCase in try RuleCase.all() where !ruleCase.rule.stages.contains(where: { $0.scope == .layer }) {
             let together = try Model(
                 ruleCase.rule, shapes: [[[5, 7], [3, 4], [40]]],
                 policy: try LoRAPlus(ratio: 4, match: "0/1", vectors: false))

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Glibc
 import Layerwise
 
 // The rules as plain loops over numbers that are wider than those under test, written from the equations that the rules
@@ -32,6 +33,9 @@ struct ReferenceTensor<N: BinaryFloatingPoint> {
         self.floor = floor
     }
 
+    /// The relative spacing of the type under test.
+    var epsilon: N { N(floor == N(Double.leastNormalMagnitude) ? Double(Double.ulpOfOne) : Double(Float.ulpOfOne)) }
+
     func state(_ name: String) -> [N] { states[name] ?? weights.map { _ in 0 } }
 
     fileprivate mutating func setState(_ name: String, _ values: [N], magnitudes: [N]) {
@@ -56,6 +60,9 @@ func referenceStep<N>(_ rule: any Rule, _ layer: inout [ReferenceTensor<N>], sca
     case let rule as Adam: rule.step(&layer, scale)
     case let rule as AdamW: rule.step(&layer, scale)
     case let rule as LAMB: rule.step(&layer, scale)
+    case let rule as Lion: rule.step(&layer, scale)
+    case let rule as NAdam: rule.step(&layer, scale)
+    case let rule as RMSprop: rule.step(&layer, scale)
     default: return false
     }
     return true
@@ -193,6 +200,13 @@ private struct Moments<N: BinaryFloatingPoint> {
         tensor.setState("exp_avg_sq", second, magnitudes: secondMagnitudes)
     }
 
+    init(first: [N], firstMagnitudes: [N], second: [N], secondMagnitudes: [N]) {
+        self.first = first
+        self.firstMagnitudes = firstMagnitudes
+        self.second = second
+        self.secondMagnitudes = secondMagnitudes
+    }
+
     /// m̂ / (√v̂ + ε), and its magnitude: v's relative error passes through the root, as far as ε lets it.
     func direction(_ correction1: N, _ correction2: N, _ epsilon: Double) -> (values: [N], magnitudes: [N]) {
         let roots = second.map { ($0 / correction2).squareRoot() }
@@ -324,5 +338,117 @@ extension LAMB {
         let direction = euclidean(directions.map { euclidean($0) })
         if weights == 0 || direction == 0 { return 1 }
         return max(N(ratioMin), min(weights / (direction + (ratioEps ? N(epsilon) : 0)), N(ratioMax)))
+    }
+}
+
+// MARK: - Lion
+
+extension Lion {
+    fileprivate func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        let decay = N(weightDecay)
+        let (b1, b2) = (N(beta1), N(beta2))
+        for index in layer.indices {
+            var tensor = layer[index]
+            let (w, g, m) = (tensor.weights, tensor.gradients, tensor.state("exp_avg"))
+            let c = w.indices.map { b1 * m[$0] + (1 - b1) * g[$0] }
+            tensor.changes = w.indices.map { rate * (c[$0] > 0 ? 1 : c[$0] < 0 ? -1 : 0) + rate * decay * w[$0] }
+            tensor.changeMagnitudes = w.indices.map { i in
+                // Where c is lost in the rounding of its terms, either sign is right.
+                let terms = tensor.magnitude(b1 * m[i], (1 - b1) * g[i])
+                let size = c[i].magnitude <= terms * 4 * tensor.epsilon ? 2 * rate / tensor.epsilon : rate
+                return tensor.magnitude(size, rate * decay * w[i])
+            }
+            tensor.setState(
+                "exp_avg", w.indices.map { b2 * m[$0] + (1 - b2) * g[$0] },
+                magnitudes: w.indices.map { tensor.magnitude(b2 * m[$0], (1 - b2) * g[$0]) })
+            tensor.subtract()
+            tensor.steps += 1
+            layer[index] = tensor
+        }
+    }
+}
+
+// MARK: - NAdam
+
+extension NAdam {
+    fileprivate func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        let coupled = decoupledWeightDecay ? 0 : N(weightDecay)
+        let decoupled = decoupledWeightDecay ? N(weightDecay) : 0
+        for index in layer.indices {
+            var tensor = layer[index]
+            let (w, g) = (tensor.weights, tensor.gradients)
+            let t = tensor.steps + 1
+            func mu(_ t: Int64) -> N { N(beta1 * (1 - 0.5 * pow(0.96, Double(t) * momentumDecay))) }
+            let product = (tensor.states["mu_product"]?.first ?? 1) * mu(t)
+            let gradients = w.indices.map { g[$0] + coupled * w[$0] }
+            let magnitudes = w.indices.map { tensor.magnitude(g[$0], coupled * w[$0]) }
+            let moments = Moments(
+                &tensor, gradients, magnitudes, beta1: beta1, beta2: beta2, share: 1 - N(beta1))
+            let gradientShare = (1 - mu(t)) / (1 - product)
+            let momentShare = mu(t + 1) / (1 - product * mu(t + 1))
+            let direction = Moments(
+                first: w.indices.map { momentShare * moments.first[$0] + gradientShare * gradients[$0] },
+                firstMagnitudes: w.indices.map {
+                    momentShare * moments.firstMagnitudes[$0] + gradientShare * magnitudes[$0]
+                }, second: moments.second, secondMagnitudes: moments.secondMagnitudes
+            ).direction(1, 1 - power(beta2, t), epsilon)
+            tensor.changes = w.indices.map { rate * direction.values[$0] + rate * decoupled * w[$0] }
+            tensor.changeMagnitudes = w.indices.map {
+                tensor.magnitude(rate * direction.magnitudes[$0], rate * decoupled * w[$0])
+            }
+            tensor.states["mu_product"] = [product]
+            tensor.subtract()
+            tensor.steps = t
+            layer[index] = tensor
+        }
+    }
+}
+
+// MARK: - RMSprop
+
+extension RMSprop {
+    fileprivate func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        let (decay, a) = (N(weightDecay), N(alpha))
+        for index in layer.indices {
+            var tensor = layer[index]
+            let (w, g) = (tensor.weights, tensor.gradients)
+            let gradients = w.indices.map { g[$0] + decay * w[$0] }
+            let magnitudes = w.indices.map { tensor.magnitude(g[$0], decay * w[$0]) }
+            let s = tensor.state("square_avg")
+            let square = w.indices.map { a * s[$0] + (1 - a) * gradients[$0] * gradients[$0] }
+            let squareMagnitudes = w.indices.map {
+                tensor.magnitude(a * s[$0], (1 - a) * magnitudes[$0] * magnitudes[$0])
+            }
+            tensor.setState("square_avg", square, magnitudes: squareMagnitudes)
+            var variance = square
+            var varianceMagnitudes = squareMagnitudes
+            if centered {
+                let old = tensor.state("grad_avg")
+                let mean = w.indices.map { a * old[$0] + (1 - a) * gradients[$0] }
+                let meanMagnitudes = w.indices.map { tensor.magnitude(a * old[$0], (1 - a) * magnitudes[$0]) }
+                tensor.setState("grad_avg", mean, magnitudes: meanMagnitudes)
+                variance = w.indices.map { max(0, square[$0] - mean[$0] * mean[$0]) }
+                varianceMagnitudes = w.indices.map {
+                    squareMagnitudes[$0] + meanMagnitudes[$0] * meanMagnitudes[$0]
+                }
+            }
+            var (changes, sizes) = Moments(
+                first: gradients, firstMagnitudes: magnitudes, second: variance, secondMagnitudes: varianceMagnitudes
+            ).direction(1, 1, epsilon)
+            if momentum > 0 {
+                let (old, mu) = (tensor.state("momentum_buffer"), N(momentum))
+                changes = w.indices.map { mu * old[$0] + changes[$0] }
+                sizes = w.indices.map { tensor.magnitude(mu * old[$0], sizes[$0]) }
+                tensor.setState("momentum_buffer", changes, magnitudes: sizes)
+            }
+            tensor.changes = changes.map { rate * $0 }
+            tensor.changeMagnitudes = sizes.map { tensor.magnitude(rate * $0) }
+            tensor.subtract()
+            tensor.steps += 1
+            layer[index] = tensor
+        }
     }
 }

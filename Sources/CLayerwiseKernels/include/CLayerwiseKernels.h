@@ -37,7 +37,7 @@ typedef struct lwk_tile {
     void *_Nullable directions;      // kept from the first pass of a rule with a trust ratio for the second, or NULL
     void *_Nullable states[4];       // the rule's states, in the order of its declaration
     const void *_Nonnull coefficients;  // the rule's own struct, filled by its plan
-    double trust_ratio;              // 1 where the rule has none
+    double numbers[4];               // what the rule's finish made of the sums of the stage before
     double square_limit;             // the largest number of the lanes whose square is finite
     double weight_scale;             // powers of two by which lwk_pass_remeasure multiplies weights and directions
     double direction_scale;

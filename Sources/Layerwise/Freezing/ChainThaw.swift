@@ -8,7 +8,7 @@ import LayerwiseRules
 /// Source: Felbo et al. 2017 (DeepMoji, arXiv:1708.00524), §3.3, whose order it follows.  There a stage lasts until the
 /// validation loss converges, here a fixed time.
 public struct ChainThaw: FreezePlan {
-    public var stage = Stage()
+    public var stageLength = StageLength()
     public var trainNorms = false
 
     public init() {}
@@ -30,11 +30,11 @@ public struct ChainThaw: FreezePlan {
     public static let depthDependence = DepthDependence.always
 
     public static let parameters: [Parameter<Self>] =
-        Stage.parameters.map { $0.lifted(\.stage) } + [
+        StageLength.parameters.map { $0.lifted(\.stageLength) } + [
             .flag("train_norms", \.trainNorms, "layers with the role norm always train")
         ]
 
-    public func validate() throws(SettingError) { try stage.check() }
+    public func validate() throws(SettingError) { try stageLength.check() }
 
     public func activities(of layers: [LayerPlace]) -> [Activity] {
         let towers = Towers(layers)
@@ -43,9 +43,9 @@ public struct ChainThaw: FreezePlan {
             let count = towers.count(layer)
             let rank = towers.rank(layer)
             let turn = rank == count - 1 ? 0 : rank + 1
-            let begin = stage.begin(turn)
-            let end = stage.begin(turn + 1)
-            let all = stage.begin(count)
+            let begin = stageLength.begin(turn)
+            let end = stageLength.begin(turn + 1)
+            let all = stageLength.begin(count)
             return Activity(spans: end >= all ? [begin..<Int64.max] : [begin..<end, all..<Int64.max])
         }
     }

@@ -78,7 +78,7 @@ public func freezePlan(_ spec: Spec) throws(SettingError) -> any FreezePlan {
 }
 
 /// The length of a stage of a plan.
-public struct Stage: Sendable {
+public struct StageLength: Sendable {
     public var every = 0
     public var stepsPerEpoch = 1
 
@@ -88,7 +88,7 @@ public struct Stage: Sendable {
         return overflow ? .max - 1 : min(steps, .max - 1)
     }
 
-    static let parameters: [Parameter<Stage>] = [
+    static let parameters: [Parameter<StageLength>] = [
         .integer("every", \.every, 1...1 << 20, "length of a stage, in epochs"),
         .integer("steps_per_epoch", \.stepsPerEpoch, 1...1 << 20, "steps of an epoch; 1 counts stages in steps"),
     ]

@@ -8,7 +8,7 @@ import LayerwiseRules
 /// Source: Howard and Ruder 2018 (ULMFiT, arXiv:1801.06146), §3.3, with one epoch a stage.  Layers of one depth thaw
 /// together, and towers side by side.
 public struct GradualUnfreezing: FreezePlan {
-    public var stage = Stage()
+    public var stageLength = StageLength()
     public var first = 1
     public var trainNorms = false
 
@@ -32,19 +32,19 @@ public struct GradualUnfreezing: FreezePlan {
     public static let depthDependence = DepthDependence.always
 
     public static let parameters: [Parameter<Self>] =
-        Stage.parameters.map { $0.lifted(\.stage) } + [
+        StageLength.parameters.map { $0.lifted(\.stageLength) } + [
             .integer("first", \.first, 1...1 << 20, "layers that train from the start"),
             .flag("train_norms", \.trainNorms, "layers with the role norm always train"),
         ]
 
-    public func validate() throws(SettingError) { try stage.check() }
+    public func validate() throws(SettingError) { try stageLength.check() }
 
     public func activities(of layers: [LayerPlace]) -> [Activity] {
         let towers = Towers(layers)
         return layers.map { layer in
             if trainNorms && layer.role == .norm { return .always }
             let above = towers.count(layer) - 1 - towers.rank(layer)
-            return Activity(spans: [stage.begin(max(0, above - (first - 1)))..<Int64.max])
+            return Activity(spans: [stageLength.begin(max(0, above - (first - 1)))..<Int64.max])
         }
     }
 }

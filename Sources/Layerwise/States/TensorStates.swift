@@ -29,7 +29,8 @@ extension Optimizer {
     /// The states of the tensor of this index: its step count, the declared ones that it has, the master copy.
     func keptStates(_ index: Int) -> [KeptState] {
         let record = tensors.elements + index
-        let shape = entries[record.pointee.layer].tensors[index - layers.elements[record.pointee.layer].firstTensor].part
+        let shape = entries[record.pointee.layer].tensors[index - layers.elements[record.pointee.layer].firstTensor]
+            .part
         let count = record.pointee.count
         var states: [KeptState] = []
         withUnsafeMutablePointer(to: &record.pointee.steps) {

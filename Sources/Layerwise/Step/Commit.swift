@@ -43,11 +43,12 @@ extension Optimizer {
         var lost = 0.0
         var ratios = 0.0
         var active = 0
+        let hasRatio = ruleRecords.elements[record.pointee.rule].hasTrustRatio
         for index in record.pointee.firstTensor..<record.pointee.firstTensor + record.pointee.tensorCount {
             let tensor = tensors.elements[index]
             if !tensor.active { continue }
             active += 1
-            ratios += tensor.trustRatio
+            ratios += hasRatio ? tensor.numbers[0] : 1
             var own = 0.0
             for block in tensor.firstBlock..<tensor.firstBlock + tensor.blockCount {
                 let sums = work.sums.elements[block].observed

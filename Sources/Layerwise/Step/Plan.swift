@@ -165,7 +165,7 @@ private struct Planner {
                 hasActive = true
                 elements &+= tensor.pointee.count
                 tensor.pointee.factor = signedFactor
-                tensor.pointee.trustRatio = 1
+                tensor.pointee.numbers = StageNumbers(repeating: 1)
                 if let shared, tensor.pointee.sharesPlan(with: tensors[shared]) {
                     tensor.pointee.coefficients = tensors[shared].coefficients
                     tensor.pointee.learningRate = tensors[shared].learningRate

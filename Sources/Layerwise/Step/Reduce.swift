@@ -32,18 +32,18 @@ extension Optimizer {
         LayerwiseError(.nonfinite, "a gradient is NaN or infinite, or its square is, in another process")
     }
 
-    /// Adds up what the trust ratios of all units are made of, in `numbers`, four to a unit.
+    /// Adds up the sums of a stage of all units, in `numbers`, four to a unit.
     func addUp(_ context: StepContext, _ reduce: Reducer) throws(LayerwiseError) {
-        let sums = numbers(4 * ratioList.units.count)
-        for index in 0..<ratioList.units.count {
-            let own = gatherNorms(ratioList.units.elements[index], context).norms.sums
-            (sums[4 * index], sums[4 * index + 1], sums[4 * index + 2], sums[4 * index + 3]) = own
+        let sums = numbers(4 * unitList.units.count)
+        for index in 0..<unitList.units.count {
+            let own = gather(unitList.units.elements[index], context).sums.values
+            for position in 0..<4 { sums[4 * index + position] = own[position] }
         }
         let after = "moments are those after this step, parameters and step counts those before it"
         if !reduce(sums) { throw LayerwiseError(.reduce, "the sums over processes failed: \(after)") }
         if settings.nonfinite == .propagate { return }
-        for index in 0..<ratioList.units.count where !(sums[4 * index] + sums[4 * index + 1]).isFinite {
-            let layer = tensors.elements[ratioList.units.elements[index].firstTensor].layer
+        for index in 0..<unitList.units.count where !(sums[4 * index] + sums[4 * index + 1]).isFinite {
+            let layer = tensors.elements[unitList.units.elements[index].firstTensor].layer
             throw LayerwiseError(
                 .nonfinite,
                 "\(subject(layer)): squares of its parameters or directions add up to more than a float64 holds: \(after)",
@@ -52,11 +52,11 @@ extension Optimizer {
     }
 
     /// What was added up of one unit.
-    func addedUp(_ index: Int) -> TrustNorms {
-        let sums = numbers(4 * ratioList.units.count)
-        var norms = TrustNorms()
-        norms.sums = (sums[4 * index], sums[4 * index + 1], sums[4 * index + 2], sums[4 * index + 3])
-        return norms
+    func addedUp(_ index: Int) -> StageSums {
+        let numbers = numbers(4 * unitList.units.count)
+        var sums = StageSums()
+        for position in 0..<4 { sums.values[position] = numbers[4 * index + position] }
+        return sums
     }
 
     /// Adds up the norms that were observed, and the counts of lost updates; where that failed norms are NaN and counts those

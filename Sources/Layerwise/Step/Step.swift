@@ -57,26 +57,22 @@ extension Optimizer {
         if timeline.isStale { try refreshTimeline() }
         if settings.dryRun { return }
         if work.isStale {
-            let scopes = rules.map(Self.scope)
-            let keeps = rule.kernels(in: InstructionSet.kernels.rules).keepsDirections
+            let records = ruleRecords.elements
+            let layers = layers.elements
             let built =
                 work.build(tensors.elements, tensors.count)
-                && (rule.trustRatioScope == nil
-                    || ratioList.build(
-                        tensors.elements, tensors.count, work.blocks, keepsDirections: keeps,
-                        unitOf: { scopes[layers.elements[$0].rule] }))
+                && (!hasStages
+                    || unitList.build(
+                        tensors.elements, tensors.count, work.blocks,
+                        keepsDirections: (0..<rules.count).contains { records[$0].keepsDirections },
+                        unitOf: { records[layers[$0].rule].scope }))
             guard built else { throw .outOfMemory("the step") }
         }
         guard growCoefficients(), growScratch() else { throw .outOfMemory("the step") }
     }
 
-    static func scope(_ rule: any Rule) -> RatioScope {
-        switch rule.trustRatioScope {
-        case nil: .none
-        case .tensor: .tensor
-        case .layer: .layer
-        }
-    }
+    /// Whether a rule in force has stages before the one that changes the weights.
+    var hasStages: Bool { (0..<rules.count).contains { ruleRecords.elements[$0].stageCount > 1 } }
 
     private func growCoefficients() -> Bool {
         if coefficientSlots >= tensors.count { return true }
@@ -108,10 +104,10 @@ extension Optimizer {
     private func context() -> StepContext {
         StepContext(
             optimizer: Unmanaged.passUnretained(self), layers: layers.elements, tensors: tensors.elements,
-            rules: kernels.elements, blocks: work.blocks.elements, sums: work.sums.elements,
-            items: work.items.elements, units: ratioList.units.elements, table: InstructionSet.kernels,
+            rules: ruleRecords.elements, blocks: work.blocks.elements, sums: work.sums.elements,
+            items: work.items.elements, units: unitList.units.elements, table: InstructionSet.kernels,
             scratch: scratch ?? UnsafeMutableRawPointer(tensors.elements), limit: settings.clipValue,
-            observes: settings.telemetry, hasRatio: rule.trustRatioScope != nil)
+            observes: settings.telemetry)
     }
 
     /// Runs a job over `count` items, on as many threads as the work is worth.

@@ -6,12 +6,14 @@ struct StepContext {
     let optimizer: Unmanaged<Optimizer>
     let layers: UnsafeMutablePointer<LayerRecord>
     let tensors: UnsafeMutablePointer<TensorRecord>
-    let rules: UnsafePointer<RuleKernels>
+    let rules: UnsafePointer<RuleRecord>
     let blocks: UnsafePointer<Block>
     let sums: UnsafeMutablePointer<BlockSums>
     var items: UnsafePointer<WorkItem>
-    let units: UnsafePointer<RatioUnit>
-    /// Of a large unit's pass: its first block, and where its directions are kept.
+    let units: UnsafePointer<Unit>
+    /// The stage under way, for jobs that do one stage of many blocks.
+    var stage = 0
+    /// Of a large unit's stage: its first block, and where its directions are kept.
     var firstBlock = 0
     var directions: UnsafeMutableRawPointer?
     let table: KernelTable
@@ -22,11 +24,8 @@ struct StepContext {
     var scanLimit = Double.infinity
     /// Whether the pass that updates keeps sums.
     let observes: Bool
-    /// Whether the rule has a trust ratio, so that a pass that measures comes first.
-    let hasRatio: Bool
-    /// Powers of two by which weights and directions are multiplied where their norms are measured again.
-    var weightScale = 1.0
-    var directionScale = 1.0
+    /// Powers of two by which weights and directions are multiplied where a stage measures them again.
+    var scales = StageScales()
 
     /// The scratch memory of one thread.
     func scratch(_ slot: Int) -> Scratch { Scratch(scratch + slot * Scratch.bytes) }
@@ -44,7 +43,7 @@ struct Scratch {
     /// Tiles, in the L1 cache.
     let gradients: UnsafeMutableRawPointer
     let weights: UnsafeMutableRawPointer
-    /// Directions between the two passes over a small unit.
+    /// Directions between the stages of a small unit.
     let directions: UnsafeMutableRawPointer
 
     init(_ memory: UnsafeMutableRawPointer) {

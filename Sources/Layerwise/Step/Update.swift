@@ -4,87 +4,102 @@ import Glibc
 import LayerwiseRules
 
 extension Optimizer {
-    /// Changes weights and states.
+    /// Changes weights and states: every stage of the rules in force.
     func update(_ context: StepContext, _ reduce: Reducer?) throws(LayerwiseError) {
         var context = context
-        if rule.trustRatioScope == nil {
+        if !hasStages {
             context.items = UnsafePointer(work.items.elements)
             return run(updateItem, context, count: work.items.count)
         }
         if let reduce { return try updateParts(context, reduce) }
-        context.items = UnsafePointer(ratioList.smallItems.elements)
-        run(smallUnitItem, context, count: ratioList.smallItems.count)
-        for index in 0..<ratioList.units.count {
-            let unit = ratioList.units.elements[index]
+        context.items = UnsafePointer(unitList.smallItems.elements)
+        run(smallUnitItem, context, count: unitList.smallItems.count)
+        for index in 0..<unitList.units.count {
+            let unit = unitList.units.elements[index]
             if unit.isSmall || !hasActiveTensor(unit) { continue }
             context.firstBlock = unit.firstBlock
-            context.directions = unit.keepsDirections ? ratioList.directions : nil
-            run(measureBlock, context, count: unit.endBlock - unit.firstBlock)
-            takeTrustRatio(unit, trustNorms(unit, context, context.scratch(0)), context)
-            run(changeBlock, context, count: unit.endBlock - unit.firstBlock)
+            context.directions = unit.keepsDirections ? unitList.directions : nil
+            let last = record(of: unit, context).last
+            for stage in 0...last {
+                context.stage = stage
+                run(stageBlock, context, count: unit.endBlock - unit.firstBlock)
+                if stage < last { finish(stage, unit, sums(stage, unit, context, context.scratch(0)), context) }
+            }
         }
     }
 
-    /// The same where tensors are spread over processes: all parts are measured, the sums of all trust ratios are added up at
-    /// once, and all parts are changed.
+    /// Every stage where tensors are spread over processes: all parts do a stage, the sums of all units are added up at once,
+    /// and all parts do the next.
     private func updateParts(_ context: StepContext, _ reduce: Reducer) throws(LayerwiseError) {
         var context = context
         context.firstBlock = 0
         context.directions = nil
-        run(measureBlock, context, count: work.blocks.count)
-        try addUp(context, reduce)
-        for index in 0..<ratioList.units.count {
-            takeTrustRatio(ratioList.units.elements[index], addedUp(index), context)
+        let last = (0..<rules.count).reduce(0) { max($0, context.rules[$1].last) }
+        for stage in 0...last {
+            context.stage = stage
+            run(stageBlock, context, count: work.blocks.count)
+            if stage == last { continue }
+            try addUp(context, reduce)
+            for index in 0..<unitList.units.count {
+                finish(stage, unitList.units.elements[index], addedUp(index), context)
+            }
         }
-        run(changeBlock, context, count: work.blocks.count)
     }
 
-    private func hasActiveTensor(_ unit: RatioUnit) -> Bool {
+    private func hasActiveTensor(_ unit: Unit) -> Bool {
         (unit.firstTensor..<unit.endTensor).contains { tensors.elements[$0].active }
     }
 
-    /// The norms of a unit whose blocks are all measured: sums in the order of the blocks.  Where squares of float64 numbers
-    /// overflow or lose digits they are measured again, scaled.
-    fileprivate func trustNorms(_ unit: RatioUnit, _ context: StepContext, _ scratch: Scratch) -> TrustNorms {
-        let (norms, isDouble) = gatherNorms(unit, context)
-        let scales = norms.betterScales
-        if !isDouble || scales == (1, 1) { return norms }
-        var context = context
-        (context.weightScale, context.directionScale) = scales
-        measureAgain(unit.firstBlock..<unit.endBlock, context, scratch)
-        return gatherNorms(unit, context).norms
+    /// The rule of a unit's tensors.
+    private func record(of unit: Unit, _ context: StepContext) -> RuleRecord {
+        context.rules[context.layers[context.tensors[unit.firstTensor].layer].rule]
     }
 
-    /// The norms from the sums that there are, and whether there are float64 numbers among them.
-    func gatherNorms(_ unit: RatioUnit, _ context: StepContext) -> (norms: TrustNorms, isDouble: Bool) {
+    /// The sums of a stage of a unit all of whose blocks have done it.  Where squares of float64 numbers overflow or lose digits
+    /// they are taken again, scaled.
+    fileprivate func sums(_ stage: Int, _ unit: Unit, _ context: StepContext, _ scratch: Scratch) -> StageSums {
+        let (sums, isDouble) = gather(unit, context)
         let rule = ruleInForce(context.layers[context.tensors[unit.firstTensor].layer].rule)
-        var norms = TrustNorms(weightScale: context.weightScale, directionScale: context.directionScale)
+        guard isDouble, let scales = rule.betterScales(sums) else { return sums }
+        var context = context
+        context.scales = scales
+        for block in unit.firstBlock..<unit.endBlock {
+            processBlock(.measureAgain(stage), block, nil, context, scratch)
+        }
+        return gather(unit, context).sums
+    }
+
+    /// The sums of the blocks of a unit, in their order, and whether there are float64 numbers among them.
+    func gather(_ unit: Unit, _ context: StepContext) -> (sums: StageSums, isDouble: Bool) {
+        let rule = ruleInForce(context.layers[context.tensors[unit.firstTensor].layer].rule)
+        var sums = StageSums()
+        sums.scales = context.scales
         var isDouble = false
         for index in unit.firstTensor..<unit.endTensor {
             let tensor = context.tensors[index]
-            if !tensor.active || !rule.adapts(tensor.kind) { continue }
+            if !tensor.active { continue }
             isDouble = isDouble || tensor.laneType == .float64
-            let decayScale = rule.decayScale(tensor.kind)
             for block in tensor.firstBlock..<tensor.firstBlock + tensor.blockCount {
-                let sums = context.sums[block].measured
-                norms.add(weights: sums.weights, directions: sums.updates, decayScale: decayScale)
+                let own = context.sums[block].measured
+                rule.gather(own.weights, own.updates, of: tensor.kind, into: &sums)
             }
         }
-        return (norms, isDouble)
+        return (sums, isDouble)
     }
 
-    /// Gives the tensors of a unit the trust ratio of these norms.
-    fileprivate func takeTrustRatio(_ unit: RatioUnit, _ norms: TrustNorms, _ context: StepContext) {
+    /// Gives the tensors of a unit the numbers that follow from the sums of a stage.
+    fileprivate func finish(_ stage: Int, _ unit: Unit, _ sums: StageSums, _ context: StepContext) {
         let layer = context.layers[context.tensors[unit.firstTensor].layer]
+        if stage >= context.rules[layer.rule].last { return }
         let rule = ruleInForce(layer.rule)
         let isTensor = unit.endTensor == unit.firstTensor + 1
-        let first = context.tensors[unit.firstTensor]
-        let rates = TrustRates(
-            learningRate: isTensor ? first.learningRate : layer.effectiveRate,
-            decayRate: isTensor ? first.decayRate : layer.decayRate)
-        let ratio = min(rule.trustRatio(norms, rates: rates), .greatestFiniteMagnitude)
         for index in unit.firstTensor..<unit.endTensor {
-            context.tensors[index].trustRatio = rule.adapts(context.tensors[index].kind) ? ratio : 1
+            let tensor = context.tensors + index
+            let moment = PlanMoment(
+                learningRate: isTensor ? tensor.pointee.learningRate : layer.effectiveRate,
+                decayRate: isTensor ? tensor.pointee.decayRate : layer.decayRate,
+                step: tensor.pointee.steps == .max ? .max : tensor.pointee.steps + 1, tensor: tensor.pointee.kind)
+            tensor.pointee.numbers = rule.finish(stage, sums, moment)
         }
     }
 }
@@ -94,57 +109,48 @@ private let updateItem: ThreadPool.Job = { memory, item, slot in
     let context = memory.load(as: StepContext.self)
     let item = context.items[item]
     let scratch = context.scratch(slot)
-    for block in item.first..<item.end { work(.change, block, nil, context, scratch) }
+    for block in item.first..<item.end { processBlock(.stage(0), block, nil, context, scratch) }
 }
 
-/// Does the small units of one item, both passes.
+/// Does the small units of one item, all stages.
 private let smallUnitItem: ThreadPool.Job = { memory, item, slot in
     let context = memory.load(as: StepContext.self)
     let item = context.items[item]
     let scratch = context.scratch(slot)
     for index in item.first..<item.end {
         let unit = context.units[index]
-        for block in unit.firstBlock..<unit.endBlock { work(.measure, block, scratch.directions, context, scratch) }
-        context.optimizer._withUnsafeGuaranteedRef {
-            $0.takeTrustRatio(unit, $0.trustNorms(unit, context, scratch), context)
+        let last = context.rules[context.layers[context.tensors[unit.firstTensor].layer].rule].last
+        for stage in 0...last {
+            for block in unit.firstBlock..<unit.endBlock {
+                processBlock(.stage(stage), block, scratch.directions, context, scratch)
+            }
+            if stage == last { continue }
+            context.optimizer._withUnsafeGuaranteedRef {
+                $0.finish(stage, unit, $0.sums(stage, unit, context, scratch), context)
+            }
         }
-        for block in unit.firstBlock..<unit.endBlock { work(.change, block, scratch.directions, context, scratch) }
     }
 }
 
-/// First pass of one block of a large unit.
-private let measureBlock: ThreadPool.Job = { memory, item, slot in
+/// One stage of one block of a large unit, or of all units.
+private let stageBlock: ThreadPool.Job = { memory, item, slot in
     let context = memory.load(as: StepContext.self)
-    work(.measure, context.firstBlock + item, context.directions, context, context.scratch(slot))
-}
-
-/// Second pass of one block of a large unit.
-private let changeBlock: ThreadPool.Job = { memory, item, slot in
-    let context = memory.load(as: StepContext.self)
-    work(.change, context.firstBlock + item, context.directions, context, context.scratch(slot))
-}
-
-/// Measures blocks once more, scaled.
-private func measureAgain(_ blocks: Range<Int>, _ context: StepContext, _ scratch: Scratch) {
-    for block in blocks { work(.measureAgain, block, nil, context, scratch) }
+    processBlock(.stage(context.stage), context.firstBlock + item, context.directions, context, context.scratch(slot))
 }
 
 /// What is done to a block.
 private enum Pass {
-    /// The first pass of a rule with a trust ratio.
-    case measure
-    /// The same once more, scaled, behind it.
-    case measureAgain
-    /// The pass that changes the weights.
-    case change
+    /// A stage of its rule; nothing where the rule has fewer.
+    case stage(Int)
+    /// The sums of that stage once more, scaled, behind it.
+    case measureAgain(Int)
 }
 
 /// Takes one block through the stations: decode → condition → rule → encode.  A station that has nothing to do is passed
 /// over; where parameters and gradients are of one type, the rule's kernel for it works on them in place.
 ///
-/// `directions`: where the directions of the block's unit are kept between the passes of a rule with a trust ratio, if they
-/// are.
-private func work(
+/// `directions`: where the directions of the block's unit are kept between the stages, if they are.
+private func processBlock(
     _ pass: Pass, _ index: Int, _ directions: UnsafeMutableRawPointer?, _ context: StepContext, _ scratch: Scratch
 ) {
     let block = context.blocks[index]
@@ -153,7 +159,22 @@ private func work(
         let coefficients = tensor.coefficients
     else { return }
     let layer = context.layers[tensor.layer]
-    let kernels = context.rules[layer.rule]
+    let rule = context.rules[layer.rule]
+    let kernels = rule.kernels
+    var changes = false
+    var measuresAgain = false
+    var first = true
+    var stage = rule.stage(0)
+    switch pass {
+    case .stage(let index):
+        if index > rule.last { return }
+        stage = rule.stage(index)
+        changes = index == rule.last
+        first = index == 0
+    case .measureAgain(let index):
+        stage = rule.stage(index)
+        measuresAgain = true
+    }
     let lane = tensor.laneType
     let size = lane.size
     let group = 64 / size
@@ -162,17 +183,23 @@ private func work(
     let gradientType = tensor.gradientDType
     // Values are clamped before norms are clipped, and both are one multiplication and one bound here.
     let limit = context.limit < .infinity ? context.limit * layer.clipFactor.number : .infinity
-    let finishes = pass == .change && kernels.keepsDirections && !context.observes && directions != nil
-    let readsGradients = pass != .change || kernels.changeReadsGradients || context.observes
-    let keepsDirections = finishes || (pass == .measure && kernels.keepsDirections)
+    let finishes = changes && stage.keepsDirections && !context.observes && directions != nil
+    let readsGradients = stage.readsGradients || context.observes
+    let keepsDirections = finishes || (!changes && !measuresAgain && stage.keepsDirections)
     // A factor that lanes cannot hold is applied in float64 on the way to the tile.
     let isFactorWide = !tensor.factor.fits(lane)
-    let isInPlace = !readsGradients || (gradientType == weightType && limit == .infinity && !isFactorWide)
+    let laneKernel = lane == .float64 ? kernels.float64 : kernels.float32
+    let ownKernel = weightType.kernel(in: kernels)
+    let isInPlace =
+        ownKernel != nil
+        && (!readsGradients || (gradientType == weightType && limit == .infinity && !isFactorWide))
     let kernelPass =
-        switch pass {
-        case .measure: lwk_pass_advance
-        case .measureAgain: lwk_pass_remeasure
-        case .change: finishes ? lwk_pass_finish : context.observes ? lwk_pass_observe : lwk_pass_update
+        if measuresAgain {
+            lwk_pass_remeasure
+        } else if !changes {
+            lwk_pass_advance
+        } else {
+            finishes ? lwk_pass_finish : context.observes ? lwk_pass_observe : lwk_pass_update
         }
     let ahead = Int64(lwk_prefetch_distance())
     let tileCount = isInPlace ? Block.elements : Scratch.tileBytes / size
@@ -192,7 +219,7 @@ private func work(
         var weights = stored
         var gradientMemory = gradients + offset * gradientType.size
         var factor = tensor.factor.value
-        if let master = tensor.master, pass == .measure || !context.hasRatio {
+        if let master = tensor.master, first && !measuresAgain {
             tensor.dtype.kernels(in: context.table).adopt?(
                 parameters + offset * tensor.dtype.size, count, master + offset * size)
         }
@@ -219,9 +246,10 @@ private func work(
                 tensor.states.0.map { $0 + shift }, tensor.states.1.map { $0 + shift },
                 tensor.states.2.map { $0 + shift }, tensor.states.3.map { $0 + shift }
             ),
-            coefficients: coefficients, trust_ratio: tensor.trustRatio,
+            coefficients: coefficients,
+            numbers: (tensor.numbers[0], tensor.numbers[1], tensor.numbers[2], tensor.numbers[3]),
             square_limit: lane == .float64 ? 0x1.fffffffffffffp+511 : 0x1.fffffep+63,
-            weight_scale: context.weightScale, direction_scale: context.directionScale,
+            weight_scale: context.scales.weights, direction_scale: context.scales.directions,
             ahead: isInPlace ? ahead : 0, states_ahead: ahead,
             groups: Int64((count + group - 1) / group),
             last_count: Int64(isPartial ? count : group),
@@ -229,10 +257,10 @@ private func work(
                 ? lwk_rounding_none
                 : weightType == .float16
                     ? lwk_rounding_float16 : weightType == .bfloat16 ? lwk_rounding_bfloat16 : lwk_rounding_none)
-        (goesByTile ? lane : weightType).kernel(in: kernels)(kernelPass, &tile, &sums)
+        (goesByTile ? laneKernel : ownKernel ?? laneKernel)(kernelPass, &tile, &sums)
 
         // Encode.
-        if pass == .change {
+        if changes {
             if copiesWeights { weightType.kernels(in: context.table).encodeFinite(weights, count, stored) }
             if tensor.master != nil {
                 tensor.dtype.kernels(in: context.table).encodeFinite(
@@ -241,7 +269,7 @@ private func work(
         }
         offset += count
     }
-    if pass != .change {
+    if !changes {
         context.sums[index].measured = sums
     } else if context.observes {
         context.sums[index].observed = sums

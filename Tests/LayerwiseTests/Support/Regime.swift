@@ -25,15 +25,22 @@ struct TensorBuffers {
     let states: [String: Buffer]
     let shape: [Int]
 
-    init(_ kind: Kind, shape: [Int], states: [String]) {
+    init(_ kind: Kind, shape: [Int], rule: any Rule) {
         let count = shape.reduce(1, *)
         self.kind = kind
         self.shape = shape
         weights = Buffer(kind.dtype, count: count)
         gradients = Buffer(kind.gradientDType, count: count)
-        let names = states + (kind.master ? ["master"] : [])
-        self.states = Dictionary(
-            uniqueKeysWithValues: names.map { ($0, Buffer(kind.computeType, count: count)) })
+        var states: [String: Buffer] = [:]
+        for (index, state) in type(of: rule).declaration.states.enumerated() where rule.states.contains(.state(index)) {
+            states[state.name] =
+                state.shape == .scalar ? Buffer(.float64, count: 1) : Buffer(kind.computeType, count: count)
+            if case .value(let start) = state.start, let buffer = states[state.name] {
+                for i in 0..<buffer.count { buffer[i] = start }
+            }
+        }
+        if kind.master { states["master"] = Buffer(kind.computeType, count: count) }
+        self.states = states
     }
 
     var description: TensorDescription {
@@ -53,10 +60,24 @@ struct TensorBuffers {
             gradients[i] = drawn.gradient
             states["master"]?[i] = steps == 0 ? weights[i] : drawn.weight
             if steps == 0 { continue }
-            states["momentum_buffer"]?[i] = drawn.moment
-            states["exp_avg"]?[i] = drawn.moment
-            states["exp_avg_sq"]?[i] = drawn.square
-            states["max_exp_avg_sq"]?[i] = drawn.square * (1.25 + 0.75 * random.uniform())
+            // A mean square is no smaller than the square of the mean.
+            let mean = states["grad_avg"] == nil ? 0 : drawn.moment * drawn.moment
+            for name in states.keys.sorted() {
+                let value: Double
+                switch name {
+                case "master": continue
+                case "momentum_buffer", "exp_avg", "grad_avg": value = drawn.moment
+                case "exp_avg_sq", "square_avg": value = drawn.square + 2 * mean
+                case "max_exp_avg_sq": value = drawn.square * (1.25 + 0.75 * random.uniform())
+                // One number, about what 1,000 steps leave of it.
+                case "mu_product":
+                    states[name]?[0] = 1e-40
+                    continue
+                // A state that stayed at its start would test little.
+                default: fatalError("say here what the state \(name) may be")
+                }
+                states[name]?[i] = value
+            }
         }
     }
 

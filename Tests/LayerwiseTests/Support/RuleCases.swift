@@ -96,8 +96,39 @@ extension RuleCase {
         ]
     }
 
+    static func lion() throws -> [RuleCase] {
+        [
+            try RuleCase("lion"),
+            try RuleCase("lion", ["lr": 0.03, "beta1": 0.7, "beta2": 0.95, "weight_decay": 0.3]),
+            try RuleCase("lion", ["lr": 0.03, "beta1": 0, "beta2": 0]),
+        ]
+    }
+
+    static func nadam() throws -> [RuleCase] {
+        [
+            try RuleCase("nadam"),
+            try RuleCase("nadam", ["lr": 0.03, "weight_decay": 0.07, "momentum_decay": 0.03]),
+            try RuleCase(
+                "nadam",
+                [
+                    "lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-3, "weight_decay": 0.3, "momentum_decay": 0,
+                    "decoupled_weight_decay": 1,
+                ]),
+        ]
+    }
+
+    static func rmsprop() throws -> [RuleCase] {
+        [
+            try RuleCase("rmsprop"),
+            try RuleCase("rmsprop", ["lr": 0.03, "alpha": 0.9, "eps": 1e-3, "weight_decay": 0.07]),
+            try RuleCase("rmsprop", ["lr": 0.03, "momentum": 0.9]),
+            try RuleCase("rmsprop", ["lr": 0.03, "centered": 1]),
+            try RuleCase("rmsprop", ["lr": 0.03, "alpha": 0.95, "weight_decay": 0.07, "momentum": 0.8, "centered": 1]),
+        ]
+    }
+
     static func all() throws -> [RuleCase] {
-        try sgd() + momentum() + lars() + adam() + adamW() + lamb()
+        try sgd() + momentum() + lars() + adam() + adamW() + lamb() + lion() + nadam() + rmsprop()
     }
 
     /// One of each arithmetic.
@@ -112,6 +143,9 @@ extension RuleCase {
             try RuleCase("lamb", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase(
                 "lamb", ["lr": 0.03, "weight_decay": 0.07, "trust_ratio_scope": "layer", "decay": "decoupled"]),
+            try RuleCase("lion", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("nadam", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("rmsprop", ["lr": 0.03, "weight_decay": 0.07, "momentum": 0.9, "centered": 1]),
         ]
     }
 }

@@ -4,3 +4,5 @@ package import LayerwiseRules
 
 /// The one copy of the kernels that there is here.
 package func kernelTable() -> KernelTable { LayerwiseKernels.kernelTable() }
+
+package func ruleKernels(_ key: KernelKey) -> RuleKernels { LayerwiseKernels.ruleKernels(key) }

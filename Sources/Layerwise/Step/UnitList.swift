@@ -1,30 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
+import LayerwiseRules
 
-/// The tensors gathered into units, each of which shares a trust ratio: its norms must be known before its weights change.
+/// The tensors gathered into units, for rules of several stages: the sums of a stage must be known for the whole unit before
+/// the next stage begins.
 ///
-/// A small unit is done whole by one thread, both passes while it is in cache.  A large one is measured by all threads, and
-/// then changed by all threads, each of which has the same part of it in both passes.
-struct RatioList: ~Copyable {
-    private(set) var units = Table<RatioUnit>()
+/// A small unit is done whole by one thread, all stages while it is in cache.  A large one is done stage by stage, each by all
+/// threads, of which each has the same part of it in every stage.
+struct UnitList: ~Copyable {
+    private(set) var units = Table<Unit>()
     /// Small units that one thread takes at a time.
     private(set) var smallItems = Table<WorkItem>()
-    /// Where the directions of a large unit are kept between its passes.
+    /// Where the directions of a large unit are kept between its stages.
     private(set) var directions: UnsafeMutableRawPointer?
     private var directionBytes = 0
 
-    /// The directions of larger units are made again in the second pass: they would not stay in any cache.
+    /// The directions of larger units are computed again in the last stage: they would not stay in any cache.
     private static let mostDirectionBytes = 16 << 20
 
     init() {}
 
     deinit { Memory.free(directions, directionBytes) }
 
-    /// Makes the list anew; false if there is no memory.  `keepsDirections`: whether the rule can use directions that the
-    /// first pass kept.
+    /// Builds the list; false if there is no memory.  `keepsDirections`: whether a rule can use directions that a stage kept.
     mutating func build(
         _ tensors: UnsafeMutablePointer<TensorRecord>, _ tensorCount: Int, _ blocks: borrowing Table<Block>,
-        keepsDirections: Bool, unitOf scope: (_ layer: Int) -> RatioScope
+        keepsDirections: Bool, unitOf scope: (_ layer: Int) -> Stage.Scope
     ) -> Bool {
         units.removeAll()
         smallItems.removeAll()
@@ -38,7 +39,7 @@ struct RatioList: ~Copyable {
     /// A unit is a tensor, or the tensors of a layer.
     private mutating func gatherUnits(
         _ tensors: UnsafeMutablePointer<TensorRecord>, _ tensorCount: Int, _ blocks: borrowing Table<Block>,
-        _ scope: (_ layer: Int) -> RatioScope
+        _ scope: (_ layer: Int) -> Stage.Scope
     ) {
         var index = 0
         while index < tensorCount {
@@ -58,7 +59,7 @@ struct RatioList: ~Copyable {
                 bytes += own.pointee.paddedCount * tensors[own.pointee.tensor].laneType.size
             }
             units.append(
-                RatioUnit(
+                Unit(
                     firstTensor: index, endTensor: end, firstBlock: firstBlock, endBlock: endBlock,
                     directionCount: count, directionBytes: bytes))
             index = end
@@ -80,7 +81,7 @@ struct RatioList: ~Copyable {
         }
     }
 
-    /// Room for the directions of any large unit that is not too large.  Where there is no memory they are made again.
+    /// Room for the directions of any large unit that is not too large.  Where there is no memory they are computed again.
     private mutating func reserveDirections() {
         var largest = 0
         for index in 0..<units.count {
@@ -97,13 +98,8 @@ struct RatioList: ~Copyable {
     }
 }
 
-/// Where a trust ratio is taken, or that there is none.
-enum RatioScope {
-    case none, tensor, layer
-}
-
-/// Tensors that share a trust ratio.
-struct RatioUnit: BitwiseCopyable {
+/// Tensors that share the sums of their stages.
+struct Unit: BitwiseCopyable {
     let firstTensor: Int
     let endTensor: Int
     let firstBlock: Int
@@ -112,7 +108,7 @@ struct RatioUnit: BitwiseCopyable {
     let directionCount: Int
     /// Their bytes.  A layer may have tensors of different width.
     let directionBytes: Int
-    /// Whether a large unit's directions are kept between its passes.
+    /// Whether a large unit's directions are kept between its stages.
     var keepsDirections = false
 
     /// Small enough for one thread to do it whole.

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// What a step knows of a rule in force: plain values.
+struct RuleRecord: BitwiseCopyable {
+    let kernels: RuleKernels
+    /// The stages, of which the first `stageCount` count.
+    private let stages: (Stage, Stage, Stage)
+    let stageCount: Int
+    /// Whether the first of the numbers that stages leave is a trust ratio.
+    let hasTrustRatio: Bool
+
+    init(_ rule: any Rule) {
+        kernels = InstructionSet.current.kernels(of: rule.kernel)
+        let own = rule.stages
+        stageCount = own.count
+        func stage(_ index: Int) -> Stage { index < own.count ? own[index] : .change() }
+        stages = (stage(0), stage(1), stage(2))
+        hasTrustRatio = rule.hasTrustRatio
+    }
+
+    func stage(_ index: Int) -> Stage {
+        switch index {
+        case 0: stages.0
+        case 1: stages.1
+        default: stages.2
+        }
+    }
+
+    /// The stage that changes the weights.
+    var last: Int { stageCount - 1 }
+
+    /// The unit of the rule: the widest scope of its stages.
+    var scope: Stage.Scope {
+        var widest = Stage.Scope.tensor
+        for index in 0..<stageCount where stage(index).scope == .layer { widest = .layer }
+        return widest
+    }
+
+    /// Whether a stage before the last can leave its directions for the last.
+    var keepsDirections: Bool { stage(last).keepsDirections }
+}

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLayerwiseKernels
+import LayerwiseRules
+
+// Written by `make kernels` from the cases of `KernelKey`.  The names of the functions tell kernels apart in objdump.
+
+private typealias Tile = UnsafePointer<lwk_tile>
+private typealias Sums = UnsafeMutablePointer<lwk_sums>
+
+private func sgd_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        SGDArithmetic<NoState<FloatLanes>>.self,
+        SGDArithmetic<NoState<CarefulLanes>>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func sgd_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        SGDArithmetic<NoState<DoubleLanes>>.self,
+        SGDArithmetic<NoState<CarefulLanes>>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+#if !LAYERWISE_BASELINE
+private func sgd_float16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        SGDArithmetic<NoState<FloatLanes>>.self,
+        SGDArithmetic<NoState<CarefulLanes>>.self,
+        Float16Storage.self, pass, tile, sums)
+}
+
+private func sgd_bfloat16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        SGDArithmetic<NoState<FloatLanes>>.self,
+        SGDArithmetic<NoState<CarefulLanes>>.self,
+        BFloat16Storage.self, pass, tile, sums)
+}
+#endif
+
+private func momentum_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        SGDArithmetic<Momentum<FloatLanes>>.self,
+        SGDArithmetic<Momentum<CarefulLanes>>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func momentum_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        SGDArithmetic<Momentum<DoubleLanes>>.self,
+        SGDArithmetic<Momentum<CarefulLanes>>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+#if !LAYERWISE_BASELINE
+private func momentum_float16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        SGDArithmetic<Momentum<FloatLanes>>.self,
+        SGDArithmetic<Momentum<CarefulLanes>>.self,
+        Float16Storage.self, pass, tile, sums)
+}
+
+private func momentum_bfloat16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        SGDArithmetic<Momentum<FloatLanes>>.self,
+        SGDArithmetic<Momentum<CarefulLanes>>.self,
+        BFloat16Storage.self, pass, tile, sums)
+}
+#endif
+
+private func lars_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        LARSArithmetic<NoState<FloatLanes>>.self,
+        LARSArithmetic<NoState<CarefulLanes>>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func lars_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        LARSArithmetic<NoState<DoubleLanes>>.self,
+        LARSArithmetic<NoState<CarefulLanes>>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+#if !LAYERWISE_BASELINE
+private func lars_float16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        LARSArithmetic<NoState<FloatLanes>>.self,
+        LARSArithmetic<NoState<CarefulLanes>>.self,
+        Float16Storage.self, pass, tile, sums)
+}
+
+private func lars_bfloat16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        LARSArithmetic<NoState<FloatLanes>>.self,
+        LARSArithmetic<NoState<CarefulLanes>>.self,
+        BFloat16Storage.self, pass, tile, sums)
+}
+#endif
+
+private func larsMomentum_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        LARSArithmetic<Momentum<FloatLanes>>.self,
+        LARSArithmetic<Momentum<CarefulLanes>>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func larsMomentum_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        LARSArithmetic<Momentum<DoubleLanes>>.self,
+        LARSArithmetic<Momentum<CarefulLanes>>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+#if !LAYERWISE_BASELINE
+private func larsMomentum_float16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        LARSArithmetic<Momentum<FloatLanes>>.self,
+        LARSArithmetic<Momentum<CarefulLanes>>.self,
+        Float16Storage.self, pass, tile, sums)
+}
+
+private func larsMomentum_bfloat16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        LARSArithmetic<Momentum<FloatLanes>>.self,
+        LARSArithmetic<Momentum<CarefulLanes>>.self,
+        BFloat16Storage.self, pass, tile, sums)
+}
+#endif
+
+private func adam_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        AdamArithmetic<Moments<FloatLanes>>.self,
+        AdamArithmetic<Moments<CarefulLanes>>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func adam_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        AdamArithmetic<Moments<DoubleLanes>>.self,
+        AdamArithmetic<Moments<CarefulLanes>>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+#if !LAYERWISE_BASELINE
+private func adam_float16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        AdamArithmetic<Moments<FloatLanes>>.self,
+        AdamArithmetic<Moments<CarefulLanes>>.self,
+        Float16Storage.self, pass, tile, sums)
+}
+
+private func adam_bfloat16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        AdamArithmetic<Moments<FloatLanes>>.self,
+        AdamArithmetic<Moments<CarefulLanes>>.self,
+        BFloat16Storage.self, pass, tile, sums)
+}
+#endif
+
+private func amsgrad_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        AdamArithmetic<MaximumMoments<FloatLanes>>.self,
+        AdamArithmetic<MaximumMoments<CarefulLanes>>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func amsgrad_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        AdamArithmetic<MaximumMoments<DoubleLanes>>.self,
+        AdamArithmetic<MaximumMoments<CarefulLanes>>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+#if !LAYERWISE_BASELINE
+private func amsgrad_float16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        AdamArithmetic<MaximumMoments<FloatLanes>>.self,
+        AdamArithmetic<MaximumMoments<CarefulLanes>>.self,
+        Float16Storage.self, pass, tile, sums)
+}
+
+private func amsgrad_bfloat16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        AdamArithmetic<MaximumMoments<FloatLanes>>.self,
+        AdamArithmetic<MaximumMoments<CarefulLanes>>.self,
+        BFloat16Storage.self, pass, tile, sums)
+}
+#endif
+
+private func lamb_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithDirections(
+        LAMBArithmetic<FloatLanes>.self,
+        LAMBArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func lamb_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithDirections(
+        LAMBArithmetic<DoubleLanes>.self,
+        LAMBArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+#if !LAYERWISE_BASELINE
+private func lamb_float16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithDirections(
+        LAMBArithmetic<FloatLanes>.self,
+        LAMBArithmetic<CarefulLanes>.self,
+        Float16Storage.self, pass, tile, sums)
+}
+
+private func lamb_bfloat16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithDirections(
+        LAMBArithmetic<FloatLanes>.self,
+        LAMBArithmetic<CarefulLanes>.self,
+        BFloat16Storage.self, pass, tile, sums)
+}
+#endif
+
+private func lion_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        LionArithmetic<FloatLanes>.self,
+        LionArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func lion_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        LionArithmetic<DoubleLanes>.self,
+        LionArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+#if !LAYERWISE_BASELINE
+private func lion_float16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        LionArithmetic<FloatLanes>.self,
+        LionArithmetic<CarefulLanes>.self,
+        Float16Storage.self, pass, tile, sums)
+}
+
+private func lion_bfloat16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        LionArithmetic<FloatLanes>.self,
+        LionArithmetic<CarefulLanes>.self,
+        BFloat16Storage.self, pass, tile, sums)
+}
+#endif
+
+private func nadam_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        NAdamArithmetic<Moments<FloatLanes>>.self,
+        NAdamArithmetic<Moments<CarefulLanes>>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func nadam_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        NAdamArithmetic<Moments<DoubleLanes>>.self,
+        NAdamArithmetic<Moments<CarefulLanes>>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func rmsprop_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        RMSpropArithmetic<FloatLanes>.self,
+        RMSpropArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func rmsprop_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        RMSpropArithmetic<DoubleLanes>.self,
+        RMSpropArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+/// The kernels of this copy of the module.
+package func ruleKernels(_ key: KernelKey) -> RuleKernels {
+    switch key {
+    case .sgd:
+        #if LAYERWISE_BASELINE
+        RuleKernels(float32: sgd_float32, float64: sgd_float64)
+        #else
+        RuleKernels(
+            float32: sgd_float32, float64: sgd_float64,
+            float16: sgd_float16, bfloat16: sgd_bfloat16)
+        #endif
+    case .momentum:
+        #if LAYERWISE_BASELINE
+        RuleKernels(float32: momentum_float32, float64: momentum_float64)
+        #else
+        RuleKernels(
+            float32: momentum_float32, float64: momentum_float64,
+            float16: momentum_float16, bfloat16: momentum_bfloat16)
+        #endif
+    case .lars:
+        #if LAYERWISE_BASELINE
+        RuleKernels(float32: lars_float32, float64: lars_float64)
+        #else
+        RuleKernels(
+            float32: lars_float32, float64: lars_float64,
+            float16: lars_float16, bfloat16: lars_bfloat16)
+        #endif
+    case .larsMomentum:
+        #if LAYERWISE_BASELINE
+        RuleKernels(float32: larsMomentum_float32, float64: larsMomentum_float64)
+        #else
+        RuleKernels(
+            float32: larsMomentum_float32, float64: larsMomentum_float64,
+            float16: larsMomentum_float16, bfloat16: larsMomentum_bfloat16)
+        #endif
+    case .adam:
+        #if LAYERWISE_BASELINE
+        RuleKernels(float32: adam_float32, float64: adam_float64)
+        #else
+        RuleKernels(
+            float32: adam_float32, float64: adam_float64,
+            float16: adam_float16, bfloat16: adam_bfloat16)
+        #endif
+    case .amsgrad:
+        #if LAYERWISE_BASELINE
+        RuleKernels(float32: amsgrad_float32, float64: amsgrad_float64)
+        #else
+        RuleKernels(
+            float32: amsgrad_float32, float64: amsgrad_float64,
+            float16: amsgrad_float16, bfloat16: amsgrad_bfloat16)
+        #endif
+    case .lamb:
+        #if LAYERWISE_BASELINE
+        RuleKernels(float32: lamb_float32, float64: lamb_float64)
+        #else
+        RuleKernels(
+            float32: lamb_float32, float64: lamb_float64,
+            float16: lamb_float16, bfloat16: lamb_bfloat16)
+        #endif
+    case .lion:
+        #if LAYERWISE_BASELINE
+        RuleKernels(float32: lion_float32, float64: lion_float64)
+        #else
+        RuleKernels(
+            float32: lion_float32, float64: lion_float64,
+            float16: lion_float16, bfloat16: lion_bfloat16)
+        #endif
+    case .nadam:
+        RuleKernels(float32: nadam_float32, float64: nadam_float64)
+    case .rmsprop:
+        RuleKernels(float32: rmsprop_float32, float64: rmsprop_float64)
+    }
+}

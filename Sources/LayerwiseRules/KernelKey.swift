@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The kernels: each is one arithmetic with one set of states, compiled for every storage and instruction set.
+///
+/// The comment behind a case says the loop and the arithmetic, which takes lanes or a state of lanes; "16 bits" asks for
+/// kernels that work on float16 and bfloat16 in place.  Without it, such tensors go by tiles of float32, with the same results.
+/// `make kernels` writes the list of functions (KernelList.swift) from these lines.
+public enum KernelKey: CaseIterable, Sendable {
+    case sgd  // run SGDArithmetic<NoState>, 16 bits
+    case momentum  // run SGDArithmetic<Momentum>, 16 bits
+    case lars  // runWithRatio LARSArithmetic<NoState>, 16 bits
+    case larsMomentum  // runWithRatio LARSArithmetic<Momentum>, 16 bits
+    case adam  // run AdamArithmetic<Moments>, 16 bits
+    case amsgrad  // run AdamArithmetic<MaximumMoments>, 16 bits
+    case lamb  // runWithDirections LAMBArithmetic, 16 bits
+    case lion  // run LionArithmetic, 16 bits
+    case nadam  // run NAdamArithmetic<Moments>
+    case rmsprop  // run RMSpropArithmetic
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Evolved sign momentum: every weight moves by the learning rate, in the direction of an interpolated momentum.
+///
+///     c = β₁·m + (1 − β₁)·g
+///     w ← w − γ·(sign(c) + λ·w)
+///     m ← β₂·m + (1 − β₂)·g
+///
+/// The sign of 0 is 0.  Since all weights move by γ, γ is three to ten times smaller than AdamW's and λ as much larger.
+///
+/// Source: Chen et al. 2023, algorithm 2 (arXiv:2302.06675).  Equals lion-pytorch, timm's `Lion` and `optax.lion`, whose default
+/// decay is 0.001, and `pytorch_optimizer.Lion` with decoupled decay.
+public struct Lion: Rule {
+    public var learningRate = 1e-4
+    public var beta1 = 0.9
+    public var beta2 = 0.99
+    public var weightDecay = 0.0
+
+    public init() {}
+
+    public init(lr: Double, betas: (Double, Double) = (0.9, 0.99), weightDecay: Double = 0) {
+        learningRate = lr
+        (beta1, beta2) = betas
+        self.weightDecay = weightDecay
+    }
+
+    public static let declaration = Declaration(
+        name: "lion", title: "Lion",
+        equation: "w ← w − γ·(sign(β₁m + (1−β₁)g) + λw); m ← β₂m + (1−β₂)g",
+        source: "Chen et al. 2023, algorithm 2, arXiv:2302.06675; equals timm and optax",
+        states: [.parameter("exp_avg")])
+
+    public static let parameters: [Parameter<Self>] = [
+        .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
+        .number("beta1", \.beta1, .fraction, "β₁, of the direction"),
+        .number("beta2", \.beta2, .fraction, "β₂, of the momentum that is kept"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "λ"),
+    ]
+
+    public var decouplesDecay: Bool { true }
+
+    /// What `LionArithmetic` reads.
+    package struct Coefficients: BitwiseCopyable {
+        package let decay, directionShare, momentShare, rate: Double
+    }
+
+    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+        let coefficients = Coefficients(
+            decay: moment.decayRate * weightDecay * decayScale(moment.tensor),
+            directionShare: 1 - beta1, momentShare: 1 - beta2, rate: moment.learningRate)
+        target.storeBytes(of: coefficients, as: Coefficients.self)
+    }
+
+    public var kernel: KernelKey { .lion }
+}

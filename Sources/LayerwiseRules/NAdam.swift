@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+
+/// Adam with Nesterov momentum, whose coefficient follows a schedule of its own.
+///
+///     g′ = g + λ·w                                            (coupled decay)
+///     μₜ = β₁·(1 − ½·0.96^(t·ψ));  Πₜ = Πₜ₋₁·μₜ               (Π₀ = 1)
+///     m ← β₁·m + (1 − β₁)·g′
+///     v ← β₂·v + (1 − β₂)·g′²
+///     m̂ = μₜ₊₁·m / (1 − Πₜ·μₜ₊₁) + (1 − μₜ)·g′ / (1 − Πₜ);  v̂ = v / (1 − β₂ᵗ)
+///     w ← w − γ·m̂ / (√v̂ + ε)
+///     w ← w − γ·λ·w_old                                       (decoupled decay instead of the coupled one)
+///
+/// Π is a state of each tensor, so that it stays right where β₁ or ψ changes.
+///
+/// Source: Dozat 2016 (OpenReview OM0jvwB8jIp57ZJjtNEZ).  Equals `torch.optim.NAdam`, which keeps Π in float32.  `optax.nadam` has
+/// no schedule of μ.
+public struct NAdam: Rule {
+    public var learningRate = 2e-3
+    public var beta1 = 0.9
+    public var beta2 = 0.999
+    public var epsilon = 1e-8
+    public var weightDecay = 0.0
+    public var momentumDecay = 4e-3
+    public var decoupledWeightDecay = false
+
+    public init() {}
+
+    public init(
+        lr: Double, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-8, weightDecay: Double = 0,
+        momentumDecay: Double = 4e-3, decoupledWeightDecay: Bool = false
+    ) {
+        learningRate = lr
+        (beta1, beta2) = betas
+        epsilon = eps
+        self.weightDecay = weightDecay
+        self.momentumDecay = momentumDecay
+        self.decoupledWeightDecay = decoupledWeightDecay
+    }
+
+    public static let declaration = Declaration(
+        name: "nadam", title: "NAdam",
+        equation: "m̂ = μₜ₊₁m/(1 − Πμₜ₊₁) + (1−μₜ)g/(1 − Π); w ← w − γ·m̂/(√v̂ + ε)",
+        source: "Dozat 2016; equals torch.optim.NAdam",
+        states: [.parameter("exp_avg"), .parameter("exp_avg_sq"), .scalar("mu_product", start: 1)])
+
+    public static let parameters: [Parameter<Self>] = [
+        .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
+        .number("beta1", \.beta1, .fraction, "β₁"),
+        .number("beta2", \.beta2, .fraction, "β₂"),
+        .number("eps", \.epsilon, .nonNegative, "ε"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "λ"),
+        .number("momentum_decay", \.momentumDecay, .nonNegative, "ψ, of the schedule of μ"),
+        .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient, as AdamW"),
+    ]
+
+    public var decouplesDecay: Bool { decoupledWeightDecay }
+
+    /// μₜ.
+    private func mu(_ step: Double) -> Double { beta1 * (1 - 0.5 * pow(0.96, step * momentumDecay)) }
+
+    public func advance(_ scalars: StateScalars, _ moment: PlanMoment) -> StateScalars {
+        StateScalars(scalars[0] * mu(Double(moment.step)), scalars[1])
+    }
+
+    /// What `NAdamArithmetic` reads.
+    package struct Coefficients: BitwiseCopyable {
+        package let coupledDecay, decay, firstShare, secondShare, gradientShare, momentShare, stepSize, epsilon: Double
+    }
+
+    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+        let root = powers.complement(beta2, moment.step).squareRoot()
+        let decay = weightDecay * decayScale(moment.tensor)
+        let product = moment.scalars[0]
+        let (now, next) = (mu(Double(moment.step)), mu(Double(moment.step) + 1))
+        let coefficients = Coefficients(
+            coupledDecay: decoupledWeightDecay ? 0 : decay,
+            decay: decoupledWeightDecay ? moment.decayRate * decay : 0,
+            firstShare: 1 - beta1, secondShare: 1 - beta2,
+            gradientShare: (1 - now) / (1 - product), momentShare: next / (1 - product * next),
+            stepSize: moment.learningRate * root, epsilon: epsilon * root)
+        target.storeBytes(of: coefficients, as: Coefficients.self)
+    }
+
+    public var kernel: KernelKey { .nadam }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The gradient over a running root mean square of itself.
+///
+///     g′ = g + λ·w
+///     s ← α·s + (1 − α)·g′²
+///     q = √s + ε                                              (centered: ḡ ← α·ḡ + (1 − α)·g′;  q = √(s − ḡ²) + ε)
+///     b ← μ·b + g′/q;  w ← w − γ·b                            (without momentum: w ← w − γ·g′/q)
+///
+/// Source: Hinton 2012, lecture 6e; centered: Graves 2013 (arXiv:1308.0850), equations 38–45.  Equals `torch.optim.RMSprop`,
+/// but where rounding makes s − ḡ² negative: it counts as 0 here, and makes NaN there.  TensorFlow and timm's `RMSpropTF` add ε
+/// inside the root and start s at 1.
+public struct RMSprop: Rule {
+    public var learningRate = 1e-2
+    public var alpha = 0.99
+    public var epsilon = 1e-8
+    public var weightDecay = 0.0
+    public var momentum = 0.0
+    public var centered = false
+
+    public init() {}
+
+    public init(
+        lr: Double, alpha: Double = 0.99, eps: Double = 1e-8, weightDecay: Double = 0, momentum: Double = 0,
+        centered: Bool = false
+    ) {
+        learningRate = lr
+        self.alpha = alpha
+        epsilon = eps
+        self.weightDecay = weightDecay
+        self.momentum = momentum
+        self.centered = centered
+    }
+
+    public static let declaration = Declaration(
+        name: "rmsprop", title: "RMSprop",
+        equation: "s ← αs + (1−α)g²; b ← μb + g/(√s + ε); w ← w − γ·b",
+        source: "Hinton 2012, lecture 6e; centered: Graves 2013, arXiv:1308.0850; equals torch.optim.RMSprop",
+        states: [.parameter("square_avg"), .parameter("momentum_buffer"), .parameter("grad_avg")])
+
+    public static let parameters: [Parameter<Self>] = [
+        .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
+        .number("alpha", \.alpha, .fraction, "α, of the mean square"),
+        .number("eps", \.epsilon, .nonNegative, "ε"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "λ"),
+        .number("momentum", \.momentum, .nonNegative, "μ; 0 keeps no velocity, from 1 on it grows without bound"),
+        .flag("centered", \.centered, "divide by the standard deviation in place of the root mean square"),
+    ]
+
+    public var states: StateSet {
+        var states = StateSet.state(0)
+        if momentum > 0 { states.insert(.state(1)) }
+        if centered { states.insert(.state(2)) }
+        return states
+    }
+
+    /// What `RMSpropArithmetic` reads.
+    package struct Coefficients: BitwiseCopyable {
+        package let coupledDecay, share, epsilon, momentum, rate: Double
+        package let keepsVelocity, centered: Bool
+    }
+
+    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+        let coefficients = Coefficients(
+            coupledDecay: weightDecay * decayScale(moment.tensor), share: 1 - alpha, epsilon: epsilon,
+            momentum: momentum, rate: moment.learningRate, keepsVelocity: momentum > 0, centered: centered)
+        target.storeBytes(of: coefficients, as: Coefficients.self)
+    }
+
+    public var kernel: KernelKey { .rmsprop }
+}

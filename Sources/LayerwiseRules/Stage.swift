@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// One pass of a rule over a tensor.
+///
+/// A rule is a list of stages, the last of which changes the weights.  A stage before it may advance the states and leaves
+/// sums over the elements; when these are known for the whole tensor, layer or optimizer, the rule's `finish` turns them into
+/// the numbers that the kernels of the following stages read.
+public struct Stage: Sendable, Equatable, BitwiseCopyable {
+    /// Over what the sums of a stage are taken.
+    public enum Scope: Sendable, BitwiseCopyable {
+        case tensor
+        case layer
+    }
+
+    /// Over what the sums are taken that must be known before the next stage; nil for the last stage, which has none.
+    public let scope: Scope?
+    /// Whether the kernel reads the gradients, or only what an earlier stage left in the states.
+    public let readsGradients: Bool
+    /// Whether the stage before the last leaves the direction of each element for the last, where there is room for it.
+    public let keepsDirections: Bool
+
+    /// A stage that takes sums over `scope`.
+    public static func measure(over scope: Scope, keepsDirections: Bool = false) -> Self {
+        Self(scope: scope, readsGradients: true, keepsDirections: keepsDirections)
+    }
+
+    /// The stage that changes the weights.
+    public static func change(readsGradients: Bool = true, keepsDirections: Bool = false) -> Self {
+        Self(scope: nil, readsGradients: readsGradients, keepsDirections: keepsDirections)
+    }
+}
+
+/// The sums of a stage over a tensor, a layer or the optimizer, in float64 and in the order of the blocks.
+public struct StageSums: Sendable, BitwiseCopyable {
+    /// What the rule's `gather` has added up.  They may be added up over processes too.
+    public var values = SIMD4<Double>()
+    /// Powers of two by which the weights and the directions were multiplied before their squares were taken.
+    public var scales = StageScales()
+
+    public init() {}
+}
+
+/// Powers of two that keep the squares of weights and directions in the range of float64.
+public struct StageScales: Sendable, Equatable, BitwiseCopyable {
+    public var weights = 1.0
+    public var directions = 1.0
+
+    public init() {}
+
+    public init(weights: Double, directions: Double) {
+        self.weights = weights
+        self.directions = directions
+    }
+}
+
+/// What a rule's `finish` leaves for the kernels of the following stages: `lwk_tile.numbers`.
+public typealias StageNumbers = SIMD4<Double>
