@@ -313,6 +313,18 @@ LW_API int32_t lw_optimizer_set_schedule_state(lw_optimizer *optimizer, int64_t 
 /** Makes the next step of all layers the one at t = `step` >= 0, for a run that is resumed. */
 LW_API int32_t lw_optimizer_seek(lw_optimizer *optimizer, int64_t step, lw_error *error);
 
+/** What the parameters hold, for rules whose weights differ between training and evaluation ("schedule_free_adamw"). */
+enum lw_mode {
+    LW_MODE_TRAINING = 0,
+    LW_MODE_EVALUATION = 1
+};
+
+/** Puts the weights for training or for evaluation (enum lw_mode) into the parameters; of other rules nothing changes.
+ *  An optimizer begins in training; a step while it evaluates is LW_ERROR_INVALID_ARGUMENT.  Each change rounds the
+ *  parameters once, in their own type, or in float32 where there is a master copy.  Checkpoints save the mode. */
+LW_API int32_t lw_optimizer_set_mode(lw_optimizer *optimizer, int32_t mode, lw_error *error);
+LW_API int32_t lw_optimizer_get_mode(lw_optimizer *optimizer, int32_t *mode, lw_error *error);
+
 /* ---- Layers and tensors -------------------------------------------------------------------------------------- */
 
 enum lw_dtype {

@@ -40,6 +40,8 @@ struct LayerRecord: BitwiseCopyable {
     // For the step under way.
     var effectiveRate = 0.0
     var decayRate = 0.0
+    /// What the schedule makes of the optimizer's own rate.
+    var baseRate = 0.0
     var clipFactor = ScaledNumber(1)
     var gradientNorm = ScaledNumber(0)
     /// The norm before values are clipped.

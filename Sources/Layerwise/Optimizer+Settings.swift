@@ -200,6 +200,7 @@ extension Optimizer {
             rules.append(own)
             owners.append(layer)
         }
+        for layer in entries.indices { try checkEvaluation(rules[ruleOfLayer[layer]], layer) }
         guard ruleRecords.reserve(rules.count) else { throw .outOfMemory("kernel table") }
         if !settings.dryRun {
             try addStates { [tensors = tensors.elements] tensor in
@@ -230,6 +231,7 @@ extension Optimizer {
         for (layer, entry) in changed.sorted(by: { $0.key < $1.key }) {
             ownRules[layer] = try ownRule(of: entry, layer, rule, schedules, settings)
         }
+        for layer in changed.keys.sorted() { try checkEvaluation(ownRules[layer] ?? rule, layer) }
         guard ruleRecords.reserve(rules.count + ownRules.count) else { throw .outOfMemory("kernel table") }
         if !settings.dryRun {
             try addStates(to: changed.keys) { [tensors = tensors.elements] tensor in

@@ -34,6 +34,13 @@ public final class Optimizer {
     var ruleOwners = [-1]
     var ruleRecords = Table<RuleRecord>()
 
+    /// The states that all tensors share, which stay where they are; and as the step under way leaves them.
+    var shared = Table<SharedScalars>()
+    var nextShared = SharedScalars()
+
+    /// What the parameters hold.
+    public internal(set) var mode = Mode.training
+
     // What follows from policy, schedules and freezing plan.
     /// Whether the policy must be asked again before the next step.
     var scalesAreStale = true
@@ -90,6 +97,9 @@ public final class Optimizer {
         } catch { throw LayerwiseError(error, of: type(of: rule).declaration.title) }
         guard ruleRecords.reserve(1) else { throw .outOfMemory("kernel table") }
         ruleRecords.append(RuleRecord(rule))
+        guard shared.reserve(1) else { throw .outOfMemory("the optimizer's state") }
+        shared.append(SharedScalars())
+        startShared()
     }
 
     /// An optimizer by name and keys: the rule's hyperparameters and the optimizer's settings, in any order.

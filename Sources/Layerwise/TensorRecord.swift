@@ -52,6 +52,17 @@ struct TensorRecord: BitwiseCopyable {
 
     static let stateSlots = 4
 
+    /// What a rule may depend on at the step under way.
+    @inline(__always)
+    func moment(_ layer: LayerRecord, _ shared: SharedScalars) -> PlanMoment {
+        var moment = PlanMoment(
+            learningRate: learningRate, decayRate: decayRate, step: steps == .max ? .max : steps + 1, tensor: kind)
+        moment.shared = shared
+        moment.baseRate = layer.baseRate
+        moment.scale = layer.baseRate == 0 ? layer.scale * scale : learningRate / layer.baseRate
+        return moment
+    }
+
     /// Zeroed memory for the state in `slot`, or for the master copy, which has the slot after the last; nil if there is none.
     ///
     /// Parameters and states begin 13 cache lines apart in their pages.  On a Zen 3 processor, loops over four arrays that begin

@@ -110,6 +110,33 @@ public func lw_optimizer_seek(
     }
 }
 
+@_cdecl("lw_optimizer_set_mode") @implementation
+public func lw_optimizer_set_mode(
+    _ optimizer: OpaquePointer!, _ mode: Int32, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            switch UInt32(bitPattern: mode) {
+            case LW_MODE_TRAINING.rawValue: try optimizer.setMode(.training)
+            case LW_MODE_EVALUATION.rawValue: try optimizer.setMode(.evaluation)
+            default: throw LayerwiseError(.invalidArgument, "mode must be 0 or 1, found \(mode)")
+            }
+        }
+    }
+}
+
+@_cdecl("lw_optimizer_get_mode") @implementation
+public func lw_optimizer_get_mode(
+    _ optimizer: OpaquePointer!, _ mode: UnsafeMutablePointer<Int32>!, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            let found = optimizer.mode == .training ? LW_MODE_TRAINING : LW_MODE_EVALUATION
+            try require(mode, "mode").pointee = Int32(bitPattern: found.rawValue)
+        }
+    }
+}
+
 @_cdecl("lw_optimizer_explain") @implementation
 public func lw_optimizer_explain(
     _ optimizer: OpaquePointer!, _ step: Int64, _ text: UnsafeMutablePointer<CChar>!, _ capacity: Int64,

@@ -219,7 +219,7 @@ private func finish<A: DirectionArithmetic, C: DirectionArithmetic, S: Storage<A
 extension lwk_tile {
     /// Asks for what is used soon: weights and gradients at `place`, states at `offset`.
     @inline(__always)
-    fileprivate func prefetch<S: StateLanes>(_ place: Int, _ offset: Int, _: S.Type) {
+    func prefetch<S: StateLanes>(_ place: Int, _ offset: Int, _: S.Type) {
         lwk_prefetch_write(weights + (place &+ Int(truncatingIfNeeded: ahead)))
         lwk_prefetch_read(gradients + (place &+ Int(truncatingIfNeeded: ahead)))
         S.prefetch(self, offset &+ Int(truncatingIfNeeded: states_ahead))

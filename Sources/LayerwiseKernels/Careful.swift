@@ -36,6 +36,7 @@ struct CarefulLanes: Lanes {
     @inline(__always) func maximum(_ other: Self) -> Self {
         Self(vector.replacing(with: other.vector, where: other.vector .> vector))
     }
+    @inline(__always) func magnitude() -> Self { Self(vector.replacing(with: -vector, where: vector .< 0)) }
     @inline(__always) func sign() -> Self {
         let positive = vector.replacing(with: 1, where: vector .> 0)
         return Self(positive.replacing(with: -1, where: vector .< 0))
@@ -47,6 +48,10 @@ struct CarefulLanes: Lanes {
     @inline(__always) static var count: Int { 8 }
     @inline(__always) func prefix(_ count: Int64) -> Self { self }
     @inline(__always) var sum: Double { SquareSum(low: vector).total }
+    @inline(__always) func addProducts(_ other: Self, to sum: inout SquareSum) {
+        sum.low.addProduct(vector, other.vector)
+    }
+    @inline(__always) func add(to sum: inout SquareSum) { sum.low += vector }
     @inline(__always) func addSquares(to sum: inout SquareSum) { sum.low.addProduct(vector, vector) }
     @inline(__always) func bounded(by limit: Self) -> Self { saturated(at: limit) }
     @inline(__always) func saturated(at limit: Self) -> Self {
@@ -304,7 +309,7 @@ private func withWide(
 
 /// Puts new results in the place of those that were not finite, or that the storage cannot hold.
 @inline(__always)
-private func repair(
+func repair(
     _ group: UnsafeMutableRawPointer, _ tile: UnsafePointer<lwk_tile>, _ place: GroupPlace, subtracts: Bool,
     _ work: (_ wide: lwk_tile, _ offset: Int) -> CarefulLanes
 ) {

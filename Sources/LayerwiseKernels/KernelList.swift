@@ -21,7 +21,6 @@ private func sgd_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         Float64Storage.self, pass, tile, sums)
 }
 
-#if !LAYERWISE_BASELINE
 private func sgd_float16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     run(
         SGDArithmetic<NoState<FloatLanes>>.self,
@@ -35,7 +34,6 @@ private func sgd_bfloat16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         SGDArithmetic<NoState<CarefulLanes>>.self,
         BFloat16Storage.self, pass, tile, sums)
 }
-#endif
 
 private func momentum_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     run(
@@ -51,7 +49,6 @@ private func momentum_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         Float64Storage.self, pass, tile, sums)
 }
 
-#if !LAYERWISE_BASELINE
 private func momentum_float16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     run(
         SGDArithmetic<Momentum<FloatLanes>>.self,
@@ -65,7 +62,6 @@ private func momentum_bfloat16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         SGDArithmetic<Momentum<CarefulLanes>>.self,
         BFloat16Storage.self, pass, tile, sums)
 }
-#endif
 
 private func lars_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     runWithRatio(
@@ -81,7 +77,6 @@ private func lars_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         Float64Storage.self, pass, tile, sums)
 }
 
-#if !LAYERWISE_BASELINE
 private func lars_float16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     runWithRatio(
         LARSArithmetic<NoState<FloatLanes>>.self,
@@ -95,7 +90,6 @@ private func lars_bfloat16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         LARSArithmetic<NoState<CarefulLanes>>.self,
         BFloat16Storage.self, pass, tile, sums)
 }
-#endif
 
 private func larsMomentum_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     runWithRatio(
@@ -111,7 +105,6 @@ private func larsMomentum_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         Float64Storage.self, pass, tile, sums)
 }
 
-#if !LAYERWISE_BASELINE
 private func larsMomentum_float16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     runWithRatio(
         LARSArithmetic<Momentum<FloatLanes>>.self,
@@ -125,7 +118,6 @@ private func larsMomentum_bfloat16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         LARSArithmetic<Momentum<CarefulLanes>>.self,
         BFloat16Storage.self, pass, tile, sums)
 }
-#endif
 
 private func adam_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     run(
@@ -141,7 +133,6 @@ private func adam_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         Float64Storage.self, pass, tile, sums)
 }
 
-#if !LAYERWISE_BASELINE
 private func adam_float16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     run(
         AdamArithmetic<Moments<FloatLanes>>.self,
@@ -155,7 +146,6 @@ private func adam_bfloat16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         AdamArithmetic<Moments<CarefulLanes>>.self,
         BFloat16Storage.self, pass, tile, sums)
 }
-#endif
 
 private func amsgrad_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     run(
@@ -171,7 +161,6 @@ private func amsgrad_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         Float64Storage.self, pass, tile, sums)
 }
 
-#if !LAYERWISE_BASELINE
 private func amsgrad_float16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     run(
         AdamArithmetic<MaximumMoments<FloatLanes>>.self,
@@ -185,7 +174,6 @@ private func amsgrad_bfloat16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         AdamArithmetic<MaximumMoments<CarefulLanes>>.self,
         BFloat16Storage.self, pass, tile, sums)
 }
-#endif
 
 private func lamb_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     runWithDirections(
@@ -201,7 +189,6 @@ private func lamb_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         Float64Storage.self, pass, tile, sums)
 }
 
-#if !LAYERWISE_BASELINE
 private func lamb_float16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     runWithDirections(
         LAMBArithmetic<FloatLanes>.self,
@@ -215,7 +202,6 @@ private func lamb_bfloat16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         LAMBArithmetic<CarefulLanes>.self,
         BFloat16Storage.self, pass, tile, sums)
 }
-#endif
 
 private func lion_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     run(
@@ -231,7 +217,6 @@ private func lion_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         Float64Storage.self, pass, tile, sums)
 }
 
-#if !LAYERWISE_BASELINE
 private func lion_float16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     run(
         LionArithmetic<FloatLanes>.self,
@@ -245,7 +230,6 @@ private func lion_bfloat16(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         LionArithmetic<CarefulLanes>.self,
         BFloat16Storage.self, pass, tile, sums)
 }
-#endif
 
 private func nadam_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     run(
@@ -275,76 +259,76 @@ private func rmsprop_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         Float64Storage.self, pass, tile, sums)
 }
 
+private func prodigy_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithSums(
+        ProdigyArithmetic<FloatLanes>.self,
+        ProdigyArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func prodigy_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithSums(
+        ProdigyArithmetic<DoubleLanes>.self,
+        ProdigyArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func scheduleFreeAdamW_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        ScheduleFreeAdamWArithmetic<FloatLanes>.self,
+        ScheduleFreeAdamWArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func scheduleFreeAdamW_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        ScheduleFreeAdamWArithmetic<DoubleLanes>.self,
+        ScheduleFreeAdamWArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
 /// The kernels of this copy of the module.
 package func ruleKernels(_ key: KernelKey) -> RuleKernels {
     switch key {
     case .sgd:
-        #if LAYERWISE_BASELINE
-        RuleKernels(float32: sgd_float32, float64: sgd_float64)
-        #else
         RuleKernels(
             float32: sgd_float32, float64: sgd_float64,
             float16: sgd_float16, bfloat16: sgd_bfloat16)
-        #endif
     case .momentum:
-        #if LAYERWISE_BASELINE
-        RuleKernels(float32: momentum_float32, float64: momentum_float64)
-        #else
         RuleKernels(
             float32: momentum_float32, float64: momentum_float64,
             float16: momentum_float16, bfloat16: momentum_bfloat16)
-        #endif
     case .lars:
-        #if LAYERWISE_BASELINE
-        RuleKernels(float32: lars_float32, float64: lars_float64)
-        #else
         RuleKernels(
             float32: lars_float32, float64: lars_float64,
             float16: lars_float16, bfloat16: lars_bfloat16)
-        #endif
     case .larsMomentum:
-        #if LAYERWISE_BASELINE
-        RuleKernels(float32: larsMomentum_float32, float64: larsMomentum_float64)
-        #else
         RuleKernels(
             float32: larsMomentum_float32, float64: larsMomentum_float64,
             float16: larsMomentum_float16, bfloat16: larsMomentum_bfloat16)
-        #endif
     case .adam:
-        #if LAYERWISE_BASELINE
-        RuleKernels(float32: adam_float32, float64: adam_float64)
-        #else
         RuleKernels(
             float32: adam_float32, float64: adam_float64,
             float16: adam_float16, bfloat16: adam_bfloat16)
-        #endif
     case .amsgrad:
-        #if LAYERWISE_BASELINE
-        RuleKernels(float32: amsgrad_float32, float64: amsgrad_float64)
-        #else
         RuleKernels(
             float32: amsgrad_float32, float64: amsgrad_float64,
             float16: amsgrad_float16, bfloat16: amsgrad_bfloat16)
-        #endif
     case .lamb:
-        #if LAYERWISE_BASELINE
-        RuleKernels(float32: lamb_float32, float64: lamb_float64)
-        #else
         RuleKernels(
             float32: lamb_float32, float64: lamb_float64,
             float16: lamb_float16, bfloat16: lamb_bfloat16)
-        #endif
     case .lion:
-        #if LAYERWISE_BASELINE
-        RuleKernels(float32: lion_float32, float64: lion_float64)
-        #else
         RuleKernels(
             float32: lion_float32, float64: lion_float64,
             float16: lion_float16, bfloat16: lion_bfloat16)
-        #endif
     case .nadam:
         RuleKernels(float32: nadam_float32, float64: nadam_float64)
     case .rmsprop:
         RuleKernels(float32: rmsprop_float32, float64: rmsprop_float64)
+    case .prodigy:
+        RuleKernels(float32: prodigy_float32, float64: prodigy_float64)
+    case .scheduleFreeAdamW:
+        RuleKernels(float32: scheduleFreeAdamW_float32, float64: scheduleFreeAdamW_float64)
     }
 }

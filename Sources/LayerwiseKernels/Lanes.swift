@@ -26,6 +26,9 @@ protocol Lanes: BitwiseCopyable {
     /// The larger of both; `self` where either is NaN.
     func maximum(_ other: Self) -> Self
 
+    /// The magnitude of each number.
+    func magnitude() -> Self
+
     /// 1, 0 or −1 with the sign of each number; NaN stays NaN.
     func sign() -> Self
 
@@ -43,6 +46,12 @@ protocol Lanes: BitwiseCopyable {
 
     /// Adds the squares of all numbers to `sum`, in float64.
     func addSquares(to sum: inout SquareSum)
+
+    /// Adds the products with other numbers to `sum`, in float64.
+    func addProducts(_ other: Self, to sum: inout SquareSum)
+
+    /// Adds all numbers to `sum`, in float64.
+    func add(to sum: inout SquareSum)
 
     /// Bounded to [-limit, limit] where numbers are worked on carefully (`CarefulLanes`); else as it is.
     func bounded(by limit: Self) -> Self
@@ -114,6 +123,7 @@ struct FloatLanes: Lanes {
     @inline(__always) func maximum(_ other: Self) -> Self {
         Self(vector.replacing(with: other.vector, where: other.vector .> vector))
     }
+    @inline(__always) func magnitude() -> Self { Self(vector.replacing(with: -vector, where: vector .< 0)) }
     @inline(__always) func sign() -> Self {
         let positive = vector.replacing(with: 1, where: vector .> 0)
         return Self(positive.replacing(with: -1, where: vector .< 0))
@@ -136,6 +146,14 @@ struct FloatLanes: Lanes {
         let high = lwk_widen_high(vector)
         sum.low.addProduct(low, low)
         sum.high.addProduct(high, high)
+    }
+    @inline(__always) func addProducts(_ other: Self, to sum: inout SquareSum) {
+        sum.low.addProduct(lwk_widen_low(vector), lwk_widen_low(other.vector))
+        sum.high.addProduct(lwk_widen_high(vector), lwk_widen_high(other.vector))
+    }
+    @inline(__always) func add(to sum: inout SquareSum) {
+        sum.low += lwk_widen_low(vector)
+        sum.high += lwk_widen_high(vector)
     }
     @inline(__always) func bounded(by limit: Self) -> Self { self }
     @inline(__always) func saturated(at limit: Self) -> Self {
@@ -188,6 +206,7 @@ struct DoubleLanes: Lanes {
     @inline(__always) func maximum(_ other: Self) -> Self {
         Self(vector.replacing(with: other.vector, where: other.vector .> vector))
     }
+    @inline(__always) func magnitude() -> Self { Self(vector.replacing(with: -vector, where: vector .< 0)) }
     @inline(__always) func sign() -> Self {
         let positive = vector.replacing(with: 1, where: vector .> 0)
         return Self(positive.replacing(with: -1, where: vector .< 0))
@@ -203,6 +222,10 @@ struct DoubleLanes: Lanes {
     }
     @inline(__always) var sum: Double { SquareSum(low: vector).total }
     @inline(__always) func addSquares(to sum: inout SquareSum) { sum.low.addProduct(vector, vector) }
+    @inline(__always) func addProducts(_ other: Self, to sum: inout SquareSum) {
+        sum.low.addProduct(vector, other.vector)
+    }
+    @inline(__always) func add(to sum: inout SquareSum) { sum.low += vector }
     @inline(__always) func bounded(by limit: Self) -> Self { self }
     @inline(__always) func saturated(at limit: Self) -> Self {
         Self(vector.replacing(with: clamped(to: limit).vector, where: (vector - vector) .== 0))

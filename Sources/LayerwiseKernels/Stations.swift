@@ -127,6 +127,39 @@ func encode<S: Storage>(
     }
 }
 
+/// e ← e + factor·(state − e); a finite number stays finite.
+@inline(__always)
+func blend<S: Storage>(
+    _: S.Type, _ state: UnsafeRawPointer, _ count: Int, _ factor: Double, _ elements: UnsafeMutableRawPointer
+) {
+    let scale = S.Values(factor)
+    let largest = S.Values(S.largest)
+    func blended(_ own: S.Values, _ other: S.Values) -> S.Values {
+        S.Values.fma(scale, other - own, own).settled(operand: own).saturated(at: largest)
+    }
+    let lanes = groupBytes / S.laneBytes
+    let whole = count / lanes
+    var index = 0
+    while index < whole {
+        let own = S.load(elements, index &* S.bytes)
+        S.store(blended(own, .load(state, index &* groupBytes)), elements, index &* S.bytes)
+        index &+= 1
+    }
+    let rest = count &- whole &* lanes
+    if rest > 0 {
+        var padded = SIMD16<UInt32>(repeating: 0)
+        withUnsafeMutableBytes(of: &padded) { pad in
+            guard let memory = pad.baseAddress else { return }
+            let place = elements + whole &* S.bytes
+            let bytes = rest &* (S.bytes / lanes)
+            memory.copyMemory(from: place, byteCount: bytes)
+            // A state is padded to whole groups.
+            S.store(blended(S.load(memory, 0), .load(state, whole &* groupBytes)), memory, 0)
+            place.copyMemory(from: memory, byteCount: bytes)
+        }
+    }
+}
+
 /// Where a parameter is not what its master copy is stored as, it was changed from outside, and the master copy takes its
 /// value.
 @inline(__always)

@@ -16,4 +16,6 @@ public enum KernelKey: CaseIterable, Sendable {
     case lion  // run LionArithmetic, 16 bits
     case nadam  // run NAdamArithmetic<Moments>
     case rmsprop  // run RMSpropArithmetic
+    case prodigy  // runWithSums ProdigyArithmetic
+    case scheduleFreeAdamW  // run ScheduleFreeAdamWArithmetic
 }

@@ -41,12 +41,16 @@ public struct StorageKernels: Sendable {
     public let encode: Convert
     /// The same, and a finite number stays finite.
     public let encodeFinite: Convert
+    /// State, count, factor, elements: e ← e + factor·(state − e), for a state of lanes; a finite number stays finite.
+    public typealias Blend = @convention(c) (UnsafeRawPointer, Int, Double, UnsafeMutableRawPointer) -> Void
+
+    public let blend: Blend
     /// Parameters, count, master copy: takes in what was changed from outside.  Of 16-bit storage.
     public let adopt: Convert?
 
     public init(
         condition: Condition, conditionWide: ConditionWide, squareSum: SquareSum, decode: Convert, encode: Convert,
-        encodeFinite: Convert, adopt: Convert? = nil
+        encodeFinite: Convert, blend: Blend, adopt: Convert? = nil
     ) {
         self.condition = condition
         self.conditionWide = conditionWide
@@ -54,6 +58,7 @@ public struct StorageKernels: Sendable {
         self.decode = decode
         self.encode = encode
         self.encodeFinite = encodeFinite
+        self.blend = blend
         self.adopt = adopt
     }
 }

@@ -25,11 +25,14 @@ public protocol Rule: Configurable {
     /// Whether the first of the numbers that `finish` gives is a trust ratio, which telemetry shows.
     var hasTrustRatio: Bool { get }
 
-    /// Adds the two sums of a block of a tensor of this kind to those of its stage.
-    func gather(_ first: Double, _ second: Double, of tensor: TensorKind, into sums: inout StageSums)
+    /// Adds the two sums of a block of the tensor that `moment` describes to those of its stage.
+    func gather(_ first: Double, _ second: Double, of moment: PlanMoment, into sums: inout StageSums)
 
     /// Where squares of float64 numbers overflowed or lost digits, the powers of two with which they are taken again.
     func betterScales(_ sums: StageSums) -> StageScales?
+
+    /// The shared numbers after a stage whose scope is the optimizer.
+    func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars
 
     /// What the stages behind `stage` need to know, for a tensor with these rates: the tensor's own, or the layer's where
     /// the sums are the layer's.
@@ -50,6 +53,9 @@ public protocol Rule: Configurable {
     /// What λ is multiplied by for a tensor of this kind; 0 where its weights do not decay.
     func decayScale(_ tensor: TensorKind) -> Double
 
+    /// How the weights for evaluation follow from those for training; nil where they are the same.
+    var evaluation: Evaluation? { get }
+
     /// The arithmetic.
     var kernel: KernelKey { get }
 }
@@ -60,11 +66,13 @@ extension Rule {
     public func advance(_ scalars: StateScalars, _ moment: PlanMoment) -> StateScalars { scalars }
     public var stages: [Stage] { [.change()] }
     public var hasTrustRatio: Bool { false }
-    public func gather(_ first: Double, _ second: Double, of tensor: TensorKind, into sums: inout StageSums) {
+    public var evaluation: Evaluation? { nil }
+    public func gather(_ first: Double, _ second: Double, of moment: PlanMoment, into sums: inout StageSums) {
         sums.values[0] += first
         sums.values[1] += second
     }
     public func betterScales(_ sums: StageSums) -> StageScales? { nil }
+    public func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars { shared }
     public func finish(_ stage: Int, _ sums: StageSums, _ moment: PlanMoment) -> StageNumbers { .init(repeating: 1) }
     public var decouplesDecay: Bool { false }
     public func decayScale(_ tensor: TensorKind) -> Double { tensor.decayScale }
@@ -78,7 +86,7 @@ public struct Declaration: Sendable {
     public let title: String
     public let equation: String
     public let source: String
-    /// Every state that the rule can have, at most 32: at most four of the parameter's shape, and two scalars.
+    /// Every state that the rule can have, at most 32: at most four of the parameter's shape, two scalars and four shared ones.
     public let states: [StateDeclaration]
 
     init(name: String, title: String, equation: String, source: String, states: [StateDeclaration]) {
@@ -89,8 +97,8 @@ public struct Declaration: Sendable {
         self.states = StateDeclaration.slotted(states)
     }
 
-    /// Whether a state is one number a tensor.
-    public var hasScalars: Bool { states.contains { $0.shape == .scalar } }
+    /// Whether a state starts as a copy of the parameters.
+    package var copiesParameters: Bool { states.contains { $0.start == .parameters } }
 }
 
 /// What a rule may treat a tensor by.
@@ -112,14 +120,20 @@ public struct TensorKind: Sendable, Equatable, BitwiseCopyable {
 /// What a rule's plan may depend on, besides its hyperparameters.
 public struct PlanMoment: Sendable {
     /// The tensor's effective learning rate at this step.
-    public let learningRate: Double
+    public var learningRate: Double
     /// What multiplies λ where the decay is decoupled: the learning rate, unless "decay_follows" says otherwise.
-    public let decayRate: Double
+    public var decayRate: Double
     /// t: the tensor's own step, counted from 1.
     public let step: Int64
     public let tensor: TensorKind
     /// The tensor's scalars after this step.
     public var scalars = StateScalars()
+    /// The optimizer's scalars: before the step where it is planned, after it where a stage is finished.
+    public var shared = SharedScalars()
+    /// The rate that the schedule makes of the optimizer's own, before a policy scales it.
+    public var baseRate = 0.0
+    /// The learning rate over the base rate.
+    public var scale = 1.0
 
     public init(learningRate: Double, decayRate: Double, step: Int64, tensor: TensorKind) {
         self.learningRate = learningRate
@@ -135,4 +149,5 @@ package let coefficientBytes = 128
 /// Every rule, in the order of the documentation.
 public let allRules: [any Rule.Type] = [
     SGD.self, LARS.self, Adam.self, AdamW.self, LAMB.self, Lion.self, NAdam.self, RMSprop.self,
+    Prodigy.self, ScheduleFreeAdamW.self,
 ]

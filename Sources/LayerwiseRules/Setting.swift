@@ -83,6 +83,8 @@ public struct ValidRange: Sendable, CustomStringConvertible {
         lower: -.infinity, upper: .infinity, includesLower: false, includesUpper: false)
     /// 0 ≤ x < 1.
     public static let fraction = ValidRange(lower: 0, upper: 1, includesLower: true, includesUpper: false)
+    /// 0 < x < 1.
+    public static let openFraction = ValidRange(lower: 0, upper: 1, includesLower: false, includesUpper: false)
     /// 0 < x ≤ 1.
     public static let positiveFraction = ValidRange(lower: 0, upper: 1, includesLower: false, includesUpper: true)
     /// 0 ≤ x ≤ 1.

@@ -10,6 +10,8 @@ public struct Stage: Sendable, Equatable, BitwiseCopyable {
     public enum Scope: Sendable, BitwiseCopyable {
         case tensor
         case layer
+        /// All tensors that the step takes.  Layers can then not be stepped one by one.
+        case optimizer
     }
 
     /// Over what the sums are taken that must be known before the next stage; nil for the last stage, which has none.

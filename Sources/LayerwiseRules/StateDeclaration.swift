@@ -10,12 +10,16 @@ public struct StateDeclaration: Sendable, Equatable {
         case parameter
         /// One float64 for each tensor, which the rule's `advance` computes.
         case scalar
+        /// One float64 for the optimizer, which the rule's `advance` computes when a stage over the optimizer is done.
+        case shared
     }
 
     /// What a state is before the first step, and after a reset.
     public enum Start: Sendable, Equatable {
         case value(Double)
-        /// The parameters, as they are when the state is made.
+        /// The value of the rule's hyperparameter of this key.
+        case setting(String)
+        /// The parameters, as they are at the tensor's first step.
         case parameters
     }
 
@@ -24,7 +28,7 @@ public struct StateDeclaration: Sendable, Equatable {
     public let shape: Shape
     public let start: Start
     /// The state's place among the rule's states of this kind of memory: `lwk_tile.states` for `parameter`, and
-    /// `StateScalars` for `scalar`.
+    /// `StateScalars` for `scalar`, `SharedScalars` for `shared`.
     package fileprivate(set) var slot = 0
 
     private init(_ name: String, _ shape: Shape, _ start: Start) {
@@ -44,6 +48,12 @@ public struct StateDeclaration: Sendable, Equatable {
     /// One number for each tensor, which starts at `value`.
     public static func scalar(_ name: String, start value: Double) -> Self { Self(name, .scalar, .value(value)) }
 
+    /// One number for the optimizer, which starts at `value`.
+    public static func shared(_ name: String, start value: Double) -> Self { Self(name, .shared, .value(value)) }
+
+    /// One number for the optimizer, which starts at a hyperparameter.
+    public static func shared(_ name: String, startKey key: String) -> Self { Self(name, .shared, .setting(key)) }
+
     /// Each declaration with its slot.
     static func slotted(_ states: [StateDeclaration]) -> [StateDeclaration] {
         var next: [Shape: Int] = [:]
@@ -55,6 +65,9 @@ public struct StateDeclaration: Sendable, Equatable {
         }
     }
 }
+
+/// The optimizer's states of shape `shared`, by slot.
+public typealias SharedScalars = SIMD4<Double>
 
 /// A tensor's states of shape `scalar`, by slot.
 public typealias StateScalars = SIMD2<Double>

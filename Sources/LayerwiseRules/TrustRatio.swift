@@ -27,9 +27,9 @@ extension TrustRatioRule {
 
     public var hasTrustRatio: Bool { true }
 
-    public func gather(_ first: Double, _ second: Double, of tensor: TensorKind, into sums: inout StageSums) {
-        if !adapts(tensor) { return }
-        TrustNorms.add(weights: first, directions: second, decayScale: decayScale(tensor), to: &sums)
+    public func gather(_ first: Double, _ second: Double, of moment: PlanMoment, into sums: inout StageSums) {
+        if !adapts(moment.tensor) { return }
+        TrustNorms.add(weights: first, directions: second, decayScale: decayScale(moment.tensor), to: &sums)
     }
 
     public func betterScales(_ sums: StageSums) -> StageScales? { TrustNorms.betterScales(sums) }

@@ -6,10 +6,13 @@ import XCTest
 final class DriftTests: XCTestCase {
     func testTwoHundredSteps() throws {
         for ruleCase in try RuleCase.all() {
+            // Steps of one size in one direction are rounded alike, by up to half a unit each, as long as the weight stays in
+            // its binade; other roundings have no direction.
+            let bound = ruleCase.rule is Lion ? 200 * 0x1p-25 : 1e-6
             let single = try drift(ruleCase, Kind(.float32), Double.self)
-            XCTAssertLessThan(single, 1e-6, "\(ruleCase), float32")
+            XCTAssertLessThan(single, bound, "\(ruleCase), float32")
             let master = try drift(ruleCase, Kind(.bfloat16, gradients: .float32, master: true), Double.self)
-            XCTAssertLessThan(master, 1e-6, "\(ruleCase), bfloat16 with a master copy")
+            XCTAssertLessThan(master, bound, "\(ruleCase), bfloat16 with a master copy")
             let double = try drift(ruleCase, Kind(.float64), Wide.self)
             XCTAssertLessThan(double, 1e-14, "\(ruleCase), float64")
         }

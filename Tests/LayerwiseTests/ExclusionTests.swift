@@ -108,7 +108,7 @@ final class ExclusionTests: XCTestCase {
     func testWithoutDecay() throws {
         for ruleCase in try RuleCase.all() where ruleCase.rule.weightDecay > 0 {
             // Rules that adapt what decays do not adapt what does not; one ratio a layer has the vector's norms in it.
-            if ruleCase.rule.trustRatioScope == .layer { continue }
+            if ruleCase.rule.stages.contains { $0.scope == .layer } { continue }
             try assertSame(ruleCase, try Exclude(trustRatio: false), apart: ["weight_decay": 0])
         }
     }

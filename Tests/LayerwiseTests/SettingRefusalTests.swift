@@ -102,8 +102,9 @@ final class SettingRefusalTests: XCTestCase {
         settings.clipValue = -1
         assertRefused(.outOfRange) { _ = try Optimizer(SGD(), settings: settings) }
         assertRefused(
-            .unknownName, message: "no rule is called \"lion\", expected one of sgd, lars, adam, adamw, lamb"
-        ) { _ = try Optimizer(rule: "lion", settings: []) }
+            .unknownName, message: "no rule is called \"nonsense\", expected one of "
+                + allRules.map { $0.declaration.name }.joined(separator: ", ")
+        ) { _ = try Optimizer(rule: "nonsense", settings: []) }
     }
 
     func testPolicies() {

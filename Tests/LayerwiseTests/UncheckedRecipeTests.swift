@@ -88,9 +88,9 @@ final class UncheckedRecipeTests: XCTestCase {
     func testChildPlans() throws {
         guard ProcessInfo.processInfo.environment[Self.key] != nil else { return }
         let plans: [any FreezePlan] = [
-            changed(try GradualUnfreezing(every: 2)) { $0.stage.every = .max },
+            changed(try GradualUnfreezing(every: 2)) { $0.stageLength.every = .max },
             changed(try GradualUnfreezing(every: 2)) { $0.first = .min },
-            changed(try ChainThaw(every: 2)) { $0.stage.every = -1 },
+            changed(try ChainThaw(every: 2)) { $0.stageLength.every = -1 },
             changed(try FreezeOut(totalSteps: 9)) { $0.totalSteps = .max },
             changed(try FreezeOut(totalSteps: 9)) { $0.start = 1e300 },
             changed(try LayerFreezing(totalSteps: 9)) { $0.level = 1e300 },

@@ -35,6 +35,7 @@ _Data = TypeVar("_Data", bound="ctypes._CData")
 OK = 0
 ERROR_BUFFER_TOO_SMALL = 15
 
+MODE_TRAINING, MODE_EVALUATION = 0, 1
 FLOAT32, FLOAT64, FLOAT16, BFLOAT16, INT64 = 1, 2, 3, 4, 5
 DTYPE_NAMES = {FLOAT32: "float32", FLOAT64: "float64", FLOAT16: "float16", BFLOAT16: "bfloat16", INT64: "int64"}
 FLOATS = {name: dtype for dtype, name in DTYPE_NAMES.items() if dtype != INT64}
@@ -282,6 +283,8 @@ lw_optimizer_set_schedule_state = _fallible(
     "lw_optimizer_set_schedule_state", Handle, c_int64, c_char_p, POINTER(c_double), c_int64
 )
 lw_optimizer_seek = _fallible("lw_optimizer_seek", Handle, c_int64)
+lw_optimizer_set_mode = _fallible("lw_optimizer_set_mode", Handle, c_int32)
+lw_optimizer_get_mode = _fallible("lw_optimizer_get_mode", Handle, POINTER(c_int32))
 
 lw_optimizer_add_layer = _fallible(
     "lw_optimizer_add_layer", Handle, c_char_p, POINTER(lw_tensor), c_int64, *_settings_in, POINTER(c_int64)

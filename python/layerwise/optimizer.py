@@ -554,6 +554,27 @@ class Optimizer(Saved):
         """Make the next step of all layers the one at t = `step`, for a run that is resumed."""
         lw.call(lw.lw_optimizer_seek, self._handle, lw.whole("step", step))
 
+    def train(self) -> None:
+        """Put the weights for training into the parameters, for rules whose weights for evaluation differ.
+
+        An optimizer begins in training.  For other rules nothing changes.
+        """
+        lw.call(lw.lw_optimizer_set_mode, self._handle, lw.MODE_TRAINING)
+
+    def eval(self) -> None:
+        """Put the weights for evaluation into the parameters, such as the average of Schedule-Free AdamW.
+
+        Until `train` is called a step is refused.  Each change rounds the parameters once.  Checkpoints save the mode.
+        """
+        lw.call(lw.lw_optimizer_set_mode, self._handle, lw.MODE_EVALUATION)
+
+    @property
+    def mode(self) -> Literal["training", "evaluation"]:
+        """What the parameters hold."""
+        mode = ctypes.c_int32()
+        lw.call(lw.lw_optimizer_get_mode, self._handle, ctypes.byref(mode))
+        return "evaluation" if mode.value == lw.MODE_EVALUATION else "training"
+
     def set(self, **settings: object) -> None:
         """Change hyperparameters or options from the next step on, all or none.
 

@@ -56,30 +56,42 @@ extension Optimizer {
 
     /// What steps have changed.
     func progress() -> String {
-        Json.object([
-            ("lr", number(rule.learningRate)),
-            ("next_step", String(clock.next)),
-            // Where layers are stepped one by one, those of this round are told from the others.
-            ("round", clock.isTouched ? String(clock.round) : "null"),
-            ("steps", String(summary.steps)),
-            ("skipped_steps", String(summary.skippedSteps)),
-            ("schedule_states", describe(schedules.mapValues(\.state))),
-            (
-                "layers",
-                Json.object(
-                    entries.map { entry in
-                        (
-                            entry.name,
-                            Json.object([
-                                ("frozen", Json.quoted(entry.settings.frozen.rawValue)),
-                                ("lr", entry.rate.isNaN ? "null" : number(entry.rate)),
-                                ("round", String(layers.elements[layerIndex[NameKey(entry.name)] ?? 0].round)),
-                                ("schedule_states", describe(entry.schedules.mapValues(\.state))),
-                            ])
-                        )
-                    }.sorted(by: byName))
-            ),
-        ])
+        Json.object(
+            [
+                ("lr", number(rule.learningRate)),
+                ("next_step", String(clock.next)),
+                // Where layers are stepped one by one, those of this round are told from the others.
+                ("round", clock.isTouched ? String(clock.round) : "null"),
+                ("steps", String(summary.steps)),
+                ("skipped_steps", String(summary.skippedSteps)),
+                ("schedule_states", describe(schedules.mapValues(\.state))),
+            ] + sharedStates() + [
+                (
+                    "layers",
+                    Json.object(
+                        entries.map { entry in
+                            (
+                                entry.name,
+                                Json.object([
+                                    ("frozen", Json.quoted(entry.settings.frozen.rawValue)),
+                                    ("lr", entry.rate.isNaN ? "null" : number(entry.rate)),
+                                    ("round", String(layers.elements[layerIndex[NameKey(entry.name)] ?? 0].round)),
+                                    ("schedule_states", describe(entry.schedules.mapValues(\.state))),
+                                ])
+                            )
+                        }.sorted(by: byName))
+                )
+            ])
+    }
+
+    /// The mode and the numbers that all tensors share, where the rule has such.
+    private func sharedStates() -> [(String, String)] {
+        let states = declaredStates.filter { $0.shape == .shared }
+        let mode = hasEvaluation ? [("mode", Json.quoted(mode.rawValue))] : []
+        if states.isEmpty { return mode }
+        return mode + [
+            ("shared_states", Json.object(states.map { ($0.name, number(shared.elements.pointee[$0.slot])) }))
+        ]
     }
 
     private func overrides(_ entry: LayerEntry) -> [(String, String)] {

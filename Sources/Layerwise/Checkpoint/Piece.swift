@@ -94,7 +94,7 @@ extension Optimizer {
                             // A tensor without elements may have no memory.
                             start: start ?? UnsafeMutableRawPointer(own), layer: layer, tensor: tensor))
                 }
-                for state in keptStates(record.firstTensor + tensor) {
+                for state in keptStates(record.firstTensor + tensor) where !state.isShared {
                     add(state.name, state.dtype, state.shape, state.memory, state.count)
                 }
                 if parameters {

@@ -12,6 +12,9 @@ struct Progress {
     var schedules: [String: any Schedule]
     var entries: [LayerEntry]
     var rounds: [Int64]
+    /// The numbers that all tensors share.
+    var shared: SharedScalars
+    var mode: Mode
 }
 
 extension Optimizer {
@@ -31,7 +34,23 @@ extension Optimizer {
         var progress = Progress(
             rate: try fields.rate("lr"), nextStep: try fields.count("next_step"), round: nil,
             steps: try fields.count("steps"), skippedSteps: try fields.count("skipped_steps"), schedules: schedules,
-            entries: entries, rounds: (0..<layers.count).map { layers.elements[$0].round })
+            entries: entries, rounds: (0..<layers.count).map { layers.elements[$0].round },
+            shared: shared.elements.pointee, mode: mode)
+        if hasEvaluation {
+            guard let mode = Mode(rawValue: try fields.text("mode")) else {
+                throw fields.fail("mode must be training or evaluation")
+            }
+            progress.mode = mode
+        }
+        let sharedStates = declaredStates.filter { $0.shape == .shared }
+        if !sharedStates.isEmpty {
+            let own = try Fields(try fields.value("shared_states"))
+            for state in sharedStates {
+                let value = try own.number(state.name)
+                if !value.isFinite { throw own.fail("\(state.name) must be finite, found \(value)") }
+                progress.shared[state.slot] = value
+            }
+        }
         if try fields.value("round") != .null {
             let round = try fields.count("round")
             guard round + 1 == progress.nextStep else {
@@ -88,6 +107,8 @@ extension Optimizer {
     /// Puts it in place.
     func adopt(_ progress: Progress) {
         setCheckedRate(progress.rate)
+        shared.elements.pointee = progress.shared
+        mode = progress.mode
         schedules = progress.schedules
         entries = progress.entries
         for (layer, round) in progress.rounds.enumerated() { layers.elements[layer].round = round }

@@ -17,7 +17,7 @@ public struct StateInfo: Sendable, Equatable {
 // What the library keeps for a tensor: allocated where a rule needs it, and read and written by name.
 
 extension Optimizer {
-    /// The states of a tensor: its "step" count, the rule's moments, the "master" copy.
+    /// The states of a tensor: its "step" count, the states of the rule, the "master" copy.
     public func states(layer: Int, tensor: Int) throws(LayerwiseError) -> [StateInfo] {
         try check(layer: layer, tensor: tensor)
         return keptStates(layers.elements[layer].firstTensor + tensor).map {
@@ -33,7 +33,8 @@ extension Optimizer {
         if let to = target.baseAddress, let from = state.memory, target.count > 0 { memcpy(to, from, target.count) }
     }
 
-    /// Copies a state in.  Any bits may be written, except a negative step count.
+    /// Copies a state in.  Any bits may be written, except a negative step count, and a number that all tensors share must be
+    /// finite.  Such a number is the same, whichever tensor it is read or written by.
     public func writeState(
         layer: Int, tensor: Int, name: String, from source: UnsafeRawBufferPointer
     ) throws(LayerwiseError) {
@@ -43,6 +44,11 @@ extension Optimizer {
             throw LayerwiseError(
                 .outOfRange, "\(subject(layer, tensor)): a step count must not be negative", layer: layer,
                 tensor: tensor)
+        }
+        if state.isShared && !from.loadUnaligned(as: Double.self).isFinite {
+            throw LayerwiseError(
+                .outOfRange, "\(subject(layer, tensor)): state \"\(name)\" must be finite", layer: layer, tensor: tensor
+            )
         }
         memcpy(to, from, source.count)
     }

@@ -17,6 +17,8 @@ struct KeptState {
     let memory: UnsafeMutableRawPointer?
     /// Whether the memory stays where it is as long as the optimizer is there.
     let lasts: Bool
+    /// Whether it is one number for all tensors.
+    var isShared = false
 }
 
 extension Optimizer {
@@ -49,11 +51,12 @@ extension Optimizer {
                     withUnsafeMutablePointer(to: &record.pointee.scalars) {
                         UnsafeMutableRawPointer($0) + state.slot * MemoryLayout<Double>.stride
                     }
+                case .shared: UnsafeMutableRawPointer(shared.elements) + state.slot * MemoryLayout<Double>.stride
                 }
             states.append(
                 KeptState(
-                    name: state.name, dtype: dtype, shape: own, count: state.shape == .scalar ? 1 : count,
-                    memory: memory, lasts: state.shape != .scalar))
+                    name: state.name, dtype: dtype, shape: own, count: state.shape == .parameter ? count : 1,
+                    memory: memory, lasts: state.shape == .parameter, isShared: state.shape == .shared))
         }
         if let master = record.pointee.master {
             states.append(
@@ -61,6 +64,18 @@ extension Optimizer {
                     name: Self.masterState, dtype: .float32, shape: shape, count: count, memory: master, lasts: true))
         }
         return states
+    }
+
+    /// Starts the numbers that all tensors share.
+    func startShared() {
+        for state in declaredStates where state.shape == .shared {
+            switch state.start {
+            case .value(let value): shared.elements.pointee[state.slot] = value
+            case .setting(let key):
+                if case .number(let value) = rule.value(of: key) { shared.elements.pointee[state.slot] = value }
+            case .parameters: break
+            }
+        }
     }
 
     /// Gives every tensor the states that `wanted` says, by tensor, where it lacks them; all or none.
@@ -95,7 +110,7 @@ extension TensorRecord {
     func layout(of state: StateDeclaration, _ parameter: [Int]) -> (dtype: DType, shape: [Int]) {
         switch state.shape {
         case .parameter: (laneType, parameter)
-        case .scalar: (.float64, [])
+        case .scalar, .shared: (.float64, [])
         }
     }
 
@@ -142,8 +157,8 @@ extension TensorRecord {
     private mutating func start(_ declaration: StateDeclaration, isZeroed: Bool) {
         switch (declaration.shape, declaration.start) {
         case (.scalar, .value(let value)): scalars[declaration.slot] = value
-        // A scalar has no parameter to copy, and no declaration says so.
-        case (.scalar, .parameters): break
+        // The optimizer starts its own; and no declaration makes a scalar of anything else.
+        case (.shared, _), (.scalar, _), (.parameter, .setting): break
         case (.parameter, .value(let value)):
             guard let memory = state(declaration.slot) else { return }
             if value == 0 {
@@ -166,10 +181,20 @@ extension TensorRecord {
         }
     }
 
+    /// Starts the states that are copies of the parameters, before the tensor's first step: parameters may have been loaded
+    /// since the states were made.
+    func copyParameters(_ declared: [StateDeclaration]) {
+        for (position, declaration) in declared.enumerated()
+        where declaration.start == .parameters && kept.contains(.state(position)) {
+            if let memory = state(declaration.slot) { copyParameters(to: memory) }
+        }
+    }
+
     /// Copies the parameters, as lanes: the master copy if there is one, which knows them best.
     private func copyParameters(to memory: UnsafeMutableRawPointer) {
         guard let parameters, count > 0 else { return }
         if let master {
+            dtype.kernels(in: InstructionSet.kernels).adopt?(parameters, count, master)
             memcpy(memory, master, count * laneType.size)
         } else {
             dtype.kernels(in: InstructionSet.kernels).decode(parameters, count, memory)
@@ -203,6 +228,7 @@ extension TensorRecord {
             switch state.shape {
             case .parameter: bytes += count * laneType.size
             case .scalar: bytes += MemoryLayout<Double>.size
+            case .shared: break
             }
         }
         return bytes

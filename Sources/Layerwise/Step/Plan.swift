@@ -17,12 +17,19 @@ extension Optimizer {
         }
         let given = options.gradients
         if let given { try check(given, stepped) }
+        nextShared = shared.elements.pointee
+        if let layer = options.layer, sumsOverOptimizer {
+            throw LayerwiseError(
+                .invalidArgument,
+                "\(subject(layer)): \(type(of: rule).declaration.title) takes sums over all layers, which can only be "
+                    + "stepped together", layer: layer)
+        }
         currentStep = options.layer.map { clock.next(after: layers.elements[$0].round) } ?? clock.next
         try move(to: currentStep)
         var planner = Planner(
             layers: layers.elements, tensors: tensors.elements, factors: timeline.factors.elements,
             coefficients: coefficients, given: given, gradientFactor: ScaledNumber(sign: 1, over: scale),
-            decayFollows: settings.decayFollows)
+            decayFollows: settings.decayFollows, ownRate: rule.learningRate, shared: nextShared)
         // Moved and not copied: a copy would be made once one of the two is written to.
         swap(&planner.powers, &powers)
         var layer = stepped.lowerBound
@@ -108,6 +115,9 @@ private struct Planner {
     let given: UnsafeBufferPointer<UnsafeRawPointer?>?
     let gradientFactor: ScaledNumber
     let decayFollows: DecayFollows
+    /// The optimizer's own rate.
+    let ownRate: Double
+    let shared: SharedScalars
     var powers = PowerMemo()
     /// The first layer whose rate overflowed.
     var overflow: Int?
@@ -122,7 +132,9 @@ private struct Planner {
     init(
         layers: UnsafeMutablePointer<LayerRecord>, tensors: UnsafeMutablePointer<TensorRecord>,
         factors: UnsafeMutablePointer<Factor>, coefficients: UnsafeMutableRawPointer?,
-        given: UnsafeBufferPointer<UnsafeRawPointer?>?, gradientFactor: ScaledNumber, decayFollows: DecayFollows
+        given: UnsafeBufferPointer<UnsafeRawPointer?>?, gradientFactor: ScaledNumber, decayFollows: DecayFollows,
+        ownRate: Double,
+        shared: SharedScalars
     ) {
         self.layers = layers
         self.tensors = tensors
@@ -131,6 +143,8 @@ private struct Planner {
         self.given = given
         self.gradientFactor = gradientFactor
         self.decayFollows = decayFollows
+        self.ownRate = ownRate
+        self.shared = shared
     }
 
     /// Marks the tensors of `range`, whose layers all have the rule `rule`.
@@ -146,6 +160,7 @@ private struct Planner {
             let isFinite = rates.learningRate.isFinite && rates.decayRate.isFinite
             if !isFinite && !record.pointee.frozen && overflow == nil { overflow = layer }
             record.pointee.effectiveRate = rates.learningRate
+            record.pointee.baseRate = factor.rate(base: ownRate, scale: 1, annealing: 1)
             record.pointee.decayRate = rates.decayRate
             record.pointee.clipFactor = ScaledNumber(1)
             var signedFactor = gradientFactor
@@ -177,9 +192,7 @@ private struct Planner {
                 tensor.pointee.learningRate = rates.learningRate(tensor.pointee.scale)
                 tensor.pointee.decayRate = rates.decayRate(tensor.pointee.scale)
                 tensor.pointee.coefficients = coefficients + index * coefficientBytes
-                var moment = PlanMoment(
-                    learningRate: tensor.pointee.learningRate, decayRate: tensor.pointee.decayRate,
-                    step: tensor.pointee.steps == .max ? .max : tensor.pointee.steps + 1, tensor: tensor.pointee.kind)
+                var moment = tensor.pointee.moment(record.pointee, self.shared)
                 moment.scalars = rule.advance(tensor.pointee.scalars, moment)
                 tensor.pointee.nextScalars = moment.scalars
                 rule.plan(moment, powers: &powers, into: coefficients + index * coefficientBytes)

@@ -33,12 +33,13 @@ extension Optimizer {
     }
 
     /// Adds up the sums of a stage of all units, in `numbers`, four to a unit.
-    func addUp(_ context: StepContext, _ reduce: Reducer) throws(LayerwiseError) {
+    func addUp(_ stage: Int, _ context: StepContext, _ reduce: Reducer?) throws(LayerwiseError) {
         let sums = numbers(4 * unitList.units.count)
         for index in 0..<unitList.units.count {
             let own = gather(unitList.units.elements[index], context).sums.values
             for position in 0..<4 { sums[4 * index + position] = own[position] }
         }
+        guard let reduce else { return }
         let after = "moments are those after this step, parameters and step counts those before it"
         if !reduce(sums) { throw LayerwiseError(.reduce, "the sums over processes failed: \(after)") }
         if settings.nonfinite == .propagate { return }
@@ -49,6 +50,13 @@ extension Optimizer {
                 "\(subject(layer)): squares of its parameters or directions add up to more than a float64 holds: \(after)",
                 layer: layer)
         }
+    }
+
+    /// What was added up of all units.
+    func totalAdded() -> StageSums {
+        var total = StageSums()
+        for index in 0..<unitList.units.count { total.values += addedUp(index).values }
+        return total
     }
 
     /// What was added up of one unit.

@@ -30,12 +30,15 @@ struct RuleRecord: BitwiseCopyable {
     /// The stage that changes the weights.
     var last: Int { stageCount - 1 }
 
-    /// The unit of the rule: the widest scope of its stages.
+    /// What a unit of the rule is: the widest scope of its stages within the optimizer.
     var scope: Stage.Scope {
         var widest = Stage.Scope.tensor
         for index in 0..<stageCount where stage(index).scope == .layer { widest = .layer }
         return widest
     }
+
+    /// Whether a stage takes sums over the optimizer.
+    var sumsOverOptimizer: Bool { (0..<stageCount).contains { stage($0).scope == .optimizer } }
 
     /// Whether a stage before the last can leave its directions for the last.
     var keepsDirections: Bool { stage(last).keepsDirections }

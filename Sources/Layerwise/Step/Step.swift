@@ -19,7 +19,7 @@ extension Optimizer {
         if isTorn { throw Self.torn }
     }
 
-    private static var torn: LayerwiseError {
+    static var torn: LayerwiseError {
         LayerwiseError(
             .forked,
             "the process forked while threads were at work in a step of this optimizer, which can only be destroyed here"
@@ -30,6 +30,7 @@ extension Optimizer {
         if settings.dryRun {
             throw LayerwiseError(.invalidArgument, "an optimizer with dry_run has no memory and cannot step")
         }
+        try Self.refuseStep(mode, rule)
         try refresh()
         let stepped = try plan(options)
         wakesWorkers = isWorthWaking(steppedElements)
@@ -101,7 +102,7 @@ extension Optimizer {
     /// Read once: a step has no time to read the cgroup's files.
     private static let machineThreads = availableThreads()
 
-    private func context() -> StepContext {
+    func context() -> StepContext {
         StepContext(
             optimizer: Unmanaged.passUnretained(self), layers: layers.elements, tensors: tensors.elements,
             rules: ruleRecords.elements, blocks: work.blocks.elements, sums: work.sums.elements,

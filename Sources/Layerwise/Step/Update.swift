@@ -11,7 +11,10 @@ extension Optimizer {
             context.items = UnsafePointer(work.items.elements)
             return run(updateItem, context, count: work.items.count)
         }
-        if let reduce { return try updateParts(context, reduce) }
+        for index in 0..<tensors.count where tensors.elements[index].active && tensors.elements[index].steps == 0 {
+            tensors.elements[index].copyParameters(declaredStates)
+        }
+        if reduce != nil || sumsOverOptimizer { return try updateTogether(context, reduce) }
         context.items = UnsafePointer(unitList.smallItems.elements)
         run(smallUnitItem, context, count: unitList.smallItems.count)
         for index in 0..<unitList.units.count {
@@ -28,23 +31,31 @@ extension Optimizer {
         }
     }
 
-    /// Every stage where tensors are spread over processes: all parts do a stage, the sums of all units are added up at once,
-    /// and all parts do the next.
-    private func updateParts(_ context: StepContext, _ reduce: Reducer) throws(LayerwiseError) {
+    /// Every stage of all units at once, where tensors are spread over processes or a sum runs over all of them.
+    private func updateTogether(_ context: StepContext, _ reduce: Reducer?) throws(LayerwiseError) {
         var context = context
-        context.firstBlock = 0
+        context.items = UnsafePointer(work.items.elements)
         context.directions = nil
         let last = (0..<rules.count).reduce(0) { max($0, context.rules[$1].last) }
         for stage in 0...last {
             context.stage = stage
-            run(stageBlock, context, count: work.blocks.count)
+            run(stageItem, context, count: work.items.count)
             if stage == last { continue }
-            try addUp(context, reduce)
-            for index in 0..<unitList.units.count {
-                finish(stage, unitList.units.elements[index], addedUp(index), context)
+            try addUp(stage, context, reduce)
+            if sumsOverOptimizer {
+                let total = totalAdded()
+                nextShared = ruleInForce(0).advance(nextShared, total)
+                for index in 0..<unitList.units.count { finish(stage, unitList.units.elements[index], total, context) }
+            } else {
+                for index in 0..<unitList.units.count {
+                    finish(stage, unitList.units.elements[index], addedUp(index), context)
+                }
             }
         }
     }
+
+    /// Whether a stage takes sums over the optimizer.
+    var sumsOverOptimizer: Bool { ruleRecords.elements[0].sumsOverOptimizer }
 
     private func hasActiveTensor(_ unit: Unit) -> Bool {
         (unit.firstTensor..<unit.endTensor).contains { tensors.elements[$0].active }
@@ -57,7 +68,7 @@ extension Optimizer {
 
     /// The sums of a stage of a unit all of whose blocks have done it.  Where squares of float64 numbers overflow or lose digits
     /// they are taken again, scaled.
-    fileprivate func sums(_ stage: Int, _ unit: Unit, _ context: StepContext, _ scratch: Scratch) -> StageSums {
+    func sums(_ stage: Int, _ unit: Unit, _ context: StepContext, _ scratch: Scratch) -> StageSums {
         let (sums, isDouble) = gather(unit, context)
         let rule = ruleInForce(context.layers[context.tensors[unit.firstTensor].layer].rule)
         guard isDouble, let scales = rule.betterScales(sums) else { return sums }
@@ -79,9 +90,10 @@ extension Optimizer {
             let tensor = context.tensors[index]
             if !tensor.active { continue }
             isDouble = isDouble || tensor.laneType == .float64
+            let moment = tensor.moment(context.layers[tensor.layer], nextShared)
             for block in tensor.firstBlock..<tensor.firstBlock + tensor.blockCount {
                 let own = context.sums[block].measured
-                rule.gather(own.weights, own.updates, of: tensor.kind, into: &sums)
+                rule.gather(own.weights, own.updates, of: moment, into: &sums)
             }
         }
         return (sums, isDouble)
@@ -95,10 +107,8 @@ extension Optimizer {
         let isTensor = unit.endTensor == unit.firstTensor + 1
         for index in unit.firstTensor..<unit.endTensor {
             let tensor = context.tensors + index
-            let moment = PlanMoment(
-                learningRate: isTensor ? tensor.pointee.learningRate : layer.effectiveRate,
-                decayRate: isTensor ? tensor.pointee.decayRate : layer.decayRate,
-                step: tensor.pointee.steps == .max ? .max : tensor.pointee.steps + 1, tensor: tensor.pointee.kind)
+            var moment = tensor.pointee.moment(layer, nextShared)
+            if !isTensor { (moment.learningRate, moment.decayRate) = (layer.effectiveRate, layer.decayRate) }
             tensor.pointee.numbers = rule.finish(stage, sums, moment)
         }
     }
@@ -132,7 +142,15 @@ private let smallUnitItem: ThreadPool.Job = { memory, item, slot in
     }
 }
 
-/// One stage of one block of a large unit, or of all units.
+/// One stage of the blocks of one item.
+private let stageItem: ThreadPool.Job = { memory, item, slot in
+    let context = memory.load(as: StepContext.self)
+    let item = context.items[item]
+    let scratch = context.scratch(slot)
+    for block in item.first..<item.end { processBlock(.stage(context.stage), block, nil, context, scratch) }
+}
+
+/// One stage of one block of a large unit.
 private let stageBlock: ThreadPool.Job = { memory, item, slot in
     let context = memory.load(as: StepContext.self)
     processBlock(.stage(context.stage), context.firstBlock + item, context.directions, context, context.scratch(slot))

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLayerwiseKernels
+
+/// The arithmetic of a rule whose first stage advances the states and leaves two sums, and whose second changes the weights.
+protocol SummingArithmetic: Arithmetic {
+    /// Advances the state; the first sum is that of `left` · `right`.
+    func advance(weight: Values, gradient: Values, state: inout State) -> Summands<Values>
+
+    /// What a state adds to the second sum.
+    static func magnitude(_ state: State) -> Values
+}
+
+/// The factors of what one group adds to the first sum of a stage.
+struct Summands<Values: Lanes> {
+    let left: Values
+    let right: Values
+}
+
+/// The passes of a rule whose first stage sums.
+@inline(__always)
+func runWithSums<A: SummingArithmetic, C: SummingArithmetic, S: Storage<A.Values>>(
+    _: A.Type, _: C.Type, _: S.Type, _ pass: Int32, _ tile: UnsafePointer<lwk_tile>,
+    _ sums: UnsafeMutablePointer<lwk_sums>
+) where C.Values == CarefulLanes {
+    if pass == lwk_pass_advance {
+        advanceWithSums(A.self, C.self, S.self, tile, sums)
+    } else {
+        run(A.self, C.self, S.self, pass, tile, sums)
+    }
+}
+
+/// First stage: advances the states, and adds to `weights` the first and to `updates` the second sum.
+@inline(__always)
+private func advanceWithSums<A: SummingArithmetic, C: SummingArithmetic, S: Storage<A.Values>>(
+    _: A.Type, _: C.Type, _: S.Type, _ source: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
+) where C.Values == CarefulLanes {
+    let tile = source.pointee
+    let rule = A(tile)
+    let factor = A.Values(tile.gradient_factor)
+    var products = SquareSum()
+    var magnitudes = SquareSum()
+    var index = 0
+    while index < tile.groups {
+        let (place, offset) = (index &* S.bytes, index &* groupBytes)
+        tile.prefetch(place, offset, A.State.self)
+        let weight = S.load(tile.weights, place)
+        let gradient = S.load(tile.gradients, place) * factor
+        var state = A.State(tile, offset)
+        var own = rule.advance(weight: weight, gradient: gradient, state: &state)
+        var magnitude = A.magnitude(state)
+        if _fastPath(!state.marking(own.left.mark.marking(own.right)).isMarked) {
+            state.store(tile, offset)
+        } else {
+            (own, magnitude) = sumCarefully(A.self, C.self, S.self, source, index)
+        }
+        index &+= 1
+        // Padding is 0, and so is what it adds.
+        own.left.addProducts(own.right, to: &products)
+        magnitude.add(to: &magnitudes)
+    }
+    sums.pointee.weights += products.total
+    sums.pointee.updates += magnitudes.total
+}
+
+/// Advances the states of a group as the loop would, and computes again in float64 the lanes that need it; finite operands leave
+/// finite states and summands.
+@inline(never)
+private func sumCarefully<A: SummingArithmetic, C: SummingArithmetic, S: Storage<A.Values>>(
+    _: A.Type, _: C.Type, _: S.Type, _ source: UnsafePointer<lwk_tile>, _ index: Int
+) -> (Summands<A.Values>, A.Values) where C.Values == CarefulLanes {
+    let tile = source.pointee
+    let offset = index &* groupBytes
+    let weight = S.load(tile.weights, index &* S.bytes)
+    let gradient = S.load(tile.gradients, index &* S.bytes)
+    var state = A.State(tile, offset)
+    let scaled = gradient * A.Values(tile.gradient_factor)
+    let own = A(tile).advance(weight: weight, gradient: scaled, state: &state)
+    var group = Group(weight: weight, gradient: gradient, new: weight, change: own.left, state: state)
+    withUnsafeMutablePointer(to: &group) {
+        repair(
+            $0, source, GroupPlace(index, S.self, A.State.self, factor: tile.gradient_factor), subtracts: false
+        ) { wide, offset in
+            var state = C.State(wide, offset)
+            let own = C(wide).advance(
+                weight: .load(wide.weights, offset), gradient: .load(wide.gradients, offset), state: &state)
+            state.store(wide, offset)
+            return own.left
+        }
+    }
+    group.state.store(tile, offset)
+    return (Summands(left: group.change, right: own.right.settled(operand: weight)), A.magnitude(group.state))
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Adam whose learning rate is estimated from the distance that the weights travel.
+///
+///     δ = d·γ·c                                               (c = √(1 − β₂ᵗ)/(1 − β₁ᵗ) with bias correction, else 1)
+///     N ← β₃·N + (d/d₀)·δ·Σ⟨g, w₀ − w⟩
+///     m ← β₁·m + (1 − β₁)·d·g;  v ← β₂·v + (1 − β₂)·d²·g²
+///     s ← β₃·s + (d/d₀)·δ·g                                   (safeguardWarmup: (d/d₀)·d·g)
+///     d̂ = d_coef·N / Σ r·‖s‖₁;  d ← max(d, d̂) while d = d₀;  d_max ← max(d_max, d̂);  d ← min(d_max, growth_rate·d)
+///     w ← w − δ·r·m/(√v + d·ε) − δ·r·λ·w
+///
+/// The sums run over all tensors of the optimizer.  r is a layer's rate over the base rate, so policies, a layer's own rate and
+/// its own schedule keep their meaning.  With `layerScale` numerator r is a factor of N's terms too, as in D-Adaptation: d then
+/// adapts to the layers whose rate is large.  For rates that are all equal both are the published rule.  w₀ are the weights at the
+/// tensor's first step.  Where no gradient was ever different from 0, d and the weights stay as they are.
+///
+/// Source: Mishchenko and Defazio 2024, algorithm 4 (arXiv:2306.06101).  Equals prodigyopt's `Prodigy`, which takes one rate only,
+/// with `slice_p` 1; unequal rates as the reference for D-Adaptation has them are `layer_scale = both`.
+public struct Prodigy: Rule {
+    /// Where a layer's rate over the base rate counts in the estimate.
+    public enum LayerScale: String, Choice {
+        /// In the sum of ‖s‖₁ alone.
+        case denominator
+        /// In both sums.
+        case both
+    }
+
+    public var learningRate = 1.0
+    public var beta1 = 0.9
+    public var beta2 = 0.999
+    public var beta3 = 0.0
+    public var epsilon = 1e-8
+    public var weightDecay = 0.0
+    public var decoupledWeightDecay = true
+    public var d0 = 1e-6
+    public var dCoefficient = 1.0
+    public var growthRate = Double.infinity
+    public var biasCorrection = false
+    public var safeguardWarmup = false
+    public var layerScale = LayerScale.denominator
+
+    public init() {}
+
+    public init(
+        lr: Double = 1, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-8, weightDecay: Double = 0,
+        d0: Double = 1e-6, dCoefficient: Double = 1
+    ) {
+        learningRate = lr
+        (beta1, beta2) = betas
+        epsilon = eps
+        self.weightDecay = weightDecay
+        self.d0 = d0
+        self.dCoefficient = dCoefficient
+    }
+
+    public static let declaration = Declaration(
+        name: "prodigy", title: "Prodigy",
+        equation: "d̂ = N/Σr‖s‖₁; w ← w − d·γ·m/(√v + dε)",
+        source: "Mishchenko and Defazio 2024, algorithm 4, arXiv:2306.06101; equals prodigyopt",
+        states: [
+            .parameter("exp_avg"), .parameter("exp_avg_sq"), .parameter("s"), .parameterCopy("p0"),
+            .shared("d", startKey: "d0"), .shared("d_max", startKey: "d0"), .shared("d_numerator", start: 0),
+        ])
+
+    public static let parameters: [Parameter<Self>] = [
+        .number("lr", \.learningRate, .nonNegative, "γ, a factor of the estimated rate"),
+        .number("beta1", \.beta1, .fraction, "β₁"),
+        .number("beta2", \.beta2, .fraction, "β₂"),
+        .number("beta3", \.beta3, .fraction, "β₃, of the estimate; 0: √β₂"),
+        .number("eps", \.epsilon, .nonNegative, "ε"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "λ"),
+        .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient"),
+        .number("d0", \.d0, .positive, "d₀, the first estimate of the distance"),
+        .number("d_coef", \.dCoefficient, .positive, "factor of the estimate"),
+        .number("growth_rate", \.growthRate, .limit, "largest growth of d in one step"),
+        .flag("use_bias_correction", \.biasCorrection, "correct the rate for the moments' start at 0"),
+        .flag("safeguard_warmup", \.safeguardWarmup, "leave the rate out of s, for schedules that warm up"),
+        .choice("layer_scale", \.layerScale, "where a layer's rate counts in the estimate: denominator or both"),
+    ]
+
+    public var decouplesDecay: Bool { decoupledWeightDecay }
+
+    public var stages: [Stage] { [.measure(over: .optimizer), .change(readsGradients: false)] }
+
+    private var decayOfEstimate: Double { beta3 == 0 ? beta2.squareRoot() : beta3 }
+
+    private static func d(_ shared: SharedScalars) -> Double { shared[0] }
+
+    /// c.
+    private func correction(_ step: Int64, _ powers: inout PowerMemo) -> Double {
+        biasCorrection ? powers.complement(beta2, step).squareRoot() / powers.complement(beta1, step) : 1
+    }
+
+    /// What `ProdigyArithmetic` reads.
+    package struct Coefficients: BitwiseCopyable {
+        package let coupledDecay, decay, firstShare, secondShare, firstScale, secondScale: Double
+        package let distanceDecay, distanceScale, stepSize: Double
+    }
+
+    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+        let d = Self.d(moment.shared)
+        let decay = weightDecay * decayScale(moment.tensor)
+        let correction = correction(moment.step, &powers)
+        let coefficients = Coefficients(
+            coupledDecay: decoupledWeightDecay ? 0 : decay,
+            decay: decoupledWeightDecay ? d * correction * moment.decayRate * decay : 0,
+            firstShare: 1 - beta1, secondShare: 1 - beta2,
+            firstScale: d * (1 - beta1), secondScale: d,
+            distanceDecay: decayOfEstimate,
+            distanceScale: d / d0 * (safeguardWarmup ? d : d * correction * moment.baseRate),
+            stepSize: d * correction * moment.learningRate)
+        target.storeBytes(of: coefficients, as: Coefficients.self)
+    }
+
+    public func gather(_ first: Double, _ second: Double, of moment: PlanMoment, into sums: inout StageSums) {
+        let d = Self.d(moment.shared)
+        var powers = PowerMemo()
+        let rate = d * correction(moment.step, &powers) * moment.baseRate
+        let scale = layerScale == .both ? moment.scale : 1
+        sums.values[0] += d / d0 * rate * scale * first
+        sums.values[1] += moment.scale * second
+    }
+
+    public func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars {
+        var shared = shared
+        shared[2] = min(decayOfEstimate * shared[2] + sums.values[0], .greatestFiniteMagnitude)
+        if sums.values[1] == 0 { return shared }
+        let estimate = min(dCoefficient * shared[2] / sums.values[1], .greatestFiniteMagnitude)
+        if shared[0] == d0 { shared[0] = max(shared[0], estimate) }
+        shared[1] = max(shared[1], estimate)
+        shared[0] = min(shared[1], shared[0] * growthRate)
+        return shared
+    }
+
+    public func finish(_ stage: Int, _ sums: StageSums, _ moment: PlanMoment) -> StageNumbers {
+        // Without any distance nothing moves: not even by 0/0.
+        sums.values[1] == 0 ? [1, 0, 0, 0] : [Self.d(moment.shared) * epsilon, 1, 0, 0]
+    }
+
+    public var kernel: KernelKey { .prodigy }
+}

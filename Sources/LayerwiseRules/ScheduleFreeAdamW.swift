@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+
+/// AdamW without a schedule: the weights that are evaluated are an average of those that are stepped.
+///
+/// Three sequences: z is stepped, x is the average of z, and the gradient is taken at y, between both.  The parameters hold y
+/// while the optimizer trains, and x while it evaluates (`Optimizer.setMode`).
+///
+///     γₜ = γ·min(1, t/warmup_steps);  c = κₜ/Σκ, κₜ = tʳ·max(γ₁ … γₜ)^p
+///     v ← β₂·v + (1 − β₂)·g²
+///     u = g / (√(v/(1 − β₂ᵗ)) + ε) + λ·y
+///     y ← (1 − c)·y + c·z − γₜ·(1 − β₁·(1 − c))·u
+///     z ← z − γₜ·u
+///     x = y + (1 − 1/β₁)·(z − y)
+///
+/// z is the parameters at the tensor's first step; t, Σκ and the largest rate are the tensor's own, so a layer that thaws late
+/// begins its own average.  Where all rates so far were 0, c is 0.
+///
+/// Source: Defazio et al. 2024, algorithm 1 (arXiv:2405.15682).  Equals schedulefree's `AdamWScheduleFree`.
+public struct ScheduleFreeAdamW: Rule {
+    public var learningRate = 2.5e-3
+    public var beta1 = 0.9
+    public var beta2 = 0.999
+    public var epsilon = 1e-8
+    public var weightDecay = 0.0
+    public var warmupSteps = 0
+    public var stepPower = 0.0
+    public var ratePower = 2.0
+
+    public init() {}
+
+    public init(
+        lr: Double, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-8, weightDecay: Double = 0,
+        warmupSteps: Int = 0
+    ) {
+        learningRate = lr
+        (beta1, beta2) = betas
+        epsilon = eps
+        self.weightDecay = weightDecay
+        self.warmupSteps = warmupSteps
+    }
+
+    public static let declaration = Declaration(
+        name: "schedule_free_adamw", title: "Schedule-Free AdamW",
+        equation: "u = g/(√v̂ + ε) + λy; y ← (1−c)y + cz − γ(1 − β₁(1−c))u; z ← z − γu",
+        source: "Defazio et al. 2024, algorithm 1, arXiv:2405.15682; equals schedulefree.AdamWScheduleFree",
+        states: [
+            .parameterCopy("z"), .parameter("exp_avg_sq"), .scalar("weight_sum", start: 0), .scalar("lr_max", start: 0),
+        ])
+
+    public static let parameters: [Parameter<Self>] = [
+        .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
+        .number("beta1", \.beta1, .openFraction, "β₁, how near y is to the average"),
+        .number("beta2", \.beta2, .fraction, "β₂"),
+        .number("eps", \.epsilon, .nonNegative, "ε"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "λ, of the weights at which the gradient is taken"),
+        .integer("warmup_steps", \.warmupSteps, 0...1 << 53, "steps of linear warm-up, counted by each tensor"),
+        .number("r", \.stepPower, .nonNegative, "r, the power of t in the weight of the average"),
+        .number("weight_lr_power", \.ratePower, .nonNegative, "p, the power of the largest rate in that weight"),
+    ]
+
+    public var decouplesDecay: Bool { true }
+
+    public var evaluation: Evaluation? { Evaluation(slot: 0, toEvaluation: 1 - 1 / beta1, toTraining: 1 - beta1) }
+
+    private func warmup(_ step: Int64) -> Double {
+        warmupSteps > 0 && step < warmupSteps ? Double(step) / Double(warmupSteps) : 1
+    }
+
+    /// κₜ, from the largest rate so far.
+    private func weight(_ step: Int64, _ largest: Double) -> Double {
+        min(pow(Double(step), stepPower) * pow(largest, ratePower), .greatestFiniteMagnitude)
+    }
+
+    public func advance(_ scalars: StateScalars, _ moment: PlanMoment) -> StateScalars {
+        let largest = max(moment.learningRate * warmup(moment.step), scalars[1])
+        return StateScalars(min(scalars[0] + weight(moment.step, largest), .greatestFiniteMagnitude), largest)
+    }
+
+    /// What `ScheduleFreeAdamWArithmetic` reads.
+    package struct Coefficients: BitwiseCopyable {
+        package let decay, secondShare, rate, epsilon, average, step: Double
+    }
+
+    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+        let root = powers.complement(beta2, moment.step).squareRoot()
+        let warmup = warmup(moment.step)
+        let sum = moment.scalars[0]
+        let c = sum > 0 ? weight(moment.step, moment.scalars[1]) / sum : 0
+        let coefficients = Coefficients(
+            decay: warmup * moment.decayRate * weightDecay * decayScale(moment.tensor), secondShare: 1 - beta2,
+            rate: warmup * moment.learningRate * root, epsilon: epsilon * root, average: c,
+            step: 1 - beta1 * (1 - c))
+        target.storeBytes(of: coefficients, as: Coefficients.self)
+    }
+
+    public var kernel: KernelKey { .scheduleFreeAdamW }
+}
