@@ -529,8 +529,9 @@ typedef struct lw_telemetry {
     double clip_factor;      /* product of global and layer norm clipping */
     double effective_lr;     /* base rate as the schedule moved it x scale; 0 if it was frozen */
     int64_t nonfinite_count; /* gradient elements that were NaN or infinite, also of a skipped or refused step */
-    int64_t lost_count;      /* elements whose change was not zero and that did not move, since it was less than half the
-                                spacing of stored values: of the master copy where there is one, else of the parameter */
+    int64_t lost_count;      /* elements of float16 and bfloat16 parameters without a master copy whose change was not zero
+                                and that did not move, since it was less than half the spacing of stored values; those
+                                of all other parameters are not counted */
 } lw_telemetry;
 
 #define LW_TELEMETRY_INIT {(uint32_t)sizeof(lw_telemetry), 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0}

@@ -75,8 +75,8 @@ public struct LayerTelemetry: Sendable, BitwiseCopyable {
     public var effectiveRate = 0.0
     /// Gradient elements that were NaN or infinite, also of a skipped or refused step.
     public var nonfiniteCount = 0
-    /// Elements whose update was not zero and whose stored value did not move, as it was below half a spacing: of the master
-    /// copy where there is one, else of the parameter.
+    /// Elements of float16 and bfloat16 parameters without a master copy whose update was not zero and whose stored value did
+    /// not move, as it was below half a spacing.  Those of all other parameters are not counted.
     public var lostCount = 0
 
     /// ‖Δw‖ / ‖w‖; NaN where the weights are all zero.

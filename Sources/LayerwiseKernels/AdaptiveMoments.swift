@@ -46,7 +46,7 @@ struct Moments<Values: Lanes>: StateLanes, AdaptiveMoments {
         first.store(tile.states.0.unsafelyUnwrapped, offset)
         second.store(tile.states.1.unsafelyUnwrapped, offset)
     }
-    @inline(__always) func marking(_ mark: Values) -> Values { mark.marking(second) }
+    @inline(__always) var unbounded: Values? { second }
     @inline(__always) static func prefetch(_ tile: lwk_tile, _ offset: Int) {
         lwk_prefetch_write(tile.states.0.unsafelyUnwrapped + offset)
         lwk_prefetch_write(tile.states.1.unsafelyUnwrapped + offset)
@@ -56,8 +56,8 @@ struct Moments<Values: Lanes>: StateLanes, AdaptiveMoments {
     mutating func advance(gradient: Values, firstShare: Values, secondShare: Values) -> (Values, Values) {
         // What stays of a moment, m − share·m, is rounded apart from what comes: so nothing of the gradient is lost where
         // β is small and the moment large.
-        first = Values.fma(firstShare, gradient, Values.fma(-firstShare, first, first))
-        second = Values.fma(secondShare, gradient * gradient, Values.fma(-secondShare, second, second))
+        first = Values.fma(firstShare, gradient, Values.fma(firstShare, -first, first))
+        second = Values.fma(secondShare, gradient * gradient, Values.fma(secondShare, -second, second))
         return (first, second)
     }
 }
@@ -75,7 +75,7 @@ struct MaximumMoments<Values: Lanes>: StateLanes, AdaptiveMoments {
         moments.store(tile, offset)
         largest.store(tile.states.2.unsafelyUnwrapped, offset)
     }
-    @inline(__always) func marking(_ mark: Values) -> Values { moments.marking(mark).marking(largest) }
+    @inline(__always) var unbounded: Values? { moments.second + largest }
     @inline(__always) static func prefetch(_ tile: lwk_tile, _ offset: Int) {
         Moments<Values>.prefetch(tile, offset)
         lwk_prefetch_write(tile.states.2.unsafelyUnwrapped + offset)

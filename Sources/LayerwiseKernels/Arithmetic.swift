@@ -39,8 +39,8 @@ protocol StateLanes {
     associatedtype Values: Lanes
     init(_ tile: lwk_tile, _ offset: Int)
     func store(_ tile: lwk_tile, _ offset: Int)
-    /// `mark`, and the marks of those states that may be infinite while the new weight is finite.
-    func marking(_ mark: Values) -> Values
+    /// The sum of those states that may be infinite while the new weight is finite, or nil where there are none.
+    var unbounded: Values? { get }
     /// Asks for the states at `offset` ahead of their use.
     static func prefetch(_ tile: lwk_tile, _ offset: Int)
 }
@@ -104,8 +104,8 @@ private func update<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
         var state = A.State(tile, offset)
         let change = rule.change(weight: weight, gradient: gradient, state: &state)
         let new = weight - change
-        if _fastPath(!state.marking(S.mark(new)).isMarked) {
-            S.store(new, tile.weights, place)
+        if _fastPath(S.allFinite(new, with: state.unbounded)) {
+            S.storeFinite(new, tile.weights, place)
             state.store(tile, offset)
         } else {
             _ = changeCarefully(A.self, C.self, S.self, source, index)
@@ -114,19 +114,37 @@ private func update<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
     }
 }
 
-/// The same, adds the squares of gradients, old weights and what moved to `sums`, and counts what was lost.
+/// The same, adds the squares of gradients, old weights and what moved to `sums`, and counts what was lost where numbers are
+/// rounded to 16 bits.
 @inline(__always)
 private func observe<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
     _: A.Type, _: C.Type, _: S.Type, _ source: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
 ) where C.Values == CarefulLanes {
+    if S.mayRoundLater && source.pointee.rounding != lwk_rounding_none {
+        observe(A.self, C.self, S.self, source, sums, roundsLater: true)
+    } else {
+        observe(A.self, C.self, S.self, source, sums, roundsLater: false)
+    }
+}
+
+@inline(__always)
+private func observe<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
+    _: A.Type, _: C.Type, _: S.Type, _ source: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>,
+    roundsLater: Bool
+) where C.Values == CarefulLanes {
     let tile = source.pointee
     let rule = A(tile)
     let factor = A.Values(tile.gradient_factor)
-    var gradients = SquareSum()
-    var weights = SquareSum()
-    var updates = SquareSum()
+    var gradients = ReportSum()
+    var weights = ReportSum()
+    var updates = ReportSum()
     // Ones, of which a lane of float32 can count more than a tile has groups.
     var losses = A.Values(0)
+    /// What moved of a weight that is stored at `place` by now.
+    @inline(__always) func moved(_ weight: A.Values, _ place: Int) -> A.Values {
+        let stored = S.load(tile.weights, place)
+        return weight.difference(from: roundsLater ? S.rounded(stored, tile.rounding) : stored)
+    }
     var index = 0
     while index < tile.groups {
         let (place, offset) = (index &* S.bytes, index &* groupBytes)
@@ -135,26 +153,31 @@ private func observe<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
         let gradient = S.load(tile.gradients, place) * factor
         var state = A.State(tile, offset)
         var change = rule.change(weight: weight, gradient: gradient, state: &state)
-        var new = weight - change
-        if _fastPath(!state.marking(S.mark(new)).isMarked) {
-            S.store(new, tile.weights, place)
+        let new = weight - change
+        if _fastPath(S.allFinite(new, with: state.unbounded)) {
+            S.storeFinite(new, tile.weights, place)
             state.store(tile, offset)
         } else {
-            (new, change) = changeCarefully(A.self, C.self, S.self, source, index)
+            change = changeCarefully(A.self, C.self, S.self, source, index)
+            // An infinite weight loses nothing.
+            if S.rounds || roundsLater { change = change.replaced(by: moved(weight, place), whereNotFinite: weight) }
         }
         index &+= 1
         let isWhole = index < tile.groups || tile.lastIsWhole(A.Values.self)
-        let stored = S.stored(new, tile.rounding)
-        let moved = S.moved(weight, stored: stored, change: change, tile.rounding)
+        var update = change
+        if S.rounds || roundsLater {
+            // What moved has changed, so the difference of both counts is what was lost.
+            update = moved(weight, place)
+            losses = losses + (change.ones - update.ones)
+        }
         gradient.addSquares(to: &gradients)
         weight.addSquares(to: &weights)
-        (isWhole ? moved : moved.prefix(tile.last_count)).addSquares(to: &updates)
-        losses = losses + weight.lost(stored: stored, change: change)
+        (isWhole ? update : update.prefix(tile.last_count)).addSquares(to: &updates)
     }
     sums.pointee.gradients += gradients.total
     sums.pointee.weights += weights.total
     sums.pointee.updates += updates.total
-    sums.pointee.lost += losses.sum
+    if S.rounds || roundsLater { sums.pointee.lost += losses.sum }
 }
 
 /// First pass of a rule with a trust ratio: advances the state, keeps the directions where there is room for them, and adds
@@ -176,10 +199,11 @@ private func advance<A: TrustRatioArithmetic, C: TrustRatioArithmetic, S: Storag
         let gradient = S.load(tile.gradients, place) * factor
         var state = A.MeasuredState(tile, offset)
         var direction = rule.direction(weight: weight, gradient: gradient, state: &state)
-        if _fastPath(!state.marking(direction.mark).isMarked) {
+        if _fastPath(direction.allFinite(with: state.unbounded)) {
             state.store(tile, offset)
         } else {
-            (weight, direction) = directCarefully(A.self, C.self, S.self, source, index)
+            direction = directCarefully(A.self, C.self, S.self, source, index)
+            weight = weight.zeroIfInfinite
         }
         if let directions = tile.directions { direction.store(directions, offset) }
         index &+= 1
@@ -207,8 +231,8 @@ private func finish<A: DirectionArithmetic, C: DirectionArithmetic, S: Storage<A
         let weight = S.load(tile.weights, place)
         let direction = A.Values.load(directions, offset)
         let new = weight - rule.change(weight: weight, direction: direction)
-        if _fastPath(!S.mark(new).isMarked) {
-            S.store(new, tile.weights, place)
+        if _fastPath(S.allFinite(new, with: nil)) {
+            S.storeFinite(new, tile.weights, place)
         } else {
             finishCarefully(A.self, C.self, S.self, source, index)
         }

@@ -53,6 +53,7 @@ struct CarefulLanes: Lanes {
     }
     @inline(__always) func add(to sum: inout SquareSum) { sum.low += vector }
     @inline(__always) func addSquares(to sum: inout SquareSum) { sum.low.addProduct(vector, vector) }
+    @inline(__always) func addSquares(to sum: inout ReportSum) { sum.lanes.addProduct(vector, vector) }
     @inline(__always) func bounded(by limit: Self) -> Self { saturated(at: limit) }
     @inline(__always) func saturated(at limit: Self) -> Self {
         Self(vector.replacing(with: clamped(to: limit).vector, where: zero .== 0))
@@ -60,10 +61,17 @@ struct CarefulLanes: Lanes {
     @inline(__always) func settled(operand: Self) -> Self { self }
     @inline(__always) func scaled(by factor: Double, _ power: Double, limit: Double) -> Self { self }
     @inline(__always) var mark: Self { Self(zero) }
-    @inline(__always) func marking(_ other: Self) -> Self { Self(vector + other.zero) }
-    @inline(__always) var isMarked: Bool { lwk_any_double(vector) != 0 }
+    @inline(__always) func allFinite(with states: Self?) -> Bool {
+        (zero + (states?.zero ?? SIMD8(repeating: 0))).sum() == 0
+    }
     @inline(__always) func difference(from stored: Self) -> Self { Self(vector - stored.vector) }
-    @inline(__always) func lost(stored: Self, change: Self) -> Self { Self(0) }
+    @inline(__always) var ones: Self { Self(vector.replacing(with: 1, where: vector .!= 0)) }
+    @inline(__always) var zeroIfInfinite: Self {
+        Self(vector.replacing(with: 0, where: (vector .== .infinity) .| (vector .== -.infinity)))
+    }
+    @inline(__always) func replaced(by other: Self, whereNotFinite weight: Self) -> Self {
+        Self(vector.replacing(with: other.vector, where: weight.zero .!= 0))
+    }
 
     /// 0 where a number is finite, NaN where it is not.
     @inline(__always) private var zero: SIMD8<Double> { vector - vector }
@@ -117,11 +125,12 @@ struct GroupPlace {
 
 // The loops come here with nothing but the place of the group, so that they have no more to keep than without.
 
-/// Changes the weights and the states of a group, as a loop would, and works out again the lanes that need it.
+/// Changes the weights and the states of a group, as a loop would, and works out again the lanes that need it.  Returns the
+/// change.
 @inline(never)
 func changeCarefully<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
     _: A.Type, _: C.Type, _: S.Type, _ source: UnsafePointer<lwk_tile>, _ index: Int
-) -> (new: A.Values, change: A.Values) where C.Values == CarefulLanes {
+) -> A.Values where C.Values == CarefulLanes {
     let tile = source.pointee
     let offset = index &* groupBytes
     let weight = S.load(tile.weights, index &* S.bytes)
@@ -135,15 +144,14 @@ func changeCarefully<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
     }
     S.store(group.new, tile.weights, index &* S.bytes)
     group.state.store(tile, offset)
-    return (group.new, group.change)
+    return group.change
 }
 
-/// The same for the first pass of a rule with a trust ratio: changes the states, and returns the weights, 0 where they are
-/// infinite, and the directions.
+/// The same for the first pass of a rule with a trust ratio: changes the states, and returns the directions.
 @inline(never)
 func directCarefully<A: TrustRatioArithmetic, C: TrustRatioArithmetic, S: Storage<A.Values>>(
     _: A.Type, _: C.Type, _: S.Type, _ source: UnsafePointer<lwk_tile>, _ index: Int
-) -> (weight: A.Values, direction: A.Values) where C.Values == CarefulLanes {
+) -> A.Values where C.Values == CarefulLanes {
     let tile = source.pointee
     let offset = index &* groupBytes
     let weight = S.load(tile.weights, index &* S.bytes)
@@ -157,7 +165,7 @@ func directCarefully<A: TrustRatioArithmetic, C: TrustRatioArithmetic, S: Storag
             C.self, $0, source, GroupPlace(index, S.self, A.MeasuredState.self, factor: tile.gradient_factor))
     }
     group.state.store(tile, offset)
-    return (group.new, group.change)
+    return group.change
 }
 
 /// The same for the second pass, from directions that were kept.

@@ -37,8 +37,8 @@ struct LAMBArithmetic<Values: Lanes>: DirectionArithmetic {
     @inline(__always)
     func direction(weight: Values, gradient: Values, state: inout State) -> Values {
         let g = Values.fma(coupledDecay, weight, gradient).bounded(by: squareLimit)
-        state.first = Values.fma(firstShare, g, Values.fma(-forget, state.first, state.first))
-        state.second = Values.fma(secondShare, g * g, Values.fma(-secondShare, state.second, state.second))
+        state.first = Values.fma(firstShare, g, Values.fma(forget, -state.first, state.first))
+        state.second = Values.fma(secondShare, g * g, Values.fma(secondShare, -state.second, state.second))
         return direction(weight: weight, state: state)
     }
 

@@ -46,6 +46,7 @@ protocol Lanes: BitwiseCopyable {
 
     /// Adds the squares of all numbers to `sum`, in float64.
     func addSquares(to sum: inout SquareSum)
+    func addSquares(to sum: inout ReportSum)
 
     /// Adds the products with other numbers to `sum`, in float64.
     func addProducts(_ other: Self, to sum: inout SquareSum)
@@ -68,17 +69,21 @@ protocol Lanes: BitwiseCopyable {
     /// 0 where a number is finite, NaN where it is not.
     var mark: Self { get }
 
-    /// The marks of both.
-    func marking(_ other: Self) -> Self
-
-    /// Whether any number is marked.
-    var isMarked: Bool { get }
+    /// Whether all numbers are finite, and those of `states`.  It may be false, too, where a sum or product of two of them is
+    /// not finite.
+    func allFinite(with states: Self?) -> Bool
 
     /// `self` - `stored`, and 0 where they are equal, infinities too.
     func difference(from stored: Self) -> Self
 
-    /// 1 where the weight is finite, `stored` equals it, and the change is not 0; else 0.
-    func lost(stored: Self, change: Self) -> Self
+    /// 1 where a number is not 0, else 0.
+    var ones: Self { get }
+
+    /// `self`, and 0 where it is infinite.
+    var zeroIfInfinite: Self { get }
+
+    /// `self`, and `other` where `weight` is not finite.
+    func replaced(by other: Self, whereNotFinite weight: Self) -> Self
 }
 
 /// The running sum of squares, float64, in a fixed order that no instruction set changes.
@@ -91,6 +96,14 @@ struct SquareSum {
         let s = low + high
         return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]))
     }
+}
+
+/// The running sum of squares of a number that is only reported.  It takes half as many registers, which the loop of a rule
+/// needs itself, and waits longer for the addition before.
+struct ReportSum {
+    var lanes = SIMD8<Double>(repeating: 0)
+
+    @inline(__always) var total: Double { SquareSum(low: lanes).total }
 }
 
 /// Sixteen float32 numbers.
@@ -109,7 +122,7 @@ struct FloatLanes: Lanes {
     @inline(__always) static func - (a: Self, b: Self) -> Self { Self(a.vector - b.vector) }
     @inline(__always) static func * (a: Self, b: Self) -> Self { Self(a.vector * b.vector) }
     @inline(__always) static func / (a: Self, b: Self) -> Self { Self(a.vector / b.vector) }
-    @inline(__always) static prefix func - (a: Self) -> Self { Self(-a.vector) }
+    @inline(__always) static prefix func - (a: Self) -> Self { Self(lwk_negative_float(a.vector)) }
     #if LAYERWISE_BASELINE
     // Without an instruction for it, it is a call for each number, so one copy is enough.
     @inline(never)
@@ -155,6 +168,12 @@ struct FloatLanes: Lanes {
         sum.low += lwk_widen_low(vector)
         sum.high += lwk_widen_high(vector)
     }
+    @inline(__always) func addSquares(to sum: inout ReportSum) {
+        let low = lwk_widen_low(vector)
+        let high = lwk_widen_high(vector)
+        sum.lanes.addProduct(low, low)
+        sum.lanes.addProduct(high, high)
+    }
     @inline(__always) func bounded(by limit: Self) -> Self { self }
     @inline(__always) func saturated(at limit: Self) -> Self {
         Self(vector.replacing(with: clamped(to: limit).vector, where: (vector - vector) .== 0))
@@ -169,14 +188,21 @@ struct FloatLanes: Lanes {
         return Self(SIMD16(lowHalf: lwk_narrow(low.vector), highHalf: lwk_narrow(high.vector)))
     }
     @inline(__always) var mark: Self { Self(vector - vector) }
-    @inline(__always) func marking(_ other: Self) -> Self { .fma(other, Self(0), self) }
-    @inline(__always) var isMarked: Bool { lwk_any_float(vector) != 0 }
+    @inline(__always) func allFinite(with states: Self?) -> Bool {
+        if let states { return lwk_both_finite_float(vector, states.vector) != 0 }
+        return lwk_all_finite_float(vector) != 0
+    }
     @inline(__always) func difference(from stored: Self) -> Self {
         Self((vector - stored.vector).replacing(with: 0, where: stored.vector .== vector))
     }
-    @inline(__always) func lost(stored: Self, change: Self) -> Self {
-        let still = (stored.vector .== vector) .& (change.vector .!= 0) .& ((vector - vector) .== 0)
-        return Self(SIMD16<Float>(repeating: 0).replacing(with: 1, where: still))
+    @inline(__always) var ones: Self {
+        Self(SIMD16<Float>(repeating: 0).replacing(with: 1, where: vector .!= 0))
+    }
+    @inline(__always) var zeroIfInfinite: Self {
+        Self(vector.replacing(with: 0, where: (vector .== .infinity) .| (vector .== -.infinity)))
+    }
+    @inline(__always) func replaced(by other: Self, whereNotFinite weight: Self) -> Self {
+        Self(vector.replacing(with: other.vector, where: weight.mark.vector .!= 0))
     }
 }
 
@@ -192,7 +218,7 @@ struct DoubleLanes: Lanes {
     @inline(__always) static func - (a: Self, b: Self) -> Self { Self(a.vector - b.vector) }
     @inline(__always) static func * (a: Self, b: Self) -> Self { Self(a.vector * b.vector) }
     @inline(__always) static func / (a: Self, b: Self) -> Self { Self(a.vector / b.vector) }
-    @inline(__always) static prefix func - (a: Self) -> Self { Self(-a.vector) }
+    @inline(__always) static prefix func - (a: Self) -> Self { Self(lwk_negative_double(a.vector)) }
     #if LAYERWISE_BASELINE
     // Without an instruction for it, it is a call for each number, so one copy is enough.
     @inline(never)
@@ -222,6 +248,7 @@ struct DoubleLanes: Lanes {
     }
     @inline(__always) var sum: Double { SquareSum(low: vector).total }
     @inline(__always) func addSquares(to sum: inout SquareSum) { sum.low.addProduct(vector, vector) }
+    @inline(__always) func addSquares(to sum: inout ReportSum) { sum.lanes.addProduct(vector, vector) }
     @inline(__always) func addProducts(_ other: Self, to sum: inout SquareSum) {
         sum.low.addProduct(vector, other.vector)
     }
@@ -246,14 +273,21 @@ struct DoubleLanes: Lanes {
                 with: scaled.clamped(to: Self(limit)).vector, where: mark.vector .== 0))
     }
     @inline(__always) var mark: Self { Self(vector - vector) }
-    @inline(__always) func marking(_ other: Self) -> Self { .fma(other, Self(0), self) }
-    @inline(__always) var isMarked: Bool { lwk_any_double(vector) != 0 }
+    @inline(__always) func allFinite(with states: Self?) -> Bool {
+        if let states { return lwk_both_finite_double(vector, states.vector) != 0 }
+        return lwk_all_finite_double(vector) != 0
+    }
     @inline(__always) func difference(from stored: Self) -> Self {
         Self((vector - stored.vector).replacing(with: 0, where: stored.vector .== vector))
     }
-    @inline(__always) func lost(stored: Self, change: Self) -> Self {
-        let still = (stored.vector .== vector) .& (change.vector .!= 0) .& ((vector - vector) .== 0)
-        return Self(SIMD8<Double>(repeating: 0).replacing(with: 1, where: still))
+    @inline(__always) var ones: Self {
+        Self(SIMD8<Double>(repeating: 0).replacing(with: 1, where: vector .!= 0))
+    }
+    @inline(__always) var zeroIfInfinite: Self {
+        Self(vector.replacing(with: 0, where: (vector .== .infinity) .| (vector .== -.infinity)))
+    }
+    @inline(__always) func replaced(by other: Self, whereNotFinite weight: Self) -> Self {
+        Self(vector.replacing(with: other.vector, where: weight.mark.vector .!= 0))
     }
 }
 

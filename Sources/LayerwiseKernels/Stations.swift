@@ -16,12 +16,17 @@ protocol Storage<Values>: Decoding {
     /// The largest finite number.
     static var largest: Double { get }
     static func store(_ values: Values, _ memory: UnsafeMutableRawPointer, _ offset: Int)
-    /// What comes back of lanes that are stored: here, or behind the kernel, which then has a `rounding`.
-    static func stored(_ values: Values, _ rounding: Int32) -> Values
-    /// Marks where a number is not finite or is near the end of what can be stored.
-    static func mark(_ values: Values) -> Values
-    /// What moved, where a change δ made `new`, which is stored as `stored`, of a weight.
-    static func moved(_ weight: Values, stored: Values, change: Values, _ rounding: Int32) -> Values
+    /// Whether all numbers are finite and not near the end of what can be stored, and all `states` finite.  It may be false,
+    /// too, where numbers are large.
+    static func allFinite(_ values: Values, with states: Values?) -> Bool
+    /// Stores numbers that are all finite.
+    static func storeFinite(_ values: Values, _ memory: UnsafeMutableRawPointer, _ offset: Int)
+    /// Whether numbers are rounded when they are stored.
+    static var rounds: Bool { get }
+    /// Whether numbers may be rounded behind the kernel, by the tile's `rounding`.
+    static var mayRoundLater: Bool { get }
+    /// What stored lanes become where they are rounded behind the kernel.
+    static func rounded(_ values: Values, _ rounding: Int32) -> Values
 }
 
 /// A storage of 16 bits, whose lanes are float32.  (A requirement that they be `FloatLanes` would make the compiler emit that
@@ -29,7 +34,8 @@ protocol Storage<Values>: Decoding {
 protocol HalfStorage: Storage {
     static func pack(_ values: Values) -> SIMD16<UInt16>
     static func unpack(_ bits: SIMD16<UInt16>) -> Values
-    /// Whether a number is packed as anything else than `bits`; it may also say so where one is not finite.
+    /// Whether a number is packed as anything else than `bits`; it may also say so where one is not finite or lies halfway
+    /// between two that are stored.
     static func differs(_ values: Values, from bits: SIMD16<UInt16>) -> Bool
 }
 
@@ -73,7 +79,7 @@ func condition<S: Decoding>(
         var scaled = values * scale
         if !unbounded {
             scaled = scaled.clamped(to: bound)
-        } else if mayOverflow, _slowPath(scaled.mark.isMarked) {
+        } else if mayOverflow, _slowPath(!scaled.allFinite(with: nil)) {
             scaled = scaled.settled(operand: values)
         }
         scaled.store(target, index &* groupBytes)
@@ -111,8 +117,13 @@ func encode<S: Storage>(
     var index = 0
     while index < whole {
         let values = S.Values.load(source, index &* groupBytes)
-        let isNearEnd = saturates && S.mark(values).isMarked
-        S.store(_slowPath(isNearEnd) ? values.saturated(at: largest) : values, target, index &* S.bytes)
+        if !saturates {
+            S.store(values, target, index &* S.bytes)
+        } else if _fastPath(S.allFinite(values, with: nil)) {
+            S.storeFinite(values, target, index &* S.bytes)
+        } else {
+            S.store(values.saturated(at: largest), target, index &* S.bytes)
+        }
         index &+= 1
     }
     let rest = count &- whole &* lanes

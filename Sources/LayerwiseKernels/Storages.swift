@@ -6,23 +6,23 @@ enum Float32Storage: Storage {
     static var laneBytes: Int { 4 }
     static var bytes: Int { 64 }
     static var largest: Double { largestFloat }
-    @inline(__always) static func mark(_ values: FloatLanes) -> FloatLanes { values.mark }
-    @inline(__always) static func stored(_ values: FloatLanes, _ rounding: Int32) -> FloatLanes {
-        switch rounding {
-        case lwk_rounding_float16:
-            Float16Storage.stored(values.saturated(at: FloatLanes(Float16Storage.largest)), rounding)
-        case lwk_rounding_bfloat16:
-            BFloat16Storage.stored(values.saturated(at: FloatLanes(BFloat16Storage.largest)), rounding)
-        default: values
-        }
+    static var rounds: Bool { false }
+    static var mayRoundLater: Bool { true }
+    @inline(__always) static func allFinite(_ values: FloatLanes, with states: FloatLanes?) -> Bool {
+        values.allFinite(with: states)
     }
-    @inline(__always) static func moved(
-        _ weight: FloatLanes, stored: FloatLanes, change: FloatLanes, _ rounding: Int32
-    ) -> FloatLanes { rounding == lwk_rounding_none ? change : weight.difference(from: stored) }
+    @inline(__always) static func rounded(_ values: FloatLanes, _ rounding: Int32) -> FloatLanes {
+        rounding == lwk_rounding_float16
+            ? Float16Storage.image(values.saturated(at: FloatLanes(Float16Storage.largest)))
+            : BFloat16Storage.image(values.saturated(at: FloatLanes(BFloat16Storage.largest)))
+    }
     @inline(__always) static func load(_ memory: UnsafeRawPointer, _ offset: Int) -> FloatLanes {
         .load(memory, offset)
     }
     @inline(__always) static func store(_ values: FloatLanes, _ memory: UnsafeMutableRawPointer, _ offset: Int) {
+        values.store(memory, offset)
+    }
+    @inline(__always) static func storeFinite(_ values: FloatLanes, _ memory: UnsafeMutableRawPointer, _ offset: Int) {
         values.store(memory, offset)
     }
 }
@@ -32,15 +32,19 @@ enum Float64Storage: Storage {
     static var laneBytes: Int { 8 }
     static var bytes: Int { 64 }
     static var largest: Double { largestDouble }
-    @inline(__always) static func mark(_ values: DoubleLanes) -> DoubleLanes { values.mark }
-    @inline(__always) static func stored(_ values: DoubleLanes, _ rounding: Int32) -> DoubleLanes { values }
-    @inline(__always) static func moved(
-        _ weight: DoubleLanes, stored: DoubleLanes, change: DoubleLanes, _ rounding: Int32
-    ) -> DoubleLanes { change }
+    static var rounds: Bool { false }
+    static var mayRoundLater: Bool { false }
+    @inline(__always) static func allFinite(_ values: DoubleLanes, with states: DoubleLanes?) -> Bool {
+        values.allFinite(with: states)
+    }
+    @inline(__always) static func rounded(_ values: DoubleLanes, _ rounding: Int32) -> DoubleLanes { values }
     @inline(__always) static func load(_ memory: UnsafeRawPointer, _ offset: Int) -> DoubleLanes {
         .load(memory, offset)
     }
     @inline(__always) static func store(_ values: DoubleLanes, _ memory: UnsafeMutableRawPointer, _ offset: Int) {
+        values.store(memory, offset)
+    }
+    @inline(__always) static func storeFinite(_ values: DoubleLanes, _ memory: UnsafeMutableRawPointer, _ offset: Int) {
         values.store(memory, offset)
     }
 }
@@ -55,18 +59,23 @@ enum Float16Storage: HalfStorage {
     @inline(__always) static func differs(_ values: FloatLanes, from bits: SIMD16<UInt16>) -> Bool {
         lwk_any_short(pack(values) ^ bits) != 0
     }
-    /// Numbers near the largest are marked too: times this they overflow.
-    @inline(__always) static func mark(_ values: FloatLanes) -> FloatLanes { (values * FloatLanes(0x1.004p+112)).mark }
-    @inline(__always) static func stored(_ values: FloatLanes, _ rounding: Int32) -> FloatLanes {
-        unpack(pack(values))
+    static var rounds: Bool { true }
+    static var mayRoundLater: Bool { false }
+    @inline(__always) static func allFinite(_ values: FloatLanes, with states: FloatLanes?) -> Bool {
+        // Numbers near the largest overflow, times this, and so would products of others.
+        let scaled = values * FloatLanes(0x1.004p+112)
+        if let states { return (scaled + states).allFinite(with: nil) }
+        return scaled.allFinite(with: nil)
     }
-    @inline(__always) static func moved(
-        _ weight: FloatLanes, stored: FloatLanes, change: FloatLanes, _ rounding: Int32
-    ) -> FloatLanes { weight.difference(from: stored) }
+    @inline(__always) static func rounded(_ values: FloatLanes, _ rounding: Int32) -> FloatLanes { values }
+    @inline(__always) static func image(_ values: FloatLanes) -> FloatLanes { unpack(pack(values)) }
     @inline(__always) static func load(_ memory: UnsafeRawPointer, _ offset: Int) -> FloatLanes {
         FloatLanes(lwk_from_float16(memory.loadUnaligned(fromByteOffset: offset, as: SIMD16<UInt16>.self)))
     }
     @inline(__always) static func store(_ values: FloatLanes, _ memory: UnsafeMutableRawPointer, _ offset: Int) {
+        memory.storeBytes(of: lwk_to_float16(values.vector), toByteOffset: offset, as: SIMD16<UInt16>.self)
+    }
+    @inline(__always) static func storeFinite(_ values: FloatLanes, _ memory: UnsafeMutableRawPointer, _ offset: Int) {
         memory.storeBytes(of: lwk_to_float16(values.vector), toByteOffset: offset, as: SIMD16<UInt16>.self)
     }
 }
@@ -81,19 +90,22 @@ enum BFloat16Storage: HalfStorage {
     @inline(__always) static func differs(_ values: FloatLanes, from bits: SIMD16<UInt16>) -> Bool {
         lwk_differs_from_bfloat16(values.vector, bits) != 0
     }
-    /// Numbers near the largest are marked too: times this they overflow.
-    @inline(__always) static func mark(_ values: FloatLanes) -> FloatLanes { (values * FloatLanes(0x1.02p+0)).mark }
-    @inline(__always) static func stored(_ values: FloatLanes, _ rounding: Int32) -> FloatLanes {
-        unpack(pack(values))
+    static var rounds: Bool { true }
+    static var mayRoundLater: Bool { false }
+    @inline(__always) static func allFinite(_ values: FloatLanes, with states: FloatLanes?) -> Bool {
+        // Numbers near the largest overflow, times this.
+        (values * FloatLanes(0x1.02p+0)).allFinite(with: states)
     }
-    @inline(__always) static func moved(
-        _ weight: FloatLanes, stored: FloatLanes, change: FloatLanes, _ rounding: Int32
-    ) -> FloatLanes { weight.difference(from: stored) }
+    @inline(__always) static func rounded(_ values: FloatLanes, _ rounding: Int32) -> FloatLanes { values }
+    @inline(__always) static func image(_ values: FloatLanes) -> FloatLanes { unpack(pack(values)) }
     @inline(__always) static func load(_ memory: UnsafeRawPointer, _ offset: Int) -> FloatLanes {
         FloatLanes(lwk_from_bfloat16(memory.loadUnaligned(fromByteOffset: offset, as: SIMD16<UInt16>.self)))
     }
     @inline(__always) static func store(_ values: FloatLanes, _ memory: UnsafeMutableRawPointer, _ offset: Int) {
         memory.storeBytes(of: lwk_to_bfloat16(values.vector), toByteOffset: offset, as: SIMD16<UInt16>.self)
+    }
+    @inline(__always) static func storeFinite(_ values: FloatLanes, _ memory: UnsafeMutableRawPointer, _ offset: Int) {
+        memory.storeBytes(of: lwk_finite_to_bfloat16(values.vector), toByteOffset: offset, as: SIMD16<UInt16>.self)
     }
 }
 

@@ -17,7 +17,7 @@ struct NoState<Values: Lanes>: StateLanes, Velocity {
     @inline(__always) init(_ tile: lwk_tile, _ offset: Int) {}
     @inline(__always) func store(_ tile: lwk_tile, _ offset: Int) {}
     @inline(__always) static func prefetch(_ tile: lwk_tile, _ offset: Int) {}
-    @inline(__always) func marking(_ mark: Values) -> Values { mark }
+    @inline(__always) var unbounded: Values? { nil }
 
     @inline(__always)
     mutating func advance(momentum: Values, input: Values, share: Values) -> Values { input }
@@ -33,7 +33,7 @@ struct Momentum<Values: Lanes>: StateLanes, Velocity {
     @inline(__always) func store(_ tile: lwk_tile, _ offset: Int) {
         velocity.store(tile.states.0.unsafelyUnwrapped, offset)
     }
-    @inline(__always) func marking(_ mark: Values) -> Values { mark }
+    @inline(__always) var unbounded: Values? { nil }
     @inline(__always) static func prefetch(_ tile: lwk_tile, _ offset: Int) {
         lwk_prefetch_write(tile.states.0.unsafelyUnwrapped + offset)
     }

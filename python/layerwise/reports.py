@@ -45,8 +45,9 @@ class Telemetry(NamedTuple):
         clip_factor: Product of global and layer norm clipping.
         effective_lr: Base rate as the schedule moved it, times scale.
         nonfinite_count: Gradient elements that were NaN or infinite, also of a skipped or refused step.
-        lost_count: Elements whose change was not zero and that did not move, since it was less than half the spacing of
-            stored values: of the master copy where there is one, else of the parameter.
+        lost_count: Elements of float16 and bfloat16 parameters without a master copy whose change was not zero and that
+            did not move, since it was less than half the spacing of stored values. Those of all other parameters are
+            not counted.
     """
 
     gradient_norm: float

@@ -53,7 +53,7 @@ typedef struct lwk_sums {
     double gradients;  // as the rule saw them
     double weights;    // before the change
     double updates;    // what moved, or the directions of a rule with a trust ratio
-    double lost;       // how many weights have a change that is not zero and did not move
+    double lost;       // how many weights of 16 bits have a change that is not zero and did not move
 } lwk_sums;
 
 typedef float lwk_float16x __attribute__((ext_vector_type(16)));
@@ -63,6 +63,9 @@ typedef uint16_t lwk_ushort16x __attribute__((ext_vector_type(16)));
 typedef uint32_t lwk_uint16x __attribute__((ext_vector_type(16)));
 typedef int32_t lwk_int16x __attribute__((ext_vector_type(16)));
 typedef uint64_t lwk_ulong8x __attribute__((ext_vector_type(8)));
+typedef double lwk_double4x __attribute__((ext_vector_type(4)));
+typedef uint64_t lwk_ulong4x __attribute__((ext_vector_type(4)));
+typedef uint32_t lwk_uint8x __attribute__((ext_vector_type(8)));
 
 #define LWK_INLINE static inline __attribute__((always_inline, const, unused))
 
@@ -72,9 +75,50 @@ LWK_INLINE lwk_double8x lwk_widen(lwk_float8x x) { return __builtin_convertvecto
 
 LWK_INLINE lwk_float8x lwk_narrow(lwk_double8x x) { return __builtin_convertvector(x, lwk_float8x); }
 
-/// Whether any bit of any lane is set.
-LWK_INLINE int32_t lwk_any_float(lwk_float16x x) { return __builtin_reduce_or((lwk_uint16x)x) != 0; }
-LWK_INLINE int32_t lwk_any_double(lwk_double8x x) { return __builtin_reduce_or((lwk_ulong8x)x) != 0; }
+/// Of other sign, zeros too; part of a multiply-add where it is an operand of one.
+LWK_INLINE lwk_float16x lwk_negative_float(lwk_float16x x) { return -x; }
+LWK_INLINE lwk_double8x lwk_negative_double(lwk_double8x x) { return -x; }
+
+// Whether all lanes are finite: a number less itself is 0, or else NaN.  Where lanes take several registers, those of one are
+// first joined with those of the others to numbers that are finite only where they all are, so that less is to be tested.
+// The answer may also be 0 where such a sum or product overflows.
+
+#if defined(__AVX512F__)
+
+LWK_INLINE int32_t lwk_all_finite_float(lwk_float16x x) { return __builtin_reduce_or((lwk_uint16x)(x - x)) == 0; }
+LWK_INLINE int32_t lwk_all_finite_double(lwk_double8x x) { return __builtin_reduce_or((lwk_ulong8x)(x - x)) == 0; }
+LWK_INLINE int32_t lwk_both_finite_float(lwk_float16x x, lwk_float16x y) { return lwk_all_finite_float(x + y); }
+LWK_INLINE int32_t lwk_both_finite_double(lwk_double8x x, lwk_double8x y) { return lwk_all_finite_double(x + y); }
+
+#else
+
+#define LWK_ALL_ZERO(type, x) (__builtin_reduce_or((type)(x)) == 0)
+// The sum of y is there before x is known, which then needs one instruction, where the processor has it.
+#if defined(__FMA__) || defined(__aarch64__)
+#define LWK_JOIN(x, y) __builtin_elementwise_fma(x.lo, x.hi, y.lo + y.hi)
+#else
+#define LWK_JOIN(x, y) (x.lo + x.hi + (y.lo + y.hi))
+#endif
+
+LWK_INLINE int32_t lwk_all_finite_float(lwk_float16x x) {
+    lwk_float8x one = x.lo + x.hi;
+    return LWK_ALL_ZERO(lwk_uint8x, one - one);
+}
+LWK_INLINE int32_t lwk_all_finite_double(lwk_double8x x) {
+    lwk_double4x one = x.lo + x.hi;
+    return LWK_ALL_ZERO(lwk_ulong4x, one - one);
+}
+LWK_INLINE int32_t lwk_both_finite_float(lwk_float16x x, lwk_float16x y) {
+    lwk_float8x one = LWK_JOIN(x, y);
+    return LWK_ALL_ZERO(lwk_uint8x, one - one);
+}
+LWK_INLINE int32_t lwk_both_finite_double(lwk_double8x x, lwk_double8x y) {
+    lwk_double4x one = LWK_JOIN(x, y);
+    return LWK_ALL_ZERO(lwk_ulong4x, one - one);
+}
+
+#endif
+
 LWK_INLINE int32_t lwk_any_short(lwk_ushort16x x) { return __builtin_reduce_or(x) != 0; }
 
 /// bfloat16 is the upper half of a float32.
@@ -90,12 +134,18 @@ LWK_INLINE lwk_ushort16x lwk_to_bfloat16(lwk_float16x x) {
     return __builtin_convertvector(x != x ? upper | 0x40u : rounded, lwk_ushort16x);
 }
 
-/// Whether a finite number of x is stored as anything else than its y; may be 1 where x is not finite.
-LWK_INLINE int32_t lwk_differs_from_bfloat16(lwk_float16x x, lwk_ushort16x y) {
+/// The same of numbers that are finite.
+LWK_INLINE lwk_ushort16x lwk_finite_to_bfloat16(lwk_float16x x) {
     lwk_uint16x bits = (lwk_uint16x)x;
-    lwk_uint16x rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
-    lwk_uint16x stored = __builtin_convertvector(y, lwk_uint16x) << 16;
-    return __builtin_reduce_or((rounded ^ stored) & 0xffff0000u) != 0;
+    return __builtin_convertvector((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16, lwk_ushort16x);
+}
+
+/// Whether a finite number of x is stored as anything else than its y; may be 1, too, where x is not finite or lies halfway
+/// between two that are stored.
+LWK_INLINE int32_t lwk_differs_from_bfloat16(lwk_float16x x, lwk_ushort16x y) {
+    lwk_uint16x apart = (lwk_uint16x)x - (__builtin_convertvector(y, lwk_uint16x) << 16);
+    lwk_uint16x distance = (lwk_uint16x)__builtin_elementwise_abs((lwk_int16x)apart);
+    return __builtin_reduce_or(distance & 0xffff8000u) != 0;
 }
 
 #if defined(__F16C__) || defined(__aarch64__)
