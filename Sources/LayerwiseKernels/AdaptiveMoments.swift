@@ -21,7 +21,7 @@ struct FirstMoment<Values: Lanes>: StateLanes {
     @inline(__always) func store(_ tile: lwk_tile, _ offset: Int) {
         moment.store(tile.states.0.unsafelyUnwrapped, offset)
     }
-    @inline(__always) func marking(_ mark: Values) -> Values { mark.marking(moment) }
+    @inline(__always) var unbounded: Values? { moment }
     @inline(__always) static func prefetch(_ tile: lwk_tile, _ offset: Int) {
         lwk_prefetch_write(tile.states.0.unsafelyUnwrapped + offset)
     }
@@ -29,7 +29,7 @@ struct FirstMoment<Values: Lanes>: StateLanes {
     /// (1 − share)·m + share·input, in which what stays of m is rounded apart from what comes.
     @inline(__always)
     func blended(with input: Values, share: Values) -> Values {
-        Values.fma(share, input, Values.fma(-share, moment, moment))
+        Values.fma(share, input, Values.fma(share, -moment, moment))
     }
 }
 
@@ -59,6 +59,23 @@ struct Moments<Values: Lanes>: StateLanes, AdaptiveMoments {
         first = Values.fma(firstShare, gradient, Values.fma(firstShare, -first, first))
         second = Values.fma(secondShare, gradient * gradient, Values.fma(secondShare, -second, second))
         return (first, second)
+    }
+}
+
+/// The two moments, which a pass only reads.
+struct KnownMoments<Values: Lanes>: StateLanes {
+    let first: Values
+    let second: Values
+
+    @inline(__always) init(_ tile: lwk_tile, _ offset: Int) {
+        first = .load(tile.states.0.unsafelyUnwrapped, offset)
+        second = .load(tile.states.1.unsafelyUnwrapped, offset)
+    }
+    @inline(__always) func store(_ tile: lwk_tile, _ offset: Int) {}
+    @inline(__always) var unbounded: Values? { nil }
+    @inline(__always) static func prefetch(_ tile: lwk_tile, _ offset: Int) {
+        lwk_prefetch_read(tile.states.0.unsafelyUnwrapped + offset)
+        lwk_prefetch_read(tile.states.1.unsafelyUnwrapped + offset)
     }
 }
 

@@ -5,7 +5,8 @@ import LayerwiseRules
 /// First stage: g′ = g + λ·w;  m ← (m − f·m) + f·d·g′;  v ← (v − f₂·v) + f₂·(d·g′)²;  s ← β₃·s + q·g′; the sums are ⟨g′, w₀ − w⟩
 /// and ‖s‖₁.  Second stage: δ = (s·m / (√v + n₀) + γλ′·w)·n₁, where n₀ = d·ε and n₁ = 1.  `Prodigy` documents the terms.
 struct ProdigyArithmetic<Values: Lanes>: SummingArithmetic {
-    typealias State = ProdigyState<Values>
+    typealias State = KnownMoments<Values>
+    typealias SummedState = ProdigyState<Values>
 
     let coupledDecay: Values
     let decay: Values
@@ -36,17 +37,17 @@ struct ProdigyArithmetic<Values: Lanes>: SummingArithmetic {
     }
 
     @inline(__always)
-    func advance(weight: Values, gradient: Values, state: inout State) -> Summands<Values> {
+    func advance(weight: Values, gradient: Values, state: inout SummedState) -> Summands<Values> {
         let g = Values.fma(coupledDecay, weight, gradient)
         let scaled = (secondScale * g).bounded(by: squareLimit)
-        state.first = Values.fma(firstScale, g, Values.fma(-firstShare, state.first, state.first))
-        state.second = Values.fma(secondShare, scaled * scaled, Values.fma(-secondShare, state.second, state.second))
+        state.first = Values.fma(firstScale, g, Values.fma(firstShare, -state.first, state.first))
+        state.second = Values.fma(secondShare, scaled * scaled, Values.fma(secondShare, -state.second, state.second))
         state.distance = Values.fma(distanceScale, g, distanceDecay * state.distance)
         return Summands(left: g, right: state.start - weight)
     }
 
     @inline(__always)
-    static func magnitude(_ state: State) -> Values { state.distance.magnitude() }
+    static func magnitude(_ state: SummedState) -> Values { state.distance.magnitude() }
 
     @inline(__always)
     func change(weight: Values, gradient: Values, state: inout State) -> Values {
@@ -72,7 +73,7 @@ struct ProdigyState<Values: Lanes>: StateLanes {
         second.store(tile.states.1.unsafelyUnwrapped, offset)
         distance.store(tile.states.2.unsafelyUnwrapped, offset)
     }
-    @inline(__always) func marking(_ mark: Values) -> Values { mark.marking(second).marking(distance).marking(first) }
+    @inline(__always) var unbounded: Values? { first + second + distance }
     @inline(__always) static func prefetch(_ tile: lwk_tile, _ offset: Int) {
         lwk_prefetch_write(tile.states.0.unsafelyUnwrapped + offset)
         lwk_prefetch_write(tile.states.1.unsafelyUnwrapped + offset)

@@ -32,10 +32,10 @@ struct RMSpropArithmetic<Values: Lanes>: Arithmetic {
     @inline(__always)
     func change(weight: Values, gradient: Values, state: inout State) -> Values {
         let g = Values.fma(coupledDecay, weight, gradient).bounded(by: squareLimit)
-        state.square = Values.fma(share, g * g, Values.fma(-share, state.square, state.square))
+        state.square = Values.fma(share, g * g, Values.fma(share, -state.square, state.square))
         var variance = state.square
         if centered {
-            state.mean = Values.fma(share, g, Values.fma(-share, state.mean, state.mean))
+            state.mean = Values.fma(share, g, Values.fma(share, -state.mean, state.mean))
             // Rounding can make it negative.
             variance = Values.fma(-state.mean, state.mean, variance).maximum(Values(0))
         }
@@ -62,7 +62,7 @@ struct RMSpropState<Values: Lanes>: StateLanes {
         if let memory = tile.states.1 { velocity.store(memory, offset) }
         if let memory = tile.states.2 { mean.store(memory, offset) }
     }
-    @inline(__always) func marking(_ mark: Values) -> Values { mark.marking(square).marking(mean) }
+    @inline(__always) var unbounded: Values? { square + mean }
     @inline(__always) static func prefetch(_ tile: lwk_tile, _ offset: Int) {
         lwk_prefetch_write(tile.states.0.unsafelyUnwrapped + offset)
         if let memory = tile.states.1 { lwk_prefetch_write(memory + offset) }

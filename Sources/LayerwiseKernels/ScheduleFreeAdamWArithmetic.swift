@@ -29,7 +29,7 @@ struct ScheduleFreeAdamWArithmetic<Values: Lanes>: Arithmetic {
     @inline(__always)
     func change(weight: Values, gradient: Values, state: inout State) -> Values {
         let g = gradient.bounded(by: squareLimit)
-        state.second = Values.fma(secondShare, g * g, Values.fma(-secondShare, state.second, state.second))
+        state.second = Values.fma(secondShare, g * g, Values.fma(secondShare, -state.second, state.second))
         let q = Values.fma(rate, g / (state.second.squareRoot() + epsilon), decay * weight)
         let change = Values.fma(step, q, average * (weight - state.stepped))
         state.stepped = state.stepped - q
@@ -50,7 +50,7 @@ struct ScheduleFreeState<Values: Lanes>: StateLanes {
         stepped.store(tile.states.0.unsafelyUnwrapped, offset)
         second.store(tile.states.1.unsafelyUnwrapped, offset)
     }
-    @inline(__always) func marking(_ mark: Values) -> Values { mark.marking(second).marking(stepped) }
+    @inline(__always) var unbounded: Values? { second + stepped }
     @inline(__always) static func prefetch(_ tile: lwk_tile, _ offset: Int) {
         lwk_prefetch_write(tile.states.0.unsafelyUnwrapped + offset)
         lwk_prefetch_write(tile.states.1.unsafelyUnwrapped + offset)

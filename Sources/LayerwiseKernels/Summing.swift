@@ -3,11 +3,14 @@ import CLayerwiseKernels
 
 /// The arithmetic of a rule whose first stage advances the states and leaves two sums, and whose second changes the weights.
 protocol SummingArithmetic: Arithmetic {
+    /// What the first stage advances.
+    associatedtype SummedState: StateLanes where SummedState.Values == Values
+
     /// Advances the state; the first sum is that of `left` · `right`.
-    func advance(weight: Values, gradient: Values, state: inout State) -> Summands<Values>
+    func advance(weight: Values, gradient: Values, state: inout SummedState) -> Summands<Values>
 
     /// What a state adds to the second sum.
-    static func magnitude(_ state: State) -> Values
+    static func magnitude(_ state: SummedState) -> Values
 }
 
 /// The factors of what one group adds to the first sum of a stage.
@@ -42,13 +45,13 @@ private func advanceWithSums<A: SummingArithmetic, C: SummingArithmetic, S: Stor
     var index = 0
     while index < tile.groups {
         let (place, offset) = (index &* S.bytes, index &* groupBytes)
-        tile.prefetch(place, offset, A.State.self)
+        tile.prefetch(place, offset, A.SummedState.self)
         let weight = S.load(tile.weights, place)
         let gradient = S.load(tile.gradients, place) * factor
-        var state = A.State(tile, offset)
+        var state = A.SummedState(tile, offset)
         var own = rule.advance(weight: weight, gradient: gradient, state: &state)
         var magnitude = A.magnitude(state)
-        if _fastPath(!state.marking(own.left.mark.marking(own.right)).isMarked) {
+        if _fastPath((own.left + own.right).allFinite(with: state.unbounded)) {
             state.store(tile, offset)
         } else {
             (own, magnitude) = sumCarefully(A.self, C.self, S.self, source, index)
@@ -72,15 +75,15 @@ private func sumCarefully<A: SummingArithmetic, C: SummingArithmetic, S: Storage
     let offset = index &* groupBytes
     let weight = S.load(tile.weights, index &* S.bytes)
     let gradient = S.load(tile.gradients, index &* S.bytes)
-    var state = A.State(tile, offset)
+    var state = A.SummedState(tile, offset)
     let scaled = gradient * A.Values(tile.gradient_factor)
     let own = A(tile).advance(weight: weight, gradient: scaled, state: &state)
     var group = Group(weight: weight, gradient: gradient, new: weight, change: own.left, state: state)
     withUnsafeMutablePointer(to: &group) {
         repair(
-            $0, source, GroupPlace(index, S.self, A.State.self, factor: tile.gradient_factor), subtracts: false
+            $0, source, GroupPlace(index, S.self, A.SummedState.self, factor: tile.gradient_factor), subtracts: false
         ) { wide, offset in
-            var state = C.State(wide, offset)
+            var state = C.SummedState(wide, offset)
             let own = C(wide).advance(
                 weight: .load(wide.weights, offset), gradient: .load(wide.gradients, offset), state: &state)
             state.store(wide, offset)

@@ -16,7 +16,7 @@ final class DeclarationTests: XCTestCase {
 
     private func checkCases<R: Rule>(of _: R.Type) throws {
         let name = R.declaration.name
-        let rules = try RuleCase.all().compactMap { $0.rule as? R }
+        let rules = (try RuleCase.all() + RuleCase.prodigy()).compactMap { $0.rule as? R }
         for parameter in R.parameters {
             let values = rules.map { $0.value(of: parameter.key) }
             if case .choice(let names) = parameter.kind {
@@ -67,7 +67,8 @@ final class DeclarationTests: XCTestCase {
         XCTAssertTrue(Set(states.map(\.name)).isDisjoint(with: ["step", "master", "parameters"]), "\(name): states")
         XCTAssertLessThanOrEqual(states.count { $0.shape == .parameter }, 4, "\(name): states")
         XCTAssertLessThanOrEqual(states.count { $0.shape == .scalar }, StateScalars.scalarCount, "\(name): states")
-        for ruleCase in try RuleCase.all() where ruleCase.rule is R {
+        XCTAssertLessThanOrEqual(states.count { $0.shape == .shared }, SharedScalars.scalarCount, "\(name): states")
+        for ruleCase in try RuleCase.all() + RuleCase.prodigy() where ruleCase.rule is R {
             XCTAssertTrue(StateSet.first(states.count).isSuperset(of: ruleCase.rule.states), "\(ruleCase)")
         }
     }
@@ -90,7 +91,7 @@ final class DeclarationTests: XCTestCase {
     func testCoefficientsFitTheirRoom() throws {
         let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 8 * coefficientBytes, alignment: 64)
         defer { room.deallocate() }
-        for ruleCase in try RuleCase.all() {
+        for ruleCase in try RuleCase.all() + RuleCase.prodigy() {
             for canary: UInt8 in [0x5a, 0xa5] {
                 room.initializeMemory(as: UInt8.self, repeating: canary)
                 var powers = PowerMemo()

@@ -32,6 +32,9 @@ final class KernelAccuracyTests: XCTestCase {
     func testLAMB() throws { try check(RuleCase.lamb(), Budget(float32: 8, float64: 12, states: 4)) }
     func testLion() throws { try check(RuleCase.lion(), Budget(float32: 3, float64: 3, states: 3)) }
     func testNAdam() throws { try check(RuleCase.nadam(), Budget(float32: 6, float64: 6, states: 4)) }
+    func testScheduleFreeAdamW() throws {
+        try check(RuleCase.scheduleFreeAdamW(), Budget(float32: 6, float64: 6, states: 6))
+    }
     func testRMSprop() throws { try check(RuleCase.rmsprop(), Budget(float32: 6, float64: 6, states: 6)) }
 
     /// Tensors of several blocks, of which rules with a trust ratio keep the sums, and LAMB its directions, between passes.

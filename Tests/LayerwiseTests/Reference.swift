@@ -63,6 +63,7 @@ func referenceStep<N>(_ rule: any Rule, _ layer: inout [ReferenceTensor<N>], sca
     case let rule as Lion: rule.step(&layer, scale)
     case let rule as NAdam: rule.step(&layer, scale)
     case let rule as RMSprop: rule.step(&layer, scale)
+    case let rule as ScheduleFreeAdamW: rule.step(&layer, scale)
     default: return false
     }
     return true
@@ -448,6 +449,49 @@ extension RMSprop {
             tensor.changeMagnitudes = sizes.map { tensor.magnitude(rate * $0) }
             tensor.subtract()
             tensor.steps += 1
+            layer[index] = tensor
+        }
+    }
+}
+
+// MARK: - Schedule-Free AdamW
+
+extension ScheduleFreeAdamW {
+    fileprivate func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        for index in layer.indices {
+            var tensor = layer[index]
+            let (y, g) = (tensor.weights, tensor.gradients)
+            let t = tensor.steps + 1
+            let z = tensor.steps == 0 ? y : tensor.state("z")
+            let warmup = warmupSteps > 0 && t < warmupSteps ? Double(t) / Double(warmupSteps) : 1
+            let rate = N(learningRate) * N(scale) * N(warmup)
+            let largest = max(Double(rate), Double(tensor.states["lr_max"]?.first ?? 0))
+            let weight = N(pow(Double(t), stepPower) * pow(largest, ratePower))
+            let sum = (tensor.states["weight_sum"]?.first ?? 0) + weight
+            let c = sum > 0 ? weight / sum : 0
+            let v = tensor.state("exp_avg_sq")
+            let b2 = N(beta2)
+            let second = y.indices.map { b2 * v[$0] + (1 - b2) * g[$0] * g[$0] }
+            let secondMagnitudes = y.indices.map { tensor.magnitude(b2 * v[$0], (1 - b2) * g[$0] * g[$0]) }
+            tensor.setState("exp_avg_sq", second, magnitudes: secondMagnitudes)
+            let direction = Moments(
+                first: g, firstMagnitudes: g.map { tensor.magnitude($0) }, second: second,
+                secondMagnitudes: secondMagnitudes
+            ).direction(1, 1 - power(beta2, t), epsilon)
+            let decay = N(weightDecay)
+            let q = y.indices.map { rate * direction.values[$0] + rate * decay * y[$0] }
+            let sizes = y.indices.map { tensor.magnitude(rate * direction.magnitudes[$0], rate * decay * y[$0]) }
+            let share = 1 - N(beta1) * (1 - c)
+            tensor.changes = y.indices.map { c * (y[$0] - z[$0]) + share * q[$0] }
+            tensor.changeMagnitudes = y.indices.map {
+                tensor.magnitude(c * y[$0], c * z[$0], share * sizes[$0])
+            }
+            tensor.setState(
+                "z", y.indices.map { z[$0] - q[$0] }, magnitudes: y.indices.map { tensor.magnitude(z[$0], sizes[$0]) })
+            tensor.states["weight_sum"] = [sum]
+            tensor.states["lr_max"] = [N(largest)]
+            tensor.subtract()
+            tensor.steps = t
             layer[index] = tensor
         }
     }

@@ -102,7 +102,8 @@ final class SettingRefusalTests: XCTestCase {
         settings.clipValue = -1
         assertRefused(.outOfRange) { _ = try Optimizer(SGD(), settings: settings) }
         assertRefused(
-            .unknownName, message: "no rule is called \"nonsense\", expected one of "
+            .unknownName,
+            message: "no rule is called \"nonsense\", expected one of "
                 + allRules.map { $0.declaration.name }.joined(separator: ", ")
         ) { _ = try Optimizer(rule: "nonsense", settings: []) }
     }

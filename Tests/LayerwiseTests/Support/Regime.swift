@@ -34,7 +34,7 @@ struct TensorBuffers {
         var states: [String: Buffer] = [:]
         for (index, state) in type(of: rule).declaration.states.enumerated() where rule.states.contains(.state(index)) {
             states[state.name] =
-                state.shape == .scalar ? Buffer(.float64, count: 1) : Buffer(kind.computeType, count: count)
+                state.shape == .parameter ? Buffer(kind.computeType, count: count) : Buffer(.float64, count: 1)
             if case .value(let start) = state.start, let buffer = states[state.name] {
                 for i in 0..<buffer.count { buffer[i] = start }
             }
@@ -73,6 +73,13 @@ struct TensorBuffers {
                 case "mu_product":
                     states[name]?[0] = 1e-40
                     continue
+                case "weight_sum":
+                    states[name]?[0] = 0.5
+                    continue
+                case "lr_max":
+                    states[name]?[0] = rule.learningRate * 0.9
+                    continue
+                case "z": value = drawn.weight + drawn.moment
                 // A state that stayed at its start would test little.
                 default: fatalError("say here what the state \(name) may be")
                 }

@@ -127,8 +127,40 @@ extension RuleCase {
         ]
     }
 
+    static func scheduleFreeAdamW() throws -> [RuleCase] {
+        [
+            try RuleCase("schedule_free_adamw"),
+            try RuleCase(
+                "schedule_free_adamw",
+                [
+                    "lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-5, "weight_decay": 0.3, "warmup_steps": 3,
+                    "r": 0.5, "weight_lr_power": 1.5,
+                ]),
+        ]
+    }
+
+    /// Prodigy's sums run over all layers, so that no layer can be compared with itself alone (ProdigyTests).
+    static func prodigy() throws -> [RuleCase] {
+        [
+            try RuleCase("prodigy"),
+            try RuleCase(
+                "prodigy",
+                [
+                    "lr": 0.7, "beta1": 0.8, "beta2": 0.99, "eps": 1e-6, "weight_decay": 0.1, "d0": 1e-4, "d_coef": 1.3,
+                    "growth_rate": 1.5, "use_bias_correction": 1,
+                ]),
+            try RuleCase(
+                "prodigy",
+                [
+                    "lr": 0.9, "beta3": 0.9, "weight_decay": 0.1, "decoupled_weight_decay": 0, "safeguard_warmup": 1,
+                    "layer_scale": "both",
+                ]),
+        ]
+    }
+
+    /// Every rule whose layers do not depend on each other.
     static func all() throws -> [RuleCase] {
-        try sgd() + momentum() + lars() + adam() + adamW() + lamb() + lion() + nadam() + rmsprop()
+        try sgd() + momentum() + lars() + adam() + adamW() + lamb() + lion() + nadam() + rmsprop() + scheduleFreeAdamW()
     }
 
     /// One of each arithmetic.
@@ -146,6 +178,7 @@ extension RuleCase {
             try RuleCase("lion", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("nadam", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("rmsprop", ["lr": 0.03, "weight_decay": 0.07, "momentum": 0.9, "centered": 1]),
+            try RuleCase("schedule_free_adamw", ["lr": 0.03, "weight_decay": 0.07]),
         ]
     }
 }
