@@ -42,7 +42,6 @@ struct CarefulLanes: Lanes {
     }
     @inline(__always) static var count: Int { 8 }
     @inline(__always) func prefix(_ count: Int64) -> Self { self }
-    @inline(__always) var sum: Double { SquareSum(low: vector).total }
     @inline(__always) func addSquares(to sum: inout SquareSum) { sum.low.addProduct(vector, vector) }
     @inline(__always) func addSquares(to sum: inout ReportSum) { sum.lanes.addProduct(vector, vector) }
     @inline(__always) func bounded(by limit: Self) -> Self { saturated(at: limit) }
@@ -56,7 +55,7 @@ struct CarefulLanes: Lanes {
         (zero + (states?.zero ?? SIMD8(repeating: 0))).sum() == 0
     }
     @inline(__always) func difference(from stored: Self) -> Self { Self(vector - stored.vector) }
-    @inline(__always) var ones: Self { Self(vector.replacing(with: 1, where: vector .!= 0)) }
+    @inline(__always) func countLost(moved: Self, to counts: inout SIMD16<Int32>) {}
     @inline(__always) var zeroIfInfinite: Self {
         Self(vector.replacing(with: 0, where: (vector .== .infinity) .| (vector .== -.infinity)))
     }
