@@ -82,7 +82,10 @@ LWK_INLINE lwk_double8x lwk_negative_double(lwk_double8x x) { return -x; }
 // Whether all lanes are finite: a number less itself is 0, or else NaN.  Where lanes take several registers, those of one are
 // first joined with those of the others to numbers that are finite only where they all are, so that less is to be tested.
 // The answer may also be 0 where such a sum or product overflows.
-
+//
+// For storages of 16 bits the answer is 0, too, where a lane of x is near the largest number that is stored.  With bfloat16 its
+// square overflows, as that of all beyond 1e19; with float16 the square of 65520 overflows times a limit, alone or with that of
+// another lane, and that of 65504 alone does not.
 
 #if defined(__FMA__) || defined(__aarch64__)
 #define LWK_MULTIPLY_ADD(x, y, z) __builtin_elementwise_fma(x, y, z)
@@ -90,12 +93,25 @@ LWK_INLINE lwk_double8x lwk_negative_double(lwk_double8x x) { return -x; }
 #define LWK_MULTIPLY_ADD(x, y, z) ((x) * (y) + (z))
 #endif
 
+#define LWK_FLOAT16_LIMIT 0x1.004p+96f
+
 #if defined(__AVX512F__)
 
 LWK_INLINE int32_t lwk_all_finite_float(lwk_float16x x) { return __builtin_reduce_or((lwk_uint16x)(x - x)) == 0; }
 LWK_INLINE int32_t lwk_all_finite_double(lwk_double8x x) { return __builtin_reduce_or((lwk_ulong8x)(x - x)) == 0; }
 LWK_INLINE int32_t lwk_both_finite_float(lwk_float16x x, lwk_float16x y) { return lwk_all_finite_float(x + y); }
 LWK_INLINE int32_t lwk_both_finite_double(lwk_double8x x, lwk_double8x y) { return lwk_all_finite_double(x + y); }
+
+LWK_INLINE int32_t lwk_all_finite_bfloat16(lwk_float16x x) { return lwk_all_finite_float(x * x); }
+LWK_INLINE int32_t lwk_both_finite_bfloat16(lwk_float16x x, lwk_float16x y) {
+    return lwk_all_finite_float(LWK_MULTIPLY_ADD(x, x, y));
+}
+LWK_INLINE int32_t lwk_all_finite_float16(lwk_float16x x) {
+    return lwk_all_finite_float(x * x * LWK_FLOAT16_LIMIT);
+}
+LWK_INLINE int32_t lwk_both_finite_float16(lwk_float16x x, lwk_float16x y) {
+    return lwk_all_finite_float(LWK_MULTIPLY_ADD(x * x, (lwk_float16x)LWK_FLOAT16_LIMIT, y));
+}
 
 #else
 
@@ -116,31 +132,25 @@ LWK_INLINE int32_t lwk_both_finite_double(lwk_double8x x, lwk_double8x y) {
     return __builtin_reduce_or((lwk_ulong4x)(one - one)) == 0;
 }
 
-#endif
-
-/// The same, and 0 also where a lane of x is near the largest bfloat16: its square overflows, as that of all beyond 1e19.
 LWK_INLINE int32_t lwk_all_finite_bfloat16(lwk_float16x x) {
-    lwk_float8x squares = LWK_MULTIPLY_ADD(x.lo, x.lo, x.hi * x.hi);
-    return __builtin_reduce_or((lwk_uint8x)(squares - squares)) == 0;
+    lwk_float8x one = LWK_MULTIPLY_ADD(x.lo, x.lo, x.hi * x.hi);
+    return __builtin_reduce_or((lwk_uint8x)(one - one)) == 0;
 }
 LWK_INLINE int32_t lwk_both_finite_bfloat16(lwk_float16x x, lwk_float16x y) {
-    lwk_float8x squares = LWK_MULTIPLY_ADD(x.hi, x.hi, y.lo + y.hi);
-    squares = LWK_MULTIPLY_ADD(x.lo, x.lo, squares);
-    return __builtin_reduce_or((lwk_uint8x)(squares - squares)) == 0;
+    lwk_float8x one = LWK_MULTIPLY_ADD(x.lo, x.lo, LWK_MULTIPLY_ADD(x.hi, x.hi, y.lo + y.hi));
+    return __builtin_reduce_or((lwk_uint8x)(one - one)) == 0;
 }
-
-/// The same for float16: the squares of two lanes, of which one is 65520 or more, overflow times this.
-#define LWK_FLOAT16_OVERFLOW 0x1.004p+96f
 LWK_INLINE int32_t lwk_all_finite_float16(lwk_float16x x) {
-    lwk_float8x squares = LWK_MULTIPLY_ADD(x.lo, x.lo, x.hi * x.hi) * LWK_FLOAT16_OVERFLOW;
-    return __builtin_reduce_or((lwk_uint8x)(squares - squares)) == 0;
+    lwk_float8x one = LWK_MULTIPLY_ADD(x.lo, x.lo, x.hi * x.hi) * LWK_FLOAT16_LIMIT;
+    return __builtin_reduce_or((lwk_uint8x)(one - one)) == 0;
 }
 LWK_INLINE int32_t lwk_both_finite_float16(lwk_float16x x, lwk_float16x y) {
-    lwk_float8x limit = (lwk_float8x)LWK_FLOAT16_OVERFLOW;
     lwk_float8x squares = LWK_MULTIPLY_ADD(x.lo, x.lo, x.hi * x.hi);
-    squares = LWK_MULTIPLY_ADD(squares, limit, y.lo + y.hi);
-    return __builtin_reduce_or((lwk_uint8x)(squares - squares)) == 0;
+    lwk_float8x one = LWK_MULTIPLY_ADD(squares, (lwk_float8x)LWK_FLOAT16_LIMIT, y.lo + y.hi);
+    return __builtin_reduce_or((lwk_uint8x)(one - one)) == 0;
 }
+
+#endif
 
 /// `count`, and one more in every lane whose change is not 0 and of which nothing moved.  What moved has a change.
 LWK_INLINE lwk_int16x lwk_count_lost(lwk_int16x count, lwk_float16x change, lwk_float16x moved) {
