@@ -138,12 +138,11 @@ private func observe<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
     var gradients = ReportSum()
     var weights = ReportSum()
     var updates = ReportSum()
-    // Ones, of which a lane of float32 can count more than a tile has groups.
-    var losses = A.Values(0)
-    /// What moved of a weight that is stored at `place` by now.
-    @inline(__always) func moved(_ weight: A.Values, _ place: Int) -> A.Values {
+    var losses = SIMD16<Int32>(repeating: 0)
+    /// A weight that is stored at `place`.
+    @inline(__always) func stored(_ place: Int) -> A.Values {
         let stored = S.load(tile.weights, place)
-        return weight.difference(from: roundsLater ? S.rounded(stored, tile.rounding) : stored)
+        return roundsLater ? S.rounded(stored, tile.rounding) : stored
     }
     var index = 0
     while index < tile.groups {
@@ -153,31 +152,32 @@ private func observe<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
         let gradient = S.load(tile.gradients, place) * factor
         var state = A.State(tile, offset)
         var change = rule.change(weight: weight, gradient: gradient, state: &state)
+        var moved = change
         let new = weight - change
         if _fastPath(S.allFinite(new, with: state.unbounded)) {
             S.storeFinite(new, tile.weights, place)
             state.store(tile, offset)
+            if S.rounds || roundsLater { moved = weight - stored(place) }
         } else {
             change = changeCarefully(A.self, C.self, S.self, source, index)
-            // An infinite weight loses nothing.
-            if S.rounds || roundsLater { change = change.replaced(by: moved(weight, place), whereNotFinite: weight) }
+            moved = change
+            if S.rounds || roundsLater {
+                // An infinite weight loses nothing.
+                moved = weight.difference(from: stored(place))
+                change = change.replaced(by: moved, whereNotFinite: weight)
+            }
         }
         index &+= 1
         let isWhole = index < tile.groups || tile.lastIsWhole(A.Values.self)
-        var update = change
-        if S.rounds || roundsLater {
-            // What moved has changed, so the difference of both counts is what was lost.
-            update = moved(weight, place)
-            losses = losses + (change.ones - update.ones)
-        }
+        if S.rounds || roundsLater { change.countLost(moved: moved, to: &losses) }
         gradient.addSquares(to: &gradients)
         weight.addSquares(to: &weights)
-        (isWhole ? update : update.prefix(tile.last_count)).addSquares(to: &updates)
+        (isWhole ? moved : moved.prefix(tile.last_count)).addSquares(to: &updates)
     }
     sums.pointee.gradients += gradients.total
     sums.pointee.weights += weights.total
     sums.pointee.updates += updates.total
-    if S.rounds || roundsLater { sums.pointee.lost += losses.sum }
+    if S.rounds || roundsLater { sums.pointee.lost += Double(losses.wrappedSum()) }
 }
 
 /// First pass of a rule with a trust ratio: advances the state, keeps the directions where there is room for them, and adds

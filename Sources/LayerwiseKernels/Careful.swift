@@ -47,7 +47,6 @@ struct CarefulLanes: Lanes {
     }
     @inline(__always) static var count: Int { 8 }
     @inline(__always) func prefix(_ count: Int64) -> Self { self }
-    @inline(__always) var sum: Double { SquareSum(low: vector).total }
     @inline(__always) func addProducts(_ other: Self, to sum: inout SquareSum) {
         sum.low.addProduct(vector, other.vector)
     }
@@ -65,7 +64,7 @@ struct CarefulLanes: Lanes {
         (zero + (states?.zero ?? SIMD8(repeating: 0))).sum() == 0
     }
     @inline(__always) func difference(from stored: Self) -> Self { Self(vector - stored.vector) }
-    @inline(__always) var ones: Self { Self(vector.replacing(with: 1, where: vector .!= 0)) }
+    @inline(__always) func countLost(moved: Self, to counts: inout SIMD16<Int32>) {}
     @inline(__always) var zeroIfInfinite: Self {
         Self(vector.replacing(with: 0, where: (vector .== .infinity) .| (vector .== -.infinity)))
     }

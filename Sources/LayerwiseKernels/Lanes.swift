@@ -41,9 +41,6 @@ protocol Lanes: BitwiseCopyable {
     /// The first `count` numbers, and zeros.
     func prefix(_ count: Int64) -> Self
 
-    /// The sum of all numbers, in float64.
-    var sum: Double { get }
-
     /// Adds the squares of all numbers to `sum`, in float64.
     func addSquares(to sum: inout SquareSum)
     func addSquares(to sum: inout ReportSum)
@@ -76,8 +73,8 @@ protocol Lanes: BitwiseCopyable {
     /// `self` - `stored`, and 0 where they are equal, infinities too.
     func difference(from stored: Self) -> Self
 
-    /// 1 where a number is not 0, else 0.
-    var ones: Self { get }
+    /// Adds 1 to `counts` where a change, `self`, is not 0 and nothing `moved`.
+    func countLost(moved: Self, to counts: inout SIMD16<Int32>)
 
     /// `self`, and 0 where it is infinite.
     var zeroIfInfinite: Self { get }
@@ -151,9 +148,6 @@ struct FloatLanes: Lanes {
         let limit = SIMD16<Int32>(repeating: Int32(truncatingIfNeeded: count))
         return Self(vector.replacing(with: 0, where: lane .>= limit))
     }
-    @inline(__always) var sum: Double {
-        SquareSum(low: lwk_widen_low(vector), high: lwk_widen_high(vector)).total
-    }
     @inline(__always) func addSquares(to sum: inout SquareSum) {
         let low = lwk_widen_low(vector)
         let high = lwk_widen_high(vector)
@@ -195,8 +189,8 @@ struct FloatLanes: Lanes {
     @inline(__always) func difference(from stored: Self) -> Self {
         Self((vector - stored.vector).replacing(with: 0, where: stored.vector .== vector))
     }
-    @inline(__always) var ones: Self {
-        Self(SIMD16<Float>(repeating: 0).replacing(with: 1, where: vector .!= 0))
+    @inline(__always) func countLost(moved: Self, to counts: inout SIMD16<Int32>) {
+        counts = lwk_count_lost(counts, vector, moved.vector)
     }
     @inline(__always) var zeroIfInfinite: Self {
         Self(vector.replacing(with: 0, where: (vector .== .infinity) .| (vector .== -.infinity)))
@@ -246,7 +240,6 @@ struct DoubleLanes: Lanes {
         let lane = SIMD8<Int64>(0, 1, 2, 3, 4, 5, 6, 7)
         return Self(vector.replacing(with: 0, where: lane .>= SIMD8(repeating: count)))
     }
-    @inline(__always) var sum: Double { SquareSum(low: vector).total }
     @inline(__always) func addSquares(to sum: inout SquareSum) { sum.low.addProduct(vector, vector) }
     @inline(__always) func addSquares(to sum: inout ReportSum) { sum.lanes.addProduct(vector, vector) }
     @inline(__always) func addProducts(_ other: Self, to sum: inout SquareSum) {
@@ -280,9 +273,7 @@ struct DoubleLanes: Lanes {
     @inline(__always) func difference(from stored: Self) -> Self {
         Self((vector - stored.vector).replacing(with: 0, where: stored.vector .== vector))
     }
-    @inline(__always) var ones: Self {
-        Self(SIMD8<Double>(repeating: 0).replacing(with: 1, where: vector .!= 0))
-    }
+    @inline(__always) func countLost(moved: Self, to counts: inout SIMD16<Int32>) {}
     @inline(__always) var zeroIfInfinite: Self {
         Self(vector.replacing(with: 0, where: (vector .== .infinity) .| (vector .== -.infinity)))
     }

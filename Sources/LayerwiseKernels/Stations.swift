@@ -39,6 +39,32 @@ protocol HalfStorage: Storage {
     static func differs(_ values: Values, from bits: SIMD16<UInt16>) -> Bool
 }
 
+extension Storage {
+    @inline(__always) static func allFinite(_ values: Values, with states: Values?) -> Bool {
+        values.allFinite(with: states)
+    }
+    @inline(__always) static func storeFinite(_ values: Values, _ memory: UnsafeMutableRawPointer, _ offset: Int) {
+        store(values, memory, offset)
+    }
+    static var rounds: Bool { false }
+    static var mayRoundLater: Bool { false }
+    @inline(__always) static func rounded(_ values: Values, _ rounding: Int32) -> Values { values }
+}
+
+extension HalfStorage {
+    static var laneBytes: Int { 4 }
+    static var bytes: Int { 32 }
+    static var rounds: Bool { true }
+    /// What comes back of lanes that are stored.
+    @inline(__always) static func image(_ values: Values) -> Values { unpack(pack(values)) }
+    @inline(__always) static func load(_ memory: UnsafeRawPointer, _ offset: Int) -> Values {
+        unpack(memory.loadUnaligned(fromByteOffset: offset, as: SIMD16<UInt16>.self))
+    }
+    @inline(__always) static func store(_ values: Values, _ memory: UnsafeMutableRawPointer, _ offset: Int) {
+        memory.storeBytes(of: pack(values), toByteOffset: offset, as: SIMD16<UInt16>.self)
+    }
+}
+
 /// Calls `body` with the byte offset of each whole group in `source`, then, if elements remain, with a zero-padded copy of
 /// them: no byte past the last element is read.
 @inline(__always)

@@ -6,11 +6,7 @@ enum Float32Storage: Storage {
     static var laneBytes: Int { 4 }
     static var bytes: Int { 64 }
     static var largest: Double { largestFloat }
-    static var rounds: Bool { false }
     static var mayRoundLater: Bool { true }
-    @inline(__always) static func allFinite(_ values: FloatLanes, with states: FloatLanes?) -> Bool {
-        values.allFinite(with: states)
-    }
     @inline(__always) static func rounded(_ values: FloatLanes, _ rounding: Int32) -> FloatLanes {
         rounding == lwk_rounding_float16
             ? Float16Storage.image(values.saturated(at: FloatLanes(Float16Storage.largest)))
@@ -22,9 +18,6 @@ enum Float32Storage: Storage {
     @inline(__always) static func store(_ values: FloatLanes, _ memory: UnsafeMutableRawPointer, _ offset: Int) {
         values.store(memory, offset)
     }
-    @inline(__always) static func storeFinite(_ values: FloatLanes, _ memory: UnsafeMutableRawPointer, _ offset: Int) {
-        values.store(memory, offset)
-    }
 }
 
 /// float64, worked on as it is.
@@ -32,77 +25,41 @@ enum Float64Storage: Storage {
     static var laneBytes: Int { 8 }
     static var bytes: Int { 64 }
     static var largest: Double { largestDouble }
-    static var rounds: Bool { false }
-    static var mayRoundLater: Bool { false }
-    @inline(__always) static func allFinite(_ values: DoubleLanes, with states: DoubleLanes?) -> Bool {
-        values.allFinite(with: states)
-    }
-    @inline(__always) static func rounded(_ values: DoubleLanes, _ rounding: Int32) -> DoubleLanes { values }
     @inline(__always) static func load(_ memory: UnsafeRawPointer, _ offset: Int) -> DoubleLanes {
         .load(memory, offset)
     }
     @inline(__always) static func store(_ values: DoubleLanes, _ memory: UnsafeMutableRawPointer, _ offset: Int) {
         values.store(memory, offset)
     }
-    @inline(__always) static func storeFinite(_ values: DoubleLanes, _ memory: UnsafeMutableRawPointer, _ offset: Int) {
-        values.store(memory, offset)
-    }
 }
 
 /// float16, worked on as float32.
 enum Float16Storage: HalfStorage {
-    static var laneBytes: Int { 4 }
-    static var bytes: Int { 32 }
+    typealias Values = FloatLanes
     static var largest: Double { 65504 }
     @inline(__always) static func pack(_ values: FloatLanes) -> SIMD16<UInt16> { lwk_to_float16(values.vector) }
     @inline(__always) static func unpack(_ bits: SIMD16<UInt16>) -> FloatLanes { FloatLanes(lwk_from_float16(bits)) }
     @inline(__always) static func differs(_ values: FloatLanes, from bits: SIMD16<UInt16>) -> Bool {
         lwk_any_short(pack(values) ^ bits) != 0
     }
-    static var rounds: Bool { true }
-    static var mayRoundLater: Bool { false }
     @inline(__always) static func allFinite(_ values: FloatLanes, with states: FloatLanes?) -> Bool {
-        // Numbers near the largest overflow, times this, and so would products of others.
-        let scaled = values * FloatLanes(0x1.004p+112)
-        if let states { return (scaled + states).allFinite(with: nil) }
-        return scaled.allFinite(with: nil)
-    }
-    @inline(__always) static func rounded(_ values: FloatLanes, _ rounding: Int32) -> FloatLanes { values }
-    @inline(__always) static func image(_ values: FloatLanes) -> FloatLanes { unpack(pack(values)) }
-    @inline(__always) static func load(_ memory: UnsafeRawPointer, _ offset: Int) -> FloatLanes {
-        FloatLanes(lwk_from_float16(memory.loadUnaligned(fromByteOffset: offset, as: SIMD16<UInt16>.self)))
-    }
-    @inline(__always) static func store(_ values: FloatLanes, _ memory: UnsafeMutableRawPointer, _ offset: Int) {
-        memory.storeBytes(of: lwk_to_float16(values.vector), toByteOffset: offset, as: SIMD16<UInt16>.self)
-    }
-    @inline(__always) static func storeFinite(_ values: FloatLanes, _ memory: UnsafeMutableRawPointer, _ offset: Int) {
-        memory.storeBytes(of: lwk_to_float16(values.vector), toByteOffset: offset, as: SIMD16<UInt16>.self)
+        if let states { return lwk_both_finite_float16(values.vector, states.vector) != 0 }
+        return lwk_all_finite_float16(values.vector) != 0
     }
 }
 
 /// bfloat16, worked on as float32.
 enum BFloat16Storage: HalfStorage {
-    static var laneBytes: Int { 4 }
-    static var bytes: Int { 32 }
+    typealias Values = FloatLanes
     static var largest: Double { 0x1.fep+127 }
     @inline(__always) static func pack(_ values: FloatLanes) -> SIMD16<UInt16> { lwk_to_bfloat16(values.vector) }
     @inline(__always) static func unpack(_ bits: SIMD16<UInt16>) -> FloatLanes { FloatLanes(lwk_from_bfloat16(bits)) }
     @inline(__always) static func differs(_ values: FloatLanes, from bits: SIMD16<UInt16>) -> Bool {
         lwk_differs_from_bfloat16(values.vector, bits) != 0
     }
-    static var rounds: Bool { true }
-    static var mayRoundLater: Bool { false }
     @inline(__always) static func allFinite(_ values: FloatLanes, with states: FloatLanes?) -> Bool {
-        // Numbers near the largest overflow, times this.
-        (values * FloatLanes(0x1.02p+0)).allFinite(with: states)
-    }
-    @inline(__always) static func rounded(_ values: FloatLanes, _ rounding: Int32) -> FloatLanes { values }
-    @inline(__always) static func image(_ values: FloatLanes) -> FloatLanes { unpack(pack(values)) }
-    @inline(__always) static func load(_ memory: UnsafeRawPointer, _ offset: Int) -> FloatLanes {
-        FloatLanes(lwk_from_bfloat16(memory.loadUnaligned(fromByteOffset: offset, as: SIMD16<UInt16>.self)))
-    }
-    @inline(__always) static func store(_ values: FloatLanes, _ memory: UnsafeMutableRawPointer, _ offset: Int) {
-        memory.storeBytes(of: lwk_to_bfloat16(values.vector), toByteOffset: offset, as: SIMD16<UInt16>.self)
+        if let states { return lwk_both_finite_bfloat16(values.vector, states.vector) != 0 }
+        return lwk_all_finite_bfloat16(values.vector) != 0
     }
     @inline(__always) static func storeFinite(_ values: FloatLanes, _ memory: UnsafeMutableRawPointer, _ offset: Int) {
         memory.storeBytes(of: lwk_finite_to_bfloat16(values.vector), toByteOffset: offset, as: SIMD16<UInt16>.self)

@@ -82,6 +82,18 @@ LWK_INLINE lwk_double8x lwk_negative_double(lwk_double8x x) { return -x; }
 // Whether all lanes are finite: a number less itself is 0, or else NaN.  Where lanes take several registers, those of one are
 // first joined with those of the others to numbers that are finite only where they all are, so that less is to be tested.
 // The answer may also be 0 where such a sum or product overflows.
+//
+// For storages of 16 bits the answer is 0, too, where a lane of x is near the largest number that is stored.  With bfloat16 its
+// square overflows, as that of all beyond 1e19; with float16 the square of 65520 overflows times a limit, alone or with that of
+// another lane, and that of 65504 alone does not.
+
+#if defined(__FMA__) || defined(__aarch64__)
+#define LWK_MULTIPLY_ADD(x, y, z) __builtin_elementwise_fma(x, y, z)
+#else
+#define LWK_MULTIPLY_ADD(x, y, z) ((x) * (y) + (z))
+#endif
+
+#define LWK_FLOAT16_LIMIT 0x1.004p+96f
 
 #if defined(__AVX512F__)
 
@@ -90,34 +102,60 @@ LWK_INLINE int32_t lwk_all_finite_double(lwk_double8x x) { return __builtin_redu
 LWK_INLINE int32_t lwk_both_finite_float(lwk_float16x x, lwk_float16x y) { return lwk_all_finite_float(x + y); }
 LWK_INLINE int32_t lwk_both_finite_double(lwk_double8x x, lwk_double8x y) { return lwk_all_finite_double(x + y); }
 
-#else
+LWK_INLINE int32_t lwk_all_finite_bfloat16(lwk_float16x x) { return lwk_all_finite_float(x * x); }
+LWK_INLINE int32_t lwk_both_finite_bfloat16(lwk_float16x x, lwk_float16x y) {
+    return lwk_all_finite_float(LWK_MULTIPLY_ADD(x, x, y));
+}
+LWK_INLINE int32_t lwk_all_finite_float16(lwk_float16x x) {
+    return lwk_all_finite_float(x * x * LWK_FLOAT16_LIMIT);
+}
+LWK_INLINE int32_t lwk_both_finite_float16(lwk_float16x x, lwk_float16x y) {
+    return lwk_all_finite_float(LWK_MULTIPLY_ADD(x * x, (lwk_float16x)LWK_FLOAT16_LIMIT, y));
+}
 
-#define LWK_ALL_ZERO(type, x) (__builtin_reduce_or((type)(x)) == 0)
-// The sum of y is there before x is known, which then needs one instruction, where the processor has it.
-#if defined(__FMA__) || defined(__aarch64__)
-#define LWK_JOIN(x, y) __builtin_elementwise_fma(x.lo, x.hi, y.lo + y.hi)
 #else
-#define LWK_JOIN(x, y) (x.lo + x.hi + (y.lo + y.hi))
-#endif
 
 LWK_INLINE int32_t lwk_all_finite_float(lwk_float16x x) {
     lwk_float8x one = x.lo + x.hi;
-    return LWK_ALL_ZERO(lwk_uint8x, one - one);
+    return __builtin_reduce_or((lwk_uint8x)(one - one)) == 0;
 }
 LWK_INLINE int32_t lwk_all_finite_double(lwk_double8x x) {
     lwk_double4x one = x.lo + x.hi;
-    return LWK_ALL_ZERO(lwk_ulong4x, one - one);
+    return __builtin_reduce_or((lwk_ulong4x)(one - one)) == 0;
 }
 LWK_INLINE int32_t lwk_both_finite_float(lwk_float16x x, lwk_float16x y) {
-    lwk_float8x one = LWK_JOIN(x, y);
-    return LWK_ALL_ZERO(lwk_uint8x, one - one);
+    lwk_float8x one = LWK_MULTIPLY_ADD(x.lo, x.hi, y.lo + y.hi);
+    return __builtin_reduce_or((lwk_uint8x)(one - one)) == 0;
 }
 LWK_INLINE int32_t lwk_both_finite_double(lwk_double8x x, lwk_double8x y) {
-    lwk_double4x one = LWK_JOIN(x, y);
-    return LWK_ALL_ZERO(lwk_ulong4x, one - one);
+    lwk_double4x one = LWK_MULTIPLY_ADD(x.lo, x.hi, y.lo + y.hi);
+    return __builtin_reduce_or((lwk_ulong4x)(one - one)) == 0;
+}
+
+LWK_INLINE int32_t lwk_all_finite_bfloat16(lwk_float16x x) {
+    lwk_float8x one = LWK_MULTIPLY_ADD(x.lo, x.lo, x.hi * x.hi);
+    return __builtin_reduce_or((lwk_uint8x)(one - one)) == 0;
+}
+LWK_INLINE int32_t lwk_both_finite_bfloat16(lwk_float16x x, lwk_float16x y) {
+    lwk_float8x one = LWK_MULTIPLY_ADD(x.lo, x.lo, LWK_MULTIPLY_ADD(x.hi, x.hi, y.lo + y.hi));
+    return __builtin_reduce_or((lwk_uint8x)(one - one)) == 0;
+}
+LWK_INLINE int32_t lwk_all_finite_float16(lwk_float16x x) {
+    lwk_float8x one = LWK_MULTIPLY_ADD(x.lo, x.lo, x.hi * x.hi) * LWK_FLOAT16_LIMIT;
+    return __builtin_reduce_or((lwk_uint8x)(one - one)) == 0;
+}
+LWK_INLINE int32_t lwk_both_finite_float16(lwk_float16x x, lwk_float16x y) {
+    lwk_float8x squares = LWK_MULTIPLY_ADD(x.lo, x.lo, x.hi * x.hi);
+    lwk_float8x one = LWK_MULTIPLY_ADD(squares, (lwk_float8x)LWK_FLOAT16_LIMIT, y.lo + y.hi);
+    return __builtin_reduce_or((lwk_uint8x)(one - one)) == 0;
 }
 
 #endif
+
+/// `count`, and one more in every lane whose change is not 0 and of which nothing moved.  What moved has a change.
+LWK_INLINE lwk_int16x lwk_count_lost(lwk_int16x count, lwk_float16x change, lwk_float16x moved) {
+    return count - (change != 0.0f) + (moved != 0.0f);
+}
 
 LWK_INLINE int32_t lwk_any_short(lwk_ushort16x x) { return __builtin_reduce_or(x) != 0; }
 

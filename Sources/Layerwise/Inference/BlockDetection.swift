@@ -109,7 +109,8 @@ private struct NumberedList {
         members.allSatisfy { names[$0.tensor].isPlain(at: $0.level) }
     }
 
-    /// Whether it has two entries or more, of so many modules or more each, most of which are like the ones before them.
+    /// Whether it has two entries or more, and at least half of those behind the first are like the entry before them.  An
+    /// entry of fewer than `modules` modules is like no other.
     func isAlike(_ names: [TensorName], modules: Int) -> Bool {
         let (alike, pairs) = likeness(names, modules: modules)
         return pairs > 0 && 2 * alike >= pairs
