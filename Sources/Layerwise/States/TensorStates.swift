@@ -146,10 +146,11 @@ extension TensorRecord {
 
     /// Starts every state anew: the step count is 0, the declared states are as declared, the master copy is the parameters.
     mutating func restart(_ declared: [StateDeclaration]) {
+        // The master copy comes first: a state may start as the parameters.
+        fillMaster()
         for (position, state) in declared.enumerated() where kept.contains(.state(position)) {
             start(state, isZeroed: false)
         }
-        fillMaster()
         steps = 0
     }
 

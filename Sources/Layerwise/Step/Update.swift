@@ -7,12 +7,14 @@ extension Optimizer {
     /// Changes weights and states: every stage of the rules in force.
     func update(_ context: StepContext, _ reduce: Reducer?) throws(LayerwiseError) {
         var context = context
+        if type(of: rule).declaration.copiesParameters {
+            for index in 0..<tensors.count where tensors.elements[index].active && tensors.elements[index].steps == 0 {
+                tensors.elements[index].copyParameters(declaredStates)
+            }
+        }
         if !hasStages {
             context.items = UnsafePointer(work.items.elements)
             return run(updateItem, context, count: work.items.count)
-        }
-        for index in 0..<tensors.count where tensors.elements[index].active && tensors.elements[index].steps == 0 {
-            tensors.elements[index].copyParameters(declaredStates)
         }
         if reduce != nil || sumsOverOptimizer { return try updateTogether(context, reduce) }
         context.items = UnsafePointer(unitList.smallItems.elements)
