@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import UnknownName
 from ..introspection import infer_layers, match_names
+from ..policy import Policy
 from ._parameters import Group, clean, named_parameters
 
 LayerRules: TypeAlias = Mapping[str | re.Pattern[str], int | str | Mapping[str, Any]]
@@ -140,30 +141,42 @@ def layers(model: nn.Module | Iterable[tuple[str, Tensor]], *, rules: LayerRules
 
 
 def param_groups(
-    model: nn.Module | Iterable[tuple[str, Tensor]], *, layers: LayerRules | None = None, **options: Any
+    model: nn.Module | Iterable[tuple[str, Tensor]],
+    *,
+    layers: LayerRules | None = None,
+    policy: Policy | None = None,
+    weight_decay_exclude_1d: bool = False,
+    **options: Any,
 ) -> list[Group]:
-    """Param groups, one a layer, for whatever goes by groups: ZeroRedundancyOptimizer, schedulers with a rate a group.
+    """Param groups by layer, for whatever goes by groups: any optimizer on any device, schedulers.
 
-    Each group says which layer it is, so the optimizer needs no names to know.
+    Without a policy there is one group a layer, which says which layer it is, so the optimizer needs no names to know.
+    With a policy or `weight_decay_exclude_1d`, parameters that get the same values share one group, whose "lr" is that
+    of its layers where `lr` is given; where it is not, `LayerRates` with this policy sets it.
 
     Args:
         model: A module, or named parameters.
         layers: The user's own rules, as in `layers`.
-        **options: Hyperparameters for every group, such as `weight_decay=0.1`.
+        policy: What sets every layer's scale, for optimizers of other libraries.
+        weight_decay_exclude_1d: Give tensors of rank 0 and 1 a weight decay of 0.
+        **options: Hyperparameters for every group, such as `lr=3e-4` and `weight_decay=0.1`.
 
     Raises:
         InvalidArgument: One of them is an argument of the optimizer, such as `layer_decay`, without effect in a group.
     """
-    # Options are made of what is here.
+    # Options and splits are made of what is here.
     from ._options import refuse_options
+    from ._split import policy_groups
 
     refuse_options(options)
     named = dict(_named(model))
+    for name, param in named.items():
+        # Wrappers split and sort the parameters of a group, so that a list of names in it would not do.
+        setattr(param, NAME, name)
+    if policy is not None or weight_decay_exclude_1d:
+        return policy_groups(named, layers, policy, weight_decay_exclude_1d, options)
     groups: list[Group] = []
     for row in _rows(named.items(), rules=layers):
-        for name in row.parameters:
-            # Wrappers split and sort the parameters of a group, so that a list of names in it would not do.
-            setattr(named[name], NAME, name)
         place = {"layer": row.name, "depth": row.depth, "tower": row.tower, "role": row.role, "scale": row.scale}
         groups.append(
             {"params": [named[name] for name in row.parameters], **options}
