@@ -90,6 +90,9 @@ def by_hand(
         rows: The values of each parameter at each step.
         data: A batch for each step.
     """
+    for group in optimizer.param_groups:
+        # torch gives all groups the one tensor.
+        group["lr"] = group["lr"].clone() if isinstance(group["lr"], Tensor) else group["lr"]
     for row, values in zip(rows, data, strict=True):
         backward(model, values)
         for (name, param), group in zip(model.named_parameters(), optimizer.param_groups, strict=True):
