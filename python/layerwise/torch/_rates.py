@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from .._driven import DrivenValues
+from .._placement import LayerRules
+from .._plan import depends_on_depth
 from .._settings import keys as library_keys
 from ..errors import InvalidArgument, OutOfRange
 from ..freezing import FreezePlan
@@ -22,8 +24,8 @@ from ..policy import Policy
 from ..reports import Telemetry
 from ..schedule import Schedule
 from . import _peers, _progress
-from ._arrange import NativeLayer, arrange, goes_by_depth, require_places
-from ._layers import NAME, LayerRules
+from ._arrange import NativeLayer, arrange, require_places
+from ._layers import NAME
 from ._norms import Norms
 from ._optimizer import LayerwiseOptimizer
 from ._options import LR_SCALE, check_lr_scale, policy_of
@@ -287,7 +289,7 @@ class LayerRates(LRScheduler):
         layers = arrange(whole_groups, names, all_names, self._rules, apply_lr_scale=self._lr_scale == "apply")
         policy = policy_of(self._options)
         for recipe, declarations in ((policy, policies()), (self._freezing, freeze_plans())):
-            if goes_by_depth(recipe, declarations):
+            if depends_on_depth(recipe, declarations):
                 require_places(recipe, layers)
         return layers
 

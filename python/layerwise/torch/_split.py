@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from .._driven import DrivenValues, rate_groups
+from .._placement import KEYS, LayerRules
+from .._plan import depends_on_depth
 from ..errors import InvalidArgument, OutOfRange
 from ..freezing import FreezePlan
 from ..introspection import policies
@@ -19,9 +21,8 @@ from ..optimizer import Optimizer
 from ..policy import Policy
 from ..rule import SGD, Adam, AdamW, Rule
 from ..schedule import Schedule
-from ._arrange import NativeLayer, arrange, goes_by_depth, require_places
+from ._arrange import NativeLayer, arrange, require_places
 from ._hyperparameters import require_number
-from ._layers import KEYS, LayerRules
 from ._options import policy_of
 from ._parameters import Group, names_of
 
@@ -343,7 +344,7 @@ def policy_groups(
     names = {id(param): name for name, param in named.items()}
     layers = arrange([one], names, list(named), rules)
     whole = policy_of({"policy": policy, "weight_decay_exclude_1d": weight_decay_exclude_1d})
-    if goes_by_depth(policy, policies()):
+    if depends_on_depth(policy, policies()):
         require_places(policy, layers)
     values = {"lr": options.get("lr", 1.0), "weight_decay": options.get("weight_decay", 1.0)}
     for key, value in values.items():
