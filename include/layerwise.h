@@ -588,6 +588,31 @@ LW_API int32_t lw_optimizer_explain_json(lw_optimizer *optimizer, int64_t step, 
 LW_API int32_t lw_optimizer_preview(lw_optimizer *optimizer, int64_t first, int64_t count, int64_t stride,
                                     double *rates, int64_t rate_count, lw_error *error);
 
+/* ---- Rates for another optimizer ------------------------------------------------------------------------------- */
+
+/** Which tensors may share a param group of an optimizer elsewhere that takes the steps: those whose rate, decay and
+ *  hyperparameters are equal at every step.  `groups[i]` becomes the number of the set of tensor i, in the order of registration;
+ *  sets are numbered from 0 in the order of their first tensors.  `tensor_count` must be the number of tensors of all layers.
+ *  The number of sets is written to `*group_count` where that is not NULL.  Freezing does not separate tensors. */
+LW_API int32_t lw_optimizer_get_rate_groups(lw_optimizer *optimizer, int64_t *groups, int64_t tensor_count,
+                                            int64_t *group_count, lw_error *error);
+
+/** What tensors get at the steps first, first + stride ..., for an optimizer elsewhere that takes the steps: the same bits as a step
+ *  here would use.  `tensors` are places in the order of registration, one of each set as a rule.
+ *
+ *      values[(step * tensor_count + tensor) * key_count + key]
+ *      frozen[step * layers + layer]       1 where the layer is frozen, else 0
+ *
+ *  "lr" is the effective rate; for a frozen layer, what it would be.  "weight_decay" is the coefficient for a rule that
+ *  multiplies it by its rate: the tensor's coefficient x rate of the decay / effective rate, as "decay_follows" says;
+ *  LW_ERROR_OUT_OF_RANGE where that is a decay at a rate of 0.  "unscheduled_lr" is base x scale.  Other keys are numbers of the rule as schedules move them.
+ *  `value_count` must be count x tensor_count x key_count, `frozen_count` count x layers.  `first` >= 0, or -1: the next step;
+ *  `stride` >= 1.  On failure what `values` and `frozen` hold is unspecified. */
+LW_API int32_t lw_optimizer_get_driven_values(lw_optimizer *optimizer, const char *const *keys, int64_t key_count,
+                                              const int64_t *tensors, int64_t tensor_count, int64_t first, int64_t count,
+                                              int64_t stride, double *values, int64_t value_count, uint8_t *frozen,
+                                              int64_t frozen_count, lw_error *error);
+
 /* ---- State --------------------------------------------------------------------------------------------------- */
 
 /** One state of one tensor.  Initialise with LW_STATE_INFO_INIT. */

@@ -177,3 +177,52 @@ public func lw_optimizer_preview(
         }
     }
 }
+
+@_cdecl("lw_optimizer_get_rate_groups") @implementation
+public func lw_optimizer_get_rate_groups(
+    _ optimizer: OpaquePointer!, _ groups: UnsafeMutablePointer<Int64>!, _ tensor_count: Int64,
+    _ group_count: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            try checkRoom("groups", groups == nil, tensor_count)
+            let found = try optimizer.rateGroups(
+                into: UnsafeMutableBufferPointer(start: groups, count: Int(tensor_count)))
+            group_count?.pointee = Int64(found)
+        }
+    }
+}
+
+@_cdecl("lw_optimizer_get_driven_values") @implementation
+public func lw_optimizer_get_driven_values(
+    _ optimizer: OpaquePointer!, _ keys: UnsafePointer<UnsafePointer<CChar>?>!, _ key_count: Int64,
+    _ tensors: UnsafePointer<Int64>!, _ tensor_count: Int64, _ first: Int64, _ count: Int64, _ stride: Int64,
+    _ values: UnsafeMutablePointer<Double>!, _ value_count: Int64, _ frozen: UnsafeMutablePointer<UInt8>!,
+    _ frozen_count: Int64, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            try checkRoom("keys", keys == nil, key_count)
+            try checkRoom("tensors", tensors == nil, tensor_count)
+            try checkRoom("values", values == nil, value_count)
+            try checkRoom("frozen", frozen == nil, frozen_count)
+            if key_count > 64 {
+                throw LayerwiseError(.invalidArgument, "key_count must be from 0 to 64, found \(key_count)")
+            }
+            var names: [String] = []
+            for position in 0..<Int(key_count) { names.append(try string(keys[position], "key \(position)")) }
+            try optimizer.drivenValues(
+                of: names, tensors: UnsafeBufferPointer(start: tensors, count: Int(tensor_count)),
+                from: first == -1 ? optimizer.summary.nextStep : first, count: index(count), stride: stride,
+                into: UnsafeMutableBufferPointer(start: values, count: Int(value_count)),
+                frozen: UnsafeMutableBufferPointer(start: frozen, count: Int(frozen_count)))
+        }
+    }
+}
+
+/// Refuses an array that is missing, or whose count cannot be one.
+private func checkRoom(_ name: String, _ isNull: Bool, _ count: Int64) throws(LayerwiseError) {
+    if count < 0 || (isNull && count > 0) {
+        throw LayerwiseError(.invalidArgument, "\(name) is \(isNull ? "NULL" : "given"), but its count is \(count)")
+    }
+}

@@ -319,6 +319,24 @@ lw_layer_get_name = _fallible("lw_layer_get_name", Handle, c_int64, *_text_out)
 lw_optimizer_explain = _fallible("lw_optimizer_explain", Handle, c_int64, *_text_out)
 lw_optimizer_explain_json = _fallible("lw_optimizer_explain_json", Handle, c_int64, *_text_out)
 lw_optimizer_preview = _fallible("lw_optimizer_preview", Handle, c_int64, c_int64, c_int64, POINTER(c_double), c_int64)
+lw_optimizer_get_rate_groups = _fallible(
+    "lw_optimizer_get_rate_groups", Handle, POINTER(c_int64), c_int64, POINTER(c_int64)
+)
+lw_optimizer_get_driven_values = _fallible(
+    "lw_optimizer_get_driven_values",
+    Handle,
+    POINTER(c_char_p),
+    c_int64,
+    POINTER(c_int64),
+    c_int64,
+    c_int64,
+    c_int64,
+    c_int64,
+    POINTER(c_double),
+    c_int64,
+    POINTER(c_uint8),
+    c_int64,
+)
 
 lw_tensor_state_count = _fallible("lw_tensor_state_count", Handle, c_int64, c_int64, POINTER(c_int64))
 lw_tensor_get_state_info = _fallible(

@@ -25,6 +25,7 @@ PAGES = (
     "docs/coming-from.md",
     "docs/checkpoints.md",
     "docs/torch.md",
+    "docs/anywhere.md",
 )
 
 

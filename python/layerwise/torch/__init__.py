@@ -14,6 +14,7 @@ Example:
 from ._layers import LayerTable, layers, param_groups
 from ._optimizer import LayerwiseOptimizer
 from ._options import Options
+from ._rates import LayerRates
 from ._rules import LAMB, LARS, SGD, Adam, AdamW
 from .telemetry import write_tensorboard
 
@@ -23,6 +24,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "LayerRates",
     "LayerTable",
     "LayerwiseOptimizer",
     "Options",

@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._spec import Recipe
+from .._placement import KEYS, LayerRules, Placement, by_name
 from ..errors import InvalidArgument
-from ._layers import KEYS, LayerRules, Placement, by_name
 from ._options import LR_SCALE
 from ._parameters import Group, names_of
 from ._warn import warn
@@ -120,22 +118,6 @@ def _short_names(layer: str, tensors: list[tuple[str, Tensor]]) -> tuple[tuple[s
     if not all(name.startswith(prefix) and len(name) > len(prefix) for name, _ in tensors):
         prefix = ""
     return tuple((name.removeprefix(prefix), param) for name, param in tensors)
-
-
-def goes_by_depth(recipe: Recipe | None, declarations: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a policy or freezing plan depends on the depths of layers, as the declarations of all of its kind say."""
-    if recipe is None:
-        return False
-    declared = {declaration["name"]: declaration["depends_on_depth"] for declaration in declarations}
-    ahead = [recipe]
-    while ahead:
-        part = ahead.pop()
-        dependence = declared.get(part.name, "never")
-        if dependence == "always":
-            return True
-        if dependence == "parts":
-            ahead.extend(part.parts())
-    return False
 
 
 def unplaced(layers: Sequence[NativeLayer]) -> list[NativeLayer]:

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import optimizer as torch_optimizer
 
+from .._plan import depends_on_depth
 from .._saved import Path
 from ..errors import DTypeMismatch, InvalidArgument, LayerwiseError
 from ..introspection import freeze_plans, policies
 from ..reports import LoadReport
 from ..rule import Rule
 from . import _progress
-from ._arrange import NativeLayer, arrange, goes_by_depth, require_places
+from ._arrange import NativeLayer, arrange, require_places
 from ._backward import BackwardSteps
 from ._distributed import is_spread, local_part
 from ._flat import shown
@@ -191,7 +192,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         self._inside.leave_out(left_out)
         policy = policy_of(self._options)
         for recipe, declarations in ((policy, policies()), (self._options.get("freezing"), freeze_plans())):
-            if goes_by_depth(recipe, declarations):
+            if depends_on_depth(recipe, declarations):
                 require_places(recipe, layers)
         return layers
 

@@ -12,11 +12,11 @@ from typing import Any, Literal, TypedDict
 
 from torch import Tensor, nn
 
+from .._placement import KEYS, LayerRules
 from ..errors import InvalidArgument, OutOfRange
 from ..freezing import FreezePlan
 from ..policy import Combine, Exclude, LayerDecay, Policy
 from ..schedule import Schedule
-from ._layers import KEYS, LayerRules
 from ._parameters import Group
 from ._progress import KEY
 from ._warn import warn

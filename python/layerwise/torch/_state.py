@@ -15,9 +15,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from .._placement import KEYS
 from ..errors import InvalidArgument
 from ._distributed import local_part
-from ._layers import KEYS
 from ._member import Member
 from ._native import Bridge
 from ._options import FLAGS
