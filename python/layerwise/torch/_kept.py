@@ -64,6 +64,18 @@ class NativeOptimizer(Optimizer):
         super().step(*arguments, **options)
         self._read_copies()
 
+    def train(self) -> None:
+        """See `layerwise.Optimizer.train`."""
+        self._fill_copies()
+        super().train()
+        self._read_copies()
+
+    def eval(self) -> None:
+        """See `layerwise.Optimizer.eval`."""
+        self._fill_copies()
+        super().eval()
+        self._read_copies()
+
     def _fill_copies(self) -> None:
         for member in self.copied:
             member.fill_copy()

@@ -348,6 +348,24 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         if inside.views is not None and inside.views.seen:
             inside.views.adopt(inside.state)
 
+    def train(self) -> None:
+        """Put the weights for training into the parameters, for rules whose weights for evaluation differ.
+
+        An optimizer begins in training.  For rules whose weights are the same in both, nothing changes.
+        """
+        bridge = self._ready()
+        self._take_in_changes()
+        bridge.native.train()
+
+    def eval(self) -> None:
+        """Put the weights for evaluation into the parameters, such as the average of Schedule-Free AdamW.
+
+        Until `train` is called a step is refused.  For rules whose weights are the same in both, nothing changes.
+        """
+        bridge = self._ready()
+        self._take_in_changes()
+        bridge.native.eval()
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget gradients; with `step_in_backward` also what was counted of a round that was not ended by `step`."""
         super().zero_grad(set_to_none)
