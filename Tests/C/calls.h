@@ -68,6 +68,17 @@ static inline int32_t call_set_schedule_state(lw_optimizer *o, lw_error *e)
 
 static inline int32_t call_seek(lw_optimizer *o, lw_error *e) { return lw_optimizer_seek(o, 3, e); }
 
+static inline int32_t call_set_mode(lw_optimizer *o, lw_error *e)
+{
+    return lw_optimizer_set_mode(o, LW_MODE_TRAINING, e);
+}
+
+static inline int32_t call_get_mode(lw_optimizer *o, lw_error *e)
+{
+    int32_t mode;
+    return lw_optimizer_get_mode(o, &mode, e);
+}
+
 static inline int32_t call_add_layer(lw_optimizer *o, lw_error *e)
 {
     static float parameters[1];
@@ -209,6 +220,8 @@ static const call calls[] = {
     {"lw_optimizer_get_schedule_state", call_get_schedule_state},
     {"lw_optimizer_set_schedule_state", call_set_schedule_state},
     {"lw_optimizer_seek", call_seek},
+    {"lw_optimizer_set_mode", call_set_mode},
+    {"lw_optimizer_get_mode", call_get_mode},
     {"lw_optimizer_add_layer", call_add_layer},
     {"lw_optimizer_layer_count", call_layer_count},
     {"lw_optimizer_find_layer", call_find_layer},

@@ -64,7 +64,7 @@ from .policy import (
     Uniform,
 )
 from .reports import LayerInfo, LoadReport, StateInfo, Summary, Telemetry
-from .rule import LAMB, LARS, SGD, Adam, AdamW, Rule
+from .rule import LAMB, LARS, SGD, Adam, AdamW, Lion, NAdam, Prodigy, RMSprop, Rule, ScheduleFreeAdamW
 from .schedule import (
     Constant,
     Cosine,
@@ -126,10 +126,12 @@ __all__ = [
     "LayerInfo",
     "LayerwiseError",
     "Linear",
+    "Lion",
     "LoRAPlus",
     "LoadReport",
     "MuP",
     "MultiStep",
+    "NAdam",
     "Noam",
     "NonFiniteGradient",
     "NotFound",
@@ -142,12 +144,15 @@ __all__ = [
     "Piecewise",
     "Policy",
     "Polynomial",
+    "Prodigy",
     "Product",
+    "RMSprop",
     "Range",
     "ReduceFailed",
     "ReduceOnPlateau",
     "Rule",
     "Schedule",
+    "ScheduleFreeAdamW",
     "Sequential",
     "ShapeMismatch",
     "SlantedTriangular",

@@ -7,6 +7,7 @@ Any hyperparameter may also be given to one layer (`add_layer(..., weight_decay=
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Literal
 
@@ -206,3 +207,152 @@ class LAMB(Rule):
     weight_norm_max: float | None = None
     weight_decay_exclude_1d: bool | None = None
     variant: Literal["paper", "timm", "apex", "optax", "pytorch_optimizer"] | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Lion(Rule):
+    """Evolved sign momentum: every weight moves by the learning rate, in the direction of an interpolated momentum.
+
+    w -= lr * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * w);  m = beta2 * m + (1 - beta2) * g.  The sign of 0
+    is 0.  A suitable lr is three to ten times smaller than that of AdamW, and weight_decay as much larger.  Source:
+    Chen et al. 2023, arXiv:2302.06675, algorithm 2.  State: exp_avg.
+
+    Args:
+        lr: Learning rate, in [0, inf).  Default 0.0001.
+        betas: Decay of the direction and of the momentum that is kept, in [0, 1) each.  Default (0.9, 0.99).
+        weight_decay: Decay coefficient, in [0, inf).  Default 0.
+    """
+
+    name: ClassVar[str] = "lion"
+    lr: float = 0.0001
+    _: KW_ONLY
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, repr=False)
+class NAdam(Rule):
+    """Adam with Nesterov momentum, as in torch.
+
+    mu_t = beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay)), and mu_product is the product of all mu so far; m and v as
+    in Adam; m_hat = mu_next * m / (1 - mu_product * mu_next) + (1 - mu) * g / (1 - mu_product);  w -= lr * m_hat /
+    (sqrt(v_hat) + eps).  Source: Dozat 2016; torch.optim.NAdam, which keeps mu_product in float32.  State: exp_avg,
+    exp_avg_sq, and the number mu_product.
+
+    Args:
+        lr: Learning rate, in [0, inf).  Default 0.002.
+        betas: Decay of the two moments, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Added to the denominator, in [0, inf).  Default 1e-08.
+        weight_decay: Decay coefficient, in [0, inf).  Default 0.
+        momentum_decay: How fast the momentum grows to beta1, in [0, inf).  Default 0.004.
+        decoupled_weight_decay: Decay the weight itself instead of adding to the gradient.  Default False.
+    """
+
+    name: ClassVar[str] = "nadam"
+    lr: float = 0.002
+    _: KW_ONLY
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-08
+    weight_decay: float = 0.0
+    momentum_decay: float = 0.004
+    decoupled_weight_decay: bool = False
+
+
+@dataclass(frozen=True, repr=False)
+class RMSprop(Rule):
+    """The gradient over a running root mean square of itself, as in torch.
+
+    s = alpha * s + (1 - alpha) * g * g;  q = sqrt(s) + eps, or sqrt(s - mean * mean) + eps with centered;  b = momentum
+    * b + g / q;  w -= lr * b.  Source: Hinton 2012; centered: Graves 2013, arXiv:1308.0850; torch.optim.RMSprop, in
+    which a variance that rounding makes negative gives NaN; here it counts as 0.  State: square_avg, and
+    momentum_buffer and grad_avg where they are used.
+
+    Args:
+        lr: Learning rate, in [0, inf).  Default 0.01.
+        alpha: Decay of the mean square, in [0, 1).  Default 0.99.
+        eps: Added to the denominator, in [0, inf).  Default 1e-08.
+        weight_decay: Decay coefficient, in [0, inf).  Default 0.
+        momentum: Momentum factor, in [0, inf); 0 keeps no velocity.  Default 0.
+        centered: Divide by the standard deviation instead of the root mean square.  Default False.
+    """
+
+    name: ClassVar[str] = "rmsprop"
+    lr: float = 0.01
+    _: KW_ONLY
+    alpha: float = 0.99
+    eps: float = 1e-08
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    centered: bool = False
+
+
+@dataclass(frozen=True, repr=False)
+class Prodigy(Rule):
+    """Adam whose learning rate is estimated from the distance that the weights travel.
+
+    d grows from d0 to the estimate d_coef * N / sum |s|, where N adds up <g, p0 - w> and s the gradients; w -= d * lr *
+    m / (sqrt(v) + d * eps).  The sums run over all layers, so layers cannot be stepped one by one.  Rates by layer
+    count in the denominator, or in both sums with layer_scale="both".  Source: Mishchenko and Defazio 2024,
+    arXiv:2306.06101, algorithm 4; equals prodigyopt where all rates are equal.  State: exp_avg, exp_avg_sq, s, p0, and
+    the numbers d, d_max and d_numerator, which all tensors share.
+
+    Args:
+        lr: Factor of the estimated rate, in [0, inf).  Default 1.
+        betas: Decay of the two moments, in [0, 1) each.  Default (0.9, 0.999).
+        beta3: Decay of the estimate, in [0, 1); 0 is the root of the second of betas.  Default 0.
+        eps: Added to the denominator, times d, in [0, inf).  Default 1e-08.
+        weight_decay: Decay coefficient, in [0, inf).  Default 0.
+        decoupled_weight_decay: Decay the weight itself instead of adding to the gradient.  Default True.
+        d0: First estimate of the distance, in (0, inf).  Default 1e-06.
+        d_coef: Factor of the estimate, in (0, inf).  Default 1.
+        growth_rate: Largest growth of d in one step, in (0, inf].  Default inf.
+        use_bias_correction: Correct the rate for the moments' start at 0.  Default False.
+        safeguard_warmup: Leave the rate out of s, for schedules that warm up.  Default False.
+        layer_scale: Where a layer's rate counts in the estimate: "denominator" or "both".  Default "denominator".
+    """
+
+    name: ClassVar[str] = "prodigy"
+    lr: float = 1.0
+    _: KW_ONLY
+    betas: tuple[float, float] = (0.9, 0.999)
+    beta3: float = 0.0
+    eps: float = 1e-08
+    weight_decay: float = 0.0
+    decoupled_weight_decay: bool = True
+    d0: float = 1e-06
+    d_coef: float = 1.0
+    growth_rate: float = math.inf
+    use_bias_correction: bool = False
+    safeguard_warmup: bool = False
+    layer_scale: Literal["denominator", "both"] = "denominator"
+
+
+@dataclass(frozen=True, repr=False)
+class ScheduleFreeAdamW(Rule):
+    """AdamW without a schedule: the weights that are evaluated are an average of those that are stepped.
+
+    Call `eval` before the weights are evaluated or saved for use, and `train` before the next step.  u = g /
+    (sqrt(v_hat) + eps) + weight_decay * y;  y = (1 - c) * y + c * z - lr * (1 - beta1 * (1 - c)) * u;  z -= lr * u,
+    where c is the weight of this step in the average.  Source: Defazio et al. 2024, arXiv:2405.15682; equals
+    schedulefree.AdamWScheduleFree.  State: z, exp_avg_sq, and the numbers weight_sum and lr_max.
+
+    Args:
+        lr: Learning rate, in [0, inf).  Default 0.0025.
+        betas: How near the parameters are to the average, in (0, 1), and the decay of the second moment, in [0, 1).
+            Default (0.9, 0.999).
+        eps: Added to the denominator, in [0, inf).  Default 1e-08.
+        weight_decay: Decay coefficient, in [0, inf).  Default 0.
+        warmup_steps: Steps of linear warm-up, counted by each tensor.  Default 0.
+        r: Power of t in the weight of the average, in [0, inf).  Default 0.
+        weight_lr_power: Power of the largest rate in that weight, in [0, inf).  Default 2.
+    """
+
+    name: ClassVar[str] = "schedule_free_adamw"
+    lr: float = 0.0025
+    _: KW_ONLY
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-08
+    weight_decay: float = 0.0
+    warmup_steps: int = 0
+    r: float = 0.0
+    weight_lr_power: float = 2.0

@@ -15,7 +15,7 @@ from ._layers import LayerTable, layers, param_groups
 from ._optimizer import LayerwiseOptimizer
 from ._options import Options
 from ._rates import LayerRates
-from ._rules import LAMB, LARS, SGD, Adam, AdamW
+from ._rules import LAMB, LARS, SGD, Adam, AdamW, Lion, NAdam, Prodigy, RMSprop, ScheduleFreeAdamW
 from .telemetry import write_tensorboard
 
 __all__ = [
@@ -27,7 +27,12 @@ __all__ = [
     "LayerRates",
     "LayerTable",
     "LayerwiseOptimizer",
+    "Lion",
+    "NAdam",
     "Options",
+    "Prodigy",
+    "RMSprop",
+    "ScheduleFreeAdamW",
     "layers",
     "param_groups",
     "write_tensorboard",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor
@@ -294,6 +295,290 @@ class LAMB(LayerwiseOptimizer):
     ) -> None:
         given = {key: value for key, value in locals().items() if key in (*self._keys, "variant")}
         super().__init__(params, _in_force(rule.LAMB, lr, given) | {"maximize": maximize}, options)
+
+
+class Lion(LayerwiseOptimizer):
+    """Evolved sign momentum: every weight moves by the learning rate, in the direction of an interpolated momentum.
+
+    The arguments are those of `layerwise.Lion`, which tells what each of them does.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate; may be a tensor of one element.
+        betas: Decay of the direction and of the momentum that is kept.
+        weight_decay: Decay coefficient.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.Lion
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.0001,
+        *,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "weight_decay": weight_decay,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
+class NAdam(LayerwiseOptimizer):
+    """`torch.optim.NAdam`, with a rate for every layer.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate; may be a tensor of one element.
+        betas: Decay of the two moments.
+        eps: Added to the denominator.
+        weight_decay: Decay coefficient.
+        momentum_decay: How fast the momentum grows to beta1.
+        decoupled_weight_decay: Decay the weight itself instead of adding to the gradient.
+        foreach: Taken as in torch; chooses nothing, since there is one implementation.
+        maximize: Ascend instead of descend.
+        capturable: Taken as in torch; chooses nothing.
+        differentiable: Must be False: a step runs outside of autograd.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.NAdam
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "weight_decay",
+        "momentum_decay",
+        "decoupled_weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.002,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        momentum_decay: float = 0.004,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "momentum_decay": momentum_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "foreach": foreach,
+            "maximize": maximize,
+            "capturable": capturable,
+            "differentiable": differentiable,
+        }
+        super().__init__(params, defaults, options)
+
+
+class RMSprop(LayerwiseOptimizer):
+    """`torch.optim.RMSprop`, with a rate for every layer.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate; may be a tensor of one element.
+        alpha: Decay of the mean square.
+        eps: Added to the denominator.
+        weight_decay: Decay coefficient.
+        momentum: Momentum factor.
+        centered: Divide by the standard deviation instead of the root mean square.
+        capturable: Taken as in torch; chooses nothing.
+        foreach: Taken as in torch; chooses nothing, since there is one implementation.
+        maximize: Ascend instead of descend.
+        differentiable: Must be False: a step runs outside of autograd.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.RMSprop
+    _keys: ClassVar[tuple[str, ...]] = (
+        "alpha",
+        "eps",
+        "weight_decay",
+        "momentum",
+        "centered",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.01,
+        alpha: float = 0.99,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "alpha": alpha,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "centered": centered,
+            "capturable": capturable,
+            "foreach": foreach,
+            "maximize": maximize,
+            "differentiable": differentiable,
+        }
+        super().__init__(params, defaults, options)
+
+
+class Prodigy(LayerwiseOptimizer):
+    """Adam whose learning rate is estimated from the distance that the weights travel.
+
+    The arguments are those of `layerwise.Prodigy`, which tells what each of them does.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Factor of the estimated rate; may be a tensor of one element.
+        betas: Decay of the two moments.
+        beta3: Decay of the estimate.
+        eps: Added to the denominator, times d.
+        weight_decay: Decay coefficient.
+        decoupled_weight_decay: Decay the weight itself instead of adding to the gradient.
+        d0: First estimate of the distance.
+        d_coef: Factor of the estimate.
+        growth_rate: Largest growth of d in one step.
+        use_bias_correction: Correct the rate for the moments' start at 0.
+        safeguard_warmup: Leave the rate out of s, for schedules that warm up.
+        layer_scale: Where a layer's rate counts in the estimate: "denominator" or "both".
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.Prodigy
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "beta3",
+        "eps",
+        "weight_decay",
+        "decoupled_weight_decay",
+        "d0",
+        "d_coef",
+        "growth_rate",
+        "use_bias_correction",
+        "safeguard_warmup",
+        "layer_scale",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 1.0,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        beta3: float = 0.0,
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = True,
+        d0: float = 1e-06,
+        d_coef: float = 1.0,
+        growth_rate: float = math.inf,
+        use_bias_correction: bool = False,
+        safeguard_warmup: bool = False,
+        layer_scale: Literal["denominator", "both"] = "denominator",
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "beta3": beta3,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "d0": d0,
+            "d_coef": d_coef,
+            "growth_rate": growth_rate,
+            "use_bias_correction": use_bias_correction,
+            "safeguard_warmup": safeguard_warmup,
+            "layer_scale": layer_scale,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
+class ScheduleFreeAdamW(LayerwiseOptimizer):
+    """AdamW without a schedule: the weights that are evaluated are an average of those that are stepped.
+
+    The arguments are those of `layerwise.ScheduleFreeAdamW`, which tells what each of them does.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate; may be a tensor of one element.
+        betas: How near the parameters are to the average.
+        eps: Added to the denominator.
+        weight_decay: Decay coefficient.
+        warmup_steps: Steps of linear warm-up, counted by each tensor.
+        r: Power of t in the weight of the average.
+        weight_lr_power: Power of the largest rate in that weight.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.ScheduleFreeAdamW
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "weight_decay",
+        "warmup_steps",
+        "r",
+        "weight_lr_power",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.0025,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-08,
+        weight_decay: float = 0.0,
+        warmup_steps: int = 0,
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "warmup_steps": warmup_steps,
+            "r": r,
+            "weight_lr_power": weight_lr_power,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
 
 
 def _in_force(kind: type[rule.Rule], lr: float | Tensor | None, given: dict[str, Any]) -> dict[str, Any]:
