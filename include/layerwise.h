@@ -323,6 +323,8 @@ enum lw_mode {
  *  An optimizer begins in training; a step while it evaluates is LW_ERROR_INVALID_ARGUMENT.  Each change rounds the
  *  parameters once, in their own type, or in float32 where there is a master copy.  Checkpoints save the mode. */
 LW_API int32_t lw_optimizer_set_mode(lw_optimizer *optimizer, int32_t mode, lw_error *error);
+/** Says which weights the parameters hold, and changes none: for parameters that were loaded as they were saved. */
+LW_API int32_t lw_optimizer_assume_mode(lw_optimizer *optimizer, int32_t mode, lw_error *error);
 LW_API int32_t lw_optimizer_get_mode(lw_optimizer *optimizer, int32_t *mode, lw_error *error);
 
 /* ---- Layers and tensors -------------------------------------------------------------------------------------- */

@@ -33,7 +33,24 @@ private func describe<R: Rule>(_: R.Type) -> String {
         ),
         ("states", Json.array(declaration.states.map { Json.quoted($0.name) })),
         ("state_shapes", Json.object(declaration.states.map { ($0.name, Json.quoted($0.shape.rawValue)) })),
+        ("state_starts", Json.object(declaration.states.map { ($0.name, start($0)) })),
+        (
+            "default_states",
+            Json.array(
+                declaration.states.enumerated().filter { R().states.contains(.state($0.offset)) }
+                    .map { Json.quoted($0.element.name) })
+        ),
+        ("has_sums", R().stages.count > 1 ? "true" : "false"),
     ])
+}
+
+/// What a state starts as: a number, the key of a hyperparameter, or "parameters".
+private func start(_ state: StateDeclaration) -> String {
+    switch state.start {
+    case .value(let value): Json.number(value)
+    case .setting(let key): Json.quoted(key)
+    case .parameters: Json.quoted("parameters")
+    }
 }
 
 private func describe<R: Recipe>(_: R.Type, _ depthDependence: DepthDependence? = nil) -> String {

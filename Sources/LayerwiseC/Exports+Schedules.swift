@@ -116,11 +116,18 @@ public func lw_optimizer_set_mode(
 ) -> Int32 {
     boundary(error) { () throws(LayerwiseError) in
         try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            switch UInt32(bitPattern: mode) {
-            case LW_MODE_TRAINING.rawValue: try optimizer.setMode(.training)
-            case LW_MODE_EVALUATION.rawValue: try optimizer.setMode(.evaluation)
-            default: throw LayerwiseError(.invalidArgument, "mode must be 0 or 1, found \(mode)")
-            }
+            try optimizer.setMode(try weightsMode(mode))
+        }
+    }
+}
+
+@_cdecl("lw_optimizer_assume_mode") @implementation
+public func lw_optimizer_assume_mode(
+    _ optimizer: OpaquePointer!, _ mode: Int32, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
+            try optimizer.assumeMode(try weightsMode(mode))
         }
     }
 }
@@ -224,5 +231,14 @@ public func lw_optimizer_get_driven_values(
 private func checkRoom(_ name: String, _ isNull: Bool, _ count: Int64) throws(LayerwiseError) {
     if count < 0 || (isNull && count > 0) {
         throw LayerwiseError(.invalidArgument, "\(name) is \(isNull ? "NULL" : "given"), but its count is \(count)")
+    }
+}
+
+/// A mode from C.
+private func weightsMode(_ mode: Int32) throws(LayerwiseError) -> Mode {
+    switch UInt32(bitPattern: mode) {
+    case LW_MODE_TRAINING.rawValue: .training
+    case LW_MODE_EVALUATION.rawValue: .evaluation
+    default: throw LayerwiseError(.invalidArgument, "mode must be 0 or 1, found \(mode)")
     }
 }

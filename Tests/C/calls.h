@@ -73,6 +73,11 @@ static inline int32_t call_set_mode(lw_optimizer *o, lw_error *e)
     return lw_optimizer_set_mode(o, LW_MODE_TRAINING, e);
 }
 
+static inline int32_t call_assume_mode(lw_optimizer *o, lw_error *e)
+{
+    return lw_optimizer_assume_mode(o, LW_MODE_TRAINING, e);
+}
+
 static inline int32_t call_get_mode(lw_optimizer *o, lw_error *e)
 {
     int32_t mode;
@@ -221,6 +226,7 @@ static const call calls[] = {
     {"lw_optimizer_set_schedule_state", call_set_schedule_state},
     {"lw_optimizer_seek", call_seek},
     {"lw_optimizer_set_mode", call_set_mode},
+    {"lw_optimizer_assume_mode", call_assume_mode},
     {"lw_optimizer_get_mode", call_get_mode},
     {"lw_optimizer_add_layer", call_add_layer},
     {"lw_optimizer_layer_count", call_layer_count},

@@ -72,6 +72,11 @@ static void test_modes(void)
         CHECK(fabs((double)m.weights[1][i] - (double)training[i]) < 1e-6);
     }
     CHECK(differ > COUNT_OF_WEIGHTS / 2);
+    memcpy(training, m.weights[1], sizeof training);
+    SUCCEEDS(lw_optimizer_assume_mode(m.optimizer, LW_MODE_EVALUATION, error));
+    CHECK(mode_of(&m) == LW_MODE_EVALUATION && memcmp(training, m.weights[1], sizeof training) == 0);
+    SUCCEEDS(lw_optimizer_assume_mode(m.optimizer, LW_MODE_TRAINING, error));
+    FAILS(LW_ERROR_INVALID_ARGUMENT, lw_optimizer_assume_mode(m.optimizer, 2, error));
     FAILS(LW_ERROR_INVALID_ARGUMENT, lw_optimizer_set_mode(m.optimizer, 2, error));
     FAILS(LW_ERROR_INVALID_ARGUMENT, lw_optimizer_set_mode(m.optimizer, -1, error));
     FAILS(LW_ERROR_INVALID_ARGUMENT, lw_optimizer_get_mode(m.optimizer, NULL, error));

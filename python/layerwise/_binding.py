@@ -284,6 +284,7 @@ lw_optimizer_set_schedule_state = _fallible(
 )
 lw_optimizer_seek = _fallible("lw_optimizer_seek", Handle, c_int64)
 lw_optimizer_set_mode = _fallible("lw_optimizer_set_mode", Handle, c_int32)
+lw_optimizer_assume_mode = _fallible("lw_optimizer_assume_mode", Handle, c_int32)
 lw_optimizer_get_mode = _fallible("lw_optimizer_get_mode", Handle, POINTER(c_int32))
 
 lw_optimizer_add_layer = _fallible(

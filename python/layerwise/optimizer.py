@@ -568,6 +568,11 @@ class Optimizer(Saved):
         """
         lw.call(lw.lw_optimizer_set_mode, self._handle, lw.MODE_EVALUATION)
 
+    def assume_mode(self, mode: Literal["training", "evaluation"]) -> None:
+        """Say which weights the parameters hold, for parameters that were loaded as they were saved; none changes."""
+        number = {"training": lw.MODE_TRAINING, "evaluation": lw.MODE_EVALUATION}.get(mode, -1)
+        lw.call(lw.lw_optimizer_assume_mode, self._handle, number)
+
     @property
     def mode(self) -> Literal["training", "evaluation"]:
         """What the parameters hold."""

@@ -16,7 +16,7 @@ from ..errors import InvalidArgument
 from ..introspection import rules as declared_rules
 from ..optimizer import Optimizer
 from ..reports import LoadReport
-from ._member import Member, value_difference
+from ._member import Member, number_difference, value_difference
 from ._parameters import Group
 
 _FLOATS = {"float64": torch.float64, "float32": torch.float32}
@@ -105,7 +105,13 @@ class Kept:
         self._members = members
         self._types: dict[int, dict[str, dict[str, torch.dtype]]] = {}
         self._views: dict[tuple[int, int, str], Tensor] = {}
-        states = {entry["name"]: entry["states"] for entry in declared_rules()}
+        declared = {entry["name"]: entry for entry in declared_rules()}
+        states = {name: entry["states"] for name, entry in declared.items()}
+        own = declared[native.rule.name]
+        self._numbers = {name for name, shape in own["state_shapes"].items() if shape != "parameter"}
+        """Names of what is one number, for a parameter or for all."""
+        self._starts: dict[str, Any] = own["state_starts"]
+        self._required = [name for name in own["default_states"] if name not in (_VELOCITY, *self._numbers)]
         self.names: tuple[str, ...] = (*states[native.rule.name], "master")
         """What the rule may keep."""
         self._of_other_rules = {name for names in states.values() for name in names} - {*self.names, "step"}
@@ -113,8 +119,28 @@ class Kept:
         """Changes whenever the library keeps other states, or in another order."""
 
     def moments(self, member: Member) -> list[str]:
-        """Names of what the library keeps for a parameter beside its step count."""
-        return [name for name in self.types(member) if name != "step"]
+        """Names of what the library keeps for a parameter in the shape of the parameter."""
+        return [name for name in self.types(member) if name != "step" and name not in self._numbers]
+
+    def numbers(self, member: Member) -> dict[str, float]:
+        """What the library keeps for a parameter, or for all, as a number, beside the step count."""
+        return {name: self._number(member, name) for name in self.types(member) if name in self._numbers}
+
+    def values(self, member: Member) -> dict[str, Any]:
+        """What the library keeps for a parameter beside its step count."""
+        found: dict[str, Any] = {name: member.wrap(self.state(member, name)) for name in self.moments(member)}
+        return found | self.numbers(member)
+
+    def _number(self, member: Member, name: str) -> float:
+        value = ctypes.c_double()
+        place = self._native._handle, member.layer, member.tensor, lw.name(name)
+        lw.call(lw.lw_tensor_read_state, *place, ctypes.byref(value), ctypes.sizeof(value))
+        return value.value
+
+    def _set_number(self, member: Member, name: str, number: float) -> None:
+        value = ctypes.c_double(number)
+        place = self._native._handle, member.layer, member.tensor, lw.name(name)
+        lw.call(lw.lw_tensor_write_state, *place, ctypes.byref(value), ctypes.sizeof(value))
 
     def types(self, member: Member) -> dict[str, torch.dtype]:
         """The types of a parameter's states by name."""
@@ -191,11 +217,11 @@ class Kept:
         found = []
         values = self.own(entry)
         missing: list[str] = []
-        if group is not None and "exp_avg_sq" in self.names and values:
+        if group is not None and self._required and values:
             amsgrad = group.get("amsgrad")
             # A tensor is refused where hyperparameters are looked at.
             amsgrad = not isinstance(amsgrad, Tensor) and bool(amsgrad)
-            needed = ["step", "exp_avg", "exp_avg_sq"] + (["max_exp_avg_sq"] if amsgrad else [])
+            needed = ["step", *self._required] + (["max_exp_avg_sq"] if amsgrad else [])
             missing = [key for key in needed if key not in values]
         is_other = not any(key in self.names for key in values) and any(key in self._of_other_rules for key in entry)
         if missing or is_other:
@@ -203,6 +229,9 @@ class Kept:
         for key, value in values.items():
             if key == "master" and key not in kept:
                 found.append(f"{what}: unexpected master, because this optimizer keeps no master copies")
+            elif key in self._numbers:
+                difference = number_difference(member, key, value)
+                found += [difference] if difference else []
             else:
                 dtype = kept.get(key) or (torch.float64 if member.param.dtype is torch.float64 else torch.float32)
                 difference = value_difference(member, key, value, dtype)
@@ -222,10 +251,17 @@ class Kept:
             value = values.get(name)
             if value is not None:
                 self.state(member, name).copy_(member.unwrap(value))
-            elif whole and name == "master":
+            elif whole and (name == "master" or self._starts.get(name) == "parameters"):
                 self.state(member, name).copy_(member.local.detach())
             elif whole:
-                self.state(member, name).zero_()
+                self.state(member, name).fill_(self._starts[name])
+        for name in self.types(member):
+            if name not in self._numbers:
+                continue
+            if values.get(name) is not None:
+                self._set_number(member, name, float(values[name]))
+            elif whole and isinstance(self._starts[name], int | float):
+                self._set_number(member, name, self._starts[name])
         if values.get("step") is not None:
             count = int(values["step"])
             # A file of torch's SGD has no count, and what reads it in place leaves the 0 that was here before.

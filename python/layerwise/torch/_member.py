@@ -113,3 +113,13 @@ def value_difference(member: Member, key: str, value: object, dtype: torch.dtype
     if not value.is_floating_point() or torch.promote_types(value.dtype, dtype) != dtype:
         return f"{what} is {value.dtype}, which {dtype} cannot hold"
     return None
+
+
+def number_difference(member: Member, key: str, value: object) -> str | None:
+    """What is wrong with a value for a state of one number, or None."""
+    what = f'parameter "{member.name}": {key}'
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):
+        return f"{what} must be a number, found {value!r}"
+    return None if math.isfinite(number) else f"{what} must be finite, found {number}"

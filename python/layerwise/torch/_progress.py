@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run has besides parameters, moments and hyperparameters, in a text that rides in every param group.
 
-Where the clock stands, what reports have left in schedules, and which layers were frozen by hand: the format of torch's
-state dicts has no place for it, but carries the keys of groups unseen, also through torch.distributed.checkpoint.
+Where the clock stands, what reports have left in schedules, which layers were frozen by hand, and the mode: the format
+of torch's state dicts has no place for it, but carries the keys of groups unseen, also through
+torch.distributed.checkpoint.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ def dump(native: Optimizer, *, untouched: bool = False) -> str:
     frozen = {name: choice for name, layer in native.layers.items() if (choice := layer.get("frozen")) != "plan"}
     progress = {"next_step": native.next_step, "schedules": schedules, "layer_schedules": own, "frozen": frozen}
     said = {key: value for key, value in progress.items() if value != {}}
+    if native.mode != "training":
+        said["mode"] = native.mode
     return UNTOUCHED if untouched and said == {"next_step": 0} else json.dumps(said)
 
 
@@ -67,6 +70,8 @@ def _is_whole(progress: dict[str, Any]) -> bool:
     step, rest = progress.get("next_step"), [progress.get(key, {}) for key in ("schedules", "frozen")]
     own = progress.get("layer_schedules", {})
     rest += [own, *(own.values() if isinstance(own, dict) else ())]
+    if progress.get("mode", "training") not in ("training", "evaluation"):
+        return False
     return type(step) is int and 0 <= step < 1 << 63 and all(isinstance(value, dict) for value in rest)
 
 
@@ -87,6 +92,8 @@ def apply(native: Optimizer, progress: dict[str, Any] | None, steps: int) -> Non
         progress: What `parse` has made of the text.
         steps: The highest step count of all parameters.
     """
+    # Parameters are loaded by their module, in the mode in which both were saved.
+    native.assume_mode((progress or {}).get("mode", "training"))
     native.seek(steps if progress is None else progress.get("next_step", steps))
     if progress is None:
         return

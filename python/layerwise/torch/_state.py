@@ -37,6 +37,8 @@ class Views:
         self._counts: dict[int, int] = {}
         self._shown: dict[int, float] = {}
         """The counts as float32 shows them, rounded beyond 2**24: what was not changed must not be taken over."""
+        self._numbers: dict[int, dict[str, float]] = {}
+        """The states of one number, as they were given out."""
         self._version = bridge.kept.version
         self.seen = False
         """Whether somebody may have changed an entry since the last step."""
@@ -52,6 +54,7 @@ class Views:
                     self._give(state, index, member, count)
             elif self._counts[index] != count:
                 self._note_count(index, given["step"].fill_(count), count)
+                self._note_numbers(index, member, given)
         self.seen = True
 
     def _give(self, state: State, index: int, member: Member, count: int) -> None:
@@ -61,11 +64,20 @@ class Views:
         given |= {
             name: member.wrap(self._bridge.kept.state(member, name)) for name in self._bridge.kept.moments(member)
         }
+        self._note_numbers(index, member, given)
         self._given[index] = given
         state[member.param].update(given)
 
     def _note_count(self, index: int, shown: Tensor, count: int) -> None:
         self._counts[index], self._shown[index] = count, shown.item()
+
+    def _note_numbers(self, index: int, member: Member, given: dict[str, Tensor]) -> None:
+        self._numbers[index] = numbers = self._bridge.kept.numbers(member)
+        for name, number in numbers.items():
+            if name in given:
+                given[name].fill_(number)
+            else:
+                given[name] = torch.tensor(number, dtype=torch.float64, device="cpu")
 
     def _refresh(self, state: State) -> None:
         """Make the views anew where the library's memory has other strides or more states than before."""
@@ -80,6 +92,7 @@ class Views:
         self._given.clear()
         self._counts.clear()
         self._shown.clear()
+        self._numbers.clear()
 
     def adopt(self, state: State) -> None:
         """Take over what was put into the entries; everything is checked before anything is changed."""
@@ -91,7 +104,7 @@ class Views:
                 if given is not None:
                     changes.append((index, member, None))
                 continue
-            found = self._changed(entry, given, self._shown.get(index))
+            found = self._changed(entry, given, self._shown.get(index), self._numbers.get(index, {}))
             if found:
                 differences += self._bridge.kept.differences(member, found)
                 changes.append((index, member, found))
@@ -112,14 +125,21 @@ class Views:
             self._bridge.native.seek(max(counts))
 
     def _changed(
-        self, entry: Mapping[str, Any], given: dict[str, Tensor] | None, shown: float | None
+        self,
+        entry: Mapping[str, Any],
+        given: dict[str, Tensor] | None,
+        shown: float | None,
+        numbers: Mapping[str, float],
     ) -> dict[str, Any]:
         """What of an entry is no longer as it was given out."""
         if given is None or shown is None:
             return self._bridge.kept.own(entry)
         found = {
-            key: entry[key] for key, tensor in given.items() if key != "step" and entry.get(key, tensor) is not tensor
+            key: entry[key]
+            for key, tensor in given.items()
+            if key != "step" and key not in numbers and entry.get(key, tensor) is not tensor
         }
+        found |= {key: entry[key] for key, number in numbers.items() if key in entry and float(entry[key]) != number}
         if "step" in entry and float(entry["step"]) != shown:
             found["step"] = entry["step"]
         return found
