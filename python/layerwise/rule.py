@@ -342,7 +342,7 @@ class ScheduleFreeAdamW(Rule):
             Default (0.9, 0.999).
         eps: Added to the denominator, in [0, inf).  Default 1e-08.
         weight_decay: Decay coefficient, in [0, inf).  Default 0.
-        warmup_steps: Steps of linear warm-up, counted by each tensor.  Default 0.
+        warmup_steps: Steps of linear warm-up, counted by each tensor, in [0, 9007199254740992].  Default 0.
         r: Power of t in the weight of the average, in [0, inf).  Default 0.
         weight_lr_power: Power of the largest rate in that weight, in [0, inf).  Default 2.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SGD, Adam and AdamW equal torch.optim's (single-tensor implementation), every option away from its default.
+"""The rules that torch has too equal torch.optim's (single-tensor implementation), every option away from its default.
 
 Layers stand for torch's parameter groups.  Both sides get the same stream of gradients, with some missing, while the
 base rate changes from step to step.  The error of a tensor, |ours - torch|, is compared with the distance that it
@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 import torch
 from support.material import SHAPES, distance, gradients, norm, weights
+from support.twins import peer, state_count
 
 import layerwise as lw
 
@@ -44,6 +45,12 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "adamw": ("AdamW", {"lr": 0.02, "betas": (0.8, 0.99), "eps": 1e-7, "weight_decay": 0.2}),
     "adamw amsgrad": ("AdamW", {"lr": 0.02, "betas": (0.6, 0.8), "eps": 1e-3, "weight_decay": 0.4, "amsgrad": True}),
     "adamw defaults": ("AdamW", {}),
+    "nadam": ("NAdam", {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "momentum_decay": 0.03}),
+    "nadam decay": ("NAdam", {"lr": 0.02, "betas": (0.85, 0.97), "eps": 1e-5, "weight_decay": 0.06}),
+    "nadam decoupled": ("NAdam", {"lr": 0.02, "weight_decay": 0.3, "decoupled_weight_decay": True}),
+    "rmsprop": ("RMSprop", {"lr": 0.02, "alpha": 0.9, "eps": 1e-5}),
+    "rmsprop momentum": ("RMSprop", {"lr": 0.01, "momentum": 0.8, "weight_decay": 0.05}),
+    "rmsprop centered": ("RMSprop", {"lr": 0.01, "alpha": 0.8, "eps": 1e-3, "centered": True, "momentum": 0.7}),
 }
 Gradients = dict[str, torch.Tensor | None]
 GROUPS = (("scalar", "matrix", "empty"), ("vector", "rank 4"), ("one", "odd"))
@@ -94,7 +101,7 @@ class Pair:
                 **own[index],
             )
         torch_options = {"lr": 1e-3, "foreach": False, "maximize": settings.get("maximize", False)} | options
-        self.twin: torch.optim.Optimizer = getattr(torch.optim, name)(
+        self.twin: torch.optim.Optimizer = peer(name)(
             [
                 {"params": [self.theirs[key] for key in tensors], **own}
                 for tensors, own in zip(GROUPS, own, strict=True)
@@ -170,8 +177,7 @@ def test_parity(name: str, options: dict[str, Any], maximize: bool, dtype: torch
         pair.change_rates(factor)
         pair.step(gradient)
     pair.assert_equal_weights()
-    moments = 2 + bool(options.get("amsgrad")) if "Adam" in name else int("momentum" in options)
-    assert pair.assert_equal_states() == len(SHAPES) * moments
+    assert pair.assert_equal_states() == len(SHAPES) * state_count(name, options)
 
 
 def test_sgd_with_decoupled_decay() -> None:
@@ -261,7 +267,7 @@ def test_bound_gradients(name: str, options: dict[str, Any]) -> None:
     bound = {key: torch.zeros_like(value) for key, value in start.items()}
     opt = lw.Optimizer(getattr(lw, name)(**options))
     opt.add_layer("all", ours, grads=bound)
-    twin = getattr(torch.optim, name)(theirs.values(), foreach=False, **options)
+    twin = peer(name)(theirs.values(), foreach=False, **options)
     for gradient in gradients(SHAPES, STEPS):
         for key, value in gradient.items():
             bound[key].copy_(torch.from_numpy(value))

@@ -10,7 +10,18 @@ from support.declarations import choices, documented, documented_default, fields
 
 import layerwise as lw
 
-RULES: list[type[lw.Rule]] = [lw.SGD, lw.LARS, lw.Adam, lw.AdamW, lw.LAMB]
+RULES: list[type[lw.Rule]] = [
+    lw.SGD,
+    lw.LARS,
+    lw.Adam,
+    lw.AdamW,
+    lw.LAMB,
+    lw.Lion,
+    lw.NAdam,
+    lw.RMSprop,
+    lw.Prodigy,
+    lw.ScheduleFreeAdamW,
+]
 DECLARED = {declaration["name"]: declaration for declaration in lw.rules()}
 
 

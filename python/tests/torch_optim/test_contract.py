@@ -28,6 +28,11 @@ CLASSES: dict[str, dict[str, Any]] = {
     "AdamW": {"lr": 0.02},
     "LARS": {"lr": 2.0, "weight_decay": 0.1},
     "LAMB": {"lr": 0.02, "weight_decay": 0.1},
+    "Lion": {"lr": 0.01, "weight_decay": 0.1},
+    "NAdam": {"lr": 0.02},
+    "RMSprop": {"lr": 0.01, "momentum": 0.9, "centered": True},
+    "Prodigy": {"lr": 1.0, "d0": 1e-3},
+    "ScheduleFreeAdamW": {"lr": 0.02, "weight_decay": 0.1},
 }
 every_class = pytest.mark.parametrize("name", CLASSES)
 

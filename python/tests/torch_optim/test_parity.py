@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from support.material import SHAPES, distance, gradients, norm, weights
+from support.twins import peer, state_count
 from test_parity_torch import (
     CASES,
     GROUPS,
@@ -57,7 +58,7 @@ class Twins:
         self.start = {key: value.detach().clone() for key, value in self.theirs.items()}
         self.opt = getattr(lwt, name)(groups(self.ours, options), **options, **ours)
         maximize = {"maximize": True} if ours.get("maximize") else {}
-        self.twin = getattr(torch.optim, name)(groups(self.theirs, options), foreach=False, **options, **maximize)
+        self.twin = peer(name)(groups(self.theirs, options), foreach=False, **options, **maximize)
         factor = list(factors(STEPS + 1))
         self.schedulers = [LambdaLR(opt, lambda step: factor[step]) for opt in (self.opt, self.twin)]
         self.largest = dict.fromkeys(SHAPES, 0.0)
@@ -96,10 +97,6 @@ class Twins:
         return compared
 
 
-def moments(name: str, options: dict[str, Any]) -> int:
-    return 2 + bool(options.get("amsgrad")) if "Adam" in name else int("momentum" in options)
-
-
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 @pytest.mark.parametrize("maximize", [False, True], ids=["minimize", "maximize"])
 @pytest.mark.parametrize(("name", "options"), CASES.values(), ids=CASES)
@@ -109,7 +106,7 @@ def test_200_steps(name: str, options: dict[str, Any], maximize: bool, dtype: to
     for gradient in stream(dtype):
         twins.step(gradient)
     twins.assert_equal_weights()
-    assert twins.assert_equal_states() == len(SHAPES) * moments(name, options)
+    assert twins.assert_equal_states() == len(SHAPES) * state_count(name, options)
 
 
 @pytest.mark.parametrize("direction", ["torch to ours", "ours to torch"])
@@ -126,13 +123,13 @@ def test_change_in_mid_run(name: str, options: dict[str, Any], direction: str) -
                 give_weights(twins.theirs, twins.ours)
                 twins.schedulers[0].optimizer = twins.opt = loaded
             else:
-                loaded = getattr(torch.optim, name)(groups(twins.theirs, {}), foreach=False)
+                loaded = peer(name)(groups(twins.theirs, {}), foreach=False)
                 loaded.load_state_dict(copy.deepcopy(twins.opt.state_dict()))
                 give_weights(twins.ours, twins.theirs)
                 twins.schedulers[1].optimizer = twins.twin = loaded
         twins.step(gradient)
     twins.assert_equal_weights()
-    assert twins.assert_equal_states() == len(SHAPES) * moments(name, options)
+    assert twins.assert_equal_states() == len(SHAPES) * state_count(name, options)
 
 
 def give_weights(source: Parameters, target: Parameters) -> None:
@@ -209,12 +206,12 @@ def test_trust_ratios_are_those_of_the_library(name: str, options: dict[str, Any
 def test_arguments_are_those_of_torch(name: str) -> None:
     """Same names, order, kinds and defaults; what is ours comes after, by keyword."""
     ours = inspect.signature(getattr(lwt, name)).parameters
-    for theirs in inspect.signature(getattr(torch.optim, name)).parameters.values():
+    for theirs in inspect.signature(peer(name)).parameters.values():
         assert (ours[theirs.name].kind, ours[theirs.name].default) == (theirs.kind, theirs.default), theirs.name
     positional = [key for key, value in ours.items() if value.kind is value.POSITIONAL_OR_KEYWORD]
     theirs_positional = [
         key
-        for key, value in inspect.signature(getattr(torch.optim, name)).parameters.items()
+        for key, value in inspect.signature(peer(name)).parameters.items()
         if value.kind is value.POSITIONAL_OR_KEYWORD
     ]
     assert positional == theirs_positional
@@ -230,7 +227,7 @@ def test_arguments_are_those_of_the_rule(name: str) -> None:
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
 def test_defaults_are_those_of_torch(name: str) -> None:
     param = torch.nn.Parameter(torch.ones(2))
-    ours, theirs = getattr(lwt, name)([param]).defaults, getattr(torch.optim, name)([param]).defaults
+    ours, theirs = getattr(lwt, name)([param]).defaults, peer(name)([param]).defaults
     assert {key: ours[key] for key in theirs} == theirs
 
 

@@ -22,6 +22,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "AdamW": {"lr": 0.02, "weight_decay": 0.2},
     "LARS": {"lr": 2.0, "weight_decay": 0.1},
     "LAMB": {"lr": 0.02, "weight_decay": 0.1},
+    "Lion": {"lr": 0.01, "weight_decay": 0.1},
+    "NAdam": {"lr": 0.02, "momentum_decay": 0.03},
+    "RMSprop": {"lr": 0.01, "momentum": 0.9, "centered": True},
+    "ScheduleFreeAdamW": {"lr": 0.02, "weight_decay": 0.1},
 }
 every_class = pytest.mark.parametrize("name", OPTIONS)
 

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules that torch lacks equal the libraries that have them: 200 steps in float64, all options away from the defaults.
+
+Both sides round each operation at different places; 1e-12 of the distance moved is a thousand such roundings.
+pytorch_optimizer's Prodigy takes its sums in float32, which rounds the estimate d by 6e-8 at each step, so that it is
+compared with 1e-5 of the distance, and with float64 sums in `Tests/LayerwiseTests/ProdigyTests.swift`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+import pytorch_optimizer
+import schedulefree
+import torch
+from support.material import SHAPES, distance, gradients, weights
+
+import layerwise.torch as lwt
+
+STEPS = 200
+
+CASES: dict[str, tuple[str, dict[str, Any], Any, dict[str, Any], float]] = {
+    "lion": (
+        "Lion",
+        {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.1},
+        pytorch_optimizer.Lion,
+        {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.1, "weight_decouple": True},
+        1e-12,
+    ),
+    "schedule-free": (
+        "ScheduleFreeAdamW",
+        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.2, "warmup_steps": 7, "r": 0.5}
+        | {"weight_lr_power": 1.5},
+        schedulefree.AdamWScheduleFree,
+        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.2, "warmup_steps": 7, "r": 0.5}
+        | {"weight_lr_power": 1.5, "foreach": False},
+        1e-12,
+    ),
+    "prodigy": (
+        "Prodigy",
+        {"lr": 0.7, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1, "d0": 1e-3, "d_coef": 1.3}
+        | {"growth_rate": 1.5, "use_bias_correction": True, "safeguard_warmup": True},
+        pytorch_optimizer.Prodigy,
+        {"lr": 0.7, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1, "d0": 1e-3, "d_coef": 1.3}
+        | {"growth_rate": 1.5, "bias_correction": True, "safeguard_warmup": True},
+        1e-5,
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "options", "peer", "peer_options", "tolerance"), CASES.values(), ids=CASES)
+def test_parity(name: str, options: dict[str, Any], peer: Any, peer_options: dict[str, Any], tolerance: float) -> None:
+    start = {key: torch.from_numpy(value) for key, value in weights(SHAPES).items() if value.size}
+    ours = {key: torch.nn.Parameter(value.clone()) for key, value in start.items()}
+    theirs = {key: torch.nn.Parameter(value.clone()) for key, value in start.items()}
+    opt = getattr(lwt, name)([*ours.items()], **options)
+    twin = peer([*theirs.values()], **peer_options)
+    with contextlib.suppress(AttributeError):
+        twin.train()
+    for step, found in enumerate(gradients(SHAPES, STEPS)):
+        for key, value in found.items():
+            if key in ours:
+                # A pull to 0 makes the estimate of the distance move.
+                ours[key].grad = torch.from_numpy(value) + 0.3 * ours[key].detach()
+                theirs[key].grad = torch.from_numpy(value) + 0.3 * theirs[key].detach()
+        opt.step()
+        twin.step()
+        if step % 50 == 49 and name == "ScheduleFreeAdamW":
+            for each in (opt, twin):
+                each.eval()
+            compare(name, step, ours, theirs, start, tolerance)
+            for each in (opt, twin):
+                each.train()
+    compare(name, STEPS, ours, theirs, start, tolerance)
+
+
+def compare(name: str, step: int, ours: Any, theirs: Any, start: Any, tolerance: float) -> None:
+    for key in ours:
+        moved = distance(theirs[key].detach(), start[key])
+        assert moved > 0
+        error = distance(ours[key].detach(), theirs[key].detach())
+        assert error <= tolerance * moved, f"{name}, step {step}, {key}: {error / moved:.2e} of the distance moved"
+
+
+def test_schedule_free_state_dict_in_evaluation() -> None:
+    """A state dict that was taken in evaluation goes with weights for evaluation, and trains on to the same bits."""
+    torch.manual_seed(0)
+    model, other = torch.nn.Linear(5, 3), torch.nn.Linear(5, 3)
+    opt, loaded = (lwt.ScheduleFreeAdamW(each, lr=0.1) for each in (model, other))
+
+    def step(module: torch.nn.Module, optimizer: Any) -> None:
+        optimizer.zero_grad()
+        module(torch.ones(2, 5)).square().sum().backward()
+        optimizer.step()
+
+    for _ in range(4):
+        step(model, opt)
+    opt.eval()
+    other.load_state_dict(model.state_dict())
+    loaded.load_state_dict(opt.state_dict())
+    assert loaded.native.mode == "evaluation"
+    for each in (opt, loaded):
+        each.train()
+    for _ in range(2):
+        step(model, opt)
+        step(other, loaded)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
