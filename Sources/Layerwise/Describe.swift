@@ -40,6 +40,7 @@ private func describe<R: Rule>(_: R.Type) -> String {
                 declaration.states.enumerated().filter { R().states.contains(.state($0.offset)) }
                     .map { Json.quoted($0.element.name) })
         ),
+        ("steps_together", R().stages.contains { $0.scope == .optimizer } ? "true" : "false"),
         ("has_sums", R().stages.count > 1 ? "true" : "false"),
     ])
 }

@@ -21,6 +21,7 @@ CALLBACKS = [name for name, value in TYPES.items() if name not in STRUCTS and na
 
 C_TYPES = {
     "int32_t": ctypes.c_int32,
+    "int32_t *": ctypes.POINTER(ctypes.c_int32),
     "int64_t": ctypes.c_int64,
     "double": ctypes.c_double,
     "const char *": ctypes.c_char_p,

@@ -19,6 +19,7 @@ from .._plan import depends_on_depth
 from .._saved import Path
 from ..errors import DTypeMismatch, InvalidArgument, LayerwiseError
 from ..introspection import freeze_plans, policies
+from ..introspection import rules as declared_rules
 from ..reports import LoadReport
 from ..rule import Rule
 from . import _progress
@@ -160,6 +161,10 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         if self._inside.backward is not None:
             self._inside.backward.detach()
         if self._options.get("step_in_backward"):
+            if next(entry["steps_together"] for entry in declared_rules() if entry["name"] == self._rule.name):
+                raise InvalidArgument(
+                    f"{type(self).__name__} takes sums over all layers, and step_in_backward steps layers one by one"
+                )
             part = next((layer.part_of for layer in bridge.layers if layer.part_of is not None), None)
             if part is not None and self._options.get("clip_layer_norm") is not None:
                 raise InvalidArgument(

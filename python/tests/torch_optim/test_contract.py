@@ -852,12 +852,14 @@ ALIVE: dict[str, dict[str, Any]] = {
 }
 
 
-# LARS and LAMB would need sums over the processes of the group, of which there are none.
+# LARS, LAMB and Prodigy would need sums over the processes of the group, of which there are none; and Prodigy's sums run over
+# all layers, which it steps together.
 ALIVE_CASES = [
     (name, options)
     for name in CLASSES
     for options in ALIVE
-    if options != "a process group" or name not in ("LARS", "LAMB")
+    if (options != "a process group" or name not in ("LARS", "LAMB", "Prodigy"))
+    and (options != "steps in backward" or name != "Prodigy")
 ]
 
 
