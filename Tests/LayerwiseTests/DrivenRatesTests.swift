@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Layerwise
+import LayerwiseRules
 import XCTest
 
 /// What another optimizer is told that takes the steps: the values that a step here would use.
@@ -93,7 +94,7 @@ final class DrivenRatesTests: XCTestCase {
                 try each.setSchedule(schedule)
                 if run % 2 == 0 { each.setFreezePlan(try GradualUnfreezing(every: 4)) }
                 if run % 3 == 0 { each.setFreezePlan(try FreezeOut(totalSteps: 30)) }
-                try each.setLayer(1, settings(["scale": scale]))
+                try each.setLayer(1, [Setting("scale", scale)])
             }
             let (table, marks) = try values(optimizer, ["lr"], count: 20)
             for step in 0..<20 {

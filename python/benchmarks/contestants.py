@@ -169,6 +169,59 @@ def renewed_torch_adamw(workload: Workload, scales: Sequence[float] | None = Non
     return Entry(optimizer.step, buffers, _renewal(parameters))
 
 
+def driven_torch_adamw(
+    workload: Workload, names: Sequence[str], policy: lw.Policy | None, merged: bool = True, **implementation: bool
+) -> Entry:
+    """torch's AdamW with rates by layer from Layerwise, which move after each step.
+
+    Args:
+        workload: The tensors.
+        names: Their names, which tell the layers.
+        policy: What sets the layers' scales.
+        merged: Share a group among tensors of equal rates; else each has one.
+        implementation: Which of torch's it is.
+    """
+    torch, buffers = import_torch(), workload.copy()
+    named = list(zip(names, _parameters(torch, buffers), strict=True))
+    optimizer = torch.optim.AdamW(named, lr=LR, betas=BETAS, eps=EPS, weight_decay=ADAM_DECAY, **implementation)
+    rates = importlib.import_module("layerwise.torch").LayerRates(optimizer, policy=policy, schedule=_endless())
+    if not merged:
+        optimizer.param_groups[:] = [
+            {**group, "params": [parameter]} for group in optimizer.param_groups for parameter in group["params"]
+        ]
+        return Entry(optimizer.step, buffers, _renewal([parameter for _, parameter in named]))
+
+    def step() -> None:
+        optimizer.step()
+        rates.step()
+
+    return Entry(step, buffers, _renewal([parameter for _, parameter in named]))
+
+
+def layer_rates(workload: Workload) -> Entry:
+    """What moves the rates of an optimizer with a layer, and a rate, for each tensor."""
+    torch, buffers = import_torch(), workload.copy()
+    named = [(f"layers.{index}.weight", one) for index, one in enumerate(_parameters(torch, buffers))]
+    optimizer = torch.optim.AdamW(named, lr=LR)
+    rates = importlib.import_module("layerwise.torch").LayerRates(
+        optimizer, policy=lw.LayerDecay(0.99), schedule=_endless()
+    )
+    return Entry(rates.step, buffers)
+
+
+def torch_scheduler(workload: Workload) -> Entry:
+    """torch's own cosine over as many groups."""
+    torch, buffers = import_torch(), workload.copy()
+    groups = [{"params": [one]} for one in _parameters(torch, buffers)]
+    optimizer = torch.optim.AdamW(groups, lr=LR)
+    return Entry(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10**9).step, buffers)
+
+
+def _endless() -> lw.Schedule:
+    """A schedule that does not end before the benchmark does."""
+    return lw.Cosine(total_steps=10**9)
+
+
 def renewed_deepspeed_adamw(workload: Workload, scales: Sequence[float] | None = None) -> Entry:
     """DeepSpeed's CPUAdam."""
     buffers = workload.copy()
