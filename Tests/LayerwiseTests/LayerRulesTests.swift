@@ -47,7 +47,7 @@ final class LayerRulesTests: XCTestCase {
         XCTAssertEqual(
             try place(LayerRule("*.attn.weight", layer: "attention")),
             [
-                "0 embed stem [0]", "1 blocks.0 block [2]", "1 attention block [1, 3]", "2 blocks.1 block [4]",
+                "0 embed stem [0]", "1 attention block [1, 3]", "1 blocks.0 block [2]", "2 blocks.1 block [4]",
                 "3 head head [5]",
             ])
     }
