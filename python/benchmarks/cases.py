@@ -43,8 +43,11 @@ TORCH_FUSED_GROUPS = "torch fused, a group for each tensor"
 LAYER_RATES = "layerwise.torch.LayerRates"
 TORCH_COSINE = "torch CosineAnnealingLR"
 DRIVEN_FUSED = "torch fused, driven by layer, merged groups"
+FUSED_BY_HAND = "torch fused, the same groups, rates at rest"
 DRIVEN_FUSED_GROUPS = "torch fused, a rate and a group for each tensor"
 DRIVEN_FOREACH = "torch foreach, driven by layer, merged groups"
+FOREACH_BY_HAND = "torch foreach, the same groups, rates at rest"
+DRIVEN_FOREACH_GROUPS = "torch foreach, a rate and a group for each tensor"
 WITHOUT = "forward and backward"
 WITH_LAYERWISE = "with layerwise.torch, a group for each tensor"
 WITH_TORCH = "with torch fused, a group for each tensor"
@@ -256,16 +259,15 @@ def driven_minilm(scope: Scope) -> Meeting:
     workload, names = Workload(minilm()), minilm_names()
     meeting = Meeting("torch's AdamW driven by layer, MiniLM's 103 tensors", DRIVEN_FUSED, workload)
     meeting.rounds = 4
-    decay = lw.LayerDecay(0.9)
-    meeting.invite(DRIVEN_FUSED, lambda: who.driven_torch_adamw(workload, names, decay, fused=True), compare=False)
-    meeting.invite(
-        DRIVEN_FUSED_GROUPS,
-        lambda: who.driven_torch_adamw(workload, names, decay, merged=False, fused=True),
-        compare=False,
-    )
-    meeting.invite(TORCH_FUSED, lambda: who.renewed_torch_adamw(workload, fused=True), compare=False)
-    meeting.invite(DRIVEN_FOREACH, lambda: who.driven_torch_adamw(workload, names, decay, foreach=True), compare=False)
-    meeting.invite(TORCH_FOREACH, lambda: who.renewed_torch_adamw(workload, foreach=True), compare=False)
+    for (driven, by_hand, each, one), implementation in (
+        ((DRIVEN_FUSED, FUSED_BY_HAND, DRIVEN_FUSED_GROUPS, TORCH_FUSED), {"fused": True}),
+        ((DRIVEN_FOREACH, FOREACH_BY_HAND, DRIVEN_FOREACH_GROUPS, TORCH_FOREACH), {"foreach": True}),
+    ):
+        made = who.Driven(workload, names, **implementation)
+        meeting.add(driven, made.driven_step, made.by_layer)
+        meeting.add(by_hand, made.step, made.by_layer)
+        meeting.add(each, made.step, made.each)
+        meeting.add(one, made.step, made.in_one_group)
     meeting.first_step()
     return meeting
 

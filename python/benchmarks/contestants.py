@@ -169,33 +169,51 @@ def renewed_torch_adamw(workload: Workload, scales: Sequence[float] | None = Non
     return Entry(optimizer.step, buffers, _renewal(parameters))
 
 
-def driven_torch_adamw(
-    workload: Workload, names: Sequence[str], policy: lw.Policy | None, merged: bool = True, **implementation: bool
-) -> Entry:
-    """torch's AdamW with rates by layer from Layerwise, which move after each step.
+class Driven:
+    """One AdamW of torch with its parameters in one group, in groups by layer, or in a group for each tensor.
+
+    The memory is the same for all, so that where it lies makes no difference.
 
     Args:
         workload: The tensors.
         names: Their names, which tell the layers.
-        policy: What sets the layers' scales.
-        merged: Share a group among tensors of equal rates; else each has one.
         implementation: Which of torch's it is.
     """
-    torch, buffers = import_torch(), workload.copy()
-    named = list(zip(names, _parameters(torch, buffers), strict=True))
-    optimizer = torch.optim.AdamW(named, lr=LR, betas=BETAS, eps=EPS, weight_decay=ADAM_DECAY, **implementation)
-    rates = importlib.import_module("layerwise.torch").LayerRates(optimizer, policy=policy, schedule=_endless())
-    if not merged:
-        optimizer.param_groups[:] = [
-            {**group, "params": [parameter]} for group in optimizer.param_groups for parameter in group["params"]
-        ]
-        return Entry(optimizer.step, buffers, _renewal([parameter for _, parameter in named]))
 
-    def step() -> None:
-        optimizer.step()
-        rates.step()
+    def __init__(self, workload: Workload, names: Sequence[str], **implementation: bool) -> None:
+        torch = import_torch()
+        named = list(zip(names, _parameters(torch, workload.copy()), strict=True))
+        self._optimizer = torch.optim.AdamW(
+            named, lr=LR, betas=BETAS, eps=EPS, weight_decay=ADAM_DECAY, **implementation
+        )
+        self._one = list(self._optimizer.param_groups)
+        rates = importlib.import_module("layerwise.torch").LayerRates(
+            self._optimizer, policy=lw.LayerDecay(0.9), schedule=_endless()
+        )
+        self._move = rates.step
+        self._by_layer = list(self._optimizer.param_groups)
+        self._each = [{**group, "params": [one]} for group in self._by_layer for one in group["params"]]
 
-    return Entry(step, buffers, _renewal([parameter for _, parameter in named]))
+    def step(self) -> None:
+        """The step of the optimizer alone."""
+        self._optimizer.step()
+
+    def driven_step(self) -> None:
+        """The step of the optimizer, and the move to the rates of the next."""
+        self._optimizer.step()
+        self._move()
+
+    def in_one_group(self) -> None:
+        """Prepare for a step with one group."""
+        self._optimizer.param_groups[:] = self._one
+
+    def by_layer(self) -> None:
+        """Prepare for a step with merged groups."""
+        self._optimizer.param_groups[:] = self._by_layer
+
+    def each(self) -> None:
+        """Prepare for a step with a group for each tensor."""
+        self._optimizer.param_groups[:] = self._each
 
 
 def layer_rates(workload: Workload) -> Entry:
