@@ -244,6 +244,31 @@ LW_API int32_t lw_schedule_evaluate(const lw_spec *specs, int64_t spec_count, do
 LW_API int32_t lw_infer_layers(const char *const *names, int64_t count, char *text, int64_t capacity, int64_t *needed,
                                lw_error *error);
 
+/** What is said of some tensors of a model before their names tell anything.  Initialise with LW_LAYER_RULE_INIT. */
+typedef struct lw_layer_rule {
+    uint32_t struct_size;
+    int32_t has_depth;      /* 1: `depth` is given */
+    int32_t has_scale;      /* 1: `scale` is given */
+    int32_t reserved;       /* 0 */
+    const char *pattern;    /* compared with whole names; where `matched` is given, its name in messages */
+    const char *syntax;     /* as in lw_match_names; NULL is "glob" */
+    const uint8_t *matched; /* NULL, or for each name 1 where a matcher of the caller's has found it */
+    const char *layer;      /* the layer that the tensors make together; NULL leaves each in its own */
+    int64_t depth;          /* 0, 1, 2 ... */
+    const char *tower;      /* NULL: as inferred */
+    const char *role;       /* "stem", "block", "norm", "head", or "depth"; NULL: as inferred */
+    double scale;           /* the layer's own rate multiplier, in [0, infinity) */
+} lw_layer_rule;
+
+#define LW_LAYER_RULE_INIT {(uint32_t)sizeof(lw_layer_rule), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0}
+
+/** The layers of a model as lw_infer_layers tells them, with "scale": a number or null, where rules go before the names.  The first
+ *  rule that matches a tensor counts; one that matches none is refused with LW_ERROR_UNKNOWN_NAME.  Tensors that a rule calls one
+ *  layer have one place: that of the inferred layer of this name, or the lowest of theirs.  A layer of which a rule has moved a
+ *  part becomes several, with numbers behind their names. */
+LW_API int32_t lw_place_layers(const char *const *names, int64_t count, const lw_layer_rule *rules, int64_t rule_count,
+                               char *text, int64_t capacity, int64_t *needed, lw_error *error);
+
 /** Which of `names` a pattern matches as a whole: `matched[i]` becomes 1 or 0.  `syntax` is that of policies:
  *      "exact"   letter for letter
  *      "glob"    `*` any text, `?` any character, `[a-c]` one of these, `[!a-c]` none of these, `\` before a character

@@ -90,6 +90,19 @@ private func describe<C: Configurable>(_ value: C) -> String {
         })
 }
 
+/// The layers that rules and the names of a model's tensors tell of, as one line of JSON.
+public func describePlacedLayers(_ names: [String], rules: [LayerRule]) throws(SettingError) -> String {
+    Json.array(
+        try placeLayers(names, rules: rules).map { layer in
+            Json.object([
+                ("name", Json.quoted(layer.name)), ("depth", String(layer.depth)), ("tower", Json.quoted(layer.tower)),
+                ("role", Json.quoted(layer.role)), ("scale", Json.number(layer.scale)),
+                ("tensors", Json.array(layer.tensors.map { String($0) })), ("reason", Json.quoted(layer.reason)),
+                ("guess", layer.isGuess ? "true" : "false"),
+            ])
+        })
+}
+
 /// The layers that the names of a model's tensors tell of, as one line of JSON.
 public func describeLayers(_ names: [String]) -> String {
     Json.array(

@@ -106,6 +106,63 @@ public func lw_infer_layers(
     }
 }
 
+@_cdecl("lw_place_layers") @implementation
+public func lw_place_layers(
+    _ names: UnsafePointer<UnsafePointer<CChar>?>!, _ count: Int64, _ rules: UnsafePointer<lw_layer_rule>!,
+    _ rule_count: Int64, _ text: UnsafeMutablePointer<CChar>!, _ capacity: Int64,
+    _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        let names = try strings(names, count)
+        let rules = try layerRules(rules, rule_count, names.count)
+        let described = try recipe("layers") { () throws(SettingError) in
+            try describePlacedLayers(names, rules: rules)
+        }
+        try copy(described, text, capacity, needed)
+    }
+}
+
+/// Rules for layers from C.
+private func layerRules(
+    _ rules: UnsafePointer<lw_layer_rule>?, _ count: Int64, _ nameCount: Int
+) throws(LayerwiseError) -> [LayerRule] {
+    if count < 0 || count > 1 << 20 {
+        throw LayerwiseError(.invalidArgument, "rule_count must be from 0 to 1048576, found \(count)")
+    }
+    if count == 0 { return [] }
+    guard let rules else { throw LayerwiseError(.invalidArgument, "rules is NULL, but rule_count is \(count)") }
+    var result: [LayerRule] = []
+    for position in 0..<Int(count) {
+        let rule = rules[position]
+        try check(
+            size: rule.struct_size, of: "lw_layer_rule \(position)", expected: MemoryLayout<lw_layer_rule>.size)
+        if rule.reserved != 0 {
+            throw LayerwiseError(
+                .invalidArgument, "lw_layer_rule \(position): reserved must be 0, found \(rule.reserved)")
+        }
+        func optional(_ text: UnsafePointer<CChar>?, _ what: String) throws(LayerwiseError) -> String? {
+            text == nil ? nil : try string(text, "\(what) of rule \(position)")
+        }
+        let pattern = try string(rule.pattern, "pattern of rule \(position)")
+        let subject: LayerRule.Subject
+        if let matched = rule.matched {
+            subject = .marks(pattern, (0..<nameCount).map { matched[$0] != 0 })
+        } else {
+            let word = try optional(rule.syntax, "syntax") ?? PatternSyntax.glob.rawValue
+            guard let syntax = PatternSyntax(rawValue: word) else {
+                throw LayerwiseError(.invalidArgument, "syntax must be exact, glob or regex, found \"\(word)\"")
+            }
+            subject = .pattern(pattern, syntax)
+        }
+        result.append(
+            LayerRule(
+                subject, layer: try optional(rule.layer, "layer"), depth: rule.has_depth != 0 ? index(rule.depth) : nil,
+                tower: try optional(rule.tower, "tower"), role: try optional(rule.role, "role"),
+                scale: rule.has_scale != 0 ? rule.scale : nil))
+    }
+    return result
+}
+
 @_cdecl("lw_match_names") @implementation
 public func lw_match_names(
     _ pattern: UnsafePointer<CChar>!, _ syntax: UnsafePointer<CChar>!, _ names: UnsafePointer<UnsafePointer<CChar>?>!,

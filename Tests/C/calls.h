@@ -189,6 +189,21 @@ static inline int32_t call_preview(lw_optimizer *o, lw_error *e)
     return lw_optimizer_preview(o, -1, 3, 1, rates, COUNT(rates), e);
 }
 
+static inline int32_t call_rate_groups(lw_optimizer *o, lw_error *e)
+{
+    int64_t groups[MODEL_TENSORS];
+    return lw_optimizer_get_rate_groups(o, groups, MODEL_TENSORS, NULL, e);
+}
+
+static inline int32_t call_driven_values(lw_optimizer *o, lw_error *e)
+{
+    static const char *const keys[] = {"lr"};
+    static const int64_t tensor = 0;
+    double value;
+    uint8_t frozen[MODEL_LAYERS];
+    return lw_optimizer_get_driven_values(o, keys, 1, &tensor, 1, -1, 1, 1, &value, 1, frozen, MODEL_LAYERS, e);
+}
+
 static inline int32_t call_state_count(lw_optimizer *o, lw_error *e)
 {
     int64_t count;
@@ -250,6 +265,8 @@ static const call calls[] = {
     {"lw_optimizer_explain", call_explain},
     {"lw_optimizer_explain_json", call_explain_json},
     {"lw_optimizer_preview", call_preview},
+    {"lw_optimizer_get_rate_groups", call_rate_groups},
+    {"lw_optimizer_get_driven_values", call_driven_values},
     {"lw_tensor_state_count", call_state_count},
     {"lw_tensor_get_state_info", call_get_state_info},
     {"lw_tensor_read_state", call_read_state},

@@ -249,6 +249,103 @@ static void refuse_previews(const model *m)
     SUCCEEDS(lw_optimizer_preview(o, 0, 0, 1, NULL, 0, error));
 }
 
+static void refuse_driven_values(const model *m)
+{
+    lw_optimizer *const o = m->optimizer;
+    static const char *const keys[] = {"lr", "unscheduled_lr"}, *const unknown[] = {"lr", "nothing"};
+    static const char *const missing[] = {"lr", NULL};
+    static const int64_t tensors[] = {0, 1}, beyond[] = {0, MODEL_TENSORS}, negative[] = {0, -1};
+    enum { STEPS = 3, VALUES = STEPS * 2 * 2, MARKS = STEPS * MODEL_LAYERS };
+    double values[VALUES];
+    uint8_t frozen[MARKS];
+    int64_t groups[MODEL_TENSORS], count = 0;
+#define DRIVEN(keys, key_count, tensors, tensor_count, first, count, stride, value_count, frozen_count)             \
+    lw_optimizer_get_driven_values(o, keys, key_count, tensors, tensor_count, first, count, stride, values,            \
+                                   value_count, frozen, frozen_count, error)
+    SUCCEEDS(DRIVEN(keys, 2, tensors, 2, 0, STEPS, 1, VALUES, MARKS));
+    for (int i = 0; i < VALUES; ++i) {
+        CHECK(values[i] == 0.01);
+    }
+    for (int i = 0; i < MARKS; ++i) {
+        CHECK(frozen[i] == 0);
+    }
+    SUCCEEDS(DRIVEN(keys, 2, tensors, 2, -1, 1, 1, 4, MODEL_LAYERS));
+    SUCCEEDS(DRIVEN(NULL, 0, NULL, 0, 0, 0, 1, 0, 0));
+    REFUSED(m, LW_ERROR_UNKNOWN_NAME, DRIVEN(unknown, 2, tensors, 2, 0, STEPS, 1, VALUES, MARKS));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, DRIVEN(missing, 2, tensors, 2, 0, STEPS, 1, VALUES, MARKS));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, DRIVEN(NULL, 2, tensors, 2, 0, STEPS, 1, VALUES, MARKS));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, DRIVEN(keys, -1, tensors, 2, 0, STEPS, 1, VALUES, MARKS));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, DRIVEN(keys, 65, tensors, 2, 0, STEPS, 1, VALUES, MARKS));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, DRIVEN(keys, 2, NULL, 2, 0, STEPS, 1, VALUES, MARKS));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, DRIVEN(keys, 2, tensors, -1, 0, STEPS, 1, VALUES, MARKS));
+    REFUSED(m, LW_ERROR_NOT_FOUND, DRIVEN(keys, 2, beyond, 2, 0, STEPS, 1, VALUES, MARKS));
+    REFUSED(m, LW_ERROR_NOT_FOUND, DRIVEN(keys, 2, negative, 2, 0, STEPS, 1, VALUES, MARKS));
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, DRIVEN(keys, 2, tensors, 2, -2, STEPS, 1, VALUES, MARKS));
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, DRIVEN(keys, 2, tensors, 2, INT64_MAX, STEPS, 1, VALUES, MARKS));
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, DRIVEN(keys, 2, tensors, 2, 0, -1, 1, VALUES, MARKS));
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, DRIVEN(keys, 2, tensors, 2, 0, STEPS, 0, VALUES, MARKS));
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, DRIVEN(keys, 2, tensors, 2, 0, INT64_MAX, INT64_MAX, VALUES, MARKS));
+    REFUSED(m, LW_ERROR_SHAPE, DRIVEN(keys, 2, tensors, 2, 0, STEPS, 1, VALUES - 1, MARKS));
+    REFUSED(m, LW_ERROR_SHAPE, DRIVEN(keys, 2, tensors, 2, 0, STEPS, 1, VALUES, MARKS - 1));
+    REFUSED(m, LW_ERROR_SHAPE, DRIVEN(keys, 2, tensors, 2, 0, INT64_C(1) << 52, 1, VALUES, MARKS));
+#undef DRIVEN
+    SUCCEEDS(lw_optimizer_get_rate_groups(o, groups, MODEL_TENSORS, &count, error));
+    CHECK(count == 1 && groups[0] == 0 && groups[MODEL_TENSORS - 1] == 0);
+    SUCCEEDS(lw_optimizer_get_rate_groups(o, groups, MODEL_TENSORS, NULL, error));
+    REFUSED(m, LW_ERROR_SHAPE, lw_optimizer_get_rate_groups(o, groups, MODEL_TENSORS - 1, &count, error));
+    REFUSED(m, LW_ERROR_SHAPE, lw_optimizer_get_rate_groups(o, NULL, 0, &count, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_optimizer_get_rate_groups(o, NULL, MODEL_TENSORS, &count, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_optimizer_get_rate_groups(o, groups, -1, &count, error));
+}
+
+static void refuse_layer_rules(const model *m)
+{
+    static const char *const names[] = {"encoder.layer.0.weight", "encoder.layer.1.weight", "head.weight"};
+    static const uint8_t matched[] = {0, 0, 1};
+    lw_layer_rule rule = LW_LAYER_RULE_INIT, wrong = LW_LAYER_RULE_INIT;
+    char text[4096];
+    rule.pattern = "encoder.*";
+    rule.layer = "trunk";
+    rule.has_scale = 1;
+    rule.scale = 0.5;
+    SUCCEEDS(lw_place_layers(names, 3, &rule, 1, text, sizeof text, NULL, error));
+    CHECK(strstr(text, "\"trunk\"") && strstr(text, "\"scale\": 0.5") && strstr(text, "\"tensors\": [0, 1]"));
+    CHECK(strstr(text, "\"scale\": null"));
+    rule.matched = matched;
+    SUCCEEDS(lw_place_layers(names, 3, &rule, 1, text, sizeof text, NULL, error));
+    CHECK(strstr(text, "\"trunk\"") && strstr(text, "\"tensors\": [2]"));
+    SUCCEEDS(lw_place_layers(names, 3, NULL, 0, text, sizeof text, NULL, error));
+    SUCCEEDS(lw_place_layers(NULL, 0, NULL, 0, text, sizeof text, NULL, error));
+#define WRONG(code, member, value)                                                                                  \
+    do {                                                                                                               \
+        wrong = (lw_layer_rule)LW_LAYER_RULE_INIT;                                                                     \
+        wrong.pattern = "*";                                                                                           \
+        wrong.member = value;                                                                                          \
+        REFUSED(m, code, lw_place_layers(names, 3, &wrong, 1, text, sizeof text, NULL, error));                       \
+    } while (0)
+    WRONG(LW_ERROR_STRUCT_SIZE, struct_size, 8);
+    WRONG(LW_ERROR_INVALID_ARGUMENT, reserved, 1);
+    WRONG(LW_ERROR_INVALID_ARGUMENT, pattern, NULL);
+    WRONG(LW_ERROR_INVALID_ARGUMENT, syntax, "shell");
+    WRONG(LW_ERROR_OUT_OF_RANGE, pattern, "[");
+    WRONG(LW_ERROR_OUT_OF_RANGE, pattern, "");
+    WRONG(LW_ERROR_UNKNOWN_NAME, pattern, "nothing");
+    WRONG(LW_ERROR_UNKNOWN_NAME, role, "tail");
+    WRONG(LW_ERROR_OUT_OF_RANGE, layer, "");
+#undef WRONG
+    wrong.layer = NULL;
+    wrong.has_depth = 1;
+    wrong.depth = -1;
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, lw_place_layers(names, 3, &wrong, 1, text, sizeof text, NULL, error));
+    wrong.has_depth = 0;
+    wrong.has_scale = 1;
+    wrong.scale = -1;
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, lw_place_layers(names, 3, &wrong, 1, text, sizeof text, NULL, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_place_layers(names, 3, NULL, 1, text, sizeof text, NULL, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_place_layers(names, 3, &rule, -1, text, sizeof text, NULL, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_place_layers(NULL, 3, &rule, 1, text, sizeof text, NULL, error));
+}
+
 static void refuse_evaluations(const model *m)
 {
     enum { STEPS = 3 };
@@ -431,6 +528,8 @@ int main(void)
     refuse_freeze_plans(&m);
     refuse_steps(&m);
     refuse_previews(&m);
+    refuse_driven_values(&m);
+    refuse_layer_rules(&m);
     refuse_evaluations(&m);
     refuse_schedule_states(&m);
     refuse_layers(&m);

@@ -15,7 +15,7 @@ from . import training
 from .meeting import Meeting
 from .results import STREAM, STREAM_TWICE
 from .stream import ONE_MOMENT, TWO_MOMENTS, TWO_MOMENTS_16_BIT, Look, Stream, Traffic
-from .workloads import BFLOAT16, Shape, Workload, matrices, minilm, small_tensors
+from .workloads import BFLOAT16, Shape, Workload, matrices, minilm, minilm_names, small_tensors
 
 PLAIN = "layerwise"
 EVERY_RATE = "layerwise, a rate for every layer"
@@ -40,6 +40,14 @@ PEER_LARS = "pytorch_optimizer LARS"
 IN_TORCH = "layerwise.torch"
 IN_TORCH_GROUPS = "layerwise.torch, a group for each tensor"
 TORCH_FUSED_GROUPS = "torch fused, a group for each tensor"
+LAYER_RATES = "layerwise.torch.LayerRates"
+TORCH_COSINE = "torch CosineAnnealingLR"
+DRIVEN_FUSED = "torch fused, driven by layer, merged groups"
+FUSED_BY_HAND = "torch fused, the same groups, rates at rest"
+DRIVEN_FUSED_GROUPS = "torch fused, a rate and a group for each tensor"
+DRIVEN_FOREACH = "torch foreach, driven by layer, merged groups"
+FOREACH_BY_HAND = "torch foreach, the same groups, rates at rest"
+DRIVEN_FOREACH_GROUPS = "torch foreach, a rate and a group for each tensor"
 WITHOUT = "forward and backward"
 WITH_LAYERWISE = "with layerwise.torch, a group for each tensor"
 WITH_TORCH = "with torch fused, a group for each tensor"
@@ -236,6 +244,34 @@ def torch_minilm(scope: Scope) -> Meeting:
     return meeting
 
 
+def layer_rates(scope: Scope) -> Meeting:
+    """Moving the rates of an optimizer of torch, of 200 layers with a group for each."""
+    workload = Workload([(8,)] * 200)
+    meeting = Meeting(f"The rates of {len(workload.shapes)} layers, a param group for each", LAYER_RATES, workload)
+    meeting.invite(LAYER_RATES, lambda: who.layer_rates(workload), compare=False)
+    meeting.invite(TORCH_COSINE, lambda: who.torch_scheduler(workload), compare=False)
+    meeting.first_step()
+    return meeting
+
+
+def driven_minilm(scope: Scope) -> Meeting:
+    """torch's AdamW driven by layer on the tensors of MiniLM, beside the same with one group."""
+    workload, names = Workload(minilm()), minilm_names()
+    meeting = Meeting("torch's AdamW driven by layer, MiniLM's 103 tensors", DRIVEN_FUSED, workload)
+    meeting.rounds = 4
+    for (driven, by_hand, each, one), implementation in (
+        ((DRIVEN_FUSED, FUSED_BY_HAND, DRIVEN_FUSED_GROUPS, TORCH_FUSED), {"fused": True}),
+        ((DRIVEN_FOREACH, FOREACH_BY_HAND, DRIVEN_FOREACH_GROUPS, TORCH_FOREACH), {"foreach": True}),
+    ):
+        made = who.Driven(workload, names, **implementation)
+        meeting.add(driven, made.driven_step, made.by_layer)
+        meeting.add(by_hand, made.step, made.by_layer)
+        meeting.add(each, made.step, made.each)
+        meeting.add(one, made.step, made.in_one_group)
+    meeting.first_step()
+    return meeting
+
+
 def training_minilm(scope: Scope) -> Meeting:
     """What share of a whole training step the optimizer takes."""
     title = f"Training a network of MiniLM's shapes, {training.SENTENCES} sentences of {training.TOKENS} tokens"
@@ -261,6 +297,8 @@ CASES: dict[str, Callable[[Scope], Meeting]] = {
     "torch_small": torch_small,
     "torch_small_after_matmul": torch_small_after_matmul,
     "torch_minilm": torch_minilm,
+    "layer_rates": layer_rates,
+    "driven_minilm": driven_minilm,
     "training_minilm": training_minilm,
 }
 

@@ -169,6 +169,77 @@ def renewed_torch_adamw(workload: Workload, scales: Sequence[float] | None = Non
     return Entry(optimizer.step, buffers, _renewal(parameters))
 
 
+class Driven:
+    """One AdamW of torch with its parameters in one group, in groups by layer, or in a group for each tensor.
+
+    The memory is the same for all, so that where it lies makes no difference.
+
+    Args:
+        workload: The tensors.
+        names: Their names, which tell the layers.
+        implementation: Which of torch's it is.
+    """
+
+    def __init__(self, workload: Workload, names: Sequence[str], **implementation: bool) -> None:
+        torch = import_torch()
+        named = list(zip(names, _parameters(torch, workload.copy()), strict=True))
+        self._optimizer = torch.optim.AdamW(
+            named, lr=LR, betas=BETAS, eps=EPS, weight_decay=ADAM_DECAY, **implementation
+        )
+        self._one = list(self._optimizer.param_groups)
+        rates = importlib.import_module("layerwise.torch").LayerRates(
+            self._optimizer, policy=lw.LayerDecay(0.9), schedule=_endless()
+        )
+        self._move = rates.step
+        self._by_layer = list(self._optimizer.param_groups)
+        self._each = [{**group, "params": [one]} for group in self._by_layer for one in group["params"]]
+
+    def step(self) -> None:
+        """The step of the optimizer alone."""
+        self._optimizer.step()
+
+    def driven_step(self) -> None:
+        """The step of the optimizer, and the move to the rates of the next."""
+        self._optimizer.step()
+        self._move()
+
+    def in_one_group(self) -> None:
+        """Prepare for a step with one group."""
+        self._optimizer.param_groups[:] = self._one
+
+    def by_layer(self) -> None:
+        """Prepare for a step with merged groups."""
+        self._optimizer.param_groups[:] = self._by_layer
+
+    def each(self) -> None:
+        """Prepare for a step with a group for each tensor."""
+        self._optimizer.param_groups[:] = self._each
+
+
+def layer_rates(workload: Workload) -> Entry:
+    """What moves the rates of an optimizer with a layer, and a rate, for each tensor."""
+    torch, buffers = import_torch(), workload.copy()
+    named = [(f"layers.{index}.weight", one) for index, one in enumerate(_parameters(torch, buffers))]
+    optimizer = torch.optim.AdamW(named, lr=LR)
+    rates = importlib.import_module("layerwise.torch").LayerRates(
+        optimizer, policy=lw.LayerDecay(0.99), schedule=_endless()
+    )
+    return Entry(rates.step, buffers)
+
+
+def torch_scheduler(workload: Workload) -> Entry:
+    """torch's own cosine over as many groups."""
+    torch, buffers = import_torch(), workload.copy()
+    groups = [{"params": [one]} for one in _parameters(torch, buffers)]
+    optimizer = torch.optim.AdamW(groups, lr=LR)
+    return Entry(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10**9).step, buffers)
+
+
+def _endless() -> lw.Schedule:
+    """A schedule that does not end before the benchmark does."""
+    return lw.Cosine(total_steps=10**9)
+
+
 def renewed_deepspeed_adamw(workload: Workload, scales: Sequence[float] | None = None) -> Entry:
     """DeepSpeed's CPUAdam."""
     buffers = workload.copy()

@@ -161,4 +161,19 @@ TARGETS: list[Target] = [
         cases.IN_TORCH_GROUPS,
         at_least=2.0,
     ),
+    Target("layer_rates", "LayerRates.step, 200 layers", cases.LAYER_RATES, at_most=50),
+    Target(
+        "driven_minilm",
+        "torch fused in torch: driven by layer, merged groups / one group",
+        cases.DRIVEN_FUSED,
+        cases.TORCH_FUSED,
+        at_most=1.02,
+    ),
+    Target(
+        "driven_minilm",
+        "torch foreach in torch: driven by layer, merged groups / one group",
+        cases.DRIVEN_FOREACH,
+        cases.TORCH_FOREACH,
+        at_most=1.02,
+    ),
 ]

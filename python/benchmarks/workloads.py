@@ -72,6 +72,12 @@ def small_tensors(repeats: int) -> list[Shape]:
     return [(64,), (64, 64), (64,), (64,)] * repeats
 
 
+def minilm_names() -> list[str]:
+    """A name for each of the tensors of `minilm`, which tells its layer."""
+    parts = [("embeddings", 5), *((f"encoder.layer.{layer}", 16) for layer in range(6)), ("pooler", 2)]
+    return [f"{layer}.tensor_{index}.weight" for layer, count in parts for index in range(count)]
+
+
 def minilm() -> list[Shape]:
     """The 103 tensors of MiniLM-L6: embeddings, six layers, pooler."""
     width, inner = 384, 1536

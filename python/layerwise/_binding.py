@@ -97,6 +97,25 @@ class lw_tensor(ctypes.Structure):
     )
 
 
+class lw_layer_rule(ctypes.Structure):
+    """What is said of some tensors of a model before their names tell anything."""
+
+    _fields_ = (
+        ("struct_size", c_uint32),
+        ("has_depth", c_int32),
+        ("has_scale", c_int32),
+        ("reserved", c_int32),
+        ("pattern", c_char_p),
+        ("syntax", c_char_p),
+        ("matched", POINTER(c_uint8)),
+        ("layer", c_char_p),
+        ("depth", c_int64),
+        ("tower", c_char_p),
+        ("role", c_char_p),
+        ("scale", c_double),
+    )
+
+
 lw_reduce = ctypes.CFUNCTYPE(c_int32, POINTER(c_double), c_int64, c_void_p)
 """Replaces numbers by their sums over all processes."""
 
@@ -265,6 +284,7 @@ lw_schedule_evaluate = _fallible(
     "lw_schedule_evaluate", *_specs_in, c_double, c_int64, c_int64, c_int64, POINTER(c_double)
 )
 lw_infer_layers = _fallible("lw_infer_layers", POINTER(c_char_p), c_int64, *_text_out)
+lw_place_layers = _fallible("lw_place_layers", POINTER(c_char_p), c_int64, POINTER(lw_layer_rule), c_int64, *_text_out)
 lw_match_names = _fallible("lw_match_names", c_char_p, c_char_p, POINTER(c_char_p), c_int64, POINTER(ctypes.c_uint8))
 
 lw_optimizer_create = _fallible("lw_optimizer_create", POINTER(Handle), c_char_p, *_settings_in)

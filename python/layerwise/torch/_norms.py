@@ -35,8 +35,9 @@ class Norms:
     def watch(self, layers: Sequence[Sequence[Tensor]]) -> None:
         """Take the norms of these layers from the next step on."""
         self._layers = layers
-        self._params = [param for layer in layers for param in layer]
-        self._owner = [index for index, layer in enumerate(layers) for _ in layer]
+        # Quantized models keep frozen weights as integers.
+        floats = [(index, param) for index, layer in enumerate(layers) for param in layer if param.is_floating_point()]
+        self._owner, self._params = [index for index, _ in floats], [param for _, param in floats]
         self._before: list[Tensor] = []
         self._found: dict[torch.device, tuple[list[int], Tensor, Any]] = {}
         self._rates: list[Any] = []

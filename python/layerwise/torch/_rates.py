@@ -171,6 +171,7 @@ class LayerRates(LRScheduler):
             _peers.require_hooks(optimizer)
         self._resting = Resting()
         self._norms: Norms | None = None
+        self._warned: set[str] = set()
         self._hooks: list[Any] = []
         self.last_epoch = operator.index(last_epoch)
         self._step_count = 0
@@ -363,8 +364,8 @@ class LayerRates(LRScheduler):
         values, frozen = self._values.at(target)
         everything = self._is_initial or epoch is not None
         untouched = not everything and not self._is_moved(groups)
-        if self._moves and not untouched and not everything:
-            self._warn_outside()
+        if not untouched and not everything:
+            self._look_outside(groups)
         if frozen != self._frozen:
             self._freeze(frozen)
         self._write(groups, values, everything, untouched and not self._versions)
@@ -425,16 +426,24 @@ class LayerRates(LRScheduler):
             return True
         return [rate._version for rate in rates if isinstance(rate, Tensor)] != self._versions
 
-    def _warn_outside(self) -> None:
-        if not self._warned:
-            self._warned = True
+    def _look_outside(self, groups: Sequence[Group]) -> None:
+        """Warn where somebody else has moved the rates that are moved here, or has made those of all layers equal."""
+        if self._moves and "moved" not in self._warned:
+            self._warned.add("moved")
             warn(
                 'something else moves the "lr" of the param groups, and schedule= or the freezing plan moves it too: '
                 "what is written outside is overwritten.  Leave out one of them (Transformers: "
                 "Trainer(optimizers=(optimizer, rates)))"
             )
-
-    _warned = False
+        elif not self._moves and not self._versions and "levelled" not in self._warned:
+            self._note(groups, False)
+            if len(set(self.base_lrs)) > 1 and len(set(self._written)) == 1 and self._written[0]:
+                self._warned.add("levelled")
+                warn(
+                    f'something else has set the "lr" of all param groups to {self._written[0]:g}, and the rates by '
+                    "layer are gone: a scheduler that takes rates, such as OneCycleLR, takes one for each group, "
+                    '[group["initial_lr"] for group in optimizer.param_groups]'
+                )
 
     def _freeze(self, frozen: bytes) -> None:
         if any(frozen) and not self._hooks:

@@ -177,6 +177,23 @@ def test_what_moves_by_hand_stays() -> None:
     assert rates_of(optimizer) == [0.5 * LR * scale for scale in SCALES] == rates.get_last_lr()
 
 
+def test_a_scheduler_that_levels_the_layers_warns_once() -> None:
+    model, optimizer, rates = driven(layer_decay=0.5)
+    outside = lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=10)
+    with pytest.warns(UserWarning, match='has set the "lr" of all param groups to .* one for each group') as caught:
+        for values in inputs(3):
+            drive(model, optimizer, rates, [values])
+            outside.step()
+    assert len(caught) == 1
+    model, optimizer, rates = driven(layer_decay=0.5)
+    peaks = [group["initial_lr"] for group in optimizer.param_groups]
+    outside = lr_scheduler.OneCycleLR(optimizer, max_lr=peaks, total_steps=10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drive(model, optimizer, rates, inputs(3))
+    assert rates_of(optimizer) == pytest.approx([rates_of(optimizer)[-1] * scale for scale in SCALES])
+
+
 @pytest.mark.parametrize("tensors", [False, True])
 def test_two_schedules_warn_once(tensors: bool) -> None:
     model = tower()

@@ -93,3 +93,19 @@ def test_sixteen_bit_norms_do_not_overflow() -> None:
         model.head.weight.fill_(300.0)
     optimizer.step()
     assert rates.telemetry("")["head/weight_norm"] == pytest.approx(300 * 6, rel=1e-2)
+
+
+def test_integers_have_no_norms() -> None:
+    """Quantized models keep frozen weights as integers."""
+    model = tower()
+    model.head.quantized = torch.nn.Parameter(torch.ones(3, dtype=torch.uint8), requires_grad=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    rates = LayerRates(optimizer, model, layers=LAYERS, telemetry=1)
+    backward(model, inputs(1)[0])
+    optimizer.step()
+    weights = [
+        model.head.weight.detach() + 0.5 * model.head.weight.grad,
+        model.head.bias.detach() + 0.5 * model.head.bias.grad,
+    ]
+    norm = math.sqrt(sum(float(one.double().square().sum()) for one in weights))
+    assert rates.telemetry("")["head/weight_norm"] == pytest.approx(norm, rel=1e-5)
