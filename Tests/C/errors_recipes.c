@@ -302,6 +302,7 @@ static void refuse_layer_rules(const model *m)
 {
     static const char *const names[] = {"encoder.layer.0.weight", "encoder.layer.1.weight", "head.weight"};
     static const uint8_t matched[] = {0, 0, 1};
+    const lw_layer_rule unset = LW_LAYER_RULE_INIT;
     lw_layer_rule rule = LW_LAYER_RULE_INIT, wrong = LW_LAYER_RULE_INIT;
     char text[4096];
     rule.pattern = "encoder.*";
@@ -318,7 +319,7 @@ static void refuse_layer_rules(const model *m)
     SUCCEEDS(lw_place_layers(NULL, 0, NULL, 0, text, sizeof text, NULL, error));
 #define WRONG(code, member, value)                                                                                  \
     do {                                                                                                               \
-        wrong = (lw_layer_rule)LW_LAYER_RULE_INIT;                                                                     \
+        wrong = unset;                                                                                                 \
         wrong.pattern = "*";                                                                                           \
         wrong.member = value;                                                                                          \
         REFUSED(m, code, lw_place_layers(names, 3, &wrong, 1, text, sizeof text, NULL, error));                       \
