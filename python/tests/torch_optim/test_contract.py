@@ -852,8 +852,8 @@ ALIVE: dict[str, dict[str, Any]] = {
 }
 
 
-# LARS, LAMB and Prodigy would need sums over the processes of the group, of which there are none.  The sums of Prodigy run
-# over all layers, which it steps together.
+# LARS, LAMB and Prodigy would need sums over the processes of the group, of which there are none.  The sums of Prodigy
+# run over all layers, which it steps together.
 ALIVE_CASES = [
     (name, options)
     for name in CLASSES
