@@ -59,7 +59,7 @@ struct TensorRecord: BitwiseCopyable {
             learningRate: learningRate, decayRate: decayRate, step: steps == .max ? .max : steps + 1, tensor: kind)
         moment.shared = shared
         moment.baseRate = layer.baseRate
-        moment.scale = layer.baseRate == 0 ? layer.scale * scale : learningRate / layer.baseRate
+        moment.policyScale = layer.scale * scale
         return moment
     }
 

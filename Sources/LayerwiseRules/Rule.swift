@@ -97,8 +97,6 @@ public struct Declaration: Sendable {
         self.states = StateDeclaration.slotted(states)
     }
 
-    /// Whether a state starts as a copy of the parameters.
-    package var copiesParameters: Bool { states.contains { $0.start == .parameters } }
 }
 
 /// What a rule may treat a tensor by.
@@ -132,8 +130,11 @@ public struct PlanMoment: Sendable {
     public var shared = SharedScalars()
     /// The rate that the schedule makes of the optimizer's own, before a policy scales it.
     public var baseRate = 0.0
+    /// The scale that the policy gives, for steps at which the base rate is 0.
+    package var policyScale = 1.0
+
     /// The learning rate over the base rate.
-    public var scale = 1.0
+    public var scale: Double { baseRate == 0 ? policyScale : learningRate / baseRate }
 
     public init(learningRate: Double, decayRate: Double, step: Int64, tensor: TensorKind) {
         self.learningRate = learningRate

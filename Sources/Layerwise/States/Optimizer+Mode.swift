@@ -50,13 +50,12 @@ extension Optimizer {
     /// Whether the rule's weights differ between training and evaluation.
     var hasEvaluation: Bool { rule.evaluation != nil }
 
-    static func refuseStep(_ mode: Mode, _ rule: any Rule) throws(LayerwiseError) {
-        if mode == .evaluation {
-            throw LayerwiseError(
-                .invalidArgument,
-                "\(type(of: rule).declaration.title): the parameters hold the weights for evaluation; a step needs those for "
-                    + "training: set the mode to training first")
-        }
+    /// Why a step is refused while the optimizer evaluates.
+    var stepInEvaluation: LayerwiseError {
+        LayerwiseError(
+            .invalidArgument,
+            "\(type(of: rule).declaration.title): the parameters hold the weights for evaluation; a step needs those for "
+                + "training: set the mode to training first")
     }
 }
 

@@ -38,7 +38,7 @@ extension Optimizer {
             let rule = layers.elements[layer].rule
             var end = layer + 1
             while end < stepped.upperBound && layers.elements[end].rule == rule { end += 1 }
-            planner.plan(ruleInForce(rule), layer..<end)
+            planner.plan(ruleInForce(rule), layer..<end, hasScalars: ruleRecords.elements[rule].hasScalars)
             layer = end
         }
         swap(&planner.powers, &powers)
@@ -148,7 +148,7 @@ private struct Planner {
     }
 
     /// Marks the tensors of `range`, whose layers all have the rule `rule`.
-    mutating func plan(_ rule: some Rule, _ range: Range<Int>) {
+    mutating func plan(_ rule: some Rule, _ range: Range<Int>, hasScalars: Bool) {
         let ruleRate = rule.learningRate
         for layer in range {
             let record = layers + layer
@@ -193,8 +193,10 @@ private struct Planner {
                 tensor.pointee.decayRate = rates.decayRate(tensor.pointee.scale)
                 tensor.pointee.coefficients = coefficients + index * coefficientBytes
                 var moment = tensor.pointee.moment(record.pointee, self.shared)
-                moment.scalars = rule.advance(tensor.pointee.scalars, moment)
-                tensor.pointee.nextScalars = moment.scalars
+                if hasScalars {
+                    moment.scalars = rule.advance(tensor.pointee.scalars, moment)
+                    tensor.pointee.nextScalars = moment.scalars
+                }
                 rule.plan(moment, powers: &powers, into: coefficients + index * coefficientBytes)
                 shared = index
             }

@@ -36,7 +36,8 @@ extension Optimizer {
     func addUp(_ stage: Int, _ context: StepContext, _ reduce: Reducer?) throws(LayerwiseError) {
         let sums = numbers(4 * unitList.units.count)
         for index in 0..<unitList.units.count {
-            let own = gather(unitList.units.elements[index], context).sums.values
+            let unit = unitList.units.elements[index]
+            let own = gather(unit, context, rule(of: unit, context)).sums.values
             for position in 0..<4 { sums[4 * index + position] = own[position] }
         }
         guard let reduce else { return }

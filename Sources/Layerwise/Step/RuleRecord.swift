@@ -9,6 +9,10 @@ struct RuleRecord: BitwiseCopyable {
     let stageCount: Int
     /// Whether the first of the numbers that stages leave is a trust ratio.
     let hasTrustRatio: Bool
+    /// Whether tensors have states of one number.
+    let hasScalars: Bool
+    /// Whether a state starts as the parameters.
+    let copiesParameters: Bool
 
     init(_ rule: any Rule) {
         kernels = InstructionSet.current.kernels(of: rule.kernel)
@@ -17,6 +21,9 @@ struct RuleRecord: BitwiseCopyable {
         func stage(_ index: Int) -> Stage { index < own.count ? own[index] : .change() }
         stages = (stage(0), stage(1), stage(2))
         hasTrustRatio = rule.hasTrustRatio
+        let states = type(of: rule).declaration.states
+        hasScalars = states.contains { $0.shape == .scalar }
+        copiesParameters = states.contains { $0.start == .parameters }
     }
 
     func stage(_ index: Int) -> Stage {

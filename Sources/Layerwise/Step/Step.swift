@@ -30,7 +30,7 @@ extension Optimizer {
         if settings.dryRun {
             throw LayerwiseError(.invalidArgument, "an optimizer with dry_run has no memory and cannot step")
         }
-        try Self.refuseStep(mode, rule)
+        if mode == .evaluation { throw stepInEvaluation }
         try refresh()
         let stepped = try plan(options)
         wakesWorkers = isWorthWaking(steppedElements)
@@ -108,7 +108,7 @@ extension Optimizer {
             rules: ruleRecords.elements, blocks: work.blocks.elements, sums: work.sums.elements,
             items: work.items.elements, units: unitList.units.elements, table: InstructionSet.kernels,
             scratch: scratch ?? UnsafeMutableRawPointer(tensors.elements), limit: settings.clipValue,
-            observes: settings.telemetry)
+            shared: nextShared, observes: settings.telemetry)
     }
 
     /// Runs a job over `count` items, on as many threads as the work is worth.

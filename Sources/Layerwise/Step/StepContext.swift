@@ -22,6 +22,8 @@ struct StepContext {
     let limit: Double
     /// The same for the pass that looks at gradients: infinity where it looks at them as they are.
     var scanLimit = Double.infinity
+    /// The numbers that all tensors share, as they are at the stage under way.
+    var shared = SharedScalars()
     /// The state with which weights are blended where the mode changes.
     var evaluationSlot = 0
     /// Whether the pass that updates keeps sums.

@@ -7,7 +7,7 @@ extension Optimizer {
     /// Changes weights and states: every stage of the rules in force.
     func update(_ context: StepContext, _ reduce: Reducer?) throws(LayerwiseError) {
         var context = context
-        if type(of: rule).declaration.copiesParameters {
+        if ruleRecords.elements[0].copiesParameters {
             for index in 0..<tensors.count where tensors.elements[index].active && tensors.elements[index].steps == 0 {
                 tensors.elements[index].copyParameters(declaredStates)
             }
@@ -28,7 +28,7 @@ extension Optimizer {
             for stage in 0...last {
                 context.stage = stage
                 run(stageBlock, context, count: unit.endBlock - unit.firstBlock)
-                if stage < last { finish(stage, unit, sums(stage, unit, context, context.scratch(0)), context) }
+                if stage < last { finish(stage, unit, context, context.scratch(0)) }
             }
         }
     }
@@ -47,10 +47,14 @@ extension Optimizer {
             if sumsOverOptimizer {
                 let total = totalAdded()
                 nextShared = ruleInForce(0).advance(nextShared, total)
-                for index in 0..<unitList.units.count { finish(stage, unitList.units.elements[index], total, context) }
+                context.shared = nextShared
+                for index in 0..<unitList.units.count {
+                    finish(stage, unitList.units.elements[index], total, context, ruleInForce(0))
+                }
             } else {
                 for index in 0..<unitList.units.count {
-                    finish(stage, unitList.units.elements[index], addedUp(index), context)
+                    let unit = unitList.units.elements[index]
+                    finish(stage, unit, addedUp(index), context, rule(of: unit, context))
                 }
             }
         }
@@ -70,21 +74,21 @@ extension Optimizer {
 
     /// The sums of a stage of a unit all of whose blocks have done it.  Where squares of float64 numbers overflow or lose digits
     /// they are taken again, scaled.
-    func sums(_ stage: Int, _ unit: Unit, _ context: StepContext, _ scratch: Scratch) -> StageSums {
-        let (sums, isDouble) = gather(unit, context)
-        let rule = ruleInForce(context.layers[context.tensors[unit.firstTensor].layer].rule)
+    private func sums(
+        _ stage: Int, _ unit: Unit, _ context: StepContext, _ scratch: Scratch, _ rule: any Rule
+    ) -> StageSums {
+        let (sums, isDouble) = gather(unit, context, rule)
         guard isDouble, let scales = rule.betterScales(sums) else { return sums }
         var context = context
         context.scales = scales
         for block in unit.firstBlock..<unit.endBlock {
             processBlock(.measureAgain(stage), block, nil, context, scratch)
         }
-        return gather(unit, context).sums
+        return gather(unit, context, rule).sums
     }
 
     /// The sums of the blocks of a unit, in their order, and whether there are float64 numbers among them.
-    func gather(_ unit: Unit, _ context: StepContext) -> (sums: StageSums, isDouble: Bool) {
-        let rule = ruleInForce(context.layers[context.tensors[unit.firstTensor].layer].rule)
+    func gather(_ unit: Unit, _ context: StepContext, _ rule: any Rule) -> (sums: StageSums, isDouble: Bool) {
         var sums = StageSums()
         sums.scales = context.scales
         var isDouble = false
@@ -92,7 +96,7 @@ extension Optimizer {
             let tensor = context.tensors[index]
             if !tensor.active { continue }
             isDouble = isDouble || tensor.laneType == .float64
-            let moment = tensor.moment(context.layers[tensor.layer], nextShared)
+            let moment = tensor.moment(context.layers[tensor.layer], context.shared)
             for block in tensor.firstBlock..<tensor.firstBlock + tensor.blockCount {
                 let own = context.sums[block].measured
                 rule.gather(own.weights, own.updates, of: moment, into: &sums)
@@ -101,15 +105,28 @@ extension Optimizer {
         return (sums, isDouble)
     }
 
+    /// Ends a stage of a unit all of whose blocks have done it.
+    fileprivate func finish(_ stage: Int, _ unit: Unit, _ context: StepContext, _ scratch: Scratch) {
+        // The rule is asked for once: threads that count references to it at once wait for each other.
+        let rule = rule(of: unit, context)
+        finish(stage, unit, sums(stage, unit, context, scratch, rule), context, rule)
+    }
+
+    /// The rule in force for a unit.
+    func rule(of unit: Unit, _ context: StepContext) -> any Rule {
+        ruleInForce(context.layers[context.tensors[unit.firstTensor].layer].rule)
+    }
+
     /// Gives the tensors of a unit the numbers that follow from the sums of a stage.
-    fileprivate func finish(_ stage: Int, _ unit: Unit, _ sums: StageSums, _ context: StepContext) {
+    private func finish(
+        _ stage: Int, _ unit: Unit, _ sums: StageSums, _ context: StepContext, _ rule: any Rule
+    ) {
         let layer = context.layers[context.tensors[unit.firstTensor].layer]
         if stage >= context.rules[layer.rule].last { return }
-        let rule = ruleInForce(layer.rule)
         let isTensor = unit.endTensor == unit.firstTensor + 1
         for index in unit.firstTensor..<unit.endTensor {
             let tensor = context.tensors + index
-            var moment = tensor.pointee.moment(layer, nextShared)
+            var moment = tensor.pointee.moment(layer, context.shared)
             if !isTensor { (moment.learningRate, moment.decayRate) = (layer.effectiveRate, layer.decayRate) }
             tensor.pointee.numbers = rule.finish(stage, sums, moment)
         }
@@ -137,9 +154,7 @@ private let smallUnitItem: ThreadPool.Job = { memory, item, slot in
                 processBlock(.stage(stage), block, scratch.directions, context, scratch)
             }
             if stage == last { continue }
-            context.optimizer._withUnsafeGuaranteedRef {
-                $0.finish(stage, unit, $0.sums(stage, unit, context, scratch), context)
-            }
+            context.optimizer._withUnsafeGuaranteedRef { $0.finish(stage, unit, context, scratch) }
         }
     }
 }
