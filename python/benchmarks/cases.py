@@ -258,7 +258,6 @@ def driven_minilm(scope: Scope) -> Meeting:
     """torch's AdamW driven by layer on the tensors of MiniLM, beside the same with one group."""
     workload, names = Workload(minilm()), minilm_names()
     meeting = Meeting("torch's AdamW driven by layer, MiniLM's 103 tensors", DRIVEN_FUSED, workload)
-    meeting.rounds = 4
     for (driven, by_hand, each, one), implementation in (
         ((DRIVEN_FUSED, FUSED_BY_HAND, DRIVEN_FUSED_GROUPS, TORCH_FUSED), {"fused": True}),
         ((DRIVEN_FOREACH, FOREACH_BY_HAND, DRIVEN_FOREACH_GROUPS, TORCH_FOREACH), {"foreach": True}),

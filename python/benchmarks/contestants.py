@@ -232,7 +232,10 @@ def torch_scheduler(workload: Workload) -> Entry:
     torch, buffers = import_torch(), workload.copy()
     groups = [{"params": [one]} for one in _parameters(torch, buffers)]
     optimizer = torch.optim.AdamW(groups, lr=LR)
-    return Entry(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10**9).step, buffers)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10**9)
+    # It warns where the first step of the optimizer comes later than its own.
+    optimizer.step()
+    return Entry(scheduler.step, buffers)
 
 
 def _endless() -> lw.Schedule:
