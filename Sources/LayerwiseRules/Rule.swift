@@ -96,7 +96,6 @@ public struct Declaration: Sendable {
         self.source = source
         self.states = StateDeclaration.slotted(states)
     }
-
 }
 
 /// What a rule may treat a tensor by.
