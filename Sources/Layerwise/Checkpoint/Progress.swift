@@ -34,7 +34,7 @@ extension Optimizer {
         var progress = Progress(
             rate: try fields.rate("lr"), nextStep: try fields.count("next_step"), round: nil,
             steps: try fields.count("steps"), skippedSteps: try fields.count("skipped_steps"), schedules: schedules,
-            entries: entries, rounds: (0..<layers.count).map { layers.elements[$0].round },
+            entries: entries, rounds: [],
             shared: shared.elements.pointee, mode: mode)
         if hasEvaluation {
             guard let mode = Mode(rawValue: try fields.text("mode")) else {
@@ -42,6 +42,8 @@ extension Optimizer {
             }
             progress.mode = mode
         }
+        // A layer that the checkpoint lacks was stepped before its next step, at the latest.
+        progress.rounds = (0..<layers.count).map { min(layers.elements[$0].round, progress.nextStep - 1) }
         let sharedStates = declaredStates.filter { $0.shape == .shared }
         if !sharedStates.isEmpty {
             let own = try Fields(try fields.value("shared_states"))

@@ -30,6 +30,8 @@ func cases() throws -> [Case] {
     let half = Model(rule: "sgd", settings: [Setting("lr", 0.1), Setting("momentum", 0.9)], dtype: .float16)
     let double = Model(dtype: .float64)
     let named = Model(layers: ["a/b", "c%"])
+    let shared = Model(rule: "prodigy")
+    let evaluated = Model(rule: "schedule_free_adamw", settings: [Setting("lr", 0.1)])
     return [
         try Case(plain), try Case(scheduled), try Case(reporting), try Case(unfreezing), try Case(mixed),
         try Case(plain, LoadOptions(strict: false)), try Case(reporting, LoadOptions(strict: false)),
@@ -41,5 +43,7 @@ func cases() throws -> [Case] {
         try Case(plain, LoadOptions(renames: ["a/b": "a", "c%": "b"]), from: named),
         try Case(named, LoadOptions(strict: false, renames: ["a": "c%", "b": "a/b"]), from: plain),
         try Case(plain, LoadOptions(renames: ["a": "b", "b": "a"]), from: Model(layers: ["b", "a"])),
+        try Case(shared), try Case(evaluated), try Case(shared, LoadOptions(strict: false)),
+        try Case(evaluated, LoadOptions(strict: false)),
     ]
 }
