@@ -87,8 +87,8 @@ public struct Prodigy: Rule {
     private static func d(_ shared: SharedScalars) -> Double { shared[0] }
 
     /// c.
-    private func correction(_ step: Int64, _ powers: inout PowerMemo) -> Double {
-        biasCorrection ? powers.complement(beta2, step).squareRoot() / powers.complement(beta1, step) : 1
+    private func correction(_ step: Int64) -> Double {
+        biasCorrection ? (1 - integerPower(beta2, step)).squareRoot() / (1 - integerPower(beta1, step)) : 1
     }
 
     /// What `ProdigyArithmetic` reads.
@@ -100,7 +100,7 @@ public struct Prodigy: Rule {
     public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
         let d = Self.d(moment.shared)
         let decay = weightDecay * decayScale(moment.tensor)
-        let correction = correction(moment.step, &powers)
+        let correction = correction(moment.step)
         let coefficients = Coefficients(
             coupledDecay: decoupledWeightDecay ? 0 : decay,
             decay: decoupledWeightDecay ? d * correction * moment.decayRate * decay : 0,
@@ -114,8 +114,7 @@ public struct Prodigy: Rule {
 
     public func gather(_ first: Double, _ second: Double, of moment: PlanMoment, into sums: inout StageSums) {
         let d = Self.d(moment.shared)
-        var powers = PowerMemo()
-        let rate = d * correction(moment.step, &powers) * moment.baseRate
+        let rate = d * correction(moment.step) * moment.baseRate
         let scale = layerScale == .both ? moment.scale : 1
         sums.values[0] += d / d0 * rate * scale * first
         sums.values[1] += moment.scale * second

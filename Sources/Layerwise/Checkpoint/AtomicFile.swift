@@ -22,6 +22,8 @@ struct AtomicFile: ~Copyable {
     private let name: String
     private let temporary: String
     private var descriptor: Int32
+    /// The mode of the file that is replaced, where it has bits that a write takes away.
+    private var privilegedMode: mode_t?
     private let sizeSignal = FileSizeSignal()
 
     private init(_ folder: consuming Folder, _ name: String, _ created: (descriptor: Int32, name: String)) {
@@ -58,6 +60,7 @@ struct AtomicFile: ~Copyable {
         }
         // open() takes the umask away from the mode; a file that was there keeps its own.
         if fchmod(descriptor, old.st_mode & 0o7777) != 0 { throw abandon("set the mode of", errno) }
+        if old.st_mode & 0o7000 != 0 { privilegedMode = old.st_mode & 0o7777 }
     }
 
     deinit {
@@ -85,6 +88,8 @@ struct AtomicFile: ~Copyable {
 
     /// Puts the new file in place.
     mutating func commit() throws(LayerwiseError) {
+        // A write by an ordinary user clears the set-user-ID and set-group-ID bits.
+        if let mode = privilegedMode, fchmod(descriptor, mode) != 0 { throw abandon("set the mode of", errno) }
         if fsync(descriptor) != 0 { throw abandon("sync", errno) }
         if renameat(folder.descriptor, temporary, folder.descriptor, name) != 0 { throw abandon("rename", errno) }
         // From here on the new file stands there, and all that can fail is to be sure of it.
