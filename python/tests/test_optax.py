@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`layerwise.optax` beside optax's own multi_transform with the same rates, bit for bit, and where JAX may take it."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -225,6 +228,44 @@ def test_with_sharded_arrays() -> None:
     updates, state = jax.jit(transformation.update)(values, transformation.init(values), values)
     assert updates["head"]["kernel"].sharding.is_equivalent_to(sharding, 2)
     assert int(state.count) == 1
+
+
+ON_TWO_DEVICES = """
+import jax, jax.numpy as jnp, numpy as np, optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import layerwise as lw, layerwise.optax as lo
+
+assert len(jax.devices()) == 2
+spread = NamedSharding(Mesh(np.array(jax.devices()), ("d",)), PartitionSpec("d"))
+start = {name: jnp.ones((8, 4)) for name in ("embed", "block.0", "head")}
+
+def train(place):
+    params = jax.tree.map(place, start)
+    tx = lo.optimizer(optax.adamw(1e-2), params, policy=lw.LayerDecay(0.5), schedule=lw.Cosine(20), steps=20)
+    state = tx.init(params)
+
+    @jax.jit
+    def step(params, state, t):
+        updates, state = tx.update(jax.tree.map(lambda x: jnp.sin(3 * x + t), params), state, params)
+        return optax.apply_updates(params, updates), state
+
+    for t in range(5):
+        params, state = step(params, state, t)
+    return params
+
+one, two = train(lambda x: x), train(lambda x: jax.device_put(x, spread))
+assert all(value.sharding.is_equivalent_to(spread, 2) for value in two.values())
+assert all(np.array_equal(one[name], two[name]) for name in one)
+assert len({float(value[0, 0]) for value in one.values()}) == 3
+"""
+
+
+def test_spread_over_two_devices() -> None:
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    ran = subprocess.run(
+        [sys.executable, "-c", ON_TWO_DEVICES], env=os.environ | flags, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_after_the_table_its_last_row_holds() -> None:
