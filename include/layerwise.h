@@ -264,8 +264,8 @@ typedef struct lw_layer_rule {
 
 /** The layers of a model as lw_infer_layers tells them, with "scale": a number or null, where rules go before the names.  The first
  *  rule that matches a tensor counts; one that matches none is refused with LW_ERROR_UNKNOWN_NAME.  Tensors that a rule calls one
- *  layer have one place: that of the inferred layer of this name, or the lowest of theirs.  A layer of which a rule has moved a
- *  part becomes several, with numbers behind their names. */
+ *  layer have one place: that of the inferred layer of this name, or the lowest of theirs.  Where a rule moves a part of a
+ *  layer elsewhere, the layer becomes several, whose names end in numbers. */
 LW_API int32_t lw_place_layers(const char *const *names, int64_t count, const lw_layer_rule *rules, int64_t rule_count,
                                char *text, int64_t capacity, int64_t *needed, lw_error *error);
 

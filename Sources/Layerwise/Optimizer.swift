@@ -28,8 +28,7 @@ public final class Optimizer {
     var parameterIntervals = IntervalSet(areDisjoint: true)
     var gradientIntervals = IntervalSet(areDisjoint: false)
 
-    // What follows from the settings: the rules in force, the first of which is the optimizer's own, and the layer that each
-    // of the others belongs to.
+    // Derived from the settings.  The first rule is the optimizer's own; each other one belongs to one layer, its owner.
     var rules: [any Rule]
     var ruleOwners = [-1]
     var ruleRecords = Table<RuleRecord>()

@@ -39,7 +39,7 @@ protocol StateLanes {
     associatedtype Values: Lanes
     init(_ tile: lwk_tile, _ offset: Int)
     func store(_ tile: lwk_tile, _ offset: Int)
-    /// The sum of those states that may be infinite while the new weight is finite, or nil where there are none.
+    /// The sum of the states that may become infinite while the new weight stays finite; nil if no state can.
     var unbounded: Values? { get }
     /// Asks for the states at `offset` ahead of their use.
     static func prefetch(_ tile: lwk_tile, _ offset: Int)

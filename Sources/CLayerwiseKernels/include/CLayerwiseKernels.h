@@ -152,7 +152,7 @@ LWK_INLINE int32_t lwk_both_finite_float16(lwk_float16x x, lwk_float16x y) {
 
 #endif
 
-/// `count`, and one more in every lane whose change is not 0 and of which nothing moved.  What moved has a change.
+/// Adds 1 to `count` in every lane whose change is not 0 and whose stored value did not move.  A lane that moved has a change.
 LWK_INLINE lwk_int16x lwk_count_lost(lwk_int16x count, lwk_float16x change, lwk_float16x moved) {
     return count - (change != 0.0f) + (moved != 0.0f);
 }
@@ -172,7 +172,7 @@ LWK_INLINE lwk_ushort16x lwk_to_bfloat16(lwk_float16x x) {
     return __builtin_convertvector(x != x ? upper | 0x40u : rounded, lwk_ushort16x);
 }
 
-/// The same of numbers that are finite.
+/// Rounds finite numbers to nearest even; the result for NaN is undefined.
 LWK_INLINE lwk_ushort16x lwk_finite_to_bfloat16(lwk_float16x x) {
     lwk_uint16x bits = (lwk_uint16x)x;
     return __builtin_convertvector((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16, lwk_ushort16x);

@@ -56,8 +56,8 @@ public struct PlacedLayer: Sendable, Equatable {
 /// Derives layers from the names of a model's tensors, where rules go before what the names tell.
 ///
 /// The first rule that matches a tensor counts.  Tensors that a rule calls one layer have one place: that of the inferred layer
-/// of this name, or else the lowest of theirs.  A layer of which a rule has moved a part becomes several, with numbers behind
-/// their names.
+/// of this name, or else the lowest of theirs.  Where a rule moves a part of a layer elsewhere, the layer becomes several,
+/// whose names end in numbers.
 ///
 /// - Returns: layers by tower, then by depth.  Every tensor is in exactly one.
 public func placeLayers(_ names: [String], rules: [LayerRule]) throws(SettingError) -> [PlacedLayer] {

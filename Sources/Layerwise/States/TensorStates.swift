@@ -114,8 +114,8 @@ extension TensorRecord {
         }
     }
 
-    /// Allocates and starts these states, of which the tensor has none; false if there is no memory, and then nothing has
-    /// changed.
+    /// Allocates and starts these states, which the tensor must not have yet.  Returns false, and changes nothing, if there is
+    /// no memory.
     mutating func addStates(_ states: StateSet, _ declared: [StateDeclaration]) -> Bool {
         var added = StateSet()
         for (position, state) in declared.enumerated() where states.contains(.state(position)) {
@@ -133,7 +133,7 @@ extension TensorRecord {
         return true
     }
 
-    /// Frees these states, all of which the tensor has.
+    /// Frees these states, which the tensor must have.
     mutating func removeStates(_ states: StateSet, _ declared: [StateDeclaration]) {
         for (position, state) in declared.enumerated() where states.contains(.state(position)) {
             if state.shape == .parameter {
@@ -144,7 +144,7 @@ extension TensorRecord {
         }
     }
 
-    /// Starts every state anew: the step count is 0, the declared states are as declared, the master copy is the parameters.
+    /// Resets the step count to 0, every declared state to its start, and the master copy to the parameters.
     mutating func restart(_ declared: [StateDeclaration]) {
         // The master copy comes first: a state may start as the parameters.
         fillMaster()

@@ -4,7 +4,7 @@ import LayerwiseRules
 /// What a step knows of a rule in force: plain values.
 struct RuleRecord: BitwiseCopyable {
     let kernels: RuleKernels
-    /// The stages, of which the first `stageCount` count.
+    /// Room for three stages; the rule has the first `stageCount`.
     private let stages: (Stage, Stage, Stage)
     let stageCount: Int
     /// Whether the first of the numbers that stages leave is a trust ratio.

@@ -5,8 +5,8 @@ import LayerwiseRules
 /// The tensors gathered into units, for rules of several stages: the sums of a stage must be known for the whole unit before
 /// the next stage begins.
 ///
-/// A small unit is done whole by one thread, all stages while it is in cache.  A large one is done stage by stage, each by all
-/// threads, of which each has the same part of it in every stage.
+/// A small unit is done whole by one thread, all stages while it is in cache.  A large one is done stage by stage by all
+/// threads; each thread takes the same part of it in every stage.
 struct UnitList: ~Copyable {
     private(set) var units = Table<Unit>()
     /// Small units that one thread takes at a time.
