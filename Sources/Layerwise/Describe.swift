@@ -25,6 +25,7 @@ private func describe<R: Rule>(_: R.Type) -> String {
     let declaration = R.declaration
     return Json.object([
         ("name", Json.quoted(declaration.name)), ("title", Json.quoted(declaration.title)),
+        ("summary", Json.quoted(declaration.summary)), ("details", Json.quoted(declaration.details)),
         ("equation", Json.quoted(declaration.equation)), ("source", Json.quoted(declaration.source)),
         ("hyperparameters", describe(R())),
         (
@@ -33,7 +34,17 @@ private func describe<R: Rule>(_: R.Type) -> String {
         ),
         ("states", Json.array(declaration.states.map { Json.quoted($0.name) })),
         ("state_shapes", Json.object(declaration.states.map { ($0.name, Json.quoted($0.shape.rawValue)) })),
+        ("state_starts", Json.object(declaration.states.map { ($0.name, describe($0.start)) })),
+        ("needs_step", declaration.needsStep ? "true" : "false"),
+        ("needs_sums", R().stages.contains { $0.scope != nil } ? "true" : "false"),
     ])
+}
+
+private func describe(_ start: StateDeclaration.Start) -> String {
+    switch start {
+    case .value(let value): Json.value(.number(value))
+    case .parameters: Json.quoted("parameters")
+    }
 }
 
 private func describe<R: Recipe>(_: R.Type, _ depthDependence: DepthDependence? = nil) -> String {

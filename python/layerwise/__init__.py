@@ -64,7 +64,7 @@ from .policy import (
     Uniform,
 )
 from .reports import LayerInfo, LoadReport, StateInfo, Summary, Telemetry
-from .rule import LAMB, LARS, SGD, Adam, AdamW, Rule
+from .rule import LAMB, LARS, SGD, Adam, AdamW, Lion, NAdam, RMSprop, Rule
 from .schedule import (
     Constant,
     Cosine,
@@ -126,10 +126,12 @@ __all__ = [
     "LayerInfo",
     "LayerwiseError",
     "Linear",
+    "Lion",
     "LoRAPlus",
     "LoadReport",
     "MuP",
     "MultiStep",
+    "NAdam",
     "Noam",
     "NonFiniteGradient",
     "NotFound",
@@ -143,6 +145,7 @@ __all__ = [
     "Policy",
     "Polynomial",
     "Product",
+    "RMSprop",
     "Range",
     "ReduceFailed",
     "ReduceOnPlateau",

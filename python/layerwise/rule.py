@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: RUF002
 """Update rules.  The classes hold hyperparameters under torch's names; the library checks them and does the arithmetic.
 
-In the equations w is a parameter, g its gradient, t the tensor's own step count, and lr the layer's effective rate.
-Any hyperparameter may also be given to one layer (`add_layer(..., weight_decay=0.0)`) or changed between steps.
+In the equations w is a parameter, g its gradient, t the tensor's own step count, and lr or γ the layer's effective
+rate.  Any hyperparameter may also be given to one layer (`add_layer(..., weight_decay=0.0)`) or changed between steps.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Literal
 
@@ -17,6 +19,9 @@ class Rule:
     name: ClassVar[str]
     """The library's name of the rule."""
 
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Keywords that hold several of the library's numbers, with the library's keys for them."""
+
     def settings(self) -> dict[str, object]:
         """The values that were given, `variant` first, because what follows it overrides what it sets."""
         given = {key: value for key, value in vars(self).items() if value is not None}
@@ -26,26 +31,32 @@ class Rule:
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.settings().items())})"
 
 
+# ---- Written by `make classes` from the library's declarations
+
+
 @dataclass(frozen=True, repr=False)
 class SGD(Rule):
-    """Stochastic gradient descent with momentum, as in torch.
+    """Stochastic gradient descent with momentum.
 
-    g += weight_decay * w;  b = momentum * b + (1 - dampening) * g, at the first step b = g;
-    d = g + momentum * b with nesterov, else b;  w -= lr * d.  With decoupled_weight_decay, g is left alone and
-    w *= 1 - lr * weight_decay comes first.  Source: Sutskever et al. 2013; torch.optim.SGD, from which the order of lr
-    and momentum is taken.  State: momentum_buffer, once momentum is not 0.
+        d = g + λw; b ← μb + (1−τ)d; w ← w − γ·b
+
+    g += weight_decay * w;  b = momentum * b + (1 - dampening) * g, at the first step b = g;  d = g + momentum * b with
+    nesterov, else b;  w -= lr * d.  With decoupled_weight_decay, g is left alone and w *= 1 - lr * weight_decay comes
+    first.  The order of lr and momentum is torch's.  The state is there once momentum is not 0.  Source: Sutskever et
+    al. 2013; equals torch.optim.SGD.  State: momentum_buffer.
 
     Args:
-        lr: Learning rate, in [0, inf).  Default 0.001.
-        momentum: Momentum factor, in [0, inf); 0 keeps no velocity, from 1 on it grows without bound.  Default 0.
-        dampening: Share of the gradient that is left out of the velocity, in [0, 1].  Default 0.
-        weight_decay: Decay coefficient, in [0, inf).  Default 0.
-        nesterov: Nesterov momentum; needs momentum > 0 and dampening 0.  Default False.
-        decoupled_weight_decay: Decay the weight itself instead of adding to the gradient.  Default False.
+        lr: Learning rate γ, in [0, inf).  Default 0.001.
+        momentum: Momentum factor μ, in [0, inf); 0 keeps no velocity, from 1 on it grows without bound.  Default 0.
+        dampening: Share τ of the gradient that is left out of the velocity, in [0, 1].  Default 0.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        nesterov: Nesterov momentum, which looks ahead along the velocity; needs momentum > 0 and dampening 0.  Default
+            False.
+        decoupled_weight_decay: Decay the weights in place of the gradient.  Default False.
     """
 
     name: ClassVar[str] = "sgd"
-    lr: float = 1e-3
+    lr: float = 0.001
     _: KW_ONLY
     momentum: float = 0.0
     dampening: float = 0.0
@@ -58,33 +69,34 @@ class SGD(Rule):
 class LARS(Rule):
     """Layer-wise adaptive rate scaling: SGD with momentum whose rate follows the norms of each tensor.
 
-    ratio = trust_coefficient * |w| / (|g| + weight_decay * |w| + eps), and 1 where |w| or the denominator is 0;
-    v = momentum * v + lr * ratio * (g + weight_decay * w);  w -= v.  Source: You, Gitman and Ginsburg 2017,
-    arXiv:1708.03888.  Libraries differ, so each difference is an option, and `variant` sets them all at once; options
-    given as well override it.  An option left at None is the variant's, else the library's default.
-    State: momentum_buffer.
+        r = η‖w‖/(‖g‖ + λ‖w‖ + ε); b ← μb + γr(g + λw); w ← w − b
+
+    ratio = trust_coefficient * |w| / (|g| + weight_decay * |w| + eps), and 1 where |w| or the denominator is 0;  v =
+    momentum * v + lr * ratio * (g + weight_decay * w);  w -= v.  Libraries differ, so each difference is an option, and
+    `variant` sets them all at once; options given as well override it.  An option left at None is the variant's, else
+    the library's default.  Source: You, Gitman, Ginsburg 2017, algorithm 1, arXiv:1708.03888.  State: momentum_buffer.
 
     Args:
-        lr: Learning rate, in [0, inf).  Default 1.
-        momentum: Momentum factor, in [0, 1); 0 keeps no velocity.  Default 0.9.
-        dampening: Share of the gradient that is left out of the velocity, in [0, 1].  Default 0.
+        lr: Learning rate γ, in [0, inf).  Default 1.
+        momentum: Momentum factor μ, in [0, 1); 0 keeps no velocity.  Default 0.9.
+        dampening: Share τ of the gradient that is left out of the velocity, in [0, 1].  Default 0.
         dampen_first: Damp a tensor's first step too, as in pytorch_optimizer.  Default False.
-        weight_decay: Decay coefficient, in [0, inf).  Default 0.
-        nesterov: Nesterov momentum.  Default False.
-        trust_coefficient: Factor of the ratio, in (0, inf).  Default 0.001.
-        eps: Added to the ratio's denominator, in [0, inf).  Default 0.
-        norm: Denominator: "separate" is |g| + weight_decay |w| + eps (the paper), "decayed" is
-            |g + weight_decay w| + eps.  Default "separate".
-        lr_position: "inside" keeps lr * ratio in the velocity (the paper), "outside" applies lr to the velocity.
-            Default "inside".
-        adapt: Which tensors get a ratio: "all", "decayed" (those with weight_decay != 0, as in timm), or "matrices"
-            (of rank 2 and more).  Default "all".
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        nesterov: Nesterov momentum, which looks ahead along the velocity; needs momentum > 0 and dampening 0.  Default
+            False.
+        trust_coefficient: Factor η of the ratio, in (0, inf).  Default 0.001.
+        eps: Number ε that is added to the denominator of the ratio, in [0, inf).  Default 0.
+        norm: Denominator: "separate" is ‖g‖ + λ‖w‖ + ε (the paper), "decayed" is ‖g + λw‖ + ε.  Default "separate".
+        lr_position: "inside" keeps γr in the velocity (the paper), "outside" applies γ to the velocity.  Default
+            "inside".
+        adapt: Which tensors get a ratio: "all", "decayed" (those with decay, as in timm) or "matrices" (of rank 2 and
+            more).  Default "all".
         trust_ratio_scope: One ratio for each "tensor", or for each "layer".  Default "tensor".
-        trust_clip: Limit the ratio to min(ratio / lr, 1), as in timm.  Default False.
-        skip_zero_gradient: With separate norms, the ratio is 1 where |g| is 0, also if there is decay, as in timm.
+        trust_clip: Limit the ratio to min(r/γ, 1), as in timm.  Default False.
+        skip_zero_gradient: With separate norms, the ratio is 1 where ‖g‖ is 0, also if there is decay, as in timm.
             Default False.
         weight_decay_exclude_1d: No decay for tensors of rank 0 and 1.  Default False.
-        variant: "paper", "timm", "optax", "mae" or "pytorch_optimizer".
+        variant: Whose version: "paper", "timm", "optax", "mae" or "pytorch_optimizer".
     """
 
     name: ClassVar[str] = "lars"
@@ -109,24 +121,27 @@ class LARS(Rule):
 
 @dataclass(frozen=True, repr=False)
 class Adam(Rule):
-    """Adaptive moments, as in torch.
+    """Adaptive moments.
 
-    g += weight_decay * w;  m = beta1 * m + (1 - beta1) * g;  v = beta2 * v + (1 - beta2) * g * g;
-    w -= lr * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + eps).  With amsgrad, v is replaced by its maximum so
-    far.  With decoupled_weight_decay it is AdamW.  Source: Kingma and Ba 2015, arXiv:1412.6980; AMSGrad: Reddi et al.
-    2018.  State: exp_avg, exp_avg_sq, and with amsgrad max_exp_avg_sq.
+        m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w − γ·m̂/(√v̂ + ε)
+
+    g += weight_decay * w;  m = beta1 * m + (1 - beta1) * g;  v = beta2 * v + (1 - beta2) * g * g;  w -= lr * (m / (1 -
+    beta1**t)) / (sqrt(v / (1 - beta2**t)) + eps).  With amsgrad, v is replaced by its maximum so far, which is the
+    third state.  With decoupled_weight_decay it is AdamW.  Source: Kingma and Ba 2015, algorithm 1, arXiv:1412.6980;
+    AMSGrad: arXiv:1904.09237; equals torch.optim.Adam.  State: exp_avg, exp_avg_sq, max_exp_avg_sq.
 
     Args:
-        lr: Learning rate, in [0, inf).  Default 0.001.
-        betas: Decay of the two moments, in [0, 1) each.  Default (0.9, 0.999).
-        eps: Added to the denominator, in [0, inf).  Default 1e-8.
-        weight_decay: Decay coefficient, in [0, inf).  Default 0.
+        lr: Learning rate γ, in [0, inf).  Default 0.001.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         amsgrad: Divide by the largest second moment so far.  Default False.
-        decoupled_weight_decay: Decay the weight itself instead of adding to the gradient.  Default False.
+        decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
     """
 
     name: ClassVar[str] = "adam"
-    lr: float = 1e-3
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
+    lr: float = 0.001
     _: KW_ONLY
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -137,25 +152,29 @@ class Adam(Rule):
 
 @dataclass(frozen=True, repr=False)
 class AdamW(Rule):
-    """Adam with decoupled weight decay, as in torch.
+    """Adam with decoupled weight decay.
 
-    w *= 1 - lr * weight_decay, then Adam's update with the bare gradient.  Source: Loshchilov and Hutter 2019,
-    arXiv:1711.05101.  State: exp_avg, exp_avg_sq, and with amsgrad max_exp_avg_sq.
+        m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w − γ·(m̂/(√v̂ + ε) + λw)
+
+    w *= 1 - lr * weight_decay, then Adam's update with the bare gradient.  With amsgrad there is a third state.
+    Source: Loshchilov and Hutter 2019, algorithm 2, arXiv:1711.05101; equals torch.optim.AdamW.  State: exp_avg,
+    exp_avg_sq, max_exp_avg_sq.
 
     Args:
-        lr: Learning rate, in [0, inf).  Default 0.001.
-        betas: Decay of the two moments, in [0, 1) each.  Default (0.9, 0.999).
-        eps: Added to the denominator, in [0, inf).  Default 1e-8.
-        weight_decay: Decay coefficient, in [0, inf).  Default 0.01.
+        lr: Learning rate γ, in [0, inf).  Default 0.001.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.01.
         amsgrad: Divide by the largest second moment so far.  Default False.
     """
 
     name: ClassVar[str] = "adamw"
-    lr: float = 1e-3
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
+    lr: float = 0.001
     _: KW_ONLY
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    weight_decay: float = 1e-2
+    weight_decay: float = 0.01
     amsgrad: bool = False
 
 
@@ -163,33 +182,36 @@ class AdamW(Rule):
 class LAMB(Rule):
     """Adam whose update is scaled to the norm of each tensor.
 
-    u = m_hat / (sqrt(v_hat) + eps) + weight_decay * w;  ratio = |w| / |u|, and 1 where a norm is 0;
-    w -= lr * ratio * u.  Source: You et al. 2020, arXiv:1904.00962.  Libraries differ, so each difference is an option,
-    and `variant` sets them all at once; options given as well override it.  An option left at None is the variant's,
-    else the library's default.  State: exp_avg, exp_avg_sq.
+        u = m̂/(√v̂ + ε) + λw; w ← w − γ·(‖w‖/‖u‖)·u
+
+    u = m_hat / (sqrt(v_hat) + eps) + weight_decay * w;  ratio = |w| / |u|, and 1 where a norm is 0;  w -= lr * ratio *
+    u.  Libraries differ, so each difference is an option, and `variant` sets them all at once; options given as well
+    override it.  An option left at None is the variant's, else the library's default.  Source: You et al. 2020,
+    algorithm 2, arXiv:1904.00962.  State: exp_avg, exp_avg_sq.
 
     Args:
-        lr: Learning rate, in [0, inf).  Default 0.001.
-        betas: Decay of the two moments, in [0, 1) each.  Default (0.9, 0.999).
-        eps: Added to the denominator, in [0, inf).  Default 1e-6.
-        weight_decay: Decay coefficient, in [0, inf).  Default 0.
-        decay: Where the decay goes: "update" is inside u (the paper), "decoupled" is w *= 1 - lr * weight_decay before
-            the norm is taken, "gradient" is g += weight_decay * w.  Default "update".
-        adapt: Which tensors get a ratio: "all", "decayed" (those with weight_decay != 0, as in timm), or "matrices"
-            (of rank 2 and more).  Default "all".
+        lr: Learning rate γ, in [0, inf).  Default 0.001.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-6.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        decay: Where the decay goes: "update" is inside u (the paper), "decoupled" is w ← w − γλw before the norm is
+            taken, "gradient" is g + λw.  Default "update".
+        adapt: Which tensors get a ratio: "all", "decayed" (those with decay, as in timm) or "matrices" (of rank 2 and
+            more).  Default "all".
         trust_ratio_scope: One ratio for each "tensor", or for each "layer".  Default "tensor".
         bias_correction: "moments" corrects both; "none"; "step_size" corrects m only, on the step after the ratio
             (pytorch_optimizer).  Default "moments".
-        grad_averaging: Weigh the gradient by 1 - beta1 in m.  Default True.
-        ratio_eps: Add eps to |u| in the ratio.  Default False.
+        grad_averaging: Weigh the gradient by 1 − β₁ in the first moment.  Default True.
+        ratio_eps: Add ε to ‖u‖ in the ratio.  Default False.
         ratio_min: Lower limit of the ratio, in [0, inf).  Default 0.
         ratio_max: Upper limit of the ratio, in (0, inf].  Default inf.
-        weight_norm_max: Upper limit of |w| in the ratio, in (0, inf].  Default inf.
+        weight_norm_max: Upper limit of ‖w‖ in the ratio, in (0, inf].  Default inf.
         weight_decay_exclude_1d: No decay for tensors of rank 0 and 1.  Default False.
-        variant: "paper", "timm", "apex", "optax" or "pytorch_optimizer".
+        variant: Whose version: "paper", "timm", "apex", "optax" or "pytorch_optimizer".
     """
 
     name: ClassVar[str] = "lamb"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
     lr: float | None = None
     _: KW_ONLY
     betas: tuple[float, float] | None = None
@@ -206,3 +228,89 @@ class LAMB(Rule):
     weight_norm_max: float | None = None
     weight_decay_exclude_1d: bool | None = None
     variant: Literal["paper", "timm", "apex", "optax", "pytorch_optimizer"] | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Lion(Rule):
+    """The sign of a momentum, with decoupled weight decay: every weight moves by lr at every step.
+
+        w ← w − γ·(sign(β₁m + (1−β₁)g) + λw); m ← β₂m + (1−β₂)g
+
+    w -= lr * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * w);  m = beta2 * m + (1 - beta2) * g.  The paper takes
+    a rate 3 to 10 times smaller than AdamW's, and a decay as much larger.  Source: Chen et al. 2023, algorithm 2,
+    arXiv:2302.06675; equals timm and optax.  State: exp_avg.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.0001.
+        betas: Share β₁ of the momentum in the direction and decay β₂ of the momentum that is kept, in [0, 1) each.
+            Default (0.9, 0.99).
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+    """
+
+    name: ClassVar[str] = "lion"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
+    lr: float = 0.0001
+    _: KW_ONLY
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, repr=False)
+class NAdam(Rule):
+    """Adam with Nesterov momentum, whose coefficient follows a schedule of its own.
+
+        m̂ = μₜ₊₁m/(1 − Πμₜ₊₁) + (1−μₜ)g/(1 − Π); w ← w − γ·m̂/(√v̂ + ε)
+
+    mu_t = beta1 * (1 - 0.5 * 0.96**(t * momentum_decay));  P = P * mu_t, from 1;  m and v as in Adam;  w -= lr *
+    (mu_{t+1} * m / (1 - P * mu_{t+1}) + (1 - mu_t) * g / (1 - P)) / (sqrt(v / (1 - beta2**t)) + eps).  P is the state
+    mu_product, one float64 for each tensor, which torch keeps in float32.  Source: Dozat 2016; equals
+    torch.optim.NAdam.  State: exp_avg, exp_avg_sq, mu_product (a number).
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.002.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        momentum_decay: Decay ψ of the momentum's schedule, in [0, inf).  Default 0.004.
+        decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
+    """
+
+    name: ClassVar[str] = "nadam"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
+    lr: float = 0.002
+    _: KW_ONLY
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    momentum_decay: float = 0.004
+    decoupled_weight_decay: bool = False
+
+
+@dataclass(frozen=True, repr=False)
+class RMSprop(Rule):
+    """Gradients divided by their root mean square.
+
+        s ← αs + (1−α)g²; b ← μb + g/(√s + ε); w ← w − γ·b
+
+    g += weight_decay * w;  s = alpha * s + (1 - alpha) * g * g;  b = momentum * b + g / (sqrt(s) + eps);  w -= lr * b.
+    With centered, the square of the mean gradient is taken from s before the root.  momentum_buffer is there once
+    momentum is not 0, and grad_avg with centered.  Source: Hinton 2012, lecture 6e; centered: Graves 2013,
+    arXiv:1308.0850; equals torch.optim.RMSprop.  State: square_avg, momentum_buffer, grad_avg.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.01.
+        alpha: Decay α of the mean square, in [0, 1).  Default 0.99.
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        momentum: Momentum factor μ, in [0, inf); 0 keeps no velocity, from 1 on it grows without bound.  Default 0.
+        centered: Divide by the standard deviation in place of the root mean square.  Default False.
+    """
+
+    name: ClassVar[str] = "rmsprop"
+    lr: float = 0.01
+    _: KW_ONLY
+    alpha: float = 0.99
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    centered: bool = False

@@ -14,7 +14,7 @@ Example:
 from ._layers import LayerTable, layers, param_groups
 from ._optimizer import LayerwiseOptimizer
 from ._options import Options
-from ._rules import LAMB, LARS, SGD, Adam, AdamW
+from ._rules import LAMB, LARS, SGD, Adam, AdamW, Lion, NAdam, RMSprop
 from .telemetry import write_tensorboard
 
 __all__ = [
@@ -25,7 +25,10 @@ __all__ = [
     "AdamW",
     "LayerTable",
     "LayerwiseOptimizer",
+    "Lion",
+    "NAdam",
     "Options",
+    "RMSprop",
     "layers",
     "param_groups",
     "write_tensorboard",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import array
 import ctypes
 import math
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor
 
 from .. import _binding as lw
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, LayerwiseError
 from ..introspection import rules as declared_rules
+from ..layer import Layer
 from ..optimizer import Optimizer
 from ..reports import LoadReport
 from ._member import Member, value_difference
@@ -21,11 +23,14 @@ from ._parameters import Group
 
 _FLOATS = {"float64": torch.float64, "float32": torch.float32}
 
+_PARAMETERS = "parameters"
+"""What a state starts as that starts as a copy of the parameters."""
+
+Values = tuple[tuple[str, Any], ...]
+"""Hyperparameters of a group."""
+
 _Memory = ctypes.c_char * (1 << 46)
 """Memory at some address.  One type for all sizes: each type of ctypes is left to the cycle collector in the end."""
-
-_VELOCITY = "momentum_buffer"
-"""The state whose presence tells torch's SGD, which counts no steps, that there was one."""
 
 
 class NativeOptimizer(Optimizer):
@@ -93,7 +98,14 @@ class Kept:
         self._members = members
         self._types: dict[int, dict[str, dict[str, torch.dtype]]] = {}
         self._views: dict[tuple[int, int, str], Tensor] = {}
-        states = {entry["name"]: entry["states"] for entry in declared_rules()}
+        declared = {entry["name"]: entry for entry in declared_rules()}
+        states = {name: entry["states"] for name, entry in declared.items()}
+        own = declared[native.rule.name]
+        self._scalars = {name for name, shape in own["state_shapes"].items() if shape == "scalar"}
+        self._starts: dict[str, float | str] = own["state_starts"] | {"master": _PARAMETERS}
+        self._needs_step: bool = own["needs_step"]
+        self._needed: tuple[Values, list[str]] | None = None
+        self._native_layers: dict[int, Layer] = {}
         self.names: tuple[str, ...] = (*states[native.rule.name], "master")
         """What the rule may keep."""
         self._of_other_rules = {name for names in states.values() for name in names} - {*self.names, "step"}
@@ -101,8 +113,27 @@ class Kept:
         """Changes whenever the library keeps other states, or in another order."""
 
     def moments(self, member: Member) -> list[str]:
-        """Names of what the library keeps for a parameter beside its step count."""
-        return [name for name in self.types(member) if name != "step"]
+        """Names of the states of a parameter that have its shape."""
+        return [name for name in self.types(member) if name != "step" and name not in self._scalars]
+
+    def scalars(self, member: Member) -> dict[str, float]:
+        """The states of a parameter that are one number, which have no lasting address."""
+        if not self._scalars:
+            return {}
+        layer = self._layer(member)
+        kept = [name for name in self.types(member) if name in self._scalars]
+        return {name: layer.read_state(member.tensor, name)[0] for name in kept}  # type: ignore[index]
+
+    def values(self, member: Member) -> dict[str, Any]:
+        """All states of a parameter, as `optimizer.state` shows them, but for its step count."""
+        found = {name: member.wrap(self.state(member, name)) for name in self.moments(member)}
+        return found | {name: as_tensor(value) for name, value in self.scalars(member).items()}
+
+    def _layer(self, member: Member) -> Layer:
+        found = self._native_layers.get(member.layer)
+        if found is None:
+            found = self._native_layers[member.layer] = self._native.layer(member.layer)
+        return found
 
     def types(self, member: Member) -> dict[str, torch.dtype]:
         """The types of a parameter's states by name."""
@@ -179,12 +210,9 @@ class Kept:
         found = []
         values = self.own(entry)
         missing: list[str] = []
-        if group is not None and "exp_avg_sq" in self.names and values:
-            amsgrad = group.get("amsgrad")
-            # A tensor is refused where hyperparameters are looked at.
-            amsgrad = not isinstance(amsgrad, Tensor) and bool(amsgrad)
-            needed = ["step", "exp_avg", "exp_avg_sq"] + (["max_exp_avg_sq"] if amsgrad else [])
-            missing = [key for key in needed if key not in values]
+        # A rule that needs no count may have begun without one, and then begins its states at its next step.
+        if group is not None and self._needs_step and values:
+            missing = [key for key in ("step", *self._states_with(group)) if key not in values]
         is_other = not any(key in self.names for key in values) and any(key in self._of_other_rules for key in entry)
         if missing or is_other:
             found += [f"{what}: unexpected {key}" for key in self.foreign(entry)]
@@ -193,9 +221,26 @@ class Kept:
                 found.append(f"{what}: unexpected master, because this optimizer keeps no master copies")
             else:
                 dtype = kept.get(key) or (torch.float64 if member.param.dtype is torch.float64 else torch.float32)
-                difference = value_difference(member, key, value, dtype)
+                difference = value_difference(member, key, value, dtype, is_scalar=key in self._scalars)
                 found += [difference] if difference else []
         return found + [f"{what}: missing {key}" for key in missing]
+
+    def _states_with(self, group: Group) -> list[str]:
+        """The states that a tensor has with the hyperparameters of a group."""
+        make: Any = type(self._native.rule)
+        settings = {key: group[key] for key in make.__dataclass_fields__ if key in group and key != "lr"}
+        # A tensor is refused where hyperparameters are looked at, as is what the rule refuses.
+        values: Values = tuple(settings.items())
+        if any(isinstance(value, Tensor) for value in settings.values()):
+            return []
+        if self._needed is None or self._needed[0] != values:
+            try:
+                with Optimizer(make(**settings)) as probe:
+                    states = probe.add_layer("tensor", array.array("f", [0.0])).states()
+            except (LayerwiseError, TypeError, ValueError, RuntimeError):
+                return []
+            self._needed = values, [name for state in states.values() for name in state if name != "step"]
+        return self._needed[1]
 
     def write(self, member: Member, values: Mapping[str, Any], *, whole: bool) -> None:
         """Put values that were checked into the states of a parameter.
@@ -210,15 +255,22 @@ class Kept:
             value = values.get(name)
             if value is not None:
                 self.state(member, name).copy_(member.unwrap(value))
-            elif whole and name == "master":
+            elif whole and (start := self._starts[name]) == _PARAMETERS:
                 self.state(member, name).copy_(member.local.detach())
             elif whole:
-                self.state(member, name).zero_()
+                self.state(member, name).fill_(float(start))
+        for name in self.scalars(member):
+            value = values.get(name)
+            if value is not None or whole:
+                number = float(self._starts[name] if value is None else value)
+                self._layer(member).write_state(member.tensor, name, array.array("d", [number]))
         if values.get("step") is not None:
             count = int(values["step"])
-            # A file of torch's SGD has no count, and what reads it in place leaves the 0 that was here before.
-            began = whole and not count and _VELOCITY in names and values.get(_VELOCITY) is not None
-            self.set_count(member, int(bool(self.state(member, _VELOCITY).any())) if began else count)
+            if whole and not count and not self._needs_step:
+                # A file of torch's SGD has no count, and what reads it in place leaves the 0 that was here before.
+                given = [name for name in names if name != "master" and values.get(name) is not None]
+                count = int(any(bool(self.state(member, name).any()) for name in given))
+            self.set_count(member, count)
         elif whole:
             # torch's SGD keeps no step count; that it keeps a velocity tells that there was a first step.
             self.set_count(member, int(any(values.get(name) is not None for name in names)))
@@ -229,6 +281,11 @@ class Kept:
         lw.call(
             lw.lw_tensor_write_state, self._native._handle, member.layer, member.tensor, b"step", ctypes.byref(value), 8
         )
+
+
+def as_tensor(number: float) -> Tensor:
+    """A state that is one number, as `optimizer.state` shows it: in float64, lest a checkpoint round it."""
+    return torch.tensor(number, dtype=torch.float64, device="cpu")
 
 
 def _is_empty(value: object) -> bool:

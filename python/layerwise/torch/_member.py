@@ -95,7 +95,9 @@ class Member:
         return part_for(state, self.param)
 
 
-def value_difference(member: Member, key: str, value: object, dtype: torch.dtype) -> str | None:
+def value_difference(
+    member: Member, key: str, value: object, dtype: torch.dtype, *, is_scalar: bool = False
+) -> str | None:
     """What is wrong with a value for a state of this type, or None."""
     what = f'parameter "{member.name}": {key}'
     if key == "step":
@@ -106,6 +108,12 @@ def value_difference(member: Member, key: str, value: object, dtype: torch.dtype
         if not (math.isfinite(number) and number >= 0 and number == int(number)):
             return f"{what} must be a whole number >= 0, found {number}"
         return None
+    if is_scalar:
+        try:
+            number = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError, RuntimeError):
+            return f"{what} must be a number, found {value!r}"
+        return None if math.isfinite(number) else f"{what} must be finite, found {number}"
     if not isinstance(value, Tensor):
         return f"{what} must be a tensor, found {type(value).__name__}"
     if tuple(value.shape) != tuple(member.full_shape):

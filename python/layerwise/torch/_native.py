@@ -20,6 +20,7 @@ from torch.autograd.graph import increment_version
 from .. import _binding as lw
 from .. import _carried
 from ..errors import DTypeMismatch, InvalidArgument, OutOfRange, ShapeMismatch
+from ..introspection import declaration_of
 from ..optimizer import Optimizer, _Error
 from ..rule import Rule
 from . import _progress
@@ -95,7 +96,7 @@ class Bridge:
         self._needs_norms = (
             any(options.get(key) for key in ("clip_global_norm", "clip_layer_norm", "telemetry"))
             or options.get("nonfinite") != "propagate"
-            or rule.name in ("lars", "lamb")
+            or declaration_of(rule.name)["needs_sums"]
         )
         self._all_had_gradient = False
         self._had_gradient: set[int] = set()
@@ -294,8 +295,7 @@ class Bridge:
             if source is None:
                 continue
             other = old.members[source]
-            values: dict[str, Any] = {name: other.wrap(old.kept.state(other, name)) for name in old.kept.moments(other)}
-            self.kept.write(member, values | {"step": counts[source]}, whole=True)
+            self.kept.write(member, old.kept.values(other) | {"step": counts[source]}, whole=True)
             if old.had_gradient(source):
                 touched.append(index)
         self.reset_gradients(touched)
@@ -403,7 +403,7 @@ class Bridge:
         self.hyperparameters.follow_layers(native, self._groups, self.layers)
         new = Kept(native, members)
         for member, was, count in zip(members, self.members, counts, strict=True):
-            values: dict[str, Any] = {name: was.wrap(kept.state(was, name)) for name in kept.moments(was)}
+            values = kept.values(was)
             if was.dtype is not member.dtype:
                 # The parameter itself was converted, so a master copy starts from it.
                 values.pop("master", None)

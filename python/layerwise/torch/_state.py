@@ -35,8 +35,9 @@ class Views:
         self._bridge = bridge
         self._given: dict[int, dict[str, Tensor]] = {}
         self._counts: dict[int, int] = {}
-        self._shown: dict[int, float] = {}
-        """The counts as float32 shows them, rounded beyond 2**24: what was not changed must not be taken over."""
+        self._shown: dict[int, dict[str, float]] = {}
+        """Counts and scalars as they are shown, counts in float32 rounded beyond 2**24: what was not changed must not
+        be taken over."""
         self._version = bridge.kept.version
         self.seen = False
         """Whether somebody may have changed an entry since the last step."""
@@ -51,21 +52,19 @@ class Views:
                 if count or bridge.had_gradient(index):
                     self._give(state, index, member, count)
             elif self._counts[index] != count:
-                self._note_count(index, given["step"].fill_(count), count)
+                self._counts[index] = count
+                for name, number in ({"step": count} | bridge.kept.scalars(member)).items():
+                    self._shown[index][name] = given[name].fill_(number).item()
         self.seen = True
 
     def _give(self, state: State, index: int, member: Member, count: int) -> None:
         # A count of its own for each, since a checkpoint would keep all that share memory with it.
         given = {"step": torch.tensor(float(count), dtype=torch.float32, device="cpu")}
-        self._note_count(index, given["step"], count)
-        given |= {
-            name: member.wrap(self._bridge.kept.state(member, name)) for name in self._bridge.kept.moments(member)
-        }
+        given |= self._bridge.kept.values(member)
+        self._counts[index] = count
+        self._shown[index] = {name: given[name].item() for name in ("step", *self._bridge.kept.scalars(member))}
         self._given[index] = given
         state[member.param].update(given)
-
-    def _note_count(self, index: int, shown: Tensor, count: int) -> None:
-        self._counts[index], self._shown[index] = count, shown.item()
 
     def _refresh(self, state: State) -> None:
         """Make the views anew where the library's memory has other strides or more states than before."""
@@ -112,7 +111,7 @@ class Views:
             self._bridge.native.seek(max(counts))
 
     def _changed(
-        self, entry: Mapping[str, Any], given: dict[str, Tensor] | None, shown: float | None
+        self, entry: Mapping[str, Any], given: dict[str, Tensor] | None, shown: dict[str, float] | None
     ) -> dict[str, Any]:
         """What of an entry is no longer as it was given out."""
         if given is None or shown is None:
@@ -120,8 +119,10 @@ class Views:
         found = {
             key: entry[key] for key, tensor in given.items() if key != "step" and entry.get(key, tensor) is not tensor
         }
-        if "step" in entry and float(entry["step"]) != shown:
-            found["step"] = entry["step"]
+        for key, number in shown.items():
+            # A tensor of wrong shape was exchanged, and is refused as such.
+            if key in entry and key not in found and float(entry[key]) != number:
+                found[key] = entry[key]
         return found
 
 

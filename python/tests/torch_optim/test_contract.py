@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.rules import TABLE
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
@@ -22,13 +23,7 @@ import layerwise as lw
 import layerwise.torch as lwt
 from torch_optim.support.networks import Network, batches, loss_of, network
 
-CLASSES: dict[str, dict[str, Any]] = {
-    "SGD": {"lr": 0.05, "momentum": 0.9},
-    "Adam": {"lr": 0.02},
-    "AdamW": {"lr": 0.02},
-    "LARS": {"lr": 2.0, "weight_decay": 0.1},
-    "LAMB": {"lr": 0.02, "weight_decay": 0.1},
-}
+CLASSES = {name: row.options for name, row in TABLE.items()}
 every_class = pytest.mark.parametrize("name", CLASSES)
 
 

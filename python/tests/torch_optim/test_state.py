@@ -10,19 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from support.rules import TABLE, states
 from torch import Tensor, nn
 
 import layerwise as lw
 import layerwise.torch as lwt
 from torch_optim.support.networks import Network, batches, loss_of, network
 
-OPTIONS: dict[str, dict[str, Any]] = {
-    "SGD": {"lr": 0.05, "momentum": 0.9, "dampening": 0.2, "weight_decay": 0.1},
-    "Adam": {"lr": 0.02, "amsgrad": True, "betas": (0.8, 0.95)},
-    "AdamW": {"lr": 0.02, "weight_decay": 0.2},
-    "LARS": {"lr": 2.0, "weight_decay": 0.1},
-    "LAMB": {"lr": 0.02, "weight_decay": 0.1},
-}
+OPTIONS = {name: row.options for name, row in TABLE.items()}
 every_class = pytest.mark.parametrize("name", OPTIONS)
 
 
@@ -79,7 +74,7 @@ def test_tensors_of_the_state_lie_in_the_library(name: str) -> None:
     model = network()
     opt = make(name, model)
     train(model, opt, 0, 1)
-    key = "momentum_buffer" if name in ("SGD", "LARS") else "exp_avg"
+    key = states(name, OPTIONS[name])[0]
     view = opt.state[model.head.weight][key]
     before = view.clone()
     train(model, opt, 1, 2)
