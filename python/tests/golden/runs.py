@@ -4,8 +4,8 @@
     PYTHONPATH=python:python/tests python -m golden.runs 0.1.0
 
 writes the files of a release that are missing.  They are written once, before it is published, and never again: what is
-said here of a release's runs may be added to and not changed.  A rule joins the runs of the release that is the first to
-have it.
+said here of a release's runs may be added to and not changed.  A rule joins the runs of the first
+release that has it.
 """
 
 from __future__ import annotations

@@ -28,12 +28,14 @@ class Case:
         parity: Runs that are compared with the peer, by name; together they have every option away from its default.
         peer: The optimizer in torch that the rule is compared with; None for rules that are compared elsewhere.
         extremes: Choices at the ends of what is allowed.
+        counts: Whether the peer counts steps in its state.
     """
 
     options: Options
     parity: dict[str, Options] = field(default_factory=dict)
     peer: type[torch.optim.Optimizer] | None = None
     extremes: list[Options] = field(default_factory=list)
+    counts: bool = True
 
 
 TABLE: dict[str, Case] = {
@@ -56,6 +58,7 @@ TABLE: dict[str, Case] = {
             {"lr": 0.1, "momentum": 0.9, "dampening": 1.0, "weight_decay": 2.0},
             {"lr": 0.0, "momentum": 0.9},
         ],
+        counts=False,
     ),
     "LARS": Case(
         {"lr": 2.0, "weight_decay": 0.1},
@@ -108,6 +111,7 @@ TABLE: dict[str, Case] = {
         },
         twins.Lion,
         [{"lr": 0.1}, {"lr": 0.1, "betas": (0.0, 0.0), "weight_decay": 10.0}],
+        counts=False,
     ),
     "NAdam": Case(
         {"lr": 0.02, "betas": (0.8, 0.95), "momentum_decay": 0.01},
