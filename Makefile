@@ -18,7 +18,7 @@ RUN_PYTHON = PYTHONPATH="$(CURDIR)/python" .venv/bin/python
 
 # The tools below use all cores by themselves, and pytest's closing line comes last.
 .NOTPARALLEL:
-.PHONY: build help setup demo demo-text test bench docs format kernels lint check-header check-symbols check-install sanitize fuzz prove install uninstall clean
+.PHONY: build help setup demo demo-text test bench docs classes format kernels lint check-header check-symbols check-install sanitize fuzz prove install uninstall clean
 
 build: ## the shared library, also placed in the Python package (default)
 	swift build -c release -Xswiftc -static-stdlib --scratch-path $(SHARED_BUILD) --product layerwise
@@ -62,6 +62,9 @@ test: setup lint build check-symbols check-install ## everything: set-up, lint, 
 	swift test -c release --disable-swift-testing
 	Tests/Fuzz/fuzz.sh 15
 	@$(RUN_PYTHON) -m pytest python/tests
+
+classes: setup build ## the Python classes of all rules, from what the library declares and torch's signatures
+	@$(RUN_PYTHON) .ci/rule-classes
 
 kernels: ## Sources/LayerwiseKernels/KernelList.swift, from the cases of KernelKey
 	.ci/kernel-list > Sources/LayerwiseKernels/KernelList.swift

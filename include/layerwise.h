@@ -177,9 +177,11 @@ LW_API int32_t lw_rule_count(void);
 LW_API const char *lw_rule_name(int32_t index);
 
 /** The declaration of the rule `name` as one line of JSON:
- *      {"name": ..., "title": ..., "equation": ..., "source": ...,
+ *      {"name": ..., "title": ..., "summary": ..., "details": ..., "equation": ..., "source": ...,
  *       "hyperparameters": [{"key", "kind": "number"|"flag"|"choice", "default", "range" or "choices", "doc"}],
- *       "presets": {name: {key: value}}, "states": [...]}
+ *       "presets": {name: {key: value}}, "states": [name], "state_shapes": {name: "parameter"|"scalar"},
+ *       "state_starts": {name: number or "parameters"}, "needs_step": bool, "needs_sums": bool}
+ *  "needs_step" says whether the rule needs the count of steps itself, "needs_sums" whether a step takes sums over elements.
  *  A default of null is infinity.  A preset is chosen by the key "variant"; settings after it override what it set.
  *  Writes at most `capacity` bytes with the final NUL and, where `needed` is not NULL, the bytes needed. */
 LW_API int32_t lw_rule_describe(const char *name, char *text, int64_t capacity, int64_t *needed, lw_error *error);

@@ -25,6 +25,7 @@ private func describe<R: Rule>(_: R.Type) -> String {
     let declaration = R.declaration
     return Json.object([
         ("name", Json.quoted(declaration.name)), ("title", Json.quoted(declaration.title)),
+        ("summary", Json.quoted(declaration.summary)), ("details", Json.quoted(declaration.details)),
         ("equation", Json.quoted(declaration.equation)), ("source", Json.quoted(declaration.source)),
         ("hyperparameters", describe(R())),
         (
@@ -33,7 +34,8 @@ private func describe<R: Rule>(_: R.Type) -> String {
         ),
         ("states", Json.array(declaration.states.map { Json.quoted($0.name) })),
         ("state_shapes", Json.object(declaration.states.map { ($0.name, Json.quoted($0.shape.rawValue)) })),
-        ("state_starts", Json.object(declaration.states.map { ($0.name, start($0)) })),
+        ("state_starts", Json.object(declaration.states.map { ($0.name, describe($0.start)) })),
+        ("needs_step", declaration.needsStep ? "true" : "false"),
         (
             "default_states",
             Json.array(
@@ -46,8 +48,8 @@ private func describe<R: Rule>(_: R.Type) -> String {
 }
 
 /// What a state starts as: a number, the key of a hyperparameter, or "parameters".
-private func start(_ state: StateDeclaration) -> String {
-    switch state.start {
+private func describe(_ start: StateDeclaration.Start) -> String {
+    switch start {
     case .value(let value): Json.number(value)
     case .setting(let key): Json.quoted(key)
     case .parameters: Json.quoted("parameters")
@@ -74,7 +76,7 @@ private func describe<C: Configurable>(_ value: C) -> String {
                 fields += [("kind", Json.quoted("number")), ("range", Json.quoted(range.description))]
             case .integer(let range):
                 fields += [
-                    ("kind", Json.quoted("number")),
+                    ("kind", Json.quoted("number")), ("integer", "true"),
                     ("range", Json.quoted("[\(range.lowerBound), \(range.upperBound)]")),
                 ]
             case .flag: fields.append(("kind", Json.quoted("flag")))

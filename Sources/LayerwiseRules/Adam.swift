@@ -38,18 +38,26 @@ public struct Adam: Rule {
 
     public static let declaration = Declaration(
         name: "adam", title: "Adam",
+        summary: "Adaptive moments",
+        details: """
+            g += weight_decay * w;  m = beta1 * m + (1 - beta1) * g;  v = beta2 * v + (1 - beta2) * g * g;  \
+            w -= lr * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + eps).  With amsgrad, v is replaced by its maximum so \
+            far, which is the third state.  With decoupled_weight_decay it is AdamW.
+            """,
         equation: "m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w − γ·m̂/(√v̂ + ε)",
         source: "Kingma and Ba 2015, algorithm 1, arXiv:1412.6980; AMSGrad: arXiv:1904.09237; equals torch.optim.Adam",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq"), .parameter("max_exp_avg_sq")])
 
     public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
-        .number("beta1", \.beta1, .fraction, "β₁"),
-        .number("beta2", \.beta2, .fraction, "β₂"),
-        .number("eps", \.epsilon, .nonNegative, "ε"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "λ"),
+        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+        .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
+        .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
+        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
         .flag("amsgrad", \.amsgrad, "divide by the largest second moment so far"),
-        .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient, as AdamW"),
+        .flag(
+            "decoupled_weight_decay", \.decoupledWeightDecay,
+            "decay the weights in place of the gradient, as AdamW does"),
     ]
 
     public var decouplesDecay: Bool { decoupledWeightDecay }

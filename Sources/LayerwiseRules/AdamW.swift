@@ -31,16 +31,20 @@ public struct AdamW: Rule {
 
     public static let declaration = Declaration(
         name: "adamw", title: "AdamW",
+        summary: "Adam with decoupled weight decay",
+        details: """
+            w *= 1 - lr * weight_decay, then Adam's update with the bare gradient.  With amsgrad there is a third state.
+            """,
         equation: "m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w − γ·(m̂/(√v̂ + ε) + λw)",
         source: "Loshchilov and Hutter 2019, algorithm 2, arXiv:1711.05101; equals torch.optim.AdamW",
         states: Adam.declaration.states)
 
     public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
-        .number("beta1", \.beta1, .fraction, "β₁"),
-        .number("beta2", \.beta2, .fraction, "β₂"),
-        .number("eps", \.epsilon, .nonNegative, "ε"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "λ"),
+        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+        .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
+        .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
+        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
         .flag("amsgrad", \.amsgrad, "divide by the largest second moment so far"),
     ]
 

@@ -56,25 +56,40 @@ public struct LAMB: TrustRatioRule {
 
     public static let declaration = Declaration(
         name: "lamb", title: "LAMB",
+        summary: "Adam whose update is scaled to the norm of each tensor",
+        details: """
+            u = m_hat / (sqrt(v_hat) + eps) + weight_decay * w;  ratio = |w| / |u|, and 1 where a norm is 0;  \
+            w -= lr * ratio * u.  Libraries differ, so each difference is an option, and `variant` sets them all at once; options given as well \
+            override it.  An option left at None is the variant's, else the library's default.
+            """,
         equation: "u = m̂/(√v̂ + ε) + λw; w ← w − γ·(‖w‖/‖u‖)·u",
         source: "You et al. 2020, algorithm 2, arXiv:1904.00962",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq")])
 
     public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
-        .number("beta1", \.beta1, .fraction, "β₁"),
-        .number("beta2", \.beta2, .fraction, "β₂"),
-        .number("eps", \.epsilon, .nonNegative, "ε"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "λ"),
-        .choice("decay", \.decay, "update: inside u; decoupled: of the weights, before the norm; gradient: L2"),
-        .choice("adapt", \.adapt, "which tensors are adapted: all, those with decay, those of rank 2 or more"),
-        .choice("trust_ratio_scope", \.scope, "one ratio for each tensor, or one for each layer"),
-        .choice("bias_correction", \.biasCorrection, "moments: m and v; none; step_size: m only, after the ratio"),
+        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+        .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
+        .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
+        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+        .choice(
+            "decay", \.decay,
+            "where the decay goes: \"update\" is inside u (the paper), \"decoupled\" is w ← w − γλw before the norm is taken, \"gradient\" is g + λw"
+        ),
+        .choice(
+            "adapt", \.adapt,
+            "which tensors get a ratio: \"all\", \"decayed\" (those with decay, as in timm) or \"matrices\" (of rank 2 and more)"
+        ),
+        .choice("trust_ratio_scope", \.scope, "one ratio for each \"tensor\", or for each \"layer\""),
+        .choice(
+            "bias_correction", \.biasCorrection,
+            "\"moments\" corrects both; \"none\"; \"step_size\" corrects m only, on the step after the ratio (pytorch_optimizer)"
+        ),
         .flag("grad_averaging", \.gradAveraging, "weigh the gradient by 1 − β₁ in the first moment"),
         .flag("ratio_eps", \.ratioEps, "add ε to ‖u‖ in the ratio"),
-        .number("ratio_min", \.ratioMin, .nonNegative, "lower bound of the ratio"),
-        .number("ratio_max", \.ratioMax, .limit, "upper bound of the ratio"),
-        .number("weight_norm_max", \.weightNormMax, .limit, "upper bound of ‖w‖ in the ratio"),
+        .number("ratio_min", \.ratioMin, .nonNegative, "lower limit of the ratio"),
+        .number("ratio_max", \.ratioMax, .limit, "upper limit of the ratio"),
+        .number("weight_norm_max", \.weightNormMax, .limit, "upper limit of ‖w‖ in the ratio"),
         .flag("weight_decay_exclude_1d", \.weightDecayExclude1D, "no decay for tensors of rank 0 and 1"),
     ]
 

@@ -52,27 +52,40 @@ public struct LARS: TrustRatioRule {
 
     public static let declaration = Declaration(
         name: "lars", title: "LARS",
+        summary: "Layer-wise adaptive rate scaling: SGD with momentum whose rate follows the norms of each tensor",
+        details: """
+            ratio = trust_coefficient * |w| / (|g| + weight_decay * |w| + eps), and 1 where |w| or the denominator is 0;  \
+            v = momentum * v + lr * ratio * (g + weight_decay * w);  w -= v.  Libraries differ, so each difference is an option, and `variant` sets them all at once; options given as well \
+            override it.  An option left at None is the variant's, else the library's default.
+            """,
         equation: "r = η‖w‖/(‖g‖ + λ‖w‖ + ε); b ← μb + γr(g + λw); w ← w − b",
         source: "You, Gitman, Ginsburg 2017, algorithm 1, arXiv:1708.03888",
-        states: [.parameter("momentum_buffer")])
+        states: [.parameter("momentum_buffer")], needsStep: false)
 
     public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
-        .number("momentum", \.momentum, .fraction, "μ; 0 keeps no velocity"),
-        .number("dampening", \.dampening, .closedFraction, "τ"),
-        .flag("dampen_first", \.dampenFirst, "damp a tensor's first step too"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "λ"),
-        .flag("nesterov", \.nesterov, "look ahead along the velocity; needs momentum > 0 and dampening 0"),
-        .number("trust_coefficient", \.trustCoefficient, .positive, "η"),
-        .number("eps", \.epsilon, .nonNegative, "ε, added to the denominator of the ratio"),
-        .choice("norm", \.norm, "separate: ‖g‖ + λ‖w‖; decayed: ‖g + λw‖"),
-        .choice("lr_position", \.lrPosition, "inside: the velocity holds γ; outside: γ scales the velocity"),
-        .choice("adapt", \.adapt, "which tensors are adapted: all, those with decay, those of rank 2 or more"),
-        .choice("trust_ratio_scope", \.scope, "one ratio for each tensor, or one for each layer"),
-        .flag("trust_clip", \.trustClip, "use min(r/γ, 1) in place of r"),
+        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+        .number("momentum", \.momentum, .fraction, "momentum factor μ; 0 keeps no velocity"),
+        .number("dampening", \.dampening, .closedFraction, "share τ of the gradient that is left out of the velocity"),
+        .flag("dampen_first", \.dampenFirst, "damp a tensor's first step too, as in pytorch_optimizer"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+        .flag(
+            "nesterov", \.nesterov,
+            "Nesterov momentum, which looks ahead along the velocity; needs momentum > 0 and dampening 0"),
+        .number("trust_coefficient", \.trustCoefficient, .positive, "factor η of the ratio"),
+        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator of the ratio"),
+        .choice("norm", \.norm, "denominator: \"separate\" is ‖g‖ + λ‖w‖ + ε (the paper), \"decayed\" is ‖g + λw‖ + ε"),
+        .choice(
+            "lr_position", \.lrPosition,
+            "\"inside\" keeps γr in the velocity (the paper), \"outside\" applies γ to the velocity"),
+        .choice(
+            "adapt", \.adapt,
+            "which tensors get a ratio: \"all\", \"decayed\" (those with decay, as in timm) or \"matrices\" (of rank 2 and more)"
+        ),
+        .choice("trust_ratio_scope", \.scope, "one ratio for each \"tensor\", or for each \"layer\""),
+        .flag("trust_clip", \.trustClip, "limit the ratio to min(r/γ, 1), as in timm"),
         .flag(
             "skip_zero_gradient", \.skipZeroGradient,
-            "with separate norms, r is 1 where ‖g‖ is 0, also if there is decay"),
+            "with separate norms, the ratio is 1 where ‖g‖ is 0, also if there is decay, as in timm"),
         .flag("weight_decay_exclude_1d", \.weightDecayExclude1D, "no decay for tensors of rank 0 and 1"),
     ]
 

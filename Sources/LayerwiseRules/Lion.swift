@@ -26,15 +26,20 @@ public struct Lion: Rule {
 
     public static let declaration = Declaration(
         name: "lion", title: "Lion",
+        summary: "The sign of a momentum, with decoupled weight decay: every weight moves by lr at every step",
+        details: """
+            w -= lr * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * w);  m = beta2 * m + (1 - beta2) * g.  The paper takes \
+            a rate 3 to 10 times smaller than AdamW's, and a decay as much larger.
+            """,
         equation: "w ← w − γ·(sign(β₁m + (1−β₁)g) + λw); m ← β₂m + (1−β₂)g",
         source: "Chen et al. 2023, algorithm 2, arXiv:2302.06675; equals timm and optax",
-        states: [.parameter("exp_avg")])
+        states: [.parameter("exp_avg")], needsStep: false)
 
     public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
-        .number("beta1", \.beta1, .fraction, "β₁, of the direction"),
-        .number("beta2", \.beta2, .fraction, "β₂, of the momentum that is kept"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "λ"),
+        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+        .number("beta1", \.beta1, .fraction, "share β₁ of the momentum in the direction"),
+        .number("beta2", \.beta2, .fraction, "decay β₂ of the momentum that is kept"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
     ]
 
     public var decouplesDecay: Bool { true }

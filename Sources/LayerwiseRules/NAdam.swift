@@ -40,18 +40,26 @@ public struct NAdam: Rule {
 
     public static let declaration = Declaration(
         name: "nadam", title: "NAdam",
+        summary: "Adam with Nesterov momentum, whose coefficient follows a schedule of its own",
+        details: """
+            mu_t = beta1 * (1 - 0.5 * 0.96**(t * momentum_decay));  P = P * mu_t, from 1;  m and v as in Adam;  \
+            w -= lr * (mu_{t+1} * m / (1 - P * mu_{t+1}) + (1 - mu_t) * g / (1 - P)) / (sqrt(v / (1 - beta2**t)) + eps).  P is \
+            the state mu_product, one float64 for each tensor, which torch keeps in float32.
+            """,
         equation: "m̂ = μₜ₊₁m/(1 − Πμₜ₊₁) + (1−μₜ)g/(1 − Π); w ← w − γ·m̂/(√v̂ + ε)",
         source: "Dozat 2016; equals torch.optim.NAdam",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq"), .scalar("mu_product", start: 1)])
 
     public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
-        .number("beta1", \.beta1, .fraction, "β₁"),
-        .number("beta2", \.beta2, .fraction, "β₂"),
-        .number("eps", \.epsilon, .nonNegative, "ε"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "λ"),
-        .number("momentum_decay", \.momentumDecay, .nonNegative, "ψ, of the schedule of μ"),
-        .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient, as AdamW"),
+        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+        .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
+        .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
+        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+        .number("momentum_decay", \.momentumDecay, .nonNegative, "decay ψ of the momentum's schedule"),
+        .flag(
+            "decoupled_weight_decay", \.decoupledWeightDecay,
+            "decay the weights in place of the gradient, as AdamW does"),
     ]
 
     public var decouplesDecay: Bool { decoupledWeightDecay }

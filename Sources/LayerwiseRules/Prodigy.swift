@@ -55,6 +55,12 @@ public struct Prodigy: Rule {
 
     public static let declaration = Declaration(
         name: "prodigy", title: "Prodigy",
+        summary: "Adam whose learning rate is estimated from the distance that the weights travel",
+        details: """
+            d grows from d0 to the estimate d_coef * N / sum |s|, where N adds up <g, p0 - w> and s the gradients; w -= d * lr * \
+            m / (sqrt(v) + d * eps).  The sums run over all layers, so layers cannot be stepped one by one.  Rates by layer count \
+            in the denominator, or in both sums with layer_scale="both"; with equal rates both are the published rule.
+            """,
         equation: "d̂ = N/Σr‖s‖₁; w ← w − d·γ·m/(√v + dε)",
         source: "Mishchenko and Defazio 2024, algorithm 4, arXiv:2306.06101; equals prodigyopt",
         states: [
@@ -63,19 +69,19 @@ public struct Prodigy: Rule {
         ])
 
     public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "γ, a factor of the estimated rate"),
-        .number("beta1", \.beta1, .fraction, "β₁"),
-        .number("beta2", \.beta2, .fraction, "β₂"),
-        .number("beta3", \.beta3, .fraction, "β₃, of the estimate; 0: √β₂"),
-        .number("eps", \.epsilon, .nonNegative, "ε"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "λ"),
+        .number("lr", \.learningRate, .nonNegative, "factor γ of the estimated rate"),
+        .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
+        .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
+        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator, times d"),
+        .number("beta3", \.beta3, .fraction, "decay β₃ of the estimate; 0 is √β₂"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
         .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient"),
-        .number("d0", \.d0, .positive, "d₀, the first estimate of the distance"),
+        .number("d0", \.d0, .positive, "first estimate d₀ of the distance"),
         .number("d_coef", \.dCoefficient, .positive, "factor of the estimate"),
         .number("growth_rate", \.growthRate, .limit, "largest growth of d in one step"),
         .flag("use_bias_correction", \.biasCorrection, "correct the rate for the moments' start at 0"),
         .flag("safeguard_warmup", \.safeguardWarmup, "leave the rate out of s, for schedules that warm up"),
-        .choice("layer_scale", \.layerScale, "where a layer's rate counts in the estimate: denominator or both"),
+        .choice("layer_scale", \.layerScale, "where a layer's rate counts in the estimate"),
     ]
 
     public var decouplesDecay: Bool { decoupledWeightDecay }
@@ -122,7 +128,10 @@ public struct Prodigy: Rule {
 
     public func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars {
         var shared = shared
-        shared[2] = min(decayOfEstimate * shared[2] + sums.values[0], .greatestFiniteMagnitude)
+        // Beyond float64's range the sum is infinite or, by ∞ − ∞, not a number: such a step tells nothing of the distance.
+        let gain = sums.values[0].isFinite ? sums.values[0] : 0
+        let numerator = decayOfEstimate * shared[2] + gain
+        shared[2] = min(max(numerator, -.greatestFiniteMagnitude), .greatestFiniteMagnitude)
         if sums.values[1] == 0 { return shared }
         let estimate = min(dCoefficient * shared[2] / sums.values[1], .greatestFiniteMagnitude)
         if shared[0] == d0 { shared[0] = max(shared[0], estimate) }

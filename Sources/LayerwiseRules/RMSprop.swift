@@ -34,16 +34,25 @@ public struct RMSprop: Rule {
 
     public static let declaration = Declaration(
         name: "rmsprop", title: "RMSprop",
+        summary: "Gradients divided by their root mean square",
+        details: """
+            g += weight_decay * w;  s = alpha * s + (1 - alpha) * g * g;  b = momentum * b + g / (sqrt(s) + eps);  w -= lr * b.  \
+            With centered, the square of the mean gradient is taken from s before the root.  momentum_buffer is there once \
+            momentum is not 0, and grad_avg with centered.
+            """,
         equation: "s ← αs + (1−α)g²; b ← μb + g/(√s + ε); w ← w − γ·b",
         source: "Hinton 2012, lecture 6e; centered: Graves 2013, arXiv:1308.0850; equals torch.optim.RMSprop",
-        states: [.parameter("square_avg"), .parameter("momentum_buffer"), .parameter("grad_avg")])
+        states: [.parameter("square_avg"), .parameter("momentum_buffer"), .parameter("grad_avg")],
+        needsStep: false)
 
     public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
-        .number("alpha", \.alpha, .fraction, "α, of the mean square"),
-        .number("eps", \.epsilon, .nonNegative, "ε"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "λ"),
-        .number("momentum", \.momentum, .nonNegative, "μ; 0 keeps no velocity, from 1 on it grows without bound"),
+        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+        .number("alpha", \.alpha, .fraction, "decay α of the mean square"),
+        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+        .number(
+            "momentum", \.momentum, .nonNegative,
+            "momentum factor μ; 0 keeps no velocity, from 1 on it grows without bound"),
         .flag("centered", \.centered, "divide by the standard deviation in place of the root mean square"),
     ]
 

@@ -84,14 +84,26 @@ public struct Declaration: Sendable {
     public let name: String
     /// The name in prose, such as "AdamW".
     public let title: String
+    /// What the rule is, in a sentence.
+    public let summary: String
+    /// What a user should know besides, with the equation in the words of the settings; it may be empty.
+    public let details: String
     public let equation: String
     public let source: String
     /// Every state that the rule can have, at most 32: at most four of the parameter's shape, two scalars and four shared ones.
     public let states: [StateDeclaration]
+    /// Whether the plan needs t itself; else a state alone tells that a tensor has begun.
+    public let needsStep: Bool
 
-    init(name: String, title: String, equation: String, source: String, states: [StateDeclaration]) {
+    init(
+        name: String, title: String, summary: String = "", details: String = "", equation: String, source: String,
+        states: [StateDeclaration], needsStep: Bool = true
+    ) {
         self.name = name
         self.title = title
+        self.summary = summary
+        self.details = details
+        self.needsStep = needsStep
         self.equation = equation
         self.source = source
         self.states = StateDeclaration.slotted(states)

@@ -34,16 +34,26 @@ public struct SGD: Rule {
 
     public static let declaration = Declaration(
         name: "sgd", title: "SGD",
+        summary: "Stochastic gradient descent with momentum",
+        details: """
+            g += weight_decay * w;  b = momentum * b + (1 - dampening) * g, at the first step b = g;  d = g + momentum * b with \
+            nesterov, else b;  w -= lr * d.  With decoupled_weight_decay, g is left alone and w *= 1 - lr * weight_decay comes \
+            first.  The order of lr and momentum is torch's.  The state is there once momentum is not 0.
+            """,
         equation: "d = g + λw; b ← μb + (1−τ)d; w ← w − γ·b",
         source: "Sutskever et al. 2013; equals torch.optim.SGD",
-        states: [.parameter("momentum_buffer")])
+        states: [.parameter("momentum_buffer")], needsStep: false)
 
     public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
-        .number("momentum", \.momentum, .nonNegative, "μ; 0 keeps no velocity, from 1 on it grows without bound"),
-        .number("dampening", \.dampening, .closedFraction, "τ"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "λ"),
-        .flag("nesterov", \.nesterov, "look ahead along the velocity; needs momentum > 0 and dampening 0"),
+        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+        .number(
+            "momentum", \.momentum, .nonNegative,
+            "momentum factor μ; 0 keeps no velocity, from 1 on it grows without bound"),
+        .number("dampening", \.dampening, .closedFraction, "share τ of the gradient that is left out of the velocity"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+        .flag(
+            "nesterov", \.nesterov,
+            "Nesterov momentum, which looks ahead along the velocity; needs momentum > 0 and dampening 0"),
         .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient"),
     ]
 

@@ -42,6 +42,12 @@ public struct ScheduleFreeAdamW: Rule {
 
     public static let declaration = Declaration(
         name: "schedule_free_adamw", title: "Schedule-Free AdamW",
+        summary: "AdamW without a schedule: the weights that are evaluated are an average of those that are stepped",
+        details: """
+            Call `eval` before the weights are evaluated or saved for use, and `train` before the next step.  u = g / \
+            (sqrt(v_hat) + eps) + weight_decay * y;  y = (1 - c) * y + c * z - lr * (1 - beta1 * (1 - c)) * u;  z -= lr * u, \
+            where c is the weight of this step in the average.
+            """,
         equation: "u = g/(√v̂ + ε) + λy; y ← (1−c)y + cz − γ(1 − β₁(1−c))u; z ← z − γu",
         source: "Defazio et al. 2024, algorithm 1, arXiv:2405.15682; equals schedulefree.AdamWScheduleFree",
         states: [
@@ -49,14 +55,14 @@ public struct ScheduleFreeAdamW: Rule {
         ])
 
     public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "γ, the learning rate"),
-        .number("beta1", \.beta1, .openFraction, "β₁, how near y is to the average"),
-        .number("beta2", \.beta2, .fraction, "β₂"),
-        .number("eps", \.epsilon, .nonNegative, "ε"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "λ, of the weights at which the gradient is taken"),
+        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+        .number("beta1", \.beta1, .openFraction, "how near β₁ the parameters are to the average"),
+        .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
+        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
         .integer("warmup_steps", \.warmupSteps, 0...1 << 53, "steps of linear warm-up, counted by each tensor"),
-        .number("r", \.stepPower, .nonNegative, "r, the power of t in the weight of the average"),
-        .number("weight_lr_power", \.ratePower, .nonNegative, "p, the power of the largest rate in that weight"),
+        .number("r", \.stepPower, .nonNegative, "power r of t in the weight of the average"),
+        .number("weight_lr_power", \.ratePower, .nonNegative, "power p of the largest rate in that weight"),
     ]
 
     public var decouplesDecay: Bool { true }

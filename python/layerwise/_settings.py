@@ -12,34 +12,36 @@ from .errors import InvalidArgument
 
 Pair = tuple[str, object]
 
-_PAIRS = {"betas": ("beta1", "beta2")}
-"""Keywords that hold two settings of the library, as in torch."""
+Tuples = Mapping[str, tuple[str, ...]]
+"""Keywords of a rule that hold several settings of the library, as in torch, with the library's keys."""
 
 
-def expand(settings: Mapping[str, object]) -> list[Pair]:
+def expand(settings: Mapping[str, object], tuples: Tuples) -> list[Pair]:
     """The library's keys and values for keyword arguments: `betas` becomes `beta1` and `beta2`."""
     pairs: list[Pair] = []
     for key, value in settings.items():
-        if key not in _PAIRS:
+        if key not in tuples:
             pairs.append((key, value))
             continue
-        pairs.extend(zip(_PAIRS[key], pair(key, value), strict=True))
+        pairs.extend(zip(tuples[key], several(key, value, len(tuples[key])), strict=True))
     return pairs
+
+
+def several(what: str, value: object, count: int) -> tuple[Any, ...]:
+    """As many numbers as expected; the library judges what they are."""
+    expected = {2: "two", 3: "three"}.get(count, str(count))
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes):
+        raise TypeError(f"{what}: expected {expected} numbers, found {value!r}")
+    values = tuple(value)
+    if len(values) != count:
+        raise InvalidArgument(f"{what}: expected {expected} numbers, found {len(values)}")
+    return values
 
 
 def pair(what: str, value: object) -> tuple[Any, Any]:
     """Two numbers; the library judges what they are."""
-    if not isinstance(value, Iterable) or isinstance(value, str | bytes):
-        raise TypeError(f"{what}: expected two numbers, found {value!r}")
-    values = tuple(value)
-    if len(values) != 2:
-        raise InvalidArgument(f"{what}: expected two numbers, found {len(values)}")
-    return values[0], values[1]
-
-
-def keys(key: str) -> tuple[str, ...]:
-    """The library's keys for one keyword."""
-    return _PAIRS.get(key, (key,))
+    first, second = several(what, value, 2)
+    return first, second
 
 
 def pack(pairs: Iterable[Pair]) -> tuple[ctypes.Array[lw.lw_setting], int]:
@@ -75,8 +77,8 @@ def value(get_number: lw.NativeFunction, get_choice: lw.NativeFunction, *target:
 
 
 def get(
-    get_number: lw.NativeFunction, get_choice: lw.NativeFunction, *target: Any, key: str
+    get_number: lw.NativeFunction, get_choice: lw.NativeFunction, *target: Any, key: str, tuples: Tuples
 ) -> float | str | tuple[float | str, ...]:
-    """The value of one keyword: a number, a choice, or a tuple for a keyword that holds two settings."""
-    values = tuple(value(get_number, get_choice, *target, lw.name(part)) for part in keys(key))
-    return values if key in _PAIRS else values[0]
+    """The value of one keyword: a number, a choice, or a tuple for a keyword that holds several settings."""
+    values = tuple(value(get_number, get_choice, *target, lw.name(part)) for part in tuples.get(key, (key,)))
+    return values if key in tuples else values[0]

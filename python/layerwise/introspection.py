@@ -20,6 +20,11 @@ def rules() -> list[dict[str, Any]]:
     return _declarations(lw.lw_rule_count, lw.lw_rule_name, lw.lw_rule_describe)
 
 
+def declaration_of(rule: str) -> dict[str, Any]:
+    """The declaration of one rule."""
+    return dict(json.loads(lw.text(lw.lw_rule_describe, lw.name(rule))))
+
+
 def policies() -> list[dict[str, Any]]:
     """The declaration of every policy: name, equation, source, settings, and what its list and parts are."""
     return _declarations(lw.lw_policy_count, lw.lw_policy_name, lw.lw_policy_describe)

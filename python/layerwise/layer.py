@@ -138,22 +138,24 @@ class Layer:
         which is "yes", "no" or "plan".  Of a layer that is registered in parts, all but hyperparameters and `maximize`
         hold for its parts too.
         """
-        self._call(lw.lw_layer_set, *_settings.pack(_settings.expand(settings)))
+        self._call(lw.lw_layer_set, *_settings.pack(_settings.expand(settings, self._optimizer.rule.tuples)))
 
     def unset(self, key: str) -> None:
         """Take its own value back: it follows the optimizer, or the policy, again.
 
         The settings that a `variant` stands for are taken back one by one.
         """
-        for part in _settings.keys(key):
+        for part in self._optimizer.rule.tuples.get(key, (key,)):
             self._call(lw.lw_layer_unset, lw.name(part))
 
     def get(self, key: str) -> float | str | tuple[float | str, ...]:
         """The value in force: a number (flags are 0.0 or 1.0), a choice, text, or a tuple for `betas`."""
         if key in ("tower", "part_of"):
             return self.tower if key == "tower" else self.part_of
-        handle = self._optimizer._handle
-        return _settings.get(lw.lw_layer_get, lw.lw_layer_get_choice, handle, self._record.index, key=key)
+        handle, tuples = self._optimizer._handle, self._optimizer.rule.tuples
+        return _settings.get(
+            lw.lw_layer_get, lw.lw_layer_get_choice, handle, self._record.index, key=key, tuples=tuples
+        )
 
     def bind(self, params: object, grads: object = None) -> None:
         """Bind tensors to other buffers of the same type and shape, keeping their state; all or none.

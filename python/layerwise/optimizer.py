@@ -144,7 +144,7 @@ class Optimizer(Saved):
             lw.lw_optimizer_create,
             ctypes.byref(self._handle),
             lw.name(rule.name),
-            *_settings.pack([*_settings.expand(rule.settings()), *_settings.expand(given)]),
+            *_settings.pack([*_settings.expand(rule.settings(), rule.tuples), *given.items()]),
         )
         self._finalizer = weakref.finalize(self, _destroy, self._handle)
         if policy is not None:
@@ -281,7 +281,13 @@ class Optimizer(Saved):
             schedule.evaluate(0)
         dtype = lw.FLOATS[gradient_dtype] if gradient_dtype else None
         layer = self._register(
-            name, params, grads, dtype, master, _settings.expand(given | overrides), whole_shapes or {}
+            name,
+            params,
+            grads,
+            dtype,
+            master,
+            _settings.expand(given | overrides, self._rule.tuples),
+            whole_shapes or {},
         )
         view = Layer(self, layer)
         while schedule is not None and view.schedule is None:
@@ -586,11 +592,13 @@ class Optimizer(Saved):
         The keys are those of the rule and of this class; infinity switches a clip off.  Layers with a value of their
         own keep it.
         """
-        lw.call(lw.lw_optimizer_set, self._handle, *_settings.pack(_settings.expand(settings)))
+        lw.call(lw.lw_optimizer_set, self._handle, *_settings.pack(_settings.expand(settings, self._rule.tuples)))
 
     def get(self, key: str) -> float | str | tuple[float | str, ...]:
         """The value in force: a number (flags are 0.0 or 1.0), a choice, or a tuple for `betas`."""
-        return _settings.get(lw.lw_optimizer_get, lw.lw_optimizer_get_choice, self._handle, key=key)
+        return _settings.get(
+            lw.lw_optimizer_get, lw.lw_optimizer_get_choice, self._handle, key=key, tuples=self._rule.tuples
+        )
 
     # ---- Reports
 

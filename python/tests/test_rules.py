@@ -2,26 +2,20 @@
 """The typed classes of rules agree with what the library declares."""
 
 import dataclasses
+import inspect
 import math
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.declarations import choices, documented, documented_default, fields
+from support.rules import PARITY, TABLE
 
 import layerwise as lw
 
-RULES: list[type[lw.Rule]] = [
-    lw.SGD,
-    lw.LARS,
-    lw.Adam,
-    lw.AdamW,
-    lw.LAMB,
-    lw.Lion,
-    lw.NAdam,
-    lw.RMSprop,
-    lw.Prodigy,
-    lw.ScheduleFreeAdamW,
-]
+RULES: list[type[lw.Rule]] = [getattr(lw, name) for name in TABLE]
 DECLARED = {declaration["name"]: declaration for declaration in lw.rules()}
 
 
@@ -29,22 +23,37 @@ def hyperparameters(rule: type[lw.Rule]) -> dict[str, dict[str, Any]]:
     return {entry["key"]: entry for entry in DECLARED[rule.name]["hyperparameters"]}
 
 
-def as_keyword(key: str) -> str:
-    return "betas" if key in ("beta1", "beta2") else key
+def as_keyword(rule: type[lw.Rule], key: str) -> str:
+    return next((keyword for keyword, keys in rule.tuples.items() if key in keys), key)
 
 
 def default_of(rule: type[lw.Rule], key: str) -> object:
-    value = documented_default(rule, as_keyword(key))
+    value = documented_default(rule, as_keyword(rule, key))
     return value[int(key[-1]) - 1] if isinstance(value, tuple) else value
 
 
-def test_every_rule_has_a_class() -> None:
-    assert {rule.name for rule in RULES} == set(DECLARED)
+def test_the_classes_are_what_the_declarations_and_torch_make_of_them() -> None:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, str(root / ".ci" / "rule-classes"), "--check"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+
+
+def test_every_rule_has_a_class_and_a_row_in_the_table() -> None:
+    assert [rule.name for rule in RULES] == list(DECLARED), "add the rule to support/rules.py"
+
+
+def test_the_table_compares_every_option_of_rules_that_have_a_peer() -> None:
+    for name, row in TABLE.items():
+        if row.peer is not None:
+            known = set(inspect.signature(row.peer).parameters) & set(fields(getattr(lw, name)))
+            compared = {key for case, options in PARITY.values() if case == name for key in options}
+            assert compared >= known, name
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_key_is_a_field_and_every_field_a_key(rule: type[lw.Rule]) -> None:
-    assert set(fields(rule)) - {"variant"} == {as_keyword(key) for key in hyperparameters(rule)}
+    assert set(fields(rule)) - {"variant"} == {as_keyword(rule, key) for key in hyperparameters(rule)}
     assert ("variant" in fields(rule)) == bool(DECLARED[rule.name]["presets"])
 
 
@@ -68,7 +77,7 @@ def test_defaults_of_the_class_are_those_in_force(rule: type[lw.Rule]) -> None:
 def test_documented_ranges_are_the_librarys(rule: type[lw.Rule]) -> None:
     for key, entry in hyperparameters(rule).items():
         if entry["kind"] == "number":
-            assert entry["range"] in documented(rule, as_keyword(key)), key
+            assert entry["range"] in documented(rule, as_keyword(rule, key)), key
 
 
 @pytest.mark.parametrize("rule", RULES)

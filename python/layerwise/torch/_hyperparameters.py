@@ -15,6 +15,7 @@ from torch import Tensor
 from .. import _binding as lw
 from .. import _settings
 from ..errors import InvalidArgument, LayerwiseError, OutOfRange
+from ..introspection import declaration_of
 from ..optimizer import Optimizer
 from ..rule import Rule
 from ._arrange import NativeLayer
@@ -138,7 +139,7 @@ class Hyperparameters:
         indices: list[int] = []
         pairs: list[_settings.Pair] = []
         for index, layer in enumerate(layers):
-            own = _settings.expand(self._for_layer(values[layer.group]))
+            own = _settings.expand(self._for_layer(values[layer.group]), native.rule.tuples)
             indices.extend([index] * len(own))
             pairs.extend(own)
         if pairs:
@@ -286,6 +287,19 @@ def check_defaults(rule: type[Rule], keys: Sequence[str], defaults: Mapping[str,
     make: Callable[..., Rule] = rule
     require_number(defaults["lr"], "lr")
     Optimizer(make(lr=float(defaults["lr"]), **{key: defaults[key] for key in keys}), dry_run=True).close()
+
+
+def in_force(kind: type[Rule], lr: float | Tensor | None, given: dict[str, Any]) -> dict[str, Any]:
+    """The values that a rule takes for its hyperparameters, which variants set: groups say what holds, not why."""
+    declaration = declaration_of(kind.name)
+    flags = {entry["key"] for entry in declaration["hyperparameters"] if entry["kind"] == "flag"}
+    make: Callable[..., Rule] = kind
+    if lr is not None:
+        require_number(lr, "lr")
+    with Optimizer(make(lr=None if lr is None else float(lr), **given), dry_run=True) as probe:
+        values = {key: probe.get(key) for key in ("lr", *given) if key != "variant"}
+    found = {key: bool(value) if key in flags else value for key, value in values.items()}
+    return found | ({"lr": lr} if isinstance(lr, Tensor) else {})
 
 
 def _directions_differ(values: Sequence[Values]) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import array
 import ctypes
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import _binding as lw
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, LayerwiseError
 from ..introspection import rules as declared_rules
 from ..optimizer import Optimizer
 from ..reports import LoadReport
@@ -21,11 +22,14 @@ from ._parameters import Group
 
 _FLOATS = {"float64": torch.float64, "float32": torch.float32}
 
+_PARAMETERS = "parameters"
+"""What a state starts as that starts as a copy of the parameters."""
+
+Values = tuple[tuple[str, Any], ...]
+"""Hyperparameters of a group."""
+
 _Memory = ctypes.c_char * (1 << 46)
 """Memory at some address.  One type for all sizes: each type of ctypes is left to the cycle collector in the end."""
-
-_VELOCITY = "momentum_buffer"
-"""The state whose presence tells torch's SGD, which counts no steps, that there was one."""
 
 
 class NativeOptimizer(Optimizer):
@@ -110,8 +114,9 @@ class Kept:
         own = declared[native.rule.name]
         self._numbers = {name for name, shape in own["state_shapes"].items() if shape != "parameter"}
         """Names of what is one number, for a parameter or for all."""
-        self._starts: dict[str, Any] = own["state_starts"]
-        self._required = [name for name in own["default_states"] if name not in (_VELOCITY, *self._numbers)]
+        self._starts: dict[str, float | str] = own["state_starts"] | {"master": _PARAMETERS}
+        self._needs_step: bool = own["needs_step"]
+        self._needed: tuple[Values, list[str]] | None = None
         self.names: tuple[str, ...] = (*states[native.rule.name], "master")
         """What the rule may keep."""
         self._of_other_rules = {name for names in states.values() for name in names} - {*self.names, "step"}
@@ -217,12 +222,9 @@ class Kept:
         found = []
         values = self.own(entry)
         missing: list[str] = []
-        if group is not None and self._required and values:
-            amsgrad = group.get("amsgrad")
-            # A tensor is refused where hyperparameters are looked at.
-            amsgrad = not isinstance(amsgrad, Tensor) and bool(amsgrad)
-            needed = ["step", *self._required] + (["max_exp_avg_sq"] if amsgrad else [])
-            missing = [key for key in needed if key not in values]
+        # A rule that needs no count may have begun without one, and then begins its states at its next step.
+        if group is not None and self._needs_step and values:
+            missing = [key for key in ("step", *self._states_with(group)) if key not in values]
         is_other = not any(key in self.names for key in values) and any(key in self._of_other_rules for key in entry)
         if missing or is_other:
             found += [f"{what}: unexpected {key}" for key in self.foreign(entry)]
@@ -238,6 +240,24 @@ class Kept:
                 found += [difference] if difference else []
         return found + [f"{what}: missing {key}" for key in missing]
 
+    def _states_with(self, group: Group) -> list[str]:
+        """The states that a tensor has with the hyperparameters of a group."""
+        make: Any = type(self._native.rule)
+        settings = {key: group[key] for key in make.__dataclass_fields__ if key in group and key != "lr"}
+        # A tensor is refused where hyperparameters are looked at, as is what the rule refuses.
+        values: Values = tuple(settings.items())
+        if any(isinstance(value, Tensor) for value in settings.values()):
+            return []
+        if self._needed is None or self._needed[0] != values:
+            try:
+                with Optimizer(make(**settings)) as probe:
+                    states = probe.add_layer("tensor", array.array("f", [0.0])).states()
+            except (LayerwiseError, TypeError, ValueError, RuntimeError):
+                return []
+            names = [name for state in states.values() for name in state]
+            self._needed = values, [name for name in names if name != "step" and name not in self._numbers]
+        return self._needed[1]
+
     def write(self, member: Member, values: Mapping[str, Any], *, whole: bool) -> None:
         """Put values that were checked into the states of a parameter.
 
@@ -251,22 +271,25 @@ class Kept:
             value = values.get(name)
             if value is not None:
                 self.state(member, name).copy_(member.unwrap(value))
-            elif whole and (name == "master" or self._starts.get(name) == "parameters"):
+            elif whole and (start := self._starts[name]) == _PARAMETERS:
                 self.state(member, name).copy_(member.local.detach())
             elif whole:
-                self.state(member, name).fill_(self._starts[name])
+                self.state(member, name).fill_(float(start))
         for name in self.types(member):
             if name not in self._numbers:
                 continue
+            start = self._starts[name]
             if values.get(name) is not None:
                 self._set_number(member, name, float(values[name]))
-            elif whole and isinstance(self._starts[name], int | float):
-                self._set_number(member, name, self._starts[name])
+            elif whole and isinstance(start, int | float):
+                self._set_number(member, name, start)
         if values.get("step") is not None:
             count = int(values["step"])
-            # A file of torch's SGD has no count, and what reads it in place leaves the 0 that was here before.
-            began = whole and not count and _VELOCITY in names and values.get(_VELOCITY) is not None
-            self.set_count(member, int(bool(self.state(member, _VELOCITY).any())) if began else count)
+            if whole and not count and not self._needs_step:
+                # A file of torch's SGD has no count, and what reads it in place leaves the 0 that was here before.
+                given = [name for name in names if name != "master" and values.get(name) is not None]
+                count = int(any(bool(self.state(member, name).any()) for name in given))
+            self.set_count(member, count)
         elif whole:
             # torch's SGD keeps no step count; that it keeps a velocity tells that there was a first step.
             self.set_count(member, int(any(values.get(name) is not None for name in names)))

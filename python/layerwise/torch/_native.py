@@ -20,7 +20,7 @@ from torch.autograd.graph import increment_version
 from .. import _binding as lw
 from .. import _carried
 from ..errors import DTypeMismatch, InvalidArgument, OutOfRange, ShapeMismatch
-from ..introspection import rules as declared_rules
+from ..introspection import declaration_of
 from ..optimizer import Optimizer, _Error
 from ..rule import Rule
 from . import _progress
@@ -96,7 +96,7 @@ class Bridge:
         self._needs_norms = (
             any(options.get(key) for key in ("clip_global_norm", "clip_layer_norm", "telemetry"))
             or options.get("nonfinite") != "propagate"
-            or next(entry["has_sums"] for entry in declared_rules() if entry["name"] == rule.name)
+            or declaration_of(rule.name)["has_sums"]
         )
         self._all_had_gradient = False
         self._had_gradient: set[int] = set()
@@ -295,8 +295,7 @@ class Bridge:
             if source is None:
                 continue
             other = old.members[source]
-            values = old.kept.values(other)
-            self.kept.write(member, values | {"step": counts[source]}, whole=True)
+            self.kept.write(member, old.kept.values(other) | {"step": counts[source]}, whole=True)
             if old.had_gradient(source):
                 touched.append(index)
         self.reset_gradients(touched)

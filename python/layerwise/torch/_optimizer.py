@@ -32,6 +32,7 @@ from ._kept import NativeOptimizer
 from ._layers import NAME
 from ._native import Bridge
 from ._options import (
+    FLAGS,
     LR_SCALE,
     NATIVE,
     Options,
@@ -77,7 +78,7 @@ def _is_watched(optimizer: torch.optim.Optimizer) -> bool:
 class LayerwiseOptimizer(torch.optim.Optimizer):
     """A torch optimizer whose step is one call of the library.
 
-    Use one of its classes: SGD, Adam, AdamW, LARS, LAMB.
+    Use one of its classes, of which there is one for each rule.
     """
 
     _rule: ClassVar[type[Rule]]
@@ -87,16 +88,14 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
     """Its hyperparameters as groups call them, without "lr"."""
 
     def __init__(self, params: Parameters, defaults: dict[str, Any], options: Mapping[str, Any]) -> None:
-        # LARS and LAMB have this one as a hyperparameter.
+        # Some rules have an option of others as a hyperparameter.
         known = [key for key in Options.__annotations__ | RuleOptions.__annotations__ if key not in defaults]
         for key in options:
             if key not in known:
                 raise TypeError(
                     f"{type(self).__name__} has no argument {key!r}; expected one of {', '.join((*defaults, *known))}"
                 )
-        for key in ("betas", "weight_decay"):
-            if key in defaults:
-                defaults[key] = plain(defaults[key])
+        defaults |= {key: plain(defaults[key]) for key in self._keys}
         check_flags(defaults, "")
         check_defaults(self._rule, self._keys, defaults)
         self._options: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
@@ -395,7 +394,10 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         index = len(self.param_groups) - 1
         try:
             check_flags(param_group, f" of param group {index}")
-            check_keys(param_group, index, self._rule.__name__, self.defaults, self._inside.given, self._inside.told)
+            hyperparameters = {"lr", "maximize", *self._keys, *FLAGS}
+            fixed = {key: value for key, value in self.defaults.items() if key not in hyperparameters}
+            inside = self._inside
+            check_keys(param_group, index, self._rule.__name__, self.defaults, fixed, inside.given, inside.told)
             check_lr_scale(param_group, index, self._options.get(LR_SCALE))
             require_number(param_group["lr"], f"lr of param group {index}")
             if self._inside.bridge is not None:

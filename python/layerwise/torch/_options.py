@@ -236,6 +236,7 @@ def check_keys(
     index: int,
     kind: str,
     known: Iterable[str],
+    fixed: Mapping[str, Any],
     given: Mapping[str, Any],
     told: set[str],
 ) -> None:
@@ -249,6 +250,7 @@ def check_keys(
         index: Its index.
         kind: The name of the class.
         known: Keys that are read, and the rule's hyperparameters among them.
+        fixed: Keys of torch's that say what the rule is, and their values.
         given: The optimizer's own arguments: ZeroRedundancyOptimizer puts them into the groups too.
         told: Keys of which there was a warning.
 
@@ -263,11 +265,11 @@ def check_keys(
                 f'"{key}" has no effect in param group {index}: it holds for all groups, so give it to the optimizer: '
                 f"{kind}(..., {key}=...)"
             )
-    if kind == "AdamW" and group.get("decoupled_weight_decay") is False:
-        raise InvalidArgument(
-            f"decoupled_weight_decay of param group {index} must be True, found False: AdamW always decouples it, "
-            "Adam need not"
-        )
+    for key, value in fixed.items():
+        if group.get(key, value) != value:
+            raise InvalidArgument(
+                f"{key} of param group {index} must be {value}, found {group[key]!r}: {kind} is the rule where it is so"
+            )
     strange = [
         key
         for key in group

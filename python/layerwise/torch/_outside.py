@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import _settings
 from ..errors import InvalidArgument
 from ..optimizer import Optimizer
 from ._options import LR_SCALE
@@ -54,7 +53,7 @@ class Outside:
         if self._scales_are_open:
             self._judge_scales(groups)
         if moved and not self._warned and native._schedules:
-            self._judge_schedules(native._schedules, groups)
+            self._judge_schedules(native._schedules, native.rule.tuples, groups)
 
     def _judge_scales(self, groups: Sequence[Group]) -> None:
         pairs = [(float(group["lr"]), float(group.get(LR_SCALE, 1))) for group in groups]
@@ -71,13 +70,15 @@ class Outside:
             )
         self._scales_are_open = False
 
-    def _judge_schedules(self, schedules: Mapping[str, object], groups: Sequence[Group]) -> None:
+    def _judge_schedules(
+        self, schedules: Mapping[str, object], tuples: Mapping[str, tuple[str, ...]], groups: Sequence[Group]
+    ) -> None:
         rows = self._rows(groups)
         last, self._last = self._last, rows
         if len(rows) != len(last) or not any(_SCHEDULED in group for group in groups):
             return
         for place, key in enumerate(self._keys):
-            scheduled = [part for part in _settings.keys(key) if part in schedules]
+            scheduled = [part for part in tuples.get(key, (key,)) if part in schedules]
             if scheduled and any(row[place] != old[place] for row, old in zip(rows, last, strict=True)):
                 self._warned = True
                 warn(

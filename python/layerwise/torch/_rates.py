@@ -15,7 +15,6 @@ from torch.optim.lr_scheduler import LRScheduler
 from .._driven import DrivenValues
 from .._placement import LayerRules
 from .._plan import depends_on_depth
-from .._settings import keys as library_keys
 from ..errors import InvalidArgument, OutOfRange
 from ..freezing import FreezePlan
 from ..introspection import freeze_plans, policies
@@ -60,6 +59,10 @@ _FIRST_STEPS = 16
 _TELEMETRY = Telemetry._fields
 
 
+_TUPLES = {"betas": ("beta1", "beta2")}
+"""The library's keys for what torch's optimizers keep together in one entry of a group."""
+
+
 def _by_library_key(schedule: Schedule | Mapping[str, Schedule] | None) -> dict[str, Schedule]:
     """Schedules by the library's keys: one of "betas" moves both."""
     if schedule is None:
@@ -68,7 +71,7 @@ def _by_library_key(schedule: Schedule | Mapping[str, Schedule] | None) -> dict[
     for key, one in given.items():
         if not isinstance(one, Schedule):
             raise TypeError(f"schedule of {key}: expected one such as Cosine(1000), found {one!r}")
-    return {part: one for key, one in given.items() for part in library_keys(key)}
+    return {part: one for key, one in given.items() for part in _TUPLES.get(key, (key,))}
 
 
 class LayerRates(LRScheduler):

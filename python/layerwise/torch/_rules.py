@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: RUF002
 """One class for each rule: torch's arguments in torch's order with torch's defaults; what is ours, by keyword."""
 
 from __future__ import annotations
@@ -10,39 +11,48 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from .. import rule
-from ..introspection import rules as declared_rules
-from ..optimizer import Optimizer
-from ._hyperparameters import require_number
+from ._hyperparameters import in_force
 from ._optimizer import LayerwiseOptimizer
 from ._options import Options, RuleOptions
 from ._parameters import Parameters
+
+# ---- Written by `make classes` from the library's declarations
 
 
 class SGD(LayerwiseOptimizer):
     """`torch.optim.SGD`, with a rate for every layer.
 
+    The hyperparameters are those of `layerwise.SGD`, which has the equation.
+
     Args:
         params: A module, parameters, named parameters, or param groups.
-        lr: Learning rate; may be a tensor of one element.
-        momentum: Momentum factor.
-        dampening: Share of the gradient that is left out of the velocity.
-        weight_decay: Decay coefficient.
-        nesterov: Nesterov momentum.
+        lr: Learning rate γ, in [0, inf).  Default 0.001.  May be a tensor of one element.
+        momentum: Momentum factor μ, in [0, inf); 0 keeps no velocity, from 1 on it grows without bound.  Default 0.
+        dampening: Share τ of the gradient that is left out of the velocity, in [0, 1].  Default 0.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        nesterov: Nesterov momentum, which looks ahead along the velocity; needs momentum > 0 and dampening 0.  Default
+            False.
         maximize: Ascend instead of descend.
         foreach: Taken as in torch; chooses nothing, since there is one implementation.
         differentiable: Must be False: a step runs outside of autograd.
         fused: Taken as in torch; chooses nothing, but True makes GradScaler leave the division by its scale to `step`.
-        decoupled_weight_decay: Decay the weight itself instead of adding to the gradient.
+        decoupled_weight_decay: Decay the weights in place of the gradient.  Default False.
         **options: See `Options`.
     """
 
-    _rule = rule.SGD
-    _keys: ClassVar[tuple[str, ...]] = ("momentum", "dampening", "weight_decay", "nesterov", "decoupled_weight_decay")
+    _rule: ClassVar[type[rule.Rule]] = rule.SGD
+    _keys: ClassVar[tuple[str, ...]] = (
+        "momentum",
+        "dampening",
+        "weight_decay",
+        "nesterov",
+        "decoupled_weight_decay",
+    )
 
     def __init__(
         self,
         params: Parameters,
-        lr: float | Tensor = 1e-3,
+        lr: float | Tensor = 0.001,
         momentum: float = 0,
         dampening: float = 0,
         weight_decay: float | Tensor = 0,
@@ -55,7 +65,7 @@ class SGD(LayerwiseOptimizer):
         decoupled_weight_decay: bool = False,
         **options: Unpack[Options],
     ) -> None:
-        defaults = {
+        defaults: dict[str, Any] = {
             "lr": lr,
             "momentum": momentum,
             "dampening": dampening,
@@ -70,146 +80,54 @@ class SGD(LayerwiseOptimizer):
         super().__init__(params, defaults, options)
 
 
-class Adam(LayerwiseOptimizer):
-    """`torch.optim.Adam`, with a rate for every layer.
-
-    Args:
-        params: A module, parameters, named parameters, or param groups.
-        lr: Learning rate; may be a tensor of one element.
-        betas: Decay of the two moments.
-        eps: Added to the denominator.
-        weight_decay: Decay coefficient.
-        amsgrad: Divide by the largest second moment so far.
-        foreach: Taken as in torch; chooses nothing, since there is one implementation.
-        maximize: Ascend instead of descend.
-        capturable: Taken as in torch; chooses nothing.
-        differentiable: Must be False: a step runs outside of autograd.
-        fused: Taken as in torch; chooses nothing, but True makes GradScaler leave the division by its scale to `step`.
-        decoupled_weight_decay: Decay the weight itself instead of adding to the gradient.
-        **options: See `Options`.
-    """
-
-    _rule: ClassVar[type[rule.Rule]] = rule.Adam
-    _keys: ClassVar[tuple[str, ...]] = ("betas", "eps", "weight_decay", "amsgrad", "decoupled_weight_decay")
-
-    def __init__(
-        self,
-        params: Parameters,
-        lr: float | Tensor = 1e-3,
-        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0,
-        amsgrad: bool = False,
-        *,
-        foreach: bool | None = None,
-        maximize: bool = False,
-        capturable: bool = False,
-        differentiable: bool = False,
-        fused: bool | None = None,
-        decoupled_weight_decay: bool = False,
-        **options: Unpack[Options],
-    ) -> None:
-        defaults: dict[str, Any] = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "amsgrad": amsgrad,
-            "maximize": maximize,
-            "foreach": foreach,
-            "capturable": capturable,
-            "differentiable": differentiable,
-            "fused": fused,
-            "decoupled_weight_decay": decoupled_weight_decay,
-        }
-        super().__init__(params, defaults, options)
-
-
-class AdamW(LayerwiseOptimizer):
-    """`torch.optim.AdamW`, with a rate for every layer.
-
-    Args:
-        params: A module, parameters, named parameters, or param groups.
-        lr: Learning rate; may be a tensor of one element.
-        betas: Decay of the two moments.
-        eps: Added to the denominator.
-        weight_decay: Decay coefficient.
-        amsgrad: Divide by the largest second moment so far.
-        maximize: Ascend instead of descend.
-        foreach: Taken as in torch; chooses nothing, since there is one implementation.
-        capturable: Taken as in torch; chooses nothing.
-        differentiable: Must be False: a step runs outside of autograd.
-        fused: Taken as in torch; chooses nothing, but True makes GradScaler leave the division by its scale to `step`.
-        **options: See `Options`.
-    """
-
-    _rule: ClassVar[type[rule.Rule]] = rule.AdamW
-    _keys: ClassVar[tuple[str, ...]] = ("betas", "eps", "weight_decay", "amsgrad")
-
-    def __init__(
-        self,
-        params: Parameters,
-        lr: float | Tensor = 1e-3,
-        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
-        amsgrad: bool = False,
-        *,
-        maximize: bool = False,
-        foreach: bool | None = None,
-        capturable: bool = False,
-        differentiable: bool = False,
-        fused: bool | None = None,
-        **options: Unpack[Options],
-    ) -> None:
-        defaults: dict[str, Any] = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "amsgrad": amsgrad,
-            "maximize": maximize,
-            "foreach": foreach,
-            "capturable": capturable,
-            "differentiable": differentiable,
-            "fused": fused,
-            # torch's AdamW and Adam read it from the groups of a checkpoint.
-            "decoupled_weight_decay": True,
-        }
-        super().__init__(params, defaults, options)
-
-
 class LARS(LayerwiseOptimizer):
     """Layer-wise adaptive rate scaling: SGD with momentum whose rate follows the norms of each tensor.
 
-    The arguments are those of `layerwise.LARS`, which tells what each of them does.  In the param groups stand the
-    values in force, those of the variant among them.
+    The hyperparameters are those of `layerwise.LARS`, which has the equation.  In the param groups stand the values in
+    force, those of the variant among them.
 
     Args:
         params: A module, parameters, named parameters, or param groups.
-        lr: Learning rate; may be a tensor of one element.  Default 1.
-        momentum: Momentum factor.  Default 0.9.
-        dampening: Share of the gradient that is left out of the velocity.
-        dampen_first: Damp a tensor's first step too.
-        weight_decay: Decay coefficient.
-        nesterov: Nesterov momentum.
-        trust_coefficient: Factor of the ratio.  Default 0.001.
-        eps: Added to the ratio's denominator.
-        norm: Denominator: "separate" or "decayed".
-        lr_position: "inside" or "outside" the velocity.
-        adapt: Which tensors get a ratio: "all", "decayed" or "matrices".
-        trust_ratio_scope: One ratio for each "tensor", or for each "layer".
-        trust_clip: Limit the ratio to min(ratio / lr, 1).
-        skip_zero_gradient: With separate norms, the ratio is 1 where the gradient is 0.
-        weight_decay_exclude_1d: No decay for tensors of rank 0 and 1.
-        variant: "paper", "timm", "optax", "mae" or "pytorch_optimizer".
+        lr: Learning rate γ, in [0, inf).  Default 1.  May be a tensor of one element.
+        momentum: Momentum factor μ, in [0, 1); 0 keeps no velocity.  Default 0.9.
+        dampening: Share τ of the gradient that is left out of the velocity, in [0, 1].  Default 0.
+        dampen_first: Damp a tensor's first step too, as in pytorch_optimizer.  Default False.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        nesterov: Nesterov momentum, which looks ahead along the velocity; needs momentum > 0 and dampening 0.  Default
+            False.
+        trust_coefficient: Factor η of the ratio, in (0, inf).  Default 0.001.
+        eps: Number ε that is added to the denominator of the ratio, in [0, inf).  Default 0.
+        norm: Denominator: "separate" is ‖g‖ + λ‖w‖ + ε (the paper), "decayed" is ‖g + λw‖ + ε.  Default "separate".
+        lr_position: "inside" keeps γr in the velocity (the paper), "outside" applies γ to the velocity.  Default
+            "inside".
+        adapt: Which tensors get a ratio: "all", "decayed" (those with decay, as in timm) or "matrices" (of rank 2 and
+            more).  Default "all".
+        trust_ratio_scope: One ratio for each "tensor", or for each "layer".  Default "tensor".
+        trust_clip: Limit the ratio to min(r/γ, 1), as in timm.  Default False.
+        skip_zero_gradient: With separate norms, the ratio is 1 where ‖g‖ is 0, also if there is decay, as in timm.
+            Default False.
+        weight_decay_exclude_1d: No decay for tensors of rank 0 and 1.  Default False.
+        variant: Whose version: "paper", "timm", "optax", "mae" or "pytorch_optimizer".
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
 
     _rule: ClassVar[type[rule.Rule]] = rule.LARS
-    _keys: ClassVar[tuple[str, ...]] = tuple(
-        key for key in rule.LARS.__dataclass_fields__ if key not in ("name", "lr", "_", "variant")
+    _keys: ClassVar[tuple[str, ...]] = (
+        "momentum",
+        "dampening",
+        "dampen_first",
+        "weight_decay",
+        "nesterov",
+        "trust_coefficient",
+        "eps",
+        "norm",
+        "lr_position",
+        "adapt",
+        "trust_ratio_scope",
+        "trust_clip",
+        "skip_zero_gradient",
+        "weight_decay_exclude_1d",
     )
 
     def __init__(
@@ -235,40 +153,196 @@ class LARS(LayerwiseOptimizer):
         maximize: bool = False,
         **options: Unpack[RuleOptions],
     ) -> None:
-        given = {key: value for key, value in locals().items() if key in (*self._keys, "variant")}
-        super().__init__(params, _in_force(rule.LARS, lr, given) | {"maximize": maximize}, options)
+        given: dict[str, Any] = {
+            "momentum": momentum,
+            "dampening": dampening,
+            "dampen_first": dampen_first,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+            "trust_coefficient": trust_coefficient,
+            "eps": eps,
+            "norm": norm,
+            "lr_position": lr_position,
+            "adapt": adapt,
+            "trust_ratio_scope": trust_ratio_scope,
+            "trust_clip": trust_clip,
+            "skip_zero_gradient": skip_zero_gradient,
+            "weight_decay_exclude_1d": weight_decay_exclude_1d,
+            "variant": variant,
+        }
+        defaults = in_force(rule.LARS, lr, given) | {"maximize": maximize}
+        super().__init__(params, defaults, options)
+
+
+class Adam(LayerwiseOptimizer):
+    """`torch.optim.Adam`, with a rate for every layer.
+
+    The hyperparameters are those of `layerwise.Adam`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.001.  May be a tensor of one element.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        amsgrad: Divide by the largest second moment so far.  Default False.
+        foreach: Taken as in torch; chooses nothing, since there is one implementation.
+        maximize: Ascend instead of descend.
+        capturable: Taken as in torch; chooses nothing.
+        differentiable: Must be False: a step runs outside of autograd.
+        fused: Taken as in torch; chooses nothing, but True makes GradScaler leave the division by its scale to `step`.
+        decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.Adam
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "weight_decay",
+        "amsgrad",
+        "decoupled_weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.001,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "foreach": foreach,
+            "maximize": maximize,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "decoupled_weight_decay": decoupled_weight_decay,
+        }
+        super().__init__(params, defaults, options)
+
+
+class AdamW(LayerwiseOptimizer):
+    """`torch.optim.AdamW`, with a rate for every layer.
+
+    The hyperparameters are those of `layerwise.AdamW`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.001.  May be a tensor of one element.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.01.
+        amsgrad: Divide by the largest second moment so far.  Default False.
+        maximize: Ascend instead of descend.
+        foreach: Taken as in torch; chooses nothing, since there is one implementation.
+        capturable: Taken as in torch; chooses nothing.
+        differentiable: Must be False: a step runs outside of autograd.
+        fused: Taken as in torch; chooses nothing, but True makes GradScaler leave the division by its scale to `step`.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.AdamW
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "weight_decay",
+        "amsgrad",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.001,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            # torch's classes read it from the groups of a checkpoint.
+            "decoupled_weight_decay": True,
+        }
+        super().__init__(params, defaults, options)
 
 
 class LAMB(LayerwiseOptimizer):
     """Adam whose update is scaled to the norm of each tensor.
 
-    The arguments are those of `layerwise.LAMB`, which tells what each of them does.  In the param groups stand the
-    values in force, those of the variant among them.
+    The hyperparameters are those of `layerwise.LAMB`, which has the equation.  In the param groups stand the values in
+    force, those of the variant among them.
 
     Args:
         params: A module, parameters, named parameters, or param groups.
-        lr: Learning rate; may be a tensor of one element.  Default 0.001.
-        betas: Decay of the two moments.  Default (0.9, 0.999).
-        eps: Added to the denominator.  Default 1e-6.
-        weight_decay: Decay coefficient.
-        decay: Where the decay goes: "update", "decoupled" or "gradient".
-        adapt: Which tensors get a ratio: "all", "decayed" or "matrices".
-        trust_ratio_scope: One ratio for each "tensor", or for each "layer".
-        bias_correction: "moments", "none" or "step_size".
-        grad_averaging: Weigh the gradient by 1 - beta1 in the first moment.
-        ratio_eps: Add eps to the norm of the update in the ratio.
-        ratio_min: Lower limit of the ratio.
-        ratio_max: Upper limit of the ratio.
-        weight_norm_max: Upper limit of the weights' norm in the ratio.
-        weight_decay_exclude_1d: No decay for tensors of rank 0 and 1.
-        variant: "paper", "timm", "apex", "optax" or "pytorch_optimizer".
+        lr: Learning rate γ, in [0, inf).  Default 0.001.  May be a tensor of one element.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-6.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        decay: Where the decay goes: "update" is inside u (the paper), "decoupled" is w ← w − γλw before the norm is
+            taken, "gradient" is g + λw.  Default "update".
+        adapt: Which tensors get a ratio: "all", "decayed" (those with decay, as in timm) or "matrices" (of rank 2 and
+            more).  Default "all".
+        trust_ratio_scope: One ratio for each "tensor", or for each "layer".  Default "tensor".
+        bias_correction: "moments" corrects both; "none"; "step_size" corrects m only, on the step after the ratio
+            (pytorch_optimizer).  Default "moments".
+        grad_averaging: Weigh the gradient by 1 − β₁ in the first moment.  Default True.
+        ratio_eps: Add ε to ‖u‖ in the ratio.  Default False.
+        ratio_min: Lower limit of the ratio, in [0, inf).  Default 0.
+        ratio_max: Upper limit of the ratio, in (0, inf].  Default inf.
+        weight_norm_max: Upper limit of ‖w‖ in the ratio, in (0, inf].  Default inf.
+        weight_decay_exclude_1d: No decay for tensors of rank 0 and 1.  Default False.
+        variant: Whose version: "paper", "timm", "apex", "optax" or "pytorch_optimizer".
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
 
     _rule: ClassVar[type[rule.Rule]] = rule.LAMB
-    _keys: ClassVar[tuple[str, ...]] = tuple(
-        key for key in rule.LAMB.__dataclass_fields__ if key not in ("name", "lr", "_", "variant")
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "weight_decay",
+        "decay",
+        "adapt",
+        "trust_ratio_scope",
+        "bias_correction",
+        "grad_averaging",
+        "ratio_eps",
+        "ratio_min",
+        "ratio_max",
+        "weight_norm_max",
+        "weight_decay_exclude_1d",
     )
 
     def __init__(
@@ -293,20 +367,37 @@ class LAMB(LayerwiseOptimizer):
         maximize: bool = False,
         **options: Unpack[RuleOptions],
     ) -> None:
-        given = {key: value for key, value in locals().items() if key in (*self._keys, "variant")}
-        super().__init__(params, _in_force(rule.LAMB, lr, given) | {"maximize": maximize}, options)
+        given: dict[str, Any] = {
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decay": decay,
+            "adapt": adapt,
+            "trust_ratio_scope": trust_ratio_scope,
+            "bias_correction": bias_correction,
+            "grad_averaging": grad_averaging,
+            "ratio_eps": ratio_eps,
+            "ratio_min": ratio_min,
+            "ratio_max": ratio_max,
+            "weight_norm_max": weight_norm_max,
+            "weight_decay_exclude_1d": weight_decay_exclude_1d,
+            "variant": variant,
+        }
+        defaults = in_force(rule.LAMB, lr, given) | {"maximize": maximize}
+        super().__init__(params, defaults, options)
 
 
 class Lion(LayerwiseOptimizer):
-    """Evolved sign momentum: every weight moves by the learning rate, in the direction of an interpolated momentum.
+    """The sign of a momentum, with decoupled weight decay: every weight moves by lr at every step.
 
-    The arguments are those of `layerwise.Lion`, which tells what each of them does.
+    The hyperparameters are those of `layerwise.Lion`, which has the equation.
 
     Args:
         params: A module, parameters, named parameters, or param groups.
-        lr: Learning rate; may be a tensor of one element.
-        betas: Decay of the direction and of the momentum that is kept.
-        weight_decay: Decay coefficient.
+        lr: Learning rate γ, in [0, inf).  Default 0.0001.  May be a tensor of one element.
+        betas: Share β₁ of the momentum in the direction and decay β₂ of the momentum that is kept, in [0, 1) each.
+            Default (0.9, 0.99).
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
@@ -339,14 +430,16 @@ class Lion(LayerwiseOptimizer):
 class NAdam(LayerwiseOptimizer):
     """`torch.optim.NAdam`, with a rate for every layer.
 
+    The hyperparameters are those of `layerwise.NAdam`, which has the equation.
+
     Args:
         params: A module, parameters, named parameters, or param groups.
-        lr: Learning rate; may be a tensor of one element.
-        betas: Decay of the two moments.
-        eps: Added to the denominator.
-        weight_decay: Decay coefficient.
-        momentum_decay: How fast the momentum grows to beta1.
-        decoupled_weight_decay: Decay the weight itself instead of adding to the gradient.
+        lr: Learning rate γ, in [0, inf).  Default 0.002.  May be a tensor of one element.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        momentum_decay: Decay ψ of the momentum's schedule, in [0, inf).  Default 0.004.
+        decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
         foreach: Taken as in torch; chooses nothing, since there is one implementation.
         maximize: Ascend instead of descend.
         capturable: Taken as in torch; chooses nothing.
@@ -368,8 +461,8 @@ class NAdam(LayerwiseOptimizer):
         params: Parameters,
         lr: float | Tensor = 0.002,
         betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-08,
-        weight_decay: float = 0.0,
+        eps: float = 1e-8,
+        weight_decay: float = 0,
         momentum_decay: float = 0.004,
         decoupled_weight_decay: bool = False,
         *,
@@ -397,14 +490,16 @@ class NAdam(LayerwiseOptimizer):
 class RMSprop(LayerwiseOptimizer):
     """`torch.optim.RMSprop`, with a rate for every layer.
 
+    The hyperparameters are those of `layerwise.RMSprop`, which has the equation.
+
     Args:
         params: A module, parameters, named parameters, or param groups.
-        lr: Learning rate; may be a tensor of one element.
-        alpha: Decay of the mean square.
-        eps: Added to the denominator.
-        weight_decay: Decay coefficient.
-        momentum: Momentum factor.
-        centered: Divide by the standard deviation instead of the root mean square.
+        lr: Learning rate γ, in [0, inf).  Default 0.01.  May be a tensor of one element.
+        alpha: Decay α of the mean square, in [0, 1).  Default 0.99.
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        momentum: Momentum factor μ, in [0, inf); 0 keeps no velocity, from 1 on it grows without bound.  Default 0.
+        centered: Divide by the standard deviation in place of the root mean square.  Default False.
         capturable: Taken as in torch; chooses nothing.
         foreach: Taken as in torch; chooses nothing, since there is one implementation.
         maximize: Ascend instead of descend.
@@ -426,9 +521,9 @@ class RMSprop(LayerwiseOptimizer):
         params: Parameters,
         lr: float | Tensor = 0.01,
         alpha: float = 0.99,
-        eps: float = 1e-08,
-        weight_decay: float = 0.0,
-        momentum: float = 0.0,
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum: float = 0,
         centered: bool = False,
         capturable: bool = False,
         foreach: bool | None = None,
@@ -454,22 +549,22 @@ class RMSprop(LayerwiseOptimizer):
 class Prodigy(LayerwiseOptimizer):
     """Adam whose learning rate is estimated from the distance that the weights travel.
 
-    The arguments are those of `layerwise.Prodigy`, which tells what each of them does.
+    The hyperparameters are those of `layerwise.Prodigy`, which has the equation.
 
     Args:
         params: A module, parameters, named parameters, or param groups.
-        lr: Factor of the estimated rate; may be a tensor of one element.
-        betas: Decay of the two moments.
-        beta3: Decay of the estimate.
-        eps: Added to the denominator, times d.
-        weight_decay: Decay coefficient.
-        decoupled_weight_decay: Decay the weight itself instead of adding to the gradient.
-        d0: First estimate of the distance.
-        d_coef: Factor of the estimate.
-        growth_rate: Largest growth of d in one step.
-        use_bias_correction: Correct the rate for the moments' start at 0.
-        safeguard_warmup: Leave the rate out of s, for schedules that warm up.
-        layer_scale: Where a layer's rate counts in the estimate: "denominator" or "both".
+        lr: Factor γ of the estimated rate, in [0, inf).  Default 1.  May be a tensor of one element.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, times d, in [0, inf).  Default 1e-8.
+        beta3: Decay β₃ of the estimate, in [0, 1); 0 is √β₂.  Default 0.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        decoupled_weight_decay: Decay the weights in place of the gradient.  Default True.
+        d0: First estimate d₀ of the distance, in (0, inf).  Default 1e-6.
+        d_coef: Factor of the estimate, in (0, inf).  Default 1.
+        growth_rate: Largest growth of d in one step, in (0, inf].  Default inf.
+        use_bias_correction: Correct the rate for the moments' start at 0.  Default False.
+        safeguard_warmup: Leave the rate out of s, for schedules that warm up.  Default False.
+        layer_scale: Where a layer's rate counts in the estimate: "denominator" or "both".  Default "denominator".
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
@@ -477,8 +572,8 @@ class Prodigy(LayerwiseOptimizer):
     _rule: ClassVar[type[rule.Rule]] = rule.Prodigy
     _keys: ClassVar[tuple[str, ...]] = (
         "betas",
-        "beta3",
         "eps",
+        "beta3",
         "weight_decay",
         "decoupled_weight_decay",
         "d0",
@@ -495,11 +590,11 @@ class Prodigy(LayerwiseOptimizer):
         lr: float | Tensor = 1.0,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
         beta3: float = 0.0,
-        eps: float = 1e-08,
         weight_decay: float = 0.0,
         decoupled_weight_decay: bool = True,
-        d0: float = 1e-06,
+        d0: float = 1e-6,
         d_coef: float = 1.0,
         growth_rate: float = math.inf,
         use_bias_correction: bool = False,
@@ -511,8 +606,8 @@ class Prodigy(LayerwiseOptimizer):
         defaults: dict[str, Any] = {
             "lr": lr,
             "betas": betas,
-            "beta3": beta3,
             "eps": eps,
+            "beta3": beta3,
             "weight_decay": weight_decay,
             "decoupled_weight_decay": decoupled_weight_decay,
             "d0": d0,
@@ -529,17 +624,18 @@ class Prodigy(LayerwiseOptimizer):
 class ScheduleFreeAdamW(LayerwiseOptimizer):
     """AdamW without a schedule: the weights that are evaluated are an average of those that are stepped.
 
-    The arguments are those of `layerwise.ScheduleFreeAdamW`, which tells what each of them does.
+    The hyperparameters are those of `layerwise.ScheduleFreeAdamW`, which has the equation.
 
     Args:
         params: A module, parameters, named parameters, or param groups.
-        lr: Learning rate; may be a tensor of one element.
-        betas: How near the parameters are to the average.
-        eps: Added to the denominator.
-        weight_decay: Decay coefficient.
-        warmup_steps: Steps of linear warm-up, counted by each tensor.
-        r: Power of t in the weight of the average.
-        weight_lr_power: Power of the largest rate in that weight.
+        lr: Learning rate γ, in [0, inf).  Default 0.0025.  May be a tensor of one element.
+        betas: How near β₁ the parameters are to the average and decay β₂ of the second moment, in (0, 1) and [0, 1).
+            Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        warmup_steps: Steps of linear warm-up, counted by each tensor, in [0, 9007199254740992].  Default 0.
+        r: Power r of t in the weight of the average, in [0, inf).  Default 0.
+        weight_lr_power: Power p of the largest rate in that weight, in [0, inf).  Default 2.
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
@@ -560,7 +656,7 @@ class ScheduleFreeAdamW(LayerwiseOptimizer):
         lr: float | Tensor = 0.0025,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-08,
+        eps: float = 1e-8,
         weight_decay: float = 0.0,
         warmup_steps: int = 0,
         r: float = 0.0,
@@ -579,16 +675,3 @@ class ScheduleFreeAdamW(LayerwiseOptimizer):
             "maximize": maximize,
         }
         super().__init__(params, defaults, options)
-
-
-def _in_force(kind: type[rule.Rule], lr: float | Tensor | None, given: dict[str, Any]) -> dict[str, Any]:
-    """The values that a rule takes for its hyperparameters, which variants set: groups say what holds, not why."""
-    declaration = next(entry for entry in declared_rules() if entry["name"] == kind.name)
-    flags = {entry["key"] for entry in declaration["hyperparameters"] if entry["kind"] == "flag"}
-    make: Any = kind
-    if lr is not None:
-        require_number(lr, "lr")
-    with Optimizer(make(lr=None if lr is None else float(lr), **given), dry_run=True) as probe:
-        values = {key: probe.get(key) for key in ("lr", *given) if key != "variant"}
-    found = {key: bool(value) if key in flags else value for key, value in values.items()}
-    return found | ({"lr": lr} if isinstance(lr, Tensor) else {})

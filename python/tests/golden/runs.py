@@ -3,8 +3,9 @@
 
     PYTHONPATH=python:python/tests python -m golden.runs 0.1.0
 
-writes the files of a release.  They are written once, before it is published, and never again: what is said here of a
-release's runs may be added to and not changed.
+writes the files of a release that are missing.  They are written once, before it is published, and never again: what is
+said here of a release's runs may be added to and not changed.  A rule joins the runs of the first
+release that has it.
 """
 
 from __future__ import annotations
@@ -124,11 +125,14 @@ class Run:
 
 
 def write(release: str) -> None:
-    """Write a release's files."""
+    """Write a release's files that are not there yet."""
     folder = FOLDER / release
-    folder.mkdir()
-    ends = {}
+    folder.mkdir(exist_ok=True)
+    digests = folder / "digests.json"
+    ends = json.loads(digests.read_text("utf-8")) if digests.exists() else {}
     for rule in RUNS[release]:
+        if rule in ends:
+            continue
         run = Run(release, rule)
         with contextlib.closing(run.opt):
             run.steps(0, SAVED)
@@ -136,7 +140,7 @@ def write(release: str) -> None:
             saved = run.digest()
             run.steps(SAVED, END)
             ends[rule] = {"saved": saved, "end": run.digest()}
-    (folder / "digests.json").write_text(json.dumps(ends, indent=2) + "\n", "utf-8")
+    digests.write_text(json.dumps(ends, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -38,8 +38,8 @@ def test_the_way_there(release: str, rule: str) -> None:
 
 
 def test_every_rule_and_release_has_its_file() -> None:
-    # Rules that are new since the release have their files from the next one on.
-    assert set(RUNS[lw.__version__]) <= {rule["name"] for rule in lw.rules()}
+    # Rules that were added since 0.1.0 join the runs of the next release.
+    assert lw.__version__ == "0.1.0" or set(RUNS[lw.__version__]) == {rule["name"] for rule in lw.rules()}
     for release, rules in RUNS.items():
         files = sorted(file.name for file in (FOLDER / release).iterdir())
         assert files == sorted([*(f"{rule}.safetensors" for rule in rules), "digests.json"])

@@ -13,6 +13,8 @@ import ml_dtypes
 import numpy as np
 
 import layerwise as lw
+from support.rules import TABLE
+from support.rules import rule as rule_of
 
 Array = np.ndarray[Any, Any]
 
@@ -29,6 +31,7 @@ RULES: dict[str, tuple[lw.Rule, dict[str, Any]]] = {
     "lars": (lw.LARS(lr=1.0, weight_decay=0.01, trust_coefficient=0.01), {}),
     "lamb": (lw.LAMB(lr=0.01, weight_decay=0.01, trust_ratio_scope="layer"), {"clip_value": 0.3}),
 }
+RULES |= {name.lower(): (rule_of(name, row.options), {}) for name, row in TABLE.items() if name.lower() not in RULES}
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 TYPES: dict[str, tuple[Any, Any, bool]] = {
     "float32": (np.float32, np.float32, False),

@@ -10,17 +10,10 @@ import numpy as np
 import layerwise as lw
 from layerwise import _binding as binding
 from support import recipes
+from support.rules import TABLE
+from support.rules import rule as rule_of
 
-RULES: list[lw.Rule] = [
-    lw.SGD(lr=0.1),
-    lw.SGD(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
-    lw.LARS(lr=0.1),
-    lw.LARS(lr=0.1, trust_ratio_scope="layer", momentum=0.0, weight_decay=0.01, norm="decayed"),
-    lw.Adam(lr=0.1, amsgrad=True),
-    lw.AdamW(lr=0.1),
-    lw.LAMB(lr=0.1),
-    lw.LAMB(lr=0.1, trust_ratio_scope="layer", weight_decay=0.01, decay="decoupled"),
-]
+RULES = [rule_of(name, options) for name, row in TABLE.items() for options in (row.options, *row.extremes)]
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},

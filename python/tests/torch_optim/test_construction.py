@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.rules import TABLE
 from torch import nn
 
 import layerwise as lw
@@ -300,7 +301,7 @@ def test_explain_speaks_of_the_groups_rates() -> None:
 
 def test_every_argument_is_documented() -> None:
     """The reader finds each option in a docstring."""
-    for name in ("SGD", "Adam", "AdamW", "LARS", "LAMB"):
+    for name in TABLE:
         kind = getattr(lwt, name)
         for key in set(kind.__init__.__annotations__) - {"options", "return"}:
             assert f" {key}: " in (kind.__doc__ or ""), f"{name}: {key}"

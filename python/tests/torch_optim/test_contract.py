@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.rules import TABLE
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
@@ -22,18 +23,7 @@ import layerwise as lw
 import layerwise.torch as lwt
 from torch_optim.support.networks import Network, batches, loss_of, network
 
-CLASSES: dict[str, dict[str, Any]] = {
-    "SGD": {"lr": 0.05, "momentum": 0.9},
-    "Adam": {"lr": 0.02},
-    "AdamW": {"lr": 0.02},
-    "LARS": {"lr": 2.0, "weight_decay": 0.1},
-    "LAMB": {"lr": 0.02, "weight_decay": 0.1},
-    "Lion": {"lr": 0.01, "weight_decay": 0.1},
-    "NAdam": {"lr": 0.02},
-    "RMSprop": {"lr": 0.01, "momentum": 0.9, "centered": True},
-    "Prodigy": {"lr": 1.0, "d0": 1e-3},
-    "ScheduleFreeAdamW": {"lr": 0.02, "weight_decay": 0.1},
-}
+CLASSES = {name: row.options for name, row in TABLE.items()}
 every_class = pytest.mark.parametrize("name", CLASSES)
 
 
@@ -852,14 +842,12 @@ ALIVE: dict[str, dict[str, Any]] = {
 }
 
 
-# LARS, LAMB and Prodigy would need sums over the processes of the group, of which there are none.  The sums of Prodigy
-# run over all layers, which it steps together.
+# Rules with sums would need them over the processes of the group, of which there are none.
 ALIVE_CASES = [
     (name, options)
-    for name in CLASSES
+    for name, row in TABLE.items()
     for options in ALIVE
-    if (options != "a process group" or name not in ("LARS", "LAMB", "Prodigy"))
-    and (options != "steps in backward" or name != "Prodigy")
+    if (options != "a process group" or not row.has_sums) and (options != "steps in backward" or not row.together)
 ]
 
 

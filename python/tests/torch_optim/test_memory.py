@@ -9,19 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from support.rules import TABLE
 from torch import Tensor, nn
 
 import layerwise as lw
 import layerwise.torch as lwt
 from torch_optim.support.networks import batches, loss_of, network
 
-CLASSES: dict[str, dict[str, Any]] = {
-    "SGD": {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1},
-    "Adam": {"lr": 0.02, "amsgrad": True},
-    "AdamW": {"lr": 0.02, "weight_decay": 0.2},
-    "LARS": {"lr": 2.0, "weight_decay": 0.1},
-    "LAMB": {"lr": 0.02, "weight_decay": 0.1},
-}
+CLASSES = {name: row.options for name, row in TABLE.items()}
 every_class = pytest.mark.parametrize("name", CLASSES)
 
 

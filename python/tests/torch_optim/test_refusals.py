@@ -10,19 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from support.rules import TABLE
 from torch import nn
 
 import layerwise as lw
 import layerwise.torch as lwt
 from torch_optim.support.networks import network
 
-CLASSES: dict[str, dict[str, Any]] = {
-    "SGD": {"lr": 0.05, "momentum": 0.9},
-    "Adam": {"lr": 0.02, "amsgrad": True},
-    "AdamW": {"lr": 0.02, "weight_decay": 0.2},
-    "LARS": {"lr": 2.0, "weight_decay": 0.1},
-    "LAMB": {"lr": 0.02, "weight_decay": 0.1},
-}
+CLASSES = {name: row.options for name, row in TABLE.items()}
 every_class = pytest.mark.parametrize("name", CLASSES)
 BAD: list[Any] = [None, "much", -1.0, 2.5, float("nan"), float("inf"), torch.ones(2), [1.0, 2.0, 3.0], {}, object()]
 

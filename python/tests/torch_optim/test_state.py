@@ -10,23 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from support.rules import TABLE, states
 from torch import Tensor, nn
 
 import layerwise as lw
 import layerwise.torch as lwt
 from torch_optim.support.networks import Network, batches, loss_of, network
 
-OPTIONS: dict[str, dict[str, Any]] = {
-    "SGD": {"lr": 0.05, "momentum": 0.9, "dampening": 0.2, "weight_decay": 0.1},
-    "Adam": {"lr": 0.02, "amsgrad": True, "betas": (0.8, 0.95)},
-    "AdamW": {"lr": 0.02, "weight_decay": 0.2},
-    "LARS": {"lr": 2.0, "weight_decay": 0.1},
-    "LAMB": {"lr": 0.02, "weight_decay": 0.1},
-    "Lion": {"lr": 0.01, "weight_decay": 0.1},
-    "NAdam": {"lr": 0.02, "momentum_decay": 0.03},
-    "RMSprop": {"lr": 0.01, "momentum": 0.9, "centered": True},
-    "ScheduleFreeAdamW": {"lr": 0.02, "weight_decay": 0.1},
-}
+OPTIONS = {name: row.options for name, row in TABLE.items()}
 every_class = pytest.mark.parametrize("name", OPTIONS)
 
 
@@ -83,9 +74,7 @@ def test_tensors_of_the_state_lie_in_the_library(name: str) -> None:
     model = network()
     opt = make(name, model)
     train(model, opt, 0, 1)
-    key = {"SGD": "momentum_buffer", "LARS": "momentum_buffer", "RMSprop": "square_avg", "ScheduleFreeAdamW": "z"}.get(
-        name, "exp_avg"
-    )
+    key = states(name, OPTIONS[name])[0]
     view = opt.state[model.head.weight][key]
     before = view.clone()
     train(model, opt, 1, 2)
@@ -741,7 +730,7 @@ def test_defaults_of_torch_do_not_matter(name: str, other_defaults: None) -> Non
         saved = copy.deepcopy(opt.state_dict())
         for entry in saved["state"].values():
             for key, value in entry.items():
-                number = key in ("mu_product", "weight_sum", "lr_max")
+                number = key != "step" and not value.dim()
                 dtype = torch.float64 if number else torch.float32
                 assert value.device.type == "cpu" and value.dtype is dtype, key
         if step:

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of rules: what tests need to know of each.  A new rule has its row here and nowhere else.
+
+`test_rules.py` compares the table with what the library declares.
+"""
+
+from __future__ import annotations
+
+import array
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+import layerwise as lw
+
+from . import twins
+
+Options = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What tests need to know of a rule.
+
+    Attributes:
+        options: An ordinary choice, which trains the small networks of the tests.
+        parity: Runs that are compared with the peer, by name; together they have every option away from its default.
+        peer: The optimizer in torch that the rule is compared with; None for rules that are compared elsewhere.
+        extremes: Choices at the ends of what is allowed.
+        counts: Whether the peer counts steps in its state.
+        has_sums: Whether a tensor's change depends on sums over it.
+        together: Whether those sums are taken over all layers, which are then stepped together.
+    """
+
+    options: Options
+    parity: dict[str, Options] = field(default_factory=dict)
+    peer: type[torch.optim.Optimizer] | None = None
+    extremes: list[Options] = field(default_factory=list)
+    counts: bool = True
+    has_sums: bool = False
+    together: bool = False
+
+
+TABLE: dict[str, Case] = {
+    "SGD": Case(
+        {"lr": 0.05, "momentum": 0.9, "dampening": 0.2, "weight_decay": 0.1},
+        {
+            "sgd": {"lr": 0.03},
+            "sgd decay": {"lr": 0.03, "weight_decay": 0.07},
+            "sgd momentum": {"lr": 0.01, "momentum": 0.8},
+            "sgd dampening": {"lr": 0.02, "momentum": 0.85, "dampening": 0.3, "weight_decay": 0.04},
+            "sgd nesterov": {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 0.05},
+        },
+        torch.optim.SGD,
+        [
+            {"lr": 0.1},
+            {"lr": 0.1, "weight_decay": 0.1},
+            {"lr": 1e10, "weight_decay": 1e10, "decoupled_weight_decay": True},
+            {"lr": 0.1, "momentum": 0.9},
+            {"lr": 10.0, "momentum": 0.9, "nesterov": True, "weight_decay": 3.0},
+            {"lr": 0.1, "momentum": 0.9, "dampening": 1.0, "weight_decay": 2.0},
+            {"lr": 0.0, "momentum": 0.9},
+        ],
+        counts=False,
+    ),
+    "LARS": Case(
+        {"lr": 2.0, "weight_decay": 0.1},
+        extremes=[
+            {"lr": 0.1},
+            {"lr": 0.1, "weight_decay": 2.0, "norm": "decayed", "nesterov": True, "lr_position": "outside"},
+            {"lr": 0.1, "momentum": 0.0, "trust_ratio_scope": "layer", "weight_decay": 0.1},
+        ],
+        has_sums=True,
+    ),
+    "Adam": Case(
+        {"lr": 0.02, "amsgrad": True, "betas": (0.8, 0.95)},
+        {
+            "adam": {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6},
+            "adam decay": {"lr": 0.02, "betas": (0.85, 0.97), "eps": 1e-5, "weight_decay": 0.06},
+            "adam amsgrad": {"lr": 0.02, "betas": (0.7, 0.9), "eps": 1e-4, "weight_decay": 0.03, "amsgrad": True},
+            "adam decoupled": {"lr": 0.02, "weight_decay": 0.3, "decoupled_weight_decay": True, "amsgrad": True},
+        },
+        torch.optim.Adam,
+        [
+            {"lr": 0.1},
+            {"lr": 0.1, "weight_decay": 10.0, "amsgrad": True},
+            {"lr": 0.1, "betas": (0.0, 0.0), "eps": 0.0},
+            {"lr": 1e30, "eps": 1e30},
+        ],
+    ),
+    "AdamW": Case(
+        {"lr": 0.02, "weight_decay": 0.2},
+        {
+            "adamw": {"lr": 0.02, "betas": (0.8, 0.99), "eps": 1e-7, "weight_decay": 0.2},
+            "adamw amsgrad": {"lr": 0.02, "betas": (0.6, 0.8), "eps": 1e-3, "weight_decay": 0.4, "amsgrad": True},
+            "adamw defaults": {},
+        },
+        torch.optim.AdamW,
+        [{"lr": 0.1, "weight_decay": 0.0}, {"lr": 0.1, "weight_decay": 100.0, "amsgrad": True}],
+    ),
+    "LAMB": Case(
+        {"lr": 0.02, "weight_decay": 0.1},
+        extremes=[
+            {"lr": 0.1},
+            {"lr": 0.1, "weight_decay": 10.0, "grad_averaging": False, "bias_correction": "none"},
+            {"lr": 0.1, "weight_decay": 2.0, "decay": "decoupled", "trust_ratio_scope": "layer"},
+            {"lr": 0.1, "weight_decay": 2.0, "decay": "gradient", "ratio_eps": True},
+        ],
+        has_sums=True,
+    ),
+    "Lion": Case(
+        {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.1},
+        {
+            "lion": {"lr": 0.01, "betas": (0.8, 0.95)},
+            "lion decay": {"lr": 0.02, "betas": (0.7, 0.9), "weight_decay": 0.3},
+        },
+        twins.Lion,
+        [{"lr": 0.1}, {"lr": 0.1, "betas": (0.0, 0.0), "weight_decay": 10.0}],
+        counts=False,
+    ),
+    "NAdam": Case(
+        {"lr": 0.02, "betas": (0.8, 0.95), "momentum_decay": 0.01},
+        {
+            "nadam": {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "momentum_decay": 0.02},
+            "nadam decay": {"lr": 0.02, "betas": (0.85, 0.97), "eps": 1e-5, "weight_decay": 0.06},
+            "nadam decoupled": {"lr": 0.02, "weight_decay": 0.3, "decoupled_weight_decay": True},
+        },
+        twins.NAdam,
+        [{"lr": 0.1}, {"lr": 0.1, "weight_decay": 10.0}],
+    ),
+    "RMSprop": Case(
+        {"lr": 0.01, "alpha": 0.9, "momentum": 0.5, "centered": True},
+        {
+            "rmsprop": {"lr": 0.01, "alpha": 0.9, "eps": 1e-6},
+            "rmsprop momentum": {"lr": 0.01, "alpha": 0.95, "eps": 1e-4, "momentum": 0.8, "weight_decay": 0.06},
+            "rmsprop centered": {"lr": 0.01, "alpha": 0.9, "eps": 1e-3, "centered": True},
+            "rmsprop all": {
+                "lr": 0.01,
+                "alpha": 0.8,
+                "eps": 1e-3,
+                "momentum": 0.7,
+                "centered": True,
+                "weight_decay": 0.1,
+            },
+        },
+        torch.optim.RMSprop,
+        [{"lr": 0.1}, {"lr": 0.1, "weight_decay": 10.0, "momentum": 0.9, "centered": True}],
+    ),
+    "Prodigy": Case(
+        {"lr": 1.0, "d0": 1e-3},
+        extremes=[
+            {"lr": 1.0},
+            {"lr": 1.0, "weight_decay": 10.0, "decoupled_weight_decay": False, "use_bias_correction": True},
+            {"lr": 1.0, "betas": (0.0, 0.0), "d0": 1e10, "layer_scale": "both"},
+        ],
+        has_sums=True,
+        together=True,
+    ),
+    "ScheduleFreeAdamW": Case(
+        {"lr": 0.02, "weight_decay": 0.1},
+        extremes=[{"lr": 0.1}, {"lr": 0.1, "weight_decay": 10.0, "r": 2.0, "warmup_steps": 3}],
+    ),
+}
+"""By the name of the class."""
+
+PARITY = {case: (name, options) for name, row in TABLE.items() for case, options in row.parity.items()}
+"""The class and the options of each run that is compared with a peer."""
+
+IN_TORCH = [name for name in TABLE if hasattr(torch.optim, name)]
+"""The classes that torch has too."""
+
+
+def rule(name: str, options: Options) -> lw.Rule:
+    """A rule by the name of its class."""
+    made: lw.Rule = getattr(lw, name)(**options)
+    return made
+
+
+def peer(name: str) -> Any:
+    """The optimizer in torch that a rule is compared with."""
+    return TABLE[name].peer
+
+
+def states(name: str, options: Options) -> list[str]:
+    """The states of a tensor, without its step count."""
+    with lw.Optimizer(rule(name, options)) as opt:
+        found = opt.add_layer("tensor", array.array("f", [0.0])).states()
+    return [state for of_tensor in found.values() for state in of_tensor if state != "step"]
