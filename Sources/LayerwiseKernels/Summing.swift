@@ -91,5 +91,7 @@ private func sumCarefully<A: SummingArithmetic, C: SummingArithmetic, S: Storage
         }
     }
     group.state.store(tile, offset)
-    return (Summands(left: group.change, right: own.right.settled(operand: weight)), A.magnitude(group.state))
+    // An infinite weight is no distance.
+    let right = own.right.settled(operand: weight).replaced(by: A.Values(0), whereNotFinite: weight)
+    return (Summands(left: group.change, right: right), A.magnitude(group.state))
 }

@@ -776,7 +776,7 @@ def test_telemetry_that_is_off_says_so() -> None:
 
 def test_clipping_inside_is_that_of_torch() -> None:
     ours, theirs = network(torch.float64), network(torch.float64)
-    opt, twin = make("AdamW", ours, clip_global_norm=0.3), torch.optim.AdamW(theirs.parameters(), lr=0.02)
+    opt, twin = make("AdamW", ours, clip_global_norm=0.3), torch.optim.AdamW(theirs.parameters(), **CLASSES["AdamW"])
     for batch in batches(6, torch.float64):
         opt.zero_grad()
         loss_of(ours, batch).backward()
