@@ -13,8 +13,8 @@ from support import recipes
 from support.rules import TABLE
 from support.rules import rule as rule_of
 
-# A rule that estimates its rate from sums over all layers runs away under a gradient that never turns: it takes few steps
-# here, with ordinary hyperparameters.
+# A rule that estimates its rate from sums over all layers runs away under a gradient that never turns: it takes few
+# steps here, with ordinary hyperparameters.
 RULES = [
     rule_of(name, options)
     for name, row in TABLE.items()
