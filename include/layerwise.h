@@ -179,9 +179,14 @@ LW_API const char *lw_rule_name(int32_t index);
 /** The declaration of the rule `name` as one line of JSON:
  *      {"name": ..., "title": ..., "summary": ..., "details": ..., "equation": ..., "source": ...,
  *       "hyperparameters": [{"key", "kind": "number"|"flag"|"choice", "default", "range" or "choices", "doc"}],
- *       "presets": {name: {key: value}}, "states": [name], "state_shapes": {name: "parameter"|"scalar"},
- *       "state_starts": {name: number or "parameters"}, "needs_step": bool, "needs_sums": bool}
- *  "needs_step" says whether the rule needs the count of steps itself, "needs_sums" whether a step takes sums over elements.
+ *       "presets": {name: {key: value}}, "states": [name],
+ *       "state_shapes": {name: "parameter"|"rows"|"columns"|"scalar"|"shared"},
+ *       "state_starts": {name: number, key of a hyperparameter, or "parameters"}, "default_states": [name],
+ *       "needs_step": bool, "has_sums": bool, "steps_together": bool}
+ *  "integer": true marks a hyperparameter that is a whole number, and "none" is the number that says that it is absent, for
+ *  which NaN may be given too.  "default_states" are the states of a rule with its defaults.  "needs_step" says whether the
+ *  rule needs the count of steps itself, "has_sums" whether a step takes sums over elements, and "steps_together" whether it
+ *  takes them over all layers, which then cannot be stepped one by one.
  *  A default of null is infinity.  A preset is chosen by the key "variant"; settings after it override what it set.
  *  Writes at most `capacity` bytes with the final NUL and, where `needed` is not NULL, the bytes needed. */
 LW_API int32_t lw_rule_describe(const char *name, char *text, int64_t capacity, int64_t *needed, lw_error *error);

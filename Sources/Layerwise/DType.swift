@@ -21,6 +21,16 @@ public enum DType: Int32, Sendable, BitwiseCopyable, CaseIterable {
         }
     }
 
+    /// The distance from 1 to the next larger number.
+    var epsilon: Double {
+        switch self {
+        case .float32: 0x1p-23
+        case .float64, .int64: 0x1p-52
+        case .float16: 0x1p-10
+        case .bfloat16: 0x1p-7
+        }
+    }
+
     public var name: String {
         switch self {
         case .float32: "float32"

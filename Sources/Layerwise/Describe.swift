@@ -87,6 +87,7 @@ private func describe<C: Configurable>(_ value: C) -> String {
             // What starts outside its range must be given, or is none until it is.
             let start = parameter.read(value)
             if (try? parameter.check(start)) != nil { fields.append(("default", Json.value(start))) }
+            if let none = parameter.none { fields.append(("none", Json.number(none))) }
             fields.append(("doc", Json.quoted(parameter.doc)))
             return Json.object(fields)
         })

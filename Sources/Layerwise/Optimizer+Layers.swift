@@ -203,8 +203,9 @@ extension Optimizer {
         }
         return TensorRecord(
             layer: layer, count: count, dtype: description.dtype, gradientDType: description.gradientDType,
-            kind: TensorKind(isMatrix: description.shape.count >= 2), parameters: description.parameters,
-            boundGradient: description.gradients)
+            matrices: MatrixShape(description.shape, of: description.wholeShape ?? description.shape),
+            kind: TensorKind(isMatrix: description.shape.count >= 2, epsilon: description.dtype.epsilon),
+            parameters: description.parameters, boundGradient: description.gradients)
     }
 
     private typealias Buffers = (parameters: UnsafeMutableRawPointer?, gradients: UnsafeRawPointer?)

@@ -9,6 +9,7 @@ struct TensorRecord: BitwiseCopyable {
     let count: Int
     let dtype: DType
     let gradientDType: DType
+    let matrices: MatrixShape
     /// What rules may treat it by; the policy sets what it has a say in.
     var kind: TensorKind
     /// What the policy multiplies its rate by, on top of its layer's scale.
@@ -25,6 +26,12 @@ struct TensorRecord: BitwiseCopyable {
         UnsafeMutableRawPointer?.none, UnsafeMutableRawPointer?.none, UnsafeMutableRawPointer?.none,
         UnsafeMutableRawPointer?.none
     )
+    /// The state of the parameter's shape that rows and columns stand for, by slot; -1 where the tensor has none.
+    var factoredSlot = -1
+    var rows: UnsafeMutableRawPointer?
+    var columns: UnsafeMutableRawPointer?
+    /// Where the sums by row and column begin in `WorkList.factors`.
+    var firstFactor = 0
     /// States of one number, by slot.
     var scalars = StateScalars()
     var steps: Int64 = 0
@@ -52,14 +59,25 @@ struct TensorRecord: BitwiseCopyable {
 
     static let stateSlots = 4
 
-    /// What a rule may depend on at the step under way.
+    /// Whether rows and columns stand for one of its states.
+    var isFactored: Bool { factoredSlot >= 0 }
+
+    /// The most elements of a block.  Each block of a matrix keeps sums of all columns, so a large matrix has at most 128.
+    var blockElements: Int {
+        if !isFactored { return Block.elements }
+        let ofMatrix = matrices.count == 0 ? 0 : matrices.rows * matrices.columns
+        return Block.elements * max(1, (ofMatrix + 128 * Block.elements - 1) / (128 * Block.elements))
+    }
+
+    /// What a rule may depend on at the step under way.  `isSpread`: whether sums are taken over processes.
     @inline(__always)
-    func moment(_ layer: LayerRecord, _ shared: SharedScalars) -> PlanMoment {
+    func moment(_ layer: LayerRecord, _ shared: SharedScalars, isSpread: Bool = false) -> PlanMoment {
         var moment = PlanMoment(
             learningRate: learningRate, decayRate: decayRate, step: steps == .max ? .max : steps + 1, tensor: kind)
         moment.shared = shared
         moment.baseRate = layer.baseRate
         moment.policyScale = layer.scale * scale
+        moment.elements = isSpread ? matrices.wholeElements : Double(count)
         return moment
     }
 
@@ -89,6 +107,48 @@ struct TensorRecord: BitwiseCopyable {
         default: states.3 = memory
         }
     }
+}
+
+/// A tensor as matrices: its last two axes are rows and columns.  A tensor of rank 0 or 1 is one row.
+struct MatrixShape: BitwiseCopyable {
+    /// How many matrices there are.
+    let count: Int
+    let rows: Int
+    let columns: Int
+    /// The rows of each matrix of the tensor of which this is a part.
+    let wholeRows: Int
+    /// Elements of that tensor.
+    let wholeElements: Double
+    /// Whether parts of the tensor's matrices are in other processes: its first axis is that of the rows.
+    let sharesColumns: Bool
+    /// Whether it is a part of that tensor along another axis than the first.
+    let isCutAcross: Bool
+
+    init(_ shape: [Int], of whole: [Int]) {
+        rows = shape.count < 2 ? 1 : shape[shape.count - 2]
+        columns = shape.last ?? 1
+        // A tensor without elements may have any extents besides.
+        let count = shape.dropLast(2).reduce(1.0) { $0 * Double($1) }
+        let isPossible = count * max(1, Double(rows)) * Double(columns) <= Double(Int.max / 64)
+        self.count = isPossible ? Int(count) : 0
+        sharesColumns = shape.count == 2
+        wholeRows = sharesColumns ? whole[0] : rows
+        wholeElements = whole.reduce(1) { $0 * Double($1) }
+        isCutAcross = zip(shape, whole).dropFirst().contains { $0 != $1 }
+    }
+
+    /// The rows that a block has elements of, counted through all matrices; and the matrices.
+    func rows(in block: Block) -> Range<Int> {
+        block.start / columns..<(block.start + block.count - 1) / columns + 1
+    }
+    func matrices(in block: Block) -> Range<Int> {
+        let rows = rows(in: block)
+        return rows.lowerBound / self.rows..<(rows.upperBound - 1) / self.rows + 1
+    }
+
+    /// The rows of all matrices, if there are elements; and the columns.
+    var rowCount: Int { columns == 0 ? 0 : count * rows }
+    var columnCount: Int { count * columns }
 }
 
 /// value · 2^exponent.  The exponent is 0 but for factors and norms of gradients near the ends of float64's range and beyond it,
@@ -176,6 +236,8 @@ struct Block: BitwiseCopyable {
     let count: Int
     /// Where its directions begin among those of its unit, in bytes.
     var directionOffset = 0
+    /// Where its sums by row and column begin in `WorkList.factors`.
+    var firstFactor = 0
 
     /// The count, rounded up to whole groups of lanes of either type.
     var paddedCount: Int { (count + 15) / 16 * 16 }

@@ -211,8 +211,22 @@ private func advance<A: TrustRatioArithmetic, C: TrustRatioArithmetic, S: Storag
         weight.addSquares(to: &weights)
         (isWhole ? direction : direction.prefix(tile.last_count)).addSquares(to: &directions)
     }
-    sums.pointee.weights += weights.total
+    let total = weights.total
+    sums.pointee.weights += _fastPath(total.isFinite) ? total : finiteSquares(S.self, source)
     sums.pointee.updates += directions.total
+}
+
+/// The squares of a tile's weights without those that are infinite: directions may be finite where weights are not.
+@inline(never)
+private func finiteSquares<S: Storage>(_: S.Type, _ source: UnsafePointer<lwk_tile>) -> Double {
+    let tile = source.pointee
+    var squares = SquareSum()
+    var index = 0
+    while index < tile.groups {
+        S.load(tile.weights, index &* S.bytes).zeroIfInfinite.addSquares(to: &squares)
+        index &+= 1
+    }
+    return squares.total
 }
 
 /// Second pass of a rule with a trust ratio, from directions that were kept.

@@ -53,6 +53,12 @@ struct CarefulLanes: Lanes {
     @inline(__always) func add(to sum: inout SquareSum) { sum.low += vector }
     @inline(__always) func addSquares(to sum: inout SquareSum) { sum.low.addProduct(vector, vector) }
     @inline(__always) func addSquares(to sum: inout ReportSum) { sum.lanes.addProduct(vector, vector) }
+    @inline(__always) func addSquares(to sums: UnsafeMutablePointer<Double>) {
+        DoubleLanes(vector).addSquares(to: sums)
+    }
+    @inline(__always) static func number(_ memory: UnsafeRawPointer, _ index: Int) -> Double {
+        DoubleLanes.number(memory, index)
+    }
     @inline(__always) func bounded(by limit: Self) -> Self { saturated(at: limit) }
     @inline(__always) func saturated(at limit: Self) -> Self {
         Self(vector.replacing(with: clamped(to: limit).vector, where: zero .== 0))

@@ -287,6 +287,34 @@ private func scheduleFreeAdamW_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums
         Float64Storage.self, pass, tile, sums)
 }
 
+private func adafactor_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        AdafactorArithmetic<Variance<FloatLanes>>.self,
+        AdafactorArithmetic<Variance<CarefulLanes>>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func adafactor_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        AdafactorArithmetic<Variance<DoubleLanes>>.self,
+        AdafactorArithmetic<Variance<CarefulLanes>>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func adafactorMomentum_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        AdafactorArithmetic<VarianceAndChange<FloatLanes>>.self,
+        AdafactorArithmetic<VarianceAndChange<CarefulLanes>>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func adafactorMomentum_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        AdafactorArithmetic<VarianceAndChange<DoubleLanes>>.self,
+        AdafactorArithmetic<VarianceAndChange<CarefulLanes>>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
 /// The kernels of this copy of the module.
 package func ruleKernels(_ key: KernelKey) -> RuleKernels {
     switch key {
@@ -330,5 +358,9 @@ package func ruleKernels(_ key: KernelKey) -> RuleKernels {
         RuleKernels(float32: prodigy_float32, float64: prodigy_float64)
     case .scheduleFreeAdamW:
         RuleKernels(float32: scheduleFreeAdamW_float32, float64: scheduleFreeAdamW_float64)
+    case .adafactor:
+        RuleKernels(float32: adafactor_float32, float64: adafactor_float64)
+    case .adafactorMomentum:
+        RuleKernels(float32: adafactorMomentum_float32, float64: adafactorMomentum_float64)
     }
 }

@@ -41,6 +41,12 @@ package func kernelTable() -> KernelTable {
             adopt: { adopt(BFloat16Storage.self, $0, $1, $2) }),
         conditionWidened: { condition(WidenedFloat32.self, $0, $1, $2, $3, $4) },
         conditionWidenedWide: { conditionWide(WidenedFloat32.self, $0, $1, $2, $3, $4, $5) },
-        squareSumWidened: { squareSum(WidenedFloat32.self, $0, $1, $2, $3) }
+        squareSumWidened: { squareSum(WidenedFloat32.self, $0, $1, $2, $3) },
+        factors32: FactorKernels(
+            addSquares: { addSquares(FloatLanes.self, $0, $1, $2, $3, $4, $5, $6) },
+            multiply: { multiplyFactors(FloatLanes.self, $0, $1, $2, $3, $4, $5, $6) }),
+        factors64: FactorKernels(
+            addSquares: { addSquares(DoubleLanes.self, $0, $1, $2, $3, $4, $5, $6) },
+            multiply: { multiplyFactors(DoubleLanes.self, $0, $1, $2, $3, $4, $5, $6) })
     )
 }

@@ -45,6 +45,12 @@ protocol Lanes: BitwiseCopyable {
     func addSquares(to sum: inout SquareSum)
     func addSquares(to sum: inout ReportSum)
 
+    /// Adds the square of each number to the sum of its place, in float64.
+    func addSquares(to sums: UnsafeMutablePointer<Double>)
+
+    /// The number at `index` in memory that holds such numbers.
+    static func number(_ memory: UnsafeRawPointer, _ index: Int) -> Double
+
     /// Adds the products with other numbers to `sum`, in float64.
     func addProducts(_ other: Self, to sum: inout SquareSum)
 
@@ -168,6 +174,13 @@ struct FloatLanes: Lanes {
         sum.lanes.addProduct(low, low)
         sum.lanes.addProduct(high, high)
     }
+    @inline(__always) func addSquares(to sums: UnsafeMutablePointer<Double>) {
+        DoubleLanes(lwk_widen_low(vector)).addSquares(to: sums)
+        DoubleLanes(lwk_widen_high(vector)).addSquares(to: sums + 8)
+    }
+    @inline(__always) static func number(_ memory: UnsafeRawPointer, _ index: Int) -> Double {
+        Double(memory.loadUnaligned(fromByteOffset: index &* 4, as: Float.self))
+    }
     @inline(__always) func bounded(by limit: Self) -> Self { self }
     @inline(__always) func saturated(at limit: Self) -> Self {
         Self(vector.replacing(with: clamped(to: limit).vector, where: (vector - vector) .== 0))
@@ -242,6 +255,15 @@ struct DoubleLanes: Lanes {
     }
     @inline(__always) func addSquares(to sum: inout SquareSum) { sum.low.addProduct(vector, vector) }
     @inline(__always) func addSquares(to sum: inout ReportSum) { sum.lanes.addProduct(vector, vector) }
+    @inline(__always) func addSquares(to sums: UnsafeMutablePointer<Double>) {
+        let memory = UnsafeMutableRawPointer(sums)
+        var own = memory.loadUnaligned(as: SIMD8<Double>.self)
+        own.addProduct(vector, vector)
+        memory.storeBytes(of: own, as: SIMD8<Double>.self)
+    }
+    @inline(__always) static func number(_ memory: UnsafeRawPointer, _ index: Int) -> Double {
+        memory.loadUnaligned(fromByteOffset: index &* 8, as: Double.self)
+    }
     @inline(__always) func addProducts(_ other: Self, to sum: inout SquareSum) {
         sum.low.addProduct(vector, other.vector)
     }

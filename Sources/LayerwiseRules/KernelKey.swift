@@ -18,4 +18,6 @@ public enum KernelKey: CaseIterable, Sendable {
     case rmsprop  // run RMSpropArithmetic
     case prodigy  // runWithSums ProdigyArithmetic
     case scheduleFreeAdamW  // run ScheduleFreeAdamWArithmetic
+    case adafactor  // runWithRatio AdafactorArithmetic<Variance>
+    case adafactorMomentum  // runWithRatio AdafactorArithmetic<VarianceAndChange>
 }

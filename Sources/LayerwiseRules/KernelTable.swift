@@ -63,6 +63,30 @@ public struct StorageKernels: Sendable {
     }
 }
 
+/// What states need that are kept by rows and columns, for lanes of one type.
+public struct FactorKernels: Sendable {
+    /// Lanes, count, the place of the first in its tensor, rows and columns of its matrices; the sums of the first element's row
+    /// and of those behind it, and the sums of the columns of its matrix and of those behind it.
+    public typealias AddSquares =
+        @convention(c) (
+            UnsafeRawPointer, Int, Int, Int, Int, UnsafeMutablePointer<Double>, UnsafeMutablePointer<Double>
+        ) -> Void
+    /// What each row is multiplied by, the columns, the place of the first element, count, rows and columns, target: the
+    /// products, at most the largest number.
+    public typealias Multiply =
+        @convention(c) (
+            UnsafePointer<Double>, UnsafeRawPointer, Int, Int, Int, Int, UnsafeMutableRawPointer
+        ) -> Void
+
+    public let addSquares: AddSquares
+    public let multiply: Multiply
+
+    public init(addSquares: AddSquares, multiply: Multiply) {
+        self.addSquares = addSquares
+        self.multiply = multiply
+    }
+}
+
 /// The kernels of one instruction set that convert and measure, and know no rule.
 public struct KernelTable: Sendable {
     public let float32, float64, float16, bfloat16: StorageKernels
@@ -70,11 +94,13 @@ public struct KernelTable: Sendable {
     public let conditionWidened: StorageKernels.Condition
     public let conditionWidenedWide: StorageKernels.ConditionWide
     public let squareSumWidened: StorageKernels.SquareSum
+    public let factors32, factors64: FactorKernels
 
     public init(
         float32: StorageKernels, float64: StorageKernels, float16: StorageKernels,
         bfloat16: StorageKernels, conditionWidened: StorageKernels.Condition,
-        conditionWidenedWide: StorageKernels.ConditionWide, squareSumWidened: StorageKernels.SquareSum
+        conditionWidenedWide: StorageKernels.ConditionWide, squareSumWidened: StorageKernels.SquareSum,
+        factors32: FactorKernels, factors64: FactorKernels
     ) {
         self.float32 = float32
         self.float64 = float64
@@ -83,5 +109,7 @@ public struct KernelTable: Sendable {
         self.conditionWidened = conditionWidened
         self.conditionWidenedWide = conditionWidenedWide
         self.squareSumWidened = squareSumWidened
+        self.factors32 = factors32
+        self.factors64 = factors64
     }
 }

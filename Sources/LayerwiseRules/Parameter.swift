@@ -24,15 +24,36 @@ public struct Parameter<Owner>: Sendable {
     public let key: String
     public let kind: Kind
     public let doc: String
+    /// The number that says that there is none.  NaN says it too, and Python's None.
+    public let none: Double?
     public let read: @Sendable (Owner) -> Setting.Value
     let write: @Sendable (inout Owner, Setting.Value) -> Void
 
+    private init(
+        key: String, kind: Kind, doc: String, none: Double? = nil, read: @escaping @Sendable (Owner) -> Setting.Value,
+        write: @escaping @Sendable (inout Owner, Setting.Value) -> Void
+    ) {
+        self.key = key
+        self.kind = kind
+        self.doc = doc
+        self.none = none
+        self.read = read
+        guard let none else {
+            self.write = write
+            return
+        }
+        self.write = { owner, value in
+            if case .number(let x) = value, x.isNaN { write(&owner, .number(none)) } else { write(&owner, value) }
+        }
+    }
+
     /// A real number in `range`.
     public static func number(
-        _ key: String, _ path: WritableKeyPath<Owner, Double> & Sendable, _ range: ValidRange, _ doc: String
+        _ key: String, _ path: WritableKeyPath<Owner, Double> & Sendable, _ range: ValidRange, _ doc: String,
+        none: Double? = nil
     ) -> Self {
         Self(
-            key: key, kind: .number(range), doc: doc,
+            key: key, kind: .number(range), doc: doc, none: none,
             read: { .number($0[keyPath: path]) },
             write: { if case .number(let x) = $1 { $0[keyPath: path] = x } })
     }
@@ -89,7 +110,7 @@ public struct Parameter<Owner>: Sendable {
             case .text: .text
             }
         return Parameter<Outer>(
-            key: key, kind: kind, doc: doc, read: { read($0[keyPath: path]) },
+            key: key, kind: kind, doc: doc, none: none, read: { read($0[keyPath: path]) },
             write: { write(&$0[keyPath: path], $1) })
     }
 
@@ -100,6 +121,7 @@ public struct Parameter<Owner>: Sendable {
     public func check(_ value: Setting.Value) throws(SettingError) {
         switch (kind, value) {
         case (.number(let range), .number(let x)):
+            if x.isNaN && none != nil { return }
             if !range.contains(x) { throw .invalid("\(key) must be in \(range), found \(x)") }
         case (.integer(let range), .number(let x)):
             guard let n = Int(exactly: x), range.contains(n) else {

@@ -34,6 +34,9 @@ public protocol Rule: Configurable {
     /// The shared numbers after a stage whose scope is the optimizer.
     func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars
 
+    /// How a stage that factors averages the mean squares of the tensor that `moment` describes.
+    func factorAverage(_ moment: PlanMoment) -> FactorAverage
+
     /// What the stages behind `stage` need to know, for a tensor with these rates: the tensor's own, or the layer's where
     /// the sums are the layer's.
     func finish(_ stage: Int, _ sums: StageSums, _ moment: PlanMoment) -> StageNumbers
@@ -74,6 +77,7 @@ extension Rule {
     public func betterScales(_ sums: StageSums) -> StageScales? { nil }
     public func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars { shared }
     public func finish(_ stage: Int, _ sums: StageSums, _ moment: PlanMoment) -> StageNumbers { .init(repeating: 1) }
+    public func factorAverage(_ moment: PlanMoment) -> FactorAverage { FactorAverage(share: 1) }
     public var decouplesDecay: Bool { false }
     public func decayScale(_ tensor: TensorKind) -> Double { tensor.decayScale }
 }
@@ -90,7 +94,8 @@ public struct Declaration: Sendable {
     public let details: String
     public let equation: String
     public let source: String
-    /// Every state that the rule can have, at most 32: at most four of the parameter's shape, two scalars and four shared ones.
+    /// Every state that the rule can have, at most 32: at most four of the
+    /// parameter's shape, rows and columns of one of these, two scalars and four shared ones.
     public let states: [StateDeclaration]
     /// Whether the plan needs t itself; else a state alone tells that a tensor has begun.
     public let needsStep: Bool
@@ -118,11 +123,14 @@ public struct TensorKind: Sendable, Equatable, BitwiseCopyable {
     public let decayScale: Double
     /// Whether the policy lets a trust ratio adapt it.
     public let mayAdapt: Bool
+    /// The distance from 1 to the next larger number of the parameters' type.
+    public let epsilon: Double
 
-    public init(isMatrix: Bool, decayScale: Double = 1, mayAdapt: Bool = true) {
+    public init(isMatrix: Bool, decayScale: Double = 1, mayAdapt: Bool = true, epsilon: Double = 0x1p-23) {
         self.isMatrix = isMatrix
         self.decayScale = decayScale
         self.mayAdapt = mayAdapt
+        self.epsilon = epsilon
     }
 }
 
@@ -141,6 +149,8 @@ public struct PlanMoment: Sendable {
     public var shared = SharedScalars()
     /// The rate that the schedule makes of the optimizer's own, before a policy scales it.
     public var baseRate = 0.0
+    /// How many elements the sums of a stage are taken over.
+    public var elements = 0.0
     /// The scale that the policy gives, for steps at which the base rate is 0.
     package var policyScale = 1.0
 
@@ -161,5 +171,5 @@ package let coefficientBytes = 128
 /// Every rule, in the order of the documentation.
 public let allRules: [any Rule.Type] = [
     SGD.self, LARS.self, Adam.self, AdamW.self, LAMB.self, Lion.self, NAdam.self, RMSprop.self,
-    Prodigy.self, ScheduleFreeAdamW.self,
+    Prodigy.self, ScheduleFreeAdamW.self, Adafactor.self,
 ]

@@ -76,6 +76,8 @@ public struct ValidRange: Sendable, CustomStringConvertible {
     public static let positive = ValidRange(lower: 0, upper: .infinity, includesLower: false, includesUpper: false)
     /// x > 0, where infinity means "no limit".
     public static let limit = ValidRange(lower: 0, upper: .infinity, includesLower: false, includesUpper: true)
+    /// x ≤ 0, finite.
+    public static let nonPositive = ValidRange(lower: -.infinity, upper: 0, includesLower: false, includesUpper: true)
     /// x ≥ 1, finite.
     public static let atLeastOne = ValidRange(lower: 1, upper: .infinity, includesLower: true, includesUpper: false)
     /// Any finite number.

@@ -20,16 +20,22 @@ public struct Stage: Sendable, Equatable, BitwiseCopyable {
     public let readsGradients: Bool
     /// Whether the stage before the last leaves the direction of each element for the last, where there is room for it.
     public let keepsDirections: Bool
+    /// Whether the stage takes the mean squares of the gradients by row and by column into the states of these shapes, and
+    /// does nothing else.
+    public let factors: Bool
 
     /// A stage that takes sums over `scope`.
     public static func measure(over scope: Scope, keepsDirections: Bool = false) -> Self {
-        Self(scope: scope, readsGradients: true, keepsDirections: keepsDirections)
+        Self(scope: scope, readsGradients: true, keepsDirections: keepsDirections, factors: false)
     }
 
     /// The stage that changes the weights.
     public static func change(readsGradients: Bool = true, keepsDirections: Bool = false) -> Self {
-        Self(scope: nil, readsGradients: readsGradients, keepsDirections: keepsDirections)
+        Self(scope: nil, readsGradients: readsGradients, keepsDirections: keepsDirections, factors: false)
     }
+
+    /// The stage that advances the rows and columns of tensors that have them, as the rule's `factorAverage` says.
+    public static let factor = Self(scope: .tensor, readsGradients: true, keepsDirections: false, factors: true)
 }
 
 /// The sums of a stage over a tensor, a layer or the optimizer, in float64 and in the order of the blocks.
@@ -52,6 +58,22 @@ public struct StageScales: Sendable, Equatable, BitwiseCopyable {
     public init(weights: Double, directions: Double) {
         self.weights = weights
         self.directions = directions
+    }
+}
+
+/// How the mean squares of a step enter a state's rows and columns.
+public struct FactorAverage: Sendable, Equatable, BitwiseCopyable {
+    /// s of x ← x + s·(mean + offset − x).
+    public var share: Double
+    /// What is added to a mean square before it is averaged.
+    public var offset: Double
+    /// The least mean of a matrix's rows that the product of rows and columns is divided by.
+    public var floor: Double
+
+    public init(share: Double, offset: Double = 0, floor: Double = 0) {
+        self.share = share
+        self.offset = offset
+        self.floor = floor
     }
 }
 

@@ -8,10 +8,18 @@ public struct StateDeclaration: Sendable, Equatable {
     public enum Shape: String, Sendable {
         /// One for each number of the parameter, in the shape of the parameter and in the type of its lanes.
         case parameter
+        /// One for each row of a tensor of rank 2 and more, in the type of its lanes: shape […, R, 1] for […, R, C].  With the
+        /// `columns` it stands for a state of the parameter's shape, which is their product over the mean of the rows.
+        case rows
+        /// One for each column of each matrix: shape […, 1, C].
+        case columns
         /// One float64 for each tensor, which the rule's `advance` computes.
         case scalar
         /// One float64 for the optimizer, which the rule's `advance` computes when a stage over the optimizer is done.
         case shared
+
+        /// Whether it is an array in the type of the parameter's lanes, and not one number.
+        package var isArray: Bool { self == .parameter || self == .rows || self == .columns }
     }
 
     /// What a state is before the first step, and after a reset.
@@ -28,7 +36,7 @@ public struct StateDeclaration: Sendable, Equatable {
     public let shape: Shape
     public let start: Start
     /// The state's place among the rule's states of this kind of memory: `lwk_tile.states` for `parameter`, and
-    /// `StateScalars` for `scalar`, `SharedScalars` for `shared`.
+    /// `StateScalars` for `scalar`, `SharedScalars` for `shared`.  `rows` and `columns` have the place of what they stand for.
     package fileprivate(set) var slot = 0
 
     private init(_ name: String, _ shape: Shape, _ start: Start) {
@@ -45,6 +53,12 @@ public struct StateDeclaration: Sendable, Equatable {
     /// A copy of the parameters.
     public static func parameterCopy(_ name: String) -> Self { Self(name, .parameter, .parameters) }
 
+    /// An average of squares: as many numbers as the parameter has, called `whole`, or rows and columns in their place.  A rule
+    /// has at most one; its `states(of:)` says which tensors have rows and columns.
+    public static func factored(_ whole: String, rows: String, columns: String) -> [Self] {
+        [.parameter(whole), Self(rows, .rows, .value(0)), Self(columns, .columns, .value(0))]
+    }
+
     /// One number for each tensor, which starts at `value`.
     public static func scalar(_ name: String, start value: Double) -> Self { Self(name, .scalar, .value(value)) }
 
@@ -59,8 +73,12 @@ public struct StateDeclaration: Sendable, Equatable {
         var next: [Shape: Int] = [:]
         return states.map { state in
             var state = state
-            state.slot = next[state.shape, default: 0]
-            next[state.shape] = state.slot + 1
+            if state.shape == .rows || state.shape == .columns {
+                state.slot = next[.parameter, default: 1] - 1
+            } else {
+                state.slot = next[state.shape, default: 0]
+                next[state.shape] = state.slot + 1
+            }
             return state
         }
     }

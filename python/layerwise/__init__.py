@@ -64,7 +64,7 @@ from .policy import (
     Uniform,
 )
 from .reports import LayerInfo, LoadReport, StateInfo, Summary, Telemetry
-from .rule import LAMB, LARS, SGD, Adam, AdamW, Lion, NAdam, Prodigy, RMSprop, Rule, ScheduleFreeAdamW
+from .rule import LAMB, LARS, SGD, Adafactor, Adam, AdamW, Lion, NAdam, Prodigy, RMSprop, Rule, ScheduleFreeAdamW
 from .schedule import (
     Constant,
     Cosine,
@@ -90,6 +90,7 @@ __all__ = [
     "LAMB",
     "LARS",
     "SGD",
+    "Adafactor",
     "Adam",
     "AdamW",
     "BusyOptimizer",

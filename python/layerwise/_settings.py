@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, SupportsFloat
 
@@ -23,7 +24,9 @@ def expand(settings: Mapping[str, object], tuples: Tuples) -> list[Pair]:
         if key not in tuples:
             pairs.append((key, value))
             continue
-        pairs.extend(zip(tuples[key], several(key, value, len(tuples[key])), strict=True))
+        for part, one in zip(tuples[key], several(key, value, len(tuples[key])), strict=True):
+            # NaN says "none" to settings that may have none; others refuse it.
+            pairs.append((part, math.nan if one is None else one))
     return pairs
 
 

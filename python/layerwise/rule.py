@@ -394,3 +394,48 @@ class ScheduleFreeAdamW(Rule):
     warmup_steps: int = 0
     r: float = 0.0
     weight_lr_power: float = 2.0
+
+
+@dataclass(frozen=True, repr=False)
+class Adafactor(Rule):
+    """Adam whose second moment is kept by rows and columns, and whose change is relative to the weights.
+
+        u = g/√(RC/mean(R)); w ← w − min(γ, 1/√t)·max(ε₂, RMS(w))·u/max(1, RMS(u)/d) − γλw
+
+    s = t ** beta2_decay;  row_var and col_var are means of g * g over rows and columns, averaged with weight s;  v =
+    row_var * col_var / mean(row_var), or v = v + s * (g * g - v) for tensors of rank 0 and 1;  u = g / sqrt(v);  w -=
+    min(lr, 1 / sqrt(t)) * max(eps2, RMS(w)) * u / max(1, RMS(u) / d) + lr * weight_decay * w.  Rows and columns are the
+    last two axes.  The first of eps may be None, which is the epsilon of the parameter's type.  Source: Shazeer and
+    Stern 2018, algorithms 4 and 5, arXiv:1804.04235; equals torch.optim.Adafactor.  State: variance, row_var (by rows),
+    col_var (by columns), exp_avg.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.01.
+        beta2_decay: Power β₂decay of t, the weight of a step in the second moment, in (-inf, 0].  Default -0.8.
+        eps: Bound ε₁ of √v; 0 is the epsilon of the parameter's type and least size ε₂ of the weights, in [0, inf)
+            each.  Default (None, 0.001).
+        d: Largest root mean square d of u, in (0, inf).  Default 1.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        beta1: Decay β₁ of the average of changes, in [0, 1); 0 keeps none.  Default 0.
+        step_size: "capped" is min(γ, 1/√t) (torch), "relative" γ·min(0.01, 1/√t), "warmup" γ·min(1e-6·t, 1/√t),
+            "constant" γ.  Default "capped".
+        scale_parameter: Multiply the change by max(ε₂, RMS(w)).  Default True.
+        eps_position: "floor" bounds √v from below (torch), "added" adds ε₁ to g² (transformers).  Default "floor".
+        decay: The weights decay by "lr" times λ (torch), or by "step", all that multiplies u, times λ.  Default "lr".
+        variant: Whose version: "torch" or "transformers".
+    """
+
+    name: ClassVar[str] = "adafactor"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"eps": ("eps1", "eps2")}
+    lr: float | None = None
+    _: KW_ONLY
+    beta2_decay: float | None = None
+    eps: tuple[float | None, float] | None = None
+    d: float | None = None
+    weight_decay: float | None = None
+    beta1: float | None = None
+    step_size: Literal["capped", "relative", "warmup", "constant"] | None = None
+    scale_parameter: bool | None = None
+    eps_position: Literal["floor", "added"] | None = None
+    decay: Literal["lr", "step"] | None = None
+    variant: Literal["torch", "transformers"] | None = None

@@ -208,7 +208,11 @@ def test_infinite_parameters_stay_and_hold_up_no_other(rule: lw.Rule) -> None:
                     # A state that begins as a copy of the parameters keeps an infinite one as it is.
                     inner = values[1:-1] if starts[name] == "parameters" else values
                     assert np.isfinite(inner).all(), name
-            np.testing.assert_allclose(weights[1:-1].astype(np.float64), alone.astype(np.float64), rtol=2e-2, atol=1e-6)
+            found, expected = weights[1:-1].astype(np.float64), alone.astype(np.float64)
+            # A mean is over 41 numbers with the infinite ones, and over 39 without them.
+            moved = np.abs(expected - np.linspace(-1, 1, 41)[1:-1]).max()
+            atol = 0.03 * moved if TABLE[type(rule).__name__].averages else 1e-6
+            np.testing.assert_allclose(found, expected, rtol=2e-2, atol=atol)
 
 
 # ---- Scale and clipping

@@ -15,6 +15,7 @@ import pytest
 import pytorch_optimizer
 import schedulefree
 import torch
+import transformers
 from support.material import SHAPES, distance, gradients, weights
 
 import layerwise.torch as lwt
@@ -37,6 +38,29 @@ CASES: dict[str, tuple[str, dict[str, Any], Any, dict[str, Any], float]] = {
         {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.2, "warmup_steps": 7, "r": 0.5}
         | {"weight_lr_power": 1.5, "foreach": False},
         1e-12,
+    ),
+    "adafactor of transformers": (
+        "Adafactor",
+        {"lr": 1.0, "variant": "transformers"},
+        transformers.Adafactor,
+        {},
+        1e-12,
+    ),
+    "adafactor of transformers, options": (
+        "Adafactor",
+        {"lr": 0.03, "variant": "transformers", "eps": (1e-20, 1e-2), "d": 1.5, "beta2_decay": -0.6, "beta1": 0.8}
+        | {"weight_decay": 0.1, "scale_parameter": False, "step_size": "constant"},
+        transformers.Adafactor,
+        {"lr": 0.03, "eps": (1e-20, 1e-2), "clip_threshold": 1.5, "decay_rate": -0.6, "beta1": 0.8}
+        | {"weight_decay": 0.1, "scale_parameter": False, "relative_step": False},
+        1e-12,
+    ),
+    "adafactor of transformers, warm-up": (
+        "Adafactor",
+        {"lr": 1.0, "variant": "transformers", "step_size": "warmup", "beta1": 0.5, "weight_decay": 0.1},
+        transformers.Adafactor,
+        {"warmup_init": True, "beta1": 0.5, "weight_decay": 0.1},
+        1e-10,
     ),
     "prodigy": (
         "Prodigy",

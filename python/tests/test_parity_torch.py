@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 import torch
 from support.material import SHAPES, distance, gradients, norm, weights
-from support.rules import PARITY, peer, states
+from support.rules import PARITY, peer, state_count
 
 import layerwise as lw
 
@@ -164,7 +164,7 @@ def test_parity(name: str, options: dict[str, Any], maximize: bool, dtype: torch
         pair.step(gradient)
         if pair.steps % 50 == 0:
             pair.assert_equal_weights()
-    assert pair.assert_equal_states() == len(SHAPES) * len(states(name, options))
+    assert pair.assert_equal_states() == state_count(name, options, SHAPES)
 
 
 def test_sgd_with_decoupled_decay() -> None:

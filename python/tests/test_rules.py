@@ -29,7 +29,8 @@ def as_keyword(rule: type[lw.Rule], key: str) -> str:
 
 def default_of(rule: type[lw.Rule], key: str) -> object:
     value = documented_default(rule, as_keyword(rule, key))
-    return value[int(key[-1]) - 1] if isinstance(value, tuple) else value
+    one = value[int(key[-1]) - 1] if isinstance(value, tuple) else value
+    return hyperparameters(rule)[key]["none"] if one is None else one
 
 
 def test_the_classes_are_what_the_declarations_and_torch_make_of_them() -> None:

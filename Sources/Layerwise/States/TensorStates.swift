@@ -47,6 +47,8 @@ extension Optimizer {
             let memory =
                 switch state.shape {
                 case .parameter: record.pointee.state(state.slot)
+                case .rows: record.pointee.rows
+                case .columns: record.pointee.columns
                 case .scalar:
                     withUnsafeMutablePointer(to: &record.pointee.scalars) {
                         UnsafeMutableRawPointer($0) + state.slot * MemoryLayout<Double>.stride
@@ -55,8 +57,9 @@ extension Optimizer {
                 }
             states.append(
                 KeptState(
-                    name: state.name, dtype: dtype, shape: own, count: state.shape == .parameter ? count : 1,
-                    memory: memory, lasts: state.shape == .parameter, isShared: state.shape == .shared))
+                    name: state.name, dtype: dtype, shape: own, count: record.pointee.elements(of: state),
+                    memory: memory,
+                    lasts: dtype == record.pointee.laneType && state.shape.isArray, isShared: state.shape == .shared))
         }
         if let master = record.pointee.master {
             states.append(
@@ -110,7 +113,19 @@ extension TensorRecord {
     func layout(of state: StateDeclaration, _ parameter: [Int]) -> (dtype: DType, shape: [Int]) {
         switch state.shape {
         case .parameter: (laneType, parameter)
+        case .rows: (laneType, parameter.dropLast() + [1])
+        case .columns: (laneType, parameter.dropLast(2) + [1] + parameter.suffix(1))
         case .scalar, .shared: (.float64, [])
+        }
+    }
+
+    /// How many numbers a state has.
+    func elements(of state: StateDeclaration) -> Int {
+        switch state.shape {
+        case .parameter: count
+        case .rows: matrices.rowCount
+        case .columns: matrices.columnCount
+        case .scalar, .shared: 1
         }
     }
 
@@ -119,12 +134,12 @@ extension TensorRecord {
     mutating func addStates(_ states: StateSet, _ declared: [StateDeclaration]) -> Bool {
         var added = StateSet()
         for (position, state) in declared.enumerated() where states.contains(.state(position)) {
-            if state.shape == .parameter {
-                guard let memory = allocateState(state.slot) else {
+            if state.shape.isArray {
+                guard let memory = allocate(state) else {
                     removeStates(added, declared)
                     return false
                 }
-                setState(state.slot, memory)
+                set(state, memory)
             }
             start(state, isZeroed: true)
             added.insert(.state(position))
@@ -136,12 +151,43 @@ extension TensorRecord {
     /// Frees these states, which the tensor must have.
     mutating func removeStates(_ states: StateSet, _ declared: [StateDeclaration]) {
         for (position, state) in declared.enumerated() where states.contains(.state(position)) {
-            if state.shape == .parameter {
-                Memory.free(self.state(state.slot), stateBytes)
-                setState(state.slot, nil)
+            if state.shape.isArray {
+                Memory.free(memory(of: state), bytes(of: state))
+                set(state, nil)
             }
             kept.remove(.state(position))
         }
+    }
+
+    /// Memory for a state that is an array; nil if there is none.
+    private func allocate(_ state: StateDeclaration) -> UnsafeMutableRawPointer? {
+        state.shape == .parameter ? allocateState(state.slot) : Memory.allocateZeroed(bytes(of: state))
+    }
+
+    /// The memory of a state that is an array.
+    private func memory(of state: StateDeclaration) -> UnsafeMutableRawPointer? {
+        switch state.shape {
+        case .rows: rows
+        case .columns: columns
+        default: self.state(state.slot)
+        }
+    }
+
+    /// The bytes of that memory.
+    private func bytes(of state: StateDeclaration) -> Int {
+        state.shape == .parameter ? stateBytes : Self.factorBytes(elements(of: state), laneType)
+    }
+
+    /// The bytes of rows or columns, with a group of lanes behind the last that kernels may read.
+    private static func factorBytes(_ count: Int, _ lane: DType) -> Int { (count * lane.size + 127) / 64 * 64 }
+
+    private mutating func set(_ state: StateDeclaration, _ memory: UnsafeMutableRawPointer?) {
+        switch state.shape {
+        case .rows: rows = memory
+        case .columns: columns = memory
+        default: return setState(state.slot, memory)
+        }
+        factoredSlot = rows != nil && columns != nil ? state.slot : -1
     }
 
     /// Resets the step count to 0, every declared state to its start, and the master copy to the parameters.
@@ -159,7 +205,10 @@ extension TensorRecord {
         switch (declaration.shape, declaration.start) {
         case (.scalar, .value(let value)): scalars[declaration.slot] = value
         // The optimizer starts its own; and no declaration makes a scalar of anything else.
-        case (.shared, _), (.scalar, _), (.parameter, .setting): break
+        case (.shared, _), (.scalar, _), (_, .setting), (.rows, .parameters), (.columns, .parameters): break
+        case (.rows, .value(let value)), (.columns, .value(let value)):
+            // All rows and columns start at 0.
+            if let memory = memory(of: declaration), !isZeroed, value == 0 { memset(memory, 0, bytes(of: declaration)) }
         case (.parameter, .value(let value)):
             guard let memory = state(declaration.slot) else { return }
             if value == 0 {
@@ -219,6 +268,8 @@ extension TensorRecord {
     /// Frees all that is kept.
     func freeStates() {
         for slot in 0..<TensorRecord.stateSlots { Memory.free(state(slot), stateBytes) }
+        Memory.free(rows, Self.factorBytes(matrices.rowCount, laneType))
+        Memory.free(columns, Self.factorBytes(matrices.columnCount, laneType))
         Memory.free(master, stateBytes)
     }
 
@@ -227,7 +278,7 @@ extension TensorRecord {
         var bytes = master == nil ? 0 : count * laneType.size
         for (position, state) in declared.enumerated() where kept.contains(.state(position)) {
             switch state.shape {
-            case .parameter: bytes += count * laneType.size
+            case .parameter, .rows, .columns: bytes += elements(of: state) * laneType.size
             case .scalar: bytes += MemoryLayout<Double>.size
             case .shared: break
             }

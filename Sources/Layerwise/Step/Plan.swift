@@ -24,6 +24,7 @@ extension Optimizer {
                 "\(subject(layer)): \(type(of: rule).declaration.title) takes sums over all layers, which can only be "
                     + "stepped together", layer: layer)
         }
+        if options.reduce != nil { try checkFactors() }
         currentStep = options.layer.map { clock.next(after: layers.elements[$0].round) } ?? clock.next
         try move(to: currentStep)
         var planner = Planner(
@@ -52,6 +53,21 @@ extension Optimizer {
             throw emptyStep(options.layer)
         }
         return stepped
+    }
+
+    /// Refuses parts of tensors whose rows are spread over processes.
+    private func checkFactors() throws(LayerwiseError) {
+        for index in 0..<tensors.count {
+            let tensor = tensors.elements[index]
+            if tensor.isFactored && tensor.matrices.isCutAcross {
+                let own = index - layers.elements[tensor.layer].firstTensor
+                throw LayerwiseError(
+                    .shape,
+                    "\(subject(tensor.layer, own)): \(type(of: rule).declaration.title) takes means of rows and columns, for which "
+                        + "a tensor may be spread over processes along its first axis only", layer: tensor.layer,
+                    tensor: own)
+            }
+        }
     }
 
     /// Why a step is refused in which no layer that trains has a gradient.

@@ -7,6 +7,8 @@ struct RuleRecord: BitwiseCopyable {
     /// Room for three stages; the rule has the first `stageCount`.
     private let stages: (Stage, Stage, Stage)
     let stageCount: Int
+    /// Whether a stage takes mean squares by row and by column.
+    let factors: Bool
     /// Whether the first of the numbers that stages leave is a trust ratio.
     let hasTrustRatio: Bool
     /// Whether tensors have states of one number.
@@ -20,6 +22,7 @@ struct RuleRecord: BitwiseCopyable {
         stageCount = own.count
         func stage(_ index: Int) -> Stage { index < own.count ? own[index] : .change() }
         stages = (stage(0), stage(1), stage(2))
+        factors = own.contains { $0.factors }
         hasTrustRatio = rule.hasTrustRatio
         let states = type(of: rule).declaration.states
         hasScalars = states.contains { $0.shape == .scalar }
@@ -36,6 +39,9 @@ struct RuleRecord: BitwiseCopyable {
 
     /// The stage that changes the weights.
     var last: Int { stageCount - 1 }
+
+    /// The first stage that reads weights.
+    var firstOfWeights: Int { stages.0.factors ? 1 : 0 }
 
     /// What a unit of the rule is: the widest scope of its stages within the optimizer.
     var scope: Stage.Scope {

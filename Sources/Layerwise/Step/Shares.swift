@@ -47,7 +47,8 @@ extension Optimizer {
             let target = tensors.elements + record.pointee.firstTensor + tensor
             target.pointee.scale = !ownScale.isNaN || common == 0 ? 1 : own.scale / common
             target.pointee.kind = TensorKind(
-                isMatrix: target.pointee.kind.isMatrix, decayScale: own.decay, mayAdapt: own.mayAdapt)
+                isMatrix: target.pointee.kind.isMatrix, decayScale: own.decay, mayAdapt: own.mayAdapt,
+                epsilon: target.pointee.kind.epsilon)
         }
     }
 

@@ -26,6 +26,10 @@ struct StepContext {
     var shared = SharedScalars()
     /// The state with which weights are blended where the mode changes.
     var evaluationSlot = 0
+    /// The sums by row and by column (`WorkList.factors`).
+    let factors: UnsafeMutablePointer<Double>
+    /// Whether sums are taken over processes.
+    var isSpread = false
     /// Whether the pass that updates keeps sums.
     let observes: Bool
     /// Powers of two by which weights and directions are multiplied where a stage measures them again.
@@ -42,17 +46,22 @@ struct Scratch {
     static let tileBytes = 1536
     /// A small unit's directions.
     static let directionBytes = Block.elements * MemoryLayout<Double>.size
-    static let bytes = 2 * tileBytes + directionBytes
+    /// A group of lanes, which a kernel may write behind a tile.
+    private static let slack = 64
+    static let bytes = 3 * tileBytes + slack + directionBytes
 
     /// Tiles, in the L1 cache.
     let gradients: UnsafeMutableRawPointer
     let weights: UnsafeMutableRawPointer
+    /// A state that is kept by rows and columns.
+    let product: UnsafeMutableRawPointer
     /// Directions between the stages of a small unit.
     let directions: UnsafeMutableRawPointer
 
     init(_ memory: UnsafeMutableRawPointer) {
         gradients = memory
         weights = memory + Self.tileBytes
-        directions = memory + 2 * Self.tileBytes
+        product = memory + 2 * Self.tileBytes
+        directions = memory + 3 * Self.tileBytes + Self.slack
     }
 }

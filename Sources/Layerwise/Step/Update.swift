@@ -7,6 +7,7 @@ extension Optimizer {
     /// Changes weights and states: every stage of the rules in force.
     func update(_ context: StepContext, _ reduce: Reducer?) throws(LayerwiseError) {
         var context = context
+        context.isSpread = reduce != nil
         if ruleRecords.elements[0].copiesParameters {
             for index in 0..<tensors.count where tensors.elements[index].active && tensors.elements[index].steps == 0 {
                 tensors.elements[index].copyParameters(declaredStates)
@@ -28,7 +29,7 @@ extension Optimizer {
             for stage in 0...last {
                 context.stage = stage
                 run(stageBlock, context, count: unit.endBlock - unit.firstBlock)
-                if stage < last { finish(stage, unit, context, context.scratch(0)) }
+                if stage < last { endStage(stage, unit, context, context.scratch(0)) }
             }
         }
     }
@@ -43,6 +44,10 @@ extension Optimizer {
             context.stage = stage
             run(stageItem, context, count: work.items.count)
             if stage == last { continue }
+            if ruleRecords.elements[0].stage(stage).factors {
+                try endFactors(context, reduce)
+                continue
+            }
             try addUp(stage, context, reduce)
             if sumsOverOptimizer {
                 let total = totalAdded()
@@ -96,7 +101,7 @@ extension Optimizer {
             let tensor = context.tensors[index]
             if !tensor.active { continue }
             isDouble = isDouble || tensor.laneType == .float64
-            let moment = tensor.moment(context.layers[tensor.layer], context.shared)
+            let moment = tensor.moment(context.layers[tensor.layer], context.shared, isSpread: context.isSpread)
             for block in tensor.firstBlock..<tensor.firstBlock + tensor.blockCount {
                 let own = context.sums[block].measured
                 rule.gather(own.weights, own.updates, of: moment, into: &sums)
@@ -106,9 +111,10 @@ extension Optimizer {
     }
 
     /// Ends a stage of a unit all of whose blocks have done it.
-    fileprivate func finish(_ stage: Int, _ unit: Unit, _ context: StepContext, _ scratch: Scratch) {
+    fileprivate func endStage(_ stage: Int, _ unit: Unit, _ context: StepContext, _ scratch: Scratch) {
         // The rule is asked for once: threads that count references to it at once wait for each other.
         let rule = rule(of: unit, context)
+        if record(of: unit, context).stage(stage).factors { return endFactors(unit, context, rule) }
         finish(stage, unit, sums(stage, unit, context, scratch, rule), context, rule)
     }
 
@@ -126,7 +132,7 @@ extension Optimizer {
         let isTensor = unit.endTensor == unit.firstTensor + 1
         for index in unit.firstTensor..<unit.endTensor {
             let tensor = context.tensors + index
-            var moment = tensor.pointee.moment(layer, context.shared)
+            var moment = tensor.pointee.moment(layer, context.shared, isSpread: context.isSpread)
             if !isTensor { (moment.learningRate, moment.decayRate) = (layer.effectiveRate, layer.decayRate) }
             tensor.pointee.numbers = rule.finish(stage, sums, moment)
         }
@@ -154,7 +160,7 @@ private let smallUnitItem: ThreadPool.Job = { memory, item, slot in
                 processBlock(.stage(stage), block, scratch.directions, context, scratch)
             }
             if stage == last { continue }
-            context.optimizer._withUnsafeGuaranteedRef { $0.finish(stage, unit, context, scratch) }
+            context.optimizer._withUnsafeGuaranteedRef { $0.endStage(stage, unit, context, scratch) }
         }
     }
 }
@@ -205,10 +211,14 @@ private func processBlock(
         if index > rule.last { return }
         stage = rule.stage(index)
         changes = index == rule.last
-        first = index == 0
+        first = index == rule.firstOfWeights
     case .measureAgain(let index):
         stage = rule.stage(index)
         measuresAgain = true
+    }
+    if stage.factors {
+        if tensor.isFactored { factor(block, tensor, gradients, layer, context, scratch) }
+        return
     }
     let lane = tensor.laneType
     let size = lane.size
@@ -237,7 +247,8 @@ private func processBlock(
             finishes ? lwk_pass_finish : context.observes ? lwk_pass_observe : lwk_pass_update
         }
     let ahead = Int64(lwk_prefetch_distance())
-    let tileCount = isInPlace ? Block.elements : Scratch.tileBytes / size
+    let tileCount = isInPlace && !tensor.isFactored ? Block.elements : Scratch.tileBytes / size
+    let products = tensor.isFactored ? Products(tensor, context, scratch) : nil
     var sums = lwk_sums()
 
     var offset = block.start
@@ -273,13 +284,16 @@ private func processBlock(
 
         // The rule.
         let shift = offset * size
+        products?.fill(offset, count)
         var tile = lwk_tile(
             weights: weights, gradients: gradientMemory, gradient_factor: factor,
             directions: keepsDirections
                 ? directions.map { $0 + block.directionOffset + (offset - block.start) * size } : nil,
             states: (
-                tensor.states.0.map { $0 + shift }, tensor.states.1.map { $0 + shift },
-                tensor.states.2.map { $0 + shift }, tensor.states.3.map { $0 + shift }
+                products?.memory(0) ?? tensor.states.0.map { $0 + shift },
+                products?.memory(1) ?? tensor.states.1.map { $0 + shift },
+                products?.memory(2) ?? tensor.states.2.map { $0 + shift },
+                products?.memory(3) ?? tensor.states.3.map { $0 + shift }
             ),
             coefficients: coefficients,
             numbers: (tensor.numbers[0], tensor.numbers[1], tensor.numbers[2], tensor.numbers[3]),
@@ -308,6 +322,64 @@ private func processBlock(
         context.sums[index].measured = sums
     } else if context.observes {
         context.sums[index].observed = sums
+    }
+}
+
+/// A state that is kept by rows and columns, as the kernels read it: the products of both, in a tile.
+private struct Products {
+    private let kernels: FactorKernels
+    private let rowFactors: UnsafePointer<Double>
+    private let columns: UnsafeRawPointer
+    private let matrices: MatrixShape
+    private let slot: Int
+    private let tile: UnsafeMutableRawPointer
+
+    init?(_ tensor: TensorRecord, _ context: StepContext, _ scratch: Scratch) {
+        guard let columns = tensor.columns else { return nil }
+        kernels = tensor.laneType == .float64 ? context.table.factors64 : context.table.factors32
+        rowFactors = UnsafePointer(context.factors + tensor.firstFactor)
+        self.columns = UnsafeRawPointer(columns)
+        matrices = tensor.matrices
+        slot = tensor.factoredSlot
+        tile = scratch.product
+    }
+
+    /// Multiplies for `count` elements from `offset` on.
+    func fill(_ offset: Int, _ count: Int) {
+        kernels.multiply(rowFactors, columns, offset, count, matrices.rows, matrices.columns, tile)
+    }
+
+    /// The tile, if it stands for the state in this slot.
+    func memory(_ slot: Int) -> UnsafeMutableRawPointer? { slot == self.slot ? tile : nil }
+}
+
+/// Adds up the squares of a block's conditioned gradients, by row and by column.
+private func factor(
+    _ block: Block, _ tensor: TensorRecord, _ gradients: UnsafeRawPointer, _ layer: LayerRecord,
+    _ context: StepContext, _ scratch: Scratch
+) {
+    let lane = tensor.laneType
+    let kernels = lane == .float64 ? context.table.factors64 : context.table.factors32
+    let limit = context.limit < .infinity ? context.limit * layer.clipFactor.number : .infinity
+    let matrices = tensor.matrices
+    let (rows, columns) = (matrices.rows, matrices.columns)
+    let ownRows = matrices.rows(in: block)
+    let rowSums = context.factors + block.firstFactor
+    let columnSums = rowSums + ownRows.count
+    rowSums.update(repeating: 0, count: ownRows.count + matrices.matrices(in: block).count * columns)
+    let tileCount = Scratch.tileBytes / lane.size
+    let end = block.start + block.count
+    var offset = block.start
+    while offset < end {
+        let count = min(tileCount, end - offset)
+        condition(
+            gradients + offset * tensor.gradientDType.size, count, tensor, !tensor.factor.fits(lane), limit,
+            context.table, scratch.gradients)
+        let row = offset / columns
+        kernels.addSquares(
+            scratch.gradients, count, offset, rows, columns, rowSums + (row - ownRows.lowerBound),
+            columnSums + (row / rows - ownRows.lowerBound / rows) * columns)
+        offset += count
     }
 }
 

@@ -12,6 +12,12 @@ struct WorkList: ~Copyable {
     private(set) var items = Table<WorkItem>()
     /// Room for what is summed over processes: up to four numbers a tensor.
     private(set) var numbers = Table<Double>()
+    /// Room for sums by row and by column.  For each tensor with rows and columns: the sums of all rows, those of all columns, and
+    /// for each block those of the rows and matrices that it touches.
+    private(set) var factors = Table<Double>()
+    /// Room for what of these is summed over processes.
+    private(set) var spreadFactors = Table<Double>()
+    private(set) var spreadFactorCount = 0
     /// All elements.
     private(set) var elements = 0
 
@@ -24,20 +30,37 @@ struct WorkList: ~Copyable {
         sums.removeAll()
         items.removeAll()
         elements = 0
+        var factorCount = 0
+        spreadFactorCount = 0
         for index in 0..<tensorCount {
             let count = tensors[index].count
-            let pieces = (count + Block.elements - 1) / Block.elements
+            let size = tensors[index].blockElements
+            let pieces = (count + size - 1) / size
+            let matrices = tensors[index].matrices
+            let isFactored = tensors[index].isFactored
+            if isFactored {
+                tensors[index].firstFactor = factorCount
+                factorCount += matrices.rowCount + matrices.columnCount
+                if matrices.sharesColumns { spreadFactorCount += matrices.columnCount + 1 }
+            }
             tensors[index].firstBlock = blocks.count
             tensors[index].blockCount = pieces
             elements += count
             guard blocks.reserve(blocks.count + pieces), sums.reserve(blocks.count + pieces) else { return false }
             for piece in 0..<pieces {
-                let start = piece * Block.elements
-                blocks.append(Block(tensor: index, start: start, count: min(Block.elements, count - start)))
+                var block = Block(tensor: index, start: piece * size, count: min(size, count - piece * size))
+                if isFactored {
+                    block.firstFactor = factorCount
+                    factorCount += matrices.rows(in: block).count
+                    factorCount += matrices.matrices(in: block).count * matrices.columns
+                }
+                blocks.append(block)
                 sums.append(BlockSums())
             }
         }
-        guard items.reserve(blocks.count), numbers.reserve(4 * tensorCount) else { return false }
+        guard items.reserve(blocks.count), numbers.reserve(4 * tensorCount), factors.reserve(factorCount),
+            spreadFactors.reserve(spreadFactorCount)
+        else { return false }
         gatherItems()
         isStale = false
         return true

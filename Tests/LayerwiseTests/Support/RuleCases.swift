@@ -158,6 +158,26 @@ extension RuleCase {
         ]
     }
 
+    /// Adafactor's states have other shapes than the parameters (AdafactorTests).
+    static func adafactor() throws -> [RuleCase] {
+        [
+            try RuleCase("adafactor"),
+            try RuleCase(
+                "adafactor",
+                [
+                    "lr": 0.3, "beta2_decay": -0.6, "eps1": 1e-4, "eps2": 0.02, "d": 0.7, "weight_decay": 0.1,
+                    "scale_parameter": 0, "step_size": "constant",
+                ]),
+            try RuleCase("adafactor", ["variant": "transformers", "lr": 1]),
+            try RuleCase(
+                "adafactor",
+                [
+                    "variant": "transformers", "lr": 0.9, "beta1": 0.8, "weight_decay": 0.1, "step_size": "warmup",
+                    "eps1": 1e-3,
+                ]),
+        ]
+    }
+
     /// Every rule whose layers do not depend on each other.
     static func all() throws -> [RuleCase] {
         try sgd() + momentum() + lars() + adam() + adamW() + lamb() + lion() + nadam() + rmsprop() + scheduleFreeAdamW()

@@ -15,13 +15,14 @@ from ._layers import LayerTable, layers, param_groups
 from ._optimizer import LayerwiseOptimizer
 from ._options import Options
 from ._rates import LayerRates
-from ._rules import LAMB, LARS, SGD, Adam, AdamW, Lion, NAdam, Prodigy, RMSprop, ScheduleFreeAdamW
+from ._rules import LAMB, LARS, SGD, Adafactor, Adam, AdamW, Lion, NAdam, Prodigy, RMSprop, ScheduleFreeAdamW
 from .telemetry import write_tensorboard
 
 __all__ = [
     "LAMB",
     "LARS",
     "SGD",
+    "Adafactor",
     "Adam",
     "AdamW",
     "LayerRates",

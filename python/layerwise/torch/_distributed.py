@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .. import _binding as lw
 from ..errors import InvalidArgument
+from ._parameters import row_major
 
 
 def _class() -> Any:
@@ -40,18 +41,29 @@ def local_part(tensor: Any) -> Tensor:
     return part.wait() if hasattr(part, "wait") else part  # type: ignore[no-any-return]
 
 
-def like(part: Tensor, param: Any) -> Tensor:
-    """A part as a tensor that is spread as a parameter is."""
+def like(part: Tensor, param: Any, shape: Sequence[int]) -> Tensor:
+    """A part as a tensor of this shape that is spread as a parameter is."""
     if not is_spread(param):
         return part
+    stride = param.stride() if tuple(shape) == tuple(param.shape) else row_major(shape)
     found: Tensor = _class().from_local(
-        part, param.device_mesh, param.placements, run_check=False, shape=param.shape, stride=param.stride()
+        part, param.device_mesh, _placements(param, shape), run_check=False, shape=torch.Size(shape), stride=stride
     )
     return found
 
 
-def part_for(value: Any, param: Any) -> Tensor:
-    """The part of a value that belongs to this process's part of a parameter; a plain value is the whole."""
+def _placements(param: Any, shape: Sequence[int]) -> Sequence[Any]:
+    """How a state of this shape is spread: as its parameter, but whole in each process where it has no such axis."""
+    from torch.distributed.tensor import Replicate
+
+    return [
+        Replicate() if placement.is_shard() and shape[placement.dim] != param.shape[placement.dim] else placement
+        for placement in param.placements
+    ]
+
+
+def part_for(value: Any, param: Any, shape: Sequence[int]) -> Tensor:
+    """The part of a state that belongs to this process's part of a parameter; a plain value is the whole."""
     if not is_spread(param):
         return local_part(value)
     if not is_spread(value):
@@ -59,7 +71,7 @@ def part_for(value: Any, param: Any) -> Tensor:
 
         whole = [Replicate()] * param.device_mesh.ndim
         value = _class().from_local(value, param.device_mesh, whole, run_check=False)
-    return local_part(value.redistribute(param.device_mesh, param.placements))
+    return local_part(value.redistribute(param.device_mesh, _placements(param, shape)))
 
 
 class Reduction:

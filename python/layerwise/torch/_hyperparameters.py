@@ -289,16 +289,31 @@ def check_defaults(rule: type[Rule], keys: Sequence[str], defaults: Mapping[str,
     Optimizer(make(lr=float(defaults["lr"]), **{key: defaults[key] for key in keys}), dry_run=True).close()
 
 
-def in_force(kind: type[Rule], lr: float | Tensor | None, given: dict[str, Any]) -> dict[str, Any]:
-    """The values that a rule takes for its hyperparameters, which variants set: groups say what holds, not why."""
+def in_force(
+    kind: type[Rule], lr: float | Tensor | None, given: dict[str, Any], usual: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The values that a rule takes for its hyperparameters, which variants set: groups say what holds, not why.
+
+    Args:
+        kind: The rule's class.
+        lr: The rate; None is the library's.
+        given: Hyperparameters with the variant; those that are None are the variant's or the library's.
+        usual: Defaults of torch's signature: with a variant, a hyperparameter with its default is the variant's, and
+            without one it stays as it was given.
+    """
+    chosen = given
+    if usual and given["variant"] is not None:
+        chosen = {key: None if key in usual and value == usual[key] else value for key, value in given.items()}
     declaration = declaration_of(kind.name)
     flags = {entry["key"] for entry in declaration["hyperparameters"] if entry["kind"] == "flag"}
     make: Callable[..., Rule] = kind
     if lr is not None:
         require_number(lr, "lr")
-    with Optimizer(make(lr=None if lr is None else float(lr), **given), dry_run=True) as probe:
+    with Optimizer(make(lr=None if lr is None else float(lr), **chosen), dry_run=True) as probe:
         values = {key: probe.get(key) for key in ("lr", *given) if key != "variant"}
     found = {key: bool(value) if key in flags else value for key, value in values.items()}
+    if usual and given["variant"] is None:
+        found |= {key: given[key] for key in usual}
     return found | ({"lr": lr} if isinstance(lr, Tensor) else {})
 
 

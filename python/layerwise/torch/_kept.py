@@ -17,7 +17,7 @@ from ..errors import InvalidArgument, LayerwiseError
 from ..introspection import rules as declared_rules
 from ..optimizer import Optimizer
 from ..reports import LoadReport
-from ._member import Member, number_difference, value_difference
+from ._member import Member, number_difference, state_shape, value_difference
 from ._parameters import Group
 
 _FLOATS = {"float64": torch.float64, "float32": torch.float32}
@@ -112,11 +112,13 @@ class Kept:
         declared = {entry["name"]: entry for entry in declared_rules()}
         states = {name: entry["states"] for name, entry in declared.items()}
         own = declared[native.rule.name]
-        self._numbers = {name for name, shape in own["state_shapes"].items() if shape != "parameter"}
+        self.kinds: dict[str, str] = own["state_shapes"] | {"master": "parameter"}
+        """What each state is: as declarations call it, "parameter", "rows", "columns", "scalar" or "shared"."""
+        self._numbers = {name for name, kind in self.kinds.items() if kind in ("scalar", "shared")}
         """Names of what is one number, for a parameter or for all."""
         self._starts: dict[str, float | str] = own["state_starts"] | {"master": _PARAMETERS}
         self._needs_step: bool = own["needs_step"]
-        self._needed: tuple[Values, list[str]] | None = None
+        self._needed: dict[bool, tuple[Values, list[str]]] = {}
         self.names: tuple[str, ...] = (*states[native.rule.name], "master")
         """What the rule may keep."""
         self._of_other_rules = {name for names in states.values() for name in names} - {*self.names, "step"}
@@ -124,7 +126,7 @@ class Kept:
         """Changes whenever the library keeps other states, or in another order."""
 
     def moments(self, member: Member) -> list[str]:
-        """Names of what the library keeps for a parameter in the shape of the parameter."""
+        """Names of what the library keeps for a parameter as tensors."""
         return [name for name in self.types(member) if name != "step" and name not in self._numbers]
 
     def numbers(self, member: Member) -> dict[str, float]:
@@ -133,7 +135,7 @@ class Kept:
 
     def values(self, member: Member) -> dict[str, Any]:
         """What the library keeps for a parameter beside its step count."""
-        found: dict[str, Any] = {name: member.wrap(self.state(member, name)) for name in self.moments(member)}
+        found: dict[str, Any] = {name: self.shown(member, name) for name in self.moments(member)}
         return found | self.numbers(member)
 
     def _number(self, member: Member, name: str) -> float:
@@ -160,13 +162,20 @@ class Kept:
         return kept[member.tensor_name]
 
     def state(self, member: Member, name: str) -> Tensor:
-        """A tensor in the library's memory, with the shape and the strides of the parameter."""
+        """A tensor in the library's memory; one of the parameter's shape has its strides."""
         key = (member.layer, member.tensor, name)
         view = self._views.get(key)
         if view is None:
-            flat = self._memory(member, name, self.types(member)[name])
-            view = self._views[key] = flat.as_strided(member.shape, member.stride)
+            kind = self.kinds[name]
+            shape = state_shape(member.shape, kind)
+            flat = self._memory(member, name, self.types(member)[name], math.prod(shape))
+            view = flat.as_strided(shape, member.stride) if kind == "parameter" else flat.reshape(shape)
+            self._views[key] = view
         return view
+
+    def shown(self, member: Member, name: str) -> Tensor:
+        """A state as `optimizer.state` shows it."""
+        return member.wrap(self.state(member, name), self.kinds[name])
 
     def forget_views(self) -> None:
         """States have other strides, or there are others than before."""
@@ -174,8 +183,7 @@ class Kept:
         self._views.clear()
         self.version += 1
 
-    def _memory(self, member: Member, name: str, dtype: torch.dtype) -> Tensor:
-        count = math.prod(member.shape)
+    def _memory(self, member: Member, name: str, dtype: torch.dtype, count: int) -> Tensor:
         if not count:
             return torch.empty(0, dtype=dtype, device="cpu")
         address = ctypes.c_void_p()
@@ -224,7 +232,7 @@ class Kept:
         missing: list[str] = []
         # A rule that needs no count may have begun without one, and then begins its states at its next step.
         if group is not None and self._needs_step and values:
-            missing = [key for key in ("step", *self._states_with(group)) if key not in values]
+            missing = [key for key in ("step", *self._states_with(member, group)) if key not in values]
         is_other = not any(key in self.names for key in values) and any(key in self._of_other_rules for key in entry)
         if missing or is_other:
             found += [f"{what}: unexpected {key}" for key in self.foreign(entry)]
@@ -236,27 +244,29 @@ class Kept:
                 found += [difference] if difference else []
             else:
                 dtype = kept.get(key) or (torch.float64 if member.param.dtype is torch.float64 else torch.float32)
-                difference = value_difference(member, key, value, dtype)
+                difference = value_difference(member, key, value, dtype, self.kinds.get(key, "parameter"))
                 found += [difference] if difference else []
         return found + [f"{what}: missing {key}" for key in missing]
 
-    def _states_with(self, group: Group) -> list[str]:
-        """The states that a tensor has with the hyperparameters of a group."""
+    def _states_with(self, member: Member, group: Group) -> list[str]:
+        """The states that a parameter has with the hyperparameters of a group."""
         make: Any = type(self._native.rule)
         settings = {key: group[key] for key in make.__dataclass_fields__ if key in group and key != "lr"}
         # A tensor is refused where hyperparameters are looked at, as is what the rule refuses.
         values: Values = tuple(settings.items())
         if any(isinstance(value, Tensor) for value in settings.values()):
             return []
-        if self._needed is None or self._needed[0] != values:
+        is_matrix = len(member.shape) >= 2
+        if is_matrix not in self._needed or self._needed[is_matrix][0] != values:
+            one = memoryview(array.array("f", [0.0]))
             try:
                 with Optimizer(make(**settings)) as probe:
-                    states = probe.add_layer("tensor", array.array("f", [0.0])).states()
+                    states = probe.add_layer("tensor", one.cast("B").cast("f", [1, 1]) if is_matrix else one).states()
             except (LayerwiseError, TypeError, ValueError, RuntimeError):
                 return []
             names = [name for state in states.values() for name in state]
-            self._needed = values, [name for name in names if name != "step" and name not in self._numbers]
-        return self._needed[1]
+            self._needed[is_matrix] = values, [name for name in names if name != "step" and name not in self._numbers]
+        return self._needed[is_matrix][1]
 
     def write(self, member: Member, values: Mapping[str, Any], *, whole: bool) -> None:
         """Put values that were checked into the states of a parameter.
@@ -270,7 +280,7 @@ class Kept:
         for name in names:
             value = values.get(name)
             if value is not None:
-                self.state(member, name).copy_(member.unwrap(value))
+                self.state(member, name).copy_(member.unwrap(value, self.kinds[name]))
             elif whole and (start := self._starts[name]) == _PARAMETERS:
                 self.state(member, name).copy_(member.local.detach())
             elif whole:

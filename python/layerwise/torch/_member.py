@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -16,7 +17,8 @@ class Member:
     """One parameter in the native optimizer.
 
     The library steps memory without gaps.  A parameter whose memory has gaps is stepped in a dense copy, `copy`, which
-    is filled before each step and read after it.
+    is filled before each step and read after it.  So is one that is not in row-major order, where the rule goes
+    `by_axes`.
     """
 
     def __init__(
@@ -28,6 +30,8 @@ class Member:
         tensor: int,
         tensor_name: str,
         gradient_dtype: torch.dtype,
+        *,
+        by_axes: bool = False,
     ) -> None:
         self.param = param
         self.name = name
@@ -38,7 +42,12 @@ class Member:
         self.gradient_dtype = gradient_dtype
         self.dtype = self.local.dtype
         self.shape = self.local.shape
-        self.note_memory(dense_copy(self.local))
+        self._by_axes = by_axes
+        self.note_memory(self.dense_copy())
+
+    def dense_copy(self) -> Tensor | None:
+        """A copy that the library can step, if it cannot step the parameter's own memory."""
+        return dense_copy(self.local, by_axes=self._by_axes)
 
     def note_memory(self, copy: Tensor | None) -> None:
         """Remember where the parameter lies, and in which order the library steps it, which is that of its states.
@@ -86,17 +95,24 @@ class Member:
         """The shape of the parameter over all processes."""
         return self.param.shape
 
-    def wrap(self, state: Tensor) -> Tensor:
-        """A state as `optimizer.state` shows it."""
-        return like(state, self.param)
+    def wrap(self, state: Tensor, kind: str) -> Tensor:
+        """A state of this kind as `optimizer.state` shows it."""
+        return like(state, self.param, state_shape(self.full_shape, kind))
 
-    def unwrap(self, state: Tensor) -> Tensor:
+    def unwrap(self, state: Tensor, kind: str) -> Tensor:
         """The part of a state in this process."""
-        return part_for(state, self.param)
+        return part_for(state, self.param, state_shape(self.full_shape, kind))
 
 
-def value_difference(member: Member, key: str, value: object, dtype: torch.dtype) -> str | None:
-    """What is wrong with a value for a state of this type, or None."""
+def state_shape(shape: Sequence[int], kind: str) -> tuple[int, ...]:
+    """The shape of a parameter's state: "parameter", "rows" or "columns", as declarations call them."""
+    if kind == "rows":
+        return (*shape[:-1], 1)
+    return (*shape[:-2], 1, shape[-1]) if kind == "columns" else tuple(shape)
+
+
+def value_difference(member: Member, key: str, value: object, dtype: torch.dtype, kind: str) -> str | None:
+    """What is wrong with a value for a state of this type and kind, or None."""
     what = f'parameter "{member.name}": {key}'
     if key == "step":
         try:
@@ -108,8 +124,10 @@ def value_difference(member: Member, key: str, value: object, dtype: torch.dtype
         return None
     if not isinstance(value, Tensor):
         return f"{what} must be a tensor, found {type(value).__name__}"
-    if tuple(value.shape) != tuple(member.full_shape):
-        return f"{what} has shape {tuple(value.shape)}, the parameter has {tuple(member.full_shape)}"
+    shape = state_shape(member.full_shape, kind)
+    if tuple(value.shape) != shape:
+        whose = "the parameter has" if kind == "parameter" else "expected"
+        return f"{what} has shape {tuple(value.shape)}, {whose} {shape}"
     if not value.is_floating_point() or torch.promote_types(value.dtype, dtype) != dtype:
         return f"{what} is {value.dtype}, which {dtype} cannot hold"
     return None

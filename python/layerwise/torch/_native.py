@@ -31,7 +31,7 @@ from ._hyperparameters import Hyperparameters
 from ._kept import Kept, NativeOptimizer
 from ._member import Member
 from ._outside import Outside
-from ._parameters import Group, check, check_disjoint, dense_copy, in_memory_order, is_dense, strides_of
+from ._parameters import Group, check, check_disjoint, in_memory_order, is_dense, strides_of
 from ._warn import warn
 
 _parameters_of = itemgetter("params")
@@ -109,6 +109,8 @@ class Bridge:
         self.native = NativeOptimizer(
             self.hyperparameters.rule(groups), maximize=groups[0]["maximize"], empty_step="allow", **options
         )
+        shapes = declaration_of(rule.name)["state_shapes"].values()
+        self._by_axes = "rows" in shapes or "columns" in shapes
         self._may_warn = True
         self.kept = Kept(self.native, self.members)
         self.add(groups, layers)
@@ -117,7 +119,10 @@ class Bridge:
 
     def add(self, groups: Sequence[Group], layers: Sequence[NativeLayer]) -> None:
         """Add layers; all or none of each, in order."""
-        new = [_members_of(layer, len(self.layers) + position) for position, layer in enumerate(layers)]
+        new = [
+            _members_of(layer, len(self.layers) + position, by_axes=self._by_axes)
+            for position, layer in enumerate(layers)
+        ]
         _require_disjoint(self.members, [*chain.from_iterable(new)])
         for layer, members in zip(layers, new, strict=True):
             place = layer.place
@@ -343,7 +348,7 @@ class Bridge:
         copies: list[Tensor | None] = []
         states: list[tuple[Member, dict[str, Tensor]]] = []
         for member in members:
-            copy = dense_copy(member.local)
+            copy = member.dense_copy()
             memory = member.local if copy is None else copy
             if strides_of(memory) != member.strides:
                 # Moments lie in the order of the parameter's memory, which is another one now.
@@ -377,7 +382,7 @@ class Bridge:
             DTypeMismatch: That would round the state of a parameter that was stepped.
         """
         old, kept, counts = self.native, self.kept, self.kept.counts()
-        converted = [_members_of(layer, index) for index, layer in enumerate(self.layers)]
+        converted = [_members_of(layer, index, by_axes=self._by_axes) for index, layer in enumerate(self.layers)]
         members = list(chain.from_iterable(converted))
         for member, was, count in zip(members, self.members, counts, strict=True):
             if count and was.dtype is torch.float64 and member.dtype is not torch.float64:
@@ -595,7 +600,7 @@ class Bridge:
         return copy.copy_(gradient)
 
 
-def _members_of(layer: NativeLayer, index: int) -> list[Member]:
+def _members_of(layer: NativeLayer, index: int, *, by_axes: bool) -> list[Member]:
     """The parameters of a layer that has this index in the library."""
     gradient_dtype = _gradient_dtype([param for _, param in layer.members])
     prefix = layer.name if layer.part_of is None else layer.place.layer
@@ -608,6 +613,7 @@ def _members_of(layer: NativeLayer, index: int) -> list[Member]:
             position,
             name,
             gradient_dtype or param.dtype,
+            by_axes=by_axes,
         )
         for position, (name, param) in enumerate(layer.members)
     ]

@@ -194,8 +194,13 @@ def may_overlap(tensor: Tensor) -> bool:
     return False
 
 
-def dense_copy(tensor: Tensor) -> Tensor | None:
-    """A copy without gaps, in the order of dimensions that torch gives to states; None if the tensor has no gaps."""
+def dense_copy(tensor: Tensor, *, by_axes: bool = False) -> Tensor | None:
+    """A copy without gaps, in the order of dimensions that torch gives to states; None if the tensor has no gaps.
+
+    With `by_axes` the copy is in row-major order, and needed of any tensor that is not.
+    """
+    if by_axes:
+        return None if tensor.is_contiguous() else tensor.detach().clone(memory_format=torch.contiguous_format)
     if is_dense(tensor):
         return None
     with torch.no_grad():

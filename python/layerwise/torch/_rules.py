@@ -675,3 +675,84 @@ class ScheduleFreeAdamW(LayerwiseOptimizer):
             "maximize": maximize,
         }
         super().__init__(params, defaults, options)
+
+
+class Adafactor(LayerwiseOptimizer):
+    """`torch.optim.Adafactor`, with a rate for every layer.
+
+    The hyperparameters are those of `layerwise.Adafactor`, which has the equation.  In the param groups stand the
+    values in force, those of the variant among them.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.01.  May be a tensor of one element.
+        beta2_decay: Power β₂decay of t, the weight of a step in the second moment, in (-inf, 0].  Default -0.8.
+        eps: Bound ε₁ of √v; 0 is the epsilon of the parameter's type and least size ε₂ of the weights, in [0, inf)
+            each.  Default (None, 0.001).
+        d: Largest root mean square d of u, in (0, inf).  Default 1.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        foreach: Taken as in torch; chooses nothing, since there is one implementation.
+        maximize: Ascend instead of descend.
+        beta1: Decay β₁ of the average of changes, in [0, 1); 0 keeps none.  Default 0.
+        step_size: "capped" is min(γ, 1/√t) (torch), "relative" γ·min(0.01, 1/√t), "warmup" γ·min(1e-6·t, 1/√t),
+            "constant" γ.  Default "capped".
+        scale_parameter: Multiply the change by max(ε₂, RMS(w)).  Default True.
+        eps_position: "floor" bounds √v from below (torch), "added" adds ε₁ to g² (transformers).  Default "floor".
+        decay: The weights decay by "lr" times λ (torch), or by "step", all that multiplies u, times λ.  Default "lr".
+        variant: Whose version: "torch" or "transformers".
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.Adafactor
+    _keys: ClassVar[tuple[str, ...]] = (
+        "beta2_decay",
+        "eps",
+        "d",
+        "weight_decay",
+        "beta1",
+        "step_size",
+        "scale_parameter",
+        "eps_position",
+        "decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.01,
+        beta2_decay: float = -0.8,
+        eps: tuple[float | None, float] = (None, 0.001),
+        d: float = 1.0,
+        weight_decay: float = 0.0,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        beta1: float | None = None,
+        step_size: Literal["capped", "relative", "warmup", "constant"] | None = None,
+        scale_parameter: bool | None = None,
+        eps_position: Literal["floor", "added"] | None = None,
+        decay: Literal["lr", "step"] | None = None,
+        variant: Literal["torch", "transformers"] | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        given: dict[str, Any] = {
+            "beta2_decay": beta2_decay,
+            "eps": eps,
+            "d": d,
+            "weight_decay": weight_decay,
+            "beta1": beta1,
+            "step_size": step_size,
+            "scale_parameter": scale_parameter,
+            "eps_position": eps_position,
+            "decay": decay,
+            "variant": variant,
+        }
+        usual = {
+            "beta2_decay": -0.8,
+            "eps": (None, 0.001),
+            "d": 1.0,
+            "weight_decay": 0.0,
+        }
+        others = {"foreach": foreach, "maximize": maximize}
+        defaults = in_force(rule.Adafactor, lr, given, usual) | others
+        super().__init__(params, defaults, options)

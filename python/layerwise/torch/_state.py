@@ -61,9 +61,7 @@ class Views:
         # A count of its own for each, since a checkpoint would keep all that share memory with it.
         given = {"step": torch.tensor(float(count), dtype=torch.float32, device="cpu")}
         self._note_count(index, given["step"], count)
-        given |= {
-            name: member.wrap(self._bridge.kept.state(member, name)) for name in self._bridge.kept.moments(member)
-        }
+        given |= {name: self._bridge.kept.shown(member, name) for name in self._bridge.kept.moments(member)}
         self._note_numbers(index, member, given)
         self._given[index] = given
         state[member.param].update(given)

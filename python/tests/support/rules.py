@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 import layerwise as lw
@@ -31,6 +32,8 @@ class Case:
         counts: Whether the peer counts steps in its state.
         has_sums: Whether a tensor's change depends on sums over it.
         together: Whether those sums are taken over all layers, which are then stepped together.
+        averages: Whether the change depends on means over the tensor.
+        skips_empty: Whether the peer leaves out tensors without elements.
     """
 
     options: Options
@@ -40,6 +43,8 @@ class Case:
     counts: bool = True
     has_sums: bool = False
     together: bool = False
+    averages: bool = False
+    skips_empty: bool = False
 
 
 TABLE: dict[str, Case] = {
@@ -161,6 +166,28 @@ TABLE: dict[str, Case] = {
         {"lr": 0.02, "weight_decay": 0.1},
         extremes=[{"lr": 0.1}, {"lr": 0.1, "weight_decay": 10.0, "r": 2.0, "warmup_steps": 3}],
     ),
+    "Adafactor": Case(
+        {"lr": 0.05, "weight_decay": 0.1},
+        {
+            "adafactor": {"lr": 0.05},
+            "adafactor options": {
+                "lr": 0.05,
+                "beta2_decay": -0.6,
+                "eps": (1e-4, 1e-2),
+                "d": 1.2,
+                "weight_decay": 0.1,
+            },
+        },
+        twins.Adafactor,
+        [
+            {"lr": 0.1},
+            {"lr": 0.1, "weight_decay": 10.0, "beta1": 0.9, "decay": "step", "eps_position": "added"},
+            {"lr": 1.0, "variant": "transformers"},
+        ],
+        has_sums=True,
+        averages=True,
+        skips_empty=True,
+    ),
 }
 """By the name of the class."""
 
@@ -182,8 +209,14 @@ def peer(name: str) -> Any:
     return TABLE[name].peer
 
 
-def states(name: str, options: Options) -> list[str]:
-    """The states of a tensor, without its step count."""
+def states(name: str, options: Options, shape: Sequence[int] = (1,)) -> list[str]:
+    """The states of a tensor of this shape, without its step count."""
     with lw.Optimizer(rule(name, options)) as opt:
-        found = opt.add_layer("tensor", array.array("f", [0.0])).states()
+        found = opt.add_layer("tensor", np.zeros(shape, np.float32)).states()
     return [state for of_tensor in found.values() for state in of_tensor if state != "step"]
+
+
+def state_count(name: str, options: Options, shapes: Mapping[str, Sequence[int]]) -> int:
+    """How many states tensors of these shapes have that can be compared with the peer's."""
+    compared = [shape for shape in shapes.values() if not (TABLE[name].skips_empty and 0 in shape)]
+    return sum(len(states(name, options, shape)) for shape in compared)

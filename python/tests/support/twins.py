@@ -40,6 +40,17 @@ class Lion(torch.optim.Optimizer):
         return None
 
 
+class Adafactor(torch.optim.Adafactor):
+    """torch's Adafactor, which divides by 0 where a tensor has no elements: it leaves such tensors out."""
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            for param in group["params"]:
+                if not param.numel():
+                    param.grad = None
+        return super().step(closure)
+
+
 class NAdam(torch.optim.NAdam):
     """torch's NAdam with the product of the momenta in float64.
 

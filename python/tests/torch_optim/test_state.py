@@ -74,7 +74,7 @@ def test_tensors_of_the_state_lie_in_the_library(name: str) -> None:
     model = network()
     opt = make(name, model)
     train(model, opt, 0, 1)
-    key = states(name, OPTIONS[name])[0]
+    key = states(name, OPTIONS[name], (1, 1))[0]
     view = opt.state[model.head.weight][key]
     before = view.clone()
     train(model, opt, 1, 2)

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import Layerwise
+import XCTest
+
+/// Adafactor, the second moment of which is kept by rows and columns.
+final class AdafactorTests: XCTestCase {
+    /// Of rank 0 to 4; matrices of one block and of several, whose rows end within blocks; one row, one column, one element.
+    private static let shapes = [
+        [[40], [5, 7], []], [[301, 211], [3, 2, 33, 65]], [[1, 1], [4, 6, 3, 3], [1, 300], [300, 1]], [[3, 20011]],
+    ]
+
+    /// 30 steps stay beside the reference, all options away from their defaults.  The tolerance is that of a hundred roundings of
+    /// the arithmetic's type, in units of the largest distance that a weight of the tensor moved, and one of the weight.
+    func testThirtySteps() throws {
+        for ruleCase in try RuleCase.adafactor() {
+            let rule = try XCTUnwrap(ruleCase.rule as? Adafactor)
+            for kind in [Kind(.float64), Kind(.float32), Kind(.bfloat16, master: true)] {
+                let unit = kind.computeType == .float64 ? Double.ulpOfOne : Double(Float.ulpOfOne)
+                let model = try Model(rule, kind, shapes: Self.shapes)
+                let epsilon = kind.dtype == .bfloat16 ? 0x1p-7 : unit
+                // A change from outside, which master copies must take over.
+                for buffer in model.parameters.joined() { buffer[0] = 0.5 }
+                var references = Self.shapes.indices.map { layer in
+                    Self.shapes[layer].indices.map {
+                        ReferenceAdafactor(
+                            rule, epsilon, model.parameters[layer][$0].values, shape: Self.shapes[layer][$0])
+                    }
+                }
+                let start = references
+                for _ in 0..<30 {
+                    Self.pull(model)
+                    for layer in references.indices {
+                        for tensor in references[layer].indices {
+                            references[layer][tensor].step(model.gradients[layer][tensor].values)
+                        }
+                    }
+                    try model.optimizer.step()
+                }
+                for layer in references.indices {
+                    for tensor in references[layer].indices {
+                        let label = "\(ruleCase) \(kind), layer \(layer), tensor \(tensor)"
+                        let wanted = references[layer][tensor]
+                        let first = start[layer][tensor].weights
+                        let moved = zip(wanted.weights, first).map { abs($0 - $1) }.max() ?? 0
+                        XCTAssertGreaterThan(moved, 1e-5, label)
+                        let found =
+                            kind.master
+                            ? try model.state("master", layer: layer, tensor: tensor).values
+                            : model.parameters[layer][tensor].values
+                        for (a, b) in zip(found, wanted.weights) {
+                            XCTAssertEqual(a, b, accuracy: 100 * unit * moved + 2 * unit * b.magnitude, label)
+                        }
+                        for (name, values) in wanted.states {
+                            let state = try model.state(name, layer: layer, tensor: tensor).values
+                            XCTAssertEqual(state.count, values.count, "\(label): \(name)")
+                            let largest = values.map(\.magnitude).max() ?? 0
+                            for (a, b) in zip(state, values) {
+                                XCTAssertEqual(a, b, accuracy: 100 * unit * largest, "\(label): \(name)")
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// A gradient that pulls every weight to 0.5, with noise.
+    private static func pull(_ model: Model) {
+        model.drawGradients()
+        for (gradients, weights) in zip(model.gradients.joined(), model.parameters.joined()) {
+            for i in 0..<gradients.count { gradients[i] = 0.1 * gradients[i] + 0.01 * (weights[i] - 0.5) }
+        }
+    }
+
+    /// The same bits with any number of threads, with telemetry and without, and after a resume.
+    func testBits() throws {
+        for ruleCase in try RuleCase.adafactor() {
+            for kind in [Kind(.float32), Kind(.float64), Kind(.bfloat16, master: true), Kind(.float16)] {
+                var digests: Set<String> = []
+                for settings in [["threads": 1], ["threads": 2], ["threads": 3, "telemetry": 1]] as [Options] {
+                    let model = try Model(ruleCase.rule, kind, shapes: Self.shapes)
+                    try model.optimizer.set(LayerwiseTests.settings(settings))
+                    for _ in 0..<5 {
+                        Self.pull(model)
+                        try model.optimizer.step()
+                    }
+                    digests.insert("\(try model.digest())")
+                }
+                let model = try Model(ruleCase.rule, kind, shapes: Self.shapes)
+                for _ in 0..<3 {
+                    Self.pull(model)
+                    try model.optimizer.step()
+                }
+                let again = try Model(ruleCase.rule, kind, shapes: Self.shapes)
+                try again.optimizer.load(try model.optimizer.exported())
+                for (own, other) in zip(again.parameters.joined(), model.parameters.joined()) {
+                    own.bytes.copyBytes(from: other.bytes)
+                }
+                for _ in 0..<2 {
+                    Self.pull(model)
+                    try model.optimizer.step()
+                    for (own, other) in zip(again.gradients.joined(), model.gradients.joined()) {
+                        own.bytes.copyBytes(from: other.bytes)
+                    }
+                    try again.optimizer.step()
+                }
+                digests.insert("\(try model.digest())")
+                digests.insert("\(try again.digest())")
+                XCTAssertEqual(digests.count, 1, "\(ruleCase) \(kind)")
+            }
+        }
+    }
+
+    /// A matrix has rows and columns in place of its second moment, and other tensors have it whole.
+    func testStates() throws {
+        let model = try Model(Adafactor(), Kind(.bfloat16), shapes: [[[40], [5, 7], [2, 3, 4]]])
+        let states = try (0..<3).map { try model.optimizer.states(layer: 0, tensor: $0) }
+        XCTAssertEqual(states[0].map(\.name), ["step", "variance"])
+        XCTAssertEqual(states[1].map(\.name), ["step", "row_var", "col_var"])
+        XCTAssertEqual(states[1].map(\.count), [1, 5, 7])
+        XCTAssertEqual(states[2].map(\.count), [1, 6, 8])
+        XCTAssertEqual(states[2].map(\.dtype), [.int64, .float32, .float32])
+        XCTAssertEqual(try model.optimizer.info(0).stateBytes, 4 * (40 + 5 + 7 + 6 + 8))
+    }
+
+    /// Two optimizers, each with some rows of every tensor, step as one with the whole.  Sums are added up in another order.
+    func testPartsStepAsTheWhole() throws {
+        let whole = [[40], [5, 7], [300, 200], [6, 3, 4], [1, 5]]
+        let rows = [[23, 17], [3, 2], [100, 200], [2, 4], [1, 0]]
+        for ruleCase in try RuleCase.adafactor() {
+            let model = try Model(ruleCase.rule, Kind(.float64), shapes: [whole])
+            let parts = try (0..<2).map { part in
+                try Part(ruleCase.rule, of: whole, rows: rows.map { $0[part] })
+            }
+            func copy(_ path: (Part) -> [Buffer], _ source: [Buffer]) {
+                for tensor in whole.indices {
+                    var offset = 0
+                    for part in parts {
+                        let own = path(part)[tensor]
+                        for i in 0..<own.count { own[i] = source[tensor][offset + i] }
+                        offset += own.count
+                    }
+                }
+            }
+            copy({ $0.parameters }, model.parameters[0])
+            for _ in 0..<10 {
+                Self.pull(model)
+                copy({ $0.gradients }, model.gradients[0])
+                try model.optimizer.step()
+                let errors = stepTogether(parts.map(\.optimizer))
+                XCTAssertEqual(errors.compactMap { $0 }.count, 0, "\(ruleCase): \(errors)")
+            }
+            for tensor in whole.indices {
+                let found = parts.flatMap { $0.parameters[tensor].values }
+                for (a, b) in zip(found, model.parameters[0][tensor].values) {
+                    XCTAssertEqual(a, b, accuracy: 1e-12, "\(ruleCase), tensor \(tensor)")
+                }
+            }
+        }
+    }
+
+    /// A part along another axis than the first cannot know the means of its rows.
+    func testPartsAcrossRowsAreRefused() throws {
+        let part = try Part(Adafactor(), of: [[5, 7]], shapes: [[5, 3]])
+        assertRefused(
+            .shape,
+            message:
+                "layer \"layer\": tensor \"0\": Adafactor takes means of rows and columns, for which a tensor may be "
+                + "spread over processes along its first axis only"
+        ) { try part.optimizer.step(StepOptions(reduce: { _ in true })) }
+    }
+
+    /// Where every gradient is 0, nothing moves and nothing becomes NaN, whatever ε.
+    func testGradientsOfZero() throws {
+        for settings in [[:], ["eps_position": "added"]] as [Options] {
+            let model = try Model(try RuleCase("adafactor", settings).rule, Kind(.float32), shapes: Self.shapes)
+            let start = model.parameters.map { $0.map(\.values) }
+            for buffer in model.gradients.joined() { for i in 0..<buffer.count { buffer[i] = 0 } }
+            for _ in 0..<2 { try model.optimizer.step() }
+            XCTAssertEqual(model.parameters.map { $0.map(\.values) }, start)
+        }
+    }
+
+    /// Huge and tiny gradients and weights leave finite numbers.
+    func testFiniteStaysFinite() throws {
+        for ruleCase in try RuleCase.adafactor() {
+            for kind in [Kind(.float32), Kind(.float64), Kind(.bfloat16), Kind(.float16)] {
+                let model = try Model(ruleCase.rule, kind, shapes: Self.shapes)
+                let largest: Double =
+                    switch kind.dtype {
+                    case .float64: .greatestFiniteMagnitude
+                    case .float16: 65504
+                    case .bfloat16: 0x1.fep+127
+                    default: Double(Float.greatestFiniteMagnitude)
+                    }
+                for step in 0..<4 {
+                    for buffer in model.gradients.joined() {
+                        for i in 0..<buffer.count {
+                            buffer[i] = [largest, -largest, 1e-300, 0, 1, -largest / 3][(i + step) % 6]
+                        }
+                    }
+                    if step == 2 {
+                        for buffer in model.parameters.joined() { for i in 0..<buffer.count { buffer[i] = largest } }
+                    }
+                    try model.optimizer.step()
+                    for layer in Self.shapes.indices {
+                        for tensor in Self.shapes[layer].indices {
+                            let label = "\(ruleCase) \(kind), step \(step), layer \(layer), tensor \(tensor)"
+                            XCTAssertTrue(model.parameters[layer][tensor].values.allSatisfy(\.isFinite), label)
+                            for state in try model.optimizer.states(layer: layer, tensor: tensor)
+                            where state.name != "step" {
+                                let values = try model.state(state.name, layer: layer, tensor: tensor).values
+                                XCTAssertTrue(values.allSatisfy(\.isFinite), "\(label): \(state.name)")
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tensors without elements, of any rank, and extents whose product no computer could hold.
+    func testEmptyTensors() throws {
+        for shape in [[0], [0, 5], [5, 0], [0, 3, 4], [3, 4, 0], [1 << 40, 1 << 40, 0], [0, 1 << 40, 1 << 40]] {
+            let optimizer = try Optimizer(Adafactor())
+            try optimizer.addLayer("a", [TensorDescription("a", parameters: nil, shape: shape, dtype: .float32)])
+            try optimizer.set([Setting("empty_step", "allow")])
+            try optimizer.step()
+        }
+    }
+}
+
+/// A part of a layer's tensors, in an optimizer of its own.
+private struct Part {
+    let optimizer: Optimizer
+    let parameters: [Buffer]
+    let gradients: [Buffer]
+
+    init(_ rule: any Rule, of whole: [[Int]], rows: [Int]) throws {
+        try self.init(rule, of: whole, shapes: zip(whole, rows).map { [$1] + $0.dropFirst() })
+    }
+
+    init(_ rule: any Rule, of whole: [[Int]], shapes: [[Int]]) throws {
+        optimizer = try Optimizer(rule)
+        parameters = shapes.map { Buffer(.float64, count: $0.reduce(1, *)) }
+        gradients = shapes.map { Buffer(.float64, count: $0.reduce(1, *)) }
+        try optimizer.addLayer(
+            "layer",
+            shapes.indices.map {
+                TensorDescription(
+                    "\($0)", parameters: parameters[$0].start, gradients: gradients[$0].start, shape: shapes[$0],
+                    wholeShape: whole[$0], dtype: .float64)
+            })
+    }
+}
+
+/// The algorithm, in float64.
+private struct ReferenceAdafactor {
+    let rule: Adafactor
+    let epsilon: Double
+    let matrices: Int
+    let rows: Int
+    let columns: Int
+    let isMatrix: Bool
+    var weights: [Double]
+    var states: [String: [Double]] = [:]
+    var steps = 0.0
+
+    init(_ rule: Adafactor, _ epsilon: Double, _ weights: [Double], shape: [Int]) {
+        self.rule = rule
+        self.epsilon = rule.epsilon1 == 0 ? epsilon : rule.epsilon1
+        self.weights = weights
+        isMatrix = shape.count >= 2
+        rows = isMatrix ? shape[shape.count - 2] : 1
+        columns = shape.last ?? 1
+        matrices = weights.count / (rows * columns)
+        if isMatrix {
+            states["row_var"] = Array(repeating: 0, count: matrices * rows)
+            states["col_var"] = Array(repeating: 0, count: matrices * columns)
+        } else {
+            states["variance"] = Array(repeating: 0, count: weights.count)
+        }
+        if rule.beta1 > 0 { states["exp_avg"] = Array(repeating: 0, count: weights.count) }
+    }
+
+    mutating func step(_ g: [Double]) {
+        steps += 1
+        let share = pow(steps, rule.beta2Decay)
+        let isFloor = rule.epsilonPosition == .floor
+        let squares = g.map { $0 * $0 + (isFloor ? 0 : epsilon) }
+        var v = weights.map { _ in 0.0 }
+        if isMatrix {
+            for m in 0..<matrices {
+                for i in 0..<rows {
+                    let mean = (0..<columns).reduce(0) { $0 + squares[(m * rows + i) * columns + $1] } / Double(columns)
+                    states["row_var"]![m * rows + i] += share * (mean - states["row_var"]![m * rows + i])
+                }
+                for j in 0..<columns {
+                    let mean = (0..<rows).reduce(0) { $0 + squares[(m * rows + $1) * columns + j] } / Double(rows)
+                    states["col_var"]![m * columns + j] += share * (mean - states["col_var"]![m * columns + j])
+                }
+                let mean = (0..<rows).reduce(0) { $0 + states["row_var"]![m * rows + $1] } / Double(rows)
+                for i in 0..<rows {
+                    for j in 0..<columns {
+                        v[(m * rows + i) * columns + j] =
+                            states["row_var"]![m * rows + i] * states["col_var"]![m * columns + j]
+                            / max(mean, isFloor ? epsilon : 0)
+                    }
+                }
+            }
+        } else {
+            for i in v.indices { states["variance"]![i] += share * (squares[i] - states["variance"]![i]) }
+            v = states["variance"]!
+        }
+        let u = g.indices.map { g[$0] / max(v[$0], isFloor ? epsilon * epsilon : 0).squareRoot() }
+        func rms(_ x: [Double]) -> Double { (x.reduce(0) { $0 + $1 * $1 } / Double(x.count)).squareRoot() }
+        let root = 1 / steps.squareRoot()
+        let size =
+            switch rule.stepSize {
+            case .capped: min(rule.learningRate, root)
+            case .relative: rule.learningRate * min(0.01, root)
+            case .warmup: rule.learningRate * min(1e-6 * steps, root)
+            case .constant: rule.learningRate
+            }
+        let alpha = size * (rule.scaleParameter ? max(rule.epsilon2, rms(weights)) : 1)
+        let clip = max(1, rms(u) / rule.clip)
+        let decay = rule.weightDecay * (rule.decay == .lr ? rule.learningRate : alpha)
+        for i in weights.indices {
+            var change = alpha / clip * u[i]
+            if rule.beta1 > 0 {
+                states["exp_avg"]![i] += (1 - rule.beta1) * (change - states["exp_avg"]![i])
+                change = states["exp_avg"]![i]
+            }
+            weights[i] -= change + decay * weights[i]
+        }
+    }
+}
