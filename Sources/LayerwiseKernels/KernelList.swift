@@ -259,6 +259,188 @@ private func rmsprop_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         Float64Storage.self, pass, tile, sums)
 }
 
+private func adagrad_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        AdagradArithmetic<FloatLanes>.self,
+        AdagradArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func adagrad_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        AdagradArithmetic<DoubleLanes>.self,
+        AdagradArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func adadelta_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        AdadeltaArithmetic<FloatLanes>.self,
+        AdadeltaArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func adadelta_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        AdadeltaArithmetic<DoubleLanes>.self,
+        AdadeltaArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func adamax_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        AdamaxArithmetic<FloatLanes>.self,
+        AdamaxArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func adamax_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        AdamaxArithmetic<DoubleLanes>.self,
+        AdamaxArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func radam_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        RAdamArithmetic<FloatLanes>.self,
+        RAdamArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func radam_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        RAdamArithmetic<DoubleLanes>.self,
+        RAdamArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func rprop_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        RpropArithmetic<FloatLanes>.self,
+        RpropArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func rprop_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        RpropArithmetic<DoubleLanes>.self,
+        RpropArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func asgd_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        ASGDArithmetic<FloatLanes>.self,
+        ASGDArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func asgd_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        ASGDArithmetic<DoubleLanes>.self,
+        ASGDArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func signSGD_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        SignSGDArithmetic<FloatLanes>.self,
+        SignSGDArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func signSGD_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        SignSGDArithmetic<DoubleLanes>.self,
+        SignSGDArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func adaBelief_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        AdaBeliefArithmetic<FloatLanes>.self,
+        AdaBeliefArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func adaBelief_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        AdaBeliefArithmetic<DoubleLanes>.self,
+        AdaBeliefArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func yogi_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        YogiArithmetic<FloatLanes>.self,
+        YogiArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func yogi_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        YogiArithmetic<DoubleLanes>.self,
+        YogiArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func adan_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        AdanArithmetic<FloatLanes>.self,
+        AdanArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func adan_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        AdanArithmetic<DoubleLanes>.self,
+        AdanArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func adopt_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        ADOPTArithmetic<FloatLanes>.self,
+        ADOPTArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func adopt_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        ADOPTArithmetic<DoubleLanes>.self,
+        ADOPTArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func adEMAMix_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        AdEMAMixArithmetic<FloatLanes>.self,
+        AdEMAMixArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func adEMAMix_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        AdEMAMixArithmetic<DoubleLanes>.self,
+        AdEMAMixArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func laProp_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        LaPropArithmetic<FloatLanes>.self,
+        LaPropArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func laProp_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        LaPropArithmetic<DoubleLanes>.self,
+        LaPropArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
 private func prodigy_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     runWithSums(
         ProdigyArithmetic<FloatLanes>.self,
@@ -354,6 +536,32 @@ package func ruleKernels(_ key: KernelKey) -> RuleKernels {
         RuleKernels(float32: nadam_float32, float64: nadam_float64)
     case .rmsprop:
         RuleKernels(float32: rmsprop_float32, float64: rmsprop_float64)
+    case .adagrad:
+        RuleKernels(float32: adagrad_float32, float64: adagrad_float64)
+    case .adadelta:
+        RuleKernels(float32: adadelta_float32, float64: adadelta_float64)
+    case .adamax:
+        RuleKernels(float32: adamax_float32, float64: adamax_float64)
+    case .radam:
+        RuleKernels(float32: radam_float32, float64: radam_float64)
+    case .rprop:
+        RuleKernels(float32: rprop_float32, float64: rprop_float64)
+    case .asgd:
+        RuleKernels(float32: asgd_float32, float64: asgd_float64)
+    case .signSGD:
+        RuleKernels(float32: signSGD_float32, float64: signSGD_float64)
+    case .adaBelief:
+        RuleKernels(float32: adaBelief_float32, float64: adaBelief_float64)
+    case .yogi:
+        RuleKernels(float32: yogi_float32, float64: yogi_float64)
+    case .adan:
+        RuleKernels(float32: adan_float32, float64: adan_float64)
+    case .adopt:
+        RuleKernels(float32: adopt_float32, float64: adopt_float64)
+    case .adEMAMix:
+        RuleKernels(float32: adEMAMix_float32, float64: adEMAMix_float64)
+    case .laProp:
+        RuleKernels(float32: laProp_float32, float64: laProp_float64)
     case .prodigy:
         RuleKernels(float32: prodigy_float32, float64: prodigy_float64)
     case .scheduleFreeAdamW:

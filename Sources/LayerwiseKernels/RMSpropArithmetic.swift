@@ -2,36 +2,45 @@
 import CLayerwiseKernels
 import LayerwiseRules
 
-/// g′ = g + λ·w;  s ← (s − f·s) + f·g′² with f = 1−α;  d = g′ / (√s + ε), or with ḡ, g′ / (√(s − ḡ²) + ε);
-/// δ = γ·(d, or b ← μ·b + d).  `RMSprop` documents the terms.
+/// g′ = g + λ·w;  s ← (s − f·s) + f·g′² with f = 1−α, from the start at the first step;  d = g′ / (√(s + ε₁) + ε₂), or with ḡ,
+/// g′ / (√(s − ḡ² + ε₁) + ε₂);  δ = γ₂·(γ₁·d, or b ← μ·b + γ₁·d), where one ε is 0 and one γ is 1.  `RMSprop` documents the terms.
 struct RMSpropArithmetic<Values: Lanes>: Arithmetic {
     typealias State = RMSpropState<Values>
 
     let coupledDecay: Values
     let share: Values
+    let innerEpsilon: Values
     let epsilon: Values
     let momentum: Values
+    let innerRate: Values
     let rate: Values
+    let start: Values
     let squareLimit: Values
     let keepsVelocity: Bool
     let centered: Bool
+    let isFirst: Bool
 
     @inline(__always)
     init(_ tile: lwk_tile) {
         let c = tile.coefficients.load(as: RMSprop.Coefficients.self)
         coupledDecay = Values(c.coupledDecay)
         share = Values(c.share)
+        innerEpsilon = Values(c.innerEpsilon)
         epsilon = Values(c.epsilon)
         momentum = Values(c.momentum)
+        innerRate = Values(c.innerRate)
         rate = Values(c.rate)
+        start = Values(c.start)
         squareLimit = Values(tile.square_limit)
         keepsVelocity = c.keepsVelocity
         centered = c.centered
+        isFirst = c.isFirst
     }
 
     @inline(__always)
     func change(weight: Values, gradient: Values, state: inout State) -> Values {
         let g = Values.fma(coupledDecay, weight, gradient).bounded(by: squareLimit)
+        if isFirst { state.square = start }
         state.square = Values.fma(share, g * g, Values.fma(share, -state.square, state.square))
         var variance = state.square
         if centered {
@@ -39,7 +48,7 @@ struct RMSpropArithmetic<Values: Lanes>: Arithmetic {
             // Rounding can make it negative.
             variance = Values.fma(-state.mean, state.mean, variance).maximum(Values(0))
         }
-        let direction = g / (variance.squareRoot() + epsilon)
+        let direction = innerRate * (g / ((variance + innerEpsilon).squareRoot() + epsilon))
         if !keepsVelocity { return rate * direction }
         state.velocity = Values.fma(momentum, state.velocity, direction)
         return rate * state.velocity

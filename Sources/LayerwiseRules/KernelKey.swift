@@ -16,6 +16,19 @@ public enum KernelKey: CaseIterable, Sendable {
     case lion  // run LionArithmetic, 16 bits
     case nadam  // run NAdamArithmetic<Moments>
     case rmsprop  // run RMSpropArithmetic
+    case adagrad  // run AdagradArithmetic
+    case adadelta  // run AdadeltaArithmetic
+    case adamax  // run AdamaxArithmetic
+    case radam  // run RAdamArithmetic
+    case rprop  // run RpropArithmetic
+    case asgd  // run ASGDArithmetic
+    case signSGD  // run SignSGDArithmetic
+    case adaBelief  // run AdaBeliefArithmetic
+    case yogi  // run YogiArithmetic
+    case adan  // run AdanArithmetic
+    case adopt  // run ADOPTArithmetic
+    case adEMAMix  // run AdEMAMixArithmetic
+    case laProp  // run LaPropArithmetic
     case prodigy  // runWithSums ProdigyArithmetic
     case scheduleFreeAdamW  // run ScheduleFreeAdamWArithmetic
     case adafactor  // runWithRatio AdafactorArithmetic<Variance>

@@ -7,9 +7,12 @@
 ///     q = √s + ε                                              (centered: ḡ ← α·ḡ + (1 − α)·g′;  q = √(s − ḡ²) + ε)
 ///     b ← μ·b + g′/q;  w ← w − γ·b                            (without momentum: w ← w − γ·g′/q)
 ///
+/// `eps_in_sqrt`: q = √(s + ε).  `lr_in_momentum`: b ← μ·b + γ·g′/q;  w ← w − b, so that a new rate acts over the following steps.
+/// s starts at `initial_square_avg`, at the tensor's first step and whatever the state holds.
+///
 /// Source: Hinton 2012, lecture 6e; centered: Graves 2013 (arXiv:1308.0850), equations 38–45.  Equals `torch.optim.RMSprop`,
-/// but where rounding makes s − ḡ² negative: it counts as 0 here, and makes NaN there.  TensorFlow and timm's `RMSpropTF` add ε
-/// inside the root and start s at 1.
+/// but where rounding makes s − ḡ² negative: it counts as 0 here, and makes NaN there.  With `eps_in_sqrt` and `lr_in_momentum` it
+/// equals `optax.rmsprop`, and TensorFlow's, which timm's `RMSpropTF` follows, with `initial_square_avg` 1 as well.
 public struct RMSprop: Rule {
     public var learningRate = 1e-2
     public var alpha = 0.99
@@ -17,6 +20,9 @@ public struct RMSprop: Rule {
     public var weightDecay = 0.0
     public var momentum = 0.0
     public var centered = false
+    public var epsilonInRoot = false
+    public var rateInMomentum = false
+    public var initialSquare = 0.0
 
     public init() {}
 
@@ -38,7 +44,8 @@ public struct RMSprop: Rule {
         details: """
             g += weight_decay * w;  s = alpha * s + (1 - alpha) * g * g;  b = momentum * b + g / (sqrt(s) + eps);  w -= lr * b.  \
             With centered, the square of the mean gradient is taken from s before the root.  momentum_buffer is there once \
-            momentum is not 0, and grad_avg with centered.
+            momentum is not 0, and grad_avg with centered.  TensorFlow's form, timm's RMSpropTF, has eps_in_sqrt, lr_in_momentum \
+            and initial_square_avg=1; optax's has the first two.
             """,
         equation: "s ← αs + (1−α)g²; b ← μb + g/(√s + ε); w ← w − γ·b",
         source: "Hinton 2012, lecture 6e; centered: Graves 2013, arXiv:1308.0850; equals torch.optim.RMSprop",
@@ -54,6 +61,9 @@ public struct RMSprop: Rule {
             "momentum", \.momentum, .nonNegative,
             "momentum factor μ; 0 keeps no velocity, from 1 on it grows without bound"),
         .flag("centered", \.centered, "divide by the standard deviation in place of the root mean square"),
+        .flag("eps_in_sqrt", \.epsilonInRoot, "add ε under the root"),
+        .flag("lr_in_momentum", \.rateInMomentum, "multiply by the rate before the momentum, not after it"),
+        .number("initial_square_avg", \.initialSquare, .nonNegative, "what the mean square starts at"),
     ]
 
     public var states: StateSet {
@@ -65,14 +75,16 @@ public struct RMSprop: Rule {
 
     /// What `RMSpropArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
-        package let coupledDecay, share, epsilon, momentum, rate: Double
-        package let keepsVelocity, centered: Bool
+        package let coupledDecay, share, innerEpsilon, epsilon, momentum, innerRate, rate, start: Double
+        package let keepsVelocity, centered, isFirst: Bool
     }
 
     public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
         let coefficients = Coefficients(
-            coupledDecay: weightDecay * decayScale(moment.tensor), share: 1 - alpha, epsilon: epsilon,
-            momentum: momentum, rate: moment.learningRate, keepsVelocity: momentum > 0, centered: centered)
+            coupledDecay: weightDecay * decayScale(moment.tensor), share: 1 - alpha,
+            innerEpsilon: epsilonInRoot ? epsilon : 0, epsilon: epsilonInRoot ? 0 : epsilon, momentum: momentum,
+            innerRate: rateInMomentum ? moment.learningRate : 1, rate: rateInMomentum ? 1 : moment.learningRate,
+            start: initialSquare, keepsVelocity: momentum > 0, centered: centered, isFirst: moment.step == 1)
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 

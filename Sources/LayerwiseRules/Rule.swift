@@ -171,5 +171,7 @@ package let coefficientBytes = 128
 /// Every rule, in the order of the documentation.
 public let allRules: [any Rule.Type] = [
     SGD.self, LARS.self, Adam.self, AdamW.self, LAMB.self, Lion.self, NAdam.self, RMSprop.self,
+    Adagrad.self, Adadelta.self, Adamax.self, RAdam.self, Rprop.self, ASGD.self,
+    AdaBelief.self, Yogi.self, Adan.self, ADOPT.self, AdEMAMix.self, LaProp.self, Tiger.self, SignSGD.self,
     Prodigy.self, ScheduleFreeAdamW.self, Adafactor.self,
 ]

@@ -36,6 +36,20 @@ final class KernelAccuracyTests: XCTestCase {
         try check(RuleCase.scheduleFreeAdamW(), Budget(float32: 6, float64: 6, states: 6))
     }
     func testRMSprop() throws { try check(RuleCase.rmsprop(), Budget(float32: 6, float64: 6, states: 6)) }
+    func testAdagrad() throws { try check(RuleCase.adagrad(), Budget(float32: 6, float64: 6, states: 4)) }
+    func testAdadelta() throws { try check(RuleCase.adadelta(), Budget(float32: 6, float64: 6, states: 9)) }
+    func testAdamax() throws { try check(RuleCase.adamax(), Budget(float32: 6, float64: 6, states: 4)) }
+    func testRAdam() throws { try check(RuleCase.radam(), Budget(float32: 6, float64: 8, states: 4)) }
+    func testRprop() throws { try check(RuleCase.rprop(), Budget(float32: 3, float64: 3, states: 3)) }
+    func testASGD() throws { try check(RuleCase.asgd(), Budget(float32: 5, float64: 5, states: 6)) }
+    func testAdaBelief() throws { try check(RuleCase.adaBelief(), Budget(float32: 8, float64: 8, states: 8)) }
+    func testYogi() throws { try check(RuleCase.yogi(), Budget(float32: 7, float64: 7, states: 6)) }
+    func testAdan() throws { try check(RuleCase.adan(), Budget(float32: 8, float64: 8, states: 6)) }
+    func testADOPT() throws { try check(RuleCase.adopt(), Budget(float32: 6, float64: 6, states: 6)) }
+    func testAdEMAMix() throws { try check(RuleCase.adEMAMix(), Budget(float32: 8, float64: 8, states: 6)) }
+    func testLaProp() throws { try check(RuleCase.laProp(), Budget(float32: 7, float64: 7, states: 7)) }
+    func testTiger() throws { try check(RuleCase.tiger(), Budget(float32: 3, float64: 3, states: 3)) }
+    func testSignSGD() throws { try check(RuleCase.signSGD(), Budget(float32: 3, float64: 3, states: 3)) }
 
     /// Tensors of several blocks, of which rules with a trust ratio keep the sums, and LAMB its directions, between passes.
     func testTensorsOfSeveralBlocks() throws {

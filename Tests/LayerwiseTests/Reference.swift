@@ -38,7 +38,7 @@ struct ReferenceTensor<N: BinaryFloatingPoint> {
 
     func state(_ name: String) -> [N] { states[name] ?? weights.map { _ in 0 } }
 
-    fileprivate mutating func setState(_ name: String, _ values: [N], magnitudes: [N]) {
+    mutating func setState(_ name: String, _ values: [N], magnitudes: [N]) {
         states[name] = values
         stateMagnitudes[name] = magnitudes
     }
@@ -46,7 +46,7 @@ struct ReferenceTensor<N: BinaryFloatingPoint> {
     fileprivate func magnitude(_ terms: N...) -> N { terms.reduce(floor) { $0 + $1.magnitude } }
 
     /// w ← w − δ.
-    fileprivate mutating func subtract() {
+    mutating func subtract() {
         for i in weights.indices { weights[i] -= changes[i] }
     }
 }
@@ -63,6 +63,20 @@ func referenceStep<N>(_ rule: any Rule, _ layer: inout [ReferenceTensor<N>], sca
     case let rule as Lion: rule.step(&layer, scale)
     case let rule as NAdam: rule.step(&layer, scale)
     case let rule as RMSprop: rule.step(&layer, scale)
+    case let rule as Adagrad: rule.step(&layer, scale)
+    case let rule as Adadelta: rule.step(&layer, scale)
+    case let rule as Adamax: rule.step(&layer, scale)
+    case let rule as RAdam: rule.step(&layer, scale)
+    case let rule as Rprop: rule.step(&layer, scale)
+    case let rule as ASGD: rule.step(&layer, scale)
+    case let rule as Tiger: rule.step(&layer, scale)
+    case let rule as SignSGD: rule.step(&layer, scale)
+    case let rule as AdaBelief: rule.step(&layer, scale)
+    case let rule as Yogi: rule.step(&layer, scale)
+    case let rule as Adan: rule.step(&layer, scale)
+    case let rule as ADOPT: rule.step(&layer, scale)
+    case let rule as AdEMAMix: rule.step(&layer, scale)
+    case let rule as LaProp: rule.step(&layer, scale)
     case let rule as ScheduleFreeAdamW: rule.step(&layer, scale)
     default: return false
     }
@@ -71,7 +85,7 @@ func referenceStep<N>(_ rule: any Rule, _ layer: inout [ReferenceTensor<N>], sca
 
 private func euclidean<N: BinaryFloatingPoint>(_ values: [N]) -> N { values.reduce(0) { $0 + $1 * $1 }.squareRoot() }
 
-private func power<N: BinaryFloatingPoint>(_ base: Double, _ exponent: Int64) -> N {
+func power<N: BinaryFloatingPoint>(_ base: Double, _ exponent: Int64) -> N {
     (0..<exponent).reduce(1) { power, _ in power * N(base) }
 }
 
@@ -402,53 +416,6 @@ extension NAdam {
             tensor.states["mu_product"] = [product]
             tensor.subtract()
             tensor.steps = t
-            layer[index] = tensor
-        }
-    }
-}
-
-// MARK: - RMSprop
-
-extension RMSprop {
-    fileprivate func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
-        let rate = N(learningRate) * N(scale)
-        let (decay, a) = (N(weightDecay), N(alpha))
-        for index in layer.indices {
-            var tensor = layer[index]
-            let (w, g) = (tensor.weights, tensor.gradients)
-            let gradients = w.indices.map { g[$0] + decay * w[$0] }
-            let magnitudes = w.indices.map { tensor.magnitude(g[$0], decay * w[$0]) }
-            let s = tensor.state("square_avg")
-            let square = w.indices.map { a * s[$0] + (1 - a) * gradients[$0] * gradients[$0] }
-            let squareMagnitudes = w.indices.map {
-                tensor.magnitude(a * s[$0], (1 - a) * magnitudes[$0] * magnitudes[$0])
-            }
-            tensor.setState("square_avg", square, magnitudes: squareMagnitudes)
-            var variance = square
-            var varianceMagnitudes = squareMagnitudes
-            if centered {
-                let old = tensor.state("grad_avg")
-                let mean = w.indices.map { a * old[$0] + (1 - a) * gradients[$0] }
-                let meanMagnitudes = w.indices.map { tensor.magnitude(a * old[$0], (1 - a) * magnitudes[$0]) }
-                tensor.setState("grad_avg", mean, magnitudes: meanMagnitudes)
-                variance = w.indices.map { max(0, square[$0] - mean[$0] * mean[$0]) }
-                varianceMagnitudes = w.indices.map {
-                    squareMagnitudes[$0] + meanMagnitudes[$0] * meanMagnitudes[$0]
-                }
-            }
-            var (changes, sizes) = Moments(
-                first: gradients, firstMagnitudes: magnitudes, second: variance, secondMagnitudes: varianceMagnitudes
-            ).direction(1, 1, epsilon)
-            if momentum > 0 {
-                let (old, mu) = (tensor.state("momentum_buffer"), N(momentum))
-                changes = w.indices.map { mu * old[$0] + changes[$0] }
-                sizes = w.indices.map { tensor.magnitude(mu * old[$0], sizes[$0]) }
-                tensor.setState("momentum_buffer", changes, magnitudes: sizes)
-            }
-            tensor.changes = changes.map { rate * $0 }
-            tensor.changeMagnitudes = sizes.map { tensor.magnitude(rate * $0) }
-            tensor.subtract()
-            tensor.steps += 1
             layer[index] = tensor
         }
     }

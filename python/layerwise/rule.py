@@ -295,7 +295,8 @@ class RMSprop(Rule):
 
     g += weight_decay * w;  s = alpha * s + (1 - alpha) * g * g;  b = momentum * b + g / (sqrt(s) + eps);  w -= lr * b.
     With centered, the square of the mean gradient is taken from s before the root.  momentum_buffer is there once
-    momentum is not 0, and grad_avg with centered.  Source: Hinton 2012, lecture 6e; centered: Graves 2013,
+    momentum is not 0, and grad_avg with centered.  TensorFlow's form, timm's RMSpropTF, has eps_in_sqrt, lr_in_momentum
+    and initial_square_avg=1; optax's has the first two.  Source: Hinton 2012, lecture 6e; centered: Graves 2013,
     arXiv:1308.0850; equals torch.optim.RMSprop.  State: square_avg, momentum_buffer, grad_avg.
 
     Args:
@@ -305,6 +306,9 @@ class RMSprop(Rule):
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         momentum: Momentum factor μ, in [0, inf); 0 keeps no velocity, from 1 on it grows without bound.  Default 0.
         centered: Divide by the standard deviation in place of the root mean square.  Default False.
+        eps_in_sqrt: Add ε under the root.  Default False.
+        lr_in_momentum: Multiply by the rate before the momentum, not after it.  Default False.
+        initial_square_avg: What the mean square starts at, in [0, inf).  Default 0.
     """
 
     name: ClassVar[str] = "rmsprop"
@@ -315,6 +319,406 @@ class RMSprop(Rule):
     weight_decay: float = 0.0
     momentum: float = 0.0
     centered: bool = False
+    eps_in_sqrt: bool = False
+    lr_in_momentum: bool = False
+    initial_square_avg: float = 0.0
+
+
+@dataclass(frozen=True, repr=False)
+class Adagrad(Rule):
+    """Gradients divided by the root of the sum of all their squares so far.
+
+        s ← s + g²; w ← w − γ/(1 + (t−1)η)·g/(√s + ε)
+
+    g += weight_decay * w;  s += g * g;  w -= lr / (1 + (t - 1) * lr_decay) * g / (sqrt(s) + eps).  s starts at
+    initial_accumulator_value at the tensor's first step.  Source: Duchi, Hazan and Singer 2011, figure 1; equals
+    torch.optim.Adagrad.  State: sum.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.01.
+        lr_decay: Decay η of the rate: it is divided by 1 + (t − 1)·η, in [0, inf).  Default 0.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        initial_accumulator_value: What the sum of squares starts at, in [0, inf).  Default 0.
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-10.
+    """
+
+    name: ClassVar[str] = "adagrad"
+    lr: float = 0.01
+    _: KW_ONLY
+    lr_decay: float = 0.0
+    weight_decay: float = 0.0
+    initial_accumulator_value: float = 0.0
+    eps: float = 1e-10
+
+
+@dataclass(frozen=True, repr=False)
+class Adadelta(Rule):
+    """Gradients times the root mean square of past changes over that of past gradients.
+
+        s ← ρs + (1−ρ)g²; d = √(a + ε)/√(s + ε)·g; a ← ρa + (1−ρ)d²; w ← w − γ·d
+
+    g += weight_decay * w;  s = rho * s + (1 - rho) * g * g;  d = sqrt(a + eps) / sqrt(s + eps) * g;  a = rho * a + (1 -
+    rho) * d * d;  w -= lr * d.  Source: Zeiler 2012, algorithm 1, arXiv:1212.5701; equals torch.optim.Adadelta.  State:
+    square_avg, acc_delta.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 1.
+        rho: Decay ρ of both mean squares, in [0, 1).  Default 0.9.
+        eps: Number ε that is added under both roots, in [0, inf).  Default 1e-6.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+    """
+
+    name: ClassVar[str] = "adadelta"
+    lr: float = 1.0
+    _: KW_ONLY
+    rho: float = 0.9
+    eps: float = 1e-6
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, repr=False)
+class Adamax(Rule):
+    """Adam with the largest recent gradient in place of the root of the second moment.
+
+        m ← β₁m + (1−β₁)g; u ← max(β₂u, |g| + ε); w ← w − γ/(1−β₁ᵗ)·m/u
+
+    g += weight_decay * w;  m = beta1 * m + (1 - beta1) * g;  u = max(beta2 * u, abs(g) + eps);  w -= lr / (1 -
+    beta1**t) * m / u.  Source: Kingma and Ba 2015, algorithm 2, arXiv:1412.6980; equals torch.optim.Adamax.  State:
+    exp_avg, exp_inf.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.002.
+        betas: Decay β₁ of the first moment and decay β₂ of the largest gradient, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the size of the gradient, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+    """
+
+    name: ClassVar[str] = "adamax"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
+    lr: float = 0.002
+    _: KW_ONLY
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, repr=False)
+class RAdam(Rule):
+    """Adam whose first steps leave out the second moment, until it is known well enough.
+
+        ρ > 5: w ← w − γ·r·m̂·√(1−β₂ᵗ)/(√v + ε); else w ← w − γ·m̂
+
+    m and v as in Adam;  rho_inf = 2 / (1 - beta2) - 1;  rho = rho_inf - 2 * t * beta2**t / (1 - beta2**t).  Where rho >
+    5, w -= lr * r * m_hat * sqrt(1 - beta2**t) / (sqrt(v) + eps), with r = sqrt((rho - 4) * (rho - 2) * rho_inf /
+    ((rho_inf - 4) * (rho_inf - 2) * rho)); else w -= lr * m_hat, with m_hat = m / (1 - beta1**t).  Source: Liu et al.
+    2020, algorithm 2, arXiv:1908.03265; equals torch.optim.RAdam.  State: exp_avg, exp_avg_sq.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.001.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
+    """
+
+    name: ClassVar[str] = "radam"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
+    lr: float = 0.001
+    _: KW_ONLY
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    decoupled_weight_decay: bool = False
+
+
+@dataclass(frozen=True, repr=False)
+class Rprop(Rule):
+    """A step size for every weight, which grows while the gradient keeps its sign.
+
+        η ← clamp(η·(η⁺ or η⁻)); w ← w − η·sign(g)
+
+    Where g has the sign of the gradient before, step_size *= etas[1]; where it has the opposite sign, step_size *=
+    etas[0] and g = 0; step_size is kept within step_sizes;  w -= step_size * sign(g).  step_size starts at the rate of
+    the tensor's first step, and no later change of the rate matters.  It is for gradients of whole data sets.  Source:
+    Riedmiller and Braun 1993; equals torch.optim.Rprop.  State: prev, step_size.
+
+    Args:
+        lr: First step size of every weight, in [0, inf).  Default 0.01.
+        etas: Factor η⁻ of the step size where the sign changes and factor η⁺ of the step size where the sign stays, in
+            (0, 1) and [1, inf).  Default (0.5, 1.2).
+        step_sizes: Smallest step size and largest step size, in [0, inf) and (0, inf).  Default (1e-6, 50).
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+    """
+
+    name: ClassVar[str] = "rprop"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "etas": ("eta1", "eta2"),
+        "step_sizes": ("step_size1", "step_size2"),
+    }
+    lr: float = 0.01
+    _: KW_ONLY
+    etas: tuple[float, float] = (0.5, 1.2)
+    step_sizes: tuple[float, float] = (1e-6, 50.0)
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, repr=False)
+class ASGD(Rule):
+    """Stochastic gradient descent with a rate that falls, and the average of the weights beside it.
+
+        η = γ/(1 + λγ(t−1))^α; w ← w − η·(λw + g); a ← a + (w − a)/max(1, t−1−t₀)
+
+    g += weight_decay * w;  eta = lr / (1 + lambd * lr * (t - 1))**alpha;  w -= eta * (lambd * w + g);  ax += (w - ax) /
+    max(1, t - 1 - t0).  ax is the average of the weights since step t0: evaluate with it.  eta and mu are what torch
+    keeps for the next step.  A new rate acts at once, in torch one step later.  Source: Polyak and Juditsky 1992;
+    Bottou 2010; equals torch.optim.ASGD.  State: ax, eta (a number), mu (a number).
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.01.
+        lambd: Decay λ of the weights, and of the rate, in [0, inf).  Default 0.0001.
+        alpha: Power α of the rate's decay, in [0, inf).  Default 0.75.
+        t0: Step t₀ at which the average begins, in [0, inf).  Default 1000000.
+        weight_decay: Decay coefficient that is added to the gradient, in [0, inf).  Default 0.
+    """
+
+    name: ClassVar[str] = "asgd"
+    lr: float = 0.01
+    _: KW_ONLY
+    lambd: float = 0.0001
+    alpha: float = 0.75
+    t0: float = 1000000.0
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, repr=False)
+class AdaBelief(Rule):
+    """Adam that divides by how far gradients are from what the first moment expects.
+
+        s ← β₂s + (1−β₂)(g − m)² + ε; w ← w − γ·m̂/(√ŝ + ε)
+
+    m = beta1 * m + (1 - beta1) * g;  s = beta2 * s + (1 - beta2) * (g - m)**2 + eps;  w -= lr * (m / (1 - beta1**t)) /
+    (sqrt(s / (1 - beta2**t)) + eps).  The decay acts on the weights, unless decoupled_weight_decay is off.  Source:
+    Zhuang et al. 2020, algorithm 2, arXiv:2010.07468; equals pytorch_optimizer.AdaBelief.  State: exp_avg, exp_avg_var.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.001.
+        betas: Decay β₁ of the first moment and decay β₂ of the squared surprise, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to s at every step, and to the denominator, in [0, inf).  Default 1e-16.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        decoupled_weight_decay: Decay the weights in place of the gradient.  Default True.
+    """
+
+    name: ClassVar[str] = "adabelief"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
+    lr: float = 0.001
+    _: KW_ONLY
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-16
+    weight_decay: float = 0.0
+    decoupled_weight_decay: bool = True
+
+
+@dataclass(frozen=True, repr=False)
+class Yogi(Rule):
+    """Adam whose second moment falls no faster than it grows.
+
+        v ← v − (1−β₂)·sign(v − g²)·g²; w ← w − γ·m̂/(√v̂ + ε)
+
+    m = beta1 * m + (1 - beta1) * g;  v -= (1 - beta2) * sign(v - g * g) * g * g;  w -= lr * (m / (1 - beta1**t)) /
+    (sqrt(v / (1 - beta2**t)) + eps).  m and v start at initial_accumulator at the tensor's first step.  The decay acts
+    on the weights, unless decoupled_weight_decay is off.  Source: Zaheer et al. 2018, algorithm 2; equals optax and
+    pytorch_optimizer.Yogi.  State: exp_avg, exp_avg_sq.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.01.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 0.001.
+        initial_accumulator: What both moments start at, in [0, inf).  Default 1e-6.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        decoupled_weight_decay: Decay the weights in place of the gradient.  Default True.
+    """
+
+    name: ClassVar[str] = "yogi"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
+    lr: float = 0.01
+    _: KW_ONLY
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 0.001
+    initial_accumulator: float = 1e-6
+    weight_decay: float = 0.0
+    decoupled_weight_decay: bool = True
+
+
+@dataclass(frozen=True, repr=False)
+class Adan(Rule):
+    """Adaptive Nesterov momentum, from means of gradients and of their differences.
+
+        u = (m̂ + β₂ê)/(√n̂ + ε); w ← (w − γ·u)/(1 + γλ)
+
+    d = g - previous_grad, 0 at the first step;  m = beta1 * m + (1 - beta1) * g;  e = beta2 * e + (1 - beta2) * d;  n =
+    beta3 * n + (1 - beta3) * (g + beta2 * d)**2;  u = (m_hat + beta2 * e_hat) / (sqrt(n_hat) + eps);  w = (w - lr * u)
+    / (1 + lr * weight_decay), and with no_prox (1 - lr * weight_decay) * w - lr * u.  Source: Xie et al. 2022,
+    algorithm 1, arXiv:2208.06677; equals pytorch_optimizer.Adan.  State: exp_avg, exp_avg_diff, exp_avg_sq,
+    previous_grad.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.001.
+        betas: Decay β₁ of the mean gradient and decay β₂ of the mean difference and decay β₃ of the mean square, in [0,
+            1) each.  Default (0.98, 0.92, 0.99).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        no_prox: Decay the weights before the step, as AdamW does.  Default False.
+    """
+
+    name: ClassVar[str] = "adan"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2", "beta3")}
+    lr: float = 0.001
+    _: KW_ONLY
+    betas: tuple[float, float, float] = (0.98, 0.92, 0.99)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    no_prox: bool = False
+
+
+@dataclass(frozen=True, repr=False)
+class ADOPT(Rule):
+    """Adam that divides each gradient by the second moment of those before it.
+
+        u = clamp(g/max(√v, ε), ±(t−1)^p); m ← β₁m + (1−β₁)u; w ← w − γ·m; v ← β₂v + (1−β₂)g²
+
+    At a tensor's first step v = g * g, and the weights stay.  Then u = g / max(sqrt(v), eps), clamped to +-(t -
+    1)**clip_power with clip;  m = beta1 * m + (1 - beta1) * u;  w -= lr * m;  v = beta2 * v + (1 - beta2) * g * g.
+    Source: Taniguchi et al. 2024, algorithm 2, arXiv:2411.02853; equals optax.contrib.adopt.  State: exp_avg,
+    exp_avg_sq.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.001.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.9999).
+        eps: Least denominator ε, in [0, inf).  Default 1e-6.
+        clip: Bound each quotient.  Default True.
+        clip_power: Power p of t − 1 in the bound, in [0, inf).  Default 0.25.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
+    """
+
+    name: ClassVar[str] = "adopt"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
+    lr: float = 0.001
+    _: KW_ONLY
+    betas: tuple[float, float] = (0.9, 0.9999)
+    eps: float = 1e-6
+    clip: bool = True
+    clip_power: float = 0.25
+    weight_decay: float = 0.0
+    decoupled_weight_decay: bool = False
+
+
+@dataclass(frozen=True, repr=False)
+class AdEMAMix(Rule):
+    """AdamW with a second, slow mean of gradients beside the fast one.
+
+        m₂ ← β₃m₂ + (1−β₃)g; w ← w − γ·((m̂ + αm₂)/(√v̂ + ε) + λw)
+
+    m and v as in Adam;  m2 = beta3 * m2 + (1 - beta3) * g;  w -= lr * ((m_hat + alpha * m2) / (sqrt(v_hat) + eps) +
+    weight_decay * w).  alpha grows from 0 over t_alpha steps, and beta3 from beta1 over t_beta3 steps; the paper takes
+    the whole run for both.  Source: Pagliardini et al. 2024, algorithm 1, arXiv:2409.03137; equals
+    pytorch_optimizer.AdEMAMix.  State: exp_avg, exp_avg_sq, exp_avg_slow.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.001.
+        betas: Decay β₁ of the fast first moment and decay β₂ of the second moment and decay β₃ of the slow first
+            moment, in [0, 1) each.  Default (0.9, 0.999, 0.9999).
+        alpha: Weight α of the slow first moment, in [0, inf).  Default 5.
+        t_alpha: Steps over which α grows to its value, in [0, 9007199254740992]; 0 is none.  Default 0.
+        t_beta3: Steps over which β₃ grows from β₁ to its value, in [0, 9007199254740992]; 0 is none.  Default 0.
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.01.
+    """
+
+    name: ClassVar[str] = "ademamix"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2", "beta3")}
+    lr: float = 0.001
+    _: KW_ONLY
+    betas: tuple[float, float, float] = (0.9, 0.999, 0.9999)
+    alpha: float = 5.0
+    t_alpha: int = 0
+    t_beta3: int = 0
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+
+
+@dataclass(frozen=True, repr=False)
+class LaProp(Rule):
+    """A mean of gradients that are divided by their root mean square first.
+
+        m ← β₁m + (1−β₁)γ·g/(√v̂ + ε); a ← β₁a + (1−β₁)γ; w ← (1−γλ)(w − m·γ/a)
+
+    v = beta2 * v + (1 - beta2) * g * g;  m = beta1 * m + (1 - beta1) * lr * g / (sqrt(v / (1 - beta2**t)) + eps);  a =
+    beta1 * a + (1 - beta1) * lr;  w = (1 - lr * weight_decay) * (w - m * lr / a).  a is the state exp_avg_lr_1, one
+    float64 for each tensor.  The rate is inside m, so that a new rate acts over the following steps.  Source: Ziyin,
+    Wang and Ueda 2020, algorithm 1, arXiv:2002.04839; equals timm's LaProp.  State: exp_avg, exp_avg_sq, exp_avg_lr_1
+    (a number).
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.0004.
+        betas: Decay β₁ of the mean quotient and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-15.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+    """
+
+    name: ClassVar[str] = "laprop"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
+    lr: float = 0.0004
+    _: KW_ONLY
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-15
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, repr=False)
+class Tiger(Rule):
+    """The sign of a momentum, with decoupled weight decay and one state.
+
+        m ← βm + (1−β)g; w ← w − γ·(sign(m) + λw)
+
+    m = beta * m + (1 - beta) * g;  w -= lr * (sign(m) + weight_decay * w).  It is Lion with both betas equal, and moves
+    every weight by lr at every step.  Source: Su 2023, github.com/bojone/tiger; equals pytorch_optimizer.Tiger.  State:
+    exp_avg.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.001.
+        beta: Decay β of the momentum, in [0, 1).  Default 0.965.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.01.
+    """
+
+    name: ClassVar[str] = "tiger"
+    lr: float = 0.001
+    _: KW_ONLY
+    beta: float = 0.965
+    weight_decay: float = 0.01
+
+
+@dataclass(frozen=True, repr=False)
+class SignSGD(Rule):
+    """The sign of the gradient, or of a momentum (Signum), with decoupled weight decay.
+
+        b ← μb + (1−μ)g; w ← w − γ·(sign(b) + λw)
+
+    b = momentum * b + (1 - momentum) * g;  w -= lr * (sign(b) + weight_decay * w).  With momentum it is Signum.  The
+    state is there once momentum is not 0.  Source: Bernstein et al. 2018, algorithm 1, arXiv:1802.04434; equals
+    pytorch_optimizer.SignSGD.  State: momentum_buffer.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.001.
+        momentum: Momentum factor μ, in [0, 1); 0 keeps no velocity.  Default 0.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+    """
+
+    name: ClassVar[str] = "signsgd"
+    lr: float = 0.001
+    _: KW_ONLY
+    momentum: float = 0.0
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True, repr=False)

@@ -11,6 +11,9 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+import jax
+import numpy as np
+import optax  # type: ignore[import-untyped]
 import pytest
 import pytorch_optimizer
 import schedulefree
@@ -18,7 +21,10 @@ import torch
 import transformers
 from support.material import SHAPES, distance, gradients, weights
 
+import layerwise as lw
 import layerwise.torch as lwt
+
+jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
 
 STEPS = 200
 
@@ -71,6 +77,109 @@ CASES: dict[str, tuple[str, dict[str, Any], Any, dict[str, Any], float]] = {
         | {"growth_rate": 1.5, "bias_correction": True, "safeguard_warmup": True},
         1e-5,
     ),
+    "adabelief": (
+        "AdaBelief",
+        {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.2},
+        pytorch_optimizer.AdaBelief,
+        {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.2, "weight_decouple": True},
+        1e-12,
+    ),
+    "adabelief coupled": (
+        "AdaBelief",
+        {"lr": 0.01, "betas": (0.7, 0.9), "eps": 1e-8, "weight_decay": 0.2, "decoupled_weight_decay": False},
+        pytorch_optimizer.AdaBelief,
+        {"lr": 0.01, "betas": (0.7, 0.9), "eps": 1e-8, "weight_decay": 0.2, "weight_decouple": False},
+        1e-12,
+    ),
+    "yogi": (
+        "Yogi",
+        {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-4, "initial_accumulator": 0.01, "weight_decay": 0.2},
+        pytorch_optimizer.Yogi,
+        {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-4, "initial_accumulator": 0.01, "weight_decay": 0.2}
+        | {"weight_decouple": True},
+        1e-12,
+    ),
+    "yogi coupled": (
+        "Yogi",
+        {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.2, "decoupled_weight_decay": False},
+        pytorch_optimizer.Yogi,
+        {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.2, "weight_decouple": False},
+        1e-12,
+    ),
+    "adan": (
+        "Adan",
+        {"lr": 0.01, "betas": (0.9, 0.8, 0.95), "eps": 1e-5, "weight_decay": 0.2},
+        pytorch_optimizer.Adan,
+        {"lr": 0.01, "betas": (0.9, 0.8, 0.95), "eps": 1e-5, "weight_decay": 0.2, "weight_decouple": False},
+        1e-12,
+    ),
+    "adan without prox": (
+        "Adan",
+        {"lr": 0.01, "betas": (0.95, 0.7, 0.9), "weight_decay": 0.2, "no_prox": True},
+        pytorch_optimizer.Adan,
+        {"lr": 0.01, "betas": (0.95, 0.7, 0.9), "weight_decay": 0.2, "weight_decouple": True},
+        1e-12,
+    ),
+    # pytorch_optimizer counts the bound's steps from 1, and so takes another power here.
+    "adopt": (
+        "ADOPT",
+        {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-4, "clip_power": 0.4, "weight_decay": 0.2},
+        pytorch_optimizer.ADOPT,
+        {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-4, "clip_lambda": lambda t: (t - 1) ** 0.4, "weight_decay": 0.2},
+        1e-12,
+    ),
+    "adopt without clip": (
+        "ADOPT",
+        {"lr": 0.01, "betas": (0.8, 0.95), "clip": False},
+        pytorch_optimizer.ADOPT,
+        {"lr": 0.01, "betas": (0.8, 0.95), "clip_lambda": None},
+        1e-12,
+    ),
+    "ademamix": (
+        "AdEMAMix",
+        {"lr": 0.01, "betas": (0.8, 0.95, 0.99), "alpha": 3.0, "t_alpha": 150, "t_beta3": 150, "eps": 1e-5}
+        | {"weight_decay": 0.2},
+        pytorch_optimizer.AdEMAMix,
+        {"lr": 0.01, "betas": (0.8, 0.95, 0.99), "alpha": 3.0, "t_alpha_beta3": 150.0, "eps": 1e-5}
+        | {"weight_decay": 0.2, "weight_decouple": True},
+        1e-12,
+    ),
+    "ademamix without warm-up": (
+        "AdEMAMix",
+        {"lr": 0.01, "betas": (0.9, 0.97, 0.995), "alpha": 8.0, "weight_decay": 0.1},
+        pytorch_optimizer.AdEMAMix,
+        {"lr": 0.01, "betas": (0.9, 0.97, 0.995), "alpha": 8.0, "weight_decay": 0.1, "weight_decouple": True},
+        1e-12,
+    ),
+    # pytorch_optimizer adds 1e-15 under the root, which is up to 1e-8 of the squares of small gradients.
+    "laprop": (
+        "LaProp",
+        {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.2},
+        pytorch_optimizer.LaProp,
+        {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.2, "weight_decouple": True},
+        1e-8,
+    ),
+    "tiger": (
+        "Tiger",
+        {"lr": 0.01, "beta": 0.9, "weight_decay": 0.2},
+        pytorch_optimizer.Tiger,
+        {"lr": 0.01, "beta": 0.9, "weight_decay": 0.2, "weight_decouple": True},
+        1e-12,
+    ),
+    "signsgd": (
+        "SignSGD",
+        {"lr": 0.01, "weight_decay": 0.2},
+        pytorch_optimizer.SignSGD,
+        {"lr": 0.01, "momentum": 0.0, "weight_decay": 0.2, "weight_decouple": True},
+        1e-12,
+    ),
+    "signum": (
+        "SignSGD",
+        {"lr": 0.01, "momentum": 0.8, "weight_decay": 0.2},
+        pytorch_optimizer.SignSGD,
+        {"lr": 0.01, "momentum": 0.8, "weight_decay": 0.2, "weight_decouple": True},
+        1e-12,
+    ),
 }
 
 
@@ -106,6 +215,54 @@ def compare(name: str, step: int, ours: Any, theirs: Any, start: Any, tolerance:
         assert moved > 0
         error = distance(ours[key].detach(), theirs[key].detach())
         assert error <= tolerance * moved, f"{name}, step {step}, {key}: {error / moved:.2e} of the distance moved"
+
+
+OF_OPTAX: dict[str, tuple[lw.Rule, Any]] = {
+    "rmsprop, TensorFlow's form": (
+        lw.RMSprop(
+            lr=0.01, alpha=0.9, eps=1e-4, momentum=0.8, eps_in_sqrt=True, lr_in_momentum=True, initial_square_avg=1.0
+        ),
+        optax.rmsprop(0.01, decay=0.9, eps=1e-4, momentum=0.8, initial_scale=1.0),
+    ),
+    "rmsprop, centered": (
+        lw.RMSprop(lr=0.01, alpha=0.9, eps=1e-3, centered=True, eps_in_sqrt=True),
+        optax.rmsprop(0.01, decay=0.9, eps=1e-3, centered=True),
+    ),
+    "rmsprop, epsilon outside": (
+        lw.RMSprop(lr=0.01, alpha=0.9, eps=1e-3, momentum=0.8, lr_in_momentum=True),
+        optax.rmsprop(0.01, decay=0.9, eps=1e-3, momentum=0.8, eps_in_sqrt=False),
+    ),
+    "adabelief": (
+        lw.AdaBelief(lr=0.01, betas=(0.8, 0.95), eps=1e-6),
+        optax.adabelief(0.01, 0.8, 0.95, eps=1e-6, eps_root=1e-6),
+    ),
+    "yogi": (lw.Yogi(lr=0.01, betas=(0.8, 0.95), eps=1e-4), optax.yogi(0.01, 0.8, 0.95, eps=1e-4)),
+    "adopt": (
+        lw.ADOPT(lr=0.01, betas=(0.8, 0.95), eps=1e-4, clip_power=0.4),
+        optax.contrib.adopt(0.01, 0.8, 0.95, eps=1e-4, clip_value_fn=lambda t: t**0.4),
+    ),
+    "signsgd": (lw.SignSGD(lr=0.01), optax.sign_sgd(0.01)),
+}
+
+
+@pytest.mark.parametrize(("rule", "peer"), OF_OPTAX.values(), ids=OF_OPTAX)
+def test_parity_with_optax(rule: lw.Rule, peer: Any) -> None:
+    start = {key: value for key, value in weights(SHAPES).items() if value.size}
+    ours = {key: value.copy() for key, value in start.items()}
+    theirs = {key: jax.numpy.asarray(value) for key, value in start.items()}
+    state = peer.init(theirs)
+    update = jax.jit(lambda found, old: peer.update(found, old))
+    with lw.Optimizer(rule) as opt:
+        opt.add_layer("all", ours)
+        for found in gradients(SHAPES, STEPS):
+            fresh = {key: found[key] for key in ours}
+            opt.step({"all": fresh})
+            changes, state = update(fresh, state)
+            theirs = optax.apply_updates(theirs, changes)
+    for key in ours:
+        moved = distance(np.asarray(theirs[key]), start[key])
+        error = distance(ours[key], np.asarray(theirs[key]))
+        assert error <= 1e-12 * moved, f"{key}: {error / moved:.2e} of the distance moved"
 
 
 def test_schedule_free_state_dict_in_evaluation() -> None:

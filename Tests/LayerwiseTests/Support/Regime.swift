@@ -66,8 +66,10 @@ struct TensorBuffers {
                 let value: Double
                 switch name {
                 case "master": continue
-                case "momentum_buffer", "exp_avg", "grad_avg": value = drawn.moment
-                case "exp_avg_sq", "square_avg": value = drawn.square + 2 * mean
+                case "momentum_buffer", "exp_avg", "grad_avg", "exp_avg_slow", "exp_avg_diff", "prev", "previous_grad":
+                    value = drawn.moment
+                case "exp_avg_sq", "square_avg", "sum", "acc_delta", "exp_avg_var": value = drawn.square + 2 * mean
+                case "exp_inf", "step_size": value = drawn.square.squareRoot()
                 case "max_exp_avg_sq": value = drawn.square * (1.25 + 0.75 * random.uniform())
                 // One number, about what 1,000 steps leave of it.
                 case "mu_product":
@@ -76,10 +78,13 @@ struct TensorBuffers {
                 case "weight_sum":
                     states[name]?[0] = 0.5
                     continue
-                case "lr_max":
+                case "eta", "mu":
+                    states[name]?[0] = 0.5
+                    continue
+                case "lr_max", "exp_avg_lr_1":
                     states[name]?[0] = rule.learningRate * 0.9
                     continue
-                case "z": value = drawn.weight + drawn.moment
+                case "z", "ax": value = drawn.weight + drawn.moment
                 // A state that stayed at its start would test little.
                 default: fatalError("say here what the state \(name) may be")
                 }

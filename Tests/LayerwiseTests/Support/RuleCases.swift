@@ -124,6 +124,139 @@ extension RuleCase {
             try RuleCase("rmsprop", ["lr": 0.03, "momentum": 0.9]),
             try RuleCase("rmsprop", ["lr": 0.03, "centered": 1]),
             try RuleCase("rmsprop", ["lr": 0.03, "alpha": 0.95, "weight_decay": 0.07, "momentum": 0.8, "centered": 1]),
+            try RuleCase(
+                "rmsprop",
+                [
+                    "lr": 0.03, "momentum": 0.9, "centered": 1, "eps_in_sqrt": 1, "lr_in_momentum": 1,
+                    "initial_square_avg": 1,
+                ]),
+            try RuleCase("rmsprop", ["lr": 0.03, "alpha": 0.9, "eps": 1e-4, "eps_in_sqrt": 1, "lr_in_momentum": 1]),
+        ]
+    }
+
+    /// The decay is no quotient of two 16-bit numbers of these sizes: where g + λ·w is 0, the sign of its rounding is a whole step.
+    static func adagrad() throws -> [RuleCase] {
+        [
+            try RuleCase("adagrad"),
+            try RuleCase("adagrad", ["lr": 0.03, "lr_decay": 0.01, "weight_decay": 0.0701]),
+            try RuleCase("adagrad", ["lr": 0.03, "initial_accumulator_value": 0.1, "eps": 1e-3]),
+        ]
+    }
+
+    static func adadelta() throws -> [RuleCase] {
+        [
+            try RuleCase("adadelta"),
+            try RuleCase("adadelta", ["lr": 0.7, "rho": 0.95, "eps": 1e-4, "weight_decay": 0.07]),
+        ]
+    }
+
+    static func adamax() throws -> [RuleCase] {
+        [
+            try RuleCase("adamax"),
+            try RuleCase("adamax", ["lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-3, "weight_decay": 0.07]),
+        ]
+    }
+
+    static func radam() throws -> [RuleCase] {
+        [
+            try RuleCase("radam"),
+            try RuleCase("radam", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase(
+                "radam",
+                [
+                    "lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-3, "weight_decay": 0.3,
+                    "decoupled_weight_decay": 1,
+                ]),
+        ]
+    }
+
+    static func rprop() throws -> [RuleCase] {
+        [
+            try RuleCase("rprop"),
+            try RuleCase(
+                "rprop",
+                [
+                    "lr": 0.03, "eta1": 0.3, "eta2": 1.3, "step_size1": 1e-3, "step_size2": 0.1, "weight_decay": 0.0701,
+                ]),
+        ]
+    }
+
+    static func asgd() throws -> [RuleCase] {
+        [
+            try RuleCase("asgd"),
+            try RuleCase("asgd", ["lr": 0.03, "lambd": 0.03, "alpha": 0.6, "t0": 20, "weight_decay": 0.07]),
+            try RuleCase("asgd", ["lr": 0.03, "lambd": 0, "t0": 0]),
+        ]
+    }
+
+    static func adaBelief() throws -> [RuleCase] {
+        [
+            try RuleCase("adabelief"),
+            try RuleCase("adabelief", ["lr": 0.03, "eps": 1e-8, "weight_decay": 0.07, "decoupled_weight_decay": 0]),
+            try RuleCase("adabelief", ["lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-3, "weight_decay": 0.3]),
+        ]
+    }
+
+    static func yogi() throws -> [RuleCase] {
+        [
+            try RuleCase("yogi"),
+            try RuleCase("yogi", ["lr": 0.03, "eps": 1e-5, "weight_decay": 0.07, "decoupled_weight_decay": 0]),
+            try RuleCase(
+                "yogi",
+                ["lr": 0.03, "beta1": 0.7, "beta2": 0.93, "initial_accumulator": 0.01, "weight_decay": 0.3]),
+        ]
+    }
+
+    static func adan() throws -> [RuleCase] {
+        [
+            try RuleCase("adan"),
+            try RuleCase(
+                "adan",
+                ["lr": 0.03, "beta1": 0.9, "beta2": 0.8, "beta3": 0.95, "eps": 1e-3, "weight_decay": 0.3]),
+            try RuleCase("adan", ["lr": 0.03, "weight_decay": 0.3, "no_prox": 1]),
+        ]
+    }
+
+    static func adopt() throws -> [RuleCase] {
+        [
+            try RuleCase("adopt"),
+            try RuleCase("adopt", ["lr": 0.03, "eps": 1e-3, "clip_power": 0.4, "weight_decay": 0.07]),
+            try RuleCase(
+                "adopt",
+                [
+                    "lr": 0.03, "beta1": 0.7, "beta2": 0.93, "clip": 0, "weight_decay": 0.3,
+                    "decoupled_weight_decay": 1,
+                ]),
+        ]
+    }
+
+    static func adEMAMix() throws -> [RuleCase] {
+        [
+            try RuleCase("ademamix"),
+            try RuleCase(
+                "ademamix",
+                [
+                    "lr": 0.03, "beta1": 0.7, "beta2": 0.93, "beta3": 0.99, "alpha": 3, "t_alpha": 1500,
+                    "t_beta3": 1300, "eps": 1e-3, "weight_decay": 0.3,
+                ]),
+        ]
+    }
+
+    static func laProp() throws -> [RuleCase] {
+        [
+            try RuleCase("laprop"),
+            try RuleCase("laprop", ["lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-3, "weight_decay": 0.3]),
+        ]
+    }
+
+    static func tiger() throws -> [RuleCase] {
+        [try RuleCase("tiger"), try RuleCase("tiger", ["lr": 0.03, "beta": 0.7, "weight_decay": 0.3])]
+    }
+
+    static func signSGD() throws -> [RuleCase] {
+        [
+            try RuleCase("signsgd"),
+            try RuleCase("signsgd", ["lr": 0.03, "momentum": 0.9, "weight_decay": 0.3]),
         ]
     }
 
@@ -180,7 +313,9 @@ extension RuleCase {
 
     /// Every rule whose layers do not depend on each other.
     static func all() throws -> [RuleCase] {
-        try sgd() + momentum() + lars() + adam() + adamW() + lamb() + lion() + nadam() + rmsprop() + scheduleFreeAdamW()
+        let first = try sgd() + momentum() + lars() + adam() + adamW() + lamb() + lion() + nadam() + rmsprop()
+        let second = try adagrad() + adadelta() + adamax() + radam() + rprop() + asgd() + adaBelief() + yogi() + adan()
+        return try first + second + adopt() + adEMAMix() + laProp() + tiger() + signSGD() + scheduleFreeAdamW()
     }
 
     /// One of each arithmetic.
@@ -198,6 +333,20 @@ extension RuleCase {
             try RuleCase("lion", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("nadam", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("rmsprop", ["lr": 0.03, "weight_decay": 0.07, "momentum": 0.9, "centered": 1]),
+            try RuleCase("adagrad", ["lr": 0.03, "weight_decay": 0.07, "initial_accumulator_value": 0.01]),
+            try RuleCase("adadelta", ["lr": 0.7, "weight_decay": 0.07]),
+            try RuleCase("adamax", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("radam", ["lr": 0.03, "beta2": 0.9, "weight_decay": 0.07]),
+            try RuleCase("rprop", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("asgd", ["lr": 0.03, "weight_decay": 0.07, "t0": 0]),
+            try RuleCase("adabelief", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("yogi", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("adan", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("adopt", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("ademamix", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("laprop", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("tiger", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("signsgd", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("schedule_free_adamw", ["lr": 0.03, "weight_decay": 0.07]),
         ]
     }

@@ -504,6 +504,9 @@ class RMSprop(LayerwiseOptimizer):
         foreach: Taken as in torch; chooses nothing, since there is one implementation.
         maximize: Ascend instead of descend.
         differentiable: Must be False: a step runs outside of autograd.
+        eps_in_sqrt: Add ε under the root.  Default False.
+        lr_in_momentum: Multiply by the rate before the momentum, not after it.  Default False.
+        initial_square_avg: What the mean square starts at, in [0, inf).  Default 0.
         **options: See `Options`.
     """
 
@@ -514,6 +517,9 @@ class RMSprop(LayerwiseOptimizer):
         "weight_decay",
         "momentum",
         "centered",
+        "eps_in_sqrt",
+        "lr_in_momentum",
+        "initial_square_avg",
     )
 
     def __init__(
@@ -529,6 +535,10 @@ class RMSprop(LayerwiseOptimizer):
         foreach: bool | None = None,
         maximize: bool = False,
         differentiable: bool = False,
+        *,
+        eps_in_sqrt: bool = False,
+        lr_in_momentum: bool = False,
+        initial_square_avg: float = 0.0,
         **options: Unpack[Options],
     ) -> None:
         defaults: dict[str, Any] = {
@@ -542,6 +552,711 @@ class RMSprop(LayerwiseOptimizer):
             "foreach": foreach,
             "maximize": maximize,
             "differentiable": differentiable,
+            "eps_in_sqrt": eps_in_sqrt,
+            "lr_in_momentum": lr_in_momentum,
+            "initial_square_avg": initial_square_avg,
+        }
+        super().__init__(params, defaults, options)
+
+
+class Adagrad(LayerwiseOptimizer):
+    """`torch.optim.Adagrad`, with a rate for every layer.
+
+    The hyperparameters are those of `layerwise.Adagrad`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.01.  May be a tensor of one element.
+        lr_decay: Decay η of the rate: it is divided by 1 + (t − 1)·η, in [0, inf).  Default 0.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        initial_accumulator_value: What the sum of squares starts at, in [0, inf).  Default 0.
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-10.
+        foreach: Taken as in torch; chooses nothing, since there is one implementation.
+        maximize: Ascend instead of descend.
+        differentiable: Must be False: a step runs outside of autograd.
+        fused: Taken as in torch; chooses nothing, but True makes GradScaler leave the division by its scale to `step`.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.Adagrad
+    _keys: ClassVar[tuple[str, ...]] = (
+        "lr_decay",
+        "weight_decay",
+        "initial_accumulator_value",
+        "eps",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.01,
+        lr_decay: float = 0,
+        weight_decay: float = 0,
+        initial_accumulator_value: float = 0,
+        eps: float = 1e-10,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "lr_decay": lr_decay,
+            "weight_decay": weight_decay,
+            "initial_accumulator_value": initial_accumulator_value,
+            "eps": eps,
+            "foreach": foreach,
+            "maximize": maximize,
+            "differentiable": differentiable,
+            "fused": fused,
+        }
+        super().__init__(params, defaults, options)
+
+
+class Adadelta(LayerwiseOptimizer):
+    """`torch.optim.Adadelta`, with a rate for every layer.
+
+    The hyperparameters are those of `layerwise.Adadelta`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 1.  May be a tensor of one element.
+        rho: Decay ρ of both mean squares, in [0, 1).  Default 0.9.
+        eps: Number ε that is added under both roots, in [0, inf).  Default 1e-6.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        foreach: Taken as in torch; chooses nothing, since there is one implementation.
+        capturable: Taken as in torch; chooses nothing.
+        maximize: Ascend instead of descend.
+        differentiable: Must be False: a step runs outside of autograd.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.Adadelta
+    _keys: ClassVar[tuple[str, ...]] = (
+        "rho",
+        "eps",
+        "weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 1.0,
+        rho: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        *,
+        capturable: bool = False,
+        maximize: bool = False,
+        differentiable: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "rho": rho,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "foreach": foreach,
+            "capturable": capturable,
+            "maximize": maximize,
+            "differentiable": differentiable,
+        }
+        super().__init__(params, defaults, options)
+
+
+class Adamax(LayerwiseOptimizer):
+    """`torch.optim.Adamax`, with a rate for every layer.
+
+    The hyperparameters are those of `layerwise.Adamax`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.002.  May be a tensor of one element.
+        betas: Decay β₁ of the first moment and decay β₂ of the largest gradient, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the size of the gradient, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        foreach: Taken as in torch; chooses nothing, since there is one implementation.
+        maximize: Ascend instead of descend.
+        differentiable: Must be False: a step runs outside of autograd.
+        capturable: Taken as in torch; chooses nothing.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.Adamax
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.002,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "foreach": foreach,
+            "maximize": maximize,
+            "differentiable": differentiable,
+            "capturable": capturable,
+        }
+        super().__init__(params, defaults, options)
+
+
+class RAdam(LayerwiseOptimizer):
+    """`torch.optim.RAdam`, with a rate for every layer.
+
+    The hyperparameters are those of `layerwise.RAdam`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.001.  May be a tensor of one element.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
+        foreach: Taken as in torch; chooses nothing, since there is one implementation.
+        maximize: Ascend instead of descend.
+        capturable: Taken as in torch; chooses nothing.
+        differentiable: Must be False: a step runs outside of autograd.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.RAdam
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "weight_decay",
+        "decoupled_weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "foreach": foreach,
+            "maximize": maximize,
+            "capturable": capturable,
+            "differentiable": differentiable,
+        }
+        super().__init__(params, defaults, options)
+
+
+class Rprop(LayerwiseOptimizer):
+    """`torch.optim.Rprop`, with a rate for every layer.
+
+    The hyperparameters are those of `layerwise.Rprop`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: First step size of every weight, in [0, inf).  Default 0.01.  May be a tensor of one element.
+        etas: Factor η⁻ of the step size where the sign changes and factor η⁺ of the step size where the sign stays, in
+            (0, 1) and [1, inf).  Default (0.5, 1.2).
+        step_sizes: Smallest step size and largest step size, in [0, inf) and (0, inf).  Default (1e-6, 50).
+        capturable: Taken as in torch; chooses nothing.
+        foreach: Taken as in torch; chooses nothing, since there is one implementation.
+        maximize: Ascend instead of descend.
+        differentiable: Must be False: a step runs outside of autograd.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.Rprop
+    _keys: ClassVar[tuple[str, ...]] = (
+        "etas",
+        "step_sizes",
+        "weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.01,
+        etas: tuple[float, float] = (0.5, 1.2),
+        step_sizes: tuple[float, float] = (1e-6, 50),
+        *,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        weight_decay: float = 0.0,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "etas": etas,
+            "step_sizes": step_sizes,
+            "capturable": capturable,
+            "foreach": foreach,
+            "maximize": maximize,
+            "differentiable": differentiable,
+            "weight_decay": weight_decay,
+        }
+        super().__init__(params, defaults, options)
+
+
+class ASGD(LayerwiseOptimizer):
+    """`torch.optim.ASGD`, with a rate for every layer.
+
+    The hyperparameters are those of `layerwise.ASGD`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.01.  May be a tensor of one element.
+        lambd: Decay λ of the weights, and of the rate, in [0, inf).  Default 0.0001.
+        alpha: Power α of the rate's decay, in [0, inf).  Default 0.75.
+        t0: Step t₀ at which the average begins, in [0, inf).  Default 1000000.
+        weight_decay: Decay coefficient that is added to the gradient, in [0, inf).  Default 0.
+        foreach: Taken as in torch; chooses nothing, since there is one implementation.
+        maximize: Ascend instead of descend.
+        differentiable: Must be False: a step runs outside of autograd.
+        capturable: Taken as in torch; chooses nothing.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.ASGD
+    _keys: ClassVar[tuple[str, ...]] = (
+        "lambd",
+        "alpha",
+        "t0",
+        "weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.01,
+        lambd: float = 0.0001,
+        alpha: float = 0.75,
+        t0: float = 1000000.0,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "lambd": lambd,
+            "alpha": alpha,
+            "t0": t0,
+            "weight_decay": weight_decay,
+            "foreach": foreach,
+            "maximize": maximize,
+            "differentiable": differentiable,
+            "capturable": capturable,
+        }
+        super().__init__(params, defaults, options)
+
+
+class AdaBelief(LayerwiseOptimizer):
+    """Adam that divides by how far gradients are from what the first moment expects.
+
+    The hyperparameters are those of `layerwise.AdaBelief`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.001.  May be a tensor of one element.
+        betas: Decay β₁ of the first moment and decay β₂ of the squared surprise, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to s at every step, and to the denominator, in [0, inf).  Default 1e-16.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        decoupled_weight_decay: Decay the weights in place of the gradient.  Default True.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.AdaBelief
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "weight_decay",
+        "decoupled_weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.001,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-16,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = True,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
+class Yogi(LayerwiseOptimizer):
+    """Adam whose second moment falls no faster than it grows.
+
+    The hyperparameters are those of `layerwise.Yogi`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.01.  May be a tensor of one element.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 0.001.
+        initial_accumulator: What both moments start at, in [0, inf).  Default 1e-6.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        decoupled_weight_decay: Decay the weights in place of the gradient.  Default True.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.Yogi
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "initial_accumulator",
+        "weight_decay",
+        "decoupled_weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.01,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 0.001,
+        initial_accumulator: float = 1e-6,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = True,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "initial_accumulator": initial_accumulator,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
+class Adan(LayerwiseOptimizer):
+    """Adaptive Nesterov momentum, from means of gradients and of their differences.
+
+    The hyperparameters are those of `layerwise.Adan`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.001.  May be a tensor of one element.
+        betas: Decay β₁ of the mean gradient and decay β₂ of the mean difference and decay β₃ of the mean square, in [0,
+            1) each.  Default (0.98, 0.92, 0.99).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        no_prox: Decay the weights before the step, as AdamW does.  Default False.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.Adan
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "weight_decay",
+        "no_prox",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.001,
+        *,
+        betas: tuple[float, float, float] = (0.98, 0.92, 0.99),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        no_prox: bool = False,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "no_prox": no_prox,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
+class ADOPT(LayerwiseOptimizer):
+    """Adam that divides each gradient by the second moment of those before it.
+
+    The hyperparameters are those of `layerwise.ADOPT`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.001.  May be a tensor of one element.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.9999).
+        eps: Least denominator ε, in [0, inf).  Default 1e-6.
+        clip: Bound each quotient.  Default True.
+        clip_power: Power p of t − 1 in the bound, in [0, inf).  Default 0.25.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.ADOPT
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "clip",
+        "clip_power",
+        "weight_decay",
+        "decoupled_weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.001,
+        *,
+        betas: tuple[float, float] = (0.9, 0.9999),
+        eps: float = 1e-6,
+        clip: bool = True,
+        clip_power: float = 0.25,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = False,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "clip": clip,
+            "clip_power": clip_power,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
+class AdEMAMix(LayerwiseOptimizer):
+    """AdamW with a second, slow mean of gradients beside the fast one.
+
+    The hyperparameters are those of `layerwise.AdEMAMix`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.001.  May be a tensor of one element.
+        betas: Decay β₁ of the fast first moment and decay β₂ of the second moment and decay β₃ of the slow first
+            moment, in [0, 1) each.  Default (0.9, 0.999, 0.9999).
+        alpha: Weight α of the slow first moment, in [0, inf).  Default 5.
+        t_alpha: Steps over which α grows to its value, in [0, 9007199254740992]; 0 is none.  Default 0.
+        t_beta3: Steps over which β₃ grows from β₁ to its value, in [0, 9007199254740992]; 0 is none.  Default 0.
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.01.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.AdEMAMix
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "alpha",
+        "t_alpha",
+        "t_beta3",
+        "eps",
+        "weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.001,
+        *,
+        betas: tuple[float, float, float] = (0.9, 0.999, 0.9999),
+        alpha: float = 5.0,
+        t_alpha: int = 0,
+        t_beta3: int = 0,
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "alpha": alpha,
+            "t_alpha": t_alpha,
+            "t_beta3": t_beta3,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
+class LaProp(LayerwiseOptimizer):
+    """A mean of gradients that are divided by their root mean square first.
+
+    The hyperparameters are those of `layerwise.LaProp`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.0004.  May be a tensor of one element.
+        betas: Decay β₁ of the mean quotient and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-15.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.LaProp
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.0004,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-15,
+        weight_decay: float = 0.0,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
+class Tiger(LayerwiseOptimizer):
+    """The sign of a momentum, with decoupled weight decay and one state.
+
+    The hyperparameters are those of `layerwise.Tiger`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.001.  May be a tensor of one element.
+        beta: Decay β of the momentum, in [0, 1).  Default 0.965.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.01.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.Tiger
+    _keys: ClassVar[tuple[str, ...]] = (
+        "beta",
+        "weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.001,
+        *,
+        beta: float = 0.965,
+        weight_decay: float = 0.01,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "beta": beta,
+            "weight_decay": weight_decay,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
+class SignSGD(LayerwiseOptimizer):
+    """The sign of the gradient, or of a momentum (Signum), with decoupled weight decay.
+
+    The hyperparameters are those of `layerwise.SignSGD`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.001.  May be a tensor of one element.
+        momentum: Momentum factor μ, in [0, 1); 0 keeps no velocity.  Default 0.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.SignSGD
+    _keys: ClassVar[tuple[str, ...]] = (
+        "momentum",
+        "weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.001,
+        *,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "maximize": maximize,
         }
         super().__init__(params, defaults, options)
 

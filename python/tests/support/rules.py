@@ -150,7 +150,135 @@ TABLE: dict[str, Case] = {
             },
         },
         torch.optim.RMSprop,
-        [{"lr": 0.1}, {"lr": 0.1, "weight_decay": 10.0, "momentum": 0.9, "centered": True}],
+        [
+            {"lr": 0.1},
+            {"lr": 0.1, "weight_decay": 10.0, "momentum": 0.9, "centered": True},
+            {"lr": 1e30, "eps": 0.0, "eps_in_sqrt": True, "momentum": 0.9, "lr_in_momentum": True},
+            {"lr": 0.1, "eps_in_sqrt": True, "centered": True, "initial_square_avg": 1e30},
+        ],
+    ),
+    "Adagrad": Case(
+        {"lr": 0.05, "lr_decay": 0.01, "weight_decay": 0.1},
+        {
+            "adagrad": {"lr": 0.05, "eps": 1e-6},
+            "adagrad decay": {"lr": 0.05, "lr_decay": 0.02, "weight_decay": 0.06, "initial_accumulator_value": 0.1},
+        },
+        torch.optim.Adagrad,
+        [
+            {"lr": 0.1},
+            {"lr": 0.1, "eps": 0.0, "weight_decay": 10.0},
+            {"lr": 1e30, "lr_decay": 1e30, "initial_accumulator_value": 1e30},
+        ],
+    ),
+    "Adadelta": Case(
+        {"lr": 1.0, "rho": 0.8, "eps": 1e-4},
+        {
+            "adadelta": {"lr": 0.7, "rho": 0.8, "eps": 1e-5},
+            "adadelta decay": {"lr": 0.9, "rho": 0.95, "eps": 1e-4, "weight_decay": 0.06},
+        },
+        torch.optim.Adadelta,
+        [{"lr": 1.0}, {"lr": 1.0, "rho": 0.0, "eps": 0.0, "weight_decay": 10.0}, {"lr": 1e30, "eps": 1e30}],
+    ),
+    "Adamax": Case(
+        {"lr": 0.02, "betas": (0.8, 0.95)},
+        {
+            "adamax": {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6},
+            "adamax decay": {"lr": 0.02, "betas": (0.85, 0.97), "eps": 1e-3, "weight_decay": 0.06},
+        },
+        torch.optim.Adamax,
+        [{"lr": 0.1}, {"lr": 0.1, "betas": (0.0, 0.0), "eps": 0.0, "weight_decay": 10.0}, {"lr": 1e30, "eps": 1e30}],
+    ),
+    "RAdam": Case(
+        {"lr": 0.02, "betas": (0.8, 0.95)},
+        {
+            "radam": {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6},
+            "radam decay": {"lr": 0.02, "betas": (0.85, 0.97), "eps": 1e-5, "weight_decay": 0.06},
+            "radam decoupled": {
+                "lr": 0.02,
+                "betas": (0.7, 0.9),
+                "weight_decay": 0.3,
+                "decoupled_weight_decay": True,
+            },
+        },
+        torch.optim.RAdam,
+        [{"lr": 0.1}, {"lr": 0.1, "betas": (0.0, 0.0)}, {"lr": 0.1, "betas": (0.5, 0.9), "weight_decay": 10.0}],
+    ),
+    "Rprop": Case(
+        {"lr": 0.01, "etas": (0.6, 1.3), "step_sizes": (1e-5, 0.05)},
+        {
+            "rprop": {"lr": 0.01, "etas": (0.6, 1.3), "step_sizes": (1e-3, 0.1)},
+            "rprop decay": {"lr": 0.02, "etas": (0.4, 1.1), "step_sizes": (1e-3, 0.2), "weight_decay": 0.06},
+        },
+        twins.Rprop,
+        [{"lr": 0.1}, {"lr": 1e30, "step_sizes": (0.0, 1e30), "weight_decay": 1e10}],
+    ),
+    "ASGD": Case(
+        {"lr": 0.05, "lambd": 0.01, "t0": 2, "weight_decay": 0.1},
+        {
+            "asgd": {"lr": 0.05, "lambd": 0.02},
+            "asgd average": {"lr": 0.05, "lambd": 0.03, "alpha": 0.6, "t0": 30.0, "weight_decay": 0.06},
+        },
+        twins.ASGD,
+        [{"lr": 0.1}, {"lr": 1e10, "lambd": 1e10, "t0": 0, "weight_decay": 1e10}, {"lr": 0.1, "alpha": 0.0, "t0": 1}],
+    ),
+    "AdaBelief": Case(
+        {"lr": 0.02, "betas": (0.8, 0.95), "weight_decay": 0.1},
+        extremes=[
+            {"lr": 0.1},
+            {"lr": 0.1, "betas": (0.0, 0.0), "eps": 0.0, "weight_decay": 10.0, "decoupled_weight_decay": False},
+            {"lr": 1e30, "eps": 1e30},
+        ],
+    ),
+    "Yogi": Case(
+        {"lr": 0.02, "betas": (0.8, 0.95), "weight_decay": 0.1},
+        extremes=[
+            {"lr": 0.1},
+            {"lr": 0.1, "betas": (0.0, 0.0), "eps": 0.0, "weight_decay": 10.0, "decoupled_weight_decay": False},
+            {"lr": 0.1, "initial_accumulator": 1e30},
+        ],
+    ),
+    "Adan": Case(
+        {"lr": 0.02, "betas": (0.9, 0.8, 0.95), "weight_decay": 0.1},
+        extremes=[
+            {"lr": 0.1},
+            {"lr": 0.1, "betas": (0.0, 0.0, 0.0), "eps": 0.0, "weight_decay": 1e30},
+            {"lr": 0.1, "weight_decay": 10.0, "no_prox": True},
+        ],
+    ),
+    "ADOPT": Case(
+        {"lr": 0.02, "betas": (0.8, 0.95), "weight_decay": 0.1},
+        extremes=[
+            {"lr": 0.1},
+            {"lr": 0.1, "betas": (0.0, 0.0), "eps": 0.0, "clip": False, "weight_decay": 10.0},
+            {"lr": 0.1, "clip_power": 100.0, "weight_decay": 10.0, "decoupled_weight_decay": True},
+        ],
+    ),
+    "AdEMAMix": Case(
+        {"lr": 0.02, "betas": (0.8, 0.95, 0.99), "alpha": 3.0, "t_alpha": 20, "t_beta3": 30, "weight_decay": 0.1},
+        extremes=[
+            {"lr": 0.1},
+            {"lr": 0.1, "betas": (0.0, 0.0, 0.0), "t_beta3": 3, "eps": 0.0, "weight_decay": 10.0},
+            {"lr": 0.1, "betas": (0.9, 0.99, 0.5), "alpha": 1e30, "t_alpha": 3, "t_beta3": 3},
+        ],
+    ),
+    "LaProp": Case(
+        {"lr": 0.02, "betas": (0.8, 0.95), "weight_decay": 0.1},
+        extremes=[
+            {"lr": 0.1},
+            {"lr": 0.1, "betas": (0.0, 0.0), "eps": 0.0, "weight_decay": 10.0},
+            {"lr": 1e30, "weight_decay": 1e10},
+            {"lr": 0.0},
+        ],
+    ),
+    "Tiger": Case(
+        {"lr": 0.01, "beta": 0.9, "weight_decay": 0.1},
+        extremes=[{"lr": 0.1}, {"lr": 0.1, "beta": 0.0, "weight_decay": 10.0}],
+        counts=False,
+    ),
+    "SignSGD": Case(
+        {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.1},
+        extremes=[{"lr": 0.1}, {"lr": 0.1, "momentum": 0.9, "weight_decay": 10.0}],
+        counts=False,
     ),
     "Prodigy": Case(
         {"lr": 1.0, "d0": 1e-3},

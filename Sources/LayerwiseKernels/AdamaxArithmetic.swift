@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLayerwiseKernels
+import LayerwiseRules
+
+/// g′ = g + λ·w;  m ← (m − f·m) + f·g′ with f = 1−β₁;  u ← max(|g′| + ε, β₂·u);  δ = s·(m / u).  `Adamax` documents the terms.
+struct AdamaxArithmetic<Values: Lanes>: Arithmetic {
+    /// The second is u, the largest recent gradient.
+    typealias State = Moments<Values>
+
+    let coupledDecay: Values
+    let firstShare: Values
+    let keep: Values
+    let epsilon: Values
+    let stepSize: Values
+
+    @inline(__always)
+    init(_ tile: lwk_tile) {
+        let c = tile.coefficients.load(as: Adamax.Coefficients.self)
+        coupledDecay = Values(c.coupledDecay)
+        firstShare = Values(c.firstShare)
+        keep = Values(c.keep)
+        epsilon = Values(c.epsilon)
+        stepSize = Values(c.stepSize)
+    }
+
+    @inline(__always)
+    func change(weight: Values, gradient: Values, state: inout State) -> Values {
+        let g = Values.fma(coupledDecay, weight, gradient)
+        state.first = Values.fma(firstShare, g, Values.fma(firstShare, -state.first, state.first))
+        state.second = (g.magnitude() + epsilon).maximum(keep * state.second)
+        return stepSize * (state.first / state.second)
+    }
+}

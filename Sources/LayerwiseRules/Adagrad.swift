@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The gradient over the root of the sum of all squares so far.
+///
+///     g′ = g + λ·w
+///     s ← s + g′²                                             (s starts at `initial_accumulator_value`)
+///     w ← w − γ/(1 + (t − 1)·lr_decay) · g′ / (√s + ε)
+///
+/// t counts the steps of the tensor itself.  s takes its start at the tensor's first step, whatever the state holds.
+///
+/// Source: Duchi, Hazan and Singer 2011, figure 1 with a diagonal matrix (JMLR 12, 2121–2159).  Equals `torch.optim.Adagrad`.
+/// optax and Keras start s at 0.1; optax has ε = 1e-7 inside the root.
+public struct Adagrad: Rule {
+    public var learningRate = 1e-2
+    public var rateDecay = 0.0
+    public var weightDecay = 0.0
+    public var initialSum = 0.0
+    public var epsilon = 1e-10
+
+    public init() {}
+
+    public init(
+        lr: Double, lrDecay: Double = 0, weightDecay: Double = 0, initialAccumulatorValue: Double = 0,
+        eps: Double = 1e-10
+    ) {
+        learningRate = lr
+        rateDecay = lrDecay
+        self.weightDecay = weightDecay
+        initialSum = initialAccumulatorValue
+        epsilon = eps
+    }
+
+    public static let declaration = Declaration(
+        name: "adagrad", title: "Adagrad",
+        summary: "Gradients divided by the root of the sum of all their squares so far",
+        details: """
+            g += weight_decay * w;  s += g * g;  w -= lr / (1 + (t - 1) * lr_decay) * g / (sqrt(s) + eps).  s starts at \
+            initial_accumulator_value at the tensor's first step.
+            """,
+        equation: "s ← s + g²; w ← w − γ/(1 + (t−1)η)·g/(√s + ε)",
+        source: "Duchi, Hazan and Singer 2011, figure 1; equals torch.optim.Adagrad",
+        states: [.parameter("sum")])
+
+    public static let parameters: [Parameter<Self>] = [
+        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+        .number("lr_decay", \.rateDecay, .nonNegative, "decay η of the rate: it is divided by 1 + (t − 1)·η"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+        .number("initial_accumulator_value", \.initialSum, .nonNegative, "what the sum of squares starts at"),
+        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
+    ]
+
+    /// What `AdagradArithmetic` reads.
+    package struct Coefficients: BitwiseCopyable {
+        package let coupledDecay, start, rate, epsilon: Double
+        package let isFirst: Bool
+    }
+
+    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+        let coefficients = Coefficients(
+            coupledDecay: weightDecay * decayScale(moment.tensor), start: initialSum,
+            rate: moment.learningRate / (1 + Double(moment.step - 1) * rateDecay), epsilon: epsilon,
+            isFirst: moment.step == 1)
+        target.storeBytes(of: coefficients, as: Coefficients.self)
+    }
+
+    public var kernel: KernelKey { .adagrad }
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Adam with the largest recent gradient in place of the root of the second moment.
+///
+///     g′ = g + λ·w
+///     m ← β₁·m + (1 − β₁)·g′
+///     u ← max(β₂·u, |g′| + ε)
+///     w ← w − γ/(1 − β₁ᵗ) · m / u
+///
+/// Source: Kingma and Ba 2015, algorithm 2 (arXiv:1412.6980), which has no ε.  Equals `torch.optim.Adamax` and `optax.adamax`.
+/// Keras adds ε to u instead.
+public struct Adamax: Rule {
+    public var learningRate = 2e-3
+    public var beta1 = 0.9
+    public var beta2 = 0.999
+    public var epsilon = 1e-8
+    public var weightDecay = 0.0
+
+    public init() {}
+
+    public init(lr: Double, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-8, weightDecay: Double = 0) {
+        learningRate = lr
+        (beta1, beta2) = betas
+        epsilon = eps
+        self.weightDecay = weightDecay
+    }
+
+    public static let declaration = Declaration(
+        name: "adamax", title: "Adamax",
+        summary: "Adam with the largest recent gradient in place of the root of the second moment",
+        details: """
+            g += weight_decay * w;  m = beta1 * m + (1 - beta1) * g;  u = max(beta2 * u, abs(g) + eps);  \
+            w -= lr / (1 - beta1**t) * m / u.
+            """,
+        equation: "m ← β₁m + (1−β₁)g; u ← max(β₂u, |g| + ε); w ← w − γ/(1−β₁ᵗ)·m/u",
+        source: "Kingma and Ba 2015, algorithm 2, arXiv:1412.6980; equals torch.optim.Adamax",
+        states: [.parameter("exp_avg"), .parameter("exp_inf")])
+
+    public static let parameters: [Parameter<Self>] = [
+        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+        .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
+        .number("beta2", \.beta2, .fraction, "decay β₂ of the largest gradient"),
+        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the size of the gradient"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+    ]
+
+    /// What `AdamaxArithmetic` reads.
+    package struct Coefficients: BitwiseCopyable {
+        package let coupledDecay, firstShare, keep, epsilon, stepSize: Double
+    }
+
+    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+        let coefficients = Coefficients(
+            coupledDecay: weightDecay * decayScale(moment.tensor), firstShare: 1 - beta1, keep: beta2,
+            epsilon: epsilon, stepSize: moment.learningRate / powers.complement(beta1, moment.step))
+        target.storeBytes(of: coefficients, as: Coefficients.self)
+    }
+
+    public var kernel: KernelKey { .adamax }
+}

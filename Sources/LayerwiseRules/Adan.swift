@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Adaptive Nesterov momentum, which needs no gradient ahead of the weights: a mean of gradients, one of their differences.
+///
+///     d = g − g_before                                        (0 at a tensor's first step)
+///     m ← β₁·m + (1 − β₁)·g
+///     e ← β₂·e + (1 − β₂)·d
+///     n ← β₃·n + (1 − β₃)·(g + β₂·d)²
+///     u = (m/(1 − β₁ᵗ) + β₂·e/(1 − β₂ᵗ)) / (√(n/(1 − β₃ᵗ)) + ε)
+///     w ← (w − γ·u) / (1 + γ·λ)                               (`no_prox`: w ← (1 − γ·λ)·w − γ·u)
+///
+/// Source: Xie et al. 2022, algorithm 1 (arXiv:2208.06677), whose β are 1 less those here; the defaults are those of the authors'
+/// package (rate 1e-3, β 0.98, 0.92, 0.99).  Equals `pytorch_optimizer.Adan`, whose `weight_decouple` is `no_prox`, and
+/// `optax.adan` with no_prox, but for optax's factor 1 − β₂ before the differences in place of β₂.
+public struct Adan: Rule {
+    public var learningRate = 1e-3
+    public var beta1 = 0.98
+    public var beta2 = 0.92
+    public var beta3 = 0.99
+    public var epsilon = 1e-8
+    public var weightDecay = 0.0
+    public var noProx = false
+
+    public init() {}
+
+    public init(
+        lr: Double, betas: (Double, Double, Double) = (0.98, 0.92, 0.99), eps: Double = 1e-8, weightDecay: Double = 0,
+        noProx: Bool = false
+    ) {
+        learningRate = lr
+        (beta1, beta2, beta3) = betas
+        epsilon = eps
+        self.weightDecay = weightDecay
+        self.noProx = noProx
+    }
+
+    public static let declaration = Declaration(
+        name: "adan", title: "Adan",
+        summary: "Adaptive Nesterov momentum, from means of gradients and of their differences",
+        details: """
+            d = g - previous_grad, 0 at the first step;  m = beta1 * m + (1 - beta1) * g;  e = beta2 * e + (1 - beta2) * d;  \
+            n = beta3 * n + (1 - beta3) * (g + beta2 * d)**2;  u = (m_hat + beta2 * e_hat) / (sqrt(n_hat) + eps);  \
+            w = (w - lr * u) / (1 + lr * weight_decay), and with no_prox (1 - lr * weight_decay) * w - lr * u.
+            """,
+        equation: "u = (m̂ + β₂ê)/(√n̂ + ε); w ← (w − γ·u)/(1 + γλ)",
+        source: "Xie et al. 2022, algorithm 1, arXiv:2208.06677; equals pytorch_optimizer.Adan",
+        states: [
+            .parameter("exp_avg"), .parameter("exp_avg_diff"), .parameter("exp_avg_sq"), .parameter("previous_grad"),
+        ])
+
+    public static let parameters: [Parameter<Self>] = [
+        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+        .number("beta1", \.beta1, .fraction, "decay β₁ of the mean gradient"),
+        .number("beta2", \.beta2, .fraction, "decay β₂ of the mean difference"),
+        .number("beta3", \.beta3, .fraction, "decay β₃ of the mean square"),
+        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
+        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+        .flag("no_prox", \.noProx, "decay the weights before the step, as AdamW does"),
+    ]
+
+    public var decouplesDecay: Bool { true }
+
+    /// What `AdanArithmetic` reads.
+    package struct Coefficients: BitwiseCopyable {
+        package let decay, firstShare, differenceShare, squareShare, reach, firstScale, differenceScale: Double
+        package let stepSize, epsilon: Double
+        package let isFirst: Bool
+    }
+
+    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+        let root = powers.complement(beta3, moment.step).squareRoot()
+        let decay = moment.decayRate * weightDecay * decayScale(moment.tensor)
+        // (w − q)/(1 + c) = w − (q + c·w)/(1 + c).
+        let shrinkage = noProx ? 1 : 1 / (1 + decay)
+        let coefficients = Coefficients(
+            decay: decay * shrinkage, firstShare: 1 - beta1, differenceShare: 1 - beta2, squareShare: 1 - beta3,
+            reach: beta2, firstScale: 1 / powers.complement(beta1, moment.step),
+            differenceScale: beta2 / powers.complement(beta2, moment.step),
+            stepSize: moment.learningRate * root * shrinkage, epsilon: epsilon * root, isFirst: moment.step == 1)
+        target.storeBytes(of: coefficients, as: Coefficients.self)
+    }
+
+    public var kernel: KernelKey { .adan }
+}

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import Layerwise
+
+// References of rules that change each element by itself: every number carries the size of its terms along.
+
+/// A number, and the size that it would have if no two of its terms had opposite signs: what its error is measured against.
+private struct Term<N: BinaryFloatingPoint> {
+    let value: N
+    let size: N
+
+    init(_ value: N, size: N) {
+        self.value = value
+        self.size = size
+    }
+
+    init(_ value: N) { self.init(value, size: value.magnitude) }
+
+    var sign: N { value > 0 ? 1 : value < 0 ? -1 : 0 }
+
+    static func + (a: Self, b: Self) -> Self { Self(a.value + b.value, size: a.size + b.size) }
+    static func + (a: Self, b: N) -> Self { Self(a.value + b, size: a.size + b.magnitude) }
+    static func - (a: Self, b: Self) -> Self { Self(a.value - b.value, size: a.size + b.size) }
+    static func * (a: Self, b: Self) -> Self { Self(a.value * b.value, size: a.size * b.size) }
+    static func * (a: N, b: Self) -> Self { Self(a * b.value, size: a.magnitude * b.size) }
+    /// A finite number divided by 0 is 0.
+    static func / (a: Self, b: Self) -> Self {
+        if b.value == 0 { return Self(0, size: a.size) }
+        let divisor = b.value.magnitude
+        return Self(a.value / b.value, size: a.size / divisor * (b.size / divisor))
+    }
+
+    /// The relative error of what is under the root passes through it.
+    func squareRoot() -> Self {
+        let root = value.squareRoot()
+        return Self(root, size: value == 0 ? 0 : root * (size / value))
+    }
+}
+
+/// One element before a step, and the states that it is to have.
+private struct Cell<N: BinaryFloatingPoint> {
+    let weight: Term<N>
+    let gradient: Term<N>
+    /// The least normal number: numbers below it have fewer bits, so that their errors are absolute.
+    let floor: N
+    let epsilon: N
+    var states: [String: Term<N>]
+
+    /// A state: as it was until it is set.
+    subscript(_ name: String) -> Term<N> {
+        get { states[name] ?? Term(0) }
+        set { states[name] = newValue }
+    }
+
+    /// A sum whose terms may be subnormal.
+    func floored(_ term: Term<N>) -> Term<N> { Term(term.value, size: term.size + floor) }
+
+    /// g + λ·w.
+    func decayed(_ decay: Double) -> Term<N> { floored(gradient + N(decay) * weight) }
+
+    /// β·old + (1 − β)·new.
+    func mean(_ beta: N, _ old: Term<N>, _ new: Term<N>) -> Term<N> { floored(beta * old + (1 - beta) * new) }
+
+    /// Whether rounding may have given a number the other sign.
+    func isAmbiguous(_ term: Term<N>) -> Bool { term.value.magnitude <= term.size * 4 * epsilon }
+
+    /// rate · sign(term); where the term is lost in the rounding of its own terms, either sign is right.
+    func signed(_ rate: N, _ term: Term<N>) -> Term<N> {
+        Term(rate * term.sign, size: isAmbiguous(term) ? 2 * rate / epsilon : rate)
+    }
+}
+
+/// One step of every tensor of a layer.  `work` is called with a tensor and its t, and returns what makes δ of an element, and
+/// sets the states of these names.
+private func stepCells<N>(
+    _ layer: inout [ReferenceTensor<N>], _ names: [String],
+    _ work: (_ tensor: inout ReferenceTensor<N>, _ t: Int64) -> (_ cell: inout Cell<N>) -> Term<N>
+) {
+    for index in layer.indices {
+        var tensor = layer[index]
+        let t = tensor.steps + 1
+        let change = work(&tensor, t)
+        let old = names.map { tensor.state($0) }
+        var cells = tensor.weights.indices.map { i in
+            var states: [String: Term<N>] = [:]
+            for (name, values) in zip(names, old) { states[name] = Term(values[i]) }
+            return Cell(
+                weight: Term(tensor.weights[i]), gradient: Term(tensor.gradients[i]), floor: tensor.floor,
+                epsilon: tensor.epsilon, states: states)
+        }
+        let changes = cells.indices.map { change(&cells[$0]) }
+        tensor.changes = changes.map(\.value)
+        tensor.changeMagnitudes = changes.map { $0.size + tensor.floor }
+        for name in names {
+            tensor.setState(
+                name, cells.map { $0[name].value }, magnitudes: cells.map { $0[name].size + tensor.floor })
+        }
+        tensor.subtract()
+        tensor.steps = t
+        layer[index] = tensor
+    }
+}
+
+extension RMSprop {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        let a = N(alpha)
+        let names = ["square_avg"] + (momentum > 0 ? ["momentum_buffer"] : []) + (centered ? ["grad_avg"] : [])
+        stepCells(&layer, names) { _, t in
+            { cell in
+                let g = cell.decayed(weightDecay)
+                let s = t == 1 ? Term(N(initialSquare)) : cell["square_avg"]
+                cell["square_avg"] = cell.mean(a, s, g * g)
+                var variance = cell["square_avg"]
+                if centered {
+                    cell["grad_avg"] = cell.mean(a, cell["grad_avg"], g)
+                    let mean = cell["grad_avg"]
+                    variance = Term(
+                        max(0, variance.value - mean.value * mean.value), size: variance.size + mean.size * mean.size)
+                }
+                let e = N(epsilon)
+                var direction = g / (epsilonInRoot ? (variance + e).squareRoot() : variance.squareRoot() + e)
+                if rateInMomentum { direction = rate * direction }
+                if momentum > 0 {
+                    cell["momentum_buffer"] = cell.floored(N(momentum) * cell["momentum_buffer"] + direction)
+                    direction = cell["momentum_buffer"]
+                }
+                return rateInMomentum ? direction : rate * direction
+            }
+        }
+    }
+}
+
+extension Adagrad {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        stepCells(&layer, ["sum"]) { _, t in
+            let rate = N(learningRate) * N(scale) / (1 + N(t - 1) * N(rateDecay))
+            return { cell in
+                let g = cell.decayed(weightDecay)
+                let old = t == 1 ? Term(N(initialSum)) : cell["sum"]
+                cell["sum"] = cell.floored(old + g * g)
+                return rate * (g / (cell["sum"].squareRoot() + N(epsilon)))
+            }
+        }
+    }
+}
+
+extension Adadelta {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        let (decay, e) = (N(rho), N(epsilon))
+        stepCells(&layer, ["square_avg", "acc_delta"]) { _, _ in
+            { cell in
+                let g = cell.decayed(weightDecay)
+                cell["square_avg"] = cell.mean(decay, cell["square_avg"], g * g)
+                let d = (cell["acc_delta"] + e).squareRoot() * (g / (cell["square_avg"] + e).squareRoot())
+                cell["acc_delta"] = cell.mean(decay, cell["acc_delta"], d * d)
+                return rate * d
+            }
+        }
+    }
+}
+
+extension Adamax {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        stepCells(&layer, ["exp_avg", "exp_inf"]) { _, t in
+            let rate = N(learningRate) * N(scale) / (1 - power(beta1, t))
+            return { cell in
+                let g = cell.decayed(weightDecay)
+                cell["exp_avg"] = cell.mean(N(beta1), cell["exp_avg"], g)
+                let (old, new) = (N(beta2) * cell["exp_inf"], Term(g.value.magnitude, size: g.size) + N(epsilon))
+                cell["exp_inf"] = cell.floored(Term(max(old.value, new.value), size: max(old.size, new.size)))
+                return rate * (cell["exp_avg"] / cell["exp_inf"])
+            }
+        }
+    }
+}
+
+extension RAdam {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        stepCells(&layer, ["exp_avg", "exp_avg_sq"]) { _, t in
+            let power2: N = power(beta2, t)
+            let limit = 2 / (1 - N(beta2)) - 1
+            let length = limit - 2 * N(t) * power2 / (1 - power2)
+            let stepSize = rate / (1 - power(beta1, t))
+            return { cell in
+                let g = cell.decayed(decoupledWeightDecay ? 0 : weightDecay)
+                let w = cell.weight
+                cell["exp_avg"] = cell.mean(N(beta1), cell["exp_avg"], g)
+                cell["exp_avg_sq"] = cell.mean(N(beta2), cell["exp_avg_sq"], g * g)
+                let decay = decoupledWeightDecay ? rate * N(weightDecay) * w : Term(0)
+                if length <= 5 { return stepSize * cell["exp_avg"] + decay }
+                let squared = (length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)
+                let root = cell["exp_avg_sq"].squareRoot() + N(epsilon)
+                return stepSize * (squared * (1 - power2)).squareRoot() * (cell["exp_avg"] / root) + decay
+            }
+        }
+    }
+}
+
+extension Rprop {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        stepCells(&layer, ["prev", "step_size"]) { _, t in
+            { cell in
+                let g = cell.decayed(weightDecay)
+                let agreement = g.sign * cell["prev"].sign
+                let old = t == 1 ? N(learningRate) * N(scale) : cell["step_size"].value
+                let factor = agreement > 0 ? N(growth) : agreement < 0 ? N(shrink) : 1
+                let size = min(max(old * factor, N(smallest)), N(largest))
+                // Where rounding may have given the gradient another sign, every outcome is right.
+                let free = cell.isAmbiguous(g) ? 4 * max(size, old * N(growth)) / cell.epsilon : 0
+                let kept = agreement < 0 ? Term(0, size: g.size) : g
+                cell["prev"] = kept
+                cell["step_size"] = Term(size, size: size + free)
+                return Term(size * kept.sign, size: size + free)
+            }
+        }
+    }
+}
+
+extension ASGD {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        stepCells(&layer, ["ax"]) { tensor, t in
+            let rate = learningRate * scale
+            func eta(_ steps: Int64) -> N { N(rate / pow(1 + lambda * rate * Double(steps), alpha)) }
+            func mu(_ steps: Int64) -> N { 1 / max(1, N(steps) - N(averagesFrom)) }
+            (tensor.states["eta"], tensor.states["mu"]) = ([eta(t)], [mu(t)])
+            let (own, share) = (eta(t - 1), mu(t - 1))
+            return { cell in
+                let change = own * cell.decayed(weightDecay) + own * N(lambda) * cell.weight
+                let new = cell.floored(cell.weight - change)
+                cell["ax"] = share == 1 ? new : cell["ax"] + share * (new - cell["ax"])
+                return change
+            }
+        }
+    }
+}
+
+extension Tiger {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        stepCells(&layer, ["exp_avg"]) { _, _ in
+            { cell in
+                cell["exp_avg"] = cell.mean(N(beta), cell["exp_avg"], cell.gradient)
+                return cell.signed(rate, cell["exp_avg"]) + rate * N(weightDecay) * cell.weight
+            }
+        }
+    }
+}
+
+extension SignSGD {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        stepCells(&layer, momentum > 0 ? ["momentum_buffer"] : []) { _, _ in
+            { cell in
+                var direction = cell.gradient
+                if momentum > 0 {
+                    direction = cell.mean(N(momentum), cell["momentum_buffer"], direction)
+                    cell["momentum_buffer"] = direction
+                }
+                return cell.signed(rate, direction) + rate * N(weightDecay) * cell.weight
+            }
+        }
+    }
+}
+
+extension AdaBelief {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        let e = N(epsilon)
+        stepCells(&layer, ["exp_avg", "exp_avg_var"]) { _, t in
+            let (correction1, correction2): (N, N) = (1 - power(beta1, t), 1 - power(beta2, t))
+            return { cell in
+                let g = cell.decayed(decoupledWeightDecay ? 0 : weightDecay)
+                let m = cell.mean(N(beta1), cell["exp_avg"], g)
+                let s = cell.mean(N(beta2), cell["exp_avg_var"], (g - m) * (g - m)) + e
+                (cell["exp_avg"], cell["exp_avg_var"]) = (m, s)
+                let direction = m / ((1 / correction2 * s).squareRoot() + e)
+                let decay = decoupledWeightDecay ? rate * N(weightDecay) : 0
+                return rate / correction1 * direction + decay * cell.weight
+            }
+        }
+    }
+}
+
+extension Yogi {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        stepCells(&layer, ["exp_avg", "exp_avg_sq"]) { _, t in
+            let (correction1, correction2): (N, N) = (1 - power(beta1, t), 1 - power(beta2, t))
+            return { cell in
+                let g = cell.decayed(decoupledWeightDecay ? 0 : weightDecay)
+                let start = Term(N(initialAccumulator))
+                let m = cell.mean(N(beta1), t == 1 ? start : cell["exp_avg"], g)
+                let old = t == 1 ? start : cell["exp_avg_sq"]
+                let difference = old - g * g
+                var v = cell.floored(old - (1 - N(beta2)) * difference.sign * (g * g))
+                if cell.isAmbiguous(difference) {
+                    v = Term(v.value, size: v.size + 2 * (1 - N(beta2)) * (g * g).size / cell.epsilon)
+                }
+                (cell["exp_avg"], cell["exp_avg_sq"]) = (m, v)
+                let direction = m / ((1 / correction2 * v).squareRoot() + N(epsilon))
+                let decay = decoupledWeightDecay ? rate * N(weightDecay) : 0
+                return rate / correction1 * direction + decay * cell.weight
+            }
+        }
+    }
+}
+
+extension Adan {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        let (b1, b2, b3) = (N(beta1), N(beta2), N(beta3))
+        stepCells(&layer, ["exp_avg", "exp_avg_diff", "exp_avg_sq", "previous_grad"]) { _, t in
+            let (correction1, correction2): (N, N) = (1 - power(beta1, t), 1 - power(beta2, t))
+            let correction3: N = 1 - power(beta3, t)
+            return { cell in
+                let g = cell.gradient
+                let d = t == 1 ? Term(0) : g - cell["previous_grad"]
+                let ahead = g + b2 * d
+                cell["exp_avg"] = cell.mean(b1, cell["exp_avg"], g)
+                cell["exp_avg_diff"] = cell.mean(b2, cell["exp_avg_diff"], d)
+                cell["exp_avg_sq"] = cell.mean(b3, cell["exp_avg_sq"], ahead * ahead)
+                cell["previous_grad"] = g
+                let sum = 1 / correction1 * cell["exp_avg"] + b2 / correction2 * cell["exp_avg_diff"]
+                let u = sum / ((1 / correction3 * cell["exp_avg_sq"]).squareRoot() + N(epsilon))
+                let decay = rate * N(weightDecay)
+                let change = rate * u + decay * cell.weight
+                return noProx ? change : 1 / (1 + decay) * change
+            }
+        }
+    }
+}
+
+extension ADOPT {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        stepCells(&layer, ["exp_avg", "exp_avg_sq"]) { _, t in
+            let limit = clip ? N(pow(Double(t - 1), clipPower)) : .infinity
+            return { cell in
+                let g = cell.decayed(decoupledWeightDecay ? 0 : weightDecay)
+                let v = cell["exp_avg_sq"]
+                if t == 1 {
+                    cell["exp_avg_sq"] = cell.floored(v + g * g)
+                    return Term(0)
+                }
+                let root = v.squareRoot()
+                var u = g / Term(max(root.value, N(epsilon)))
+                if u.value.magnitude > limit {
+                    let isClear = u.value.magnitude - limit > u.size * 8 * cell.epsilon
+                    u = Term(limit * u.sign, size: isClear ? limit : u.size)
+                }
+                cell["exp_avg"] = cell.mean(N(beta1), cell["exp_avg"], u)
+                cell["exp_avg_sq"] = cell.mean(N(beta2), v, g * g)
+                let decay = decoupledWeightDecay ? rate * N(weightDecay) : 0
+                return rate * cell["exp_avg"] + decay * cell.weight
+            }
+        }
+    }
+}
+
+extension AdEMAMix {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        stepCells(&layer, ["exp_avg", "exp_avg_sq", "exp_avg_slow"]) { _, t in
+            let (correction1, correction2): (N, N) = (1 - power(beta1, t), 1 - power(beta2, t))
+            let slowScale = alphaSteps > 0 ? N(alpha) * min(1, N(t) / N(alphaSteps)) : N(alpha)
+            var b3 = Wide(beta3)
+            if betaSteps > 0 {
+                let progress = Wide(t) / Wide(betaSteps)
+                b3 = min(b3, exp(1 / ((1 - progress) / log(Wide(beta1)) + progress / log(b3))))
+            }
+            let slowShare = N(1 - b3)
+            return { cell in
+                let g = cell.gradient
+                cell["exp_avg"] = cell.mean(N(beta1), cell["exp_avg"], g)
+                cell["exp_avg_sq"] = cell.mean(N(beta2), cell["exp_avg_sq"], g * g)
+                let slow = cell["exp_avg_slow"]
+                cell["exp_avg_slow"] = cell.floored((1 - slowShare) * slow + slowShare * g)
+                let sum = 1 / correction1 * cell["exp_avg"] + slowScale * cell["exp_avg_slow"]
+                let direction = sum / ((1 / correction2 * cell["exp_avg_sq"]).squareRoot() + N(epsilon))
+                return rate * direction + rate * N(weightDecay) * cell.weight
+            }
+        }
+    }
+}
+
+extension LaProp {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        let b1 = N(beta1)
+        stepCells(&layer, ["exp_avg", "exp_avg_sq"]) { tensor, t in
+            let correction: N = 1 - power(beta2, t)
+            let mean = b1 * (tensor.states["exp_avg_lr_1"]?.first ?? 0) + (1 - b1) * rate
+            tensor.states["exp_avg_lr_1"] = [mean]
+            let decay = rate * N(weightDecay)
+            return { cell in
+                let g = cell.gradient
+                cell["exp_avg_sq"] = cell.mean(N(beta2), cell["exp_avg_sq"], g * g)
+                let quotient = g / ((1 / correction * cell["exp_avg_sq"]).squareRoot() + N(epsilon))
+                cell["exp_avg"] = cell.floored(b1 * cell["exp_avg"] + (1 - b1) * rate * quotient)
+                return (1 - decay) * (rate / mean) * cell["exp_avg"] + decay * cell.weight
+            }
+        }
+    }
+}
