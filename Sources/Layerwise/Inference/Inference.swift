@@ -32,8 +32,7 @@ public struct InferredLayer: Sendable, Equatable {
 /// - Returns: layers by tower in order of first appearance, then by depth.  Every tensor is in exactly one.
 /// - Complexity: O(*n* log *n*) for *n* names of bounded length.
 public func inferLayers(_ names: [String]) -> [InferredLayer] {
-    var known: [String: NamePart] = [:]
-    let names = names.map { TensorName($0, known: &known) }
+    let names = TensorNames(names)
     let found = towers(stacks(in: names))
     let drafts = found.isEmpty ? layersOfModules(names) : layersOfTowers(found, names)
     return zip(drafts, distinct(drafts.map(\.name))).map { draft, name in

@@ -5,7 +5,7 @@
 ///
 /// Modules named like a stem make up the first layer, those named like a head the last one.  Where no name says so, these are the
 /// first module and the last.
-func layersOfModules(_ names: [TensorName]) -> [LayerDraft] {
+func layersOfModules(_ names: TensorNames) -> [LayerDraft] {
     let modules = modules(of: names)
     let stem = modules.filter { $0.role == .stem }
     let head = modules.filter { $0.role == .head }
@@ -72,7 +72,7 @@ private struct Module {
 }
 
 /// In order of first appearance.
-private func modules(of names: [TensorName]) -> [Module] {
+private func modules(of names: TensorNames) -> [Module] {
     var modules: [Module] = []
     var known: [String: Int] = [:]
     for (tensor, name) in names.enumerated() {

@@ -134,3 +134,40 @@ struct TensorName {
 func sharedLength(_ a: some Sequence<NamePart>, _ b: some Sequence<NamePart>) -> Int {
     zip(a, b).prefix { $0.text == $1.text }.count
 }
+
+/// The names of a model's tensors.
+struct TensorNames: RandomAccessCollection {
+    private let names: [TensorName]
+    /// Whether they may be in the order in which the modules were made: they are not sorted, and the names of each module follow
+    /// each other.
+    let areInOrder: Bool
+
+    init(_ texts: [String]) {
+        var known: [String: NamePart] = [:]
+        let names = texts.map { TensorName($0, known: &known) }
+        self.names = names
+        areInOrder = Self.areInOrder(names)
+    }
+
+    var startIndex: Int { names.startIndex }
+    var endIndex: Int { names.endIndex }
+    subscript(index: Int) -> TensorName { names[index] }
+
+    /// More levels than modules are nested in; looking at all would make long names slow.
+    private static let mostLevels = 12
+
+    private static func areInOrder(_ names: [TensorName]) -> Bool {
+        let pairs = zip(names, names.dropFirst())
+        if pairs.allSatisfy({ !$1.text.utf8.lexicographicallyPrecedes($0.text.utf8) }) { return false }
+        var left: Set<String> = []
+        for (name, next) in pairs {
+            let shared = sharedLength(name.parts, next.parts)
+            func modules(_ name: TensorName) -> [String] {
+                (1...mostLevels).prefix(name.parts.count - 1).dropFirst(shared).map(name.path)
+            }
+            left.formUnion(modules(name))
+            if !left.isDisjoint(with: modules(next)) { return false }
+        }
+        return true
+    }
+}

@@ -18,9 +18,9 @@ enum Meaning {
     init?(of text: String, words: [String]) {
         if let known = Vocabulary.inFull[text.lowercased().drop { $0 == "_" }] {
             self = known
-        } else if words.contains("input"), Vocabulary.outputs.has(anyOf: words) {
+        } else if Vocabulary.inputs.has(anyOf: words), Vocabulary.outputs.has(anyOf: words) {
             // Which input, "encoder_input_proj" leaves open.
-            if words.first != "input" { return nil }
+            if !Vocabulary.inputs.has(anyOf: words.prefix(1)) { return nil }
             self = .stem
         } else if Vocabulary.headsOfDetectors.contains(words.suffix(2).joined(separator: " ")) {
             self = .head
@@ -28,12 +28,21 @@ enum Meaning {
             self = .output
         } else if Vocabulary.norms.has(anyOf: words), Vocabulary.after.has(anyOf: words) {
             self = .norm
-        } else if Vocabulary.stems.has(anyOf: words) || Vocabulary.lastWordsOfStems.has(anyOf: words.suffix(1)) {
+        } else if Vocabulary.lastWordsOfStems.has(anyOf: words.suffix(1)) {
             self = .stem
+        } else if Vocabulary.stems.has(anyOf: words) {
+            // "embedding_projection" leads in here and out there; "relative_head" is a head.
+            if words.contains("relative"), Vocabulary.heads.has(anyOf: words) {
+                self = .head
+            } else if Vocabulary.outputs.has(anyOf: words), !words.contains("patch") {
+                return nil
+            } else {
+                self = .stem
+            }
         } else if Vocabulary.heads.has(anyOf: words) {
             self = .head
         } else if Vocabulary.norms.has(anyOf: words) {
-            self = words.contains("pre") ? .opening : .norm
+            self = Vocabulary.before.has(anyOf: words) ? .opening : .norm
         } else if Vocabulary.outputs.has(anyOf: words) {
             self = .output
         } else {
@@ -59,12 +68,20 @@ enum Vocabulary {
         "norm", "layernorm", "layrnorm", "batchnorm", "groupnorm", "rmsnorm", "normalization", "ln", "bn",
     ]
     /// "emb_layer_norm_after" is ESM's final norm.
-    static let after: Set = ["after", "post", "final", "last"]
+    /// Of what is called a norm and nothing else.
+    static let wordsOfNorms = norms.union(["layer"])
+    static let after: Set = ["after", "post", "final", "last", "f"]
+    static let before: Set = ["pre", "input"]
+    static let inputs: Set = ["input"]
     static let outputs: Set = ["output", "out", "proj", "projection", "projector"]
+    static let projections: Set = ["proj", "projection", "projector"]
     /// What works on the output of the blocks, whatever else is in the name: "patch_merger".
     static let ends: Set = ["merger", "projector", "unembed", "unembedding"]
     /// What the detectors after DETR call their heads, such as RF-DETR's "enc_out_class_embed"; "class_embedding" is a token.
     static let headsOfDetectors: Set = ["class embed", "bbox embed", "box embed"]
+
+    /// SAM's embeds the masks that are given, MaskFormer's and OneFormer's those that come out.
+    static let ofEitherSide: Set = ["mask embed", "mask embedder"]
 
     /// Parts that mean something only as a whole, or something else than their words do.
     static let inFull: [Substring: Meaning] = [
@@ -128,9 +145,16 @@ enum Vocabulary {
     /// Of embeddings that lead into an encoder where there is a decoder, too.
     static let wordEmbeddings: Set = [
         "shared", "embed", "embedding", "embeddings", "emb", "embd", "token", "tokens", "tok", "word", "wte", "wpe",
-        "position",
-        "positions", "pos",
+        "position", "positions", "positional", "pos",
     ]
+
+    /// Whether what stands beside towers that see and others goes with these: "lm_head", "embed_tokens", "score", "logit_scale".
+    static func speaksOfText(_ part: NamePart) -> Bool {
+        !part.words.isEmpty && part.words.allSatisfy(wordEmbeddings.contains)
+            || part.words.contains {
+                ["text", "score", "logit", "logits", "output", "temperature"].contains(unified($0))
+            }
+    }
 
     /// Towers that make no text.
     static let senses: Set = ["vision", "audio"]
