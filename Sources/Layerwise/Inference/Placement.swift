@@ -62,7 +62,7 @@ private struct Surroundings {
     /// The paths of the modules in which units stand whose names tell nothing.
     private var untold: Set<String> = []
     /// The towers with a head that makes text.
-    private var lasting: Set<Int> = []
+    private var writing: Set<Int> = []
     /// For every tower, how many norms stand around its blocks whose names do not say that they are the last, and how many
     /// projections directly beside them.
     private var norms: [Int]
@@ -235,11 +235,10 @@ private struct Surroundings {
 
     mutating func placeByName() {
         for unit in open where unit.towers.count == 1 {
-            if isNorm(unit), !isFinal(unit) { norms[unit.towers.lowerBound] += 1 }
-            if isProjection(unit) { projections[unit.towers.lowerBound] += 1 }
-        }
-        for unit in open where unit.part.meaning == .head && unit.towers.count == 1 && unit.part.words.contains("lm") {
-            lasting.insert(unit.towers.lowerBound)
+            let tower = unit.towers.lowerBound
+            if isNorm(unit), !isFinal(unit) { norms[tower] += 1 }
+            if isDirect(unit), isProjection(unit) { projections[tower] += 1 }
+            if unit.part.meaning == .head, unit.part.words.contains("lm") { writing.insert(tower) }
         }
         untold = Set(open.filter { $0.part.meaning == nil }.map(\.parent))
         var stillOpen: [Unit] = []
@@ -319,16 +318,14 @@ private struct Surroundings {
             return Told(role: .head, word: word, isCertain: false)
         case .stem, .opening, .extractor: return Told(role: .stem, word: word)
         case .head: return Told(role: .head, word: word, isCertain: !(isDirect(unit) && isBeforeBlocks(unit)))
+        case .output where isBeforeBlocks(unit) && (isDirect(unit) || isProjection(unit)):
+            let isEnd = Vocabulary.ends.has(anyOf: unit.part.words)
+            return Told(role: isEnd ? .head : .stem, word: word, isCertain: false)
         case .output:
-            // A module that is called "proj" and nothing else may lead in as well as out.
-            // So may one of several projections beside the blocks.
-            let isOfEither =
-                Vocabulary.ofEitherEnd.contains(word)
-                || isProjection(unit) && projections[unit.towers.lowerBound] > 1
-            if isBeforeBlocks(unit), isDirect(unit) || Vocabulary.projections.has(anyOf: unit.part.words) {
-                let isEnd = Vocabulary.ends.has(anyOf: unit.part.words)
-                return Told(role: isEnd ? .head : .stem, word: word, isCertain: false)
-            }
+            // A module that is called "proj" and nothing else may lead in as well as out, and so may one of several projections
+            // beside the blocks.
+            let isOneOfSeveral = isDirect(unit) && isProjection(unit) && projections[unit.towers.lowerBound] > 1
+            let isOfEither = Vocabulary.ofEitherEnd.contains(word) || isOneOfSeveral
             return Told(role: .head, word: word, isOutput: true, isCertain: isBare(unit) || !isOfEither)
         case .norm:
             // Several in a list may norm what several blocks make.
@@ -377,9 +374,8 @@ private struct Surroundings {
         unit.towers.count == 1 && unit.level == towers[unit.towers.lowerBound].parent.count
     }
 
-    /// A projection directly beside the blocks.
     private func isProjection(_ unit: Unit) -> Bool {
-        isDirect(unit) && unit.part.meaning == .output && Vocabulary.projections.has(anyOf: unit.part.words)
+        unit.part.meaning == .output && Vocabulary.projections.has(anyOf: unit.part.words)
     }
 
     /// Whether a tensor has the unit's own path, and is not a norm's that went with a convolution.
@@ -424,7 +420,7 @@ private struct Surroundings {
         let alone = spoken.filter { $0.count == 1 }.flatMap(\.self)
         if let tower = alone.last {
             // What is projected into a language model is called after it, too: "language_projection".
-            let leadsIn = told.isOutput && (lasting.contains(tower) || unit.part.words.contains("language"))
+            let leadsIn = told.isOutput && (writing.contains(tower) || unit.part.words.contains("language"))
             if !leadsIn { return (tower, Set(alone).count == 1) }
         }
         let isSpoken = alone.isEmpty && spoken.last.map { $0.count < unit.towers.count } ?? false
@@ -444,13 +440,13 @@ private struct Surroundings {
                 return (candidates[0], isContainer || isLacking)
             }
         }
-        if candidates.count == 1 { return (candidates[0], true) }
+        if candidates.count == 1 { return (candidates[0], alone.isEmpty) }
         for word in role == .stem ? ["encoder"] : ["decoder", "text"] {
             let found = candidates.filter { towersOfWord[word]?.contains($0) == true }
             if let tower = found.first(where: { !having[$0].contains(role) }) ?? found.first {
                 // An embedding of something else than words may lead into the decoder.
                 let isPlain = role != .stem || unit.part.words.allSatisfy { Vocabulary.wordEmbeddings.contains($0) }
-                return (tower, found.count == 1 && isPlain)
+                return (tower, found.count == 1 && isPlain && alone.isEmpty)
             }
         }
         let lacking = candidates.filter { !having[$0].contains(role) }
