@@ -918,6 +918,7 @@ final class InferenceTests: XCTestCase {
             "multi_modal_projector.linear_1.weight": "vision_tower 4 head",
             "language_projection.weight": "vision_tower 4 head?",
             "embed_vision.embedding.weight": "vision_tower 4 head?",
+            "shared_image_embedding.positional_embedding": "vision_tower 0 stem",
         ] {
             XCTAssertEqual(place(name, in: names(name)), expected, name)
             XCTAssertEqual(place("language_model.lm_head.weight", in: names(name)), "language_model 4 head", name)

@@ -258,10 +258,12 @@ private struct Surroundings {
         let having = around.map { Set($0.keys) }
         for (unit, told) in ofSeveral {
             let (tower, isCertain) = tower(of: unit, told, having: having)
-            // Beside a tower that sees and has a stem of its own, "embed_vision" embeds what leaves it.
-            if told.role == .stem, senses.contains(tower), having[tower].contains(.stem),
-                unit.level < towers[tower].parent.count, !isBare(unit)
-            {
+            // Beside a tower that sees and has a stem of its own, "embed_vision" embeds what leaves it, and
+            // "shared_image_embedding" does not.
+            let embedsOutput =
+                told.role == .stem && senses.contains(tower) && having[tower].contains(.stem)
+                && unit.level < towers[tower].parent.count && !isBare(unit) && !unit.part.words.contains("shared")
+            if embedsOutput {
                 place(unit, Told(role: .head, word: told.word), in: tower, isCertain: false)
             } else {
                 // What predicts durations is made, and works, between an encoder and a decoder.
