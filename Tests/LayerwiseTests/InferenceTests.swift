@@ -409,6 +409,9 @@ final class InferenceTests: XCTestCase {
                 2, .norm, "model.vision_tower.post_layernorm", "model.vision_tower.post_layernorm.weight",
                 tower: "vision_tower"),
             Expected(
+                3, .head, "model.multi_modal_projector.linear_1", "model.multi_modal_projector.linear_1.weight",
+                tower: "vision_tower"),
+            Expected(
                 0, .stem, "model.language_model.embed_tokens", "model.language_model.embed_tokens.weight",
                 tower: "language_model"),
             Expected(
@@ -417,8 +420,7 @@ final class InferenceTests: XCTestCase {
             Expected(
                 2, .norm, "model.language_model.norm", "model.language_model.norm.weight", tower: "language_model"),
             Expected(
-                3, .head, "language_model.head", "model.multi_modal_projector.linear_1.weight", "lm_head.weight",
-                tower: "language_model"))
+                3, .head, "lm_head", "lm_head.weight", tower: "language_model"))
     }
 
     // MARK: - Vision Transformers
@@ -601,7 +603,7 @@ final class InferenceTests: XCTestCase {
             Expected(4, .head, "classifier", "classifier.{dense,out_proj}.{weight,bias}"))
     }
 
-    /// A projector is one place, whatever its parts are called: Mistral 3's and Gemma 3's; HunYuan's merger likewise.
+    /// A projector is one place, the output of the tower that sees, whatever its parts are called: Mistral 3's and Gemma 3's; HunYuan's merger likewise.
     func testProjectors() {
         for projector in [
             "{norm,patch_merger.merging_layer,linear_1,linear_2}.weight",
@@ -618,6 +620,9 @@ final class InferenceTests: XCTestCase {
                     2, .block, "model.vision_tower.transformer.layers.1",
                     "model.vision_tower.transformer.layers.1.attention.q_proj.weight", tower: "vision_tower"),
                 Expected(
+                    3, .head, "model.multi_modal_projector", "model.multi_modal_projector.\(projector)",
+                    tower: "vision_tower"),
+                Expected(
                     0, .stem, "model.language_model.embed_tokens", "model.language_model.embed_tokens.weight",
                     tower: "language_model"),
                 Expected(
@@ -625,9 +630,7 @@ final class InferenceTests: XCTestCase {
                     tower: "language_model"),
                 Expected(
                     2, .norm, "model.language_model.norm", "model.language_model.norm.weight", tower: "language_model"),
-                Expected(
-                    3, .head, "language_model.head", "model.multi_modal_projector.\(projector)", "lm_head.weight",
-                    tower: "language_model"))
+                Expected(3, .head, "lm_head", "lm_head.weight", tower: "language_model"))
         }
         assertLayers(
             Expected(
@@ -808,6 +811,147 @@ final class InferenceTests: XCTestCase {
         let prompt = inferLayers(names).filter { $0.tensors.contains(4) || $0.tensors.contains(5) }
         XCTAssertEqual(prompt.map(\.tensors), [[4, 5]])
         XCTAssertEqual(prompt.map(\.tower), ["mask_decoder"])
+    }
+
+    // MARK: - What a sweep over transformers found
+
+    /// Where a tensor is: its tower, its depth and role, and "?" where that is a guess.
+    private func place(_ tensor: String, in names: [String]) -> String {
+        inferLayers(names).first { $0.tensors.contains { names[$0] == tensor } }.map {
+            "\($0.tower.isEmpty ? "" : "\($0.tower) ")\($0.depth) \($0.role)\($0.isGuess ? "?" : "")"
+        } ?? ""
+    }
+
+    private func blocks(_ path: String, _ count: Int = 3) -> [String] {
+        (0..<count).flatMap { block in
+            ["attn.q", "attn.k", "mlp.fc1", "mlp.fc2"].map { "\(path).\(block).\($0).weight" }
+        }
+    }
+
+    /// "embedding_projection" leads in here and out there; an input's projection leads in, and "relative_head" is a head.
+    func testWordsThatContradictEachOther() {
+        let model = ["vlm.embed_tokens.weight"] + blocks("vlm.layers") + ["vlm.norm.weight"]
+        XCTAssertEqual(
+            place("embedding_proj_layer.weight", in: model + ["embedding_proj_layer.weight"]), "5 head?")
+        XCTAssertEqual(
+            place("vlm.inputs_embeds_projector.weight", in: model + ["vlm.inputs_embeds_projector.weight"]), "0 stem")
+        XCTAssertEqual(place("relative_head.conv1.weight", in: model + ["relative_head.conv1.weight"]), "5 head")
+        XCTAssertEqual(place("vlm.query_pos_head.0.weight", in: model + ["vlm.query_pos_head.0.weight"]), "0 stem")
+        XCTAssertEqual(
+            place("vlm.mask_embed.layers.0.weight", in: model + ["vlm.mask_embed.layers.0.weight"]), "5 head?")
+    }
+
+    /// A norm whose name is common and that is made before the blocks may lead in, and so may one of several.
+    func testNormsThatMayLeadIn() {
+        func norm(_ name: String, isFirst: Bool, beside other: String? = nil) -> String {
+            let stem = ["encoder.embeddings.weight"]
+            let norms = [name] + [other].compactMap(\.self)
+            let layers = blocks("encoder.layers")
+            return place(name, in: stem + (isFirst ? norms + layers : layers + norms))
+        }
+        XCTAssertEqual(norm("encoder.layer_norm.weight", isFirst: true), "4 norm?")
+        XCTAssertEqual(norm("encoder.layer_norm.weight", isFirst: false), "4 norm")
+        XCTAssertEqual(norm("encoder.norm.weight", isFirst: true), "4 norm")
+        XCTAssertEqual(norm("encoder.final_layer_norm.weight", isFirst: true), "4 norm")
+        XCTAssertEqual(norm("encoder.input_layer_norm.weight", isFirst: true), "0 stem")
+        XCTAssertEqual(norm("encoder.input_layer_norm.weight", isFirst: false), "0 stem")
+        XCTAssertEqual(norm("encoder.mask_norm.weight", isFirst: false, beside: "encoder.vit_norm.weight"), "4 norm?")
+        // The order of a sorted file tells nothing.
+        let sorted = (["encoder.embeddings.weight", "encoder.layer_norm.weight"] + blocks("encoder.layers")).sorted()
+        XCTAssertEqual(place("encoder.layer_norm.weight", in: sorted), "4 norm")
+    }
+
+    /// A projection that is made before the blocks leads in, and one of several beside them may: Idefics 2's, Gemma 3n's.
+    func testProjectionsThatMayLeadIn() {
+        let layers = blocks("model.layers")
+        XCTAssertEqual(
+            place("model.modality_proj.weight", in: ["model.modality_proj.weight"] + layers + ["model.norm.weight"]),
+            "0 stem?")
+        XCTAssertEqual(place("model.audio_proj.weight", in: layers + ["model.audio_proj.weight"]), "4 head")
+        XCTAssertEqual(
+            place("model.audio_proj.weight", in: layers + ["model.audio_proj.weight", "model.prompt_proj.weight"]),
+            "4 head?")
+        // CamemBERT's head is made before its model.
+        XCTAssertEqual(place("lm_head.dense.weight", in: ["lm_head.dense.weight"] + layers), "4 head")
+    }
+
+    /// DAC's second convolution is after the blocks.
+    func testConvolutionsAfterTheBlocks() {
+        let names = ["conv1.weight"] + blocks("block") + ["snake1.alpha", "conv2.weight"]
+        XCTAssertEqual(place("conv1.weight", in: names), "0 stem")
+        XCTAssertEqual(place("conv2.weight", in: names), "4 head?")
+        XCTAssertEqual(place("conv2.weight", in: names.sorted()), "0 stem?")
+        let whisper = ["conv1.weight", "conv2.weight"] + blocks("layers") + ["layer_norm.weight"]
+        XCTAssertEqual(place("conv2.weight", in: whisper), "0 stem")
+    }
+
+    /// One linear map that makes features for a head, beside a whole extractor.
+    func testExtractorOfAHead() {
+        let names =
+            ["wav2vec2.feature_extractor.conv_layers.0.conv.weight"] + blocks("wav2vec2.encoder.layers")
+            + ["projector.weight", "tdnn.0.kernel.weight", "feature_extractor.weight", "classifier.weight"]
+        XCTAssertEqual(place("feature_extractor.weight", in: names), "4 head?")
+        XCTAssertEqual(place("wav2vec2.feature_extractor.conv_layers.0.conv.weight", in: names), "0 stem")
+    }
+
+    /// Only what speaks of text goes with the tower of text for certain; what stands beside both may be of either: OWL-ViT's.
+    func testWhatStandsBesideTwoTowers() {
+        let names =
+            ["text_model.embeddings.weight"] + blocks("text_model.layers") + ["text_model.final_layer_norm.weight"]
+            + ["vision_model.embeddings.weight"] + blocks("vision_model.layers")
+            + ["vision_model.post_layernorm.weight", "layer_norm.weight", "class_head.dense0.weight", "lm_head.weight"]
+        XCTAssertEqual(place("layer_norm.weight", in: names), "text_model 4 norm?")
+        XCTAssertEqual(place("class_head.dense0.weight", in: names), "text_model 5 head?")
+        XCTAssertEqual(
+            place("lm_head.weight", in: names.filter { !$0.hasPrefix("class_head") }), "text_model 5 head")
+    }
+
+    /// What leads from a tower that sees into a language model is the output of the former: BLIP-2's, Idefics 3's, Gemma 3n's.
+    func testWhatLeadsIntoALanguageModel() {
+        func names(_ connector: String) -> [String] {
+            ["vision_tower.embeddings.weight"] + blocks("vision_tower.layers") + [connector]
+                + ["language_model.model.embed_tokens.weight"] + blocks("language_model.model.layers")
+                + ["language_model.lm_head.weight"]
+        }
+        for (name, expected) in [
+            "connector.modality_projection.weight": "vision_tower 4 head",
+            "multi_modal_projector.linear_1.weight": "vision_tower 4 head",
+            "language_projection.weight": "vision_tower 4 head?",
+            "embed_vision.embedding.weight": "vision_tower 4 head?",
+            "shared_image_embedding.positional_embedding": "vision_tower 0 stem",
+        ] {
+            XCTAssertEqual(place(name, in: names(name)), expected, name)
+            XCTAssertEqual(place("language_model.lm_head.weight", in: names(name)), "language_model 4 head", name)
+        }
+    }
+
+    /// A whole model in a stem is a tower, unless it makes the patches of a ViT: PE's and Phi-4's, and a hybrid ViT's.
+    func testTowersInStems() {
+        let outer = blocks("video_encoder.layers")
+        for inner in ["embedder.vision_model.timm_model.blocks", "embed_extend.img_processor.encoder.layers"] {
+            let names = blocks("video_encoder.\(inner)") + outer
+            let found = place("video_encoder.\(inner).1.mlp.fc1.weight", in: names)
+            XCTAssertTrue(found.hasSuffix(" 2 block"), found)
+            XCTAssertTrue(place("video_encoder.layers.1.mlp.fc1.weight", in: names).hasSuffix("2 block"))
+        }
+        let hybrid = blocks("patch_embed.backbone.stages.0.blocks") + ["patch_embed.proj.weight"] + blocks("blocks")
+        XCTAssertEqual(place("patch_embed.backbone.stages.0.blocks.1.mlp.fc1.weight", in: hybrid), "0 stem")
+    }
+
+    /// What stands beside the blocks of every stage, and whose name is not known, is before or after them: the order of making
+    /// tells, and after them it is a guess.  Tokens lead in.
+    func testWhatStandsInStages() {
+        func names(_ part: String, isFirst: Bool) -> [String] {
+            (0..<2).flatMap { stage in
+                let layers = blocks("stages.\(stage).layers", 2)
+                return isFirst ? ["stages.\(stage).\(part)"] + layers : layers + ["stages.\(stage).\(part)"]
+            }
+        }
+        XCTAssertEqual(place("stages.1.conv.weight", in: names("conv.weight", isFirst: false)), "4 block?")
+        XCTAssertEqual(place("stages.1.conv.weight", in: names("conv.weight", isFirst: true)), "3 block")
+        XCTAssertEqual(place("stages.1.conv.weight", in: names("conv.weight", isFirst: true).sorted()), "3 block?")
+        XCTAssertEqual(place("stages.1.group_token", in: names("group_token", isFirst: true)), "3 block")
+        XCTAssertEqual(place("stages.1.downsample.weight", in: names("downsample.weight", isFirst: false)), "3 block")
     }
 
     // MARK: - Without blocks

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
 
 /// A layer that the names of a model's tensors tell of.
 public struct InferredLayer: Sendable, Equatable {
@@ -32,8 +33,7 @@ public struct InferredLayer: Sendable, Equatable {
 /// - Returns: layers by tower in order of first appearance, then by depth.  Every tensor is in exactly one.
 /// - Complexity: O(*n* log *n*) for *n* names of bounded length.
 public func inferLayers(_ names: [String]) -> [InferredLayer] {
-    var known: [String: NamePart] = [:]
-    let names = names.map { TensorName($0, known: &known) }
+    let names = TensorNames(names)
     let found = towers(stacks(in: names))
     let drafts = found.isEmpty ? layersOfModules(names) : layersOfTowers(found, names)
     return zip(drafts, distinct(drafts.map(\.name))).map { draft, name in
@@ -80,4 +80,287 @@ func distinct(_ names: [String]) -> [String] {
         } while !taken.insert(numbered).inserted
         return numbered
     }
+}
+
+// MARK: - Layers by rules of the user's
+
+/// What the user says of some tensors, before the names tell anything.
+public struct LayerRule: Sendable {
+    /// Which tensors the rule is for.
+    public enum Subject: Sendable {
+        /// Those whose whole names the pattern matches.
+        case pattern(String, PatternSyntax)
+        /// Those that a matcher of the caller's has found, one mark for each name; the text stands for it in messages.
+        case marks(String, [Bool])
+    }
+
+    public var subject: Subject
+    /// The layer that the tensors make together; nil leaves each in its own.
+    public var layer: String?
+    public var depth: Int?
+    public var tower: String?
+    /// "stem", "block", "norm", "head", or "depth" for what the depth says.
+    public var role: String?
+    /// The layer's own rate multiplier.
+    public var scale: Double?
+
+    public init(
+        _ subject: Subject, layer: String? = nil, depth: Int? = nil, tower: String? = nil, role: String? = nil,
+        scale: Double? = nil
+    ) {
+        self.subject = subject
+        self.layer = layer
+        self.depth = depth
+        self.tower = tower
+        self.role = role
+        self.scale = scale
+    }
+
+    public init(_ pattern: String, layer: String? = nil, depth: Int? = nil, scale: Double? = nil) {
+        self.init(.pattern(pattern, .glob), layer: layer, depth: depth, scale: scale)
+    }
+}
+
+/// A layer of a model, as the user's rules and the names of its tensors tell.
+public struct PlacedLayer: Sendable, Equatable {
+    public let name: String
+    public let depth: Int
+    public let tower: String
+    /// As `LayerRule.role`.
+    public let role: String
+    /// Nil where no rule gives one.
+    public let scale: Double?
+    /// Which of the names are the layer's, in ascending order.
+    public let tensors: [Int]
+    public let reason: String
+    public let isGuess: Bool
+}
+
+/// Derives layers from the names of a model's tensors, where rules go before what the names tell.
+///
+/// The first rule that matches a tensor counts.  Tensors that a rule calls one layer have one place: that of the inferred layer
+/// of this name, or else the lowest of theirs.  Where a rule moves a part of a layer elsewhere, the layer becomes several,
+/// whose names end in numbers.
+///
+/// - Returns: layers by tower, then by depth.  Every tensor is in exactly one.
+public func placeLayers(_ names: [String], rules: [LayerRule]) throws(SettingError) -> [PlacedLayer] {
+    let inferred = inferLayers(names)
+    var placements = [Placement?](repeating: nil, count: names.count)
+    var named: [NameKey: Placement] = [:]
+    for layer in inferred {
+        let placement = Placement(
+            layer: layer.name, depth: layer.depth, tower: layer.tower, role: layer.role.rawValue, scale: nil,
+            reason: layer.reason, isGuess: layer.isGuess)
+        named[NameKey(layer.name)] = placement
+        for tensor in layer.tensors { placements[tensor] = placement }
+    }
+    var isFree = [Bool](repeating: true, count: names.count)
+    for rule in rules {
+        try rule.check()
+        let matched = try rule.matched(names)
+        let free = matched.filter { isFree[$0] }
+        var together: Placement?
+        if let name = rule.layer {
+            let lowest = free.compactMap { placements[$0] }.min { $0.depth < $1.depth }
+            together = named[NameKey(name)] ?? lowest
+            together?.layer = name
+        }
+        for tensor in free {
+            isFree[tensor] = false
+            guard var placement = together ?? placements[tensor] else { continue }
+            placement.take(rule)
+            placements[tensor] = placement
+        }
+    }
+    return layers(of: placements)
+}
+
+/// Where a tensor belongs.
+private struct Placement {
+    var layer: String
+    var depth: Int
+    var tower: String
+    var role: String
+    var scale: Double?
+    var reason: String
+    var isGuess: Bool
+
+    mutating func take(_ rule: LayerRule) {
+        depth = rule.depth ?? depth
+        tower = rule.tower ?? tower
+        role = rule.role ?? role
+        scale = rule.scale ?? scale
+        reason = "by a rule"
+        isGuess = false
+    }
+
+    func hasPlace(of other: Placement) -> Bool {
+        depth == other.depth && NameKey(tower) == NameKey(other.tower) && role == other.role && scale == other.scale
+    }
+}
+
+/// The layers of placed tensors, with names of their own where one name has several places.
+private func layers(of placements: [Placement?]) -> [PlacedLayer] {
+    var drafts: [(placement: Placement, tensors: [Int])] = []
+    var known: [NameKey: [Int]] = [:]
+    for (tensor, placement) in placements.enumerated() {
+        guard let placement else { continue }
+        let key = NameKey(placement.layer)
+        if let draft = known[key]?.first(where: { drafts[$0].placement.hasPlace(of: placement) }) {
+            drafts[draft].tensors.append(tensor)
+        } else {
+            known[key, default: []].append(drafts.count)
+            drafts.append((placement, [tensor]))
+        }
+    }
+    let order = drafts.indices.sorted { one, other in
+        let (one, other) = (drafts[one].placement, drafts[other].placement)
+        return (one.tower, one.depth) < (other.tower, other.depth)
+    }
+    // Numbers go by the order of the tensors, and the layers by that of their places.
+    let names = distinct(drafts.map(\.placement.layer))
+    return order.map { index in
+        let (placement, tensors) = drafts[index]
+        return PlacedLayer(
+            name: names[index], depth: placement.depth, tower: placement.tower, role: placement.role,
+            scale: placement.scale, tensors: tensors, reason: placement.reason, isGuess: placement.isGuess)
+    }
+}
+
+extension LayerRule {
+    fileprivate static let roles = ["stem", "block", "norm", "head", "depth"]
+
+    fileprivate var text: String {
+        switch subject {
+        case .pattern(let text, _), .marks(let text, _): text
+        }
+    }
+
+    fileprivate func check() throws(SettingError) {
+        if let depth, depth < 0 { throw .invalid("\"\(text)\": depth must be 0, 1, 2 ..., found \(depth)") }
+        if let role, !Self.roles.contains(role) {
+            throw .unknown(
+                "\"\(text)\": role must be one of \(Self.roles.joined(separator: ", ")), found \"\(role)\"")
+        }
+        if let scale, !(scale >= 0 && scale.isFinite) {
+            throw .invalid("\"\(text)\": scale must be in [0, inf), found \(scale)")
+        }
+        if let layer, layer.isEmpty { throw .invalid("\"\(text)\": the name of a layer must not be empty") }
+    }
+
+    fileprivate func matched(_ names: [String]) throws(SettingError) -> [Int] {
+        let marks =
+            switch subject {
+            case .pattern(let text, let syntax): try matchNames(text, syntax, names)
+            case .marks(_, let marks): marks
+            }
+        let matched = names.indices.filter { $0 < marks.count && marks[$0] }
+        if matched.isEmpty {
+            throw .unknown(
+                "no parameter matches \"\(text)\"" + (names.first.map { "; the first is called \"\($0)\"" } ?? ""))
+        }
+        return matched
+    }
+}
+
+// MARK: - Layers of a model without blocks
+
+/// The layers of a model without blocks, such as a perceptron: every module is one, in order of first appearance.  Modules whose
+/// names differ in numbers only ("0", "2", "10"; "fc1", "fc2") are in the order of these.
+///
+/// Modules named like a stem make up the first layer, those named like a head the last one.  Where no name says so, these are the
+/// first module and the last.
+func layersOfModules(_ names: TensorNames) -> [LayerDraft] {
+    let modules = modules(of: names)
+    let stem = modules.filter { $0.role == .stem }
+    let head = modules.filter { $0.role == .head }
+    var others = inOrderOfNumbers(modules.filter { $0.role == nil })[...]
+    let isNumbered = Set(others.map(\.pattern)).count == 1 && others.first?.numbers.isEmpty == false
+    let order = modules.count == 1 ? "the only module" : isNumbered ? "by its number" : "by its place"
+
+    var layers: [(role: LayerRole, modules: [Module], word: String?)] = []
+    let last = head.isEmpty ? others.popLast().map { [$0] } ?? [] : head
+    let first = stem.isEmpty ? others.popFirst().map { [$0] } ?? [] : stem
+    if !first.isEmpty { layers.append((.stem, first, stem.first?.word)) }
+    layers += others.map { (.block, [$0], nil) }
+    if !last.isEmpty { layers.append((.head, last, head.first?.word)) }
+
+    return layers.enumerated().map { depth, layer in
+        let tensors = layer.modules.flatMap(\.tensors)
+        return LayerDraft(
+            name: layer.modules.count == 1
+                ? layer.modules[0].path : layerName(layer.role, of: tensors.map { names[$0] }, tower: "", beside: nil),
+            depth: depth, tower: "", role: layer.role, tensors: tensors,
+            reason: layer.word.map { "named like a \(layer.role.rawValue): \($0)" } ?? order,
+            isGuess: layer.word == nil && !isNumbered && modules.count > 1)
+    }
+}
+
+private struct Module {
+    /// "model" where tensors are called "weight" and "bias" and nothing else.
+    let path: String
+    let role: LayerRole?
+    /// The part of the path that tells the role.
+    let word: String?
+    /// The path with "#" for every number, and the numbers.
+    let pattern: String
+    let numbers: [Numeral]
+    var tensors: [Int]
+
+    init(_ name: TensorName) {
+        let isBare = name.parts.count == 1 && name.parts.first?.namesPlainTensor == true
+        let module = isBare ? "" : name.path(name.moduleLength)
+        path = module.isEmpty ? "model" : module
+        let told = name.parts.prefix(name.moduleLength).first { $0.meaning == .stem || $0.meaning == .head }
+        role = told.map { $0.meaning == .stem ? .stem : .head }
+        word = told?.text
+
+        var pattern: [UInt8] = []
+        var numbers: [[UInt8]] = []
+        var isInNumber = false
+        for byte in path.utf8 {
+            let isDigit = UInt8(ascii: "0")...UInt8(ascii: "9") ~= byte
+            if !isDigit {
+                pattern.append(byte)
+            } else if isInNumber {
+                numbers[numbers.count - 1].append(byte)
+            } else {
+                pattern.append(UInt8(ascii: "#"))
+                numbers.append([byte])
+            }
+            isInNumber = isDigit
+        }
+        self.pattern = String(decoding: pattern, as: UTF8.self)
+        self.numbers = numbers.map { Numeral($0) }
+        tensors = []
+    }
+}
+
+/// In order of first appearance.
+private func modules(of names: TensorNames) -> [Module] {
+    var modules: [Module] = []
+    var known: [String: Int] = [:]
+    for (tensor, name) in names.enumerated() {
+        let module = Module(name)
+        let index = known[module.path] ?? modules.count
+        if index == modules.count {
+            known[module.path] = index
+            modules.append(module)
+        }
+        modules[index].tensors.append(tensor)
+    }
+    return modules
+}
+
+/// Puts modules that differ in numbers only in the order of these, in the places that they hold together.
+private func inOrderOfNumbers(_ modules: [Module]) -> [Module] {
+    var result = modules
+    for places in Dictionary(grouping: modules.indices, by: { modules[$0].pattern }).values {
+        let ordered = places.sorted {
+            modules[$0].numbers == modules[$1].numbers
+                ? $0 < $1 : modules[$0].numbers.lexicographicallyPrecedes(modules[$1].numbers)
+        }
+        for (place, module) in zip(places, ordered) { result[place] = modules[module] }
+    }
+    return result
 }

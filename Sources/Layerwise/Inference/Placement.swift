@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// The layers of a model with blocks.
-func layersOfTowers(_ towers: [Tower], _ names: [TensorName]) -> [LayerDraft] {
+func layersOfTowers(_ towers: [Tower], _ names: TensorNames) -> [LayerDraft] {
     var surroundings = Surroundings(towers, names)
     surroundings.placeBesideStages()
     surroundings.placeByName()
@@ -43,7 +43,7 @@ private struct Surroundings {
         let text: String
     }
 
-    private let names: [TensorName]
+    private let names: TensorNames
     private var towers: [Tower]
     /// For every tower, what is in no block.
     private var around: [[LayerRole: [(tensor: Int, evidence: Evidence)]]]
@@ -51,16 +51,26 @@ private struct Surroundings {
     private var grown: [Set<Int>]
     /// For every tower, its blocks' tensors in ascending order, each with its block.
     private let inBlocks: [[(tensor: Int, block: Int)]]
+    /// For every tower, whether the names are in the order in which its modules were made.
+    private let isInOrder: [Bool]
     /// In the order of their first tensors.
     private var open: [Unit] = []
     /// Which towers words speak of.
     private let towersOfWord: [String: Set<Int>]
     /// The towers that see or hear.
     private let senses: Set<Int>
+    /// The paths of the modules in which units stand whose names tell nothing.
+    private var untold: Set<String> = []
+    /// The towers with a head that makes text.
+    private var writing: Set<Int> = []
+    /// For every tower, how many norms stand around its blocks whose names do not say that they are the last, and how many
+    /// projections directly beside them.
+    private var norms: [Int]
+    private var projections: [Int]
     /// Where units stand whose names tell something of what stands beside them.
     private var beside: Set<Place> = []
 
-    init(_ towers: [Tower], _ names: [TensorName]) {
+    init(_ towers: [Tower], _ names: TensorNames) {
         self.names = names
         self.towers = towers
         around = towers.map { tower in
@@ -68,9 +78,18 @@ private struct Surroundings {
                 .mapValues { $0.map { ($0, .number) } }
         }
         grown = towers.map { _ in [] }
-        inBlocks = towers.map { tower in
-            tower.blocks.enumerated().flatMap { block, contents in contents.tensors.map { ($0, block) } }
-                .sorted { $0.tensor < $1.tensor }
+        norms = towers.map { _ in 0 }
+        projections = towers.map { _ in 0 }
+        let inBlocks = towers.map { tower in
+            tower.blocks.enumerated().flatMap { block, contents in
+                contents.tensors.map { (tensor: $0, block: block) }
+            }
+            .sorted { $0.tensor < $1.tensor }
+        }
+        self.inBlocks = inBlocks
+        isInOrder = towers.indices.map { tower in
+            names.areInOrder && towers[tower].blocks.count > 1
+                && zip(inBlocks[tower], inBlocks[tower].dropFirst()).allSatisfy { $0.block <= $1.block }
         }
         var towersOfWord: [String: Set<Int>] = [:]
         for (tower, contents) in towers.enumerated() {
@@ -215,11 +234,18 @@ private struct Surroundings {
     // MARK: - By name
 
     mutating func placeByName() {
-        var untold: [Unit] = []
+        for unit in open where unit.towers.count == 1 {
+            let tower = unit.towers.lowerBound
+            if isNorm(unit), !isFinal(unit) { norms[tower] += 1 }
+            if isDirect(unit), isProjection(unit) { projections[tower] += 1 }
+            if unit.part.meaning == .head, unit.part.words.contains("lm") { writing.insert(tower) }
+        }
+        untold = Set(open.filter { $0.part.meaning == nil }.map(\.parent))
+        var stillOpen: [Unit] = []
         var ofSeveral: [(unit: Unit, told: Told)] = []
         for unit in open {
             guard let told = told(unit) else {
-                untold.append(unit)
+                stillOpen.append(unit)
                 continue
             }
             if unit.towers.count == 1 {
@@ -228,11 +254,22 @@ private struct Surroundings {
                 ofSeveral.append((unit, told))
             }
         }
-        open = untold
+        open = stillOpen
         let having = around.map { Set($0.keys) }
         for (unit, told) in ofSeveral {
-            let (tower, isCertain) = tower(of: unit, told.role, having: having)
-            place(unit, told, in: tower, isCertain: isCertain)
+            let (tower, isCertain) = tower(of: unit, told, having: having)
+            // Beside a tower that sees and has a stem of its own, "embed_vision" embeds what leaves it, and
+            // "shared_image_embedding" does not.
+            let embedsOutput =
+                told.role == .stem && senses.contains(tower) && having[tower].contains(.stem)
+                && unit.level < towers[tower].parent.count && !isBare(unit) && !unit.part.words.contains("shared")
+            if embedsOutput {
+                place(unit, Told(role: .head, word: told.word), in: tower, isCertain: false)
+            } else {
+                // What predicts durations is made, and works, between an encoder and a decoder.
+                let isBetween = told.role == .head && isBefore(unit, tower)
+                place(unit, told, in: tower, isCertain: isCertain && !isBetween)
+            }
         }
     }
 
@@ -247,6 +284,8 @@ private struct Surroundings {
         let role: LayerRole
         var word = ""
         var isNumber = false
+        /// Whether it leads on to something else, and is no head by its name.
+        var isOutput = false
         var isCertain = true
     }
 
@@ -267,12 +306,29 @@ private struct Surroundings {
         case .opening where unit.part.words.contains("pre") && unit.towers.contains { towers[$0].isStaged }:
             // ConvNeXt's, before the head; a ViT has one before its blocks.
             return Told(role: .norm, word: word, isCertain: false)
+        case .opening where isAfterBlocks(unit) && !Vocabulary.before.has(anyOf: unit.part.words):
+            return Told(role: .head, word: word, isCertain: false)
+        case .extractor
+        where unit.tensors.allSatisfy({ names[$0].parts.count <= unit.level + 2 }) && word.hasSuffix("r"):
+            // What makes features for a head, as one linear map.
+            return nil
+        case .opening
+        where word == "conv2" && untold.contains(unit.parent) && unit.tensors.allSatisfy { isInside($0, unit) }:
+            // DAC's is after the blocks, and so is the activation that stands beside it.
+            return Told(role: .stem, word: word, isCertain: false)
+        case .stem where Vocabulary.ofEitherSide.contains(unit.part.words.suffix(2).joined(separator: " ")):
+            return Told(role: .head, word: word, isCertain: false)
         case .stem, .opening, .extractor: return Told(role: .stem, word: word)
-        case .head: return Told(role: .head, word: word)
+        case .head: return Told(role: .head, word: word, isCertain: !(isDirect(unit) && isBeforeBlocks(unit)))
+        case .output where isBeforeBlocks(unit) && (isDirect(unit) || isProjection(unit)):
+            let isEnd = Vocabulary.ends.has(anyOf: unit.part.words)
+            return Told(role: isEnd ? .head : .stem, word: word, isCertain: false)
         case .output:
-            // A module that is called "proj" and nothing else may lead in as well as out.
-            let isBare = unit.tensors.allSatisfy { names[$0].parts.count == unit.level + 1 }
-            return Told(role: .head, word: word, isCertain: isBare || !Vocabulary.ofEitherEnd.contains(word))
+            // A module that is called "proj" and nothing else may lead in as well as out, and so may one of several projections
+            // beside the blocks.
+            let isOneOfSeveral = isDirect(unit) && isProjection(unit) && projections[unit.towers.lowerBound] > 1
+            let isOfEither = Vocabulary.ofEitherEnd.contains(word) || isOneOfSeveral
+            return Told(role: .head, word: word, isOutput: true, isCertain: isBare(unit) || !isOfEither)
         case .norm:
             // Several in a list may norm what several blocks make.
             let isList = unit.tensors.contains {
@@ -282,7 +338,13 @@ private struct Surroundings {
             let isOfEither =
                 Vocabulary.normsOfEither[word].map { beside.contains(Place(parent: unit.parent, text: $0)) } ?? false
             let isOrdered = unit.towers.allSatisfy { towers[$0].blocks.first?.isOrderGuessed != true }
-            return Told(role: .norm, word: word, isCertain: !isList && !isOfEither && isOrdered)
+            // Of several norms around the blocks one is the last, and one that is made before the blocks may lead in.
+            let isLast =
+                unit.towers.count > 1 || isFinal(unit) || !Vocabulary.norms.has(anyOf: unit.part.words)
+                || isAfterBlocks(unit) && unit.part.words.allSatisfy(Vocabulary.wordsOfNorms.contains)
+                || norms[unit.towers.lowerBound] <= 1
+                    && (word == "norm" && isNorm(unit) || !isInOrder[unit.towers.lowerBound] || isAfterBlocks(unit))
+            return Told(role: .norm, word: word, isCertain: !isList && !isOfEither && isOrdered && isLast)
         case nil: break
         }
         let inside = unit.tensors.map { tensor -> NamePart? in
@@ -293,13 +355,64 @@ private struct Surroundings {
         let told = inside.compactMap(\.self)
         let roles = Set(told.map { $0.meaning == .head || $0.meaning == .output ? LayerRole.head : .stem })
         guard roles.count == 1, let role = roles.first, let part = told.first else { return nil }
-        return Told(role: role, word: part.text, isCertain: told.count == inside.count)
+        let isOutput = told.allSatisfy { $0.meaning == .output }
+        return Told(role: role, word: part.text, isOutput: isOutput, isCertain: told.count == inside.count)
+    }
+
+    /// "ln_post", "norm_f", "norm_out"
+    private func isFinal(_ unit: Unit) -> Bool {
+        Vocabulary.after.has(anyOf: unit.part.words)
+            || Vocabulary.outputs.has(anyOf: unit.part.words) && !isBeforeBlocks(unit)
+    }
+
+    /// A norm, and not "conv_head", which is counted to them, or a module of some.
+    private func isNorm(_ unit: Unit) -> Bool {
+        unit.part.meaning == .norm && Vocabulary.norms.has(anyOf: unit.part.words)
+            && unit.tensors.allSatisfy { names[$0].parts.count <= unit.level + 2 }
+    }
+
+    /// Whether a unit stands directly beside the blocks, and not beside a module that holds them.
+    private func isDirect(_ unit: Unit) -> Bool {
+        unit.towers.count == 1 && unit.level == towers[unit.towers.lowerBound].parent.count
+    }
+
+    private func isProjection(_ unit: Unit) -> Bool {
+        unit.part.meaning == .output && Vocabulary.projections.has(anyOf: unit.part.words)
+    }
+
+    /// Whether a tensor has the unit's own path, and is not a norm's that went with a convolution.
+    private func isInside(_ tensor: Int, _ unit: Unit) -> Bool {
+        names[tensor].parts[unit.level].text == unit.part.text
+    }
+
+    /// A tensor, and no module.
+    private func isBare(_ unit: Unit) -> Bool {
+        unit.tensors.allSatisfy { names[$0].parts.count == unit.level + 1 }
+    }
+
+    /// Whether a module is made before the blocks.  A bare tensor may be last and is made before all modules.
+    private func isBeforeBlocks(_ unit: Unit) -> Bool {
+        unit.towers.count == 1 && isBefore(unit, unit.towers.lowerBound)
+    }
+
+    private func isBefore(_ unit: Unit, _ tower: Int) -> Bool {
+        guard isInOrder[tower], !isBare(unit), let last = unit.tensors.max(), let first = inBlocks[tower].first
+        else { return false }
+        return last < first.tensor
+    }
+
+    private func isAfterBlocks(_ unit: Unit) -> Bool {
+        guard unit.towers.count == 1, isInOrder[unit.towers.lowerBound], let first = unit.tensors.min(),
+            let last = inBlocks[unit.towers.lowerBound].last
+        else { return false }
+        return first > last.tensor
     }
 
     /// The tower that a unit goes with which stands beside several, and whether more than their order tells: the one that its name
     /// speaks of ("visual_projection"), or the only one that can have it.  What reads or writes text ("lm_head") is of no
     /// tower that sees or hears.  What says nothing is the encoder's stem or the decoder's head.
-    private func tower(of unit: Unit, _ role: LayerRole, having: [Set<LayerRole>]) -> (tower: Int, isCertain: Bool) {
+    private func tower(of unit: Unit, _ told: Told, having: [Set<LayerRole>]) -> (tower: Int, isCertain: Bool) {
+        let role = told.role
         // "prompt_encoder" is an encoder itself and speaks of no other.
         let isContainer = Vocabulary.containers.has(anyOf: unit.part.words.suffix(1))
         let spoken = (isContainer ? unit.part.words.dropLast() : unit.part.words).compactMap {
@@ -307,17 +420,35 @@ private struct Surroundings {
         }
         .filter { !$0.isEmpty }
         let alone = spoken.filter { $0.count == 1 }.flatMap(\.self)
-        if let tower = alone.last { return (tower, Set(alone).count == 1) }
-        let isSpoken = spoken.last.map { $0.count < unit.towers.count } ?? false
+        if let tower = alone.last {
+            // What is projected into a language model is called after it, too: "language_projection".
+            let leadsIn = told.isOutput && (writing.contains(tower) || unit.part.words.contains("language"))
+            if !leadsIn { return (tower, Set(alone).count == 1) }
+        }
+        let isSpoken = alone.isEmpty && spoken.last.map { $0.count < unit.towers.count } ?? false
         var candidates = isSpoken ? spoken.last?.sorted() ?? [] : unit.towers.filter { !senses.contains($0) }
         if candidates.isEmpty { candidates = Array(unit.towers) }
-        if candidates.count == 1 { return (candidates[0], true) }
+        if !isSpoken, candidates.count < unit.towers.count, !Vocabulary.speaksOfText(unit.part) || !alone.isEmpty {
+            // What leads on from a tower that sees or hears is its output.
+            let sensing = unit.towers.filter(senses.contains)
+            if told.isOutput {
+                let tower = sensing.last { !having[$0].contains(.head) } ?? sensing.last ?? 0
+                return (tower, sensing.count == 1 && alone.isEmpty)
+            }
+            if candidates.count == 1 {
+                // "ln_final" beside a tower that has a norm of its own.
+                let isLacking =
+                    !having[candidates[0]].contains(role) && sensing.allSatisfy { having[$0].contains(role) }
+                return (candidates[0], isContainer || isLacking)
+            }
+        }
+        if candidates.count == 1 { return (candidates[0], alone.isEmpty) }
         for word in role == .stem ? ["encoder"] : ["decoder", "text"] {
             let found = candidates.filter { towersOfWord[word]?.contains($0) == true }
             if let tower = found.first(where: { !having[$0].contains(role) }) ?? found.first {
                 // An embedding of something else than words may lead into the decoder.
                 let isPlain = role != .stem || unit.part.words.allSatisfy { Vocabulary.wordEmbeddings.contains($0) }
-                return (tower, found.count == 1 && isPlain)
+                return (tower, found.count == 1 && isPlain && alone.isEmpty)
             }
         }
         let lacking = candidates.filter { !having[$0].contains(role) }
@@ -341,7 +472,7 @@ private struct Surroundings {
                 place(unit.tensors, at: first, in: last)
             } else {
                 let role: LayerRole = before.isEmpty ? .stem : .head
-                around[tower(of: unit, role, having: having).tower][role, default: []] += unit.tensors.map {
+                around[tower(of: unit, Told(role: role), having: having).tower][role, default: []] += unit.tensors.map {
                     ($0, .place)
                 }
             }
@@ -386,10 +517,11 @@ private struct Surroundings {
             "block \(number?.numeral?.description ?? "")"
             + (container.isEmpty ? "" : " of \(container.joined(separator: "."))")
             + (isGrown ? "; some tensors by their place after it" : "")
+            + (block.hasUntold ? "; some tensors by their place in its stage" : "")
             + (block.isOrderGuessed ? "; by its place among the blocks of several lists" : "")
         return LayerDraft(
             name: name?.path(block.length) ?? "", depth: depth, tower: towers[tower].name, role: .block,
-            tensors: block.tensors, reason: reason, isGuess: isGrown || block.isOrderGuessed)
+            tensors: block.tensors, reason: reason, isGuess: isGrown || block.isOrderGuessed || block.hasUntold)
     }
 
     private func layer(_ role: LayerRole, depth: Int, of tower: Int) -> LayerDraft? {

@@ -39,9 +39,18 @@ struct StackBlock {
     let number: [Numeral]
     /// Whether only the order of the names tells its place among the blocks of other stacks.
     var isOrderGuessed = false
+    /// Whether it took in what stands in its stage and is called nothing that is known.
+    var hasUntold = false
 
     init(length: Int, tensors: [Int], number: [Numeral]) {
         (self.length, self.tensors, self.number) = (length, tensors, number)
+    }
+
+    /// The same as a block of a stage, with more tensors.
+    func inStage(_ stage: Numeral, with more: [Int] = []) -> Self {
+        var block = Self(length: length, tensors: tensors + more, number: [stage] + number)
+        block.hasUntold = hasUntold
+        return block
     }
 
     init(_ members: [Stack.Member], number: [Numeral]) {
@@ -54,18 +63,18 @@ struct StackBlock {
 /// The stacks of a model: lists of numbered modules that are no plain ones.
 ///
 /// A list is a stack where the part before the numbers is named like blocks, whatever module it hangs in, or where its entries
-/// are alike.  Numbered modules in a stem or a head belong to these ("stem.blocks.0", "decode_head.layers.0"), unless the stem's
-/// name says that it holds a whole model ("patch_encoder").
+/// are alike.  Numbered modules in a head belong to it ("decode_head.layers.0"), and so do those in a stem or a projection
+/// ("stem.blocks.0"), unless they are as large as blocks are, or stand in a whole model ("patch_encoder", "embedder.model").
 ///
 /// Where there is no such list, the whole model may be in a module that is called like a stem or a head.  Where that does not help
 /// either, numbers that a quarter of all tensors share count blocks, if some of these are alike.
-func stacks(in names: [TensorName]) -> [Stack] {
+func stacks(in names: TensorNames) -> [Stack] {
     let lists = numberedLists(names)
     let found = stacks(names, lists) { list in
         if list.isInHead || list.isPlain(names) { return false }
         // Fewer modules have the branches of a neck, the quantizers of a codec and the like.
         if !list.isNamed { return !list.isInStem && list.isInModule && list.isAlike(names, modules: 4) }
-        return !list.isInStem || list.isTowerInStem && list.isAlike(names, modules: 1)
+        return !list.isInStem || !list.isPatches && list.isAlike(names, modules: list.isInModel ? 1 : 4)
     }
     if !found.isEmpty { return found }
     let wrapped = stacks(names, lists) { $0.isNamed && !$0.isPlain(names) }
@@ -89,37 +98,43 @@ private struct NumberedList {
     let isInModule: Bool
     /// Whether a part before the numbers is named like a head.
     let isInHead: Bool
-    /// Whether a part before the numbers is named like a stem, and whether all such are named like a model, too.
+    /// Whether a part before the numbers is named like a stem or a projection, and whether it is named like a model, too, or one
+    /// between it and the numbers.
     let isInStem: Bool
-    let isTowerInStem: Bool
+    let isInModel: Bool
+    let isPatches: Bool
 
     init(_ name: TensorName, _ level: Int) {
         let before = name.parts.prefix(level)
-        let stems = before.filter { $0.meaning == .stem }
         isList = name.parts[level].isNumber
-        isNamed = isBlockNumber(name.parts, level)
+        let isNamed = isBlockNumber(name.parts, level)
+        self.isNamed = isNamed
         isInModule = level > 0
         isInHead = before.contains { $0.meaning == .head }
         // An extractor may be a whole ResNet; its own list of convolutions is not a list of blocks.
-        isInStem = !stems.isEmpty || !isNamed && before.contains { $0.meaning != nil }
-        isTowerInStem = stems.allSatisfy { Vocabulary.containers.has(anyOf: $0.words.suffix(1)) }
+        let last = before.lastIndex { $0.meaning == .stem || $0.meaning == .output || !isNamed && $0.meaning != nil }
+        isInStem = last != nil
+        let inside = before[(last ?? level)...]
+        // A ResNet that makes the patches of a ViT is its stem, as in timm.
+        isInModel = inside.contains { Vocabulary.containers.has(anyOf: $0.words.suffix(1)) }
+        isPatches = inside.dropFirst().first?.text == "backbone"
     }
 
-    func isPlain(_ names: [TensorName]) -> Bool {
+    func isPlain(_ names: TensorNames) -> Bool {
         members.allSatisfy { names[$0.tensor].isPlain(at: $0.level) }
     }
 
     /// Whether it has two entries or more, and at least half of those behind the first are like the entry before them.  An
     /// entry of fewer than `modules` modules is like no other.
-    func isAlike(_ names: [TensorName], modules: Int) -> Bool {
+    func isAlike(_ names: TensorNames, modules: Int) -> Bool {
         let (alike, pairs) = likeness(names, modules: modules)
         return pairs > 0 && 2 * alike >= pairs
     }
 
     /// Whether it has two entries that are alike and no plain modules.
-    func hasAlike(_ names: [TensorName]) -> Bool { likeness(names, modules: 1).alike > 0 }
+    func hasAlike(_ names: TensorNames) -> Bool { likeness(names, modules: 1).alike > 0 }
 
-    private func likeness(_ names: [TensorName], modules least: Int) -> (alike: Int, pairs: Int) {
+    private func likeness(_ names: TensorNames, modules least: Int) -> (alike: Int, pairs: Int) {
         let entries = Dictionary(grouping: members) { names[$0.tensor].parts[$0.level].numeral ?? Numeral([]) }
             .sorted { $0.key < $1.key }
         let tensors: [Set<String>?] = entries.map { _, members in
@@ -155,7 +170,7 @@ private func numberedLevels(_ name: TensorName) -> some Sequence<Int> {
         mostNumbers)
 }
 
-private func numberedLists(_ names: [TensorName]) -> [Stack.Key: NumberedList] {
+private func numberedLists(_ names: TensorNames) -> [Stack.Key: NumberedList] {
     var lists: [Stack.Key: NumberedList] = [:]
     for (tensor, name) in names.enumerated() {
         for level in numberedLevels(name) {
@@ -169,7 +184,7 @@ private func numberedLists(_ names: [TensorName]) -> [Stack.Key: NumberedList] {
 /// The stacks of the lists that are chosen.  A tensor goes by the outermost one that is named like blocks, and only where there is
 /// none by another.
 private func stacks(
-    _ names: [TensorName], _ lists: [Stack.Key: NumberedList], where isChosen: (NumberedList) -> Bool
+    _ names: TensorNames, _ lists: [Stack.Key: NumberedList], where isChosen: (NumberedList) -> Bool
 ) -> [Stack] {
     var chosen = lists.filter { isChosen($0.value) }
     if chosen.isEmpty { return [] }
@@ -192,7 +207,7 @@ private func stacks(
 /// How many parts the path has to the module that holds the blocks with this number.
 private func parentLength(_ number: NamePart, _ level: Int) -> Int { number.isNumber ? max(0, level - 1) : level }
 
-private func stack(_ key: Stack.Key, of members: [Stack.Member], _ names: [TensorName]) -> Stack {
+private func stack(_ key: Stack.Key, of members: [Stack.Member], _ names: TensorNames) -> Stack {
     let stages = Dictionary(grouping: members) { names[$0.tensor].parts[$0.level].numeral ?? Numeral([]) }
         .sorted { $0.key < $1.key }
     func isPlain(_ member: Stack.Member) -> Bool { names[member.tensor].isPlain(at: member.level) }
@@ -207,11 +222,8 @@ private func stack(_ key: Stack.Key, of members: [Stack.Member], _ names: [Tenso
     for (index, (number, members)) in stages.dropLast(closingStages).enumerated() {
         let tensors = members.map(\.tensor)
         if let first = nested[index].first {
-            blocks.append(
-                StackBlock(length: first.length, tensors: first.tensors + leadingOn, number: [number] + first.number))
-            blocks += nested[index].dropFirst().map {
-                StackBlock(length: $0.length, tensors: $0.tensors, number: [number] + $0.number)
-            }
+            blocks.append(first.inStage(number, with: leadingOn))
+            blocks += nested[index].dropFirst().map { $0.inStage(number) }
             leadingOn = []
         } else if blocks.isEmpty, members.allSatisfy(isPlain) {
             opening += tensors
@@ -242,7 +254,7 @@ private func stack(_ key: Stack.Key, of members: [Stack.Member], _ names: [Tenso
 /// original Swin and Hugging Face's.  Plain modules with numbers above the last block's belong to this one.
 ///
 /// - Parameter stages: the tensors of each, by number.
-func blocksOfStages(_ stages: [[Stack.Member]], _ names: [TensorName]) -> [[StackBlock]] {
+func blocksOfStages(_ stages: [[Stack.Member]], _ names: TensorNames) -> [[StackBlock]] {
     let none: [[StackBlock]] = stages.map { _ in [] }
     guard let label = commonLabel(stages, names) else { return none }
 
@@ -279,19 +291,48 @@ func blocksOfStages(_ stages: [[Stack.Member]], _ names: [TensorName]) -> [[Stac
         Set((members ?? []).compactMap { names[$0.tensor].parts.dropFirst($0.level + 1).first?.text })
     }
     let withBlocks = found.indices.filter { !found[$0].isEmpty }
-    let leadOn = kinds(withBlocks.first.map { beside[$0] }).subtracting(kinds(withBlocks.last.map { beside[$0] }))
+    let inFirst = kinds(withBlocks.first.map { beside[$0] })
+    let inLast = kinds(withBlocks.last.map { beside[$0] })
     return zip(zip(found, after), beside).map { entry, beside in
         let (found, after) = entry
         var blocks = found.map { StackBlock($0.members, number: [$0.number]) }
         guard !blocks.isEmpty else { return [] }
+        let end = blocks.flatMap(\.tensors).max() ?? 0
         for member in beside {
             let part = names[member.tensor].parts.dropFirst(member.level + 1).first
-            let isLast =
-                part.map { $0.meaning == .norm || $0.words.contains("transition") || leadOn.contains($0.text) } ?? false
-            blocks[isLast ? blocks.count - 1 : 0].tensors.append(member.tensor)
+            let isAfterBlocks = names.areInOrder ? member.tensor > end : nil
+            let place = PlaceInStage(part, inFirst, inLast, isAfterBlocks: isAfterBlocks)
+            let isLast = place == .last || place == .open && member.tensor > end
+            let block = isLast ? blocks.count - 1 : 0
+            blocks[block].tensors.append(member.tensor)
+            if place == .open { blocks[block].hasUntold = true }
         }
         blocks[blocks.count - 1].tensors += after.map(\.tensor)
         return blocks
+    }
+}
+
+/// Whether what stands beside a stage's blocks leads into the first of them, or on from the last.
+private enum PlaceInStage {
+    case first, last, open
+
+    /// - Parameters:
+    ///   - inFirst: what the first stage with blocks has beside them.
+    ///   - inLast: what the last has.
+    ///   - isAfterBlocks: whether it was made after them, if known.
+    init(_ part: NamePart?, _ inFirst: Set<String>, _ inLast: Set<String>, isAfterBlocks: Bool?) {
+        guard let part, part.meaning != .stem else {
+            self = isAfterBlocks == true ? .open : .first
+            return
+        }
+        if part.meaning == .norm || part.words.contains("transition") {
+            self = .last
+        } else if inFirst.contains(part.text) != inLast.contains(part.text) {
+            self = inFirst.contains(part.text) ? .last : .first
+        } else {
+            let isTold = Vocabulary.betweenStages.has(anyOf: part.words) || part.numeral != nil
+            self = isTold || isAfterBlocks == false ? .first : .open
+        }
     }
 }
 
@@ -330,7 +371,7 @@ private struct InnerNumber {
 }
 
 /// Under which label most tensors of the stages are that belong to more than a plain module.
-private func commonLabel(_ stages: [[Stack.Member]], _ names: [TensorName]) -> String? {
+private func commonLabel(_ stages: [[Stack.Member]], _ names: TensorNames) -> String? {
     var counts: [String: Int] = [:]
     for member in stages.joined() {
         let name = names[member.tensor]
@@ -343,7 +384,7 @@ private func commonLabel(_ stages: [[Stack.Member]], _ names: [TensorName]) -> S
 
 /// Whether of the pairs of neighbours in one stage at least half have half of their tensors' names in common.  Where no stage has
 /// two, the stages themselves are the blocks.
-private func areAlike(_ stages: [[[Stack.Member]]], _ names: [TensorName]) -> Bool {
+private func areAlike(_ stages: [[[Stack.Member]]], _ names: TensorNames) -> Bool {
     var pairs = 0
     var alike = 0
     for stage in stages {
