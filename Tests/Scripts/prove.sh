@@ -17,3 +17,9 @@ proofs=python/tests/reliability
 LAYERWISE_KILLS=10000 LAYERWISE_CROWD_SECONDS=60 LAYERWISE_ALLOCATION_STEPS=4000 PYTHONPATH=python .venv/bin/python -m pytest -s -q \
     $proofs/test_kill.py $proofs/test_concurrent.py $proofs/test_crash_states.py $proofs/test_faults.py \
     $proofs/test_allocations.py $proofs/test_resume_bits.py
+
+# The wheel: two builds in two folders give the same bytes, and every version of Python that can be had takes it.
+.ci/make-wheel "$work/first"
+.ci/make-wheel "$work/second"
+cmp "$work"/first/*.whl "$work"/second/*.whl
+Tests/Scripts/check-wheel.sh "$work"/first/*.whl "$(sed -n 's/^VERSION = //p' Makefile)" 3.10 3.11 3.12 3.13 3.14 3.14t
