@@ -60,6 +60,11 @@ g++ -std=c++17 -O1 -static -o "$scratch/wrapper-static" Tests/Cpp/wrapper.cpp \
     $(pkg-config --static --cflags --libs layerwise) 2>"$scratch/static.log" || { cat "$scratch/static.log" >&2; fail "-static, C++"; }
 "$scratch/wrapper-static" "$scratch/wrapper.lw" >/dev/null || fail "layerwise.hpp with the static library"
 
+# The static library in a program with a Swift runtime of its own.
+swiftc -O -suppress-warnings -static-stdlib -I include Tests/Static/beside.swift "$prefix/lib/liblayerwise.a" -lstdc++ -lm \
+    -o "$scratch/beside"
+"$scratch/beside" >/dev/null || fail "two Swift runtimes in one program"
+
 moved=$scratch/moved
 cp -a "$prefix" "$moved"
 for request in "$version" "$soversion"; do
