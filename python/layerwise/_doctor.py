@@ -20,6 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from . import __version__
 from . import _binding as lw
 from ._library import ABI_VERSION, ENVIRONMENT_VARIABLE
 from ._reference import CASES, Case, Tensor
@@ -219,7 +220,7 @@ def _found() -> dict[str, Any]:
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     libc = " ".join(word for word in platform.libc_ver() if word)
     return {
-        "package": {"version": lw.lw_version().decode(), "path": str(Path(__file__).resolve().parent)},
+        "package": {"version": __version__, "path": str(Path(__file__).resolve().parent)},
         "library": {
             "path": str(library),
             "chosen_by": ENVIRONMENT_VARIABLE if os.environ.get(ENVIRONMENT_VARIABLE) else "package",
@@ -266,7 +267,8 @@ def _run(options: argparse.Namespace) -> int:
     threads = max(2, found["threads"])
     agree = _threads_agree(threads)
     seconds = time.perf_counter() - start
-    healthy = all(finding.right for finding in findings) and agree
+    mixed = found["library"]["version"] != found["package"]["version"]
+    healthy = all(finding.right for finding in findings) and agree and not mixed
     if options.json:
         test = {
             "kernels": [
@@ -287,6 +289,9 @@ def _run(options: argparse.Namespace) -> int:
         print(json.dumps({**found, "self_test": test, "healthy": healthy}))
     else:
         _print_test(findings, untested, threads, agree, seconds)
+        if mixed:
+            versions = f"{found['library']['version']}, the package of {found['package']['version']}"
+            print(f"WRONG: the library is of version {versions}: install one release")
     return 0 if healthy else 1
 
 
@@ -296,7 +301,8 @@ def _print_found(found: dict[str, Any]) -> None:
     frameworks = ", ".join(f"{name} {version or 'not installed'}" for name, version in found["frameworks"].items())
     rows = {
         "package": f"layerwise {found['package']['version']} in {found['package']['path']}",
-        "library": f"{library['path']}, {library['bytes'] / 1e6:.1f} MB, ABI {library['abi_version']}"
+        "library": f"{library['version']} in {library['path']}, {library['bytes'] / 1e6:.1f} MB"
+        + f", ABI {library['abi_version']}"
         + (f" (by {ENVIRONMENT_VARIABLE})" if library["chosen_by"] == ENVIRONMENT_VARIABLE else ""),
         "instructions": found["instruction_set"] + (f" (LAYERWISE_ISA={forced})" if forced else ""),
         "processor": found["processor"],

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,21 @@ def test_every_command_is_listed() -> None:
 
 def test_no_command_is_a_mistake() -> None:
     assert run("-m", "layerwise").returncode == 2
+
+
+@pytest.mark.parametrize("command", ["rules", "doctor"])
+def test_a_reader_that_has_seen_enough_is_no_mistake(command: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "layerwise", command],
+        env=os.environ | {"PYTHONPATH": str(PYTHON)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    with process.stderr as said:
+        assert said.read() == b""
+    assert process.wait() == 128 + signal.SIGPIPE
 
 
 def test_a_missing_library_is_told_in_words() -> None:
@@ -144,6 +160,14 @@ def test_doctor_sees_threads_that_disagree(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr(_doctor, "_threads_agree", lambda threads: False)
     assert main(["doctor"]) == 1
     assert "does not give the bits of one thread" in capsys.readouterr().out
+
+
+def test_doctor_sees_a_library_of_another_release(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_doctor, "__version__", "0.0.9")
+    assert main(["doctor"]) == 1
+    assert f"WRONG: the library is of version {lw.__version__}, the package of 0.0.9" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
