@@ -44,6 +44,8 @@ class Case:
     """A rule with settings, and its step in float64."""
 
     label: str
+    kernel: str
+    """The library's name of what computes it."""
     rule: str
     settings: dict[str, float | str]
     step: Step
@@ -197,30 +199,33 @@ _MOMENTS: dict[str, float | str] = {"beta1": 0.9, "beta2": 0.99, "eps": 1e-6}
 _LARS: dict[str, float | str] = {"lr": 0.7, "weight_decay": 0.03, "trust_coefficient": 0.02}
 
 CASES = (
-    Case("sgd", "sgd", {"lr": 0.03, "weight_decay": 0.07}, _sgd),
+    Case("sgd", "sgd", "sgd", {"lr": 0.03, "weight_decay": 0.07}, _sgd),
     Case(
         "sgd, momentum",
+        "momentum",
         "sgd",
         {"lr": 0.03, "momentum": 0.9, "dampening": 0.0, "nesterov": 1.0, "weight_decay": 0.07},
         _sgd,
     ),
-    Case("lars", "lars", _LARS | {"momentum": 0.0}, _lars),
-    Case("lars, momentum", "lars", _LARS | {"momentum": 0.9}, _lars),
-    Case("adam", "adam", _MOMENTS | {"lr": 0.03, "weight_decay": 0.07}, _adam),
-    Case("adam, amsgrad", "adam", _MOMENTS | {"lr": 0.03, "weight_decay": 0.07, "amsgrad": 1.0}, _adam),
-    Case("adamw", "adamw", _MOMENTS | {"lr": 0.03, "weight_decay": 0.3}, _adamw),
-    Case("lamb", "lamb", _MOMENTS | {"lr": 0.03, "weight_decay": 0.07}, _lamb),
-    Case("lion", "lion", {"lr": 0.03, "beta1": 0.9, "beta2": 0.99, "weight_decay": 0.3}, _lion),
-    Case("nadam", "nadam", _MOMENTS | {"lr": 0.03, "weight_decay": 0.07, "momentum_decay": 0.03}, _nadam),
+    Case("lars", "lars", "lars", _LARS | {"momentum": 0.0}, _lars),
+    Case("lars, momentum", "larsMomentum", "lars", _LARS | {"momentum": 0.9}, _lars),
+    Case("adam", "adam", "adam", _MOMENTS | {"lr": 0.03, "weight_decay": 0.07}, _adam),
+    Case("adam, amsgrad", "amsgrad", "adam", _MOMENTS | {"lr": 0.03, "weight_decay": 0.07, "amsgrad": 1.0}, _adam),
+    Case("adamw", "adam", "adamw", _MOMENTS | {"lr": 0.03, "weight_decay": 0.3}, _adamw),
+    Case("lamb", "lamb", "lamb", _MOMENTS | {"lr": 0.03, "weight_decay": 0.07}, _lamb),
+    Case("lion", "lion", "lion", {"lr": 0.03, "beta1": 0.9, "beta2": 0.99, "weight_decay": 0.3}, _lion),
+    Case("nadam", "nadam", "nadam", _MOMENTS | {"lr": 0.03, "weight_decay": 0.07, "momentum_decay": 0.03}, _nadam),
     Case(
+        "rmsprop",
         "rmsprop",
         "rmsprop",
         {"lr": 0.03, "alpha": 0.95, "eps": 1e-6, "weight_decay": 0.07, "momentum": 0.8, "centered": 1.0},
         _rmsprop,
     ),
-    Case("prodigy", "prodigy", _MOMENTS | {"lr": 0.7, "weight_decay": 0.1, "d0": 0.01}, _prodigy),
+    Case("prodigy", "prodigy", "prodigy", _MOMENTS | {"lr": 0.7, "weight_decay": 0.1, "d0": 0.01}, _prodigy),
     Case(
         "schedule_free_adamw",
+        "scheduleFreeAdamW",
         "schedule_free_adamw",
         _MOMENTS | {"lr": 0.03, "weight_decay": 0.3},
         _schedule_free_adamw,

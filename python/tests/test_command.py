@@ -107,8 +107,8 @@ def test_every_rule_and_kernel_has_a_reference(capsys: pytest.CaptureFixture[str
     assert {case.rule for case in _reference.CASES} == {rule["name"] for rule in lw.rules()}
     source = (ROOT / "Sources" / "LayerwiseRules" / "KernelKey.swift").read_text("utf-8")
     kernels = re.findall(r"^    case (\w+)  //", source, re.MULTILINE)
-    # AdamW shares the kernel of Adam.
-    assert len({case.label for case in _reference.CASES}) == len(kernels) + 1
+    assert {case.kernel for case in _reference.CASES} == set(kernels)
+    assert len({case.label for case in _reference.CASES}) == len(_reference.CASES)
     assert doctor(capsys)["self_test"]["without_reference"] == []
 
 
