@@ -62,7 +62,7 @@ docs: .venv/.demo build ## docs/rules.md and docs/images, from the library's own
 
 # ---- Check
 
-test: setup lint build check-symbols check-install check-wheel ## everything: set-up, lint, build, symbols, install, XCTest, fuzzing, pytest
+test: setup lint build check-symbols check-install check-wheel ## everything: set-up, lint, build, symbols, install, wheel, XCTest, fuzzing, pytest
 	swift test -c release --disable-swift-testing
 	Tests/Fuzz/fuzz.sh 15
 	@$(RUN_PYTHON) -m pytest python/tests
