@@ -11,6 +11,7 @@ PYTHON = /usr/bin/python3
 
 SHARED_BUILD = .build_shared
 LIBRARY = python/layerwise/liblayerwise.so
+ARCHIVE = $(SHARED_BUILD)/release/liblayerwise.a
 SWIFT_CODE = Package.swift Sources Tests
 # How long to fuzz.
 SECONDS = 600
@@ -18,11 +19,14 @@ RUN_PYTHON = PYTHONPATH="$(CURDIR)/python" .venv/bin/python
 
 # The tools below use all cores by themselves, and pytest's closing line comes last.
 .NOTPARALLEL:
-.PHONY: build help setup demo demo-text test bench docs classes format kernels lint check-header check-symbols check-install sanitize fuzz prove install uninstall clean
+.PHONY: build help setup demo demo-text test bench docs classes format kernels lint check-header check-symbols check-install check-wheel
+.PHONY: names size sanitize fuzz prove wheel sdist install uninstall clean
 
-build: ## the shared library, also placed in the Python package (default)
-	swift build -c release -Xswiftc -static-stdlib --scratch-path $(SHARED_BUILD) --product layerwise
+build: ## the shared library, also placed in the Python package, and the static one (default)
+	swift build -c release -Xswiftc -static-stdlib --scratch-path $(SHARED_BUILD) --product layerwise \
+		-Xlinker -Map=$(CURDIR)/$(SHARED_BUILD)/liblayerwise.map
 	install -m 755 $(SHARED_BUILD)/release/liblayerwise.so $(LIBRARY)
+	.ci/make-static $(SHARED_BUILD)/release
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
@@ -36,7 +40,7 @@ setup: .venv/.test ## what the tests need: Debian packages that are missing, and
 	$(PYTHON) -m venv .venv
 	touch $@
 
-.venv/.test .venv/.demo .venv/.demo-text .venv/.bench: .venv/.%: python/pyproject.toml .ci/requirements .venv/.created
+.venv/.test .venv/.demo .venv/.demo-text .venv/.bench .venv/.wheel: .venv/.%: python/pyproject.toml .ci/requirements .venv/.created
 	.venv/bin/python .ci/requirements $* > .venv/requirements-$*.txt
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r .venv/requirements-$*.txt
 	touch $@
@@ -58,7 +62,7 @@ docs: .venv/.demo build ## docs/rules.md and docs/images, from the library's own
 
 # ---- Check
 
-test: setup lint build check-symbols check-install ## everything: set-up, lint, build, symbols, install, XCTest, fuzzing, pytest
+test: setup lint build check-symbols check-install check-wheel ## everything: set-up, lint, build, symbols, install, wheel, XCTest, fuzzing, pytest
 	swift test -c release --disable-swift-testing
 	Tests/Fuzz/fuzz.sh 15
 	@$(RUN_PYTHON) -m pytest python/tests
@@ -68,6 +72,11 @@ classes: setup build ## the Python classes of all rules, from what the library d
 
 kernels: ## Sources/LayerwiseKernels/KernelList.swift, from the cases of KernelKey
 	.ci/kernel-list > Sources/LayerwiseKernels/KernelList.swift
+
+names: build ## include/layerwise_names.h, from the library's own declarations
+	@mkdir -p build
+	$(RUN_PYTHON) .ci/names-header > build/layerwise_names.h
+	mv build/layerwise_names.h include/layerwise_names.h
 
 lint: setup check-header ## format, style and types of Swift, C and Python
 	.ci/kernel-list | diff - Sources/LayerwiseKernels/KernelList.swift
@@ -84,17 +93,43 @@ format: setup ## rewrite Swift and Python in the project's format
 	.venv/bin/ruff format --config python/pyproject.toml docs/figures.py
 
 WARNINGS = -Wall -Wextra -Werror -pedantic
+CXX_WARNINGS = -Wold-style-cast -Wzero-as-null-pointer-constant -Wconversion -Wshadow
 
-check-header: ## the header alone, in every language that may include it
-	gcc -std=c99 $(WARNINGS) -fsyntax-only -x c include/layerwise.h
-	gcc -std=c11 $(WARNINGS) -fsyntax-only -x c include/layerwise.h
-	g++ -std=c++17 $(WARNINGS) -fsyntax-only -x c++ include/layerwise.h
+# An object of every struct, made by its macro, since a macro is compiled where it is used.
+USE_OF_MACROS = sed -n 's/^.define \(LW_\([A-Z_]*\)_INIT\) .*/extern lw_\L\2 x_\2; lw_\2 x_\2 = \U\1;/p' include/layerwise.h
+
+check-header: ## the headers alone, in every language that may include them
+	@for standard in c99 c11; do \
+		{ echo '#include "layerwise.h"'; $(USE_OF_MACROS); } | \
+			gcc -std=$$standard $(WARNINGS) -Iinclude -fsyntax-only -x c - || exit 1; \
+	done
+	@for standard in c++11 c++17 c++20; do \
+		{ echo '#include "layerwise.h"'; $(USE_OF_MACROS); } | \
+			g++ -std=$$standard $(WARNINGS) $(CXX_WARNINGS) -Iinclude -fsyntax-only -x c++ - || exit 1; \
+	done
+	@for standard in c++17 c++20; do \
+		echo '#include "layerwise.hpp"' | \
+			g++ -std=$$standard $(WARNINGS) $(CXX_WARNINGS) -Iinclude -fsyntax-only -x c++ - || exit 1; \
+	done
 
 check-symbols: build ## what the library exports, needs and could mix up
 	Tests/Scripts/check-symbols.sh $(SHARED_BUILD)/release $(SOVERSION)
 
 check-install: build ## install to a scratch folder and build the C example with pkg-config and with CMake
 	Tests/Scripts/check-install.sh $(VERSION) $(SOVERSION)
+
+# Versions such as 3.13 and 3.14t, or paths: `make check-wheel INTERPRETERS="3.10 3.13"`.
+INTERPRETERS = .venv/bin/python
+
+check-wheel: setup build ## a wheel with the library just built, twice the same, used in a fresh environment of INTERPRETERS
+	rm -rf build/check-wheel
+	.ci/make-wheel build/check-wheel $(SHARED_BUILD)/release/liblayerwise.so
+	umask 077 && TZ=UTC-9 .ci/make-wheel build/check-wheel/again $(SHARED_BUILD)/release/liblayerwise.so >/dev/null
+	cmp build/check-wheel/*.whl build/check-wheel/again/*.whl
+	Tests/Scripts/check-wheel.sh build/check-wheel/*.whl $(VERSION) $(INTERPRETERS)
+
+size: build ## what the library's bytes are: ours, the Swift runtime, regular expressions
+	@.ci/library-size $(SHARED_BUILD)/liblayerwise.map $(LIBRARY)
 
 sanitize: setup ## the C tests under AddressSanitizer and ThreadSanitizer (some minutes)
 	Tests/Scripts/sanitize.sh
@@ -105,30 +140,42 @@ fuzz: setup ## offer the loader changed checkpoints for SECONDS=600 on all proce
 prove: setup build ## the long proofs of docs/reliability.md (about an hour)
 	Tests/Scripts/prove.sh
 
+# ---- Distribute
+
+wheel: .venv/.wheel ## dist/*.whl of the last commit, for every Linux with glibc 2.34 and every Python from 3.10 on
+	.ci/make-wheel dist
+
+sdist: .venv/.wheel ## dist/*.tar.gz of the last commit, from which pip builds with Swift
+	.ci/make-sdist dist
+
 # ---- Install
 
-LIBDIR = $(DESTDIR)$(abspath $(PREFIX))/lib
-HEADER = $(DESTDIR)$(abspath $(PREFIX))/include/layerwise.h
-FILL = sed -e 's|@PREFIX@|$(abspath $(PREFIX))|g' -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g'
+PREFIX_PATH = $(abspath $(PREFIX))
+INCLUDEDIR = $(DESTDIR)$(PREFIX_PATH)/include
+LIBDIR = $(DESTDIR)$(PREFIX_PATH)/lib
+HEADERS = layerwise.h layerwise.hpp layerwise_names.h
+FILL = sed -e 's|@PREFIX@|$(PREFIX_PATH)|g' -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g'
 
-# Only a missing library is built here, so that `sudo make install` needs no Swift.
-install: | $(LIBRARY) ## header, library, pkg-config and CMake files, below PREFIX (and DESTDIR)
-	install -d $(dir $(HEADER)) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/Layerwise
-	install -m 644 include/layerwise.h $(HEADER)
+# Only missing libraries are built here, so that `sudo make install` needs no Swift.
+install: | $(LIBRARY) $(ARCHIVE) ## headers, libraries, pkg-config and CMake files, below PREFIX (and DESTDIR)
+	install -d $(INCLUDEDIR) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/Layerwise
+	install -m 644 $(HEADERS:%=include/%) $(INCLUDEDIR)
 	install -m 755 $(LIBRARY) $(LIBDIR)/liblayerwise.so.$(VERSION)
+	install -m 644 $(ARCHIVE) $(LIBDIR)/liblayerwise.a
 	ln -sf liblayerwise.so.$(VERSION) $(LIBDIR)/liblayerwise.so.$(SOVERSION)
 	ln -sf liblayerwise.so.$(SOVERSION) $(LIBDIR)/liblayerwise.so
 	$(FILL) include/layerwise.pc.in > $(LIBDIR)/pkgconfig/layerwise.pc
 	$(FILL) include/cmake/LayerwiseConfig.cmake.in > $(LIBDIR)/cmake/Layerwise/LayerwiseConfig.cmake
 	$(FILL) include/cmake/LayerwiseConfigVersion.cmake.in > $(LIBDIR)/cmake/Layerwise/LayerwiseConfigVersion.cmake
+	@$(if $(DESTDIR),,.ci/say-installed $(PREFIX_PATH) liblayerwise.so.$(SOVERSION))
 
 uninstall: ## what `install` wrote
-	rm -f $(HEADER) $(LIBDIR)/liblayerwise.so $(LIBDIR)/liblayerwise.so.$(SOVERSION)
-	rm -f $(LIBDIR)/liblayerwise.so.$(VERSION) $(LIBDIR)/pkgconfig/layerwise.pc
+	rm -f $(HEADERS:%=$(INCLUDEDIR)/%) $(LIBDIR)/liblayerwise.so $(LIBDIR)/liblayerwise.so.$(SOVERSION)
+	rm -f $(LIBDIR)/liblayerwise.so.$(VERSION) $(LIBDIR)/liblayerwise.a $(LIBDIR)/pkgconfig/layerwise.pc
 	rm -rf $(LIBDIR)/cmake/Layerwise
 
-$(LIBRARY):
+$(LIBRARY) $(ARCHIVE):
 	$(MAKE) build
 
 clean: ## everything built; .venv stays
-	rm -rf .build .build-* $(SHARED_BUILD) build python/build python/dist python/*.egg-info $(LIBRARY)
+	rm -rf .build .build-* $(SHARED_BUILD) build dist python/build python/dist python/*.egg-info $(LIBRARY)

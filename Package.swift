@@ -40,7 +40,7 @@ let package = Package(
         .target(
             name: "LayerwiseC",
             dependencies: ["Layerwise", "CLayerwise", "CLayerwiseGlibc"],
-            exclude: ["exports.map"],
+            exclude: ["exports.map", "discard.ld"],
             linkerSettings: [
                 // lld and not gold: it drops what is not reached, and lists no hidden symbol among the dynamic ones.
                 .unsafeFlags(
@@ -50,6 +50,7 @@ let package = Package(
                             // The threads of a step outlive it, so the library's code must outlive dlclose().
                             "-z", "nodelete",
                             "-soname", "liblayerwise.so.0",
+                            "--script=\(Context.packageDirectory)/Sources/LayerwiseC/discard.ld",
                             "--version-script=\(Context.packageDirectory)/Sources/LayerwiseC/exports.map",
                         ].flatMap { ["-Xlinker", $0] },
                     .when(platforms: [.linux])

@@ -62,6 +62,18 @@ extern "C" {
 
 #define LW_ABI_VERSION 1
 
+/* What the _INIT macros are made of: compilers of C++ warn of casts as C has them, and of zeros for pointers. */
+#if defined(__cplusplus)
+#define LW_SIZE_OF_(type) static_cast<uint32_t>(sizeof(type))
+#else
+#define LW_SIZE_OF_(type) ((uint32_t)sizeof(type))
+#endif
+#if defined(__cplusplus) && __cplusplus >= 201103L
+#define LW_NULL_ nullptr
+#else
+#define LW_NULL_ 0
+#endif
+
 /** The ABI version of the loaded library.  Compare it with LW_ABI_VERSION before anything else. */
 LW_API int32_t lw_abi_version(void);
 
@@ -119,7 +131,7 @@ typedef struct lw_error {
     char message[LW_ERROR_MESSAGE_SIZE]; /* one line, NUL-terminated UTF-8 */
 } lw_error;
 
-#define LW_ERROR_INIT {(uint32_t)sizeof(lw_error), 0, -1, -1, -1, {0}}
+#define LW_ERROR_INIT {LW_SIZE_OF_(lw_error), 0, -1, -1, -1, {0}}
 
 /** The enumerator's name, such as "LW_ERROR_SHAPE"; "LW_ERROR_UNKNOWN" for a code of a newer library.  Static. */
 LW_API const char *lw_error_name(int32_t code);
@@ -218,25 +230,37 @@ typedef struct lw_spec {
     int64_t value_count;
 } lw_spec;
 
-#define LW_SPEC_INIT {(uint32_t)sizeof(lw_spec), 0, 0, 0, 0, 0, 0}
+#define LW_SPEC_INIT {LW_SIZE_OF_(lw_spec), 0, LW_NULL_, LW_NULL_, 0, LW_NULL_, 0}
 
-/** How many policies there are, the name of one, and its declaration as one line of JSON:
+/** How many policies there are. */
+LW_API int32_t lw_policy_count(void);
+
+/** The name of the policy at `index` ("layer_decay", "explicit" ...), or NULL past the end.  Static. */
+LW_API const char *lw_policy_name(int32_t index);
+
+/** The declaration of the policy `name` as one line of JSON; see lw_rule_describe for `capacity` and `needed`:
  *      {"name", "doc", "equation", "source", "settings": [as hyperparameters of rules; kind may be "text"; one without a
  *       "default" has none, and where the doc does not say otherwise must be given],
  *       "values": what its list of numbers is, or null, "parts": what its parts are, or null,
  *       "depends_on_depth": "always", "never", or "parts", where it does if one of its parts does} */
-LW_API int32_t lw_policy_count(void);
-LW_API const char *lw_policy_name(int32_t index);
 LW_API int32_t lw_policy_describe(const char *name, char *text, int64_t capacity, int64_t *needed, lw_error *error);
 
-/** The same for schedules, which have no "depends_on_depth". */
+/** How many schedules there are. */
 LW_API int32_t lw_schedule_count(void);
+
+/** The name of the schedule at `index` ("cosine", "warmup" ...), or NULL past the end.  Static. */
 LW_API const char *lw_schedule_name(int32_t index);
+
+/** The declaration of the schedule `name`, as lw_policy_describe writes it but without "depends_on_depth". */
 LW_API int32_t lw_schedule_describe(const char *name, char *text, int64_t capacity, int64_t *needed, lw_error *error);
 
-/** The same for freezing plans. */
+/** How many freezing plans there are. */
 LW_API int32_t lw_freeze_plan_count(void);
+
+/** The name of the freezing plan at `index` ("gradual_unfreezing" ...), or NULL past the end.  Static. */
 LW_API const char *lw_freeze_plan_name(int32_t index);
+
+/** The declaration of the freezing plan `name`, as lw_policy_describe writes it. */
 LW_API int32_t lw_freeze_plan_describe(const char *name, char *text, int64_t capacity, int64_t *needed,
                                        lw_error *error);
 
@@ -267,7 +291,8 @@ typedef struct lw_layer_rule {
     double scale;           /* the layer's own rate multiplier, in [0, infinity) */
 } lw_layer_rule;
 
-#define LW_LAYER_RULE_INIT {(uint32_t)sizeof(lw_layer_rule), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0}
+#define LW_LAYER_RULE_INIT \
+    {LW_SIZE_OF_(lw_layer_rule), 0, 0, 0, LW_NULL_, LW_NULL_, LW_NULL_, LW_NULL_, 0, LW_NULL_, LW_NULL_, 0.0}
 
 /** The layers of a model as lw_infer_layers tells them, with "scale": a number or null, where rules go before the names.  The first
  *  rule that matches a tensor counts; one that matches none is refused with LW_ERROR_UNKNOWN_NAME.  Tensors that a rule calls one
@@ -339,6 +364,9 @@ LW_API int32_t lw_optimizer_report(lw_optimizer *optimizer, double metric, lw_er
  *  `*needed` where that is not NULL; LW_ERROR_BUFFER_TOO_SMALL if `capacity` is less. */
 LW_API int32_t lw_optimizer_get_schedule_state(lw_optimizer *optimizer, int64_t layer, const char *key, double *values,
                                                int64_t capacity, int64_t *needed, lw_error *error);
+
+/** Puts back what lw_optimizer_get_schedule_state gave, into the same schedule of the same layer and key.
+ *  LW_ERROR_NOT_FOUND if there is none, LW_ERROR_SHAPE if it has another number of values. */
 LW_API int32_t lw_optimizer_set_schedule_state(lw_optimizer *optimizer, int64_t layer, const char *key,
                                                const double *values, int64_t count, lw_error *error);
 
@@ -355,8 +383,11 @@ enum lw_mode {
  *  An optimizer begins in training; a step while it evaluates is LW_ERROR_INVALID_ARGUMENT.  Each change rounds the
  *  parameters once, in their own type, or in float32 where there is a master copy.  Checkpoints save the mode. */
 LW_API int32_t lw_optimizer_set_mode(lw_optimizer *optimizer, int32_t mode, lw_error *error);
+
 /** Says which weights the parameters hold, and changes none: for parameters that were loaded as they were saved. */
 LW_API int32_t lw_optimizer_assume_mode(lw_optimizer *optimizer, int32_t mode, lw_error *error);
+
+/** Which weights the parameters hold (enum lw_mode). */
 LW_API int32_t lw_optimizer_get_mode(lw_optimizer *optimizer, int32_t *mode, lw_error *error);
 
 /* ---- Layers and tensors -------------------------------------------------------------------------------------- */
@@ -389,7 +420,8 @@ typedef struct lw_tensor {
                                    (lw_step.reduce); policies go by them */
 } lw_tensor;
 
-#define LW_TENSOR_INIT {(uint32_t)sizeof(lw_tensor), LW_FLOAT32, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define LW_TENSOR_INIT \
+    {LW_SIZE_OF_(lw_tensor), LW_FLOAT32, 0, 0, LW_NULL_, LW_NULL_, LW_NULL_, LW_NULL_, 0, 0, LW_NULL_}
 
 /** Adds a layer of `tensor_count` >= 1 tensors.  `name` is unique, 1 ... 255 bytes of UTF-8.  Its index, counted from 0
  *  in order of registration, is written to `*layer` unless that is NULL.  State is zero (a master copy: the parameters). */
@@ -397,6 +429,7 @@ LW_API int32_t lw_optimizer_add_layer(lw_optimizer *optimizer, const char *name,
                                       int64_t tensor_count, const lw_setting *settings, int64_t setting_count,
                                       int64_t *layer, lw_error *error);
 
+/** How many layers the optimizer has, parts of layers included; indices go from 0 to one less. */
 LW_API int32_t lw_optimizer_layer_count(lw_optimizer *optimizer, int64_t *count, lw_error *error);
 
 /** The index of the layer called `name`. */
@@ -418,8 +451,11 @@ LW_API int32_t lw_optimizer_set_rates(lw_optimizer *optimizer, const double *rat
  *  for are taken back one by one. */
 LW_API int32_t lw_layer_unset(lw_optimizer *optimizer, int64_t layer, const char *key, lw_error *error);
 
-/** The value in force for one layer: its own or the optimizer's. */
+/** The value in force for one layer: its own or the optimizer's.  A choice or text is refused with
+ *  LW_ERROR_INVALID_ARGUMENT: see _get_choice and _get_text. */
 LW_API int32_t lw_layer_get(lw_optimizer *optimizer, int64_t layer, const char *key, double *number, lw_error *error);
+
+/** The choice in force for one layer: its own or the optimizer's.  Static. */
 LW_API int32_t lw_layer_get_choice(lw_optimizer *optimizer, int64_t layer, const char *key, const char **choice,
                                    lw_error *error);
 
@@ -427,9 +463,11 @@ LW_API int32_t lw_layer_get_choice(lw_optimizer *optimizer, int64_t layer, const
 LW_API int32_t lw_layer_get_text(lw_optimizer *optimizer, int64_t layer, const char *key, char *text, int64_t capacity,
                                  int64_t *needed, lw_error *error);
 
-/** A frozen layer is not updated, not decayed and not counted; its gradients are not read, its state is kept.  Both take
- *  precedence over the freezing plan. */
+/** Freezes a layer, whatever the freezing plan says.  A frozen layer is not updated, not decayed and not counted; its
+ *  gradients are not read, its state is kept. */
 LW_API int32_t lw_layer_freeze(lw_optimizer *optimizer, int64_t layer, lw_error *error);
+
+/** Lets a layer train, whatever the freezing plan says, with the state and the counts that it had. */
 LW_API int32_t lw_layer_unfreeze(lw_optimizer *optimizer, int64_t layer, lw_error *error);
 
 /** Forgets a layer's state: moments and step counts are 0, a master copy is the parameters again. */
@@ -463,7 +501,7 @@ typedef struct lw_step {
     void *reduce_context;         /* passed on to `reduce` */
 } lw_step;
 
-#define LW_STEP_INIT {(uint32_t)sizeof(lw_step), 0, -1, 1.0, 0, 0, 0, 0}
+#define LW_STEP_INIT {LW_SIZE_OF_(lw_step), 0, -1, 1.0, LW_NULL_, 0, LW_NULL_, LW_NULL_}
 
 /** Takes one step.  `step` may be NULL: all layers, bound gradients, scale 1.
  *  A tensor without a gradient is skipped: value, state and count stay as they are.  A step in which no layer that trains has
@@ -518,7 +556,8 @@ typedef struct lw_dlpack_lists {
     const int32_t *gradient_dtypes;   /* `count` lw_dtype; NULL: those of the parameters */
 } lw_dlpack_lists;
 
-#define LW_DLPACK_LISTS_INIT {(uint32_t)sizeof(lw_dlpack_lists), 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define LW_DLPACK_LISTS_INIT \
+    {LW_SIZE_OF_(lw_dlpack_lists), 0, LW_NULL_, LW_NULL_, 0, LW_NULL_, LW_NULL_, LW_NULL_, LW_NULL_, LW_NULL_}
 
 /** Writes the addresses of gradients from `*position` on, and stops at the first pair that is not as usual: `*position` is
  *  then its position, else `count`.  The caller sees to that pair, writes its address and goes on behind it.
@@ -546,8 +585,9 @@ typedef struct lw_summary {
     int64_t next_step;     /* t of the next step of all layers: what schedules and freezing plans go by */
 } lw_summary;
 
-#define LW_SUMMARY_INIT {(uint32_t)sizeof(lw_summary), 0, 0, 0, 0.0, 0.0, 0}
+#define LW_SUMMARY_INIT {LW_SIZE_OF_(lw_summary), 0, 0, 0, 0.0, 0.0, 0}
 
+/** Counters, and what the last step measured. */
 LW_API int32_t lw_optimizer_get_summary(lw_optimizer *optimizer, lw_summary *summary, lw_error *error);
 
 /** One layer at its last step.  Norms are Euclidean, over all tensors of the layer that were stepped. */
@@ -568,7 +608,7 @@ typedef struct lw_telemetry {
                                 of all other parameters are not counted */
 } lw_telemetry;
 
-#define LW_TELEMETRY_INIT {(uint32_t)sizeof(lw_telemetry), 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0}
+#define LW_TELEMETRY_INIT {LW_SIZE_OF_(lw_telemetry), 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0}
 
 /** The telemetry of one layer.  Zeros, with ratios of 1, before the first step with the setting "telemetry" on. */
 LW_API int32_t lw_layer_get_telemetry(lw_optimizer *optimizer, int64_t layer, lw_telemetry *telemetry, lw_error *error);
@@ -597,8 +637,11 @@ typedef struct lw_layer_info {
     double schedule_factor;     /* effective rate / (base rate x scale), were it not frozen; NaN where that is 0 / 0 */
 } lw_layer_info;
 
-#define LW_LAYER_INFO_INIT {(uint32_t)sizeof(lw_layer_info), 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0, 0, 0, 0, 0.0}
+#define LW_LAYER_INFO_INIT \
+    {LW_SIZE_OF_(lw_layer_info), 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, LW_NULL_, LW_NULL_, LW_NULL_, 0, 0.0}
 
+/** What the layer is and what it will get at the next step.  The policy is asked, so that a pattern which matches nothing is
+ *  refused here as by a step (lw_optimizer_set_policy). */
 LW_API int32_t lw_layer_get_info(lw_optimizer *optimizer, int64_t layer, lw_layer_info *info, lw_error *error);
 
 /** The layer's name, NUL-terminated; see lw_rule_describe for `capacity` and `needed`. */
@@ -657,19 +700,23 @@ typedef struct lw_state_info {
     char name[64];  /* such as "exp_avg" or "step" */
 } lw_state_info;
 
-#define LW_STATE_INFO_INIT {(uint32_t)sizeof(lw_state_info), 0, 0, {0}}
+#define LW_STATE_INFO_INIT {LW_SIZE_OF_(lw_state_info), 0, 0, {0}}
 
 /** How many states the tensor has: its "step" count, the rule's moments, the "master" copy. */
 LW_API int32_t lw_tensor_state_count(lw_optimizer *optimizer, int64_t layer, int64_t tensor, int64_t *count,
                                      lw_error *error);
 
+/** Type, size and name of the tensor's state at `index`, from 0 to one less than lw_tensor_state_count tells.
+ *  LW_ERROR_NOT_FOUND past the end. */
 LW_API int32_t lw_tensor_get_state_info(lw_optimizer *optimizer, int64_t layer, int64_t tensor, int64_t index,
                                         lw_state_info *info, lw_error *error);
 
-/** Copies a state out or in.  `size` is in bytes and must be exactly that of the state.  Values are not changed: any bits
- *  may be written, except a negative step count. */
+/** Copies the state `name` out.  `size` is in bytes and must be exactly that of the state, else LW_ERROR_SHAPE. */
 LW_API int32_t lw_tensor_read_state(lw_optimizer *optimizer, int64_t layer, int64_t tensor, const char *name,
                                     void *buffer, int64_t size, lw_error *error);
+
+/** Copies the state `name` in, as lw_tensor_read_state copies it out.  Values are not changed: any bits may be written, except
+ *  a negative step count. */
 LW_API int32_t lw_tensor_write_state(lw_optimizer *optimizer, int64_t layer, int64_t tensor, const char *name,
                                      const void *buffer, int64_t size, lw_error *error);
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Installs to a scratch folder and builds and runs the C example as a user would: with pkg-config, and with CMake from a
-# tree that was moved.  Then uninstalls and expects nothing to remain.
+# tree that was moved; each with the shared library and with the static one.  The C++ header is tested in the same places.
+# Then uninstalls and expects nothing to remain.
 # usage: check-install.sh VERSION SOVERSION
 set -euo pipefail
 
@@ -18,7 +19,8 @@ fail() {
     exit 1
 }
 
-make --no-print-directory --silent install PREFIX="$prefix"
+make --no-print-directory --silent install PREFIX="$prefix" >"$scratch/install.txt"
+grep -q -- "-Wl,-rpath,$prefix/lib" "$scratch/install.txt" || fail "make install does not say how programs find the library"
 
 export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
 found=$(pkg-config --modversion layerwise)
@@ -30,6 +32,39 @@ cc -std=c99 -Wall -Wextra -Werror -pedantic -O2 -o "$scratch/train" docs/example
 LD_LIBRARY_PATH=$prefix/lib "$scratch/train" docs/examples/iris.csv >"$scratch/pkg-config.txt"
 grep -q "^Layerwise $version " "$scratch/pkg-config.txt" || fail "the library's version is not $version"
 
+# Statically, as far as pkg-config says: nothing of Layerwise or Swift is needed when the program runs.
+# shellcheck disable=SC2046
+cc -static -std=c99 -O2 -o "$scratch/train-static" docs/examples/train.c \
+    $(pkg-config --static --cflags --libs layerwise) 2>"$scratch/static.log" || { cat "$scratch/static.log" >&2; fail "-static"; }
+"$scratch/train-static" docs/examples/iris.csv >"$scratch/static.txt"
+cmp "$scratch/pkg-config.txt" "$scratch/static.txt" || fail "the static library gives other results"
+# The archive alone is linked into a program that uses the shared C library.
+# shellcheck disable=SC2046
+cc -std=c99 -O2 -o "$scratch/train-archive" docs/examples/train.c $(pkg-config --cflags layerwise) "$prefix/lib/liblayerwise.a" \
+    $(pkg-config --static --libs-only-l layerwise | sed 's/-llayerwise//')
+"$scratch/train-archive" docs/examples/iris.csv | cmp "$scratch/pkg-config.txt" - || fail "the archive gives other results"
+if readelf -d "$scratch/train-archive" | grep -q liblayerwise; then fail "the program with the archive needs the shared library"; fi
+shown=$(nm -g --defined-only "$prefix/lib/liblayerwise.a" | awk 'NF == 3 {print $3}' | sort)
+exported=$(nm -D --defined-only "$prefix/lib/liblayerwise.so" | awk '{print $NF}' | sort)
+[ "$shown" = "$exported" ] || fail "the static library shows other symbols than the shared one"
+
+# C++: the shared and the static library, with the warnings of careful projects.
+strict=(-Wall -Wextra -Werror -pedantic -Wold-style-cast -Wzero-as-null-pointer-constant -Wconversion -Wshadow)
+for standard in c++17 c++20; do
+    # shellcheck disable=SC2046
+    g++ -std=$standard -O1 "${strict[@]}" -o "$scratch/wrapper" Tests/Cpp/wrapper.cpp $(pkg-config --cflags --libs layerwise)
+    LD_LIBRARY_PATH=$prefix/lib "$scratch/wrapper" "$scratch/wrapper.lw" >/dev/null || fail "layerwise.hpp as $standard"
+done
+# shellcheck disable=SC2046
+g++ -std=c++17 -O1 -static -o "$scratch/wrapper-static" Tests/Cpp/wrapper.cpp \
+    $(pkg-config --static --cflags --libs layerwise) 2>"$scratch/static.log" || { cat "$scratch/static.log" >&2; fail "-static, C++"; }
+"$scratch/wrapper-static" "$scratch/wrapper.lw" >/dev/null || fail "layerwise.hpp with the static library"
+
+# The static library in a program with a Swift runtime of its own.
+swiftc -O -suppress-warnings -static-stdlib -I include Tests/Static/beside.swift "$prefix/lib/liblayerwise.a" -lstdc++ -lm \
+    -o "$scratch/beside"
+"$scratch/beside" >/dev/null || fail "two Swift runtimes in one program"
+
 moved=$scratch/moved
 cp -a "$prefix" "$moved"
 for request in "$version" "$soversion"; do
@@ -40,16 +75,20 @@ done
 cmake --build "$scratch/cmake" >"$scratch/cmake.log" || { cat "$scratch/cmake.log" >&2; fail "CMake"; }
 "$scratch/cmake/train" docs/examples/iris.csv >"$scratch/cmake.txt"
 cmp "$scratch/pkg-config.txt" "$scratch/cmake.txt" || fail "two runs of the example differ"
+cmake -S docs/examples -B "$scratch/cmake" -DLAYERWISE_TARGET=Layerwise::static >"$scratch/cmake.log" &&
+    cmake --build "$scratch/cmake" >"$scratch/cmake.log" || { cat "$scratch/cmake.log" >&2; fail "CMake, static"; }
+"$scratch/cmake/train" docs/examples/iris.csv | cmp "$scratch/pkg-config.txt" - || fail "CMake's static program differs"
 
 if cmake -S docs/examples -B "$scratch/newer" -DCMAKE_PREFIX_PATH="$moved" -DLAYERWISE_VERSION=$((soversion + 1)) \
     >"$scratch/cmake.log" 2>&1; then
     fail "CMake accepted version $version for a request of $((soversion + 1))"
 fi
 
-make --no-print-directory --silent install PREFIX=/usr DESTDIR="$scratch/staged"
+make --no-print-directory --silent install PREFIX=/usr DESTDIR="$scratch/staged" >"$scratch/staged.txt"
+[ ! -s "$scratch/staged.txt" ] || fail "a staged install speaks of run time: $(cat "$scratch/staged.txt")"
 grep -qx 'prefix=/usr' "$scratch/staged/usr/lib/pkgconfig/layerwise.pc" || fail "DESTDIR leaks into layerwise.pc"
 
 make --no-print-directory --silent uninstall PREFIX="$prefix"
 left=$(find "$prefix" -not -type d)
 [ -z "$left" ] || fail "uninstall left $left"
-echo "check-install: pkg-config, CMake, DESTDIR and uninstall work"
+echo "check-install: pkg-config, CMake, shared and static, C and C++, DESTDIR and uninstall work"

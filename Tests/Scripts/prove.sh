@@ -17,3 +17,17 @@ proofs=python/tests/reliability
 LAYERWISE_KILLS=10000 LAYERWISE_CROWD_SECONDS=60 LAYERWISE_ALLOCATION_STEPS=4000 PYTHONPATH=python .venv/bin/python -m pytest -s -q \
     $proofs/test_kill.py $proofs/test_concurrent.py $proofs/test_crash_states.py $proofs/test_faults.py \
     $proofs/test_allocations.py $proofs/test_resume_bits.py
+
+# The wheel: two builds in two folders give the same bytes, and every version of Python that can be had takes it.
+.ci/make-wheel "$work/first"
+.ci/make-wheel "$work/second"
+cmp "$work"/first/*.whl "$work"/second/*.whl
+Tests/Scripts/check-wheel.sh "$work"/first/*.whl "$(sed -n 's/^VERSION = //p' Makefile)" 3.10 3.11 3.12 3.13 3.14 3.14t
+
+# The source distribution: pip builds it, and the library is that of the wheel.
+.ci/make-sdist "$work/sdist"
+.venv/bin/python -m venv "$work/venv"
+"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$work"/sdist/*.tar.gz
+"$work/venv/bin/layerwise" doctor
+"$work/venv/bin/python" -m zipfile -e "$work"/first/*.whl "$work/unpacked"
+cmp "$work/unpacked/layerwise/liblayerwise.so" "$work"/venv/lib/python*/site-packages/layerwise/liblayerwise.so

@@ -13,7 +13,7 @@ from layerwise.__main__ import markdown
 
 RULES = ROOT / "docs" / "rules.md"
 IMAGES = ROOT / "docs" / "images"
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md", *PAGES)
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/install.md", *PAGES)
 
 EXAMPLE = re.compile(r"^```python\n(?P<code>.*?)^```$(?:\n\n^```text\n(?P<output>.*?)^```$)?", re.DOTALL | re.MULTILINE)
 """A block of Python, and the block of text after it if there is one: what it prints."""

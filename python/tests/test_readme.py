@@ -51,11 +51,14 @@ def output(command: Sequence[str | Path], folder: Path, **environment: str) -> s
     return result.stdout
 
 
+INSTALL = "docs/install.md"
+
+
 def test_every_block_is_of_a_known_language() -> None:
     """So that none is passed over because its first line is spelled another way."""
-    for file in ("README.md", "python/README.md", *PAGES):
+    for file in ("README.md", "python/README.md", INSTALL, *PAGES):
         fences = re.findall(r"^```(.*)$", (ROOT / file).read_text("utf-8"), re.MULTILINE)
-        assert set(fences[::2]) <= {"python", "c", "swift", "sh", "text"}, file
+        assert set(fences[::2]) <= {"python", "c", "cpp", "swift", "sh", "text"}, file
         assert set(fences[1::2]) == {""}, file
 
 
@@ -65,19 +68,32 @@ def test_python(code: str, tmp_path: Path) -> None:
     assert output([sys.executable, "-W", "error", "-c", code], tmp_path, PYTHONPATH=package).strip()
 
 
-C_PAGES = ("README.md", "docs/policies.md", "docs/schedules.md", "docs/freezing.md", "docs/checkpoints.md")
+C_PAGES = ("README.md", "docs/policies.md", "docs/schedules.md", "docs/freezing.md", "docs/checkpoints.md", INSTALL)
+
+
+WARNINGS = ("-Wall", "-Wextra", "-Werror", "-pedantic")
+
+
+def compiled(code: str, folder: Path, source: str, *compiler: str) -> str:
+    """What the program prints."""
+    (folder / source).write_text(code, "utf-8")
+    # The name under which the program looks for the library when it starts, as an installation would have it.
+    soname = re.search(r"SONAME\s+(\S+)", output(["objdump", "-p", LIBRARY], folder))
+    assert soname
+    (folder / soname[1]).symlink_to(LIBRARY)
+    output([*compiler, *WARNINGS, f"-I{ROOT / 'include'}", source, LIBRARY, "-o", "readme"], folder)
+    return output([folder / "readme"], folder, LD_LIBRARY_PATH=str(folder)).strip()
 
 
 @pytest.mark.parametrize("code", blocks("c", *C_PAGES))
 def test_c(code: str, tmp_path: Path) -> None:
-    (tmp_path / "readme.c").write_text(code, "utf-8")
-    # The name under which the program looks for the library when it starts, as an installation would have it.
-    soname = re.search(r"SONAME\s+(\S+)", output(["objdump", "-p", LIBRARY], tmp_path))
-    assert soname
-    (tmp_path / soname[1]).symlink_to(LIBRARY)
-    warnings = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"]
-    output(["cc", *warnings, f"-I{ROOT / 'include'}", "readme.c", LIBRARY, "-o", "readme"], tmp_path)
-    assert output([tmp_path / "readme"], tmp_path, LD_LIBRARY_PATH=str(tmp_path)).strip()
+    assert compiled(code, tmp_path, "readme.c", "cc", "-std=c99")
+
+
+@pytest.mark.parametrize("code", blocks("cpp", INSTALL))
+def test_cpp(code: str, tmp_path: Path) -> None:
+    strict = ("-Wold-style-cast", "-Wzero-as-null-pointer-constant")
+    assert compiled(code, tmp_path, "readme.cpp", "g++", "-std=c++17", *strict)
 
 
 @pytest.mark.parametrize("code", blocks("swift", "README.md"))

@@ -1,0 +1,1022 @@
+/* Layerwise: every rule, policy, schedule, freezing plan, key and choice by name.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Written by `make names` from the declarations that the library itself checks settings against.  A misspelt macro is an error
+ * of the compiler; a misspelt string is refused when the program runs.
+ *
+ * A table's second column is the field of lw_setting that a key wants: "number", "flag" (`number`, 0 or 1), or "choice" and
+ * "text" (`choice`).  A key without a default must be given where its doc does not say otherwise.
+ */
+#ifndef LAYERWISE_NAMES_H
+#define LAYERWISE_NAMES_H
+
+/* ---- Rules --------------------------------------------------------------------------------------------------------- */
+
+/** SGD: d = g + λw; b ← μb + (1−τ)d; w ← w − γ·b
+ *  Source: Sutskever et al. 2013; equals torch.optim.SGD.
+ *  States: momentum_buffer, as far as the settings need them; with the defaults 0 bytes for each float32 parameter.
+ *
+ *      lr                      number  default 0.001; [0, inf); learning rate γ
+ *      momentum                number  default 0; [0, inf); momentum factor μ; 0 keeps no velocity, from 1 on it
+ *                                        grows without bound
+ *      dampening               number  default 0; [0, 1]; share τ of the gradient that is left out of the velocity
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      nesterov                flag    default 0; Nesterov momentum, which looks ahead along the velocity; needs
+ *                                        momentum > 0 and dampening 0
+ *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient */
+#define LW_RULE_SGD "sgd"
+
+/** LARS: r = η‖w‖/(‖g‖ + λ‖w‖ + ε); b ← μb + γr(g + λw); w ← w − b
+ *  Source: You, Gitman, Ginsburg 2017, algorithm 1, arXiv:1708.03888.
+ *  States: momentum_buffer, as far as the settings need them; with the defaults 4 bytes for each float32 parameter.
+ *
+ *      lr                      number  default 1; [0, inf); learning rate γ
+ *      momentum                number  default 0.9; [0, 1); momentum factor μ; 0 keeps no velocity
+ *      dampening               number  default 0; [0, 1]; share τ of the gradient that is left out of the velocity
+ *      dampen_first            flag    default 0; damp a tensor's first step too, as in pytorch_optimizer
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      nesterov                flag    default 0; Nesterov momentum, which looks ahead along the velocity; needs
+ *                                        momentum > 0 and dampening 0
+ *      trust_coefficient       number  default 0.001; (0, inf); factor η of the ratio
+ *      eps                     number  default 0; [0, inf); number ε that is added to the denominator of the ratio
+ *      norm                    choice  default separate; "separate", "decayed"; denominator: "separate" is ‖g‖ + λ‖w‖
+ *                                        + ε (the paper), "decayed" is ‖g + λw‖ + ε
+ *      lr_position             choice  default inside; "inside", "outside"; "inside" keeps γr in the velocity (the
+ *                                        paper), "outside" applies γ to the velocity
+ *      adapt                   choice  default all; "all", "decayed", "matrices"; which tensors get a ratio: "all",
+ *                                        "decayed" (those with decay, as in timm) or "matrices" (of rank 2 and more)
+ *      trust_ratio_scope       choice  default tensor; "tensor", "layer"; one ratio for each "tensor", or for each
+ *                                        "layer"
+ *      trust_clip              flag    default 0; limit the ratio to min(r/γ, 1), as in timm
+ *      skip_zero_gradient      flag    default 0; with separate norms, the ratio is 1 where ‖g‖ is 0, also if there
+ *                                        is decay, as in timm
+ *      weight_decay_exclude_1d flag    default 0; no decay for tensors of rank 0 and 1
+ *
+ *  Presets, by the key "variant": paper, timm, optax, mae, pytorch_optimizer. */
+#define LW_RULE_LARS "lars"
+
+/** Adam: m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w − γ·m̂/(√v̂ + ε)
+ *  Source: Kingma and Ba 2015, algorithm 1, arXiv:1412.6980; AMSGrad: arXiv:1904.09237; equals torch.optim.Adam.
+ *  States: exp_avg, exp_avg_sq, max_exp_avg_sq, as far as the settings need them; with the defaults 8 bytes for each
+ *  float32 parameter.
+ *
+ *      lr                      number  default 0.001; [0, inf); learning rate γ
+ *      beta1                   number  default 0.9; [0, 1); decay β₁ of the first moment
+ *      beta2                   number  default 0.999; [0, 1); decay β₂ of the second moment
+ *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      amsgrad                 flag    default 0; divide by the largest second moment so far
+ *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient, as AdamW does */
+#define LW_RULE_ADAM "adam"
+
+/** AdamW: m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w − γ·(m̂/(√v̂ + ε) + λw)
+ *  Source: Loshchilov and Hutter 2019, algorithm 2, arXiv:1711.05101; equals torch.optim.AdamW.
+ *  States: exp_avg, exp_avg_sq, max_exp_avg_sq, as far as the settings need them; with the defaults 8 bytes for each
+ *  float32 parameter.
+ *
+ *      lr                      number  default 0.001; [0, inf); learning rate γ
+ *      beta1                   number  default 0.9; [0, 1); decay β₁ of the first moment
+ *      beta2                   number  default 0.999; [0, 1); decay β₂ of the second moment
+ *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
+ *      weight_decay            number  default 0.01; [0, inf); decay coefficient λ
+ *      amsgrad                 flag    default 0; divide by the largest second moment so far */
+#define LW_RULE_ADAMW "adamw"
+
+/** LAMB: u = m̂/(√v̂ + ε) + λw; w ← w − γ·(‖w‖/‖u‖)·u
+ *  Source: You et al. 2020, algorithm 2, arXiv:1904.00962.
+ *  States: exp_avg, exp_avg_sq, as far as the settings need them; with the defaults 8 bytes for each float32
+ *  parameter.
+ *
+ *      lr                      number  default 0.001; [0, inf); learning rate γ
+ *      beta1                   number  default 0.9; [0, 1); decay β₁ of the first moment
+ *      beta2                   number  default 0.999; [0, 1); decay β₂ of the second moment
+ *      eps                     number  default 1e-06; [0, inf); number ε that is added to the denominator
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      decay                   choice  default update; "update", "decoupled", "gradient"; where the decay goes:
+ *                                        "update" is inside u (the paper), "decoupled" is w ← w − γλw before the norm
+ *                                        is taken, "gradient" is g + λw
+ *      adapt                   choice  default all; "all", "decayed", "matrices"; which tensors get a ratio: "all",
+ *                                        "decayed" (those with decay, as in timm) or "matrices" (of rank 2 and more)
+ *      trust_ratio_scope       choice  default tensor; "tensor", "layer"; one ratio for each "tensor", or for each
+ *                                        "layer"
+ *      bias_correction         choice  default moments; "moments", "none", "step_size"; "moments" corrects both;
+ *                                        "none"; "step_size" corrects m only, on the step after the ratio
+ *                                        (pytorch_optimizer)
+ *      grad_averaging          flag    default 1; weigh the gradient by 1 − β₁ in the first moment
+ *      ratio_eps               flag    default 0; add ε to ‖u‖ in the ratio
+ *      ratio_min               number  default 0; [0, inf); lower limit of the ratio
+ *      ratio_max               number  default infinity; (0, inf]; upper limit of the ratio
+ *      weight_norm_max         number  default infinity; (0, inf]; upper limit of ‖w‖ in the ratio
+ *      weight_decay_exclude_1d flag    default 0; no decay for tensors of rank 0 and 1
+ *
+ *  Presets, by the key "variant": paper, timm, apex, optax, pytorch_optimizer. */
+#define LW_RULE_LAMB "lamb"
+
+/** Lion: w ← w − γ·(sign(β₁m + (1−β₁)g) + λw); m ← β₂m + (1−β₂)g
+ *  Source: Chen et al. 2023, algorithm 2, arXiv:2302.06675; equals timm and optax.
+ *  States: exp_avg, as far as the settings need them; with the defaults 4 bytes for each float32 parameter.
+ *
+ *      lr                      number  default 0.0001; [0, inf); learning rate γ
+ *      beta1                   number  default 0.9; [0, 1); share β₁ of the momentum in the direction
+ *      beta2                   number  default 0.99; [0, 1); decay β₂ of the momentum that is kept
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ */
+#define LW_RULE_LION "lion"
+
+/** NAdam: m̂ = μₜ₊₁m/(1 − Πμₜ₊₁) + (1−μₜ)g/(1 − Π); w ← w − γ·m̂/(√v̂ + ε)
+ *  Source: Dozat 2016; equals torch.optim.NAdam.
+ *  States: exp_avg, exp_avg_sq, mu_product, as far as the settings need them; with the defaults 8 bytes for each
+ *  float32 parameter.
+ *
+ *      lr                      number  default 0.002; [0, inf); learning rate γ
+ *      beta1                   number  default 0.9; [0, 1); decay β₁ of the first moment
+ *      beta2                   number  default 0.999; [0, 1); decay β₂ of the second moment
+ *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      momentum_decay          number  default 0.004; [0, inf); decay ψ of the momentum's schedule
+ *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient, as AdamW does */
+#define LW_RULE_NADAM "nadam"
+
+/** RMSprop: s ← αs + (1−α)g²; b ← μb + g/(√s + ε); w ← w − γ·b
+ *  Source: Hinton 2012, lecture 6e; centered: Graves 2013, arXiv:1308.0850; equals torch.optim.RMSprop.
+ *  States: square_avg, momentum_buffer, grad_avg, as far as the settings need them; with the defaults 4 bytes for
+ *  each float32 parameter.
+ *
+ *      lr                      number  default 0.01; [0, inf); learning rate γ
+ *      alpha                   number  default 0.99; [0, 1); decay α of the mean square
+ *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      momentum                number  default 0; [0, inf); momentum factor μ; 0 keeps no velocity, from 1 on it
+ *                                        grows without bound
+ *      centered                flag    default 0; divide by the standard deviation in place of the root mean square
+ *      eps_in_sqrt             flag    default 0; add ε under the root
+ *      lr_in_momentum          flag    default 0; multiply by the rate before the momentum, not after it
+ *      initial_square_avg      number  default 0; [0, inf); what the mean square starts at */
+#define LW_RULE_RMSPROP "rmsprop"
+
+/** Adagrad: s ← s + g²; w ← w − γ/(1 + (t−1)η)·g/(√s + ε)
+ *  Source: Duchi, Hazan and Singer 2011, figure 1; equals torch.optim.Adagrad.
+ *  States: sum, as far as the settings need them; with the defaults 4 bytes for each float32 parameter.
+ *
+ *      lr                      number  default 0.01; [0, inf); learning rate γ
+ *      lr_decay                number  default 0; [0, inf); decay η of the rate: it is divided by 1 + (t − 1)·η
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      initial_accumulator_valuenumber  default 0; [0, inf); what the sum of squares starts at
+ *      eps                     number  default 1e-10; [0, inf); number ε that is added to the denominator */
+#define LW_RULE_ADAGRAD "adagrad"
+
+/** Adadelta: s ← ρs + (1−ρ)g²; d = √(a + ε)/√(s + ε)·g; a ← ρa + (1−ρ)d²; w ← w − γ·d
+ *  Source: Zeiler 2012, algorithm 1, arXiv:1212.5701; equals torch.optim.Adadelta.
+ *  States: square_avg, acc_delta, as far as the settings need them; with the defaults 8 bytes for each float32
+ *  parameter.
+ *
+ *      lr                      number  default 1; [0, inf); learning rate γ
+ *      rho                     number  default 0.9; [0, 1); decay ρ of both mean squares
+ *      eps                     number  default 1e-06; [0, inf); number ε that is added under both roots
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ */
+#define LW_RULE_ADADELTA "adadelta"
+
+/** Adamax: m ← β₁m + (1−β₁)g; u ← max(β₂u, |g| + ε); w ← w − γ/(1−β₁ᵗ)·m/u
+ *  Source: Kingma and Ba 2015, algorithm 2, arXiv:1412.6980; equals torch.optim.Adamax.
+ *  States: exp_avg, exp_inf, as far as the settings need them; with the defaults 8 bytes for each float32 parameter.
+ *
+ *      lr                      number  default 0.002; [0, inf); learning rate γ
+ *      beta1                   number  default 0.9; [0, 1); decay β₁ of the first moment
+ *      beta2                   number  default 0.999; [0, 1); decay β₂ of the largest gradient
+ *      eps                     number  default 1e-08; [0, inf); number ε that is added to the size of the gradient
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ */
+#define LW_RULE_ADAMAX "adamax"
+
+/** RAdam: ρ > 5: w ← w − γ·r·m̂·√(1−β₂ᵗ)/(√v + ε); else w ← w − γ·m̂
+ *  Source: Liu et al. 2020, algorithm 2, arXiv:1908.03265; equals torch.optim.RAdam.
+ *  States: exp_avg, exp_avg_sq, as far as the settings need them; with the defaults 8 bytes for each float32
+ *  parameter.
+ *
+ *      lr                      number  default 0.001; [0, inf); learning rate γ
+ *      beta1                   number  default 0.9; [0, 1); decay β₁ of the first moment
+ *      beta2                   number  default 0.999; [0, 1); decay β₂ of the second moment
+ *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient, as AdamW does */
+#define LW_RULE_RADAM "radam"
+
+/** Rprop: η ← clamp(η·(η⁺ or η⁻)); w ← w − η·sign(g)
+ *  Source: Riedmiller and Braun 1993; equals torch.optim.Rprop.
+ *  States: prev, step_size, as far as the settings need them; with the defaults 8 bytes for each float32 parameter.
+ *
+ *      lr                      number  default 0.01; [0, inf); first step size of every weight
+ *      eta1                    number  default 0.5; (0, 1); factor η⁻ of the step size where the sign changes
+ *      eta2                    number  default 1.2; [1, inf); factor η⁺ of the step size where the sign stays
+ *      step_size1              number  default 1e-06; [0, inf); smallest step size
+ *      step_size2              number  default 50; (0, inf); largest step size
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ */
+#define LW_RULE_RPROP "rprop"
+
+/** ASGD: η = γ/(1 + λγ(t−1))^α; w ← w − η·(λw + g); a ← a + (w − a)/max(1, t−1−t₀)
+ *  Source: Polyak and Juditsky 1992; Bottou 2010; equals torch.optim.ASGD.
+ *  States: ax, eta, mu, as far as the settings need them; with the defaults 4 bytes for each float32 parameter.
+ *
+ *      lr                      number  default 0.01; [0, inf); learning rate γ
+ *      lambd                   number  default 0.0001; [0, inf); decay λ of the weights, and of the rate
+ *      alpha                   number  default 0.75; [0, inf); power α of the rate's decay
+ *      t0                      number  default 1e+06; [0, inf); step t₀ at which the average begins
+ *      weight_decay            number  default 0; [0, inf); decay coefficient that is added to the gradient */
+#define LW_RULE_ASGD "asgd"
+
+/** AdaBelief: s ← β₂s + (1−β₂)(g − m)² + ε; w ← w − γ·m̂/(√ŝ + ε)
+ *  Source: Zhuang et al. 2020, algorithm 2, arXiv:2010.07468; equals pytorch_optimizer.AdaBelief.
+ *  States: exp_avg, exp_avg_var, as far as the settings need them; with the defaults 8 bytes for each float32
+ *  parameter.
+ *
+ *      lr                      number  default 0.001; [0, inf); learning rate γ
+ *      beta1                   number  default 0.9; [0, 1); decay β₁ of the first moment
+ *      beta2                   number  default 0.999; [0, 1); decay β₂ of the squared surprise
+ *      eps                     number  default 1e-16; [0, inf); number ε that is added to s at every step, and to the
+ *                                        denominator
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      decoupled_weight_decay  flag    default 1; decay the weights in place of the gradient */
+#define LW_RULE_ADABELIEF "adabelief"
+
+/** Yogi: v ← v − (1−β₂)·sign(v − g²)·g²; w ← w − γ·m̂/(√v̂ + ε)
+ *  Source: Zaheer et al. 2018, algorithm 2; equals optax and pytorch_optimizer.Yogi.
+ *  States: exp_avg, exp_avg_sq, as far as the settings need them; with the defaults 8 bytes for each float32
+ *  parameter.
+ *
+ *      lr                      number  default 0.01; [0, inf); learning rate γ
+ *      beta1                   number  default 0.9; [0, 1); decay β₁ of the first moment
+ *      beta2                   number  default 0.999; [0, 1); decay β₂ of the second moment
+ *      eps                     number  default 0.001; [0, inf); number ε that is added to the denominator
+ *      initial_accumulator     number  default 1e-06; [0, inf); what both moments start at
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      decoupled_weight_decay  flag    default 1; decay the weights in place of the gradient */
+#define LW_RULE_YOGI "yogi"
+
+/** Adan: u = (m̂ + β₂ê)/(√n̂ + ε); w ← (w − γ·u)/(1 + γλ)
+ *  Source: Xie et al. 2022, algorithm 1, arXiv:2208.06677; equals pytorch_optimizer.Adan.
+ *  States: exp_avg, exp_avg_diff, exp_avg_sq, previous_grad, as far as the settings need them; with the defaults 16
+ *  bytes for each float32 parameter.
+ *
+ *      lr                      number  default 0.001; [0, inf); learning rate γ
+ *      beta1                   number  default 0.98; [0, 1); decay β₁ of the mean gradient
+ *      beta2                   number  default 0.92; [0, 1); decay β₂ of the mean difference
+ *      beta3                   number  default 0.99; [0, 1); decay β₃ of the mean square
+ *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      no_prox                 flag    default 0; decay the weights before the step, as AdamW does */
+#define LW_RULE_ADAN "adan"
+
+/** ADOPT: u = clamp(g/max(√v, ε), ±(t−1)^p); m ← β₁m + (1−β₁)u; w ← w − γ·m; v ← β₂v + (1−β₂)g²
+ *  Source: Taniguchi et al. 2024, algorithm 2, arXiv:2411.02853; equals optax.contrib.adopt.
+ *  States: exp_avg, exp_avg_sq, as far as the settings need them; with the defaults 8 bytes for each float32
+ *  parameter.
+ *
+ *      lr                      number  default 0.001; [0, inf); learning rate γ
+ *      beta1                   number  default 0.9; [0, 1); decay β₁ of the first moment
+ *      beta2                   number  default 0.9999; [0, 1); decay β₂ of the second moment
+ *      eps                     number  default 1e-06; [0, inf); least denominator ε
+ *      clip                    flag    default 1; bound each quotient
+ *      clip_power              number  default 0.25; [0, inf); power p of t − 1 in the bound
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient, as AdamW does */
+#define LW_RULE_ADOPT "adopt"
+
+/** AdEMAMix: m₂ ← β₃m₂ + (1−β₃)g; w ← w − γ·((m̂ + αm₂)/(√v̂ + ε) + λw)
+ *  Source: Pagliardini et al. 2024, algorithm 1, arXiv:2409.03137; equals pytorch_optimizer.AdEMAMix.
+ *  States: exp_avg, exp_avg_sq, exp_avg_slow, as far as the settings need them; with the defaults 12 bytes for each
+ *  float32 parameter.
+ *
+ *      lr                      number  default 0.001; [0, inf); learning rate γ
+ *      beta1                   number  default 0.9; [0, 1); decay β₁ of the fast first moment
+ *      beta2                   number  default 0.999; [0, 1); decay β₂ of the second moment
+ *      beta3                   number  default 0.9999; [0, 1); decay β₃ of the slow first moment
+ *      alpha                   number  default 5; [0, inf); weight α of the slow first moment
+ *      t_alpha                 number  default 0; [0, 2^53]; steps over which α grows to its value; 0 is none
+ *      t_beta3                 number  default 0; [0, 2^53]; steps over which β₃ grows from β₁ to its value; 0 is
+ *                                        none
+ *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
+ *      weight_decay            number  default 0.01; [0, inf); decay coefficient λ */
+#define LW_RULE_ADEMAMIX "ademamix"
+
+/** LaProp: m ← β₁m + (1−β₁)γ·g/(√v̂ + ε); a ← β₁a + (1−β₁)γ; w ← (1−γλ)(w − m·γ/a)
+ *  Source: Ziyin, Wang and Ueda 2020, algorithm 1, arXiv:2002.04839; equals timm's LaProp.
+ *  States: exp_avg, exp_avg_sq, exp_avg_lr_1, as far as the settings need them; with the defaults 8 bytes for each
+ *  float32 parameter.
+ *
+ *      lr                      number  default 0.0004; [0, inf); learning rate γ
+ *      beta1                   number  default 0.9; [0, 1); decay β₁ of the mean quotient
+ *      beta2                   number  default 0.999; [0, 1); decay β₂ of the second moment
+ *      eps                     number  default 1e-15; [0, inf); number ε that is added to the denominator
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ */
+#define LW_RULE_LAPROP "laprop"
+
+/** Tiger: m ← βm + (1−β)g; w ← w − γ·(sign(m) + λw)
+ *  Source: Su 2023, github.com/bojone/tiger; equals pytorch_optimizer.Tiger.
+ *  States: exp_avg, as far as the settings need them; with the defaults 4 bytes for each float32 parameter.
+ *
+ *      lr                      number  default 0.001; [0, inf); learning rate γ
+ *      beta                    number  default 0.965; [0, 1); decay β of the momentum
+ *      weight_decay            number  default 0.01; [0, inf); decay coefficient λ */
+#define LW_RULE_TIGER "tiger"
+
+/** SignSGD: b ← μb + (1−μ)g; w ← w − γ·(sign(b) + λw)
+ *  Source: Bernstein et al. 2018, algorithm 1, arXiv:1802.04434; equals pytorch_optimizer.SignSGD.
+ *  States: momentum_buffer, as far as the settings need them; with the defaults 0 bytes for each float32 parameter.
+ *
+ *      lr                      number  default 0.001; [0, inf); learning rate γ
+ *      momentum                number  default 0; [0, 1); momentum factor μ; 0 keeps no velocity
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ */
+#define LW_RULE_SIGNSGD "signsgd"
+
+/** Prodigy: d̂ = N/Σr‖s‖₁; w ← w − d·γ·m/(√v + dε)
+ *  Source: Mishchenko and Defazio 2024, algorithm 4, arXiv:2306.06101; equals prodigyopt.
+ *  States: exp_avg, exp_avg_sq, s, p0, d, d_max, d_numerator, as far as the settings need them; with the defaults 16
+ *  bytes for each float32 parameter.
+ *
+ *      lr                      number  default 1; [0, inf); factor γ of the estimated rate
+ *      beta1                   number  default 0.9; [0, 1); decay β₁ of the first moment
+ *      beta2                   number  default 0.999; [0, 1); decay β₂ of the second moment
+ *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator, times d
+ *      beta3                   number  default 0; [0, 1); decay β₃ of the estimate; 0 is √β₂
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      decoupled_weight_decay  flag    default 1; decay the weights in place of the gradient
+ *      d0                      number  default 1e-06; (0, inf); first estimate d₀ of the distance
+ *      d_coef                  number  default 1; (0, inf); factor of the estimate
+ *      growth_rate             number  default infinity; (0, inf]; largest growth of d in one step
+ *      use_bias_correction     flag    default 0; correct the rate for the moments' start at 0
+ *      safeguard_warmup        flag    default 0; leave the rate out of s, for schedules that warm up
+ *      layer_scale             choice  default denominator; "denominator", "both"; where a layer's rate counts in the
+ *                                        estimate */
+#define LW_RULE_PRODIGY "prodigy"
+
+/** Schedule-Free AdamW: u = g/(√v̂ + ε) + λy; y ← (1−c)y + cz − γ(1 − β₁(1−c))u; z ← z − γu
+ *  Source: Defazio et al. 2024, algorithm 1, arXiv:2405.15682; equals schedulefree.AdamWScheduleFree.
+ *  States: z, exp_avg_sq, weight_sum, lr_max, as far as the settings need them; with the defaults 8 bytes for each
+ *  float32 parameter.
+ *
+ *      lr                      number  default 0.0025; [0, inf); learning rate γ
+ *      beta1                   number  default 0.9; (0, 1); how near β₁ the parameters are to the average
+ *      beta2                   number  default 0.999; [0, 1); decay β₂ of the second moment
+ *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      warmup_steps            number  default 0; [0, 2^53]; steps of linear warm-up, counted by each tensor
+ *      r                       number  default 0; [0, inf); power r of t in the weight of the average
+ *      weight_lr_power         number  default 2; [0, inf); power p of the largest rate in that weight */
+#define LW_RULE_SCHEDULE_FREE_ADAMW "schedule_free_adamw"
+
+/** Adafactor: u = g/√(RC/mean(R)); w ← w − min(γ, 1/√t)·max(ε₂, RMS(w))·u/max(1, RMS(u)/d) − γλw
+ *  Source: Shazeer and Stern 2018, algorithms 4 and 5, arXiv:1804.04235; equals torch.optim.Adafactor.
+ *  States: variance, row_var, col_var, exp_avg, as far as the settings need them; with the defaults 4 bytes for each
+ *  float32 parameter.
+ *
+ *      lr                      number  default 0.01; [0, inf); learning rate γ
+ *      beta2_decay             number  default -0.8; (-inf, 0]; power β₂decay of t, the weight of a step in the
+ *                                        second moment
+ *      eps1                    number  default 0; [0, inf); bound ε₁ of √v; 0 is the epsilon of the parameter's type
+ *      eps2                    number  default 0.001; [0, inf); least size ε₂ of the weights
+ *      d                       number  default 1; (0, inf); largest root mean square d of u
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      beta1                   number  default 0; [0, 1); decay β₁ of the average of changes; 0 keeps none
+ *      step_size               choice  default capped; "capped", "relative", "warmup", "constant"; "capped" is min(γ,
+ *                                        1/√t) (torch), "relative" γ·min(0.01, 1/√t), "warmup" γ·min(1e-6·t, 1/√t),
+ *                                        "constant" γ
+ *      scale_parameter         flag    default 1; multiply the change by max(ε₂, RMS(w))
+ *      eps_position            choice  default floor; "floor", "added"; "floor" bounds √v from below (torch), "added"
+ *                                        adds ε₁ to g² (transformers)
+ *      decay                   choice  default lr; "lr", "step"; the weights decay by "lr" times λ (torch), or by
+ *                                        "step", all that multiplies u, times λ
+ *
+ *  Presets, by the key "variant": torch, transformers. */
+#define LW_RULE_ADAFACTOR "adafactor"
+
+/* ---- Policies ------------------------------------------------------------------------------------------------------ */
+
+/** One rate for all layers: scale = 1
+ *  Source: every optimizer's default. */
+#define LW_POLICY_UNIFORM "uniform"
+
+/** A scale or a rate for each layer by name or pattern; "*" is every other layer: scale = that of the pattern that
+ *  matches
+ *  Source: mmengine's custom_keys, Burn's groups, Keras's OptimizerMap, with strict matching.
+ *  Parts: layers: match, scale, lr.
+ *
+ *      syntax                  choice  default exact; "exact", "glob", "regex"; how patterns are written
+ *      unused                  choice  default error; "error", "ignore"; a pattern that matches nothing: error, or
+ *                                        ignore it
+ *      unmatched               choice  default error; "error", "keep"; a layer that nothing matches: error, or keep
+ *                                        it as it is
+ *      ambiguous               choice  default error; "error", "first", "last"; a layer that several patterns match:
+ *                                        error, or the first or last of them */
+#define LW_POLICY_EXPLICIT "explicit"
+
+/** Rates that fall layer by layer: scale = max(min_scale, decay^distance)
+ *  Source: Clark et al. 2020, arXiv:2003.10555; timm, BEiT, MAE and ELECTRA, which count the distance differently.
+ *
+ *      decay                   number  default 0.75; (0, 1]; ratio between neighbouring depths
+ *      min_scale               number  default 0; [0, 1]; no layer's scale is lower
+ *      direction               choice  default input; "input", "output"; input: rates fall towards the input; output:
+ *                                        towards the output
+ *      convention              choice  default depth; "depth", "timm", "beit", "mae", "electra"; how the distance is
+ *                                        counted: by depth, or as a library does
+ *      head_scale              number  no default; [0, inf); the scale of heads, in place of the decay's */
+#define LW_POLICY_LAYER_DECAY "layer_decay"
+
+/** Rates that rise geometrically from depth 0 to the top: scale = lowest·(highest/lowest)^(depth/top)
+ *  Source: fastai's slice(lo, hi), as multipliers.
+ *
+ *      lowest                  number  default 0.01; (0, inf); scale at depth 0
+ *      highest                 number  default 1; (0, inf); scale at the highest depth */
+#define LW_POLICY_RANGE "range"
+
+/** Each layer's rate is a fraction of that of the layer above: scale = factor^−(layers above)
+ *  Source: Howard and Ruder 2018, arXiv:1801.06146, §3.2.
+ *
+ *      factor                  number  default 2.6; [1, inf); ratio between neighbouring layers */
+#define LW_POLICY_ULMFIT "ulmfit"
+
+/** Fastai's slice: rates from the first layer to the last: rate = lowest·(highest/lowest)^(i/(n−1)); without lowest:
+ *  highest/10 below the last layer
+ *  Source: fastai, even_mults.
+ *
+ *      lowest                  number  no default; (0, inf); rate of the first layer
+ *      highest                 number  no default; (0, inf); rate of the last layer */
+#define LW_POLICY_SLICE "slice"
+
+/** Tensors without decay or trust ratio, by rank or name: λ = 0 and trust ratio 1 for tensors of rank ≤ max_rank and
+ *  those that a pattern matches
+ *  Source: timm (weight_decay_exclude_1d, no_weight_decay), BERT, LARS.
+ *  Parts: tensors: match.
+ *
+ *      decay                   flag    default 1; they do not decay
+ *      trust_ratio             flag    default 1; no trust ratio adapts them
+ *      max_rank                number  default 1; [-1, 16]; tensors of this rank or less; -1: none
+ *      syntax                  choice  default glob; "exact", "glob", "regex"; how patterns are written
+ *      unused                  choice  default error; "error", "ignore"; a pattern that matches nothing: error, or
+ *                                        ignore it */
+#define LW_POLICY_EXCLUDE "exclude"
+
+/** Rates by width: the maximal update parametrization: adam: scale = base_fan_in/fan_in of matrices; sgd: scale =
+ *  (m_out/m_in) of matrices, m of vectors
+ *  Source: Yang et al. 2022, arXiv:2203.03466, table 8; microsoft/mup MuAdam, MuSGD.
+ *  Parts: base: match, fan_in, fan_out.
+ *
+ *      family                  choice  default adam; "adam", "sgd"; adam or sgd: which rules' scaling
+ *      decoupled_decay         flag    default 0; leave λ as it is; else γ·λ stays as it is
+ *      layout                  choice  default out_in; "out_in", "in_out"; out_in: torch's weights; in_out: JAX's and
+ *                                        Keras's
+ *      syntax                  choice  default glob; "exact", "glob", "regex"; how patterns are written */
+#define LW_POLICY_MUP "mup"
+
+/** Higher rates for LoRA's B: scale = ratio for B and vectors, 1 for A
+ *  Source: Hayou, Ghosh, Yu 2024, arXiv:2402.12354; PEFT create_loraplus_optimizer.
+ *
+ *      ratio                   number  default 16; (0, inf); rate of B over rate of A
+ *      match                   text    default *lora_B*; B: "layer/tensor", or a pattern of it, which must match some
+ *                                        tensor
+ *      vectors                 flag    default 1; tensors of rank 0 and 1 have B's rate, as in PEFT
+ *      syntax                  choice  default glob; "exact", "glob", "regex"; how the pattern is written */
+#define LW_POLICY_LORA_PLUS "lora_plus"
+
+/** A policy for the layers of one tower only: scale = that of the part, else 1
+ *  Source: Layerwise.
+ *  Parts: one policy.
+ *
+ *      tower                   text    default ; the tower's name, which some layer must have */
+#define LW_POLICY_FOR_TOWER "for_tower"
+
+/** Several policies at once: their scales multiply: scale = ∏ scaleᵢ
+ *  Source: Layerwise.
+ *  Parts: two policies or more. */
+#define LW_POLICY_COMBINE "combine"
+
+/* ---- Schedules ----------------------------------------------------------------------------------------------------- */
+
+/** The same factor at every step: f = factor
+ *  Source: optax constant_schedule, Hugging Face constant.
+ *
+ *      factor                  number  default 1; [0, inf); the factor */
+#define LW_SCHEDULE_CONSTANT "constant"
+
+/** Down a straight line: f = 1 − p
+ *  Source: Hugging Face linear, torch LinearLR, optax linear_schedule.
+ *
+ *      total_steps             number  no default; [1, 2^53]; T: steps to the end, warm-up included
+ *      warmup_steps            number  default 0; [0, 2^53]; W: steps of warm-up
+ *      min_lr                  number  default 0; [0, inf); the floor, as a rate
+ *      floor                   choice  default scaled; "scaled", "absolute", "relative"; what min_lr is for a layer:
+ *                                        scaled as its rate; absolute; relative to the optimizer's base rate
+ *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate */
+#define LW_SCHEDULE_LINEAR "linear"
+
+/** Down half a cosine: f = (½(1 + cos(2π·cycles·pᵏ)))^exponent
+ *  Source: Loshchilov and Hutter 2017, arXiv:1608.03983; torch CosineAnnealingLR, Hugging Face cosine, timm, optax.
+ *
+ *      total_steps             number  no default; [1, 2^53]; T: steps to the end, warm-up included
+ *      warmup_steps            number  default 0; [0, 2^53]; W: steps of warm-up
+ *      min_lr                  number  default 0; [0, inf); the floor, as a rate
+ *      floor                   choice  default scaled; "scaled", "absolute", "relative"; what min_lr is for a layer:
+ *                                        scaled as its rate; absolute; relative to the optimizer's base rate
+ *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate
+ *      cycles                  number  default 0.5; (0, inf); waves; 0.5 is down once
+ *      k_decay                 number  default 1; (0, inf); k: power of the progress
+ *      exponent                number  default 1; (0, inf); power of the cosine */
+#define LW_SCHEDULE_COSINE "cosine"
+
+/** Down half a cosine, again and again: f = ½(1 + cos(π·Tcur/Tᵢ)), Tᵢ = cycle_steps·cycle_multⁱ
+ *  Source: Loshchilov and Hutter 2017, arXiv:1608.03983; torch CosineAnnealingWarmRestarts, Hugging Face, timm.
+ *
+ *      cycle_steps             number  no default; [1, inf); T₀: steps of the first cycle, not always whole
+ *      cycle_mult              number  default 1; [1, inf); how much longer each cycle is than the one before
+ *      amplitude               number  default 1; (0, 1]; each peak over the one before
+ *      cycle_limit             number  default 0; [0, 2^53]; cycles, then the floor; 0: no end
+ *      warmup_steps            number  default 0; [0, 2^53]; W: steps of linear warm-up from 0
+ *      min_lr                  number  default 0; [0, inf); the floor, as a rate
+ *      floor                   choice  default scaled; "scaled", "absolute", "relative"; what min_lr is for a layer:
+ *                                        scaled as its rate; absolute; relative to the optimizer's base rate
+ *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate */
+#define LW_SCHEDULE_COSINE_RESTARTS "cosine_restarts"
+
+/** Down a power of what is left: f = (1 − pᵏ)^power
+ *  Source: torch PolynomialLR, Hugging Face polynomial, timm poly, Keras PolynomialDecay, optax polynomial_schedule.
+ *
+ *      total_steps             number  no default; [1, 2^53]; T: steps to the end, warm-up included
+ *      warmup_steps            number  default 0; [0, 2^53]; W: steps of warm-up
+ *      min_lr                  number  default 0; [0, inf); the floor, as a rate
+ *      floor                   choice  default scaled; "scaled", "absolute", "relative"; what min_lr is for a layer:
+ *                                        scaled as its rate; absolute; relative to the optimizer's base rate
+ *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate
+ *      power                   number  default 1; (0, inf); power of what is left
+ *      k_decay                 number  default 1; (0, inf); k: power of the progress */
+#define LW_SCHEDULE_POLYNOMIAL "polynomial"
+
+/** A constant share at each step: f = max(γ^(t/every), lowest)
+ *  Source: torch ExponentialLR, optax exponential_decay, Keras ExponentialDecay.
+ *
+ *      gamma                   number  no default; (0, 1]; γ: what is left after `every` steps
+ *      every                   number  default 1; [1, 2^53]; steps for one factor of γ
+ *      staircase               flag    default 0; whole factors only
+ *      lowest                  number  default 0; [0, 1]; no factor is lower */
+#define LW_SCHEDULE_EXPONENTIAL "exponential"
+
+/** A factor of γ every so many steps: f = γ^⌊t/every⌋
+ *  Source: torch StepLR.
+ *
+ *      every                   number  no default; [1, 2^53]; steps for one factor of γ
+ *      gamma                   number  default 0.1; (0, 1]; γ: the factor */
+#define LW_SCHEDULE_STEP "step"
+
+/** A factor of γ at each milestone: f = γ^#{milestones ≤ t}
+ *  Source: torch MultiStepLR.
+ *  Values: milestones: steps, rising.
+ *
+ *      gamma                   number  default 0.1; (0, 1]; γ: the factor of each milestone */
+#define LW_SCHEDULE_MULTI_STEP "multi_step"
+
+/** Down with the square root of time: f = 1/√((t − W + s)/s)
+ *  Source: Hugging Face inverse_sqrt, fairseq inverse_sqrt.
+ *
+ *      warmup_steps            number  default 0; [0, 2^53]; W: steps of linear warm-up from 0
+ *      timescale               number  default 0; [0, 2^53]; s; 0: warmup_steps, or 10000 if that is 0 too */
+#define LW_SCHEDULE_INVERSE_SQRT "inverse_sqrt"
+
+/** Down with time: f = 1/(1 + rate·t/every)
+ *  Source: Keras InverseTimeDecay.
+ *
+ *      rate                    number  no default; (0, inf); how fast
+ *      every                   number  default 1; [1, 2^53]; steps that count as one
+ *      staircase               flag    default 0; whole numbers of `every` steps only */
+#define LW_SCHEDULE_INVERSE_TIME "inverse_time"
+
+/** Up a straight line, then down with the square root of time: f = model_size^−½·min(s^−½, s·W^−1.5), s = t + 1
+ *  Source: Vaswani et al. 2017, arXiv:1706.03762; AllenNLP NoamLR.
+ *
+ *      model_size              number  no default; [1, 2^53]; width of the model
+ *      warmup_steps            number  no default; [1, 2^53]; W: steps up */
+#define LW_SCHEDULE_NOAM "noam"
+
+/** Up to the base rate and far down, once: f: 1/div_factor → 1 → 1/(div_factor·final_div_factor)
+ *  Source: Smith and Topin 2018, arXiv:1708.07120; torch OneCycleLR, fastai fit_one_cycle, optax onecycle.
+ *
+ *      total_steps             number  no default; [1, 2^53]; T: steps to the end
+ *      pct_start               number  default 0.3; [0, 1]; share of the steps up to the peak
+ *      anneal                  choice  default cosine; "cosine", "linear"; the curve of each phase
+ *      three_phase             flag    default 0; down as it went up, and only then to the end
+ *      timing                  choice  default torch; "torch", "fraction"; where phases end: as torch counts, or at
+ *                                        shares of total_steps
+ *      div_factor              number  default 25; (0, inf); the peak over the start
+ *      final_div_factor        number  default 10000; (0, inf); the start over the end */
+#define LW_SCHEDULE_ONE_CYCLE "one_cycle"
+
+/** The momentum that goes with one_cycle: value: max_momentum → base_momentum → max_momentum
+ *  Source: torch OneCycleLR, fastai fit_one_cycle.
+ *
+ *      total_steps             number  no default; [1, 2^53]; T: steps to the end
+ *      pct_start               number  default 0.3; [0, 1]; share of the steps up to the peak
+ *      anneal                  choice  default cosine; "cosine", "linear"; the curve of each phase
+ *      three_phase             flag    default 0; down as it went up, and only then to the end
+ *      timing                  choice  default torch; "torch", "fraction"; where phases end: as torch counts, or at
+ *                                        shares of total_steps
+ *      base_momentum           number  default 0.85; [0, 1); momentum at the peak of the rate
+ *      max_momentum            number  default 0.95; [0, 1); momentum at both ends */
+#define LW_SCHEDULE_ONE_CYCLE_MOMENTUM "one_cycle_momentum"
+
+/** Up a short straight line, and down a long one: f = (1 + p·(ratio − 1))/ratio
+ *  Source: Howard and Ruder 2018, arXiv:1801.06146; AllenNLP.
+ *
+ *      total_steps             number  no default; [1, 2^53]; T: steps to the end
+ *      cut_frac                number  default 0.1; (0, 1]; share of the steps up
+ *      ratio                   number  default 32; [1, inf); the peak over both ends */
+#define LW_SCHEDULE_SLANTED_TRIANGULAR "slanted_triangular"
+
+/** Up, level, and down: f: 0 → 1 over W, 1, 1 → 0 over the last D
+ *  Source: Hu et al. 2024, arXiv:2404.06395; Hugging Face warmup_stable_decay.
+ *
+ *      total_steps             number  no default; [1, 2^53]; T: steps to the end, warm-up included
+ *      warmup_steps            number  default 0; [0, 2^53]; W: steps of warm-up
+ *      min_lr                  number  default 0; [0, inf); the floor, as a rate
+ *      floor                   choice  default scaled; "scaled", "absolute", "relative"; what min_lr is for a layer:
+ *                                        scaled as its rate; absolute; relative to the optimizer's base rate
+ *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate
+ *      decay_steps             number  no default; [1, 2^53]; D: steps down, the last of total_steps
+ *      warmup                  choice  default linear; "linear", "cosine", "one_minus_sqrt"; the curve up
+ *      decay                   choice  default linear; "linear", "cosine", "one_minus_sqrt"; the curve down
+ *      cycles                  number  default 0.5; (0, inf); waves of the cosine down; 0.5 is down once */
+#define LW_SCHEDULE_WSD "wsd"
+
+/** Down a hyperbolic tangent: f = ½(1 − tanh(lower·(1 − p) + upper·p))
+ *  Source: Hsueh et al. 2018, arXiv:1806.01593; timm tanh.
+ *
+ *      total_steps             number  no default; [1, 2^53]; T: steps to the end, warm-up included
+ *      warmup_steps            number  default 0; [0, 2^53]; W: steps of warm-up
+ *      min_lr                  number  default 0; [0, inf); the floor, as a rate
+ *      floor                   choice  default scaled; "scaled", "absolute", "relative"; what min_lr is for a layer:
+ *                                        scaled as its rate; absolute; relative to the optimizer's base rate
+ *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate
+ *      lower                   number  default -7; (-inf, inf); argument of the tangent at the start
+ *      upper                   number  default 3; (-inf, inf); argument of the tangent at the end */
+#define LW_SCHEDULE_TANH "tanh"
+
+/** Up and down, again and again: f = lowest + (1 − lowest)·height(t)
+ *  Source: Smith 2017, arXiv:1506.01186; torch CyclicLR.
+ *
+ *      step_size_up            number  default 2000; [1, 2^53]; steps up
+ *      step_size_down          number  default 0; [0, 2^53]; steps down; 0: as many as up
+ *      mode                    choice  default triangular; "triangular", "triangular2", "exp_range"; how heights
+ *                                        change: not, by half each cycle, or by γ each step
+ *      gamma                   number  default 1; (0, 1]; γ of exp_range
+ *      lowest                  number  default 0.1; [0, 1]; the factor between waves */
+#define LW_SCHEDULE_CYCLIC "cyclic"
+
+/** The momentum that goes with cyclic: value = max_momentum − (max_momentum − base_momentum)·height(t)
+ *  Source: torch CyclicLR.
+ *
+ *      step_size_up            number  default 2000; [1, 2^53]; steps up
+ *      step_size_down          number  default 0; [0, 2^53]; steps down; 0: as many as up
+ *      mode                    choice  default triangular; "triangular", "triangular2", "exp_range"; how heights
+ *                                        change: not, by half each cycle, or by γ each step
+ *      gamma                   number  default 1; (0, 1]; γ of exp_range
+ *      base_momentum           number  default 0.8; [0, 1); momentum at the peak of the rate
+ *      max_momentum            number  default 0.9; [0, 1); momentum between waves */
+#define LW_SCHEDULE_CYCLIC_MOMENTUM "cyclic_momentum"
+
+/** Level, then down half a cosine: f = 1, from pct_start ½(1 + cos(π(p − pct_start)/(1 − pct_start)))
+ *  Source: fastai fit_flat_cos.
+ *
+ *      total_steps             number  no default; [1, 2^53]; T: steps to the end, warm-up included
+ *      warmup_steps            number  default 0; [0, 2^53]; W: steps of warm-up
+ *      min_lr                  number  default 0; [0, inf); the floor, as a rate
+ *      floor                   choice  default scaled; "scaled", "absolute", "relative"; what min_lr is for a layer:
+ *                                        scaled as its rate; absolute; relative to the optimizer's base rate
+ *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate
+ *      pct_start               number  default 0.75; [0, 1]; share of the steps that are level */
+#define LW_SCHEDULE_FLAT_COSINE "flat_cosine"
+
+/** Factors at given steps: f = factorᵢ from stepᵢ, or on the way to factorᵢ₊₁
+ *  Source: optax piecewise_constant_schedule and piecewise_interpolate_schedule.
+ *  Values: pairs of a step and its factor, in the order of their steps.
+ *
+ *      interpolation           choice  default none; "none", "linear", "cosine"; the way from one point to the next */
+#define LW_SCHEDULE_PIECEWISE "piecewise"
+
+/** A factor for each step, from a list: f = factors[min(t, n − 1)]
+ *  Source: torch LambdaLR, with its values listed.
+ *  Values: factors: one for each step; the last stays. */
+#define LW_SCHEDULE_TABLE "table"
+
+/** Lower when a metric has stopped improving: f = max(factor^reductions, min_factor)
+ *  Source: torch ReduceLROnPlateau.
+ *
+ *      mode                    choice  default min; "min", "max"; whether low or high metrics are good
+ *      factor                  number  default 0.1; (0, 1]; the factor of each reduction
+ *      patience                number  default 10; [0, 2^53]; bad metrics in a row that are borne
+ *      threshold               number  default 0.0001; [0, inf); how much better a metric must be to count
+ *      threshold_mode          choice  default rel; "rel", "abs", "torch_rel"; what threshold is: a share of the
+ *                                        best's magnitude, a difference, or as torch's rel a share of the best
+ *      cooldown                number  default 0; [0, 2^53]; metrics after a reduction that are not counted as bad
+ *      min_factor              number  default 0; [0, 1]; no factor is lower */
+#define LW_SCHEDULE_REDUCE_ON_PLATEAU "reduce_on_plateau"
+
+/** A rise to what follows: f = w((t + count_from)/steps)·part(0), then part(t − steps)
+ *  Source: Goyal et al. 2017, arXiv:1706.02677; torch LinearLR and ConstantLR, timm, DeepSpeed WarmupLR.
+ *  Parts: the schedule that follows, if any.
+ *
+ *      steps                   number  no default; [1, 2^53]; steps of warm-up
+ *      shape                   choice  default linear; "linear", "constant", "cosine", "exponential", "sqrt",
+ *                                        "one_minus_sqrt", "log"; how the factor rises
+ *      start                   number  default 0; [0, 1]; where it starts
+ *      count_from              number  default 0; [0, 1]; the number of the first step: with 1 the last of them is at
+ *                                        1
+ *      overlap                 flag    default 0; what follows counts its steps from the start of the warm-up */
+#define LW_SCHEDULE_WARMUP "warmup"
+
+/** Schedules one after another: f(t) = fᵢ(t − milestoneᵢ₋₁)
+ *  Source: torch SequentialLR, optax join_schedules.
+ *  Values: milestones: the steps at which the second and later schedules begin, rising.
+ *  Parts: two schedules or more. */
+#define LW_SCHEDULE_SEQUENTIAL "sequential"
+
+/** Schedules at once, each on what those before it made: f = f₁·f₂·…
+ *  Source: torch ChainedScheduler.
+ *  Parts: two schedules or more. */
+#define LW_SCHEDULE_PRODUCT "product"
+
+/* ---- Freezing plans ------------------------------------------------------------------------------------------------ */
+
+/** From the top, one layer more at each stage: active from max(0, layers above − (first − 1))·stage
+ *  Source: Howard and Ruder 2018, arXiv:1801.06146.
+ *
+ *      every                   number  no default; [1, 2^20]; length of a stage, in epochs
+ *      steps_per_epoch         number  default 1; [1, 2^20]; steps of an epoch; 1 counts stages in steps
+ *      first                   number  default 1; [1, 2^20]; layers that train from the start
+ *      train_norms             flag    default 0; layers with the role norm always train */
+#define LW_FREEZE_PLAN_GRADUAL_UNFREEZING "gradual_unfreezing"
+
+/** Each layer by itself, the top one first, then from the bottom, and then all: active in one stage, and from stage n
+ *  on
+ *  Source: Felbo et al. 2017, arXiv:1708.00524.
+ *
+ *      every                   number  no default; [1, 2^20]; length of a stage, in epochs
+ *      steps_per_epoch         number  default 1; [1, 2^20]; steps of an epoch; 1 counts stages in steps
+ *      train_norms             flag    default 0; layers with the role norm always train */
+#define LW_FREEZE_PLAN_CHAIN_THAW "chain_thaw"
+
+/** Layers anneal to zero and freeze one after another, from the input: tᵢ = φ(t₀ + (1−t₀)·i/(n−1)); rate × ½(1 +
+ *  cos(πt/(tᵢT))), frozen from tᵢT
+ *  Source: Brock et al. 2017, arXiv:1706.04983.
+ *
+ *      total_steps             number  no default; [1, 2^53]; T: steps to the end
+ *      start                   number  default 0.8; (0, 1]; t₀: share of the steps that the first layer trains,
+ *                                        before φ
+ *      spacing                 choice  default cubic; "linear", "squared", "cubic"; φ: linear, squared or cubic
+ *      scaled                  flag    default 1; rates × 1/tᵢ, so that all layers move as far
+ *      train_norms             flag    default 0; layers with the role norm always train */
+#define LW_FREEZE_PLAN_FREEZE_OUT "freeze_out"
+
+/** Layers freeze one after another, from the input; the last never: frozen layers = ⌊level·(t/T − start)/(1 −
+ *  start)·(n − 1)⌋
+ *  Source: Composer LayerFreezing.
+ *
+ *      total_steps             number  no default; [1, 2^53]; T: steps to the end
+ *      start                   number  default 0.5; [0, 1); share of the steps after which the first layer may freeze
+ *      level                   number  default 1; [0, 1]; share of the layers that are frozen in the end
+ *      train_norms             flag    default 0; layers with the role norm always train */
+#define LW_FREEZE_PLAN_LAYER_FREEZING "layer_freezing"
+
+/** Steps at which layers thaw and freeze, by name or pattern: active from unfreeze_at on, until freeze_at
+ *  Source: Burn's freeze_group, fastai's freeze_to, Lightning's BackboneFinetuning, as a plan.
+ *  Parts: layers: match, unfreeze_at, freeze_at.
+ *
+ *      syntax                  choice  default exact; "exact", "glob", "regex"; how patterns are written
+ *      unused                  choice  default error; "error", "ignore"; a pattern that matches nothing: error, or
+ *                                        ignore it
+ *      unmatched               choice  default keep; "error", "keep"; a layer that nothing matches: error, or keep it
+ *                                        as it is
+ *      ambiguous               choice  default error; "error", "first", "last"; a layer that several patterns match:
+ *                                        error, or the first or last of them */
+#define LW_FREEZE_PLAN_FREEZE_AT "freeze_at"
+
+/* ---- Keys ---------------------------------------------------------------------------------------------------------- */
+
+#define LW_KEY_ADAPT "adapt"
+#define LW_KEY_ALPHA "alpha"
+#define LW_KEY_AMBIGUOUS "ambiguous"
+#define LW_KEY_AMPLITUDE "amplitude"
+#define LW_KEY_AMSGRAD "amsgrad"
+#define LW_KEY_ANNEAL "anneal"
+#define LW_KEY_BASE_MOMENTUM "base_momentum"
+#define LW_KEY_BETA "beta"
+#define LW_KEY_BETA1 "beta1"
+#define LW_KEY_BETA2 "beta2"
+#define LW_KEY_BETA2_DECAY "beta2_decay"
+#define LW_KEY_BETA3 "beta3"
+#define LW_KEY_BIAS_CORRECTION "bias_correction"
+#define LW_KEY_CENTERED "centered"
+#define LW_KEY_CLIP "clip"
+#define LW_KEY_CLIP_GLOBAL_NORM "clip_global_norm"
+#define LW_KEY_CLIP_LAYER_NORM "clip_layer_norm"
+#define LW_KEY_CLIP_POWER "clip_power"
+#define LW_KEY_CLIP_VALUE "clip_value"
+#define LW_KEY_CONVENTION "convention"
+#define LW_KEY_COOLDOWN "cooldown"
+#define LW_KEY_COUNT_FROM "count_from"
+#define LW_KEY_CUT_FRAC "cut_frac"
+#define LW_KEY_CYCLE_LIMIT "cycle_limit"
+#define LW_KEY_CYCLE_MULT "cycle_mult"
+#define LW_KEY_CYCLE_STEPS "cycle_steps"
+#define LW_KEY_CYCLES "cycles"
+#define LW_KEY_D "d"
+#define LW_KEY_D0 "d0"
+#define LW_KEY_D_COEF "d_coef"
+#define LW_KEY_DAMPEN_FIRST "dampen_first"
+#define LW_KEY_DAMPENING "dampening"
+#define LW_KEY_DECAY "decay"
+#define LW_KEY_DECAY_FOLLOWS "decay_follows"
+#define LW_KEY_DECAY_STEPS "decay_steps"
+#define LW_KEY_DECOUPLED_DECAY "decoupled_decay"
+#define LW_KEY_DECOUPLED_WEIGHT_DECAY "decoupled_weight_decay"
+#define LW_KEY_DEPTH "depth"
+#define LW_KEY_DIRECTION "direction"
+#define LW_KEY_DIV_FACTOR "div_factor"
+#define LW_KEY_DRY_RUN "dry_run"
+#define LW_KEY_EMPTY_STEP "empty_step"
+#define LW_KEY_EPS "eps"
+#define LW_KEY_EPS1 "eps1"
+#define LW_KEY_EPS2 "eps2"
+#define LW_KEY_EPS_IN_SQRT "eps_in_sqrt"
+#define LW_KEY_EPS_POSITION "eps_position"
+#define LW_KEY_ETA1 "eta1"
+#define LW_KEY_ETA2 "eta2"
+#define LW_KEY_EVERY "every"
+#define LW_KEY_EXPONENT "exponent"
+#define LW_KEY_FACTOR "factor"
+#define LW_KEY_FAMILY "family"
+#define LW_KEY_FINAL_DIV_FACTOR "final_div_factor"
+#define LW_KEY_FIRST "first"
+#define LW_KEY_FLOOR "floor"
+#define LW_KEY_FROZEN "frozen"
+#define LW_KEY_GAMMA "gamma"
+#define LW_KEY_GRAD_AVERAGING "grad_averaging"
+#define LW_KEY_GROWTH_RATE "growth_rate"
+#define LW_KEY_HEAD_SCALE "head_scale"
+#define LW_KEY_HIGHEST "highest"
+#define LW_KEY_INITIAL_ACCUMULATOR "initial_accumulator"
+#define LW_KEY_INITIAL_ACCUMULATOR_VALUE "initial_accumulator_value"
+#define LW_KEY_INITIAL_SQUARE_AVG "initial_square_avg"
+#define LW_KEY_INTERPOLATION "interpolation"
+#define LW_KEY_K_DECAY "k_decay"
+#define LW_KEY_LAMBD "lambd"
+#define LW_KEY_LAYER_SCALE "layer_scale"
+#define LW_KEY_LAYOUT "layout"
+#define LW_KEY_LEVEL "level"
+#define LW_KEY_LOWER "lower"
+#define LW_KEY_LOWEST "lowest"
+#define LW_KEY_LR "lr"
+#define LW_KEY_LR_DECAY "lr_decay"
+#define LW_KEY_LR_IN_MOMENTUM "lr_in_momentum"
+#define LW_KEY_LR_POSITION "lr_position"
+#define LW_KEY_MATCH "match"
+#define LW_KEY_MAX_MOMENTUM "max_momentum"
+#define LW_KEY_MAX_RANK "max_rank"
+#define LW_KEY_MAXIMIZE "maximize"
+#define LW_KEY_MIN_FACTOR "min_factor"
+#define LW_KEY_MIN_LR "min_lr"
+#define LW_KEY_MIN_SCALE "min_scale"
+#define LW_KEY_MODE "mode"
+#define LW_KEY_MODEL_SIZE "model_size"
+#define LW_KEY_MOMENTUM "momentum"
+#define LW_KEY_MOMENTUM_DECAY "momentum_decay"
+#define LW_KEY_NESTEROV "nesterov"
+#define LW_KEY_NO_PROX "no_prox"
+#define LW_KEY_NONFINITE "nonfinite"
+#define LW_KEY_NORM "norm"
+#define LW_KEY_OVERLAP "overlap"
+#define LW_KEY_PART_OF "part_of"
+#define LW_KEY_PATIENCE "patience"
+#define LW_KEY_PCT_START "pct_start"
+#define LW_KEY_POWER "power"
+#define LW_KEY_R "r"
+#define LW_KEY_RATE "rate"
+#define LW_KEY_RATIO "ratio"
+#define LW_KEY_RATIO_EPS "ratio_eps"
+#define LW_KEY_RATIO_MAX "ratio_max"
+#define LW_KEY_RATIO_MIN "ratio_min"
+#define LW_KEY_RHO "rho"
+#define LW_KEY_ROLE "role"
+#define LW_KEY_SAFEGUARD_WARMUP "safeguard_warmup"
+#define LW_KEY_SCALE "scale"
+#define LW_KEY_SCALE_PARAMETER "scale_parameter"
+#define LW_KEY_SCALED "scaled"
+#define LW_KEY_SHAPE "shape"
+#define LW_KEY_SKIP_ZERO_GRADIENT "skip_zero_gradient"
+#define LW_KEY_SPACING "spacing"
+#define LW_KEY_STAIRCASE "staircase"
+#define LW_KEY_START "start"
+#define LW_KEY_STEP_SIZE "step_size"
+#define LW_KEY_STEP_SIZE1 "step_size1"
+#define LW_KEY_STEP_SIZE2 "step_size2"
+#define LW_KEY_STEP_SIZE_DOWN "step_size_down"
+#define LW_KEY_STEP_SIZE_UP "step_size_up"
+#define LW_KEY_STEPS "steps"
+#define LW_KEY_STEPS_PER_EPOCH "steps_per_epoch"
+#define LW_KEY_SYNTAX "syntax"
+#define LW_KEY_T0 "t0"
+#define LW_KEY_T_ALPHA "t_alpha"
+#define LW_KEY_T_BETA3 "t_beta3"
+#define LW_KEY_TELEMETRY "telemetry"
+#define LW_KEY_THREADS "threads"
+#define LW_KEY_THREE_PHASE "three_phase"
+#define LW_KEY_THRESHOLD "threshold"
+#define LW_KEY_THRESHOLD_MODE "threshold_mode"
+#define LW_KEY_TIMESCALE "timescale"
+#define LW_KEY_TIMING "timing"
+#define LW_KEY_TOTAL_STEPS "total_steps"
+#define LW_KEY_TOWER "tower"
+#define LW_KEY_TRAIN_NORMS "train_norms"
+#define LW_KEY_TRUST_CLIP "trust_clip"
+#define LW_KEY_TRUST_COEFFICIENT "trust_coefficient"
+#define LW_KEY_TRUST_RATIO "trust_ratio"
+#define LW_KEY_TRUST_RATIO_SCOPE "trust_ratio_scope"
+#define LW_KEY_UNMATCHED "unmatched"
+#define LW_KEY_UNUSED "unused"
+#define LW_KEY_UPPER "upper"
+#define LW_KEY_USE_BIAS_CORRECTION "use_bias_correction"
+#define LW_KEY_VARIANT "variant"
+#define LW_KEY_VECTORS "vectors"
+#define LW_KEY_WARMUP "warmup"
+#define LW_KEY_WARMUP_STEPS "warmup_steps"
+#define LW_KEY_WEIGHT_DECAY "weight_decay"
+#define LW_KEY_WEIGHT_DECAY_EXCLUDE_1D "weight_decay_exclude_1d"
+#define LW_KEY_WEIGHT_LR_POWER "weight_lr_power"
+#define LW_KEY_WEIGHT_NORM_MAX "weight_norm_max"
+
+/* ---- Choices and presets ------------------------------------------------------------------------------------------- */
+
+#define LW_CHOICE_ABS "abs"
+#define LW_CHOICE_ABSOLUTE "absolute"
+#define LW_CHOICE_ADAM "adam"
+#define LW_CHOICE_ADDED "added"
+#define LW_CHOICE_ALL "all"
+#define LW_CHOICE_APEX "apex"
+#define LW_CHOICE_BEIT "beit"
+#define LW_CHOICE_BOTH "both"
+#define LW_CHOICE_CAPPED "capped"
+#define LW_CHOICE_CONSTANT "constant"
+#define LW_CHOICE_COSINE "cosine"
+#define LW_CHOICE_CUBIC "cubic"
+#define LW_CHOICE_DECAYED "decayed"
+#define LW_CHOICE_DECOUPLED "decoupled"
+#define LW_CHOICE_DENOMINATOR "denominator"
+#define LW_CHOICE_DEPTH "depth"
+#define LW_CHOICE_ELECTRA "electra"
+#define LW_CHOICE_ERROR "error"
+#define LW_CHOICE_EXACT "exact"
+#define LW_CHOICE_EXP_RANGE "exp_range"
+#define LW_CHOICE_EXPONENTIAL "exponential"
+#define LW_CHOICE_FIRST "first"
+#define LW_CHOICE_FLOOR "floor"
+#define LW_CHOICE_FRACTION "fraction"
+#define LW_CHOICE_GLOB "glob"
+#define LW_CHOICE_GRADIENT "gradient"
+#define LW_CHOICE_IGNORE "ignore"
+#define LW_CHOICE_IN_OUT "in_out"
+#define LW_CHOICE_INPUT "input"
+#define LW_CHOICE_INSIDE "inside"
+#define LW_CHOICE_KEEP "keep"
+#define LW_CHOICE_LAST "last"
+#define LW_CHOICE_LAYER "layer"
+#define LW_CHOICE_LINEAR "linear"
+#define LW_CHOICE_LOG "log"
+#define LW_CHOICE_LR "lr"
+#define LW_CHOICE_MAE "mae"
+#define LW_CHOICE_MATRICES "matrices"
+#define LW_CHOICE_MAX "max"
+#define LW_CHOICE_MIN "min"
+#define LW_CHOICE_MOMENTS "moments"
+#define LW_CHOICE_NONE "none"
+#define LW_CHOICE_ONE_MINUS_SQRT "one_minus_sqrt"
+#define LW_CHOICE_OPTAX "optax"
+#define LW_CHOICE_OUT_IN "out_in"
+#define LW_CHOICE_OUTPUT "output"
+#define LW_CHOICE_OUTSIDE "outside"
+#define LW_CHOICE_PAPER "paper"
+#define LW_CHOICE_PYTORCH_OPTIMIZER "pytorch_optimizer"
+#define LW_CHOICE_REGEX "regex"
+#define LW_CHOICE_REL "rel"
+#define LW_CHOICE_RELATIVE "relative"
+#define LW_CHOICE_SCALED "scaled"
+#define LW_CHOICE_SEPARATE "separate"
+#define LW_CHOICE_SGD "sgd"
+#define LW_CHOICE_SQRT "sqrt"
+#define LW_CHOICE_SQUARED "squared"
+#define LW_CHOICE_STEP "step"
+#define LW_CHOICE_STEP_SIZE "step_size"
+#define LW_CHOICE_TENSOR "tensor"
+#define LW_CHOICE_TIMM "timm"
+#define LW_CHOICE_TORCH "torch"
+#define LW_CHOICE_TORCH_REL "torch_rel"
+#define LW_CHOICE_TRANSFORMERS "transformers"
+#define LW_CHOICE_TRIANGULAR "triangular"
+#define LW_CHOICE_TRIANGULAR2 "triangular2"
+#define LW_CHOICE_UPDATE "update"
+#define LW_CHOICE_WARMUP "warmup"
+
+#endif
