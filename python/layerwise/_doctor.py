@@ -157,7 +157,7 @@ def _examine(case: Case, kind: ElementType) -> Finding:
 
 
 def _compare(rule: str, kind: ElementType) -> Finding:
-    """Some steps of one rule beside its kernel for float64, which is compiled apart; each begins where the last ended."""
+    """Some steps of a rule beside its kernel for float64, which is compiled apart; each begins where the last ended."""
     count = math.prod(_SHAPE)
     gradients = _numbers(count, 1)
     weights, given = _Memory(kind, _numbers(count, 2), _SHAPE), _Memory(kind, gradients, _SHAPE)
