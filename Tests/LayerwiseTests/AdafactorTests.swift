@@ -10,8 +10,9 @@ final class AdafactorTests: XCTestCase {
         [[40], [5, 7], []], [[301, 211], [3, 2, 33, 65]], [[1, 1], [4, 6, 3, 3], [1, 300], [300, 1]], [[3, 20011]],
     ]
 
-    /// 30 steps stay beside the reference, all options away from their defaults.  The tolerance is that of a hundred roundings of
-    /// the arithmetic's type, in units of the largest distance that a weight of the tensor moved, and one of the weight.
+    /// 30 steps stay beside the reference, all options away from their defaults.  The tolerance is a hundred roundings of the
+    /// arithmetic's type, in units of the largest distance that a weight of the tensor moved, and half a unit of the weight for
+    /// each step, in which it is rounded.
     func testThirtySteps() throws {
         for ruleCase in try RuleCase.adafactor() {
             let rule = try XCTUnwrap(ruleCase.rule as? Adafactor)
@@ -43,13 +44,13 @@ final class AdafactorTests: XCTestCase {
                         let wanted = references[layer][tensor]
                         let first = start[layer][tensor].weights
                         let moved = zip(wanted.weights, first).map { abs($0 - $1) }.max() ?? 0
-                        XCTAssertGreaterThan(moved, 1e-5, label)
+                        XCTAssertGreaterThan(moved, 5e-6, label)
                         let found =
                             kind.master
                             ? try model.state("master", layer: layer, tensor: tensor).values
                             : model.parameters[layer][tensor].values
                         for (a, b) in zip(found, wanted.weights) {
-                            XCTAssertEqual(a, b, accuracy: 100 * unit * moved + 2 * unit * b.magnitude, label)
+                            XCTAssertEqual(a, b, accuracy: 100 * unit * moved + 15 * unit * b.magnitude, label)
                         }
                         for (name, values) in wanted.states {
                             let state = try model.state(name, layer: layer, tensor: tensor).values

@@ -75,13 +75,30 @@ final class SettingRefusalTests: XCTestCase {
             let optimizer = try Optimizer(rule: name, settings: [])
             for key in parameterKeys(of: rule) {
                 let value = try optimizer.value(of: key)
-                for bad in [Setting(key, .nan), Setting(key, -1), Setting(key, "nonsense")] {
+                // NaN is "none" where a number may be absent, and where a number may be negative it may not be positive.
+                var bad = [Setting(key, isAtMostZero(key, of: rule) ? 1 : -1), Setting(key, "nonsense")]
+                if !mayBeAbsent(key, of: rule) { bad.append(Setting(key, .nan)) }
+                for bad in bad {
                     XCTAssertThrowsError(try optimizer.set([bad]), "\(name): \(bad)") {
                         XCTAssertTrue("\($0)".contains(key), "\(name): \($0)")
                     }
                     XCTAssertThrowsError(try Optimizer(rule: name, settings: [bad]), "\(name): \(bad)")
                 }
                 XCTAssertEqual(try optimizer.value(of: key), value, "\(name): \(key)")
+            }
+        }
+    }
+
+    private func mayBeAbsent<R: Rule>(_ key: String, of _: R.Type) -> Bool {
+        R.parameters.contains { $0.key == key && $0.none != nil }
+    }
+
+    private func isAtMostZero<R: Rule>(_ key: String, of _: R.Type) -> Bool {
+        R.parameters.contains { parameter in
+            if parameter.key == key, case .number(let range) = parameter.kind {
+                !range.contains(1) && range.contains(-1)
+            } else {
+                false
             }
         }
     }
