@@ -267,7 +267,7 @@ func number(_ value: Setting.Value, _ key: String) throws(LayerwiseError) -> Dou
 /// The name of a choice as static C text, refusing a number.
 func choice(_ value: Setting.Value, _ key: String) throws(LayerwiseError) -> UnsafePointer<CChar>? {
     switch value {
-    case .choice(let name): return StaticText.of(name)
+    case .choice(let name): return InternedCString.of(name)
     case .number: throw LayerwiseError(.invalidArgument, "\(key) is a number, not a choice")
     }
 }

@@ -215,9 +215,9 @@ public func lw_layer_get_info(
             target.pointee.scale = info.scale
             target.pointee.effective_lr = info.effectiveRate
             target.pointee.weight_decay = info.weightDecay
-            target.pointee.scale_source = StaticText.of(info.scaleSource.rawValue)
-            target.pointee.role = StaticText.of(info.role.rawValue)
-            target.pointee.frozen_by = StaticText.of(info.frozenBy.rawValue)
+            target.pointee.scale_source = InternedCString.of(info.scaleSource.rawValue)
+            target.pointee.role = InternedCString.of(info.role.rawValue)
+            target.pointee.frozen_by = InternedCString.of(info.frozenBy.rawValue)
             target.pointee.changes_at = info.changesAt ?? -1
             target.pointee.schedule_factor = info.factor
         }

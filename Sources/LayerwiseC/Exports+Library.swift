@@ -6,17 +6,17 @@ import Layerwise
 public func lw_abi_version() -> Int32 { LW_ABI_VERSION }
 
 @_cdecl("lw_version") @implementation
-public func lw_version() -> UnsafePointer<CChar>! { StaticText.of(layerwiseVersion) }
+public func lw_version() -> UnsafePointer<CChar>! { InternedCString.of(layerwiseVersion) }
 
 @_cdecl("lw_instruction_set") @implementation
-public func lw_instruction_set() -> UnsafePointer<CChar>! { StaticText.of(InstructionSet.current.rawValue) }
+public func lw_instruction_set() -> UnsafePointer<CChar>! { InternedCString.of(InstructionSet.current.rawValue) }
 
 @_cdecl("lw_available_threads") @implementation
 public func lw_available_threads() -> Int32 { Int32(clamping: availableThreads()) }
 
 @_cdecl("lw_error_name") @implementation
 public func lw_error_name(_ code: Int32) -> UnsafePointer<CChar>! {
-    StaticText.of(errorName(code))
+    InternedCString.of(errorName(code))
 }
 
 /// The enumerator of a code.
@@ -53,7 +53,7 @@ public func lw_rule_count() -> Int32 { Int32(allRules.count) }
 
 @_cdecl("lw_rule_name") @implementation
 public func lw_rule_name(_ index: Int32) -> UnsafePointer<CChar>! {
-    allRules.indices.contains(Int(index)) ? StaticText.of(allRules[Int(index)].declaration.name) : nil
+    allRules.indices.contains(Int(index)) ? InternedCString.of(allRules[Int(index)].declaration.name) : nil
 }
 
 @_cdecl("lw_rule_describe") @implementation

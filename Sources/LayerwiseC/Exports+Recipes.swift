@@ -9,7 +9,7 @@ public func lw_policy_count() -> Int32 { Int32(allPolicies.count) }
 
 @_cdecl("lw_policy_name") @implementation
 public func lw_policy_name(_ index: Int32) -> UnsafePointer<CChar>! {
-    allPolicies.indices.contains(Int(index)) ? StaticText.of(allPolicies[Int(index)].declaration.name) : nil
+    allPolicies.indices.contains(Int(index)) ? InternedCString.of(allPolicies[Int(index)].declaration.name) : nil
 }
 
 @_cdecl("lw_policy_describe") @implementation
@@ -31,7 +31,7 @@ public func lw_schedule_count() -> Int32 { Int32(allSchedules.count) }
 
 @_cdecl("lw_schedule_name") @implementation
 public func lw_schedule_name(_ index: Int32) -> UnsafePointer<CChar>! {
-    allSchedules.indices.contains(Int(index)) ? StaticText.of(allSchedules[Int(index)].declaration.name) : nil
+    allSchedules.indices.contains(Int(index)) ? InternedCString.of(allSchedules[Int(index)].declaration.name) : nil
 }
 
 @_cdecl("lw_schedule_describe") @implementation
@@ -53,7 +53,7 @@ public func lw_freeze_plan_count() -> Int32 { Int32(allFreezePlans.count) }
 
 @_cdecl("lw_freeze_plan_name") @implementation
 public func lw_freeze_plan_name(_ index: Int32) -> UnsafePointer<CChar>! {
-    allFreezePlans.indices.contains(Int(index)) ? StaticText.of(allFreezePlans[Int(index)].declaration.name) : nil
+    allFreezePlans.indices.contains(Int(index)) ? InternedCString.of(allFreezePlans[Int(index)].declaration.name) : nil
 }
 
 @_cdecl("lw_freeze_plan_describe") @implementation

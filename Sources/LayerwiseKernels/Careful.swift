@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLayerwiseKernels
 
-// What is done where a result is not finite.  The loops in Arithmetic.swift look at every group of lanes before they store
+// What is done where a result is not finite.  The loops in Passes.swift look at every group of lanes before they store
 // it, and a group with a result that is not finite is worked out again here.  Only those of its lanes that were not finite, or
 // that the storage cannot hold, get the new results.
 

@@ -4,7 +4,7 @@ import LayerwiseRules
 
 /// d = α·r·(g + λ·w);  b ← μ·b + f·d;  δ = β·(b, or d + μ·b with Nesterov), with (α, β) = (γ, 1) where the rate is inside
 /// the velocity and (1, γ) where it is outside.  `LARS` documents the terms.
-struct LARSArithmetic<State: StateLanes & Velocity>: TrustRatioArithmetic {
+struct LARSArithmetic<State: StateLanes & MomentumState>: TrustRatioArithmetic {
     typealias Values = State.Values
     typealias MeasuredState = NoState<Values>
 

@@ -3,7 +3,7 @@ import CLayerwiseKernels
 import LayerwiseRules
 
 /// d = g + λ·w;  b ← μ·b + f·d;  δ = γ·(b, or d + μ·b with Nesterov) + γλ′·w.  `SGD` documents the terms.
-struct SGDArithmetic<State: StateLanes & Velocity>: Arithmetic {
+struct SGDArithmetic<State: StateLanes & MomentumState>: Arithmetic {
     typealias Values = State.Values
 
     let coupledDecay: Values

@@ -68,7 +68,7 @@ public struct ADOPT: Rule {
         package let isFirst: Bool
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let decay = weightDecay * decayScale(moment.tensor)
         let coefficients = Coefficients(
             coupledDecay: decoupledWeightDecay ? 0 : decay,

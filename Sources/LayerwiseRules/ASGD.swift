@@ -56,7 +56,7 @@ public struct ASGD: Rule {
     /// The weight of the new weights in the average, after `steps` steps.
     private func mu(_ steps: Int64) -> Double { 1 / max(1, Double(steps) - averagesFrom) }
 
-    public func advance(_ scalars: StateScalars, _ moment: PlanMoment) -> StateScalars {
+    public func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars {
         StateScalars(eta(moment.learningRate, moment.step), mu(moment.step))
     }
 
@@ -65,7 +65,7 @@ public struct ASGD: Rule {
         package let coupledDecay, decay, rate, share: Double
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let rate = eta(moment.learningRate, moment.step - 1)
         let coefficients = Coefficients(
             coupledDecay: weightDecay * decayScale(moment.tensor), decay: lambda * rate, rate: rate,

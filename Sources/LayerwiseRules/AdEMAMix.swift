@@ -84,7 +84,7 @@ public struct AdEMAMix: Rule {
         package let decay, firstShare, secondShare, slowShare, firstScale, slowScale, stepSize, epsilon: Double
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let root = powers.complement(beta2, moment.step).squareRoot()
         let coefficients = Coefficients(
             decay: moment.decayRate * weightDecay * decayScale(moment.tensor),

@@ -60,7 +60,7 @@ public struct AdaBelief: Rule {
         package let coupledDecay, decay, firstShare, secondShare, growth, stepSize, epsilon: Double
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let root = powers.complement(beta2, moment.step).squareRoot()
         let decay = weightDecay * decayScale(moment.tensor)
         let coefficients = Coefficients(

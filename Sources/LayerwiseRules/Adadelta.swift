@@ -48,7 +48,7 @@ public struct Adadelta: Rule {
         package let coupledDecay, share, epsilon, rate: Double
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let coefficients = Coefficients(
             coupledDecay: weightDecay * decayScale(moment.tensor), share: 1 - rho, epsilon: epsilon,
             rate: moment.learningRate)

@@ -113,7 +113,7 @@ public struct Adafactor: Rule {
 
     public var states: StateSet { beta1 > 0 ? .first(4) : .first(3) }
 
-    public func states(of tensor: TensorKind) -> StateSet {
+    public func states(of tensor: TensorTraits) -> StateSet {
         states.subtracting(tensor.isMatrix ? .state(0) : [.state(1), .state(2)])
     }
 
@@ -121,7 +121,7 @@ public struct Adafactor: Rule {
 
     public var decouplesDecay: Bool { true }
 
-    private func bound(_ tensor: TensorKind) -> Double { epsilon1 == 0 ? tensor.epsilon : epsilon1 }
+    private func bound(_ tensor: TensorTraits) -> Double { epsilon1 == 0 ? tensor.epsilon : epsilon1 }
 
     private func share(_ step: Int64) -> Double { pow(Double(step), beta2Decay) }
 
@@ -137,7 +137,7 @@ public struct Adafactor: Rule {
         }
     }
 
-    public func factorAverage(_ moment: PlanMoment) -> FactorAverage {
+    public func factorAverage(_ moment: StepInput) -> FactorAverage {
         let bound = bound(moment.tensor)
         let isFloor = epsilonPosition == .floor
         return FactorAverage(share: share(moment.step), offset: isFloor ? 0 : bound, floor: isFloor ? bound : 0)
@@ -148,7 +148,7 @@ public struct Adafactor: Rule {
         package let share, offset, floor, momentumShare: Double
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let bound = bound(moment.tensor)
         let isFloor = epsilonPosition == .floor
         let coefficients = Coefficients(
@@ -157,13 +157,13 @@ public struct Adafactor: Rule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public func gather(_ first: Double, _ second: Double, of moment: PlanMoment, into sums: inout StageSums) {
+    public func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
         TrustNorms.add(weights: first, directions: second, decayScale: 1, to: &sums)
     }
 
     public func betterScales(_ sums: StageSums) -> StageScales? { TrustNorms.betterScales(sums) }
 
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: PlanMoment) -> StageNumbers {
+    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
         let norms = TrustNorms(sums)
         let root = moment.elements.squareRoot()
         let scale = scaleParameter ? max(epsilon2, norms.weights / root) : 1

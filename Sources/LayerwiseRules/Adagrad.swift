@@ -55,7 +55,7 @@ public struct Adagrad: Rule {
         package let isFirst: Bool
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let coefficients = Coefficients(
             coupledDecay: weightDecay * decayScale(moment.tensor), start: initialSum,
             rate: moment.learningRate / (1 + Double(moment.step - 1) * rateDecay), epsilon: epsilon,

@@ -69,7 +69,7 @@ public struct Adam: Rule {
         package let coupledDecay, decay, firstShare, secondShare, stepSize, epsilon: Double
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         // √v̂ = √v / √(1 − β₂ᵗ), and its root moves into the step and into ε: one rounding less for every element.
         let root = powers.complement(beta2, moment.step).squareRoot()
         let decay = weightDecay * decayScale(moment.tensor)

@@ -59,7 +59,7 @@ public struct AdamW: Rule {
 
     public var states: StateSet { adam.states }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         adam.plan(moment, powers: &powers, into: target)
     }
 

@@ -49,7 +49,7 @@ public struct Adamax: Rule {
         package let coupledDecay, firstShare, keep, epsilon, stepSize: Double
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let coefficients = Coefficients(
             coupledDecay: weightDecay * decayScale(moment.tensor), firstShare: 1 - beta1, keep: beta2,
             epsilon: epsilon, stepSize: moment.learningRate / powers.complement(beta1, moment.step))

@@ -67,7 +67,7 @@ public struct Adan: Rule {
         package let isFirst: Bool
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let root = powers.complement(beta3, moment.step).squareRoot()
         let decay = moment.decayRate * weightDecay * decayScale(moment.tensor)
         // (w − q)/(1 + c) = w − (q + c·w)/(1 + c).

@@ -133,15 +133,15 @@ public struct LAMB: TrustRatioRule {
 
     public var decouplesDecay: Bool { decay == .decoupled }
 
-    func adapts(_ tensor: TensorKind) -> Bool {
+    func adapts(_ tensor: TensorTraits) -> Bool {
         adapt.includes(tensor, weightDecay: weightDecay * decayScale(tensor))
     }
 
-    public func decayScale(_ tensor: TensorKind) -> Double {
+    public func decayScale(_ tensor: TensorTraits) -> Double {
         tensor.isMatrix || !weightDecayExclude1D ? tensor.decayScale : 0
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let weightDecay = weightDecay * decayScale(moment.tensor)
         let firstComplement = powers.complement(beta1, moment.step)
         // As in Adam, the root of the second moment's correction moves into the first moment's and into ε.

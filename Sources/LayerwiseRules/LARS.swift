@@ -124,15 +124,15 @@ public struct LARS: TrustRatioRule {
         package let nesterov: Bool
     }
 
-    func adapts(_ tensor: TensorKind) -> Bool {
+    func adapts(_ tensor: TensorTraits) -> Bool {
         adapt.includes(tensor, weightDecay: weightDecay * decayScale(tensor))
     }
 
-    public func decayScale(_ tensor: TensorKind) -> Double {
+    public func decayScale(_ tensor: TensorTraits) -> Double {
         tensor.isMatrix || !weightDecayExclude1D ? tensor.decayScale : 0
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let decay = weightDecay * decayScale(moment.tensor)
         let coefficients = Coefficients(
             decay: decay,

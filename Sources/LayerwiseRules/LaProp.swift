@@ -51,7 +51,7 @@ public struct LaProp: Rule {
 
     public var decouplesDecay: Bool { true }
 
-    public func advance(_ scalars: StateScalars, _ moment: PlanMoment) -> StateScalars {
+    public func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars {
         StateScalars(beta1 * scalars[0] + (1 - beta1) * moment.learningRate, scalars[1])
     }
 
@@ -60,7 +60,7 @@ public struct LaProp: Rule {
         package let decay, forget, firstShare, secondShare, stepSize, epsilon: Double
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let root = powers.complement(beta2, moment.step).squareRoot()
         let decay = moment.decayRate * weightDecay * decayScale(moment.tensor)
         let mean = moment.scalars[0]

@@ -49,7 +49,7 @@ public struct Lion: Rule {
         package let decay, directionShare, momentShare, rate: Double
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let coefficients = Coefficients(
             decay: moment.decayRate * weightDecay * decayScale(moment.tensor),
             directionShare: 1 - beta1, momentShare: 1 - beta2, rate: moment.learningRate)

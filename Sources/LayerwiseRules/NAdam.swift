@@ -67,7 +67,7 @@ public struct NAdam: Rule {
     /// μₜ.
     private func mu(_ step: Double) -> Double { beta1 * (1 - 0.5 * pow(0.96, step * momentumDecay)) }
 
-    public func advance(_ scalars: StateScalars, _ moment: PlanMoment) -> StateScalars {
+    public func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars {
         StateScalars(scalars[0] * mu(Double(moment.step)), scalars[1])
     }
 
@@ -76,7 +76,7 @@ public struct NAdam: Rule {
         package let coupledDecay, decay, firstShare, secondShare, gradientShare, momentShare, stepSize, epsilon: Double
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let root = powers.complement(beta2, moment.step).squareRoot()
         let decay = weightDecay * decayScale(moment.tensor)
         let product = moment.scalars[0]

@@ -103,7 +103,7 @@ public struct Prodigy: Rule {
         package let distanceDecay, distanceScale, stepSize: Double
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let d = Self.d(moment.shared)
         let decay = weightDecay * decayScale(moment.tensor)
         let correction = correction(moment.step)
@@ -118,7 +118,7 @@ public struct Prodigy: Rule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public func gather(_ first: Double, _ second: Double, of moment: PlanMoment, into sums: inout StageSums) {
+    public func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
         let d = Self.d(moment.shared)
         let rate = d * correction(moment.step) * moment.baseRate
         let scale = layerScale == .both ? moment.scale : 1
@@ -140,7 +140,7 @@ public struct Prodigy: Rule {
         return shared
     }
 
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: PlanMoment) -> StageNumbers {
+    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
         // Without any distance nothing moves: not even by 0/0.
         sums.values[1] == 0 ? [1, 0, 0, 0] : [Self.d(moment.shared) * epsilon, 1, 0, 0]
     }

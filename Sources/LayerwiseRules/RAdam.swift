@@ -72,7 +72,7 @@ public struct RAdam: Rule {
         package let isRectified: Bool
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let complement = powers.complement(beta2, moment.step)
         let rectification = rectification(moment.step, complement)
         let decay = weightDecay * decayScale(moment.tensor)

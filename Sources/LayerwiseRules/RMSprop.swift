@@ -79,7 +79,7 @@ public struct RMSprop: Rule {
         package let keepsVelocity, centered, isFirst: Bool
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let coefficients = Coefficients(
             coupledDecay: weightDecay * decayScale(moment.tensor), share: 1 - alpha,
             innerEpsilon: epsilonInRoot ? epsilon : 0, epsilon: epsilonInRoot ? 0 : epsilon, momentum: momentum,

@@ -60,7 +60,7 @@ public struct Rprop: Rule {
         package let isFirst: Bool
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let coefficients = Coefficients(
             coupledDecay: weightDecay * decayScale(moment.tensor), start: moment.learningRate, shrink: shrink,
             growth: growth, smallest: smallest, largest: largest, isFirst: moment.step == 1)

@@ -26,7 +26,7 @@ public protocol Rule: Configurable {
     var hasTrustRatio: Bool { get }
 
     /// Adds the two sums of a block of the tensor that `moment` describes to those of its stage.
-    func gather(_ first: Double, _ second: Double, of moment: PlanMoment, into sums: inout StageSums)
+    func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums)
 
     /// Where squares of float64 numbers overflowed or lost digits, the powers of two with which they are taken again.
     func betterScales(_ sums: StageSums) -> StageScales?
@@ -35,26 +35,26 @@ public protocol Rule: Configurable {
     func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars
 
     /// How a stage that factors averages the mean squares of the tensor that `moment` describes.
-    func factorAverage(_ moment: PlanMoment) -> FactorAverage
+    func factorAverage(_ moment: StepInput) -> FactorAverage
 
     /// What the stages behind `stage` need to know, for a tensor with these rates: the tensor's own, or the layer's where
     /// the sums are the layer's.
-    func finish(_ stage: Int, _ sums: StageSums, _ moment: PlanMoment) -> StageNumbers
+    func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers
 
     /// Those of them that a tensor of this kind needs.
-    func states(of tensor: TensorKind) -> StateSet
+    func states(of tensor: TensorTraits) -> StateSet
 
     /// A tensor's scalars after the step that `moment` describes, where they are `scalars` before it.
-    func advance(_ scalars: StateScalars, _ moment: PlanMoment) -> StateScalars
+    func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars
 
     /// Writes the arithmetic's coefficients for one step into `target`, which holds `coefficientBytes` bytes.
-    func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer)
+    func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer)
 
     /// Whether the decay acts on the weights themselves, by a rate of its own, and not through the gradient or the ratio.
     var decouplesDecay: Bool { get }
 
     /// What λ is multiplied by for a tensor of this kind; 0 where its weights do not decay.
-    func decayScale(_ tensor: TensorKind) -> Double
+    func decayScale(_ tensor: TensorTraits) -> Double
 
     /// How the weights for evaluation follow from those for training; nil where they are the same.
     var evaluation: Evaluation? { get }
@@ -65,21 +65,21 @@ public protocol Rule: Configurable {
 
 extension Rule {
     public var states: StateSet { .first(Self.declaration.states.count) }
-    public func states(of tensor: TensorKind) -> StateSet { states }
-    public func advance(_ scalars: StateScalars, _ moment: PlanMoment) -> StateScalars { scalars }
+    public func states(of tensor: TensorTraits) -> StateSet { states }
+    public func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars { scalars }
     public var stages: [Stage] { [.change()] }
     public var hasTrustRatio: Bool { false }
     public var evaluation: Evaluation? { nil }
-    public func gather(_ first: Double, _ second: Double, of moment: PlanMoment, into sums: inout StageSums) {
+    public func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
         sums.values[0] += first
         sums.values[1] += second
     }
     public func betterScales(_ sums: StageSums) -> StageScales? { nil }
     public func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars { shared }
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: PlanMoment) -> StageNumbers { .init(repeating: 1) }
-    public func factorAverage(_ moment: PlanMoment) -> FactorAverage { FactorAverage(share: 1) }
+    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers { .init(repeating: 1) }
+    public func factorAverage(_ moment: StepInput) -> FactorAverage { FactorAverage(share: 1) }
     public var decouplesDecay: Bool { false }
-    public func decayScale(_ tensor: TensorKind) -> Double { tensor.decayScale }
+    public func decayScale(_ tensor: TensorTraits) -> Double { tensor.decayScale }
 }
 
 /// What a rule says of itself.
@@ -116,7 +116,7 @@ public struct Declaration: Sendable {
 }
 
 /// What a rule may treat a tensor by.
-public struct TensorKind: Sendable, Equatable, BitwiseCopyable {
+public struct TensorTraits: Sendable, Equatable, BitwiseCopyable {
     /// Whether the tensor has rank 2 or more.
     public let isMatrix: Bool
     /// What the policy multiplies λ by; 0 is no decay.
@@ -135,14 +135,14 @@ public struct TensorKind: Sendable, Equatable, BitwiseCopyable {
 }
 
 /// What a rule's plan may depend on, besides its hyperparameters.
-public struct PlanMoment: Sendable {
+public struct StepInput: Sendable {
     /// The tensor's effective learning rate at this step.
     public var learningRate: Double
     /// What multiplies λ where the decay is decoupled: the learning rate, unless "decay_follows" says otherwise.
     public var decayRate: Double
     /// t: the tensor's own step, counted from 1.
     public let step: Int64
-    public let tensor: TensorKind
+    public let tensor: TensorTraits
     /// The tensor's scalars after this step.
     public var scalars = StateScalars()
     /// The optimizer's scalars: before the step where it is planned, after it where a stage is finished.
@@ -157,7 +157,7 @@ public struct PlanMoment: Sendable {
     /// The learning rate over the base rate.
     public var scale: Double { baseRate == 0 ? policyScale : learningRate / baseRate }
 
-    public init(learningRate: Double, decayRate: Double, step: Int64, tensor: TensorKind) {
+    public init(learningRate: Double, decayRate: Double, step: Int64, tensor: TensorTraits) {
         self.learningRate = learningRate
         self.decayRate = decayRate
         self.step = step

@@ -78,7 +78,7 @@ public struct ScheduleFreeAdamW: Rule {
         min(pow(Double(step), stepPower) * pow(largest, ratePower), .greatestFiniteMagnitude)
     }
 
-    public func advance(_ scalars: StateScalars, _ moment: PlanMoment) -> StateScalars {
+    public func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars {
         let largest = max(moment.learningRate * warmup(moment.step), scalars[1])
         return StateScalars(min(scalars[0] + weight(moment.step, largest), .greatestFiniteMagnitude), largest)
     }
@@ -88,7 +88,7 @@ public struct ScheduleFreeAdamW: Rule {
         package let decay, secondShare, rate, epsilon, average, step: Double
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let root = powers.complement(beta2, moment.step).squareRoot()
         let warmup = warmup(moment.step)
         let sum = moment.scalars[0]

@@ -43,7 +43,7 @@ public struct SignSGD: Rule {
 
     public var states: StateSet { momentum > 0 ? .state(0) : [] }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         Lion(lr: learningRate, betas: (momentum, momentum), weightDecay: weightDecay)
             .plan(moment, powers: &powers, into: target)
     }

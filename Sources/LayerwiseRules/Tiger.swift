@@ -41,7 +41,7 @@ public struct Tiger: Rule {
 
     public var decouplesDecay: Bool { true }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         Lion(lr: learningRate, betas: (beta, beta), weightDecay: weightDecay)
             .plan(moment, powers: &powers, into: target)
     }

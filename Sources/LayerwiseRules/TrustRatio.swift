@@ -11,7 +11,7 @@ protocol TrustRatioRule: Rule {
     static var advancesFirst: Bool { get }
 
     /// Whether the ratio adapts a tensor of this kind; the ratio of others is 1.
-    func adapts(_ tensor: TensorKind) -> Bool
+    func adapts(_ tensor: TensorTraits) -> Bool
 
     /// The ratio of tensors that are adapted together, from their norms and rates.
     func trustRatio(_ norms: TrustNorms, rates: TrustRates) -> Double
@@ -27,14 +27,14 @@ extension TrustRatioRule {
 
     public var hasTrustRatio: Bool { true }
 
-    public func gather(_ first: Double, _ second: Double, of moment: PlanMoment, into sums: inout StageSums) {
+    public func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
         if !adapts(moment.tensor) { return }
         TrustNorms.add(weights: first, directions: second, decayScale: decayScale(moment.tensor), to: &sums)
     }
 
     public func betterScales(_ sums: StageSums) -> StageScales? { TrustNorms.betterScales(sums) }
 
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: PlanMoment) -> StageNumbers {
+    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
         if !adapts(moment.tensor) { return StageNumbers(repeating: 1) }
         let rates = TrustRates(learningRate: moment.learningRate, decayRate: moment.decayRate)
         return StageNumbers(repeating: min(trustRatio(TrustNorms(sums), rates: rates), .greatestFiniteMagnitude))
@@ -122,7 +122,7 @@ public enum Adapt: String, Choice {
     case matrices
 
     /// `weightDecay`: λ as it is for this tensor.
-    func includes(_ tensor: TensorKind, weightDecay: Double) -> Bool {
+    func includes(_ tensor: TensorTraits, weightDecay: Double) -> Bool {
         guard tensor.mayAdapt else { return false }
         return switch self {
         case .all: true

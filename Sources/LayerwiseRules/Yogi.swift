@@ -65,7 +65,7 @@ public struct Yogi: Rule {
         package let isFirst: Bool
     }
 
-    public func plan(_ moment: PlanMoment, powers: inout PowerMemo, into target: UnsafeMutableRawPointer) {
+    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let root = powers.complement(beta2, moment.step).squareRoot()
         let decay = weightDecay * decayScale(moment.tensor)
         let coefficients = Coefficients(

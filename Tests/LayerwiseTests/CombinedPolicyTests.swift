@@ -5,10 +5,10 @@ import XCTest
 /// Several policies at once, and policies for one tower.
 final class CombinedPolicyTests: XCTestCase {
     private static let places = [
-        LayerPlace.layer("stem", ["weight": [4, 4], "bias": [4]]),
-        LayerPlace(
+        LayerDescriptor.layer("stem", ["weight": [4, 4], "bias": [4]]),
+        LayerDescriptor(
             name: "head", depth: 1, role: .head,
-            tensors: [TensorPlace(name: "weight", shape: [4, 4]), TensorPlace(name: "bias", shape: [4])]),
+            tensors: [TensorDescriptor(name: "weight", shape: [4, 4]), TensorDescriptor(name: "bias", shape: [4])]),
     ]
 
     func testScalesMultiply() throws {
@@ -30,7 +30,7 @@ final class CombinedPolicyTests: XCTestCase {
         for share in shares {
             XCTAssertEqual(
                 share.tensors,
-                [TensorShare(scale: 8 * 0.5, decay: 2), TensorShare(scale: 1, decay: 0, mayAdapt: false)])
+                [TensorScaling(scale: 8 * 0.5, decay: 2), TensorScaling(scale: 1, decay: 0, mayAdapt: false)])
         }
     }
 
@@ -83,14 +83,14 @@ final class CombinedPolicyTests: XCTestCase {
     // MARK: - Towers
 
     private static let towers =
-        LayerPlace.transformer(blocks: 3, tower: "vision")
-        + LayerPlace.transformer(blocks: 2, norm: false, tower: "text")
+        LayerDescriptor.transformer(blocks: 3, tower: "vision")
+        + LayerDescriptor.transformer(blocks: 2, norm: false, tower: "text")
 
     func testForTowerLeavesTheOthersAlone() throws {
         let policy = try ForTower("vision", try LayerDecay(0.5, convention: .timm))
         let shares = try policy.shares(of: Self.towers)
         XCTAssertEqual(shares.prefix(6).map(\.scale), [0.0625, 0.125, 0.25, 0.5, 0.5, 1])
-        XCTAssertTrue(shares.dropFirst(6).allSatisfy { $0 == LayerShare() })
+        XCTAssertTrue(shares.dropFirst(6).allSatisfy { $0 == LayerScaling() })
     }
 
     func testEachTowerItsOwn() throws {

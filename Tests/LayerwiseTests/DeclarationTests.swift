@@ -94,9 +94,9 @@ final class DeclarationTests: XCTestCase {
         for ruleCase in try RuleCase.all() + RuleCase.prodigy() {
             for canary: UInt8 in [0x5a, 0xa5] {
                 room.initializeMemory(as: UInt8.self, repeating: canary)
-                var powers = PowerMemo()
-                let moment = PlanMoment(
-                    learningRate: 0.1, decayRate: 0.1, step: 3, tensor: TensorKind(isMatrix: true))
+                var powers = BiasCorrectionCache()
+                let moment = StepInput(
+                    learningRate: 0.1, decayRate: 0.1, step: 3, tensor: TensorTraits(isMatrix: true))
                 ruleCase.rule.plan(moment, powers: &powers, into: try XCTUnwrap(room.baseAddress))
                 XCTAssertTrue(room[coefficientBytes...].allSatisfy { $0 == canary }, "\(ruleCase)")
             }

@@ -6,7 +6,7 @@ import XCTest
 /// fastai's slices and ULMFiT's discriminative rates.
 final class DiscriminativeRateTests: XCTestCase {
     private func rates(_ slice: RateSlice, depths: [Int]) throws -> [Double?] {
-        let shares = slice.shares(of: LayerPlace.stack(depths))
+        let shares = slice.shares(of: LayerDescriptor.stack(depths))
         XCTAssertTrue(shares.allSatisfy { $0.scale == 1 && $0.origin == "slice" && $0.tensors.isEmpty })
         return shares.map(\.rate)
     }
@@ -56,12 +56,12 @@ final class DiscriminativeRateTests: XCTestCase {
 
     /// η^(l−1) = η^l / 2.6.
     func testULMFiT() throws {
-        let found = try ULMFiT().scales(of: LayerPlace.stack([0, 1, 2, 3]))
+        let found = try ULMFiT().scales(of: LayerDescriptor.stack([0, 1, 2, 3]))
         for (i, scale) in found.enumerated() {
             XCTAssertEqual(scale, 1 / pow(2.6, Double(3 - i)), accuracy: 1e-16)
         }
-        XCTAssertEqual(try ULMFiT(factor: 2).scales(of: LayerPlace.stack([5, 5, 9, 40])), [0.25, 0.25, 0.5, 1])
-        XCTAssertEqual(try ULMFiT(factor: 1).scales(of: LayerPlace.stack([0, 1])), [1, 1])
+        XCTAssertEqual(try ULMFiT(factor: 2).scales(of: LayerDescriptor.stack([5, 5, 9, 40])), [0.25, 0.25, 0.5, 1])
+        XCTAssertEqual(try ULMFiT(factor: 1).scales(of: LayerDescriptor.stack([0, 1])), [1, 1])
         assertRefused(.invalid("ulmfit: factor must be in [1, inf), found 0.5")) { _ = try ULMFiT(factor: 0.5) }
     }
 }

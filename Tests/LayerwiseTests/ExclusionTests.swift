@@ -5,14 +5,14 @@ import XCTest
 /// Tensors that a policy keeps from decay, from the trust ratio, or from both.
 final class ExclusionTests: XCTestCase {
     private static let places = [
-        LayerPlace.layer("embed", ["weight": [50, 8], "scale": []]),
-        LayerPlace.layer("block", ["weight": [8, 8], "bias": [8], "norm.weight": [8]]),
-        LayerPlace.layer("conv", ["weight": [4, 3, 3, 3]]),
+        LayerDescriptor.layer("embed", ["weight": [50, 8], "scale": []]),
+        LayerDescriptor.layer("block", ["weight": [8, 8], "bias": [8], "norm.weight": [8]]),
+        LayerDescriptor.layer("conv", ["weight": [4, 3, 3, 3]]),
     ]
 
     private func excluded(_ policy: Exclude) throws -> [String] {
         zip(Self.places, try policy.shares(of: Self.places)).flatMap { place, share in
-            zip(place.tensors, share.tensors).filter { $1 != TensorShare() }.map { "\(place.name)/\($0.0.name)" }
+            zip(place.tensors, share.tensors).filter { $1 != TensorScaling() }.map { "\(place.name)/\($0.0.name)" }
         }
     }
 
@@ -72,11 +72,11 @@ final class ExclusionTests: XCTestCase {
     }
 
     func testWhatIsExcludedFrom() throws {
-        let bias = TensorPlace(name: "b", shape: [3])
-        let place = [LayerPlace(name: "l", depth: 0, tensors: [bias])]
-        XCTAssertEqual(try Exclude().shares(of: place)[0].tensors, [TensorShare(decay: 0, mayAdapt: false)])
-        XCTAssertEqual(try Exclude(decay: false).shares(of: place)[0].tensors, [TensorShare(mayAdapt: false)])
-        XCTAssertEqual(try Exclude(trustRatio: false).shares(of: place)[0].tensors, [TensorShare(decay: 0)])
+        let bias = TensorDescriptor(name: "b", shape: [3])
+        let place = [LayerDescriptor(name: "l", depth: 0, tensors: [bias])]
+        XCTAssertEqual(try Exclude().shares(of: place)[0].tensors, [TensorScaling(decay: 0, mayAdapt: false)])
+        XCTAssertEqual(try Exclude(decay: false).shares(of: place)[0].tensors, [TensorScaling(mayAdapt: false)])
+        XCTAssertEqual(try Exclude(trustRatio: false).shares(of: place)[0].tensors, [TensorScaling(decay: 0)])
     }
 
     // MARK: - On real steps

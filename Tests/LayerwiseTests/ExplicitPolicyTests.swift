@@ -8,7 +8,7 @@ final class ExplicitPolicyTests: XCTestCase {
     private typealias Assignment = Explicit.Assignment
 
     private static let names = ["embed", "blocks.0", "blocks.1", "blocks.10", "head"]
-    private static let places = names.enumerated().map { LayerPlace(name: $1, depth: $0) }
+    private static let places = names.enumerated().map { LayerDescriptor(name: $1, depth: $0) }
 
     private func scales(
         _ assignments: [Assignment], syntax: PatternSyntax = .exact, unused: Matching.Unused = .error,
@@ -78,7 +78,7 @@ final class ExplicitPolicyTests: XCTestCase {
     /// Where names hold what is more than one scalar, or what a shell would treat apart.
     func testPatternsOfUnusualNames() throws {
         let names = ["", "a/b/c", ".hidden", "é", "e\u{301}", "naïve layer", "[x]"]
-        let places = names.map { LayerPlace(name: $0, depth: 0) }
+        let places = names.map { LayerDescriptor(name: $0, depth: 0) }
         let slash = try Explicit([Assignment("a/*", scale: 2), Assignment("*", scale: 1)], syntax: .glob)
         XCTAssertEqual(try slash.scales(of: places), [1, 2, 1, 1, 1, 1, 1])
         let anything = try Explicit([Assignment("?*", scale: 2), Assignment("*", scale: 1)], syntax: .glob)
@@ -89,7 +89,7 @@ final class ExplicitPolicyTests: XCTestCase {
 
     /// `?` is one character of any script, whatever the process's locale is.
     func testPatternsDoNotDependOnTheLocale() throws {
-        let places = ["e", "é", "層", "É", "ab"].map { LayerPlace(name: $0, depth: 0) }
+        let places = ["e", "é", "層", "É", "ab"].map { LayerDescriptor(name: $0, depth: 0) }
         let before = setlocale(LC_ALL, nil).map { String(cString: $0) }
         defer { _ = setlocale(LC_ALL, before) }
         for locale in ["C", "C.UTF-8"] {
@@ -129,7 +129,7 @@ final class ExplicitPolicyTests: XCTestCase {
         }
         XCTAssertEqual(try scales(assignments, syntax: .glob, unmatched: .keep), [1, 0.5, 0.5, 0.5, 1])
         let shares = try Explicit(assignments, syntax: .glob, unmatched: .keep).shares(of: Self.places)
-        XCTAssertEqual(shares[0], LayerShare())
+        XCTAssertEqual(shares[0], LayerScaling())
         XCTAssertEqual(shares[1].origin, "explicit blocks*")
     }
 
@@ -159,7 +159,7 @@ final class ExplicitPolicyTests: XCTestCase {
     }
 
     func testMessagesNameTheFirstEight() {
-        let places = LayerPlace.stack(Array(0..<11))
+        let places = LayerDescriptor.stack(Array(0..<11))
         assertRefused(
             .invalid(
                 "nothing is given for layer " + (0..<8).map { "\"layer\($0)\"" }.joined(separator: ", ") + " and 3 more"

@@ -5,9 +5,9 @@ import XCTest
 
 /// When each layer trains, by hand.
 final class FreezePlanTests: XCTestCase {
-    private static let five = LayerPlace.stack([0, 1, 2, 3, 4])
+    private static let five = LayerDescriptor.stack([0, 1, 2, 3, 4])
 
-    private func spans(_ plan: any FreezePlan, of layers: [LayerPlace]) throws -> [[Range<Int64>]] {
+    private func spans(_ plan: any FreezePlan, of layers: [LayerDescriptor]) throws -> [[Range<Int64>]] {
         try plan.activities(of: layers).map(\.spans)
     }
 
@@ -32,15 +32,15 @@ final class FreezePlanTests: XCTestCase {
     /// Layers of one depth thaw together, gaps between depths do not count, and towers thaw side by side.
     func testGradualUnfreezingByDepth() throws {
         XCTAssertEqual(
-            try spans(try GradualUnfreezing(every: 10), of: LayerPlace.stack([7, 0, 7, 3])),
+            try spans(try GradualUnfreezing(every: 10), of: LayerDescriptor.stack([7, 0, 7, 3])),
             [from(0), from(20), from(0), from(10)])
-        let towers = LayerPlace.stack([0, 1, 2], tower: "vision") + LayerPlace.stack([0, 5], tower: "text")
+        let towers = LayerDescriptor.stack([0, 1, 2], tower: "vision") + LayerDescriptor.stack([0, 5], tower: "text")
         XCTAssertEqual(
             try spans(try GradualUnfreezing(every: 10), of: towers), [from(20), from(10), from(0), from(10), from(0)])
     }
 
     func testNormsMayAlwaysTrain() throws {
-        let layers = LayerPlace.transformer(blocks: 2)
+        let layers = LayerDescriptor.transformer(blocks: 2)
         let plans: [(any FreezePlan, any FreezePlan)] = [
             (try GradualUnfreezing(every: 3), try GradualUnfreezing(every: 3, trainNorms: true)),
             (try ChainThaw(every: 3), try ChainThaw(every: 3, trainNorms: true)),
@@ -64,9 +64,9 @@ final class FreezePlanTests: XCTestCase {
                 [10..<20, 50..<Int64.max], [20..<30, 50..<Int64.max], [30..<40, 50..<Int64.max], [40..<Int64.max],
                 [0..<10, 50..<Int64.max],
             ])
-        XCTAssertEqual(try spans(try ChainThaw(every: 10), of: LayerPlace.stack([3])), [from(0)])
+        XCTAssertEqual(try spans(try ChainThaw(every: 10), of: LayerDescriptor.stack([3])), [from(0)])
         XCTAssertEqual(
-            try spans(try ChainThaw(every: 2, stepsPerEpoch: 5), of: LayerPlace.stack([9, 4, 9])),
+            try spans(try ChainThaw(every: 2, stepsPerEpoch: 5), of: LayerDescriptor.stack([9, 4, 9])),
             [[0..<10, 20..<Int64.max], [10..<Int64.max], [0..<10, 20..<Int64.max]])
     }
 
@@ -89,7 +89,7 @@ final class FreezePlanTests: XCTestCase {
                 }
             }
         }
-        XCTAssertEqual(try FreezeOut(totalSteps: 10).activities(of: LayerPlace.stack([4]))[0].spans, [0..<10])
+        XCTAssertEqual(try FreezeOut(totalSteps: 10).activities(of: LayerDescriptor.stack([4]))[0].spans, [0..<10])
     }
 
     /// The last layer trains to the end and not a step longer, whatever t₀ is.
@@ -116,7 +116,7 @@ final class FreezePlanTests: XCTestCase {
             let level = [1, 0.5, 0, random.uniform().magnitude][Int.random(in: 0..<4, using: &random)]
             let count = Int.random(in: 1...9, using: &random)
             let plan = try LayerFreezing(totalSteps: total, start: start, level: level)
-            let activities = plan.activities(of: LayerPlace.stack(Array(0..<count)))
+            let activities = plan.activities(of: LayerDescriptor.stack(Array(0..<count)))
             for t in 0...total {
                 let duration = Double(t) / Double(total)
                 let share = duration <= start ? 0 : level * ((duration - start) / (1 - start))
@@ -138,7 +138,7 @@ final class FreezePlanTests: XCTestCase {
             try spans(try LayerFreezing(totalSteps: 80, level: 0.5), of: Self.five),
             [[0..<60], [0..<80], from(0), from(0), from(0)])
         XCTAssertEqual(
-            try spans(try LayerFreezing(totalSteps: 10, start: 0), of: LayerPlace.stack([0, 0, 6])),
+            try spans(try LayerFreezing(totalSteps: 10, start: 0), of: LayerDescriptor.stack([0, 0, 6])),
             [[0..<10], [0..<10], from(0)])
     }
 
@@ -163,7 +163,7 @@ final class FreezePlanTests: XCTestCase {
 
     func testFreezeAtMatches() throws {
         typealias Times = FreezeAt.Times
-        let layers = ["embed", "block.1", "block.2", "head"].enumerated().map { LayerPlace(name: $1, depth: $0) }
+        let layers = ["embed", "block.1", "block.2", "head"].enumerated().map { LayerDescriptor(name: $1, depth: $0) }
         XCTAssertEqual(
             try spans(
                 try FreezeAt([Times("block.*", unfreezeAt: 5), Times("*", freezeAt: 9)], syntax: .glob), of: layers),
@@ -221,7 +221,7 @@ final class FreezePlanTests: XCTestCase {
 
     /// Stages that would end past the largest step.
     func testStagesThatNeverEnd() throws {
-        let layers = LayerPlace.stack(Array(0..<20))
+        let layers = LayerDescriptor.stack(Array(0..<20))
         for plan in [
             try GradualUnfreezing(every: 1 << 20, stepsPerEpoch: 1 << 20),
             try ChainThaw(every: 1 << 20, stepsPerEpoch: 1 << 20),

@@ -14,7 +14,7 @@ final class FrozenLayerTests: XCTestCase {
     }
 
     private func activities(_ plan: any FreezePlan, layers: Int) throws -> [Activity] {
-        try plan.activities(of: (0..<layers).map { LayerPlace(name: "\($0)", depth: $0) })
+        try plan.activities(of: (0..<layers).map { LayerDescriptor(name: "\($0)", depth: $0) })
     }
 
     private func isActive(_ activity: Activity, _ step: Int64) -> Bool { activity.spans.contains { $0.contains(step) } }
@@ -259,7 +259,7 @@ final class FrozenLayerTests: XCTestCase {
         for run in 0..<200 {
             let layers = Int.random(in: 1...6, using: &random)
             let places = (0..<layers).map { layer in
-                LayerPlace(
+                LayerDescriptor(
                     name: "\(layer)", depth: Int.random(in: 0...4, using: &random),
                     tower: ["", "b"].randomElement(using: &random) ?? "",
                     role: [LayerRole.stem, .block, .norm, .head].randomElement(using: &random) ?? .block)

@@ -72,14 +72,14 @@ final class LayerDecayConventionTests: XCTestCase {
 
     /// Several layers of one block, which share its depth, share its scale; gaps between depths do not count.
     func testBlocksThatShareADepth() throws {
-        var places = [LayerPlace(name: "embed", depth: 0, role: .stem)]
+        var places = [LayerDescriptor(name: "embed", depth: 0, role: .stem)]
         for depth in [10, 20, 40] {
             for part in ["attention", "mlp"] {
-                places.append(LayerPlace(name: "\(part)\(depth)", depth: depth, role: .block))
+                places.append(LayerDescriptor(name: "\(part)\(depth)", depth: depth, role: .block))
             }
         }
-        places.append(LayerPlace(name: "pooler", depth: 50, role: .head))
-        places.append(LayerPlace(name: "head", depth: 60, role: .head))
+        places.append(LayerDescriptor(name: "pooler", depth: 50, role: .head))
+        places.append(LayerDescriptor(name: "head", depth: 60, role: .head))
         XCTAssertEqual(
             try LayerDecay(0.5, convention: .timm).scales(of: places),
             [0.0625, 0.125, 0.125, 0.25, 0.25, 0.5, 0.5, 1, 1])
@@ -105,7 +105,7 @@ final class LayerDecayConventionTests: XCTestCase {
             let plain = try LayerDecay(0.5, convention: convention).scalesByName(of: .transformer())
             let shares = try LayerDecay(0.5, convention: convention, headScale: 10).shares(of: .transformer())
             let scales = Dictionary(
-                uniqueKeysWithValues: zip([LayerPlace].transformer().map(\.name), shares.map(\.scale)))
+                uniqueKeysWithValues: zip([LayerDescriptor].transformer().map(\.name), shares.map(\.scale)))
             XCTAssertEqual(scales, plain.merging(["head": 10]) { $1 }, "\(convention)")
             XCTAssertEqual(shares.last?.origin, "head_scale")
         }
@@ -121,8 +121,8 @@ final class LayerDecayConventionTests: XCTestCase {
     }
 }
 
-extension [LayerPlace] {
-    fileprivate static func transformer(norm: Bool = true, head: Bool = true) -> [LayerPlace] {
-        LayerPlace.transformer(blocks: 12, norm: norm, head: head)
+extension [LayerDescriptor] {
+    fileprivate static func transformer(norm: Bool = true, head: Bool = true) -> [LayerDescriptor] {
+        LayerDescriptor.transformer(blocks: 12, norm: norm, head: head)
     }
 }

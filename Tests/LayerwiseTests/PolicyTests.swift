@@ -6,7 +6,7 @@ import XCTest
 /// Which scale each layer gets from the policies that count depths.
 final class PolicyTests: XCTestCase {
     private func scales(_ policy: any Policy, depths: [Int]) throws -> [Double] {
-        try policy.scales(of: LayerPlace.stack(depths))
+        try policy.scales(of: LayerDescriptor.stack(depths))
     }
 
     // MARK: - Uniform
@@ -71,8 +71,8 @@ final class PolicyTests: XCTestCase {
 
     /// Each tower has its own top, as if the other were not there.
     func testTowersAreCountedByThemselves() throws {
-        let vision = LayerPlace.stack(Array(0..<7), tower: "vision")
-        let text = LayerPlace.stack([0, 1, 1, 3], tower: "text")
+        let vision = LayerDescriptor.stack(Array(0..<7), tower: "vision")
+        let text = LayerDescriptor.stack([0, 1, 1, 3], tower: "text")
         let policies: [any Policy] = [
             try LayerDecay(0.5), try LayerDecay(0.5, direction: .output), try GeometricRange(lowest: 0.01),
             try ULMFiT(factor: 2), try LayerDecay(0.7, convention: .timm), try LayerDecay(0.7, convention: .electra),

@@ -171,11 +171,11 @@ final class RecipeDeclarationTests: XCTestCase {
     /// A policy in words is the same policy.
     func testPoliciesInWords() throws {
         let places = [
-            LayerPlace(
+            LayerDescriptor(
                 name: "a", depth: 0, tower: "t", role: .stem,
-                tensors: [TensorPlace(name: "w", shape: [4, 8]), TensorPlace(name: "b", shape: [4])]),
-            LayerPlace(name: "b", depth: 1, role: .block, tensors: [TensorPlace(name: "w", shape: [8, 8])]),
-            LayerPlace(name: "c", depth: 2, role: .head, tensors: [TensorPlace(name: "w", shape: [2, 8])]),
+                tensors: [TensorDescriptor(name: "w", shape: [4, 8]), TensorDescriptor(name: "b", shape: [4])]),
+            LayerDescriptor(name: "b", depth: 1, role: .block, tensors: [TensorDescriptor(name: "w", shape: [8, 8])]),
+            LayerDescriptor(name: "c", depth: 2, role: .head, tensors: [TensorDescriptor(name: "w", shape: [2, 8])]),
         ]
         let policies: [any Policy] = [
             Uniform(),

@@ -57,8 +57,8 @@ private struct Run {
 
     // MARK: - The reckoning
 
-    private var places: [LayerPlace] {
-        layers.indices.map { LayerPlace(name: "\($0)", depth: $0, role: role($0)) }
+    private var places: [LayerDescriptor] {
+        layers.indices.map { LayerDescriptor(name: "\($0)", depth: $0, role: role($0)) }
     }
 
     private func role(_ layer: Int) -> LayerRole {

@@ -8,10 +8,10 @@ final class WidthPolicyTests: XCTestCase {
 
     /// A model four times as wide as its base, 64: an input layer, a hidden one, an output layer, a convolution.
     private static let places = [
-        LayerPlace.layer("input", ["weight": [256, 10], "bias": [256]]),
-        LayerPlace.layer("hidden", ["weight": [512, 256], "bias": [512], "step": []]),
-        LayerPlace.layer("output", ["weight": [7, 512], "bias": [7]]),
-        LayerPlace.layer("conv", ["weight": [96, 48, 3, 3]]),
+        LayerDescriptor.layer("input", ["weight": [256, 10], "bias": [256]]),
+        LayerDescriptor.layer("hidden", ["weight": [512, 256], "bias": [512], "step": []]),
+        LayerDescriptor.layer("output", ["weight": [7, 512], "bias": [7]]),
+        LayerDescriptor.layer("conv", ["weight": [96, 48, 3, 3]]),
     ]
 
     private static let bases = [
@@ -20,12 +20,13 @@ final class WidthPolicyTests: XCTestCase {
         Base("output/weight", fanIn: 64), Base("conv/weight", fanIn: 16, fanOut: 24),
     ]
 
-    private func shares(_ policy: MuP) throws -> [String: TensorShare] {
-        var all: [String: TensorShare] = [:]
+    private func shares(_ policy: MuP) throws -> [String: TensorScaling] {
+        var all: [String: TensorScaling] = [:]
         for (place, share) in zip(Self.places, try policy.shares(of: Self.places)) {
             XCTAssertEqual([share.scale, share.rate ?? 1], [1, 1])
             for (index, tensor) in place.tensors.enumerated() {
-                all["\(place.name)/\(tensor.name)"] = index < share.tensors.count ? share.tensors[index] : TensorShare()
+                all["\(place.name)/\(tensor.name)"] =
+                    index < share.tensors.count ? share.tensors[index] : TensorScaling()
             }
         }
         return all
@@ -74,17 +75,17 @@ final class WidthPolicyTests: XCTestCase {
             Base("input/weight", fanOut: 256), Base("hidden/weight", fanIn: 256, fanOut: 512),
             Base("conv/weight", fanIn: 48, fanOut: 96), Base("*/bias", fanOut: 512),
         ]
-        let places = Array(Self.places[1...1]) + Self.places.prefix(1).map { LayerPlace(name: $0.name, depth: 0) }
+        let places = Array(Self.places[1...1]) + Self.places.prefix(1).map { LayerDescriptor(name: $0.name, depth: 0) }
         for family in MuP.Family.allCases {
             let shares = try MuP([bases[1]], family: family).shares(of: places)
-            XCTAssertTrue(shares.allSatisfy { $0 == LayerShare() }, "\(family)")
+            XCTAssertTrue(shares.allSatisfy { $0 == LayerScaling() }, "\(family)")
         }
     }
 
     /// JAX has (in, out) and (height, width, in, out).
     func testLayouts() throws {
         func scale(_ shape: [Int], _ layout: MuP.Layout, _ base: Base, _ family: MuP.Family) throws -> Double? {
-            let place = LayerPlace(name: "l", depth: 0, tensors: [TensorPlace(name: "w", shape: shape)])
+            let place = LayerDescriptor(name: "l", depth: 0, tensors: [TensorDescriptor(name: "w", shape: shape)])
             return try MuP([base], family: family, layout: layout).shares(of: [place])[0].tensors.first?.scale
         }
         let base = Base("l/w", fanIn: 16, fanOut: 8)
@@ -101,7 +102,7 @@ final class WidthPolicyTests: XCTestCase {
 
     func testRefused() {
         func shares(_ base: Base, _ shape: [Int]) throws {
-            let place = LayerPlace(name: "l", depth: 0, tensors: [TensorPlace(name: "w", shape: shape)])
+            let place = LayerDescriptor(name: "l", depth: 0, tensors: [TensorDescriptor(name: "w", shape: shape)])
             _ = try MuP([base]).shares(of: [place])
         }
         assertRefused(.invalid("mup: needs the base widths of some tensors")) { _ = try MuP([]) }
@@ -123,7 +124,7 @@ final class WidthPolicyTests: XCTestCase {
             try shares(Base("m/*", fanOut: 4), [5])
         }
         assertRefused(.invalid("more than one pattern matches tensor \"l/w\"")) {
-            let place = LayerPlace(name: "l", depth: 0, tensors: [TensorPlace(name: "w", shape: [4, 4])])
+            let place = LayerDescriptor(name: "l", depth: 0, tensors: [TensorDescriptor(name: "w", shape: [4, 4])])
             _ = try MuP([Base("l/*", fanIn: 2), Base("*/w", fanIn: 2)]).shares(of: [place])
         }
     }
@@ -158,16 +159,16 @@ final class WidthPolicyTests: XCTestCase {
     // MARK: - LoRA+
 
     private static let lora = [
-        LayerPlace.layer(
+        LayerDescriptor.layer(
             "q", ["lora_A.weight": [8, 64], "lora_B.weight": [64, 8], "bias": [64], "magnitude": [64, 1]]),
-        LayerPlace.layer("mlp", ["weight": [64, 64]]),
+        LayerDescriptor.layer("mlp", ["weight": [64, 64]]),
     ]
 
     /// PEFT: `elif "lora_B" in name or param.ndim == 1` has the higher rate.
     func testLoRAPlus() throws {
         let shares = try LoRAPlus(ratio: 16).shares(of: Self.lora)
         XCTAssertEqual(shares[0].tensors.map(\.scale), [1, 16, 16, 1])
-        XCTAssertEqual(shares[1], LayerShare())
+        XCTAssertEqual(shares[1], LayerScaling())
         XCTAssertEqual(
             try LoRAPlus(ratio: 16, vectors: false).shares(of: Self.lora)[0].tensors.map(\.scale), [1, 16, 1, 1])
         XCTAssertEqual(

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ._words import RuleInWords
+from ._cli_syntax import ParsedRule
 from .introspection import available_threads, instruction_set
 from .optimizer import Optimizer
 
@@ -135,7 +135,7 @@ def _memory(byte_count: int, place: int) -> memoryview:
 
 
 def _layerwise(threads: int, rule: str, settings: dict[str, float]) -> Callable[[], object]:
-    optimizer = Optimizer(RuleInWords(rule, **settings), nonfinite="propagate", threads=threads)
+    optimizer = Optimizer(ParsedRule(rule, **settings), nonfinite="propagate", threads=threads)
     for index in range(_TENSORS):
         weights, gradients = (_memory(4 * _ELEMENTS, place).cast("f") for place in (0, 4))
         optimizer.add_layer(f"layer{index}", weights, grads=gradients)

@@ -22,9 +22,9 @@ from typing import Any
 
 from . import __version__
 from . import _binding as lw
+from ._cli_syntax import ParsedRule
 from ._library import ABI_VERSION, ENVIRONMENT_VARIABLE
 from ._reference import CASES, Case, Tensor
-from ._words import RuleInWords
 from .introspection import available_threads, instruction_set, rules
 from .optimizer import Optimizer
 
@@ -141,7 +141,7 @@ def _examine(case: Case, kind: ElementType) -> Finding:
     gradients = _numbers(count, 1)
     weights, given = _Memory(kind, _numbers(count, 2), _SHAPE), _Memory(kind, gradients, _SHAPE)
     tensor, error = Tensor(weights.values(), gradients), 0.0
-    with Optimizer(RuleInWords(case.rule, **case.settings)) as optimizer:
+    with Optimizer(ParsedRule(case.rule, **case.settings)) as optimizer:
         optimizer.add_layer("tensor", weights, grads=given)
         for _ in range(_STEPS):
             before = tensor.weights
@@ -163,7 +163,7 @@ def _compare(rule: str, kind: ElementType) -> Finding:
     weights, given = _Memory(kind, _numbers(count, 2), _SHAPE), _Memory(kind, gradients, _SHAPE)
     wide, wide_given = _Memory(TYPES[1], weights.values(), _SHAPE), _Memory(TYPES[1], gradients, _SHAPE)
     error = 0.0
-    with Optimizer(RuleInWords(rule)) as optimizer, Optimizer(RuleInWords(rule)) as other:
+    with Optimizer(ParsedRule(rule)) as optimizer, Optimizer(ParsedRule(rule)) as other:
         optimizer.add_layer("tensor", weights, grads=given)
         other.add_layer("tensor", wide, grads=wide_given)
         for _ in range(_STEPS):
@@ -209,7 +209,7 @@ def _threads_agree(threads: int) -> bool:
     pattern = array.array("f", _numbers(1000, 3)) * (_LARGE // 1000)
     for count in (1, threads):
         weights = pattern[:]
-        with Optimizer(RuleInWords("adamw", lr=0.01), threads=count) as optimizer:
+        with Optimizer(ParsedRule("adamw", lr=0.01), threads=count) as optimizer:
             optimizer.add_layer("large", weights, grads=pattern)
             for _ in range(2):
                 optimizer.step()

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ._checkpoint import StoredTensor, read, untrained
-from ._words import NOTATION, FreezePlanInWords, PolicyInWords, RuleInWords, ScheduleInWords
+from ._cli_syntax import NOTATION, FreezePlanInWords, ParsedRule, PolicyInWords, ScheduleInWords
+from ._safetensors import StoredTensor, read, untrained
 from .errors import InvalidArgument, LayerwiseError
 from .introspection import InferredLayer, infer_layers
 from .optimizer import Optimizer
@@ -77,7 +77,7 @@ def _preview(options: argparse.Namespace) -> None:
 def _optimizer(options: argparse.Namespace) -> Optimizer:
     policies: list[Policy] = [PolicyInWords(words) for words in options.policy]
     return Optimizer(
-        RuleInWords(options.rule, **({} if options.lr is None else {"lr": options.lr})),
+        ParsedRule(options.rule, **({} if options.lr is None else {"lr": options.lr})),
         Combine(*policies) if len(policies) > 1 else policies[0] if policies else None,
         schedule=None if options.schedule is None else ScheduleInWords(options.schedule),
         freezing=None if options.freezing is None else FreezePlanInWords(options.freezing),

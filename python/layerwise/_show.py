@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ._checkpoint import StoredTensor
-from ._words import FreezePlanInWords, PolicyInWords, RuleInWords, ScheduleInWords
+from ._cli_syntax import FreezePlanInWords, ParsedRule, PolicyInWords, ScheduleInWords
+from ._safetensors import StoredTensor
 from .checkpoint import describe, split_key
 from .errors import CorruptCheckpoint, LayerwiseError, OutOfRange, UnknownName
 from .optimizer import Optimizer
@@ -73,7 +73,7 @@ def _layers(description: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def _rebuilt(description: dict[str, Any]) -> Optimizer:
     """An optimizer without memory that stands where the checkpoint does."""
     identity, progress = description["identity"], description["progress"]
-    optimizer = Optimizer(RuleInWords(identity["rule"], **identity["hyperparameters"]), dry_run=True)
+    optimizer = Optimizer(ParsedRule(identity["rule"], **identity["hyperparameters"]), dry_run=True)
     optimizer.set(**identity["settings"], lr=progress["lr"])
     optimizer.policy = PolicyInWords(_words(identity["policy"]))
     if identity["freezing"] is not None:

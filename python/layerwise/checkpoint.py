@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _binding as lw
-from ._saved import Path, file_path
+from ._checkpointing import Path, file_path
 from .reports import LoadReport
 
 __all__ = ["LoadReport", "describe", "split_key"]

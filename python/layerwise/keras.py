@@ -29,11 +29,11 @@ try:
 except ImportError as error:
     raise ImportError('layerwise.keras needs Keras 3: pip install "layerwise[keras]"') from error
 
+from ._cli_syntax import FreezePlanInWords, PolicyInWords, ScheduleInWords
 from ._driven import DrivenValues, rate_groups
 from ._placement import LayerRules
 from ._plan import ModelPlan
 from ._spec import Recipe
-from ._words import FreezePlanInWords, PolicyInWords, ScheduleInWords
 from .errors import InvalidArgument, OutOfRange
 from .freezing import FreezePlan
 from .optimizer import Optimizer

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from . import _binding as lw
 from . import _settings
 from ._buffers import BYTES, Place, describe
-from ._tensors import Tensor, address, by_tensor
+from ._registry import Tensor, address, by_tensor
 from .errors import DTypeMismatch, LayerwiseError, UnknownName
 from .reports import LayerInfo, StateInfo, Telemetry, layer_report, state_report, telemetry_reports, telemetry_rows
 
 if TYPE_CHECKING:
-    from ._tensors import LayerRecord
+    from ._registry import LayerRecord
     from .optimizer import Optimizer
     from .schedule import Schedule
 

@@ -17,10 +17,10 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any, Literal, NoReturn, SupportsIndex
 
 from . import _binding as lw
-from . import _carried, _settings, _spec
+from . import _pickling, _settings, _spec
 from ._buffers import Buffer
-from ._saved import Saved
-from ._tensors import LayerRecord, Watch, address, pack, record
+from ._checkpointing import Saved
+from ._registry import LayerRecord, Watch, address, pack, record
 from .errors import (
     BusyOptimizer,
     ClosedOptimizer,
@@ -186,16 +186,16 @@ class Optimizer(Saved):
         self.close()
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
-        carry = _carried.pickled(operator.index(protocol))
-        return copyreg.__newobj__, (type(self),), _carried.capture(self, carry)  # type: ignore[attr-defined]
+        carry = _pickling.pickled(operator.index(protocol))
+        return copyreg.__newobj__, (type(self),), _pickling.capture(self, carry)  # type: ignore[attr-defined]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        _carried.restore(self, Optimizer.__init__, state)
+        _pickling.restore(self, Optimizer.__init__, state)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Optimizer:
         made = type(self).__new__(type(self))
         memo[id(self)] = made
-        state = _carried.capture(self, _carried.copied(memo))
+        state = _pickling.capture(self, _pickling.copied(memo))
         # What is left has no part in the memory that is stepped.
         layers = state.pop("layers")
         made.__setstate__(copy.deepcopy(state, memo) | {"layers": layers})

@@ -20,7 +20,7 @@ import torch
 from support.recipes import PLANS, POLICIES, SCHEDULES, name_of, optimizer, weights
 
 import layerwise as lw
-from layerwise import _carried
+from layerwise import _pickling
 
 RULE = lw.AdamW(lr=0.05, weight_decay=0.1)
 RULES = [
@@ -312,7 +312,7 @@ def test_a_subclass_and_its_attributes(duplicate: Callable[[Any], Any]) -> None:
 
 def test_attributes_that_are_made_anew() -> None:
     # One that is missing from the list would be carried along, such as a lock, which cannot be.
-    assert vars(lw.Optimizer(RULE)).keys() == _carried.OWN
+    assert vars(lw.Optimizer(RULE)).keys() == _pickling.OWN
 
 
 # ---- State dicts

@@ -13,7 +13,7 @@ from support.recipes import LAYERS, optimizer, weights
 from support.scenario import BFLOAT16
 
 import layerwise as lw
-from layerwise import _checkpoint, introspection
+from layerwise import _safetensors, introspection
 
 RULE = lw.AdamW(lr=0.05, weight_decay=0.1)
 STATES = ("step", "exp_avg", "exp_avg_sq")
@@ -432,4 +432,4 @@ def test_a_file_of_torch_save(tmp_path: Path) -> None:
         with pytest.raises(lw.CorruptCheckpoint, match=r"run\.pt: not a safetensors file, .* zip .* torch\.load"):
             opt.load(tmp_path / "run.pt")
     with pytest.raises(lw.InvalidArgument, match=r"run\.pt: not a safetensors file but a zip archive"):
-        _checkpoint.read(tmp_path / "run.pt")
+        _safetensors.read(tmp_path / "run.pt")

@@ -32,7 +32,7 @@ struct Checkpoint: ~Copyable {
         let dataCount = source.count - dataStart
         let name = source.name
         let (header, checksums) = try source.withBytes(8..<dataStart) { json throws(LayerwiseError) in
-            do throws(JsonError) {
+            do throws(JSONError) {
                 let header = try SafetensorsHeader(json, dataCount: dataCount)
                 return (header, try Self.verify(header, json))
             } catch {
@@ -60,8 +60,8 @@ struct Checkpoint: ~Copyable {
     /// Refuses what is no checkpoint, is of a newer format, or was changed; returns the tensors' checksums.
     private static func verify(
         _ header: SafetensorsHeader, _ json: UnsafeRawBufferPointer
-    ) throws(JsonError) -> [UInt32] {
-        func fail(_ message: String) -> JsonError { JsonError(message: message, position: 0) }
+    ) throws(JSONError) -> [UInt32] {
+        func fail(_ message: String) -> JSONError { JSONError(message: message, position: 0) }
         if header.metadata["format"] != format { throw fail("a safetensors file, but not a checkpoint of Layerwise") }
         guard let text = header.metadata["header_crc32c"], let expected = Checksum.parse(text),
             let place = header.metadataPositions["header_crc32c"], place.count == 10
@@ -91,13 +91,13 @@ struct Checkpoint: ~Copyable {
     }
 
     /// The JSON in a metadata field.
-    static func value(of key: String, _ header: SafetensorsHeader) throws(JsonError) -> JsonValue {
+    static func value(of key: String, _ header: SafetensorsHeader) throws(JSONError) -> JsonValue {
         guard var text = header.metadata[NameKey(key)] else {
-            throw JsonError(message: "\"\(key)\" is missing", position: 0)
+            throw JSONError(message: "\"\(key)\" is missing", position: 0)
         }
-        let result = text.withUTF8 { utf8 -> Result<JsonValue, JsonError> in
-            do throws(JsonError) {
-                var reader = JsonReader(UnsafeRawBufferPointer(utf8))
+        let result = text.withUTF8 { utf8 -> Result<JsonValue, JSONError> in
+            do throws(JSONError) {
+                var reader = JSONReader(UnsafeRawBufferPointer(utf8))
                 let value = try reader.value()
                 try reader.expectEnd()
                 return .success(value)
@@ -105,13 +105,13 @@ struct Checkpoint: ~Copyable {
         }
         switch result {
         case .success(let value): return value
-        case .failure(let error): throw JsonError(message: "\"\(key)\": \(error.message)", position: error.position)
+        case .failure(let error): throw JSONError(message: "\"\(key)\": \(error.message)", position: error.position)
         }
     }
 
     /// The JSON in a metadata field.
     func value(of key: String) throws(LayerwiseError) -> JsonValue {
-        do throws(JsonError) { return try Self.value(of: key, header) } catch {
+        do throws(JSONError) { return try Self.value(of: key, header) } catch {
             throw LayerwiseError(.corrupt, "\(source.name): \(error.message)")
         }
     }
@@ -154,9 +154,11 @@ struct Checkpoint: ~Copyable {
         var indices: [NameKey: Int] = [:]
         var seen: Set<NameKey> = []
         for entry in header.entries where entry.dtype == .int64 && entry.shape.isEmpty {
-            guard let (layer, tensor, state) = Piece.split(entry.name), state == Optimizer.stepState else { continue }
+            guard let (layer, tensor, state) = CheckpointEntry.split(entry.name), state == Optimizer.stepState else {
+                continue
+            }
             // In a forged file two spellings of a key may name one tensor.
-            if !seen.insert(NameKey(Piece.key(layer, tensor, state))).inserted { continue }
+            if !seen.insert(NameKey(CheckpointEntry.key(layer, tensor, state))).inserted { continue }
             let start = dataStart + entry.range.lowerBound
             let count = try source.withBytes(start..<start + 8) { $0.loadUnaligned(as: Int64.self).littleEndian }
             let index = indices[NameKey(layer), default: found.count]
@@ -191,27 +193,27 @@ public func describeCheckpoint(
     let identity = try checkpoint.value(of: "identity")
     _ = try checkpoint.value(of: "progress")
     let steps = try checkpoint.stepCounts()
-    return Json.object([
-        ("format_version", Json.quoted(header.metadata["format_version"] ?? "")),
-        ("layerwise_version", Json.quoted(header.metadata["layerwise_version"] ?? "")),
+    return JSON.object([
+        ("format_version", JSON.quoted(header.metadata["format_version"] ?? "")),
+        ("layerwise_version", JSON.quoted(header.metadata["layerwise_version"] ?? "")),
         ("bytes", String(checkpoint.source.count)),
         ("identity", identity.withPresetsExpanded()?.json ?? oneLine(header.metadata["identity"])),
         ("progress", oneLine(header.metadata["progress"])),
         (
             "steps",
-            Json.object(
+            JSON.object(
                 steps.map { layer, counts in
-                    (layer, Json.object(counts.map { ($0.tensor, String($0.count)) }))
+                    (layer, JSON.object(counts.map { ($0.tensor, String($0.count)) }))
                 })
         ),
         (
             "tensors",
-            Json.array(
+            JSON.array(
                 zip(header.entries, checkpoint.checksums).map { entry, checksum in
-                    Json.object([
-                        ("key", Json.quoted(entry.name)), ("dtype", Json.quoted(entry.dtype.name)),
-                        ("shape", Json.array(entry.shape.map { String($0) })),
-                        ("bytes", String(entry.range.count)), ("crc32c", Json.quoted(Checksum.text(checksum))),
+                    JSON.object([
+                        ("key", JSON.quoted(entry.name)), ("dtype", JSON.quoted(entry.dtype.name)),
+                        ("shape", JSON.array(entry.shape.map { String($0) })),
+                        ("bytes", String(entry.range.count)), ("crc32c", JSON.quoted(Checksum.text(checksum))),
                     ])
                 })
         ),

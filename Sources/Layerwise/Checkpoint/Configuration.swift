@@ -14,8 +14,8 @@ extension Optimizer {
     /// The identity, in which the order of layers does not matter.
     func identity() -> String {
         let goesByDepth = goesByDepth
-        return Json.object([
-            ("rule", Json.quoted(type(of: rule).declaration.name)),
+        return JSON.object([
+            ("rule", JSON.quoted(type(of: rule).declaration.name)),
             ("hyperparameters", rule.values(without: ["lr"])),
             ("settings", settings.values(without: ["threads", "telemetry", "dry_run", "empty_step"])),
             ("policy", describe(policy.spec)),
@@ -23,7 +23,7 @@ extension Optimizer {
             ("freezing", freezePlan.map { describe($0.spec) } ?? "null"),
             (
                 "layers",
-                Json.object(entries.enumerated().map { ($1.name, identity(of: $0, goesByDepth)) }.sorted(by: byName))
+                JSON.object(entries.enumerated().map { ($1.name, identity(of: $0, goesByDepth)) }.sorted(by: byName))
             ),
         ])
     }
@@ -34,29 +34,29 @@ extension Optimizer {
         let tensors = entry.tensors.enumerated().map { index, place -> (String, String) in
             let tensor = self.tensors.elements[record.firstTensor + index]
             var fields = [
-                ("shape", Json.array(place.part.map { String($0) })),
-                ("dtype", Json.quoted(tensor.dtype.name)),
-                ("gradient_dtype", Json.quoted(tensor.gradientDType.name)),
+                ("shape", JSON.array(place.part.map { String($0) })),
+                ("dtype", JSON.quoted(tensor.dtype.name)),
+                ("gradient_dtype", JSON.quoted(tensor.gradientDType.name)),
                 ("master", tensor.master == nil ? "false" : "true"),
             ]
             if place.part != place.shape {
-                fields.append(("whole_shape", Json.array(place.shape.map { String($0) })))
+                fields.append(("whole_shape", JSON.array(place.shape.map { String($0) })))
             }
-            return (place.name, Json.object(fields))
+            return (place.name, JSON.object(fields))
         }
-        return Json.object([
+        return JSON.object([
             ("depth", goesByDepth && layer < places.count ? String(places[layer].depth) : "null"),
             // Files of version 0.1.0 do not say of what a layer is a part, and its name and place are compared.
             ("settings", entry.settings.values(without: ["depth", "frozen", "part_of"])),
-            ("hyperparameters", Json.object(overrides(entry))),
+            ("hyperparameters", JSON.object(overrides(entry))),
             ("schedules", describe(entry.schedules) { $0.spec }),
-            ("tensors", Json.object(tensors.sorted(by: byName))),
+            ("tensors", JSON.object(tensors.sorted(by: byName))),
         ])
     }
 
     /// What steps have changed.
     func progress() -> String {
-        Json.object(
+        JSON.object(
             [
                 ("lr", number(rule.learningRate)),
                 ("next_step", String(clock.next)),
@@ -68,12 +68,12 @@ extension Optimizer {
             ] + sharedStates() + [
                 (
                     "layers",
-                    Json.object(
+                    JSON.object(
                         entries.map { entry in
                             (
                                 entry.name,
-                                Json.object([
-                                    ("frozen", Json.quoted(entry.settings.frozen.rawValue)),
+                                JSON.object([
+                                    ("frozen", JSON.quoted(entry.settings.frozen.rawValue)),
                                     ("lr", entry.rate.isNaN ? "null" : number(entry.rate)),
                                     ("round", String(layers.elements[layerIndex[NameKey(entry.name)] ?? 0].round)),
                                     ("schedule_states", describe(entry.schedules.mapValues(\.state))),
@@ -87,14 +87,14 @@ extension Optimizer {
     /// The mode and the numbers that all tensors share, where the rule has such.
     private func sharedStates() -> [(String, String)] {
         let states = declaredStates.filter { $0.shape == .shared }
-        let mode = hasEvaluation ? [("mode", Json.quoted(mode.rawValue))] : []
+        let mode = hasEvaluation ? [("mode", JSON.quoted(mode.rawValue))] : []
         if states.isEmpty { return mode }
         return mode + [
-            ("shared_states", Json.object(states.map { ($0.name, number(shared.elements.pointee[$0.slot])) }))
+            ("shared_states", JSON.object(states.map { ($0.name, number(shared.elements.pointee[$0.slot])) }))
         ]
     }
 
-    private func overrides(_ entry: LayerEntry) -> [(String, String)] {
+    private func overrides(_ entry: LayerConfiguration) -> [(String, String)] {
         entry.overrides.map { ($0.key, describe($0.value)) }.sorted { $0.0 < $1.0 }
     }
 }
@@ -102,7 +102,7 @@ extension Optimizer {
 extension Configurable {
     /// Every value that there is, by key.
     fileprivate func values(without excluded: Set<String>) -> String {
-        Json.object(
+        JSON.object(
             Self.parameters.compactMap { parameter in
                 let value = parameter.read(self)
                 if case .number(let x) = value, x.isNaN { return nil }
@@ -115,20 +115,20 @@ extension Configurable {
 private func byName(_ a: (String, String), _ b: (String, String)) -> Bool { NameKey(a.0) < NameKey(b.0) }
 
 private func describe(_ spec: Spec) -> String {
-    Json.object([
-        ("name", Json.quoted(spec.name)), ("settings", Json.object(spec.settings.map { ($0.key, describe($0.value)) })),
-        ("values", Json.array(spec.values.map(number))), ("parts", Json.array(spec.parts.map { describe($0) })),
+    JSON.object([
+        ("name", JSON.quoted(spec.name)), ("settings", JSON.object(spec.settings.map { ($0.key, describe($0.value)) })),
+        ("values", JSON.array(spec.values.map(number))), ("parts", JSON.array(spec.parts.map { describe($0) })),
     ])
 }
 
 private func describe(_ schedules: [String: any Schedule], _ spec: (any Schedule) -> Spec) -> String {
-    Json.object(schedules.sorted { $0.key < $1.key }.map { ($0.key, describe(spec($0.value))) })
+    JSON.object(schedules.sorted { $0.key < $1.key }.map { ($0.key, describe(spec($0.value))) })
 }
 
 private func describe(_ states: [String: [Double]]) -> String {
-    Json.object(
+    JSON.object(
         states.filter { !$0.value.isEmpty }.sorted { $0.key < $1.key }.map {
-            ($0.key, Json.array($0.value.map(number)))
+            ($0.key, JSON.array($0.value.map(number)))
         })
 }
 
@@ -182,10 +182,10 @@ extension JsonValue {
         case .null: "null"
         case .bool(let flag): flag ? "true" : "false"
         case .number(let x): Layerwise.number(x)
-        case .string(let text): Json.quoted(text)
-        case .array(let items): Json.array(items.map(\.json))
+        case .string(let text): JSON.quoted(text)
+        case .array(let items): JSON.array(items.map(\.json))
         case .object(let fields):
-            Json.object(fields.sorted { $0.key < $1.key }.map { ($0.key.text, $0.value.json) })
+            JSON.object(fields.sorted { $0.key < $1.key }.map { ($0.key.text, $0.value.json) })
         }
     }
 }
@@ -193,7 +193,7 @@ extension JsonValue {
 private func describe(_ value: Setting.Value) -> String {
     switch value {
     case .number(let x): number(x)
-    case .choice(let text): Json.quoted(text)
+    case .choice(let text): JSON.quoted(text)
     }
 }
 

@@ -62,8 +62,8 @@ public struct LoadReport: Sendable, Equatable {
 
     /// As one line of JSON.
     public var json: String {
-        func list(_ texts: [String]) -> String { Json.array(texts.map(Json.quoted)) }
-        return Json.object([
+        func list(_ texts: [String]) -> String { JSON.array(texts.map(JSON.quoted)) }
+        return JSON.object([
             ("loaded", list(loaded)), ("missing", list(missing)), ("absent", list(absent)),
             ("unexpected", list(unexpected)), ("differences", list(differences)),
         ])
@@ -134,7 +134,7 @@ extension Optimizer {
         _ renames: [NameKey: NameKey], _ checkpoint: borrowing Checkpoint
     ) throws(LayerwiseError) -> [NameKey: NameKey] {
         if renames.isEmpty { return renames }
-        let saved = Set(checkpoint.header.entries.compactMap { Piece.layer(of: $0.name).map { NameKey($0) } })
+        let saved = Set(checkpoint.header.entries.compactMap { CheckpointEntry.layer(of: $0.name).map { NameKey($0) } })
         var taken: Set<NameKey> = []
         for (from, to) in renames.sorted(by: { $0.key < $1.key }) {
             if !saved.contains(from) {
@@ -160,13 +160,13 @@ extension Optimizer {
         var header = SafetensorsHeader()
         header.metadata["identity"] = own
         let present: JsonValue
-        do throws(JsonError) { present = try Checkpoint.value(of: "identity", header) } catch {
+        do throws(JSONError) { present = try Checkpoint.value(of: "identity", header) } catch {
             throw LayerwiseError(.corrupt, "\(error.message)")
         }
         let identity = try checkpoint.value(of: "identity")
         var saved = Self.renamed(identity.withPresetsExpanded() ?? identity, renames)
         if !goesByDepth { saved = saved.withoutDepths() }
-        Difference.add(to: &report, saved, present, converts: options.convert)
+        ConfigurationDifference.add(to: &report, saved, present, converts: options.convert)
     }
 
     /// The same with the layers' names as they are here.
@@ -189,11 +189,11 @@ extension Optimizer {
     private func match(
         _ entries: [SafetensorsHeader.Entry], _ renames: [NameKey: NameKey], _ options: LoadOptions,
         _ report: inout LoadReport
-    ) throws(LayerwiseError) -> Match {
-        let holdsParameters = entries.contains { $0.name.hasUTF8Suffix("/\(Piece.parameters)") }
+    ) throws(LayerwiseError) -> LoadPlan {
+        let holdsParameters = entries.contains { $0.name.hasUTF8Suffix("/\(CheckpointEntry.parameters)") }
         let saved = Self.byKeyHere(entries, renames)
         var unused = Set(saved.keys)
-        var match = Match()
+        var match = LoadPlan()
         let pieces = try pieces(parameters: holdsParameters)
         let fits = pieces.map { fit($0, saved, options) }
         // What of each tensor does not fit, if anything: of its state, and of its weights.
@@ -201,7 +201,7 @@ extension Optimizer {
         var parametersLack = [Substring?](repeating: nil, count: tensors.count)
         for (piece, fit) in zip(pieces, fits) where !fit.isLoaded {
             let tensor = layers.elements[piece.layer].firstTensor + piece.tensor
-            if piece.state == Piece.parameters {
+            if piece.state == CheckpointEntry.parameters {
                 parametersLack[tensor] = piece.state
             } else if piece.state != Self.masterState && stateLacks[tensor] == nil {
                 stateLacks[tensor] = piece.state
@@ -213,7 +213,7 @@ extension Optimizer {
             let lack: Substring? =
                 if piece.state == Self.masterState {
                     parametersLack[tensor]
-                } else if piece.state == Piece.parameters {
+                } else if piece.state == CheckpointEntry.parameters {
                     // They are of use without their master copy.
                     nil
                 } else {
@@ -248,12 +248,12 @@ extension Optimizer {
 
     /// What the checkpoint has for one state of a tensor, or for its parameters.
     private func fit(
-        _ piece: Piece, _ saved: [NameKey: SafetensorsHeader.Entry], _ options: LoadOptions
+        _ piece: CheckpointEntry, _ saved: [NameKey: SafetensorsHeader.Entry], _ options: LoadOptions
     ) -> Fit {
         guard let entry = saved[NameKey(piece.key)] else {
             if !options.convert || piece.state != Self.masterState { return .isAbsent }
             // Its parameters may be as exact.
-            let parameters = piece.suitable(saved[NameKey(piece.sibling(Piece.parameters))])
+            let parameters = piece.suitable(saved[NameKey(piece.sibling(CheckpointEntry.parameters))])
             return .isMade(parameters.flatMap { $0.dtype.size >= piece.dtype.size ? $0 : nil })
         }
         if entry.shape != piece.shape {
@@ -262,7 +262,8 @@ extension Optimizer {
         if entry.dtype == piece.dtype { return .loads(entry) }
         if options.convert && entry.dtype != .int64 && piece.dtype != .int64 {
             // A master copy knows more than the parameters that were rounded from it.
-            let master = piece.state == Piece.parameters ? saved[NameKey(piece.sibling(Self.masterState))] : nil
+            let master =
+                piece.state == CheckpointEntry.parameters ? saved[NameKey(piece.sibling(Self.masterState))] : nil
             return .loads(piece.dtype.size > entry.dtype.size ? piece.suitable(master) ?? entry : entry)
         }
         return .differs("\(entry.dtype.name) in the checkpoint, \(piece.dtype.name) here")
@@ -271,7 +272,7 @@ extension Optimizer {
     /// States of the checkpoint that the rule has no need of as it is set, but had: momentum, say, that is 0 by now.  They are
     /// kept, as they were there, since the setting may come back.
     private func findFormerStates(
-        _ saved: [NameKey: SafetensorsHeader.Entry], _ match: inout Match, _ unused: inout Set<NameKey>,
+        _ saved: [NameKey: SafetensorsHeader.Entry], _ match: inout LoadPlan, _ unused: inout Set<NameKey>,
         _ report: inout LoadReport
     ) {
         for index in 0..<tensors.count where !unused.isEmpty {
@@ -279,7 +280,7 @@ extension Optimizer {
             let entry = entries[record.layer]
             let place = entry.tensors[index - entry.firstTensor]
             for (position, state) in declaredStates.enumerated() where !record.kept.contains(.state(position)) {
-                let key = Piece.key(entry.name, place.name, state.name)
+                let key = CheckpointEntry.key(entry.name, place.name, state.name)
                 let (dtype, shape) = record.layout(of: state, place.part)
                 guard let found = saved[NameKey(key)], found.shape == shape, found.dtype == dtype else { continue }
                 match.formerStates[NameKey(key)] = found
@@ -291,11 +292,11 @@ extension Optimizer {
     }
 
     /// Makes room for them.
-    private func addFormerStates(_ match: Match) throws(LayerwiseError) -> [Transfer] {
+    private func addFormerStates(_ match: LoadPlan) throws(LayerwiseError) -> [TensorCopy] {
         if match.formerStates.isEmpty { return [] }
         try addStates { tensor in match.formerSets[tensor] ?? [] }
         return try pieces(parameters: false).compactMap { piece in
-            match.formerStates[NameKey(piece.key)].map { Transfer(piece: piece, dtype: $0.dtype, range: $0.range) }
+            match.formerStates[NameKey(piece.key)].map { TensorCopy(piece: piece, dtype: $0.dtype, range: $0.range) }
         }
     }
 
@@ -306,17 +307,17 @@ extension Optimizer {
         var saved: [NameKey: SafetensorsHeader.Entry] = [:]
         for entry in entries {
             var key = entry.name
-            if let layer = Piece.layer(of: key), let name = renames[NameKey(layer)],
+            if let layer = CheckpointEntry.layer(of: key), let name = renames[NameKey(layer)],
                 let slash = key.utf8.firstIndex(of: UInt8(ascii: "/"))
             {
-                key = Piece.escaped(name.text) + key[slash...]
+                key = CheckpointEntry.escaped(name.text) + key[slash...]
             }
             saved[NameKey(key)] = entry
         }
         return saved
     }
 
-    private func checkStepCounts(_ transfers: [Transfer], _ data: UnsafeRawBufferPointer) throws(LayerwiseError) {
+    private func checkStepCounts(_ transfers: [TensorCopy], _ data: UnsafeRawBufferPointer) throws(LayerwiseError) {
         for transfer in transfers where transfer.dtype == .int64 {
             let count = data.loadUnaligned(fromByteOffset: transfer.range.lowerBound, as: Int64.self)
             if count < 0 {
@@ -328,16 +329,16 @@ extension Optimizer {
 }
 
 /// What a load will do.
-private struct Match {
-    var transfers: [Transfer] = []
+private struct LoadPlan {
+    var transfers: [TensorCopy] = []
     /// Master copies that the checkpoint has nothing for: they are the parameters again, as at registration.
-    var newMasters: [Piece] = []
+    var newMasters: [CheckpointEntry] = []
     /// What there is no place for yet, and the states of each tensor that it takes.
     var formerStates: [NameKey: SafetensorsHeader.Entry] = [:]
     var formerSets: [Int: StateSet] = [:]
 
-    mutating func add(_ piece: Piece, _ entry: SafetensorsHeader.Entry) {
-        transfers.append(Transfer(piece: piece, dtype: entry.dtype, range: entry.range))
+    mutating func add(_ piece: CheckpointEntry, _ entry: SafetensorsHeader.Entry) {
+        transfers.append(TensorCopy(piece: piece, dtype: entry.dtype, range: entry.range))
     }
 }
 
@@ -359,7 +360,7 @@ private enum Fit {
     }
 }
 
-extension Piece {
+extension CheckpointEntry {
     /// The tensor of a checkpoint, if its numbers can become those of this one.
     fileprivate func suitable(_ entry: SafetensorsHeader.Entry?) -> SafetensorsHeader.Entry? {
         guard let entry, entry.shape == shape, entry.dtype != .int64 else { return nil }
@@ -368,8 +369,8 @@ extension Piece {
 }
 
 /// What goes from a checkpoint to where it is kept.
-private struct Transfer {
-    let piece: Piece
+private struct TensorCopy {
+    let piece: CheckpointEntry
     /// As it is in the checkpoint.
     let dtype: DType
     let range: Range<Int>

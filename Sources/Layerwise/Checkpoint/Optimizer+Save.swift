@@ -74,7 +74,7 @@ extension Optimizer {
         try Memory.require(16 * header)
     }
 
-    private func piecesToSave(_ options: SaveOptions) throws(LayerwiseError) -> [Piece] {
+    private func piecesToSave(_ options: SaveOptions) throws(LayerwiseError) -> [CheckpointEntry] {
         let pieces = try pieces(parameters: options.parameters)
         for piece in pieces where piece.count == 0 {
             // Readers multiply all extents, whatever the product.
@@ -100,7 +100,7 @@ extension Optimizer {
         return pieces
     }
 
-    private static func holdsNonFinite(_ piece: Piece) -> Bool {
+    private static func holdsNonFinite(_ piece: CheckpointEntry) -> Bool {
         let sum = piece.dtype.kernels(in: InstructionSet.kernels).squareSum(piece.start, piece.count, 1, .infinity)
         if sum.isFinite { return false }
         // Squares of float64 may overflow though the numbers do not.
@@ -108,7 +108,7 @@ extension Optimizer {
         return (0..<piece.count).contains { !piece.start.load(fromByteOffset: 8 * $0, as: Double.self).isFinite }
     }
 
-    private func header(of pieces: [Piece], checksums: [UInt32]) throws(LayerwiseError) -> HeaderBytes {
+    private func header(of pieces: [CheckpointEntry], checksums: [UInt32]) throws(LayerwiseError) -> HeaderBytes {
         refreshPlaces()
         // The numbers of JSON are read as Doubles, and rounds are no later than the clock.
         for count in [clock.next, summary.steps, summary.skippedSteps] where count > mostSteps {
@@ -121,10 +121,10 @@ extension Optimizer {
             header.entries.append(.init(name: piece.key, dtype: piece.dtype, shape: piece.shape, range: range))
             offset = range.upperBound
         }
-        let sums = zip(pieces, checksums).map { ($0.key, Json.quoted(Checksum.text($1))) }
+        let sums = zip(pieces, checksums).map { ($0.key, JSON.quoted(Checksum.text($1))) }
         header.metadata = [
             "format": Checkpoint.format, "format_version": Checkpoint.version, "layerwise_version": layerwiseVersion,
-            "identity": identity(), "progress": progress(), "crc32c": Json.object(sums),
+            "identity": identity(), "progress": progress(), "crc32c": JSON.object(sums),
             "header_crc32c": Checkpoint.noChecksum,
         ]
         return try HeaderBytes(header)

@@ -34,17 +34,17 @@ struct SafetensorsHeader {
     var dataCount: Int { entries.last?.range.upperBound ?? 0 }
 
     /// Reads a header, whose tensors must fill `dataCount` bytes exactly.
-    init(_ json: UnsafeRawBufferPointer, dataCount: Int) throws(JsonError) {
-        var reader = JsonReader(json)
+    init(_ json: UnsafeRawBufferPointer, dataCount: Int) throws(JSONError) {
+        var reader = JSONReader(json)
         if json.first != UInt8(ascii: "{") { throw reader.fail("not a safetensors file: a header begins with {") }
         var names: Set<NameKey> = []
         var entries: [Entry] = []
         var metadata: [NameKey: String] = [:]
         var positions: [NameKey: Range<Int>] = [:]
-        try reader.object { reader, name throws(JsonError) in
+        try reader.object { reader, name throws(JSONError) in
             if !names.insert(NameKey(name)).inserted { throw reader.fail("\"\(name)\" is given twice") }
             if name == "__metadata__" {
-                try reader.object { reader, key throws(JsonError) in
+                try reader.object { reader, key throws(JSONError) in
                     if metadata.count == Self.mostTexts {
                         throw reader.fail("__metadata__: expected at most \(Self.mostTexts) texts")
                     }
@@ -75,11 +75,11 @@ struct SafetensorsHeader {
         metadataPositions = positions
     }
 
-    private static func entry(_ reader: inout JsonReader, _ name: String) throws(JsonError) -> Entry {
+    private static func entry(_ reader: inout JSONReader, _ name: String) throws(JSONError) -> Entry {
         var dtype: DType?
         var shape: [Int]?
         var offsets: [Int]?
-        try reader.object { reader, key throws(JsonError) in
+        try reader.object { reader, key throws(JSONError) in
             switch key {
             case "dtype" where dtype == nil:
                 let text = try reader.string()
@@ -110,10 +110,10 @@ struct SafetensorsHeader {
 
     /// A list of few numbers: one without end would take eight times as many bytes as in the header.
     private static func naturals(
-        _ reader: inout JsonReader, atMost most: Int, _ name: String, _ key: String
-    ) throws(JsonError) -> [Int] {
+        _ reader: inout JSONReader, atMost most: Int, _ name: String, _ key: String
+    ) throws(JSONError) -> [Int] {
         var numbers: [Int] = []
-        try reader.array { reader throws(JsonError) in
+        try reader.array { reader throws(JSONError) in
             if numbers.count == most {
                 throw reader.fail("tensor \"\(name)\": expected at most \(most) numbers in \(key)")
             }
@@ -125,20 +125,20 @@ struct SafetensorsHeader {
     /// As JSON, padded with spaces so that the tensors begin at a multiple of 64 bytes.  Metadata come first, by key.
     func json() -> String {
         var fields: [(String, String)] = []
-        let texts = metadata.sorted { $0.key < $1.key }.map { ($0.key.text, Json.quoted($0.value)) }
-        if !texts.isEmpty { fields.append(("__metadata__", Json.object(texts))) }
+        let texts = metadata.sorted { $0.key < $1.key }.map { ($0.key.text, JSON.quoted($0.value)) }
+        if !texts.isEmpty { fields.append(("__metadata__", JSON.object(texts))) }
         for entry in entries {
             fields.append(
                 (
                     entry.name,
-                    Json.object([
-                        ("dtype", Json.quoted(entry.dtype.safetensorsName)),
-                        ("shape", Json.array(entry.shape.map { String($0) })),
+                    JSON.object([
+                        ("dtype", JSON.quoted(entry.dtype.safetensorsName)),
+                        ("shape", JSON.array(entry.shape.map { String($0) })),
                         ("data_offsets", "[\(entry.range.lowerBound), \(entry.range.upperBound)]"),
                     ])
                 ))
         }
-        let text = Json.object(fields)
+        let text = JSON.object(fields)
         let padding = (64 - (text.utf8.count + 8) % 64) % 64
         return text + String(repeating: " ", count: padding)
     }

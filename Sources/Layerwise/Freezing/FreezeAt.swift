@@ -101,7 +101,7 @@ public struct FreezeAt: FreezePlan {
         try matching.check(times.map(\.match))
     }
 
-    public func activities(of layers: [LayerPlace]) throws(SettingError) -> [Activity] {
+    public func activities(of layers: [LayerDescriptor]) throws(SettingError) -> [Activity] {
         let taken = try matching.assign(times.map(\.match), to: layers.map(\.name), "layer")
         return taken.map { $0.map { times[$0].activity } ?? .always }
     }

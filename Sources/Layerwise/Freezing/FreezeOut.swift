@@ -52,8 +52,8 @@ public struct FreezeOut: FreezePlan {
 
     public func validate() throws(SettingError) { try require("total_steps", totalSteps) }
 
-    public func activities(of layers: [LayerPlace]) -> [Activity] {
-        let towers = Towers(layers)
+    public func activities(of layers: [LayerDescriptor]) -> [Activity] {
+        let towers = TowerDepths(layers)
         return layers.map { layer in
             if trainNorms && layer.role == .norm { return .always }
             let last = towers.count(layer) - 1

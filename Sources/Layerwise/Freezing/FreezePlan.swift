@@ -10,7 +10,7 @@ import LayerwiseRules
 /// hand does not follow the plan.  To add one, copy `GradualUnfreezing.swift` and list it in `allFreezePlans`.
 public protocol FreezePlan: Recipe {
     /// The activity of each layer, in the order of `layers`.
-    func activities(of layers: [LayerPlace]) throws(SettingError) -> [Activity]
+    func activities(of layers: [LayerDescriptor]) throws(SettingError) -> [Activity]
 
     /// Whether an activity depends on the layer's depth; if not, the order in which layers are registered does not matter.
     static var depthDependence: DepthDependence { get }

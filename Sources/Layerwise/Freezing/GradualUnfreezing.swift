@@ -39,8 +39,8 @@ public struct GradualUnfreezing: FreezePlan {
 
     public func validate() throws(SettingError) { try stageLength.check() }
 
-    public func activities(of layers: [LayerPlace]) -> [Activity] {
-        let towers = Towers(layers)
+    public func activities(of layers: [LayerDescriptor]) -> [Activity] {
+        let towers = TowerDepths(layers)
         return layers.map { layer in
             if trainNorms && layer.role == .norm { return .always }
             let above = towers.count(layer) - 1 - towers.rank(layer)

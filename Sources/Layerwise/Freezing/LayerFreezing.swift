@@ -46,8 +46,8 @@ public struct LayerFreezing: FreezePlan {
         return progress <= start ? 0 : Int(level * ((progress - start) / (1 - start)) * Double(count))
     }
 
-    public func activities(of layers: [LayerPlace]) -> [Activity] {
-        let towers = Towers(layers)
+    public func activities(of layers: [LayerDescriptor]) -> [Activity] {
+        let towers = TowerDepths(layers)
         return layers.map { layer in
             if trainNorms && layer.role == .norm { return .always }
             let count = towers.count(layer) - 1

@@ -33,10 +33,10 @@ public struct Combine: Policy {
         if policies.count < 2 { throw .invalid("expected at least two policies, found \(policies.count)") }
     }
 
-    public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
-        var shares = layers.map { _ in LayerShare() }
+    public func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {
+        var shares = layers.map { _ in LayerScaling() }
         for (part, policy) in policies.enumerated() {
-            let next: [LayerShare]
+            let next: [LayerScaling]
             do { next = try policy.shares(of: layers) } catch { throw error.within("part \(part)") }
             for index in shares.indices {
                 guard shares[index].multiply(by: next[index]) else {
@@ -48,9 +48,9 @@ public struct Combine: Policy {
     }
 }
 
-extension LayerShare {
+extension LayerScaling {
     /// This share with another on top of it; false if both bring a rate of their own.
-    mutating func multiply(by other: LayerShare) -> Bool {
+    mutating func multiply(by other: LayerScaling) -> Bool {
         if rate != nil && other.rate != nil { return false }
         rate = rate ?? other.rate
         scale *= other.scale

@@ -86,20 +86,20 @@ public struct Exclude: Policy {
         return matching
     }
 
-    public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
+    public func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {
         var taken = try matching.assign(names.map(\.match), to: tensorNames(layers), "tensor")[...]
         return layers.map { layer in
             let tensors = layer.tensors.map { tensor in
                 let isNamed = taken.popFirst().flatMap { $0 } != nil
                 let isExcluded = isNamed || tensor.shape.count <= maxRank
-                return TensorShare(decay: isExcluded && decay ? 0 : 1, mayAdapt: !(isExcluded && trustRatio))
+                return TensorScaling(decay: isExcluded && decay ? 0 : 1, mayAdapt: !(isExcluded && trustRatio))
             }
-            return LayerShare(tensors, origin: Self.declaration.name)
+            return LayerScaling(tensors, origin: Self.declaration.name)
         }
     }
 }
 
 /// "layer/tensor" for every tensor.
-func tensorNames(_ layers: [LayerPlace]) -> [String] {
+func tensorNames(_ layers: [LayerDescriptor]) -> [String] {
     layers.flatMap { layer in layer.tensors.map { "\(layer.name)/\($0.name)" } }
 }

@@ -78,12 +78,12 @@ public struct Explicit: Policy {
 
     public func validate() throws(SettingError) { try matching.check(assignments.map(\.match)) }
 
-    public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
+    public func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {
         let taken = try matching.assign(assignments.map(\.match), to: layers.map(\.name), "layer")
         return taken.map { position in
-            guard let position else { return LayerShare() }
+            guard let position else { return LayerScaling() }
             let own = assignments[position]
-            return LayerShare(
+            return LayerScaling(
                 scale: own.scale.isNaN ? 1 : own.scale, rate: own.learningRate.isNaN ? nil : own.learningRate,
                 origin: "explicit \(own.match)")
         }

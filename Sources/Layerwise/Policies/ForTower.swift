@@ -35,7 +35,7 @@ public struct ForTower: Policy {
         if policies.count != 1 { throw .invalid("expected one policy, found \(policies.count)") }
     }
 
-    public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
+    public func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {
         let own = layers.indices.filter { NameKey(layers[$0].tower) == NameKey(tower) }
         if own.isEmpty {
             let towers = Set(layers.map { NameKey($0.tower) }).subtracting([""]).sorted().map(\.text)
@@ -43,7 +43,7 @@ public struct ForTower: Policy {
                 "no tower is called \"\(tower)\", "
                     + (towers.isEmpty ? "no layer has a tower" : "expected one of \(list(towers))"))
         }
-        var shares = layers.map { _ in LayerShare() }
+        var shares = layers.map { _ in LayerScaling() }
         guard let policy = policies.first else { return shares }
         for (index, share) in zip(own, try policy.shares(of: own.map { layers[$0] })) { shares[index] = share }
         return shares

@@ -32,13 +32,13 @@ public struct GeometricRange: Policy {
         if lowest > highest { throw .invalid("lowest must not exceed highest, found \(lowest) and \(highest)") }
     }
 
-    public func shares(of layers: [LayerPlace]) -> [LayerShare] {
-        let towers = Towers(layers)
+    public func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {
+        let towers = TowerDepths(layers)
         return layers.map { layer in
             let top = towers.top(layer)
             let scale =
                 layer.depth == top ? highest : lowest * pow(highest / lowest, Double(layer.depth) / Double(top))
-            return LayerShare(scale: scale, origin: Self.declaration.name)
+            return LayerScaling(scale: scale, origin: Self.declaration.name)
         }
     }
 }

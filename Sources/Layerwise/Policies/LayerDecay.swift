@@ -71,24 +71,24 @@ public struct LayerDecay: Policy {
         }
     }
 
-    public func shares(of layers: [LayerPlace]) -> [LayerShare] {
+    public func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {
         let distances = convention == .depth ? byDepth(layers) : byConvention(layers)
         return zip(layers, distances).map { layer, distance in
             if layer.role == .head && !headScale.isNaN {
-                return LayerShare(scale: headScale, origin: "head_scale")
+                return LayerScaling(scale: headScale, origin: "head_scale")
             }
-            return LayerShare(
+            return LayerScaling(
                 scale: max(minScale, integerPower(decay, Int64(distance))), origin: Self.declaration.name)
         }
     }
 
-    private func byDepth(_ layers: [LayerPlace]) -> [Int] {
-        let towers = Towers(layers)
+    private func byDepth(_ layers: [LayerDescriptor]) -> [Int] {
+        let towers = TowerDepths(layers)
         return layers.map { direction == .input ? towers.top($0) - $0.depth : $0.depth }
     }
 
-    private func byConvention(_ layers: [LayerPlace]) -> [Int] {
-        let blocks = Towers(layers.filter { $0.role == .block })
+    private func byConvention(_ layers: [LayerDescriptor]) -> [Int] {
+        let blocks = TowerDepths(layers.filter { $0.role == .block })
         let towersWithHead = Set(layers.filter { $0.role == .head }.map { NameKey($0.tower) })
         let blocksOf = Dictionary(
             layers.filter { $0.role == .block }.map { (NameKey($0.tower), blocks.count($0)) },

@@ -42,7 +42,7 @@ public struct LoRAPlus: Policy {
 
     public func validate() throws(SettingError) { _ = try NamePattern(match, syntax) }
 
-    public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
+    public func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {
         var matching = Matching()
         matching.syntax = syntax
         matching.unmatched = .keep
@@ -50,9 +50,9 @@ public struct LoRAPlus: Policy {
         return layers.map { layer in
             let tensors = layer.tensors.map { tensor in
                 let isNamed = taken.popFirst().flatMap { $0 } != nil
-                return TensorShare(scale: isNamed || (vectors && tensor.shape.count <= 1) ? ratio : 1)
+                return TensorScaling(scale: isNamed || (vectors && tensor.shape.count <= 1) ? ratio : 1)
             }
-            return LayerShare(tensors, origin: Self.declaration.name)
+            return LayerScaling(tensors, origin: Self.declaration.name)
         }
     }
 }

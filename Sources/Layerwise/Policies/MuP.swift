@@ -115,24 +115,25 @@ public struct MuP: Policy {
         return matching
     }
 
-    public func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare] {
+    public func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {
         let names = tensorNames(layers)
         let taken = try matching.assign(bases.map(\.match), to: names, "tensor")
-        var shares: [LayerShare] = []
+        var shares: [LayerScaling] = []
         var position = 0
         for layer in layers {
-            var tensors: [TensorShare] = []
+            var tensors: [TensorScaling] = []
             for tensor in layer.tensors {
                 tensors.append(try share(tensor, taken[position].map { bases[$0] }, names[position]))
                 position += 1
             }
-            shares.append(LayerShare(tensors, origin: Self.declaration.name))
+            shares.append(LayerScaling(tensors, origin: Self.declaration.name))
         }
         return shares
     }
 
-    private func share(_ tensor: TensorPlace, _ base: Base?, _ name: String) throws(SettingError) -> TensorShare {
-        guard let base else { return TensorShare() }
+    private func share(_ tensor: TensorDescriptor, _ base: Base?, _ name: String) throws(SettingError) -> TensorScaling
+    {
+        guard let base else { return TensorScaling() }
         let rank = tensor.shape.count
         if rank == 0 || tensor.shape.contains(0) || (rank == 1 && base.fanIn > 0) {
             throw .invalid("tensor \"\(name)\" of shape \(tensor.shape) has no \(rank == 1 ? "fan-in" : "width")")
@@ -150,6 +151,6 @@ public struct MuP: Policy {
             case .adam: isMatrixLike ? 1 / mIn : 1
             case .sgd: isMatrixLike ? mOut / mIn : (base.fanIn > 0 ? mIn : mOut)
             }
-        return TensorShare(scale: scale, decay: decoupledDecay ? 1 : 1 / scale)
+        return TensorScaling(scale: scale, decay: decoupledDecay ? 1 : 1 / scale)
     }
 }

@@ -6,7 +6,7 @@ import LayerwiseRules
 /// To add one, copy `ULMFiT.swift` and list it in `allPolicies`.
 public protocol Policy: Recipe {
     /// The share of each layer, in the order of `layers`; scales are ≥ 0 and finite.
-    func shares(of layers: [LayerPlace]) throws(SettingError) -> [LayerShare]
+    func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling]
 
     /// Whether a share depends on the layer's depth, or on the role that follows from it; if not, the order in which layers are
     /// registered does not matter.
@@ -25,16 +25,18 @@ extension Policy {
 }
 
 /// What a policy or a freezing plan sees of a layer.
-public struct LayerPlace: Sendable {
+public struct LayerDescriptor: Sendable {
     public let name: String
     /// Position from the input: 0 is the first.
     public let depth: Int
     /// The stack it belongs to, each of which has depths of its own; "" where there is one.
     public let tower: String
     public let role: LayerRole
-    public let tensors: [TensorPlace]
+    public let tensors: [TensorDescriptor]
 
-    public init(name: String, depth: Int, tower: String = "", role: LayerRole = .block, tensors: [TensorPlace] = []) {
+    public init(
+        name: String, depth: Int, tower: String = "", role: LayerRole = .block, tensors: [TensorDescriptor] = []
+    ) {
         self.name = name
         self.depth = depth
         self.tower = tower
@@ -44,7 +46,7 @@ public struct LayerPlace: Sendable {
 }
 
 /// What a policy sees of a tensor.
-public struct TensorPlace: Sendable {
+public struct TensorDescriptor: Sendable {
     public let name: String
     /// Of the whole tensor.
     public let shape: [Int]
@@ -61,7 +63,7 @@ public struct TensorPlace: Sendable {
 }
 
 /// What a policy gives a layer.
-public struct LayerShare: Sendable, Equatable {
+public struct LayerScaling: Sendable, Equatable {
     /// A rate in place of the optimizer's base rate.
     public var rate: Double?
     /// What the rate is multiplied by.
@@ -69,9 +71,9 @@ public struct LayerShare: Sendable, Equatable {
     /// Which policy, or which of its patterns, says so; empty where none does.
     public var origin: String
     /// Each tensor's own, on top of it; empty where all are alike.
-    public var tensors: [TensorShare]
+    public var tensors: [TensorScaling]
 
-    public init(scale: Double = 1, rate: Double? = nil, origin: String = "", tensors: [TensorShare] = []) {
+    public init(scale: Double = 1, rate: Double? = nil, origin: String = "", tensors: [TensorScaling] = []) {
         self.rate = rate
         self.scale = scale
         self.origin = origin
@@ -79,16 +81,16 @@ public struct LayerShare: Sendable, Equatable {
     }
 }
 
-extension LayerShare {
+extension LayerScaling {
     /// A layer of which the policy `origin` treats some tensors apart, if it does.
-    init(_ tensors: [TensorShare], origin: String) {
-        let isAny = tensors.contains { $0 != TensorShare() }
+    init(_ tensors: [TensorScaling], origin: String) {
+        let isAny = tensors.contains { $0 != TensorScaling() }
         self.init(origin: isAny ? origin : "", tensors: isAny ? tensors : [])
     }
 }
 
 /// What a policy gives a tensor, on top of its layer's share.
-public struct TensorShare: Sendable, Equatable {
+public struct TensorScaling: Sendable, Equatable {
     /// What the rate is multiplied by.
     public var scale = 1.0
     /// What λ is multiplied by; 0 is no decay.
@@ -116,7 +118,7 @@ public func policy(_ spec: Spec) throws(SettingError) -> any Policy {
 }
 
 /// The layers of each tower by depth.
-struct Towers {
+struct TowerDepths {
     /// The depths of a tower, rising, and the place of each.
     private struct Depths {
         var sorted: [Int] = []
@@ -125,7 +127,7 @@ struct Towers {
 
     private var towers: [NameKey: Depths] = [:]
 
-    init(_ layers: [LayerPlace]) {
+    init(_ layers: [LayerDescriptor]) {
         var depths: [NameKey: Set<Int>] = [:]
         for layer in layers { depths[NameKey(layer.tower), default: []].insert(layer.depth) }
         towers = depths.mapValues { depths in
@@ -135,11 +137,11 @@ struct Towers {
     }
 
     /// The highest depth of the layer's tower.
-    func top(_ layer: LayerPlace) -> Int { towers[NameKey(layer.tower)]?.sorted.last ?? layer.depth }
+    func top(_ layer: LayerDescriptor) -> Int { towers[NameKey(layer.tower)]?.sorted.last ?? layer.depth }
 
     /// How many different depths the layer's tower has.
-    func count(_ layer: LayerPlace) -> Int { towers[NameKey(layer.tower)]?.sorted.count ?? 1 }
+    func count(_ layer: LayerDescriptor) -> Int { towers[NameKey(layer.tower)]?.sorted.count ?? 1 }
 
     /// The place of the layer's depth among those of its tower, from 0; of a depth that is not there 0.
-    func rank(_ layer: LayerPlace) -> Int { towers[NameKey(layer.tower)]?.ranks[layer.depth] ?? 0 }
+    func rank(_ layer: LayerDescriptor) -> Int { towers[NameKey(layer.tower)]?.ranks[layer.depth] ?? 0 }
 }

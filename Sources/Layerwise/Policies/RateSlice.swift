@@ -40,10 +40,10 @@ public struct RateSlice: Policy {
         if lowest > highest { throw .invalid("lowest must not exceed highest, found \(lowest) and \(highest)") }
     }
 
-    public func shares(of layers: [LayerPlace]) -> [LayerShare] {
-        let towers = Towers(layers)
+    public func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {
+        let towers = TowerDepths(layers)
         return layers.map { layer in
-            LayerShare(rate: rate(towers.rank(layer), of: towers.count(layer)), origin: Self.declaration.name)
+            LayerScaling(rate: rate(towers.rank(layer), of: towers.count(layer)), origin: Self.declaration.name)
         }
     }
 

@@ -26,11 +26,11 @@ public struct ULMFiT: Policy {
         .number("factor", \.factor, .atLeastOne, "ratio between neighbouring layers")
     ]
 
-    public func shares(of layers: [LayerPlace]) -> [LayerShare] {
-        let towers = Towers(layers)
+    public func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {
+        let towers = TowerDepths(layers)
         return layers.map { layer in
             let above = towers.count(layer) - 1 - towers.rank(layer)
-            return LayerShare(scale: 1 / integerPower(factor, Int64(above)), origin: Self.declaration.name)
+            return LayerScaling(scale: 1 / integerPower(factor, Int64(above)), origin: Self.declaration.name)
         }
     }
 }

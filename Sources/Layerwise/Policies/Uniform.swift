@@ -12,7 +12,7 @@ public struct Uniform: Policy {
 
     public static let parameters: [Parameter<Self>] = []
 
-    public func shares(of layers: [LayerPlace]) -> [LayerShare] {
-        layers.map { _ in LayerShare(origin: Self.declaration.name) }
+    public func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {
+        layers.map { _ in LayerScaling(origin: Self.declaration.name) }
     }
 }

@@ -108,7 +108,7 @@ extension Optimizer {
     }
 }
 
-extension TensorRecord {
+extension TensorStepData {
     /// The type and the shape of a state, for a parameter of this shape.
     func layout(of state: StateDeclaration, _ parameter: [Int]) -> (dtype: DType, shape: [Int]) {
         switch state.shape {
@@ -253,7 +253,7 @@ extension TensorRecord {
 
     /// Makes a float32 copy of the parameters; false if there is no memory.
     mutating func addMaster() -> Bool {
-        guard let memory = allocateState(TensorRecord.stateSlots) else { return false }
+        guard let memory = allocateState(TensorStepData.stateSlots) else { return false }
         master = memory
         fillMaster()
         return true
@@ -267,7 +267,7 @@ extension TensorRecord {
 
     /// Frees all that is kept.
     func freeStates() {
-        for slot in 0..<TensorRecord.stateSlots { Memory.free(state(slot), stateBytes) }
+        for slot in 0..<TensorStepData.stateSlots { Memory.free(state(slot), stateBytes) }
         Memory.free(rows, Self.factorBytes(matrices.rowCount, laneType))
         Memory.free(columns, Self.factorBytes(matrices.columnCount, laneType))
         Memory.free(master, stateBytes)

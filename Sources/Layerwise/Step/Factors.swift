@@ -68,7 +68,7 @@ extension Optimizer {
     }
 
     /// Adds the sums of a tensor's blocks.
-    private func addUpFactors(_ tensor: TensorRecord, _ context: StepContext) {
+    private func addUpFactors(_ tensor: TensorStepData, _ context: StepContext) {
         let matrices = tensor.matrices
         let rowSums = context.factors + tensor.firstFactor
         let columnSums = rowSums + matrices.rowCount
@@ -91,7 +91,7 @@ extension Optimizer {
     /// `rows`: how many rows the sums by column are of.  `kept`: the sum of the rows before the step, where other processes have
     /// some of them.
     private func advanceFactors(
-        _ tensor: TensorRecord, _ context: StepContext, _ rule: any Rule, rows: Int, kept: Double?
+        _ tensor: TensorStepData, _ context: StepContext, _ rule: any Rule, rows: Int, kept: Double?
     ) {
         let matrices = tensor.matrices
         let average = rule.factorAverage(
@@ -132,7 +132,7 @@ extension FactorAverage {
     }
 }
 
-extension TensorRecord {
+extension TensorStepData {
     /// Numbers in the type of the tensor's lanes, read and written as float64.
     fileprivate func lanes(_ memory: UnsafeMutableRawPointer?) -> LaneNumbers {
         LaneNumbers(

@@ -73,7 +73,7 @@ extension Optimizer {
     /// Sums of squares in this range have lost nothing; those of other types than float64 are always in it, or 0.
     private static let exactSquares = 0x1p-900...0x1p+1000
 
-    private func scannedSum(_ layer: LayerRecord) -> Double {
+    private func scannedSum(_ layer: LayerStepData) -> Double {
         var sum = 0.0
         for index in layer.firstTensor..<layer.firstTensor + layer.tensorCount {
             let tensor = tensors.elements + index
@@ -86,7 +86,7 @@ extension Optimizer {
 
     /// The norm of a layer whose squares overflow or are too small, value · 2^exponent: gradients of float64 are scaled
     /// before they are squared.
-    private func exactNorm(_ layer: LayerRecord, _ sum: Double) -> (value: Double, exponent: Int) {
+    private func exactNorm(_ layer: LayerStepData, _ sum: Double) -> (value: Double, exponent: Int) {
         if sum.isNaN { return (sum, 0) }
         let exponent = sum > 1 ? 600 : -600
         let scale = sum > 1 ? 0x1p-600 : 0x1p+600
@@ -120,7 +120,7 @@ extension Optimizer {
     }
 
     /// The norm of a layer's clipped gradients where their squares overflow or are too small.
-    private func carefulNorm(_ layer: LayerRecord) -> Double {
+    private func carefulNorm(_ layer: LayerStepData) -> Double {
         var norm = CarefulNorm()
         for index in layer.firstTensor..<layer.firstTensor + layer.tensorCount where tensors.elements[index].active {
             let tensor = tensors.elements[index]
@@ -130,7 +130,7 @@ extension Optimizer {
     }
 
     /// The magnitude of one gradient, times its tensor's factor and clipped.
-    fileprivate static func clipped(_ tensor: TensorRecord, _ element: Int, _ limit: Double) -> Double {
+    fileprivate static func clipped(_ tensor: TensorStepData, _ element: Int, _ limit: Double) -> Double {
         let (factor, power) = tensor.factor.parts
         let value = (gradient(tensor, element) * power * power * factor).magnitude
         return value > limit ? limit : value
@@ -233,7 +233,7 @@ extension Optimizer {
     }
 
     /// How many gradients of a tensor are NaN or infinite, and the first.
-    static func nonFinite(_ tensor: TensorRecord) -> (count: Int, first: Int?) {
+    static func nonFinite(_ tensor: TensorStepData) -> (count: Int, first: Int?) {
         var count = 0
         var first: Int?
         for element in 0..<tensor.count where !gradient(tensor, element).isFinite {
@@ -244,7 +244,7 @@ extension Optimizer {
     }
 
     /// One gradient element, as it is stored.
-    static func gradient(_ tensor: TensorRecord, _ element: Int) -> Double {
+    static func gradient(_ tensor: TensorStepData, _ element: Int) -> Double {
         tensor.gradient.map { Self.element($0, element, tensor.gradientDType) } ?? 0
     }
 

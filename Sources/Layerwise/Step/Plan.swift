@@ -121,8 +121,8 @@ extension Optimizer {
 
 /// Plans layers one after another.
 private struct Planner {
-    let layers: UnsafeMutablePointer<LayerRecord>
-    let tensors: UnsafeMutablePointer<TensorRecord>
+    let layers: UnsafeMutablePointer<LayerStepData>
+    let tensors: UnsafeMutablePointer<TensorStepData>
     /// What each track says at this step.
     let factors: UnsafeMutablePointer<Factor>
     /// Room for the coefficients of each tensor.
@@ -134,7 +134,7 @@ private struct Planner {
     /// The optimizer's own rate.
     let ownRate: Double
     let shared: SharedScalars
-    var powers = PowerMemo()
+    var powers = BiasCorrectionCache()
     /// The first layer whose rate overflowed.
     var overflow: Int?
     /// The elements of the tensors that are active.
@@ -146,7 +146,7 @@ private struct Planner {
     private var position = 0
 
     init(
-        layers: UnsafeMutablePointer<LayerRecord>, tensors: UnsafeMutablePointer<TensorRecord>,
+        layers: UnsafeMutablePointer<LayerStepData>, tensors: UnsafeMutablePointer<TensorStepData>,
         factors: UnsafeMutablePointer<Factor>, coefficients: UnsafeMutableRawPointer?,
         given: UnsafeBufferPointer<UnsafeRawPointer?>?, gradientFactor: ScaledNumber, decayFollows: DecayFollows,
         ownRate: Double,
@@ -220,9 +220,9 @@ private struct Planner {
     }
 }
 
-extension TensorRecord {
+extension TensorStepData {
     /// Whether the rule plans both alike.
-    fileprivate func sharesPlan(with other: TensorRecord) -> Bool {
+    fileprivate func sharesPlan(with other: TensorStepData) -> Bool {
         steps == other.steps && scale == other.scale && kind == other.kind && scalars == other.scalars
     }
 }

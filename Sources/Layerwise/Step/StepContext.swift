@@ -4,8 +4,8 @@ import LayerwiseRules
 /// What the threads of a step share: addresses, and what does not change while it runs.
 struct StepContext {
     let optimizer: Unmanaged<Optimizer>
-    let layers: UnsafeMutablePointer<LayerRecord>
-    let tensors: UnsafeMutablePointer<TensorRecord>
+    let layers: UnsafeMutablePointer<LayerStepData>
+    let tensors: UnsafeMutablePointer<TensorStepData>
     let rules: UnsafePointer<RuleRecord>
     let blocks: UnsafePointer<Block>
     let sums: UnsafeMutablePointer<BlockSums>

@@ -13,8 +13,8 @@ struct Timeline: ~Copyable {
     /// The step at which each track begins.
     var starts: [Int64] = []
     /// Where each track stands at the step under way, and what its schedule says there.
-    var places = Table<Int64>()
-    var factors = Table<Factor>()
+    var places = UnsafeArray<Int64>()
+    var factors = UnsafeArray<Factor>()
     /// Hyperparameters under a schedule.
     var movements: [Movement] = []
     /// The rules with their hyperparameters as they are at the step under way, changed in place; empty where none is moved.

@@ -8,9 +8,9 @@ import LayerwiseRules
 /// A small unit is done whole by one thread, all stages while it is in cache.  A large one is done stage by stage by all
 /// threads; each thread takes the same part of it in every stage.
 struct UnitList: ~Copyable {
-    private(set) var units = Table<Unit>()
+    private(set) var units = UnsafeArray<Unit>()
     /// Small units that one thread takes at a time.
-    private(set) var smallItems = Table<WorkItem>()
+    private(set) var smallItems = UnsafeArray<WorkItem>()
     /// Where the directions of a large unit are kept between its stages.
     private(set) var directions: UnsafeMutableRawPointer?
     private var directionBytes = 0
@@ -24,7 +24,7 @@ struct UnitList: ~Copyable {
 
     /// Builds the list; false if there is no memory.  `keepsDirections`: whether a rule can use directions that a stage kept.
     mutating func build(
-        _ tensors: UnsafeMutablePointer<TensorRecord>, _ tensorCount: Int, _ blocks: borrowing Table<Block>,
+        _ tensors: UnsafeMutablePointer<TensorStepData>, _ tensorCount: Int, _ blocks: borrowing UnsafeArray<Block>,
         keepsDirections: Bool, unitOf scope: (_ layer: Int) -> Stage.Scope
     ) -> Bool {
         units.removeAll()
@@ -38,7 +38,7 @@ struct UnitList: ~Copyable {
 
     /// A unit is a tensor, or the tensors of a layer.
     private mutating func gatherUnits(
-        _ tensors: UnsafeMutablePointer<TensorRecord>, _ tensorCount: Int, _ blocks: borrowing Table<Block>,
+        _ tensors: UnsafeMutablePointer<TensorStepData>, _ tensorCount: Int, _ blocks: borrowing UnsafeArray<Block>,
         _ scope: (_ layer: Int) -> Stage.Scope
     ) {
         var index = 0

@@ -334,7 +334,7 @@ private struct Products {
     private let slot: Int
     private let tile: UnsafeMutableRawPointer
 
-    init?(_ tensor: TensorRecord, _ context: StepContext, _ scratch: Scratch) {
+    init?(_ tensor: TensorStepData, _ context: StepContext, _ scratch: Scratch) {
         guard let columns = tensor.columns else { return nil }
         kernels = tensor.laneType == .float64 ? context.table.factors64 : context.table.factors32
         rowFactors = UnsafePointer(context.factors + tensor.firstFactor)
@@ -355,7 +355,7 @@ private struct Products {
 
 /// Adds up the squares of a block's conditioned gradients, by row and by column.
 private func factor(
-    _ block: Block, _ tensor: TensorRecord, _ gradients: UnsafeRawPointer, _ layer: LayerRecord,
+    _ block: Block, _ tensor: TensorStepData, _ gradients: UnsafeRawPointer, _ layer: LayerStepData,
     _ context: StepContext, _ scratch: Scratch
 ) {
     let lane = tensor.laneType
@@ -386,7 +386,7 @@ private func factor(
 /// Gradients as lanes, times the tensor's factor, clamped.
 @inline(__always)
 private func condition(
-    _ gradients: UnsafeRawPointer, _ count: Int, _ tensor: TensorRecord, _ isFactorWide: Bool, _ limit: Double,
+    _ gradients: UnsafeRawPointer, _ count: Int, _ tensor: TensorStepData, _ isFactorWide: Bool, _ limit: Double,
     _ table: KernelTable, _ target: UnsafeMutableRawPointer
 ) {
     let type = tensor.gradientDType

@@ -6,17 +6,17 @@ import Glibc
 /// It depends on layers only, and is made anew when those change; tensors that a step leaves out are passed over.
 struct WorkList: ~Copyable {
     var isStale = true
-    private(set) var blocks = Table<Block>()
-    private(set) var sums = Table<BlockSums>()
+    private(set) var blocks = UnsafeArray<Block>()
+    private(set) var sums = UnsafeArray<BlockSums>()
     /// Blocks that one thread takes at a time.
-    private(set) var items = Table<WorkItem>()
+    private(set) var items = UnsafeArray<WorkItem>()
     /// Room for what is summed over processes: up to four numbers a tensor.
-    private(set) var numbers = Table<Double>()
+    private(set) var numbers = UnsafeArray<Double>()
     /// Room for sums by row and by column.  For each tensor with rows and columns: the sums of all rows, those of all columns, and
     /// for each block those of the rows and matrices that it touches.
-    private(set) var factors = Table<Double>()
+    private(set) var factors = UnsafeArray<Double>()
     /// Room for what of these is summed over processes.
-    private(set) var spreadFactors = Table<Double>()
+    private(set) var spreadFactors = UnsafeArray<Double>()
     private(set) var spreadFactorCount = 0
     /// All elements.
     private(set) var elements = 0
@@ -24,7 +24,7 @@ struct WorkList: ~Copyable {
     init() {}
 
     /// Cuts all tensors anew; false if there is no memory.
-    mutating func build(_ tensors: UnsafeMutablePointer<TensorRecord>, _ tensorCount: Int) -> Bool {
+    mutating func build(_ tensors: UnsafeMutablePointer<TensorStepData>, _ tensorCount: Int) -> Bool {
         isStale = true
         blocks.removeAll()
         sums.removeAll()

@@ -1,35 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 import Layerwise
 
-extension LayerPlace {
+extension LayerDescriptor {
     /// "layer0", "layer1" ... at these depths.
-    static func stack(_ depths: [Int], tower: String = "") -> [LayerPlace] {
-        depths.enumerated().map { LayerPlace(name: "\(tower)layer\($0)", depth: $1, tower: tower) }
+    static func stack(_ depths: [Int], tower: String = "") -> [LayerDescriptor] {
+        depths.enumerated().map { LayerDescriptor(name: "\(tower)layer\($0)", depth: $1, tower: tower) }
     }
 
     /// A transformer: "embed", "block1" ... "blockN", "norm" and "head", with the roles that they have.
-    static func transformer(blocks: Int, norm: Bool = true, head: Bool = true, tower: String = "") -> [LayerPlace] {
-        var places = [LayerPlace(name: "\(tower)embed", depth: 0, tower: tower, role: .stem)]
+    static func transformer(blocks: Int, norm: Bool = true, head: Bool = true, tower: String = "") -> [LayerDescriptor]
+    {
+        var places = [LayerDescriptor(name: "\(tower)embed", depth: 0, tower: tower, role: .stem)]
         for block in 1...blocks {
-            places.append(LayerPlace(name: "\(tower)block\(block)", depth: block, tower: tower, role: .block))
+            places.append(LayerDescriptor(name: "\(tower)block\(block)", depth: block, tower: tower, role: .block))
         }
-        if norm { places.append(LayerPlace(name: "\(tower)norm", depth: blocks + 1, tower: tower, role: .norm)) }
-        if head { places.append(LayerPlace(name: "\(tower)head", depth: blocks + 2, tower: tower, role: .head)) }
+        if norm { places.append(LayerDescriptor(name: "\(tower)norm", depth: blocks + 1, tower: tower, role: .norm)) }
+        if head { places.append(LayerDescriptor(name: "\(tower)head", depth: blocks + 2, tower: tower, role: .head)) }
         return places
     }
 
     /// A layer of tensors with these shapes.
-    static func layer(_ name: String, _ tensors: KeyValuePairs<String, [Int]>) -> LayerPlace {
-        LayerPlace(name: name, depth: 0, tensors: tensors.map { TensorPlace(name: $0.key, shape: $0.value) })
+    static func layer(_ name: String, _ tensors: KeyValuePairs<String, [Int]>) -> LayerDescriptor {
+        LayerDescriptor(name: name, depth: 0, tensors: tensors.map { TensorDescriptor(name: $0.key, shape: $0.value) })
     }
 }
 
 extension Policy {
     /// The scales of the layers, where the policy gives nothing else.
-    func scales(of layers: [LayerPlace]) throws -> [Double] { try shares(of: layers).map(\.scale) }
+    func scales(of layers: [LayerDescriptor]) throws -> [Double] { try shares(of: layers).map(\.scale) }
 
     /// The scales of the layers, by name.
-    func scalesByName(of layers: [LayerPlace]) throws -> [String: Double] {
+    func scalesByName(of layers: [LayerDescriptor]) throws -> [String: Double] {
         Dictionary(uniqueKeysWithValues: zip(layers.map(\.name), try scales(of: layers)))
     }
 }

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import InvalidArgument
-from ._native import Bridge
+from ._engine import Engine
 from ._parameters import Group
 
 
@@ -26,7 +26,7 @@ class BackwardSteps:
         accumulation_steps: How many backwards add up to a gradient.
     """
 
-    def __init__(self, bridge: Bridge, begin: Any, accumulation_steps: int) -> None:
+    def __init__(self, bridge: Engine, begin: Any, accumulation_steps: int) -> None:
         _refuse_processes()
         self._bridge = bridge
         self._begin = begin

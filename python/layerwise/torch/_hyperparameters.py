@@ -18,7 +18,7 @@ from ..errors import InvalidArgument, LayerwiseError, OutOfRange
 from ..introspection import declaration_of
 from ..optimizer import Optimizer
 from ..rule import Rule
-from ._arrange import NativeLayer
+from ._grouping import NativeLayer
 from ._parameters import Group
 
 _rate_of = itemgetter("lr")

@@ -15,22 +15,22 @@ import torch
 from torch import Tensor, nn
 from torch.optim import optimizer as torch_optimizer
 
+from .._checkpointing import Path
 from .._plan import depends_on_depth
-from .._saved import Path
 from ..errors import DTypeMismatch, InvalidArgument, LayerwiseError
 from ..introspection import freeze_plans, policies
 from ..introspection import rules as declared_rules
 from ..reports import LoadReport
 from ..rule import Rule
-from . import _progress
-from ._arrange import NativeLayer, arrange, require_places
+from . import _run_state
 from ._backward import BackwardSteps
 from ._distributed import is_spread, local_part
+from ._engine import Engine
 from ._flat import shown
+from ._grouping import NativeLayer, arrange, require_places
 from ._hyperparameters import check_defaults, require_number
-from ._kept import NativeOptimizer
 from ._layers import NAME
-from ._native import Bridge
+from ._native_states import NativeOptimizer
 from ._options import (
     FLAGS,
     LR_SCALE,
@@ -131,7 +131,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         known = self._names.get(id(param))
         return known[0] if known else getattr(param, NAME, None)
 
-    def _build(self) -> Bridge:
+    def _build(self) -> Engine:
         """Make the native optimizer of the groups."""
         layers = self._arrange()
         spread = any(is_spread(param) for group in self.param_groups for param in group["params"])
@@ -140,7 +140,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         options = {key: self._options[key] for key in NATIVE if key in self._options}
         options["nonfinite"] = self._options.get("nonfinite", "propagate")
         options["policy"] = policy_of(self._options)
-        bridge = Bridge(
+        bridge = Engine(
             self.param_groups,
             layers,
             self._rule,
@@ -155,7 +155,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         self._inside.bridge, self._inside.views = bridge, Views(bridge)
         return bridge
 
-    def _hook(self, bridge: Bridge) -> None:
+    def _hook(self, bridge: Engine) -> None:
         """Hang hooks at the parameters of a bridge, in place of those that were there, if steps are in backward."""
         if self._inside.backward is not None:
             self._inside.backward.detach()
@@ -200,14 +200,14 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
                 require_places(recipe, layers)
         return layers
 
-    def _rebuild(self) -> Bridge:
+    def _rebuild(self) -> Engine:
         """Make the native optimizer anew after the groups have got other parameters, and carry the state over."""
         old, views, state = self._inside.bridge, self._inside.views, self._inside.state
         if old is None or views is None:
             return self._build()
         if views.seen:
             views.adopt(state)
-        progress = _progress.dump(old.native)
+        progress = _run_state.dump(old.native)
         carried = old.carry_over(self.param_groups)
         bridge = self._build()
         try:
@@ -220,7 +220,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
             entry = entries.get(carried.get(id(member.param), -1))
             if entry is not None:
                 state[member.param] = entry
-        _progress.apply(bridge.native, _progress.parse_known(bridge.native, progress), 0)
+        _run_state.apply(bridge.native, _run_state.parse_known(bridge.native, progress), 0)
         return bridge
 
     # ---- What torch's optimizers have
@@ -250,7 +250,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         bridge.follow(self.param_groups)
         return bridge.native
 
-    def _ready(self) -> Bridge:
+    def _ready(self) -> Engine:
         """The bridge, made anew where the groups hold other parameters, or after unpickling."""
         bridge = self._inside.bridge
         if bridge is None:
@@ -390,7 +390,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
             if params and all(id(param) in self._names for param in params):
                 param_group["param_names"] = [self._names[id(param)][0] for param in params]
         super().add_param_group(param_group)
-        param_group.setdefault(_progress.KEY, "")
+        param_group.setdefault(_run_state.KEY, "")
         index = len(self.param_groups) - 1
         try:
             check_flags(param_group, f" of param group {index}")
@@ -407,7 +407,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
             self.param_groups.pop()
             raise
 
-    def _add_layers(self, bridge: Bridge) -> None:
+    def _add_layers(self, bridge: Engine) -> None:
         """Make layers of the last group; those that are there keep their place in the library where they can."""
         known = bridge.layers
         layers = self._arrange()
@@ -441,9 +441,9 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         bridge = self._ready()
         # The state to be shown is that of the types to which parameters may have been converted.
         bridge.follow_memory(self.param_groups)
-        text = _progress.dump(bridge.native, untouched=not any(bridge.kept.counts()))
+        text = _run_state.dump(bridge.native, untouched=not any(bridge.kept.counts()))
         for group in self.param_groups:
-            group[_progress.KEY] = text
+            group[_run_state.KEY] = text
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state dict of this class or of torch's class of the same name.
@@ -457,13 +457,13 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         bridge = self._ready()
         bridge.follow_memory(self.param_groups)
         found: list[tuple[Incoming, dict[str, Any] | None]] = []
-        before = self.param_groups, self._inside.state, _progress.dump(bridge.native)
+        before = self.param_groups, self._inside.state, _run_state.dump(bridge.native)
         loaded = False
 
         def capture(_: torch.optim.Optimizer, given: dict[str, Any]) -> dict[str, Any]:
             """See the state before torch casts it to the type of its parameter."""
             incoming = match(bridge, self.param_groups, given)
-            found.append((incoming, _progress.parse(bridge.native, incoming.groups[0].get(_progress.KEY))))
+            found.append((incoming, _run_state.parse(bridge.native, incoming.groups[0].get(_run_state.KEY))))
             return {"state": incoming.others, "param_groups": incoming.groups}
 
         def restore(_: torch.optim.Optimizer) -> None:
@@ -471,7 +471,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
             # What may be refused in spite of all checks goes before what cannot be.
             bridge.follow_loaded(self.param_groups)
             incoming, progress = found[0]
-            _progress.apply(bridge.native, progress, 0)
+            _run_state.apply(bridge.native, progress, 0)
             take_in(bridge, incoming)
             if progress is None or "next_step" not in progress:
                 bridge.native.seek(max(bridge.kept.counts(), default=0))
@@ -494,7 +494,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
             for hook in hooks:
                 hook.remove()
 
-    def _take_back(self, bridge: Bridge, groups: list[Group], state: defaultdict[Tensor, Any], progress: str) -> None:
+    def _take_back(self, bridge: Engine, groups: list[Group], state: defaultdict[Tensor, Any], progress: str) -> None:
         """Undo what of a state dict was taken in before it was refused: groups, hyperparameters, progress."""
         if self.param_groups is groups and self._inside.state is state:
             return
@@ -502,7 +502,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         # What the groups held before may have been wrong too: the next step will say so.
         with suppress(LayerwiseError, TypeError):
             bridge.follow(groups)
-        _progress.apply(bridge.native, _progress.parse(bridge.native, progress), 0)
+        _run_state.apply(bridge.native, _run_state.parse(bridge.native, progress), 0)
 
     def save(self, path: Path, *, parameters: bool = False, require_finite: bool = False) -> None:
         """Save everything that the next step depends on, as `layerwise.Optimizer.save` does: complete or not at all.
@@ -570,14 +570,14 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         }
         self._tell_grad_scaler()
 
-    def _wake(self) -> Bridge:
+    def _wake(self) -> Engine:
         """Make the native optimizer after unpickling or copying, and give it the state that came along."""
         inside = self._inside
         bridge = self._build()
         try:
             take_in(bridge, Incoming([], unpickled(bridge, inside.state)))
-            progress = _progress.parse(bridge.native, self.param_groups[0].get(_progress.KEY))
-            _progress.apply(bridge.native, progress, max(bridge.kept.counts(), default=0))
+            progress = _run_state.parse(bridge.native, self.param_groups[0].get(_run_state.KEY))
+            _run_state.apply(bridge.native, progress, max(bridge.kept.counts(), default=0))
         except BaseException:
             # Without its state it must not go on: the next call tries again, and says the same.
             if inside.backward is not None:
@@ -616,7 +616,7 @@ class _Inside:
     """What an optimizer is made of, in one object: wrappers that imitate the class share it with what they wrap."""
 
     def __init__(self) -> None:
-        self.bridge: Bridge | None = None
+        self.bridge: Engine | None = None
         self.views: Views | None = None
         self.backward: BackwardSteps | None = None
         self.hooks_ran = False

@@ -18,7 +18,7 @@ from ..freezing import FreezePlan
 from ..policy import Combine, Exclude, LayerDecay, Policy
 from ..schedule import Schedule
 from ._parameters import Group
-from ._progress import KEY
+from ._run_state import KEY
 from ._warn import warn
 
 

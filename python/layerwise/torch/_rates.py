@@ -22,8 +22,8 @@ from ..optimizer import Optimizer
 from ..policy import Policy
 from ..reports import Telemetry
 from ..schedule import Schedule
-from . import _peers, _progress
-from ._arrange import NativeLayer, arrange, require_places
+from . import _peers, _run_state
+from ._grouping import NativeLayer, arrange, require_places
 from ._layers import NAME
 from ._norms import Norms
 from ._optimizer import LayerwiseOptimizer
@@ -477,7 +477,7 @@ class LayerRates(LRScheduler):
             "_step_count": self._step_count,
             "base_lrs": [float(base) for base in self.base_lrs],
             "bases": [group[BASE + "lr"] for group in self.optimizer.param_groups],
-            "layerwise": _progress.dump(self._plan.native),
+            "layerwise": _run_state.dump(self._plan.native),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -500,10 +500,10 @@ class LayerRates(LRScheduler):
                 f"{self._group_count}: make LayerRates with the same model, policy, schedule and plan"
             )
         native = self._plan.native
-        progress = _progress.parse(native, state_dict["layerwise"])
+        progress = _run_state.parse(native, state_dict["layerwise"])
         last_epoch = operator.index(state_dict["last_epoch"])
         groups = self.optimizer.param_groups
-        _progress.apply(native, progress, max(last_epoch, 0))
+        _run_state.apply(native, progress, max(last_epoch, 0))
         for index, own in enumerate(self._groups_of_layers):
             base = state_dict["bases"][own[0]] if own else None
             if base is not None and base != native.layer(index).get("lr"):
@@ -533,9 +533,9 @@ class LayerRates(LRScheduler):
         groups, step = self.optimizer.param_groups, max(self.last_epoch, 0)
         known = {id(param) for param in self._plan.params}
         if {id(param) for group in groups for param in group["params"]} != known:
-            progress = _progress.dump(self.native)
+            progress = _run_state.dump(self.native)
             self._build()
-            _progress.apply(self.native, _progress.parse_known(self.native, progress), step)
+            _run_state.apply(self.native, _run_state.parse_known(self.native, progress), step)
         else:
             bases = [base_values(group, index, self._schedules, self.optimizer) for index, group in enumerate(groups)]
             self._apply(self._plan, bases)
@@ -607,7 +607,7 @@ class LayerRates(LRScheduler):
         # A dry-run optimizer is made again from the groups, and an optimizer is copied without its hooks.
         left = ("_hooks", "_values", "_plan", "_norms", "_resting")
         scales = {row["layer"]: row["scale"] for row in self.explain_rows() if row["scale_from"] == "layer"}
-        progress, every = _progress.dump(self.native), self._norms.every if self._norms is not None else 0
+        progress, every = _run_state.dump(self.native), self._norms.every if self._norms is not None else 0
         return {key: value for key, value in self.__dict__.items() if key not in left} | {
             "_copied": (progress, scales, every)
         }
@@ -620,7 +620,7 @@ class LayerRates(LRScheduler):
         self._build()
         for name, scale in scales.items():
             self.native.layer(name).set(scale=scale)
-        _progress.apply(self.native, _progress.parse(self.native, progress), 0)
+        _run_state.apply(self.native, _run_state.parse(self.native, progress), 0)
         self._hook()
         if every:
             self._measure(every)

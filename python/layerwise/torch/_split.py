@@ -21,7 +21,7 @@ from ..optimizer import Optimizer
 from ..policy import Policy
 from ..rule import SGD, Adam, AdamW, Rule
 from ..schedule import Schedule
-from ._arrange import NativeLayer, arrange, require_places
+from ._grouping import NativeLayer, arrange, require_places
 from ._hyperparameters import require_number
 from ._options import policy_of
 from ._parameters import Group, names_of

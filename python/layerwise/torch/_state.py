@@ -18,11 +18,11 @@ from torch import Tensor
 from .._placement import KEYS
 from ..errors import InvalidArgument
 from ._distributed import local_part
-from ._member import Member
-from ._native import Bridge
+from ._engine import Engine
 from ._options import FLAGS
+from ._parameter_slot import ParameterSlot
 from ._parameters import Group, describe, names_of
-from ._progress import KEY
+from ._run_state import KEY
 
 State: TypeAlias = dict[Any, Any]
 """What torch calls the state: a dictionary for each parameter."""
@@ -31,7 +31,7 @@ State: TypeAlias = dict[Any, Any]
 class Views:
     """The entries of `optimizer.state` for the parameters of a bridge."""
 
-    def __init__(self, bridge: Bridge) -> None:
+    def __init__(self, bridge: Engine) -> None:
         self._bridge = bridge
         self._given: dict[int, dict[str, Tensor]] = {}
         self._counts: dict[int, int] = {}
@@ -57,7 +57,7 @@ class Views:
                 self._note_numbers(index, member, given)
         self.seen = True
 
-    def _give(self, state: State, index: int, member: Member, count: int) -> None:
+    def _give(self, state: State, index: int, member: ParameterSlot, count: int) -> None:
         # A count of its own for each, since a checkpoint would keep all that share memory with it.
         given = {"step": torch.tensor(float(count), dtype=torch.float32, device="cpu")}
         self._note_count(index, given["step"], count)
@@ -69,7 +69,7 @@ class Views:
     def _note_count(self, index: int, shown: Tensor, count: int) -> None:
         self._counts[index], self._shown[index] = count, shown.item()
 
-    def _note_numbers(self, index: int, member: Member, given: dict[str, Tensor]) -> None:
+    def _note_numbers(self, index: int, member: ParameterSlot, given: dict[str, Tensor]) -> None:
         self._numbers[index] = numbers = self._bridge.kept.numbers(member)
         for name, number in numbers.items():
             if name in given:
@@ -94,7 +94,7 @@ class Views:
 
     def adopt(self, state: State) -> None:
         """Take over what was put into the entries; everything is checked before anything is changed."""
-        changes: list[tuple[int, Member, dict[str, Any] | None]] = []
+        changes: list[tuple[int, ParameterSlot, dict[str, Any] | None]] = []
         differences: list[str] = []
         for index, member in enumerate(self._bridge.members):
             entry, given = state.get(member.param), self._given.get(index)
@@ -154,7 +154,7 @@ class Incoming:
     """What is not the library's: keys of others in the entries of parameters, by the saved id, and whatever else."""
 
 
-def match(bridge: Bridge, groups: Sequence[Group], state_dict: Mapping[str, Any]) -> Incoming:
+def match(bridge: Engine, groups: Sequence[Group], state_dict: Mapping[str, Any]) -> Incoming:
     """Match a state dict with the parameters: by names where both have them, else by order; and check it.
 
     Raises:
@@ -250,7 +250,7 @@ def _merge(group: Group, saved: Group, ids: list[Any]) -> Group:
     return merged
 
 
-def unpickled(bridge: Bridge, state: State) -> dict[int, dict[str, Any]]:
+def unpickled(bridge: Engine, state: State) -> dict[int, dict[str, Any]]:
     """The library's part of the entries of parameters that came along with a pickled or copied optimizer, checked.
 
     Raises:
@@ -268,7 +268,7 @@ def unpickled(bridge: Bridge, state: State) -> dict[int, dict[str, Any]]:
     return states
 
 
-def take_in(bridge: Bridge, incoming: Incoming) -> None:
+def take_in(bridge: Engine, incoming: Incoming) -> None:
     """Put a checkpoint that was matched into the library.  Parameters of which it has no state start anew."""
     own = {
         bridge.kept.state(member, name).untyped_storage().data_ptr()

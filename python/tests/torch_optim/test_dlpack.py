@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import layerwise as lw
 import layerwise.torch as lwt
-from layerwise.torch import _dlpack, _native
+from layerwise.torch import _dlpack, _engine
 
 SHAPES = {"matrix": (3, 4), "square": (4, 4), "image": (2, 3, 4, 5), "column": (5, 1), "number": (), "one": (1,)}
 
@@ -32,13 +32,13 @@ def numbers(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, start: i
 def looked_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The names of the parameters whose gradients were looked at in Python."""
     names: list[str] = []
-    usable = _native.Bridge._usable
+    usable = _engine.Engine._usable
 
     def count(self: Any, member: Any, gradient: Any) -> Any:
         names.append(member.name.split(".")[-1])
         return usable(self, member, gradient)
 
-    monkeypatch.setattr(_native.Bridge, "_usable", count)
+    monkeypatch.setattr(_engine.Engine, "_usable", count)
     yield names
 
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What the library keeps of a layer, besides what a step needs (`LayerRecord`).
-struct LayerEntry {
+/// What the library keeps of a layer, besides what a step needs (`LayerStepData`).
+struct LayerConfiguration {
     let name: String
-    let tensors: [TensorPlace]
+    let tensors: [TensorDescriptor]
     let firstTensor: Int
     var settings = LayerSettings()
     /// The layer's own rate; NaN is none.
@@ -17,7 +17,7 @@ struct LayerEntry {
 }
 
 /// What a step knows of a layer: plain values, side by side in memory.
-struct LayerRecord: BitwiseCopyable {
+struct LayerStepData: BitwiseCopyable {
     let firstTensor: Int
     let tensorCount: Int
     var frozen = false
@@ -52,7 +52,7 @@ struct LayerRecord: BitwiseCopyable {
     var telemetry = LayerTelemetry()
 }
 
-extension LayerRecord {
+extension LayerStepData {
     /// The rate that is scaled: one of the layer's own, if there is one, in place of the rule's.
     @inline(__always)
     func base(_ ruleRate: Double) -> Double { ownRate.isNaN ? ruleRate : ownRate }
@@ -139,13 +139,13 @@ public struct LayerInfo: Sendable {
     /// λ; 0 where no tensor of the layer decays.
     public let weightDecay: Double
     /// Tensors whose share differs from the layer's.
-    public let exceptions: [TensorException]
+    public let exceptions: [TensorOverride]
 
     public var frozen: Bool { frozenBy != .nobody }
 }
 
 /// A tensor that the policy treats apart from its layer.
-public struct TensorException: Sendable, Equatable {
+public struct TensorOverride: Sendable, Equatable {
     public let name: String
     /// On top of the layer's scale.
     public let scale: Double

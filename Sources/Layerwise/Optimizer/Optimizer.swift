@@ -21,20 +21,20 @@ public final class Optimizer {
     var settings: Settings
 
     // Layers and tensors.
-    var entries: [LayerEntry] = []
+    var entries: [LayerConfiguration] = []
     var layerIndex: [NameKey: Int] = [:]
-    var layers = Table<LayerRecord>()
-    var tensors = Table<TensorRecord>()
+    var layers = UnsafeArray<LayerStepData>()
+    var tensors = UnsafeArray<TensorStepData>()
     var parameterIntervals = IntervalSet(areDisjoint: true)
     var gradientIntervals = IntervalSet(areDisjoint: false)
 
     // Derived from the settings.  The first rule is the optimizer's own; each other one belongs to one layer, its owner.
     var rules: [any Rule]
     var ruleOwners = [-1]
-    var ruleRecords = Table<RuleRecord>()
+    var ruleRecords = UnsafeArray<RuleRecord>()
 
     /// The states that all tensors share, which stay where they are; and as the step under way leaves them.
-    var shared = Table<SharedScalars>()
+    var shared = UnsafeArray<SharedScalars>()
     var nextShared = SharedScalars()
 
     /// What the parameters hold.
@@ -44,7 +44,7 @@ public final class Optimizer {
     /// Whether the policy must be asked again before the next step.
     var scalesAreStale = true
     /// What they see of the layers, as it was when they were asked.
-    var places: [LayerPlace] = []
+    var places: [LayerDescriptor] = []
     /// Whether layers, depths, towers or roles have changed since.
     var placesAreStale = true
     var timeline = Timeline()
@@ -67,7 +67,7 @@ public final class Optimizer {
     var wakesWorkers = false
     /// When the last step that was worth sharing ended, in nanoseconds of the monotonic clock.
     var lastStepEnd: UInt64 = 0
-    var powers = PowerMemo()
+    var powers = BiasCorrectionCache()
 
     /// The parts of each layer that has some, in the order of registration (LayerParts.swift).
     var partsOfLayers: [Int: [Int]] = [:]

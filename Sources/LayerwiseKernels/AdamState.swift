@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLayerwiseKernels
 
-// The states of the Adam family; for the conformances see Velocity.swift.
+// The states of the Adam family; for the conformances see MomentumState.swift.
 
 /// A state that holds the two moments, and may keep the largest second one.
 protocol AdaptiveMoments<Values> {

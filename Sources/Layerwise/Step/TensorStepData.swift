@@ -3,7 +3,7 @@ import CLayerwiseKernels
 import LayerwiseRules
 
 /// What a step knows of a tensor: plain values, side by side in memory.
-struct TensorRecord: BitwiseCopyable {
+struct TensorStepData: BitwiseCopyable {
     // As registered.
     let layer: Int
     let count: Int
@@ -11,7 +11,7 @@ struct TensorRecord: BitwiseCopyable {
     let gradientDType: DType
     let matrices: MatrixShape
     /// What rules may treat it by; the policy sets what it has a say in.
-    var kind: TensorKind
+    var kind: TensorTraits
     /// What the policy multiplies its rate by, on top of its layer's scale.
     var scale = 1.0
     var parameters: UnsafeMutableRawPointer?
@@ -71,8 +71,8 @@ struct TensorRecord: BitwiseCopyable {
 
     /// What a rule may depend on at the step under way.  `isSpread`: whether sums are taken over processes.
     @inline(__always)
-    func moment(_ layer: LayerRecord, _ shared: SharedScalars, isSpread: Bool = false) -> PlanMoment {
-        var moment = PlanMoment(
+    func moment(_ layer: LayerStepData, _ shared: SharedScalars, isSpread: Bool = false) -> StepInput {
+        var moment = StepInput(
             learningRate: learningRate, decayRate: decayRate, step: steps == .max ? .max : steps + 1, tensor: kind)
         moment.shared = shared
         moment.baseRate = layer.baseRate

@@ -5,7 +5,7 @@ import Layerwise
 
 /// C text that is never freed: every name that the library hands out.  Made once, so that no lock is held when a process
 /// forks.
-enum StaticText {
+enum InternedCString {
     private nonisolated(unsafe) static let texts: [String: UnsafePointer<CChar>?] = {
         var names: Set<String> = [layerwiseVersion]
         names.formUnion(InstructionSet.allCases.map(\.rawValue))

@@ -65,7 +65,7 @@ enum Memory {
 
 /// A growable array of plain values in memory of the C allocator, whose elements are reached without checks, reference
 /// counts or copies on the way of a step.
-struct Table<Element: BitwiseCopyable>: ~Copyable {
+struct UnsafeArray<Element: BitwiseCopyable>: ~Copyable {
     private(set) var base: UnsafeMutablePointer<Element>?
     private(set) var count = 0
     private var capacity = 0

@@ -32,7 +32,7 @@ and whatever has parts, or text with a comma, as JSON, in which a part may be te
   '{"name": "explicit", "syntax": "glob", "parts": ["layers:match=*.layer.0,scale=0.1", "layers:match=*,scale=1"]}'"""
 
 
-class RuleInWords(Rule):
+class ParsedRule(Rule):
     """A rule by the library's name and keys."""
 
     def __init__(self, text: str, **settings: object) -> None:

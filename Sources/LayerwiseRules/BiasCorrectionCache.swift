@@ -5,7 +5,7 @@
 /// βᵗ is made by repeated squaring in double-double arithmetic, so that 1 − βᵗ is right to the last bit or two and the
 /// same on every processor, which a libm does not promise.  The squares are kept from one step to the next: layers that
 /// thawed at different times each have a t of their own.
-public struct PowerMemo: Sendable {
+public struct BiasCorrectionCache: Sendable {
     private var first = Entry()
     private var second = Entry()
 
@@ -39,7 +39,7 @@ public struct PowerMemo: Sendable {
     }
 }
 
-extension PowerMemo.Entry {
+extension BiasCorrectionCache.Entry {
     fileprivate mutating func reset(_ base: Double) {
         self.base = base
         exponent = -1

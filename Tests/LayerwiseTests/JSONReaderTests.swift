@@ -6,7 +6,7 @@ import XCTest
 /// The JSON in a checkpoint: RFC 8259, strictly.
 ///
 /// What was read is seen in the line that says how the file's rule differs from the optimizer's.
-final class JsonReaderTests: XCTestCase {
+final class JSONReaderTests: XCTestCase {
     private var model: Model!
     private var file: CheckpointFile!
 

@@ -17,7 +17,7 @@ from ..errors import InvalidArgument, LayerwiseError
 from ..introspection import rules as declared_rules
 from ..optimizer import Optimizer
 from ..reports import LoadReport
-from ._member import Member, number_difference, state_shape, value_difference
+from ._parameter_slot import ParameterSlot, number_difference, state_shape, value_difference
 from ._parameters import Group
 
 _FLOATS = {"float64": torch.float64, "float32": torch.float32}
@@ -35,7 +35,7 @@ _Memory = ctypes.c_char * (1 << 46)
 class NativeOptimizer(Optimizer):
     """The native optimizer inside a torch optimizer, which alone steps and ends it."""
 
-    copied: Sequence[Member] = ()
+    copied: Sequence[ParameterSlot] = ()
     """Parameters with gaps in their memory: what is registered is a copy, which has to be kept equal to each."""
 
     def save(self, *arguments: Any, **options: Any) -> None:
@@ -96,7 +96,7 @@ class NativeOptimizer(Optimizer):
         raise InvalidArgument("the native optimizer belongs to its torch optimizer and cannot be closed")
 
 
-class Kept:
+class NativeStates:
     """The states of all parameters of a native optimizer.
 
     Args:
@@ -104,7 +104,7 @@ class Kept:
         members: Its parameters, in the order of registration; the list may grow.
     """
 
-    def __init__(self, native: NativeOptimizer, members: Sequence[Member]) -> None:
+    def __init__(self, native: NativeOptimizer, members: Sequence[ParameterSlot]) -> None:
         self._native = native
         self._members = members
         self._types: dict[int, dict[str, dict[str, torch.dtype]]] = {}
@@ -125,31 +125,31 @@ class Kept:
         self.version = 0
         """Changes whenever the library keeps other states, or in another order."""
 
-    def moments(self, member: Member) -> list[str]:
+    def moments(self, member: ParameterSlot) -> list[str]:
         """Names of what the library keeps for a parameter as tensors."""
         return [name for name in self.types(member) if name != "step" and name not in self._numbers]
 
-    def numbers(self, member: Member) -> dict[str, float]:
+    def numbers(self, member: ParameterSlot) -> dict[str, float]:
         """What the library keeps for a parameter, or for all, as a number, beside the step count."""
         return {name: self._number(member, name) for name in self.types(member) if name in self._numbers}
 
-    def values(self, member: Member) -> dict[str, Any]:
+    def values(self, member: ParameterSlot) -> dict[str, Any]:
         """What the library keeps for a parameter beside its step count."""
         found: dict[str, Any] = {name: self.shown(member, name) for name in self.moments(member)}
         return found | self.numbers(member)
 
-    def _number(self, member: Member, name: str) -> float:
+    def _number(self, member: ParameterSlot, name: str) -> float:
         value = ctypes.c_double()
         place = self._native._handle, member.layer, member.tensor, lw.name(name)
         lw.call(lw.lw_tensor_read_state, *place, ctypes.byref(value), ctypes.sizeof(value))
         return value.value
 
-    def _set_number(self, member: Member, name: str, number: float) -> None:
+    def _set_number(self, member: ParameterSlot, name: str, number: float) -> None:
         value = ctypes.c_double(number)
         place = self._native._handle, member.layer, member.tensor, lw.name(name)
         lw.call(lw.lw_tensor_write_state, *place, ctypes.byref(value), ctypes.sizeof(value))
 
-    def types(self, member: Member) -> dict[str, torch.dtype]:
+    def types(self, member: ParameterSlot) -> dict[str, torch.dtype]:
         """The types of a parameter's states by name."""
         key = member.layer
         kept = self._types.get(key)
@@ -161,7 +161,7 @@ class Kept:
             }
         return kept[member.tensor_name]
 
-    def state(self, member: Member, name: str) -> Tensor:
+    def state(self, member: ParameterSlot, name: str) -> Tensor:
         """A tensor in the library's memory; one of the parameter's shape has its strides."""
         key = (member.layer, member.tensor, name)
         view = self._views.get(key)
@@ -173,7 +173,7 @@ class Kept:
             self._views[key] = view
         return view
 
-    def shown(self, member: Member, name: str) -> Tensor:
+    def shown(self, member: ParameterSlot, name: str) -> Tensor:
         """A state as `optimizer.state` shows it."""
         return member.wrap(self.state(member, name), self.kinds[name])
 
@@ -183,7 +183,7 @@ class Kept:
         self._views.clear()
         self.version += 1
 
-    def _memory(self, member: Member, name: str, dtype: torch.dtype, count: int) -> Tensor:
+    def _memory(self, member: ParameterSlot, name: str, dtype: torch.dtype, count: int) -> Tensor:
         if not count:
             return torch.empty(0, dtype=dtype, device="cpu")
         address = ctypes.c_void_p()
@@ -219,7 +219,7 @@ class Kept:
         """What of an entry belongs to others, such as a wrapper that keeps something of its own for a parameter."""
         return {key: value for key, value in entry.items() if key != "step" and key not in self.names}
 
-    def differences(self, member: Member, entry: Mapping[Any, Any], group: Group | None = None) -> list[str]:
+    def differences(self, member: ParameterSlot, entry: Mapping[Any, Any], group: Group | None = None) -> list[str]:
         """What keeps an entry of a state dict from being taken in; with a group, also what it lacks for that.
 
         Keys that the library does not know belong to others and are no difference.  They are one where something is
@@ -248,7 +248,7 @@ class Kept:
                 found += [difference] if difference else []
         return found + [f"{what}: missing {key}" for key in missing]
 
-    def _states_with(self, member: Member, group: Group) -> list[str]:
+    def _states_with(self, member: ParameterSlot, group: Group) -> list[str]:
         """The states that a parameter has with the hyperparameters of a group."""
         make: Any = type(self._native.rule)
         settings = {key: group[key] for key in make.__dataclass_fields__ if key in group and key != "lr"}
@@ -268,7 +268,7 @@ class Kept:
             self._needed[is_matrix] = values, [name for name in names if name != "step" and name not in self._numbers]
         return self._needed[is_matrix][1]
 
-    def write(self, member: Member, values: Mapping[str, Any], *, whole: bool) -> None:
+    def write(self, member: ParameterSlot, values: Mapping[str, Any], *, whole: bool) -> None:
         """Put values that were checked into the states of a parameter.
 
         Args:
@@ -304,7 +304,7 @@ class Kept:
             # torch's SGD keeps no step count; that it keeps a velocity tells that there was a first step.
             self.set_count(member, int(any(values.get(name) is not None for name in names)))
 
-    def set_count(self, member: Member, count: int) -> None:
+    def set_count(self, member: ParameterSlot, count: int) -> None:
         """Set the step count of a parameter."""
         value = ctypes.c_int64(count)
         lw.call(

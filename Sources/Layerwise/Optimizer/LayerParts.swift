@@ -14,7 +14,7 @@ extension Optimizer {
     static func isShared(_ key: String) -> Bool { LayerSettings.has(key) && key != "part_of" && key != "maximize" }
 
     /// Makes the entry of a new layer a part of its whole, whose index is returned; nil where it is part of none.
-    func join(_ entry: inout LayerEntry, _ given: [Setting]) throws(LayerwiseError) -> Int? {
+    func join(_ entry: inout LayerConfiguration, _ given: [Setting]) throws(LayerwiseError) -> Int? {
         let name = entry.settings.partOf
         if name.isEmpty { return nil }
         guard let whole = layerIndex[NameKey(name)] else {
@@ -78,7 +78,7 @@ extension Optimizer {
     private static func isPlace(_ key: String) -> Bool { key == "depth" || key == "tower" || key == "role" }
 
     /// Whether a layer ascends.
-    static func ascends(_ entry: LayerEntry, _ settings: Settings) -> Bool {
+    static func ascends(_ entry: LayerConfiguration, _ settings: Settings) -> Bool {
         entry.settings.maximize.isNaN ? settings.maximize : entry.settings.maximize == 1
     }
 

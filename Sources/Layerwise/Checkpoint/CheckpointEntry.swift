@@ -2,7 +2,7 @@
 import LayerwiseRules
 
 /// One state of one tensor, or its parameters, where they are kept: what a checkpoint holds under one key.
-struct Piece {
+struct CheckpointEntry {
     let key: String
     let dtype: DType
     let shape: [Int]
@@ -74,11 +74,11 @@ struct Piece {
 
 extension Optimizer {
     /// Everything there is to save, wide elements first, so that all are aligned.
-    func pieces(parameters: Bool) throws(LayerwiseError) -> [Piece] {
+    func pieces(parameters: Bool) throws(LayerwiseError) -> [CheckpointEntry] {
         if settings.dryRun {
             throw LayerwiseError(.invalidArgument, "an optimizer with dry_run has no state to save or load")
         }
-        var pieces: [Piece] = []
+        var pieces: [CheckpointEntry] = []
         for layer in entries.indices {
             let record = layers.elements[layer]
             for tensor in 0..<record.tensorCount {
@@ -88,8 +88,9 @@ extension Optimizer {
                     _ state: String, _ dtype: DType, _ shape: [Int], _ start: UnsafeMutableRawPointer?, _ count: Int
                 ) {
                     pieces.append(
-                        Piece(
-                            key: Piece.key(entries[layer].name, place.name, state), dtype: dtype, shape: shape,
+                        CheckpointEntry(
+                            key: CheckpointEntry.key(entries[layer].name, place.name, state), dtype: dtype,
+                            shape: shape,
                             count: count,
                             // A tensor without elements may have no memory.
                             start: start ?? UnsafeMutableRawPointer(own), layer: layer, tensor: tensor))
@@ -98,7 +99,9 @@ extension Optimizer {
                     add(state.name, state.dtype, state.shape, state.memory, state.count)
                 }
                 if parameters {
-                    add(Piece.parameters, own.pointee.dtype, place.part, own.pointee.parameters, own.pointee.count)
+                    add(
+                        CheckpointEntry.parameters, own.pointee.dtype, place.part, own.pointee.parameters,
+                        own.pointee.count)
                 }
             }
         }

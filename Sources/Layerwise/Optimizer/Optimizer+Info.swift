@@ -63,11 +63,13 @@ extension Optimizer {
             exceptions: exceptions(entry, own, decayScale))
     }
 
-    private func exceptions(_ entry: LayerEntry, _ own: [TensorRecord], _ decayScale: Double) -> [TensorException] {
+    private func exceptions(
+        _ entry: LayerConfiguration, _ own: [TensorStepData], _ decayScale: Double
+    ) -> [TensorOverride] {
         zip(entry.tensors, own).compactMap { place, tensor in
             let kind = tensor.kind
             if tensor.scale == 1 && kind.decayScale == decayScale && kind.mayAdapt { return nil }
-            return TensorException(
+            return TensorOverride(
                 name: place.name, scale: tensor.scale, decayScale: decayScale == 0 ? 1 : kind.decayScale / decayScale,
                 mayAdapt: kind.mayAdapt)
         }

@@ -25,7 +25,7 @@ extension Optimizer {
         do { try schedule?.recheck() } catch { throw LayerwiseError(error, of: "schedule of \(key)", layer: layer) }
         if let layer {
             try check(layer: layer)
-            var changed: [Int: LayerEntry] = [:]
+            var changed: [Int: LayerConfiguration] = [:]
             for index in CollectionOfOne(layer) + parts(of: layer) {
                 var entry = entries[index]
                 entry.schedules[key] = schedule

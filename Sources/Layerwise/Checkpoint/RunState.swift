@@ -2,7 +2,7 @@
 import LayerwiseRules
 
 /// What a checkpoint says of the progress of a run, read and found to fit.
-struct Progress {
+struct RunState {
     var rate: Double
     var nextStep: Int64
     /// The round under way, where layers are stepped one by one.
@@ -10,7 +10,7 @@ struct Progress {
     var steps: Int64
     var skippedSteps: Int64
     var schedules: [String: any Schedule]
-    var entries: [LayerEntry]
+    var entries: [LayerConfiguration]
     var rounds: [Int64]
     /// The numbers that all tensors share.
     var shared: SharedScalars
@@ -21,17 +21,17 @@ extension Optimizer {
     /// Reads it; what fits nothing here is a difference.
     func readProgress(
         _ checkpoint: borrowing Checkpoint, _ renames: [NameKey: NameKey], _ report: inout LoadReport
-    ) throws(LayerwiseError) -> Progress {
+    ) throws(LayerwiseError) -> RunState {
         let name = checkpoint.source.name
-        do throws(JsonError) {
+        do throws(JSONError) {
             return try readProgress(Fields(try Checkpoint.value(of: "progress", checkpoint.header)), renames, &report)
         } catch { throw LayerwiseError(.corrupt, "\(name): progress: \(error.message)") }
     }
 
     private func readProgress(
         _ fields: Fields, _ renames: [NameKey: NameKey], _ report: inout LoadReport
-    ) throws(JsonError) -> Progress {
-        var progress = Progress(
+    ) throws(JSONError) -> RunState {
+        var progress = RunState(
             rate: try fields.rate("lr"), nextStep: try fields.count("next_step"), round: nil,
             steps: try fields.count("steps"), skippedSteps: try fields.count("skipped_steps"), schedules: schedules,
             entries: entries, rounds: [],
@@ -85,12 +85,12 @@ extension Optimizer {
     private func restore(
         _ schedules: inout [String: any Schedule], _ states: [NameKey: JsonValue], _ what: String,
         _ report: inout LoadReport
-    ) throws(JsonError) {
+    ) throws(JSONError) {
         for (key, value) in states.sorted(by: { $0.key < $1.key }).map({ ($0.key.text, $0.value) }) {
-            guard case .array(let items) = value else { throw JsonError(message: "a state is a list", position: 0) }
+            guard case .array(let items) = value else { throw JSONError(message: "a state is a list", position: 0) }
             var state: [Double] = []
             for item in items {
-                guard case .number(let x) = item else { throw JsonError(message: "a state has numbers", position: 0) }
+                guard case .number(let x) = item else { throw JSONError(message: "a state has numbers", position: 0) }
                 state.append(x)
             }
             guard var schedule = schedules[key], schedule.state.count == state.count else {
@@ -100,14 +100,14 @@ extension Optimizer {
             }
             schedule.state = state
             if schedule.state != state {
-                throw JsonError(message: "\(what)\(key): \(state) is no state that reports leave behind", position: 0)
+                throw JSONError(message: "\(what)\(key): \(state) is no state that reports leave behind", position: 0)
             }
             schedules[key] = schedule
         }
     }
 
     /// Puts it in place.
-    func adopt(_ progress: Progress) {
+    func adopt(_ progress: RunState) {
         setCheckedRate(progress.rate)
         shared.elements.pointee = progress.shared
         mode = progress.mode
@@ -128,42 +128,42 @@ extension Optimizer {
 private struct Fields {
     private let fields: [NameKey: JsonValue]
 
-    init(_ value: JsonValue) throws(JsonError) {
-        guard case .object(let fields) = value else { throw JsonError(message: "expected an object", position: 0) }
+    init(_ value: JsonValue) throws(JSONError) {
+        guard case .object(let fields) = value else { throw JSONError(message: "expected an object", position: 0) }
         self.fields = fields
     }
 
-    func fail(_ message: String) -> JsonError { JsonError(message: message, position: 0) }
+    func fail(_ message: String) -> JSONError { JSONError(message: message, position: 0) }
 
-    func value(_ key: String) throws(JsonError) -> JsonValue {
+    func value(_ key: String) throws(JSONError) -> JsonValue {
         guard let value = fields[NameKey(key)] else { throw fail("\(key) is missing") }
         return value
     }
 
-    func object(_ key: String) throws(JsonError) -> [NameKey: JsonValue] {
+    func object(_ key: String) throws(JSONError) -> [NameKey: JsonValue] {
         guard case .object(let object) = try value(key) else { throw fail("\(key) must be an object") }
         return object
     }
 
-    func text(_ key: String) throws(JsonError) -> String {
+    func text(_ key: String) throws(JSONError) -> String {
         guard case .string(let text) = try value(key) else { throw fail("\(key) must be text") }
         return text
     }
 
-    func number(_ key: String) throws(JsonError) -> Double {
+    func number(_ key: String) throws(JSONError) -> Double {
         guard case .number(let number) = try value(key) else { throw fail("\(key) must be a number") }
         return number
     }
 
     /// A learning rate.
-    func rate(_ key: String) throws(JsonError) -> Double {
+    func rate(_ key: String) throws(JSONError) -> Double {
         let rate = try number(key)
         if !(rate >= 0 && rate < .infinity) { throw fail("\(key) must be in [0, inf), found \(rate)") }
         return rate
     }
 
     /// A number of steps.
-    func count(_ key: String) throws(JsonError) -> Int64 {
+    func count(_ key: String) throws(JSONError) -> Int64 {
         let number = try number(key)
         guard let count = Int64(exactly: number), count >= 0, count <= mostSteps else {
             throw fail("\(key) must be a whole number from 0 to 2^53, found \(number)")

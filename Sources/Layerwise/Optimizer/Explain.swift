@@ -47,13 +47,13 @@ extension Optimizer {
     /// The same as one line of JSON: {"rule", "base_lr", "policy", "schedule", "freezing", "step", "layers": [{…}]}.
     public func explainJson(at step: Int64? = nil) throws(LayerwiseError) -> String {
         let infos = try infos(at: step)
-        return Json.object([
-            ("rule", Json.quoted(type(of: rule).declaration.name)), ("base_lr", Json.number(rule.learningRate)),
-            ("policy", Json.quoted(type(of: policy).declaration.name)),
-            ("schedule", schedules["lr"].map { Json.quoted(type(of: $0).declaration.name) } ?? "null"),
-            ("freezing", freezePlan.map { Json.quoted(type(of: $0).declaration.name) } ?? "null"),
+        return JSON.object([
+            ("rule", JSON.quoted(type(of: rule).declaration.name)), ("base_lr", JSON.number(rule.learningRate)),
+            ("policy", JSON.quoted(type(of: policy).declaration.name)),
+            ("schedule", schedules["lr"].map { JSON.quoted(type(of: $0).declaration.name) } ?? "null"),
+            ("freezing", freezePlan.map { JSON.quoted(type(of: $0).declaration.name) } ?? "null"),
             ("step", String(step ?? clock.next)),
-            ("layers", Json.array(infos.enumerated().map { json($1, layers.elements[$0].telemetry) })),
+            ("layers", JSON.array(infos.enumerated().map { json($1, layers.elements[$0].telemetry) })),
         ])
     }
 
@@ -78,36 +78,36 @@ extension Optimizer {
 
     private func json(_ info: LayerInfo, _ telemetry: LayerTelemetry) -> String {
         var fields = [
-            ("layer", Json.quoted(info.name)),
-            ("part_of", info.partOf.isEmpty ? "null" : Json.quoted(info.partOf)), ("depth", String(info.depth)),
-            ("tower", Json.quoted(info.tower)),
-            ("role", Json.quoted(info.role.rawValue)), ("tensors", String(info.tensorCount)),
+            ("layer", JSON.quoted(info.name)),
+            ("part_of", info.partOf.isEmpty ? "null" : JSON.quoted(info.partOf)), ("depth", String(info.depth)),
+            ("tower", JSON.quoted(info.tower)),
+            ("role", JSON.quoted(info.role.rawValue)), ("tensors", String(info.tensorCount)),
             ("parameters", String(info.parameterCount)), ("state_bytes", String(info.stateBytes)),
-            ("scale", Json.number(info.scale)), ("scale_from", Json.quoted(info.origin)),
-            ("base_lr", Json.number(info.baseRate)), ("schedule_factor", Json.number(info.factor)),
-            ("floor_lr", Json.number(info.floor)), ("effective_lr", Json.number(info.effectiveRate)),
-            ("weight_decay", Json.number(info.weightDecay)), ("steps", String(info.steps)),
+            ("scale", JSON.number(info.scale)), ("scale_from", JSON.quoted(info.origin)),
+            ("base_lr", JSON.number(info.baseRate)), ("schedule_factor", JSON.number(info.factor)),
+            ("floor_lr", JSON.number(info.floor)), ("effective_lr", JSON.number(info.effectiveRate)),
+            ("weight_decay", JSON.number(info.weightDecay)), ("steps", String(info.steps)),
             ("frozen", info.frozen ? "true" : "false"),
-            ("frozen_by", info.frozen ? Json.quoted(info.frozenBy.rawValue) : "null"),
+            ("frozen_by", info.frozen ? JSON.quoted(info.frozenBy.rawValue) : "null"),
             ("changes_at", info.changesAt.map { String($0) } ?? "null"),
-            ("apart", Json.array(info.exceptions.map(json))),
+            ("apart", JSON.array(info.exceptions.map(json))),
         ]
         if settings.telemetry {
             fields += [
-                ("gradient_norm", Json.number(telemetry.gradientNorm)),
-                ("weight_norm", Json.number(telemetry.weightNorm)),
-                ("update_ratio", Json.number(telemetry.updateRatio)),
-                ("trust_ratio", Json.number(telemetry.trustRatio)),
+                ("gradient_norm", JSON.number(telemetry.gradientNorm)),
+                ("weight_norm", JSON.number(telemetry.weightNorm)),
+                ("update_ratio", JSON.number(telemetry.updateRatio)),
+                ("trust_ratio", JSON.number(telemetry.trustRatio)),
                 ("lost_count", String(telemetry.lostCount)),
             ]
         }
-        return Json.object(fields)
+        return JSON.object(fields)
     }
 
-    private func json(_ exception: TensorException) -> String {
-        Json.object([
-            ("tensor", Json.quoted(exception.name)), ("scale", Json.number(exception.scale)),
-            ("decay_scale", Json.number(exception.decayScale)), ("adapts", exception.mayAdapt ? "true" : "false"),
+    private func json(_ exception: TensorOverride) -> String {
+        JSON.object([
+            ("tensor", JSON.quoted(exception.name)), ("scale", JSON.number(exception.scale)),
+            ("decay_scale", JSON.number(exception.decayScale)), ("adapts", exception.mayAdapt ? "true" : "false"),
         ])
     }
 }

@@ -22,7 +22,7 @@ from ._buffers import _address as address_of
 from .errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from ._tensors import LayerRecord
+    from ._registry import LayerRecord
     from .optimizer import Optimizer
 
 Carry = Callable[[object], object]

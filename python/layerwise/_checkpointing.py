@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from . import _binding as lw
 from . import _settings
 from ._buffers import _address as address_of
-from ._tensors import Watch
+from ._registry import Watch
 from .errors import BusyOptimizer, CheckpointMismatch, InvalidArgument, OutOfMemory
 from .reports import LoadReport
 

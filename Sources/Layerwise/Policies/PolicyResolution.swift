@@ -7,7 +7,7 @@ extension Optimizer {
     /// Asks policy and freezing plan anew.
     func refreshShares() throws(LayerwiseError) {
         refreshPlaces()
-        let shares: [LayerShare]
+        let shares: [LayerScaling]
         do throws(SettingError) {
             try policy.recheck()
             shares = try policy.shares(of: places)
@@ -33,7 +33,7 @@ extension Optimizer {
         placesAreStale = false
     }
 
-    private func put(_ share: LayerShare, _ layer: Int) {
+    private func put(_ share: LayerScaling, _ layer: Int) {
         let entry = entries[layer]
         let ownScale = entry.settings.scale
         let record = layers.elements + layer
@@ -43,17 +43,17 @@ extension Optimizer {
         record.pointee.ownRate = entry.rate.isNaN ? share.rate ?? .nan : entry.rate
         entries[layer].origin = ownScale.isNaN ? share.origin : "layer"
         for tensor in 0..<record.pointee.tensorCount {
-            let own = tensor < share.tensors.count ? share.tensors[tensor] : TensorShare()
+            let own = tensor < share.tensors.count ? share.tensors[tensor] : TensorScaling()
             let target = tensors.elements + record.pointee.firstTensor + tensor
             target.pointee.scale = !ownScale.isNaN || common == 0 ? 1 : own.scale / common
-            target.pointee.kind = TensorKind(
+            target.pointee.kind = TensorTraits(
                 isMatrix: target.pointee.kind.isMatrix, decayScale: own.decay, mayAdapt: own.mayAdapt,
                 epsilon: target.pointee.kind.epsilon)
         }
     }
 
     /// What policies and freezing plans see of the layers.
-    private func makePlaces() -> [LayerPlace] {
+    private func makePlaces() -> [LayerDescriptor] {
         var counts: [NameKey: Int] = [:]
         var lowest: [NameKey: Int] = [:]
         var highest: [NameKey: Int] = [:]
@@ -83,7 +83,7 @@ extension Optimizer {
                 case .depth where depth == lowest[tower]: .stem
                 case .depth: .block
                 }
-            return LayerPlace(
+            return LayerDescriptor(
                 name: entries[whole].name, depth: depth, tower: tower.text, role: role, tensors: entry.tensors)
         }
     }

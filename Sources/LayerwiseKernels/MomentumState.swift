@@ -5,7 +5,7 @@ import CLayerwiseKernels
 // generic metadata, and with it a function that the copies of this module would share.
 
 /// A state that may hold a velocity.
-protocol Velocity<Values> {
+protocol MomentumState<Values> {
     associatedtype Values: Lanes
 
     /// b ← momentum·b + share·input; returns b, or the input itself where there is no velocity.
@@ -13,7 +13,7 @@ protocol Velocity<Values> {
 }
 
 /// No state.
-struct NoState<Values: Lanes>: StateLanes, Velocity {
+struct NoState<Values: Lanes>: StateLanes, MomentumState {
     @inline(__always) init(_ tile: lwk_tile, _ offset: Int) {}
     @inline(__always) func store(_ tile: lwk_tile, _ offset: Int) {}
     @inline(__always) static func prefetch(_ tile: lwk_tile, _ offset: Int) {}
@@ -24,7 +24,7 @@ struct NoState<Values: Lanes>: StateLanes, Velocity {
 }
 
 /// One velocity: `momentum_buffer`.
-struct Momentum<Values: Lanes>: StateLanes, Velocity {
+struct Momentum<Values: Lanes>: StateLanes, MomentumState {
     var velocity: Values
 
     @inline(__always) init(_ tile: lwk_tile, _ offset: Int) {

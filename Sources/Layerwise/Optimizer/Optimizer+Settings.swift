@@ -45,7 +45,7 @@ extension Optimizer {
 
     /// The same for several layers, all or none.
     public func setLayers(_ changes: [(layer: Int, settings: [Setting])]) throws(LayerwiseError) {
-        var changed: [Int: LayerEntry] = [:]
+        var changed: [Int: LayerConfiguration] = [:]
         for change in try withParts(changes) {
             let entry = changed[change.layer] ?? entries[change.layer]
             changed[change.layer] = try assign(change.settings, to: entry, layer: change.layer)
@@ -84,7 +84,7 @@ extension Optimizer {
     }
 
     /// A layer's entry with one value of its own taken back.
-    private func entry(of layer: Int, without key: String) throws(LayerwiseError) -> LayerEntry {
+    private func entry(of layer: Int, without key: String) throws(LayerwiseError) -> LayerConfiguration {
         var entry = entries[layer]
         if LayerSettings.has(key) {
             entry.settings.unset(key)
@@ -145,7 +145,9 @@ extension Optimizer {
     }
 
     /// A layer's entry with changes applied, checked against the rule.
-    func assign(_ changes: [Setting], to entry: LayerEntry, layer: Int) throws(LayerwiseError) -> LayerEntry {
+    func assign(
+        _ changes: [Setting], to entry: LayerConfiguration, layer: Int
+    ) throws(LayerwiseError) -> LayerConfiguration {
         var entry = entry
         do {
             try refuseDuplicates(changes)
@@ -182,7 +184,7 @@ extension Optimizer {
     }
 
     /// Whether a layer needs a rule apart from the optimizer's.
-    static func needsOwnRule(_ entry: LayerEntry, _ schedules: [String: any Schedule]) -> Bool {
+    static func needsOwnRule(_ entry: LayerConfiguration, _ schedules: [String: any Schedule]) -> Bool {
         let isMovedApart = entry.settings.start > 0 && schedules.keys.contains { $0 != "lr" }
         return !entry.overrides.isEmpty || entry.schedules.keys.contains { $0 != "lr" } || isMovedApart
     }
@@ -226,7 +228,7 @@ extension Optimizer {
     }
 
     /// Puts other entries of some layers in force.
-    func adopt(_ changed: [Int: LayerEntry]) throws(LayerwiseError) {
+    func adopt(_ changed: [Int: LayerConfiguration]) throws(LayerwiseError) {
         var ownRules: [Int: any Rule] = [:]
         for (layer, entry) in changed.sorted(by: { $0.key < $1.key }) {
             ownRules[layer] = try ownRule(of: entry, layer, rule, schedules, settings)
@@ -252,7 +254,7 @@ extension Optimizer {
 
     /// The rule that a layer needs apart from the optimizer's, checked; nil where it needs none.
     private func ownRule(
-        of entry: LayerEntry, _ layer: Int, _ rule: any Rule, _ schedules: [String: any Schedule],
+        of entry: LayerConfiguration, _ layer: Int, _ rule: any Rule, _ schedules: [String: any Schedule],
         _ settings: Settings
     ) throws(LayerwiseError) -> (any Rule)? {
         if !Self.needsOwnRule(entry, schedules) { return nil }

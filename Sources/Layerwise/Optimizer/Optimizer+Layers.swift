@@ -40,10 +40,10 @@ extension Optimizer {
         }
         var entry = try assign(
             settings,
-            to: LayerEntry(
+            to: LayerConfiguration(
                 name: name,
                 tensors: descriptions.map {
-                    TensorPlace(name: $0.name, shape: $0.wholeShape ?? $0.shape, part: $0.shape)
+                    TensorDescriptor(name: $0.name, shape: $0.wholeShape ?? $0.shape, part: $0.shape)
                 },
                 firstTensor: tensors.count), layer: layer)
         let whole = try join(&entry, settings) ?? layer
@@ -53,7 +53,7 @@ extension Optimizer {
                 throw LayerwiseError(error, of: "layer \"\(name)\"")
             }
         }
-        var records: [TensorRecord] = []
+        var records: [TensorStepData] = []
         do throws(LayerwiseError) {
             var names: Set<NameKey> = []
             for (index, description) in descriptions.enumerated() {
@@ -90,7 +90,7 @@ extension Optimizer {
 
         entries.append(entry)
         layerIndex[NameKey(name)] = layer
-        var record = LayerRecord(firstTensor: tensors.count, tensorCount: records.count)
+        var record = LayerStepData(firstTensor: tensors.count, tensorCount: records.count)
         record.whole = whole
         record.ascends = Self.ascends(entry, self.settings)
         layers.append(record)
@@ -168,7 +168,7 @@ extension Optimizer {
     /// A tensor's record, without memory.
     private func record(
         _ description: TensorDescription, layer: Int, subject: String
-    ) throws(LayerwiseError) -> TensorRecord {
+    ) throws(LayerwiseError) -> TensorStepData {
         try Self.check(name: description.name, of: "tensor")
         let (rank, highest) = (description.shape.count, TensorDescription.highestRank)
         if rank > highest {
@@ -201,10 +201,10 @@ extension Optimizer {
         if description.parameters == nil && count > 0 && !settings.dryRun {
             throw LayerwiseError(.invalidArgument, "\(subject): parameters are NULL")
         }
-        return TensorRecord(
+        return TensorStepData(
             layer: layer, count: count, dtype: description.dtype, gradientDType: description.gradientDType,
             matrices: MatrixShape(description.shape, of: description.wholeShape ?? description.shape),
-            kind: TensorKind(isMatrix: description.shape.count >= 2, epsilon: description.dtype.epsilon),
+            kind: TensorTraits(isMatrix: description.shape.count >= 2, epsilon: description.dtype.epsilon),
             parameters: description.parameters, boundGradient: description.gradients)
     }
 
@@ -212,7 +212,7 @@ extension Optimizer {
 
     /// Enters a tensor's buffers, unless they share bytes with others that a step writes.
     private func claim(
-        _ buffers: Buffers, _ record: TensorRecord, _ owner: (Int, Int), _ subject: String
+        _ buffers: Buffers, _ record: TensorStepData, _ owner: (Int, Int), _ subject: String
     ) throws(LayerwiseError) {
         try Self.checkAlignment(
             buffers.parameters.map { UnsafeRawPointer($0) }, record.dtype, "\(subject): parameters")
@@ -238,14 +238,14 @@ extension Optimizer {
     }
 
     /// Enters a tensor's buffers, which were checked.
-    private func enter(_ buffers: Buffers, _ record: TensorRecord, _ owner: (Int, Int)) {
+    private func enter(_ buffers: Buffers, _ record: TensorStepData, _ owner: (Int, Int)) {
         guard let (written, read) = Self.intervals(buffers, record, owner) else { return }
         parameterIntervals.insert(written)
         gradientIntervals.insert(read)
     }
 
     /// Takes a tensor's buffers out again.
-    private func release(_ buffers: Buffers, _ record: TensorRecord, _ owner: (Int, Int)) {
+    private func release(_ buffers: Buffers, _ record: TensorStepData, _ owner: (Int, Int)) {
         guard let (written, read) = Self.intervals(buffers, record, owner) else { return }
         parameterIntervals.remove(written)
         gradientIntervals.remove(read)
@@ -253,7 +253,7 @@ extension Optimizer {
 
     /// The bytes of a tensor's buffers, or nil where one would pass the end of the address space.
     private static func intervals(
-        _ buffers: Buffers, _ record: TensorRecord, _ owner: (Int, Int)
+        _ buffers: Buffers, _ record: TensorStepData, _ owner: (Int, Int)
     ) -> (written: IntervalSet.Interval, read: IntervalSet.Interval)? {
         guard
             let written = IntervalSet.interval(

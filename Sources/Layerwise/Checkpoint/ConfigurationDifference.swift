@@ -2,7 +2,7 @@
 import LayerwiseRules
 
 /// Where two configurations differ.
-enum Difference {
+enum ConfigurationDifference {
     /// A line in the report for each place.  `converts`: element types may differ.
     static func add(to report: inout LoadReport, _ file: JsonValue, _ present: JsonValue, converts: Bool) {
         add(&report, [], file, present, converts)

@@ -3,7 +3,7 @@ import LayerwiseRules
 
 // JSON, as far as the library writes it, without Foundation.
 
-enum Json {
+enum JSON {
     static func object(_ fields: [(String, String)]) -> String {
         "{" + fields.map { "\(quoted($0.0)): \($0.1)" }.joined(separator: ", ") + "}"
     }

@@ -18,19 +18,19 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from .. import _binding as lw
-from .. import _carried
+from .. import _pickling
 from ..errors import DTypeMismatch, InvalidArgument, OutOfRange, ShapeMismatch
 from ..introspection import declaration_of
 from ..optimizer import Optimizer, _Error
 from ..rule import Rule
-from . import _progress
-from ._arrange import NativeLayer
+from . import _run_state
 from ._distributed import Reduction, is_spread, local_part
 from ._dlpack import Layout, Search
+from ._grouping import NativeLayer
 from ._hyperparameters import Hyperparameters
-from ._kept import Kept, NativeOptimizer
-from ._member import Member
+from ._native_states import NativeOptimizer, NativeStates
 from ._outside import Outside
+from ._parameter_slot import ParameterSlot
 from ._parameters import Group, check, check_disjoint, in_memory_order, is_dense, strides_of
 from ._warn import warn
 
@@ -60,7 +60,7 @@ class _Call:
         self.step_reference = ctypes.byref(self.step)
 
 
-class Bridge:
+class Engine:
     """The native optimizer of some groups.
 
     Args:
@@ -101,7 +101,7 @@ class Bridge:
         self._all_had_gradient = False
         self._had_gradient: set[int] = set()
         self._member_count = 0
-        self.members: list[Member] = []
+        self.members: list[ParameterSlot] = []
         self.layers: list[NativeLayer] = []
         self.hyperparameters = Hyperparameters(rule, keys, groups)
         self._outside = Outside(keys, groups, lr_scale)
@@ -112,7 +112,7 @@ class Bridge:
         shapes = declaration_of(rule.name)["state_shapes"].values()
         self._by_axes = "rows" in shapes or "columns" in shapes
         self._may_warn = True
-        self.kept = Kept(self.native, self.members)
+        self.kept = NativeStates(self.native, self.members)
         self.add(groups, layers)
 
     # ---- Layers
@@ -291,7 +291,7 @@ class Bridge:
             carried |= {id(param): places[id(param)] for param in group["params"] if id(param) in places}
         return carried
 
-    def take_over(self, old: Bridge, carried: Mapping[int, int]) -> None:
+    def take_over(self, old: Engine, carried: Mapping[int, int]) -> None:
         """Copy the states of members of another bridge."""
         counts = old.kept.counts()
         touched = []
@@ -331,7 +331,7 @@ class Bridge:
             return True
         if moved:
             _require_disjoint(self.members, [member for _, member in moved])
-        of_layers: dict[int, list[Member]] = {}
+        of_layers: dict[int, list[ParameterSlot]] = {}
         for _, member in moved:
             of_layers.setdefault(member.layer, []).append(member)
         for index, members in of_layers.items():
@@ -342,11 +342,11 @@ class Bridge:
             self._note_copies()
         return False
 
-    def _bind(self, layer: int, members: Sequence[Member]) -> None:
+    def _bind(self, layer: int, members: Sequence[ParameterSlot]) -> None:
         """Bind parameters of one layer together: each call looks at all tensors of its layer."""
         bindings: dict[str, Tensor] = {}
         copies: list[Tensor | None] = []
-        states: list[tuple[Member, dict[str, Tensor]]] = []
+        states: list[tuple[ParameterSlot, dict[str, Tensor]]] = []
         for member in members:
             copy = member.dense_copy()
             memory = member.local if copy is None else copy
@@ -391,7 +391,7 @@ class Bridge:
                     "which would round its state: make a new optimizer"
                 )
         _require_disjoint([], members)
-        captured = _carried.capture(old, lambda owner: owner)
+        captured = _pickling.capture(old, lambda owner: owner)
         for layer, parts in zip(captured["layers"], converted, strict=True):
             layer["parameters"] = {member.tensor_name: in_memory_order(member.memory) for member in parts}
             layer["gradients"] = {member.tensor_name: None for member in parts}
@@ -401,12 +401,12 @@ class Bridge:
             layer["master"] = self._master
         checkpoint, captured["checkpoint"] = captured["checkpoint"], None
         native = NativeOptimizer.__new__(NativeOptimizer)
-        _carried.restore(native, Optimizer.__init__, captured)
+        _pickling.restore(native, Optimizer.__init__, captured)
         # Counters, the clock and what schedules have seen; the states follow, in their new types.
         native.load_bytes(checkpoint, strict=False, convert=True)
-        _progress.apply(native, _progress.parse(native, _progress.dump(old)), 0)
+        _run_state.apply(native, _run_state.parse(native, _run_state.dump(old)), 0)
         self.hyperparameters.follow_layers(native, self._groups, self.layers)
-        new = Kept(native, members)
+        new = NativeStates(native, members)
         for member, was, count in zip(members, self.members, counts, strict=True):
             values = kept.values(was)
             if was.dtype is not member.dtype:
@@ -571,7 +571,7 @@ class Bridge:
         self._had_gradient.update(gradients)
         return True
 
-    def _usable(self, member: Member, gradient: Tensor | None) -> Tensor | None:
+    def _usable(self, member: ParameterSlot, gradient: Tensor | None) -> Tensor | None:
         """The gradient, or a copy of it in the layout and type of what was registered."""
         if gradient is None:
             return None
@@ -600,12 +600,12 @@ class Bridge:
         return copy.copy_(gradient)
 
 
-def _members_of(layer: NativeLayer, index: int, *, by_axes: bool) -> list[Member]:
+def _members_of(layer: NativeLayer, index: int, *, by_axes: bool) -> list[ParameterSlot]:
     """The parameters of a layer that has this index in the library."""
     gradient_dtype = _gradient_dtype([param for _, param in layer.members])
     prefix = layer.name if layer.part_of is None else layer.place.layer
     return [
-        Member(
+        ParameterSlot(
             param,
             name if name.startswith(prefix) else f"{prefix}.{name}",
             layer.group,
@@ -619,7 +619,7 @@ def _members_of(layer: NativeLayer, index: int, *, by_axes: bool) -> list[Member
     ]
 
 
-def _require_disjoint(known: Sequence[Member], new: Sequence[Member]) -> None:
+def _require_disjoint(known: Sequence[ParameterSlot], new: Sequence[ParameterSlot]) -> None:
     """Refuse parameters with gaps that share memory with others; what has no gaps, the library compares itself."""
     if any(member.copy is not None for member in known) or not all(is_dense(member.local) for member in new):
         members = {id(member): member for member in (*known, *new)}.values()

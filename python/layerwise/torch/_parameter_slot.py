@@ -13,7 +13,7 @@ from ._distributed import like, local_part, part_for
 from ._parameters import dense_copy, strides_of
 
 
-class Member:
+class ParameterSlot:
     """One parameter in the native optimizer.
 
     The library steps memory without gaps.  A parameter whose memory has gaps is stepped in a dense copy, `copy`, which
@@ -111,7 +111,7 @@ def state_shape(shape: Sequence[int], kind: str) -> tuple[int, ...]:
     return (*shape[:-2], 1, shape[-1]) if kind == "columns" else tuple(shape)
 
 
-def value_difference(member: Member, key: str, value: object, dtype: torch.dtype, kind: str) -> str | None:
+def value_difference(member: ParameterSlot, key: str, value: object, dtype: torch.dtype, kind: str) -> str | None:
     """What is wrong with a value for a state of this type and kind, or None."""
     what = f'parameter "{member.name}": {key}'
     if key == "step":
@@ -133,7 +133,7 @@ def value_difference(member: Member, key: str, value: object, dtype: torch.dtype
     return None
 
 
-def number_difference(member: Member, key: str, value: object) -> str | None:
+def number_difference(member: ParameterSlot, key: str, value: object) -> str | None:
     """What is wrong with a value for a state of one number, or None."""
     what = f'parameter "{member.name}": {key}'
     try:

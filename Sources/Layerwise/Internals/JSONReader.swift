@@ -24,7 +24,7 @@ enum JsonValue: Equatable {
 }
 
 /// Why text is not the JSON that is expected.
-struct JsonError: Error {
+struct JSONError: Error {
     let message: String
     /// Bytes from the start.
     let position: Int
@@ -34,7 +34,7 @@ struct JsonError: Error {
 ///
 /// It works on bytes that may come from anywhere, so every read is checked, and what it allocates is bounded by what it was
 /// given.
-struct JsonReader {
+struct JSONReader {
     let bytes: UnsafeRawBufferPointer
     private(set) var position: Int
 
@@ -46,7 +46,7 @@ struct JsonReader {
         position = 0
     }
 
-    func fail(_ message: String) -> JsonError { JsonError(message: message, position: position) }
+    func fail(_ message: String) -> JSONError { JSONError(message: message, position: position) }
 
     private var next: UInt8? { position < bytes.count ? bytes[position] : nil }
 
@@ -62,18 +62,18 @@ struct JsonReader {
         return true
     }
 
-    mutating func expect(_ character: Unicode.Scalar) throws(JsonError) {
+    mutating func expect(_ character: Unicode.Scalar) throws(JSONError) {
         if !take(character) { throw fail("expected \(character)") }
     }
 
     /// Nothing but space is left.
-    mutating func expectEnd() throws(JsonError) {
+    mutating func expectEnd() throws(JSONError) {
         skipSpace()
         if position < bytes.count { throw fail("expected the end") }
     }
 
     /// The keys of an object one after another; `body` reads each value.
-    mutating func object(_ body: (inout JsonReader, String) throws(JsonError) -> Void) throws(JsonError) {
+    mutating func object(_ body: (inout JSONReader, String) throws(JSONError) -> Void) throws(JSONError) {
         try expect("{")
         if take("}") { return }
         repeat {
@@ -86,7 +86,7 @@ struct JsonReader {
     }
 
     /// The items of an array one after another.
-    mutating func array(_ body: (inout JsonReader) throws(JsonError) -> Void) throws(JsonError) {
+    mutating func array(_ body: (inout JSONReader) throws(JSONError) -> Void) throws(JSONError) {
         try expect("[")
         if take("]") { return }
         repeat { try body(&self) } while take(",")
@@ -94,7 +94,7 @@ struct JsonReader {
     }
 
     /// A whole number from 0 to 2⁶³ − 1, written with digits alone.
-    mutating func natural() throws(JsonError) -> Int {
+    mutating func natural() throws(JSONError) -> Int {
         skipSpace()
         let start = position
         var value = 0
@@ -111,7 +111,7 @@ struct JsonReader {
     }
 
     /// A string, without its quotes and with its escapes resolved.
-    mutating func string() throws(JsonError) -> String {
+    mutating func string() throws(JSONError) -> String {
         try expect("\"")
         var text: [UInt8] = []
         while true {
@@ -140,7 +140,7 @@ struct JsonReader {
         }
     }
 
-    private mutating func escape(_ text: inout [UInt8]) throws(JsonError) {
+    private mutating func escape(_ text: inout [UInt8]) throws(JSONError) {
         guard let byte = next else { throw fail("the text has no end") }
         position += 1
         switch byte {
@@ -167,7 +167,7 @@ struct JsonReader {
         }
     }
 
-    private mutating func hexadecimal() throws(JsonError) -> UInt32 {
+    private mutating func hexadecimal() throws(JSONError) -> UInt32 {
         var code: UInt32 = 0
         for _ in 0..<4 {
             guard let byte = next else { throw fail("the text has no end") }
@@ -185,13 +185,13 @@ struct JsonReader {
     }
 
     /// Any value.
-    mutating func value(level: Int = 0) throws(JsonError) -> JsonValue {
+    mutating func value(level: Int = 0) throws(JSONError) -> JsonValue {
         if level > Self.deepest { throw fail("nested more than \(Self.deepest) deep") }
         skipSpace()
         switch next {
         case 0x7b:
             var fields: [NameKey: JsonValue] = [:]
-            try object { reader, key throws(JsonError) in
+            try object { reader, key throws(JSONError) in
                 let value = try reader.value(level: level + 1)
                 if fields.updateValue(value, forKey: NameKey(key)) != nil {
                     throw reader.fail("\"\(key)\" is given twice")
@@ -200,7 +200,7 @@ struct JsonReader {
             return .object(fields)
         case 0x5b:
             var items: [JsonValue] = []
-            try array { reader throws(JsonError) in items.append(try reader.value(level: level + 1)) }
+            try array { reader throws(JSONError) in items.append(try reader.value(level: level + 1)) }
             return .array(items)
         case 0x22: return .string(try string())
         case 0x74: return try word("true", .bool(true))
@@ -210,7 +210,7 @@ struct JsonReader {
         }
     }
 
-    private mutating func word(_ word: String, _ value: JsonValue) throws(JsonError) -> JsonValue {
+    private mutating func word(_ word: String, _ value: JsonValue) throws(JSONError) -> JsonValue {
         for byte in word.utf8 {
             if next != byte { throw fail("expected \(word)") }
             position += 1
@@ -218,13 +218,13 @@ struct JsonReader {
         return value
     }
 
-    private mutating func digits() throws(JsonError) {
+    private mutating func digits() throws(JSONError) {
         let start = position
         while let byte = next, byte >= 0x30 && byte <= 0x39 { position += 1 }
         if position == start { throw fail("expected a digit") }
     }
 
-    private mutating func number() throws(JsonError) -> Double {
+    private mutating func number() throws(JSONError) -> Double {
         let start = position
         if next == 0x2d { position += 1 }
         let first = next
