@@ -10,6 +10,7 @@ from typing import Any, SupportsFloat
 
 from . import _binding as lw
 from .errors import InvalidArgument
+from .rule import Rule
 
 Pair = tuple[str, object]
 
@@ -17,16 +18,17 @@ Tuples = Mapping[str, tuple[str, ...]]
 """Keywords of a rule that hold several settings of the library, as in torch, with the library's keys."""
 
 
-def expand(settings: Mapping[str, object], tuples: Tuples) -> list[Pair]:
+def expand(settings: Mapping[str, object], rule: Rule) -> list[Pair]:
     """The library's keys and values for keyword arguments: `betas` becomes `beta1` and `beta2`."""
     pairs: list[Pair] = []
+    tuples = rule.tuples
     for key, value in settings.items():
         if key not in tuples:
             pairs.append((key, value))
             continue
         for part, one in zip(tuples[key], several(key, value, len(tuples[key])), strict=True):
-            # NaN says "none" to settings that may have none; others refuse it.
-            pairs.append((part, math.nan if one is None else one))
+            # NaN says "none" to the library.
+            pairs.append((part, math.nan if one is None and part in rule.optional else one))
     return pairs
 
 

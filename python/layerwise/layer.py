@@ -138,7 +138,7 @@ class Layer:
         which is "yes", "no" or "plan".  Of a layer that is registered in parts, all but hyperparameters and `maximize`
         hold for its parts too.
         """
-        self._call(lw.lw_layer_set, *_settings.pack(_settings.expand(settings, self._optimizer.rule.tuples)))
+        self._call(lw.lw_layer_set, *_settings.pack(_settings.expand(settings, self._optimizer.rule)))
 
     def unset(self, key: str) -> None:
         """Take its own value back: it follows the optimizer, or the policy, again.

@@ -144,7 +144,7 @@ class Optimizer(Saved):
             lw.lw_optimizer_create,
             ctypes.byref(self._handle),
             lw.name(rule.name),
-            *_settings.pack([*_settings.expand(rule.settings(), rule.tuples), *given.items()]),
+            *_settings.pack([*_settings.expand(rule.settings(), rule), *given.items()]),
         )
         self._finalizer = weakref.finalize(self, _destroy, self._handle)
         if policy is not None:
@@ -286,7 +286,7 @@ class Optimizer(Saved):
             grads,
             dtype,
             master,
-            _settings.expand(given | overrides, self._rule.tuples),
+            _settings.expand(given | overrides, self._rule),
             whole_shapes or {},
         )
         view = Layer(self, layer)
@@ -592,7 +592,7 @@ class Optimizer(Saved):
         The keys are those of the rule and of this class; infinity switches a clip off.  Layers with a value of their
         own keep it.
         """
-        lw.call(lw.lw_optimizer_set, self._handle, *_settings.pack(_settings.expand(settings, self._rule.tuples)))
+        lw.call(lw.lw_optimizer_set, self._handle, *_settings.pack(_settings.expand(settings, self._rule)))
 
     def get(self, key: str) -> float | str | tuple[float | str, ...]:
         """The value in force: a number (flags are 0.0 or 1.0), a choice, or a tuple for `betas`."""

@@ -23,6 +23,9 @@ class Rule:
     tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Keywords that hold several of the library's numbers, with the library's keys for them."""
 
+    optional: ClassVar[frozenset[str]] = frozenset()
+    """Keys of the library within these whose number may be None."""
+
     def settings(self) -> dict[str, object]:
         """The values that were given, `variant` first, because what follows it overrides what it sets."""
         given = {key: value for key, value in vars(self).items() if value is not None}
@@ -831,6 +834,7 @@ class Adafactor(Rule):
 
     name: ClassVar[str] = "adafactor"
     tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"eps": ("eps1", "eps2")}
+    optional: ClassVar[frozenset[str]] = frozenset({"eps1"})
     lr: float | None = None
     _: KW_ONLY
     beta2_decay: float | None = None

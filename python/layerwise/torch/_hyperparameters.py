@@ -139,7 +139,7 @@ class Hyperparameters:
         indices: list[int] = []
         pairs: list[_settings.Pair] = []
         for index, layer in enumerate(layers):
-            own = _settings.expand(self._for_layer(values[layer.group]), native.rule.tuples)
+            own = _settings.expand(self._for_layer(values[layer.group]), native.rule)
             indices.extend([index] * len(own))
             pairs.extend(own)
         if pairs:
