@@ -98,11 +98,14 @@ extension Optimizer {
         sums.scales = context.scales
         var isDouble = false
         for index in unit.firstTensor..<unit.endTensor {
-            let tensor = context.tensors[index]
-            if !tensor.active { continue }
-            isDouble = isDouble || tensor.laneType == .float64
-            let moment = tensor.moment(context.layers[tensor.layer], context.shared, isSpread: context.isSpread)
-            for block in tensor.firstBlock..<tensor.firstBlock + tensor.blockCount {
+            // Not a copy: the record is large.
+            let tensor = context.tensors + index
+            if !tensor.pointee.active { continue }
+            isDouble = isDouble || tensor.pointee.laneType == .float64
+            let moment = tensor.pointee.moment(
+                context.layers[tensor.pointee.layer], context.shared, isSpread: context.isSpread)
+            let first = tensor.pointee.firstBlock
+            for block in first..<first + tensor.pointee.blockCount {
                 let own = context.sums[block].measured
                 rule.gather(own.weights, own.updates, of: moment, into: &sums)
             }
@@ -114,7 +117,10 @@ extension Optimizer {
     fileprivate func endStage(_ stage: Int, _ unit: Unit, _ context: StepContext, _ scratch: Scratch) {
         // The rule is asked for once: threads that count references to it at once wait for each other.
         let rule = rule(of: unit, context)
-        if record(of: unit, context).stage(stage).factors { return endFactors(unit, context, rule) }
+        let index = context.layers[context.tensors[unit.firstTensor].layer].rule
+        if context.rules[index].factors && context.rules[index].stage(stage).factors {
+            return endFactors(unit, context, rule)
+        }
         finish(stage, unit, sums(stage, unit, context, scratch, rule), context, rule)
     }
 
@@ -195,11 +201,11 @@ private func processBlock(
     _ pass: Pass, _ index: Int, _ directions: UnsafeMutableRawPointer?, _ context: StepContext, _ scratch: Scratch
 ) {
     let block = context.blocks[index]
-    let tensor = context.tensors[block.tensor]
-    guard tensor.active, let gradients = tensor.gradient, let parameters = tensor.parameters,
-        let coefficients = tensor.coefficients
+    let tensor = context.tensors + block.tensor
+    guard tensor.pointee.active, let gradients = tensor.pointee.gradient, let parameters = tensor.pointee.parameters,
+        let coefficients = tensor.pointee.coefficients
     else { return }
-    let layer = context.layers[tensor.layer]
+    let layer = context.layers[tensor.pointee.layer]
     let rule = context.rules[layer.rule]
     let kernels = rule.kernels
     var changes = false
@@ -217,22 +223,22 @@ private func processBlock(
         measuresAgain = true
     }
     if stage.factors {
-        if tensor.isFactored { factor(block, tensor, gradients, layer, context, scratch) }
+        if tensor.pointee.isFactored { factor(block, tensor, gradients, layer, context, scratch) }
         return
     }
-    let lane = tensor.laneType
+    let lane = tensor.pointee.laneType
     let size = lane.size
     let group = 64 / size
-    let weightType = tensor.master == nil ? tensor.dtype : lane
-    let weightMemory = tensor.master ?? parameters
-    let gradientType = tensor.gradientDType
+    let weightType = tensor.pointee.master == nil ? tensor.pointee.dtype : lane
+    let weightMemory = tensor.pointee.master ?? parameters
+    let gradientType = tensor.pointee.gradientDType
     // Values are clamped before norms are clipped, and both are one multiplication and one bound here.
     let limit = context.limit < .infinity ? context.limit * layer.clipFactor.number : .infinity
     let finishes = changes && stage.keepsDirections && !context.observes && directions != nil
     let readsGradients = stage.readsGradients || context.observes
     let keepsDirections = finishes || (!changes && !measuresAgain && stage.keepsDirections)
     // A factor that lanes cannot hold is applied in float64 on the way to the tile.
-    let isFactorWide = !tensor.factor.fits(lane)
+    let isFactorWide = !tensor.pointee.factor.fits(lane)
     let laneKernel = lane == .float64 ? kernels.float64 : kernels.float32
     let ownKernel = weightType.kernel(in: kernels)
     let isInPlace =
@@ -247,8 +253,8 @@ private func processBlock(
             finishes ? lwk_pass_finish : context.observes ? lwk_pass_observe : lwk_pass_update
         }
     let ahead = Int64(lwk_prefetch_distance())
-    let tileCount = isInPlace && !tensor.isFactored ? Block.elements : Scratch.tileBytes / size
-    let products = tensor.isFactored ? Products(tensor, context, scratch) : nil
+    let tileCount = isInPlace && !tensor.pointee.isFactored ? Block.elements : Scratch.tileBytes / size
+    let products = tensor.pointee.isFactored ? Products(tensor, context, scratch) : nil
     var sums = lwk_sums()
 
     var offset = block.start
@@ -264,10 +270,10 @@ private func processBlock(
         let stored = weightMemory + offset * weightType.size
         var weights = stored
         var gradientMemory = gradients + offset * gradientType.size
-        var factor = tensor.factor.value
-        if let master = tensor.master, first && !measuresAgain {
-            tensor.dtype.kernels(in: context.table).adopt?(
-                parameters + offset * tensor.dtype.size, count, master + offset * size)
+        var factor = tensor.pointee.factor.value
+        if let master = tensor.pointee.master, first && !measuresAgain {
+            tensor.pointee.dtype.kernels(in: context.table).adopt?(
+                parameters + offset * tensor.pointee.dtype.size, count, master + offset * size)
         }
         if copiesWeights {
             weightType.kernels(in: context.table).decode(stored, count, scratch.weights)
@@ -284,25 +290,27 @@ private func processBlock(
 
         // The rule.
         let shift = offset * size
-        products?.fill(offset, count)
+        var states = (
+            tensor.pointee.states.0.map { $0 + shift }, tensor.pointee.states.1.map { $0 + shift },
+            tensor.pointee.states.2.map { $0 + shift }, tensor.pointee.states.3.map { $0 + shift }
+        )
+        if let products { products.fill(offset, count, &states) }
         var tile = lwk_tile(
             weights: weights, gradients: gradientMemory, gradient_factor: factor,
             directions: keepsDirections
                 ? directions.map { $0 + block.directionOffset + (offset - block.start) * size } : nil,
-            states: (
-                products?.memory(0) ?? tensor.states.0.map { $0 + shift },
-                products?.memory(1) ?? tensor.states.1.map { $0 + shift },
-                products?.memory(2) ?? tensor.states.2.map { $0 + shift },
-                products?.memory(3) ?? tensor.states.3.map { $0 + shift }
-            ),
+            states: states,
             coefficients: coefficients,
-            numbers: (tensor.numbers[0], tensor.numbers[1], tensor.numbers[2], tensor.numbers[3]),
+            numbers: (
+                tensor.pointee.numbers[0], tensor.pointee.numbers[1], tensor.pointee.numbers[2],
+                tensor.pointee.numbers[3]
+            ),
             square_limit: lane == .float64 ? 0x1.fffffffffffffp+511 : 0x1.fffffep+63,
             weight_scale: context.scales.weights, direction_scale: context.scales.directions,
             ahead: isInPlace ? ahead : 0, states_ahead: ahead,
             groups: Int64((count + group - 1) / group),
             last_count: Int64(isPartial ? count : group),
-            rounding: !goesByTile || tensor.master != nil
+            rounding: !goesByTile || tensor.pointee.master != nil
                 ? lwk_rounding_none
                 : weightType == .float16
                     ? lwk_rounding_float16 : weightType == .bfloat16 ? lwk_rounding_bfloat16 : lwk_rounding_none)
@@ -311,9 +319,9 @@ private func processBlock(
         // Encode.
         if changes {
             if copiesWeights { weightType.kernels(in: context.table).encodeFinite(weights, count, stored) }
-            if tensor.master != nil {
-                tensor.dtype.kernels(in: context.table).encodeFinite(
-                    weights, count, parameters + offset * tensor.dtype.size)
+            if tensor.pointee.master != nil {
+                tensor.pointee.dtype.kernels(in: context.table).encodeFinite(
+                    weights, count, parameters + offset * tensor.pointee.dtype.size)
             }
         }
         offset += count
@@ -334,7 +342,8 @@ private struct Products {
     private let slot: Int
     private let tile: UnsafeMutableRawPointer
 
-    init?(_ tensor: TensorStepData, _ context: StepContext, _ scratch: Scratch) {
+    init?(_ tensor: UnsafePointer<TensorStepData>, _ context: StepContext, _ scratch: Scratch) {
+        let tensor = tensor.pointee
         guard let columns = tensor.columns else { return nil }
         kernels = tensor.laneType == .float64 ? context.table.factors64 : context.table.factors32
         rowFactors = UnsafePointer(context.factors + tensor.firstFactor)
@@ -344,24 +353,34 @@ private struct Products {
         tile = scratch.product
     }
 
-    /// Multiplies for `count` elements from `offset` on.
-    func fill(_ offset: Int, _ count: Int) {
+    /// Multiplies for `count` elements from `offset` on, and puts the tile in the state's place.
+    @inline(never)
+    func fill(
+        _ offset: Int, _ count: Int,
+        _ states:
+            inout (
+                UnsafeMutableRawPointer?, UnsafeMutableRawPointer?, UnsafeMutableRawPointer?, UnsafeMutableRawPointer?
+            )
+    ) {
         kernels.multiply(rowFactors, columns, offset, count, matrices.rows, matrices.columns, tile)
+        switch slot {
+        case 0: states.0 = tile
+        case 1: states.1 = tile
+        case 2: states.2 = tile
+        default: states.3 = tile
+        }
     }
-
-    /// The tile, if it stands for the state in this slot.
-    func memory(_ slot: Int) -> UnsafeMutableRawPointer? { slot == self.slot ? tile : nil }
 }
 
 /// Adds up the squares of a block's conditioned gradients, by row and by column.
 private func factor(
-    _ block: Block, _ tensor: TensorStepData, _ gradients: UnsafeRawPointer, _ layer: LayerStepData,
+    _ block: Block, _ tensor: UnsafePointer<TensorStepData>, _ gradients: UnsafeRawPointer, _ layer: LayerStepData,
     _ context: StepContext, _ scratch: Scratch
 ) {
-    let lane = tensor.laneType
+    let lane = tensor.pointee.laneType
     let kernels = lane == .float64 ? context.table.factors64 : context.table.factors32
     let limit = context.limit < .infinity ? context.limit * layer.clipFactor.number : .infinity
-    let matrices = tensor.matrices
+    let matrices = tensor.pointee.matrices
     let (rows, columns) = (matrices.rows, matrices.columns)
     let ownRows = matrices.rows(in: block)
     let rowSums = context.factors + block.firstFactor
@@ -373,7 +392,8 @@ private func factor(
     while offset < end {
         let count = min(tileCount, end - offset)
         condition(
-            gradients + offset * tensor.gradientDType.size, count, tensor, !tensor.factor.fits(lane), limit,
+            gradients + offset * tensor.pointee.gradientDType.size, count, tensor, !tensor.pointee.factor.fits(lane),
+            limit,
             context.table, scratch.gradients)
         let row = offset / columns
         kernels.addSquares(
@@ -386,16 +406,18 @@ private func factor(
 /// Gradients as lanes, times the tensor's factor, clamped.
 @inline(__always)
 private func condition(
-    _ gradients: UnsafeRawPointer, _ count: Int, _ tensor: TensorStepData, _ isFactorWide: Bool, _ limit: Double,
+    _ gradients: UnsafeRawPointer, _ count: Int, _ tensor: UnsafePointer<TensorStepData>, _ isFactorWide: Bool,
+    _ limit: Double,
     _ table: KernelTable, _ target: UnsafeMutableRawPointer
 ) {
-    let type = tensor.gradientDType
+    let type = tensor.pointee.gradientDType
     let kernels = type.kernels(in: table)
-    let widens = type != tensor.laneType && tensor.laneType == .float64
+    let widens = type != tensor.pointee.laneType && tensor.pointee.laneType == .float64
     if isFactorWide {
-        let (factor, power) = tensor.factor.parts
+        let (factor, power) = tensor.pointee.factor.parts
         (widens ? table.conditionWidenedWide : kernels.conditionWide)(gradients, count, factor, power, limit, target)
     } else {
-        (widens ? table.conditionWidened : kernels.condition)(gradients, count, tensor.factor.value, limit, target)
+        (widens ? table.conditionWidened : kernels.condition)(
+            gradients, count, tensor.pointee.factor.value, limit, target)
     }
 }
