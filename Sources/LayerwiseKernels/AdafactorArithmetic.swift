@@ -53,7 +53,7 @@ struct AdafactorArithmetic<State: StateLanes & FactoredState>: TrustRatioArithme
     }
 }
 
-/// A second moment, of which rows and columns may be kept in its place, and perhaps an average of changes.
+/// A second moment, which may be the product of rows and columns, and in some kernels an average of changes.
 protocol FactoredState<Values> {
     associatedtype Values: Lanes
     var variance: Values { get }

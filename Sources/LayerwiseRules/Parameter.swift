@@ -24,7 +24,7 @@ public struct Parameter<Owner>: Sendable {
     public let key: String
     public let kind: Kind
     public let doc: String
-    /// The number that says that there is none.  NaN says it too, and Python's None.
+    /// The number that stands for an absent value.  NaN and Python's None stand for it too.
     public let none: Double?
     public let read: @Sendable (Owner) -> Setting.Value
     let write: @Sendable (inout Owner, Setting.Value) -> Void

@@ -159,7 +159,7 @@ extension TensorStepData {
         }
     }
 
-    /// Memory for a state that is an array; nil if there is none.
+    /// Memory for a state that is an array; nil if it could not be allocated.
     private func allocate(_ state: StateDeclaration) -> UnsafeMutableRawPointer? {
         state.shape == .parameter ? allocateState(state.slot) : Memory.allocateZeroed(bytes(of: state))
     }

@@ -115,7 +115,7 @@ struct MatrixShape: BitwiseCopyable {
     let count: Int
     let rows: Int
     let columns: Int
-    /// The rows of each matrix of the tensor of which this is a part.
+    /// The rows of each matrix of the whole tensor, which several processes may share.
     let wholeRows: Int
     /// Elements of that tensor.
     let wholeElements: Double
