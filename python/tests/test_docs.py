@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the documentation says is what happens: what the library declares, and what the examples print."""
+"""The documentation is true: it shows what the library declares and what the examples print."""
 
 import re
 import sys

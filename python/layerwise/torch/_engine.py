@@ -419,7 +419,7 @@ class Engine:
         self.rest(self._groups)
 
     def had_gradient(self, index: int) -> bool:
-        """Whether a member was ever stepped here, be it without effect because its layer was frozen."""
+        """Whether a member was ever stepped here, even without effect because its layer was frozen."""
         return self._all_had_gradient or index in self._had_gradient
 
     def forget_gradients(self, indices: Iterable[int]) -> None:

@@ -65,7 +65,7 @@ class Hyperparameters:
         return dict(zip(self._keys, values[:-1], strict=True))
 
     def for_layer(self, groups: Sequence[Group], layer: NativeLayer) -> dict[str, Any]:
-        """What a layer that is added needs to be told."""
+        """The settings of a layer that is added."""
         if not self._own_values:
             return {}
         return self._for_layer(self._of(groups[layer.group]))

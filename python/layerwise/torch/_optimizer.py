@@ -201,7 +201,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         return layers
 
     def _rebuild(self) -> Engine:
-        """Make the native optimizer anew after the groups have got other parameters, and carry the state over."""
+        """Create a new native optimizer after the groups have got other parameters, and copy the state into it."""
         old, views, state = self._inside.bridge, self._inside.views, self._inside.state
         if old is None or views is None:
             return self._build()
@@ -251,7 +251,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         return bridge.native
 
     def _ready(self) -> Engine:
-        """The bridge, made anew where the groups hold other parameters, or after unpickling."""
+        """The bridge; a new one if the groups hold other parameters, or after unpickling."""
         bridge = self._inside.bridge
         if bridge is None:
             bridge = self._wake()
@@ -295,7 +295,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         """Step every parameter that has a gradient.
 
         Args:
-            closure: Evaluates the model anew and returns the loss; called first, with gradients enabled.
+            closure: Evaluates the model again and returns the loss; called first, with gradients enabled.
 
         Returns:
             What the closure returned.
@@ -397,7 +397,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
             hyperparameters = {"lr", "maximize", *self._keys, *FLAGS}
             fixed = {key: value for key, value in self.defaults.items() if key not in hyperparameters}
             inside = self._inside
-            check_keys(param_group, index, self._rule.__name__, self.defaults, fixed, inside.given, inside.told)
+            check_keys(param_group, index, self._rule.__name__, self.defaults, fixed, inside.given, inside.warned)
             check_lr_scale(param_group, index, self._options.get(LR_SCALE))
             require_number(param_group["lr"], f"lr of param group {index}")
             if self._inside.bridge is not None:
@@ -620,7 +620,7 @@ class _Inside:
         self.views: Views | None = None
         self.backward: BackwardSteps | None = None
         self.hooks_ran = False
-        self.told: set[str] = set()
+        self.warned: set[str] = set()
         self.given: Mapping[str, Any] = {}
         self.left_out: dict[int, tuple[Tensor, str]] = {}
         self._may_need_gradients: list[Tensor] = []

@@ -53,7 +53,7 @@ _DECAY = "weight_decay"
 _rate_of = operator.itemgetter("lr")
 
 _FIRST_STEPS = 16
-"""How many steps tell whether rates differ: a rate may be 0 at the first of a warm-up."""
+"""How many steps are compared to see whether rates differ: a rate may be 0 at the first step of a warm-up."""
 
 
 _TELEMETRY = Telemetry._fields

@@ -79,7 +79,7 @@ def runnable(language: str, pages: Sequence[str] = PAGES) -> list[Block]:
 
 
 def check_output(block: Block, printed: str) -> None:
-    """What was printed is what the page shows, but for blanks at the ends of lines."""
+    """The program printed what the page shows, but for blanks at the ends of lines."""
     if block.output is not None:
         lines = [line.rstrip() for line in printed.rstrip().split("\n")]
         assert lines == block.output.rstrip().split("\n"), block.id

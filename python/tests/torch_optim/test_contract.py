@@ -297,7 +297,7 @@ def test_every_hyperparameter_may_change_between_steps() -> None:
 
 
 def test_groups_that_agree_again_after_they_did_not() -> None:
-    """Nesterov needs momentum: whatever the order in which the library is told, it is never told half."""
+    """Nesterov needs momentum: the library gets both at once, whatever the order in which they change."""
     w = [nn.Parameter(torch.ones(2)) for _ in range(2)]
     opt = lwt.SGD([{"params": [param]} for param in w], momentum=0.9, nesterov=True)
     plain, nesterov = {"momentum": 0.0, "nesterov": False}, {"momentum": 0.9, "nesterov": True}
