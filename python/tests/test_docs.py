@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from support.pages import DOCUMENTS, PAGES, READMES, ROOT, check_output, output, runnable
 
 import layerwise as lw
@@ -93,3 +94,22 @@ def test_every_policy_schedule_and_plan_is_explained() -> None:
         names = [value.__name__ for value in values if isinstance(value, type) and issubclass(value, kind)]
         assert len(names) >= 5
         assert [name for name in names if f"{name}(" not in text] == []
+
+
+def test_every_page_is_in_the_menu_of_the_site() -> None:
+    config = yaml.safe_load((ROOT / "docs" / "mkdocs.yml").read_text("utf-8"))
+
+    def pages(entry: object) -> list[str]:
+        if isinstance(entry, str):
+            return [entry]
+        parts = entry.values() if isinstance(entry, dict) else entry
+        return [page for part in parts for page in pages(part)]
+
+    listed = pages(config["nav"])
+    assert len(listed) == len(set(listed))
+    here = {page.removeprefix("docs/") for page in DOCUMENTS if page.startswith("docs/")}
+    decisions = {page for page in here if re.match("decisions/[0-9]", page)}
+    assert here - decisions == {page for page in listed if (ROOT / "docs" / page).exists()}
+    assert set(re.findall(r"\]\(([0-9][^)]+)\)", (ROOT / "docs" / "decisions" / "README.md").read_text("utf-8"))) == {
+        page.removeprefix("decisions/") for page in decisions
+    }
