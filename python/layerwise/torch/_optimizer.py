@@ -7,7 +7,7 @@ import functools
 import operator
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast, overload
 
@@ -57,6 +57,7 @@ from ._parameters import (
     names_of,
 )
 from ._state import Incoming, Views, match, take_in, unpickled
+from .telemetry import flat
 
 _needs_gradient = operator.attrgetter("requires_grad")
 
@@ -596,17 +597,19 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         """The effective rates of the steps to come, by layer and step, as long as the groups keep their rates."""
         return self.native.preview(steps, first=first, stride=stride)
 
-    def telemetry(self, prefix: str = "layerwise/") -> dict[str, float]:
-        """What happened to every layer at the last step, ready for `wandb.log`."""
+    def telemetry(self, prefix: str = "layerwise/", *, only: Collection[str] | None = None) -> dict[str, float]:
+        """The numbers of every layer at the last step, ready for `wandb.log`.
+
+        Args:
+            prefix: The beginning of each key, before "layer/field".
+            only: The fields of `layerwise.Telemetry` to return, ("effective_lr", "update_ratio") say.  Default: all.
+        """
         if not self._options.get("telemetry"):
             raise InvalidArgument(
                 f"telemetry is off: make the optimizer with {type(self).__name__}(..., telemetry=True)"
             )
-        return {
-            f"{prefix}{name}/{key}": float(value)
-            for name, row in self._ready().native.telemetry().items()
-            for key, value in row._asdict().items()
-        }
+        rows = self._ready().native.telemetry().items()
+        return flat(((name, row._asdict()) for name, row in rows), prefix, only)
 
 
 _watched_step = torch.optim.Optimizer.profile_hook_step(LayerwiseOptimizer._step)
