@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * This header is the manual for C and C++ users.  Read the four short articles, then the functions in order;
- * docs/architecture.md tells how a step flows.
+ * docs/architecture.md describes how a step works.
  *
  *     lw_optimizer *optimizer = NULL;
  *     lw_setting rates[] = {{"lr", 3e-4, NULL}, {"weight_decay", 0.05, NULL}};
@@ -85,7 +85,7 @@ LW_API const char *lw_version(void);
 LW_API const char *lw_instruction_set(void);
 
 /** How many threads a step may use when the setting "threads" is 0: the processors this process may run on, limited
- *  by the cgroup's quota.  Read anew at each call. */
+ *  by the cgroup's quota.  Read again at each call. */
 LW_API int32_t lw_available_threads(void);
 
 /* ---- Errors -------------------------------------------------------------------------------------------------- */
@@ -222,7 +222,7 @@ LW_API int32_t lw_rule_describe(const char *name, char *text, int64_t capacity, 
  *      schedule[1].name = "cosine"; schedule[1].settings = cosine; schedule[1].setting_count = 1;
  *      lw_optimizer_set_schedule(optimizer, -1, "lr", schedule, 2, &error);
  *
- *  lw_policy_describe, lw_schedule_describe and lw_freeze_plan_describe tell what each takes.  Settings or values that are
+ *  lw_policy_describe, lw_schedule_describe and lw_freeze_plan_describe list what each takes.  Settings or values that are
  *  given with a count of 0 are refused, since that is a count that was forgotten. */
 typedef struct lw_spec {
     uint32_t struct_size;
@@ -657,7 +657,7 @@ LW_API int32_t lw_layer_get_name(lw_optimizer *optimizer, int64_t layer, char *t
 LW_API int32_t lw_optimizer_explain(lw_optimizer *optimizer, int64_t step, char *text, int64_t capacity,
                                     int64_t *needed, lw_error *error);
 
-/** The same as one line of JSON: {"rule", "base_lr", "policy", "schedule", "freezing", "step", "layers": [{"layer", "part_of",
+/** Explains as one line of JSON: {"rule", "base_lr", "policy", "schedule", "freezing", "step", "layers": [{"layer", "part_of",
  *  "depth", "tower", "role", "rule", "scale", "scale_from", "schedule_factor", "floor_lr", "effective_lr", "weight_decay", "frozen",
  *  "frozen_by", "changes_at", "apart": tensors that the policy treats apart from their layer, ...}]}. */
 LW_API int32_t lw_optimizer_explain_json(lw_optimizer *optimizer, int64_t step, char *text, int64_t capacity,
@@ -740,7 +740,7 @@ LW_API int32_t lw_optimizer_get_step_counts(lw_optimizer *optimizer, int64_t *co
  *
  *  Whatever happens meanwhile, a process killed or a disk full, the file at `path` is the old one or the new one, complete;
  *  when the call returns, the new one is on the disk.  The mode of an old file is kept, symbolic links are followed.
- *  LW_ERROR_IO tells what the operating system refused; the old file is as it was then.  Any number of threads and processes may
+ *  LW_ERROR_IO says what the operating system refused; the old file is then unchanged.  Any number of threads and processes may
  *  save to one path.  SIGXFSZ is blocked on this thread meanwhile, so that a file-size limit is an error.  Options are settings:
  *
  *      parameters         flag: the parameters too (default 0)
@@ -772,7 +772,7 @@ LW_API int32_t lw_optimizer_load(lw_optimizer *optimizer, const char *path, cons
                                  int64_t option_count, const lw_rename *renames, int64_t rename_count,
                                  lw_error *error);
 
-/** The same from memory, whose bytes need no alignment. */
+/** Loads a checkpoint from memory, which needs no alignment. */
 LW_API int32_t lw_optimizer_import(lw_optimizer *optimizer, const void *bytes, int64_t size, const lw_setting *options,
                                    int64_t option_count, const lw_rename *renames, int64_t rename_count,
                                    lw_error *error);
@@ -783,7 +783,7 @@ LW_API int32_t lw_optimizer_import(lw_optimizer *optimizer, const void *bytes, i
 LW_API int32_t lw_optimizer_get_load_report(lw_optimizer *optimizer, char *text, int64_t capacity, int64_t *needed,
                                             lw_error *error);
 
-/** Told of the bytes read so far, and of all. */
+/** Called with the number of bytes read so far, and of all bytes. */
 typedef void (*lw_progress)(int64_t done, int64_t total, void *context);
 
 /** What a checkpoint holds, all checksums verified, as one line of JSON: {"format_version", "layerwise_version", "bytes",

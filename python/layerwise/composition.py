@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Schedules made of lists, and of other schedules.  `schedule` tells what a schedule is."""
+"""Schedules made of lists, and of other schedules.  `schedule` explains schedules."""
 
 from __future__ import annotations
 

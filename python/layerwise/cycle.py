@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Schedules that rise and fall, and the momentum that goes with them.  `schedule` tells what a schedule is."""
+"""Schedules that rise and fall, and the momentum that goes with them.  `schedule` explains schedules."""
 
 from __future__ import annotations
 

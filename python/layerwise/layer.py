@@ -168,7 +168,7 @@ class Layer:
 
         Args:
             params: A buffer, or a mapping from tensor name to buffer; tensors that are not named keep their buffers.
-            grads: Gradients likewise.  A tensor that is bound anew and has no gradient here has none any more.
+            grads: Gradients likewise.  A tensor that is bound and has no gradient here loses the one it had.
         """
         record, optimizer = self._record, self._optimizer
         given = by_tensor(record.name, record.names, params)
@@ -188,7 +188,7 @@ class Layer:
         )
         with optimizer._registration:
             # An interrupt may land on either side of a native call, and another thread may step in between and so
-            # refuse the way back.  Whatever the library may be bound to is held until all tensors are bound anew.
+            # refuse the way back.  All buffers that the library may use are held until all tensors are bound.
             old, doubtful, bound = record.tensors, record.retiring, []
             record.retiring, optimizer._watches = doubtful + old + new, None
             try:

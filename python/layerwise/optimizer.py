@@ -624,12 +624,12 @@ class Optimizer(Saved):
         return lw.text(lw.lw_optimizer_explain, self._handle, _step(step))
 
     def explain_rows(self, step: int | None = None) -> list[dict[str, Any]]:
-        """The same as values: one mapping a layer."""
+        """The rows of `explain` as values: one mapping for each layer."""
         rows: list[dict[str, Any]] = json.loads(self.explain_json(step))["layers"]
         return rows
 
     def explain_json(self, step: int | None = None) -> str:
-        """The same as one line of JSON, with what holds for all layers; numbers that are not finite are null."""
+        """Explain as one line of JSON, with the values of the optimizer; numbers that are not finite are null."""
         return lw.text(lw.lw_optimizer_explain_json, self._handle, _step(step))
 
     def preview(self, steps: int, *, first: int | None = None, stride: int = 1) -> memoryview[float]:

@@ -101,7 +101,7 @@ class LayerDecay(Policy):
         beit, mae    n + 1        n + 1 - k            0            0
         electra      n + 2        n + 2 - k            2            0
 
-    A layer's role tells which of these it is; by default the lowest depth of a tower is its embeddings and the highest
+    A layer's role says which of these it is; by default the lowest depth of a tower is its embeddings and the highest
     its head.  Source: Clark et al. 2020 (ELECTRA), arXiv:2003.10555; timm's param_groups_layer_decay; Bao et al. 2021
     (BEiT), arXiv:2106.08254; MAE's lr_decay.py.  Each convention equals its namesake.
 

@@ -98,7 +98,7 @@ final class Model {
         return digest
     }
 
-    /// The same, with settings, gradients, summary and telemetry: what a refused call must not change.
+    /// A digest that covers settings, gradients, summary and telemetry too: a refused call must not change it.
     func fullDigest() throws -> Digest {
         var digest = try digest()
         for buffer in gradients.joined() { digest.add(buffer) }

@@ -124,6 +124,7 @@ class Engine:
             for position, layer in enumerate(layers)
         ]
         _require_disjoint(self.members, [*chain.from_iterable(new)])
+        self.hyperparameters.note_rules(groups)
         for layer, members in zip(layers, new, strict=True):
             place = layer.place
             role: Any = place.role
@@ -427,7 +428,7 @@ class Engine:
         self.rest(self._groups)
 
     def had_gradient(self, index: int) -> bool:
-        """Whether a member was ever stepped here, be it without effect because its layer was frozen."""
+        """Whether a member was ever stepped here, even without effect because its layer was frozen."""
         return self._all_had_gradient or index in self._had_gradient
 
     def forget_gradients(self, indices: Iterable[int]) -> None:

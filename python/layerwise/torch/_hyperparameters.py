@@ -51,13 +51,13 @@ class Hyperparameters:
         self._layers: Sequence[NativeLayer] = ()
         self.moved = False
         """Whether the last look at the groups found anything changed."""
-        self._note_rules(groups)
+        self.note_rules(groups)
         values = self._read(groups)
         # Layers get values of their own only where the groups do not agree.
         self._own_values = self._differ(values)
         self._own_directions = _directions_differ(values)
 
-    def _note_rules(self, groups: Sequence[Group]) -> None:
+    def note_rules(self, groups: Sequence[Group]) -> None:
         """Note which groups have a rule of their own, if any has."""
         self._names = [group.get(RULE) for group in groups]
         has_own = any(name is not None for name in self._names)
@@ -81,16 +81,15 @@ class Hyperparameters:
         return kind()
 
     def for_layer(self, groups: Sequence[Group], layer: NativeLayer) -> dict[str, Any]:
-        """What a layer that is added needs to be told."""
-        self._note_rules(groups)
+        """The settings of a layer that is added, after `note_rules`."""
         if not self._own_values and self._rules is None:
             return {}
         index = layer.group
-        own = self._rule_of(index)
-        values = self._read(groups)[index]
+        group, own = groups[index], self._rule_of(index)
+        values = own.values(group)
         if own is self._common:
             return self._for_layer(index, values)
-        return {"rule": own.make(read_rates(groups)[index], values)} | self._direction(values)
+        return {"rule": own.make(read_rates([group])[0], values)} | self._direction(values)
 
     def _for_layer(self, index: int, values: Values) -> dict[str, Any]:
         return self._rule_of(index).named(values) | self._direction(values)
@@ -143,7 +142,7 @@ class Hyperparameters:
     def follow_layers(self, native: Optimizer, groups: Sequence[Group], layers: Sequence[NativeLayer]) -> None:
         """Hand over everything: there are other layers than before."""
         self._layers = layers
-        self._note_rules(groups)
+        self.note_rules(groups)
         values = self._read(groups)
         refused = self._shared_ratios(values)
         if refused:

@@ -316,7 +316,7 @@ class NativeStates:
         Args:
             member: Whose they are.
             values: By name of the state.
-            whole: States that have no value start anew.
+            whole: States without a value are reset.
         """
         names, declared = self.moments(member), self._of(member)
         for name in names:
@@ -343,7 +343,7 @@ class NativeStates:
                 count = int(any(bool(self.state(member, name).any()) for name in given))
             self.set_count(member, count)
         elif whole:
-            # torch's SGD keeps no step count; that it keeps a velocity tells that there was a first step.
+            # torch's SGD keeps no step count; a velocity shows that there was a first step.
             self.set_count(member, int(any(values.get(name) is not None for name in names)))
 
     def set_count(self, member: ParameterSlot, count: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import operator
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -20,7 +20,6 @@ from ..freezing import FreezePlan
 from ..introspection import freeze_plans, policies
 from ..optimizer import Optimizer
 from ..policy import Policy
-from ..reports import Telemetry
 from ..schedule import Schedule
 from . import _peers, _run_state
 from ._grouping import NativeLayer, arrange, require_places
@@ -44,6 +43,7 @@ from ._split import (
     split,
 )
 from ._warn import warn
+from .telemetry import flat
 
 _DRIVEN = "_layerwise_rates"
 """The attribute of an optimizer that refers to what drives it."""
@@ -53,10 +53,7 @@ _DECAY = "weight_decay"
 _rate_of = operator.itemgetter("lr")
 
 _FIRST_STEPS = 16
-"""How many steps tell whether rates differ: a rate may be 0 at the first of a warm-up."""
-
-
-_TELEMETRY = Telemetry._fields
+"""How many steps are compared to see whether rates differ: a rate may be 0 at the first step of a warm-up."""
 
 
 _TUPLES = {"betas": ("beta1", "beta2")}
@@ -579,11 +576,15 @@ class LayerRates(LRScheduler):
     def _at(self, step: int | None) -> int:
         return max(self.last_epoch, 0) if step is None else step
 
-    def telemetry(self, prefix: str = "layerwise/") -> dict[str, float]:
-        """What happened to every layer at the last step that was measured, ready for `wandb.log`.
+    def telemetry(self, prefix: str = "layerwise/", *, only: Collection[str] | None = None) -> dict[str, float]:
+        """The numbers of every layer at the last step that was measured, ready for `wandb.log`.
 
-        The keys are those of the optimizers of `layerwise.torch`.  What only the optimizer itself knows is NaN:
-        trust ratios, clip factors and lost updates.
+        The keys are those of the optimizers of `layerwise.torch`.  Trust ratios, clip factors and lost updates, which
+        only the optimizer itself knows, are NaN.
+
+        Args:
+            prefix: The beginning of each key, before "layer/field".
+            only: The fields of `layerwise.Telemetry` to return, ("effective_lr", "update_ratio") say.  Default: all.
 
         Raises:
             InvalidArgument: Telemetry is off, or there was no step.
@@ -592,11 +593,10 @@ class LayerRates(LRScheduler):
             raise InvalidArgument("telemetry is off: make LayerRates(..., telemetry=100)")
         if not self._norms.is_taken:
             raise InvalidArgument("there is no telemetry before the first step")
-        result: dict[str, float] = {}
-        for layer, row in zip(self._plan.layers, self._norms.rows(self._groups_of_layers), strict=True):
-            row |= {"trust_ratio": float("nan"), "clip_factor": float("nan"), "lost_count": float("nan")}
-            result |= {f"{prefix}{layer.name}/{key}": row[key] for key in _TELEMETRY}
-        return result
+        unknown = dict.fromkeys(("trust_ratio", "clip_factor", "lost_count"), float("nan"))
+        rows = self._norms.rows(self._groups_of_layers)
+        layers = zip(self._plan.layers, rows, strict=True)
+        return flat(((layer.name, row | unknown) for layer, row in layers), prefix, only)
 
     def __repr__(self) -> str:
         return f"<layerwise.torch.LayerRates of {type(self.optimizer).__name__}: {self._group_count} param groups>"

@@ -79,7 +79,7 @@ class Views:
                 given[name] = torch.tensor(number, dtype=torch.float64, device="cpu")
 
     def _refresh(self, state: State) -> None:
-        """Make the views anew where the library's memory has other strides or more states than before."""
+        """Create new views if the library's memory has other strides or more states than before."""
         if self._version == self._bridge.kept.version:
             return
         self._version = self._bridge.kept.version
@@ -87,7 +87,7 @@ class Views:
             self._give(state, index, self._bridge.members[index], count)
 
     def forget(self) -> None:
-        """Nothing is given out: the entries are about to be made anew."""
+        """Forget the entries that were given out, before they are created again."""
         self._given.clear()
         self._counts.clear()
         self._shown.clear()
@@ -275,7 +275,7 @@ def unpickled(bridge: Engine, state: State) -> dict[int, dict[str, Any]]:
 
 
 def take_in(bridge: Engine, incoming: Incoming) -> None:
-    """Put a checkpoint that was matched into the library.  Parameters of which it has no state start anew."""
+    """Put a checkpoint that was matched into the library.  Parameters without a state in it are reset."""
     own = {
         bridge.kept.state(member, name).untyped_storage().data_ptr()
         for member in bridge.members
