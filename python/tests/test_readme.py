@@ -62,6 +62,7 @@ def test_every_block_is_of_a_known_language() -> None:
         assert set(fences[1::2]) == {""}, file
 
 
+@pytest.mark.spawns
 @pytest.mark.parametrize("code", blocks("python", "README.md", "python/README.md"))
 def test_python(code: str, tmp_path: Path) -> None:
     package = str(Path(lw.__file__).parent.parent)
@@ -85,17 +86,20 @@ def compiled(code: str, folder: Path, source: str, *compiler: str) -> str:
     return output([folder / "readme"], folder, LD_LIBRARY_PATH=str(folder)).strip()
 
 
+@pytest.mark.spawns
 @pytest.mark.parametrize("code", blocks("c", *C_PAGES))
 def test_c(code: str, tmp_path: Path) -> None:
     assert compiled(code, tmp_path, "readme.c", "cc", "-std=c99")
 
 
+@pytest.mark.spawns
 @pytest.mark.parametrize("code", blocks("cpp", INSTALL))
 def test_cpp(code: str, tmp_path: Path) -> None:
     strict = ("-Wold-style-cast", "-Wzero-as-null-pointer-constant")
     assert compiled(code, tmp_path, "readme.cpp", "g++", "-std=c++17", *strict)
 
 
+@pytest.mark.spawns
 @pytest.mark.parametrize("code", blocks("swift", "README.md"))
 def test_swift(code: str, tmp_path: Path) -> None:
     """In a package that depends on this one, as a user's would."""
