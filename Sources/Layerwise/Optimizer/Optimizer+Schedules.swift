@@ -22,7 +22,7 @@ extension Optimizer {
                 "\(type(of: rule).declaration.title): no number is called \"\(key)\", expected one of "
                     + type(of: rule).numberKeys.joined(separator: ", "))
         }
-        do { try schedule?.recheck() } catch { throw LayerwiseError(error, of: "schedule of \(key)", layer: layer) }
+        do { try schedule?.checkWhole() } catch { throw LayerwiseError(error, of: "schedule of \(key)", layer: layer) }
         if let layer {
             try check(layer: layer)
             var changed: [Int: LayerConfiguration] = [:]
