@@ -14,8 +14,6 @@ Example:
 """
 
 from . import checkpoint
-from .composition import Piecewise, Product, Sequential, Table, Warmup
-from .cycle import Cyclic, CyclicMomentum, OneCycle, OneCycleMomentum, SlantedTriangular
 from .errors import (
     BusyOptimizer,
     CheckpointIOError,
@@ -96,6 +94,8 @@ from .schedule import (
     Constant,
     Cosine,
     CosineRestarts,
+    Cyclic,
+    CyclicMomentum,
     Exponential,
     FlatCosine,
     InverseSqrt,
@@ -103,11 +103,19 @@ from .schedule import (
     Linear,
     MultiStep,
     Noam,
+    OneCycle,
+    OneCycleMomentum,
+    Piecewise,
     Polynomial,
+    Product,
     ReduceOnPlateau,
     Schedule,
+    Sequential,
+    SlantedTriangular,
     StepDecay,
+    Table,
     Tanh,
+    Warmup,
     WarmupStableDecay,
 )
 
