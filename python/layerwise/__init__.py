@@ -57,9 +57,11 @@ from .policy import (
     MuP,
     Policy,
     Range,
+    RelativeGradientNorm,
     Slice,
     ULMFiT,
     Uniform,
+    UpdateRatio,
 )
 from .reports import LayerInfo, LoadReport, StateInfo, Summary, Telemetry
 from .rule import (
@@ -196,6 +198,7 @@ __all__ = [
     "Range",
     "ReduceFailed",
     "ReduceOnPlateau",
+    "RelativeGradientNorm",
     "Rprop",
     "Rule",
     "Schedule",
@@ -215,6 +218,7 @@ __all__ = [
     "ULMFiT",
     "Uniform",
     "UnknownName",
+    "UpdateRatio",
     "Warmup",
     "WarmupStableDecay",
     "Yogi",

@@ -564,6 +564,20 @@ class Optimizer(Saved):
         values = lw.array_of(state)
         lw.call(lw.lw_optimizer_set_schedule_state, self._handle, index, lw.name(key), lw.pointer(values), len(values))
 
+    def measurements(self) -> list[float]:
+        """The state of a policy that measures layers, such as `RelativeGradientNorm`.
+
+        Returns:
+            For each layer, in order of registration, its average (NaN before the first value), the count of its values
+            and its scale; empty with other policies.
+        """
+        return lw.numbers(lw.lw_optimizer_get_measurements, self._handle)
+
+    def set_measurements(self, state: Sequence[float]) -> None:
+        """Put back the values of `measurements`."""
+        values = lw.array_of(state)
+        lw.call(lw.lw_optimizer_set_measurements, self._handle, lw.pointer(values), len(values))
+
     @property
     def next_step(self) -> int:
         """T of the next step of all layers: what schedules and freezing plans go by.  It counts from 0."""

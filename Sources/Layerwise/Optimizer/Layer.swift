@@ -30,7 +30,12 @@ struct LayerStepData: BitwiseCopyable {
     var ascends = false
     /// Which of the optimizer's `rules` applies.
     var rule = 0
+    /// What the policy gives beforehand, or the layer's own scale.
+    var share = 1.0
+    /// The share times the measured scale.
     var scale = 1.0
+    /// Whether a measured scale multiplies the share.
+    var isMeasured = false
     /// The rate in place of the rule's: the layer's own, or one that the policy gives; NaN is none.
     var ownRate = Double.nan
     /// Which track its rate follows; -1 is none.
@@ -45,6 +50,8 @@ struct LayerStepData: BitwiseCopyable {
     var decayRate = 0.0
     /// What the schedule makes of the rule's own rate.
     var baseRate = 0.0
+    /// The rate without schedule, freezing plan and measured scale.
+    var plainRate = 0.0
     var clipFactor = ScaledNumber(1)
     var gradientNorm = ScaledNumber(0)
     /// The norm before values are clipped.

@@ -4,9 +4,10 @@ import LayerwiseRules
 // Policy, schedules and freezing plan: what can be set, reported and asked.
 
 extension Optimizer {
-    /// Changes the policy, which takes effect at the next step.
+    /// Changes the policy, which takes effect at the next step.  A measured policy begins to measure then.
     public func setPolicy(_ policy: any Policy) {
         self.policy = policy
+        measurements.removeAll()
         scalesAreStale = true
     }
 
