@@ -8,10 +8,10 @@ import json
 import operator
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from . import _binding as lw
+from ._values import dataclass
 from .errors import UnknownName
 
 LayerRules: TypeAlias = Mapping[str | re.Pattern[str], int | str | Mapping[str, Any]]

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from itertools import chain
 from typing import ClassVar, Literal
 
 from ._settings import pair
 from ._spec import Recipe
+from ._values import dataclass
 from .schedule import Schedule
 
 

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import ClassVar, Literal
 
+from ._values import dataclass
 from .schedule import Schedule
 
 

@@ -9,10 +9,11 @@ until `Layer.follow_plan()`.  Layers of one depth go together, and each tower ha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import ClassVar, Literal
 
 from ._spec import Recipe
+from ._values import dataclass
 from .policy import Syntax, matching
 
 

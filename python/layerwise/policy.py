@@ -12,11 +12,12 @@ name.  They are compared when a scale is first needed, since a policy may be set
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import ClassVar, Literal, TypeAlias, overload
 
 from ._settings import pair
 from ._spec import Recipe
+from ._values import dataclass
 
 Syntax: TypeAlias = Literal["exact", "glob", "regex"]
 """How a pattern is written."""

@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from struct import Struct
 from typing import NamedTuple, TypeVar
 
 from ._binding import DTYPE_NAMES, array_type, lw_layer_info, lw_state_info, lw_telemetry
+from ._values import dataclass
 
 Report = TypeVar("Report")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Summary:
     """The optimizer at its last step.
 
@@ -61,7 +62,7 @@ class Telemetry(NamedTuple):
     lost_count: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LayerInfo:
     """What a layer is and what it will get at the next step.
 
@@ -98,7 +99,7 @@ class LayerInfo:
     schedule_factor: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StateInfo:
     """One state of one tensor.
 
@@ -113,7 +114,7 @@ class StateInfo:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LoadReport:
     """What a load found.  Keys are "layer/tensor/state", by the names that layers have here.
 
