@@ -166,6 +166,10 @@ LW_API const char *lw_error_name(int32_t code);
  *      start              0, 1, 2 ...: its schedules count their steps from here, and stand at their first until then
  *      frozen             choice: "plan" (default) as the freezing plan says, "yes", "no"
  *      maximize           flag: ascend or descend, in place of what the optimizer does
+ *      rule               text: the name of the rule that steps this layer in place of the optimizer's; only when it is added.
+ *                         It begins with its own defaults, its "lr" included, and the layer's other keys are its
+ *                         hyperparameters.  Policy, schedules, freezing and clipping apply to it as to every layer.  A rule
+ *                         that takes sums over all layers, as "prodigy" does, can only be the optimizer's
  *      part_of            text: the name of a layer registered before, of which this one is a part; only when it is added.
  *                         For a layer whose tensors need different hyperparameters: each part has its own values of the
  *                         rule, and its own "maximize", trust ratio, telemetry and state.  Policies and freezing plans see
@@ -173,7 +177,7 @@ LW_API const char *lw_error_name(int32_t code);
  *                         "scale", "start", "frozen" and schedules that are set for the whole are set for its parts too;
  *                         a part may then be given others.  clip_layer_norm limits the norm of all parts that are stepped
  *
- *  Text is given as a choice.  A layer's value for any key of the rule takes precedence over the optimizer's. */
+ *  Text is given as a choice.  A layer's value for any key of its rule takes precedence over the optimizer's. */
 typedef struct lw_setting {
     const char *key;
     double number;
@@ -455,7 +459,7 @@ LW_API int32_t lw_layer_unset(lw_optimizer *optimizer, int64_t layer, const char
  *  LW_ERROR_INVALID_ARGUMENT: see _get_choice and _get_text. */
 LW_API int32_t lw_layer_get(lw_optimizer *optimizer, int64_t layer, const char *key, double *number, lw_error *error);
 
-/** The choice in force for one layer: its own or the optimizer's.  Static. */
+/** The choice in force for one layer: its own or the optimizer's; "rule" is the name of its rule.  Static. */
 LW_API int32_t lw_layer_get_choice(lw_optimizer *optimizer, int64_t layer, const char *key, const char **choice,
                                    lw_error *error);
 
@@ -654,7 +658,7 @@ LW_API int32_t lw_optimizer_explain(lw_optimizer *optimizer, int64_t step, char 
                                     int64_t *needed, lw_error *error);
 
 /** Explains as one line of JSON: {"rule", "base_lr", "policy", "schedule", "freezing", "step", "layers": [{"layer", "part_of",
- *  "depth", "tower", "role", "scale", "scale_from", "schedule_factor", "floor_lr", "effective_lr", "weight_decay", "frozen",
+ *  "depth", "tower", "role", "rule", "scale", "scale_from", "schedule_factor", "floor_lr", "effective_lr", "weight_decay", "frozen",
  *  "frozen_by", "changes_at", "apart": tensors that the policy treats apart from their layer, ...}]}. */
 LW_API int32_t lw_optimizer_explain_json(lw_optimizer *optimizer, int64_t step, char *text, int64_t capacity,
                                          int64_t *needed, lw_error *error);

@@ -91,6 +91,7 @@ def restore(optimizer: Optimizer, start: Callable[..., None], state: dict[str, A
             layer["master"],
             layer["settings"].items(),
             layer["whole_shapes"],
+            layer["rule"],
         )
         # A part begins with the schedules of its whole.
         for key in [*optimizer._record(layer["name"]).schedules]:
@@ -159,7 +160,8 @@ def _layer(optimizer: Optimizer, record: LayerRecord, identities: dict[str, Any]
         "whole_shapes": record.whole_shapes,
         "gradient_dtypes": [tensor.gradient_dtype for tensor in record.tensors],
         "master": any(tensor["master"] for tensor in identity["tensors"].values()),
-        "settings": own | identity["hyperparameters"],
+        "rule": record.rule,
+        "settings": ({} if record.rule is None else {"rule": record.rule.name}) | own | identity["hyperparameters"],
         "schedules": record.schedules,
         "depth": optimizer.layer(record.name).depth,
     }

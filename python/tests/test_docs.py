@@ -43,6 +43,7 @@ def test_rules_page_names_everything() -> None:
         assert f"Source: {recipe['source']}." in lines
 
 
+@pytest.mark.spawns
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in READMES and runnable("python", [page])])
 def test_examples_print_what_the_page_shows(page: str, tmp_path: Path) -> None:
     """The examples of a page run one after another in one interpreter, as a reader would type them."""

@@ -26,6 +26,7 @@ def test_every_block_is_of_a_known_language(page: str) -> None:
     assert {block.language for block in blocks(page)} <= {*RUN, *SHOWN}
 
 
+@pytest.mark.spawns
 @pytest.mark.parametrize("block", [pytest.param(block, id=block.id) for block in runnable("python", READMES)])
 def test_python(block: Block, tmp_path: Path) -> None:
     """Each by itself, as a reader copies it."""
@@ -46,17 +47,20 @@ def compiled(block: Block, folder: Path, source: str, *compiler: str) -> None:
     check_output(block, printed)
 
 
+@pytest.mark.spawns
 @pytest.mark.parametrize("block", [pytest.param(block, id=block.id) for block in runnable("c")])
 def test_c(block: Block, tmp_path: Path) -> None:
     compiled(block, tmp_path, "program.c", "cc", "-std=c99")
 
 
+@pytest.mark.spawns
 @pytest.mark.parametrize("block", [pytest.param(block, id=block.id) for block in runnable("cpp")])
 def test_cpp(block: Block, tmp_path: Path) -> None:
     strict = ("-Wold-style-cast", "-Wzero-as-null-pointer-constant")
     compiled(block, tmp_path, "program.cpp", "g++", "-std=c++17", *strict)
 
 
+@pytest.mark.spawns
 def test_swift(tmp_path: Path) -> None:
     """All programs are built at once, in a package that depends on this one, as a user's would."""
     programs = {f"program{index}": block for index, block in enumerate(runnable("swift"))}

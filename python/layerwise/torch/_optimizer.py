@@ -7,7 +7,7 @@ import functools
 import operator
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast, overload
 
@@ -27,6 +27,7 @@ from ._backward import BackwardSteps
 from ._distributed import is_spread, local_part
 from ._engine import Engine
 from ._flat import shown
+from ._group_rules import RULE, GroupRule, drop_others, rule_of, write_out
 from ._grouping import NativeLayer, arrange, require_places
 from ._hyperparameters import check_defaults, require_number
 from ._layers import NAME
@@ -382,7 +383,8 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
 
         Args:
             param_group: Parameters and the hyperparameters that differ from the defaults; "layer", "depth", "tower",
-                "role" and "scale" say which layer they are.
+                "role" and "scale" say which layer they are; "rule", such as `layerwise.Lion(lr=1e-4)`, steps them in
+                place of the optimizer's rule, with its own rate and hyperparameters, which are put into the group.
         """
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
@@ -390,15 +392,22 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
             params = param_group["params"] = list(param_group["params"])
             if params and all(id(param) in self._names for param in params):
                 param_group["param_names"] = [self._names[id(param)][0] for param in params]
+        index, common = len(self.param_groups), GroupRule(self._rule, self._keys)
+        write_out(param_group, index)
+        given = set(param_group)
         super().add_param_group(param_group)
+        drop_others(param_group, given, common)
         param_group.setdefault(_run_state.KEY, "")
-        index = len(self.param_groups) - 1
         try:
             check_flags(param_group, f" of param group {index}")
+            own = rule_of(param_group, common)
             hyperparameters = {"lr", "maximize", *self._keys, *FLAGS}
             fixed = {key: value for key, value in self.defaults.items() if key not in hyperparameters}
+            known: Iterable[str] = self.defaults
+            if own is not common:
+                fixed, known = {}, ("lr", "maximize", RULE, *own.keys)
             inside = self._inside
-            check_keys(param_group, index, self._rule.__name__, self.defaults, fixed, inside.given, inside.warned)
+            check_keys(param_group, index, own.kind.__name__, known, fixed, inside.given, inside.warned)
             check_lr_scale(param_group, index, self._options.get(LR_SCALE))
             require_number(param_group["lr"], f"lr of param group {index}")
             if self._inside.bridge is not None:

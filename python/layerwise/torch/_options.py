@@ -12,11 +12,12 @@ from typing import Any, Literal, TypedDict
 
 from torch import Tensor, nn
 
-from .._placement import KEYS, LayerRules
+from .._placement import KEYS
 from ..errors import InvalidArgument, OutOfRange
 from ..freezing import FreezePlan
 from ..policy import Combine, Exclude, LayerDecay, Policy
 from ..schedule import Schedule
+from ._layers import Layers
 from ._parameters import Group
 from ._run_state import KEY
 from ._warn import warn
@@ -31,7 +32,7 @@ class RuleOptions(TypedDict, total=False):
         schedule: How rates move in time, or a mapping from hyperparameter to schedule.  It multiplies what a scheduler
             of torch makes of the groups' "lr".
         freezing: When each layer trains.
-        layers: The user's own rules for which parameter belongs to which layer; see `layers`.
+        layers: The user's own rules for which parameter belongs to which layer, or a table; see `layers`.
         lr_scale: Who multiplies a group's rate by its key "lr_scale", which timm, MAE and BEiT put there: "scheduler"
             says that something outside puts lr * lr_scale into the group's "lr", as their schedulers do; "apply" makes
             it the scale of the group's layers here.  Default None: the first step at which a rate is not 0 looks
@@ -63,7 +64,7 @@ class RuleOptions(TypedDict, total=False):
     policy: Policy | None
     schedule: Schedule | Mapping[str, Schedule] | None
     freezing: FreezePlan | None
-    layers: LayerRules | None
+    layers: Layers | None
     lr_scale: Literal["apply", "scheduler"] | None
     module: nn.Module | None
     master: bool

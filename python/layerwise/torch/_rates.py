@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from .._driven import DrivenValues
-from .._placement import LayerRules
 from .._plan import depends_on_depth
 from ..errors import InvalidArgument, OutOfRange
 from ..freezing import FreezePlan
@@ -23,7 +22,7 @@ from ..policy import Policy
 from ..schedule import Schedule
 from . import _peers, _run_state
 from ._grouping import NativeLayer, arrange, require_places
-from ._layers import NAME
+from ._layers import NAME, Layers
 from ._norms import Norms
 from ._optimizer import LayerwiseOptimizer
 from ._options import LR_SCALE, check_lr_scale, policy_of
@@ -99,7 +98,8 @@ class LayerRates(LRScheduler):
         schedule: How the rate moves in time; or a mapping from hyperparameter of the param groups ("lr", "momentum",
             "beta1", "betas", "weight_decay") to schedule.  None leaves the rate to whoever moves it outside.
         freezing: When each layer trains.
-        layers: The user's own rules for which parameter belongs to which layer; see `layerwise.torch.layers`.
+        layers: The user's own rules for which parameter belongs to which layer, or a table; see
+            `layerwise.torch.layers`.
         weight_decay_exclude_1d: Keep weight decay away from tensors of rank 0 and 1.  Default False.
         decay_follows: What multiplies the decay of an optimizer that decouples it: "layer_lr", the layer's rate;
             "base_lr", the rate of a layer of scale 1; "independent", the schedule's factor alone.  Default "layer_lr".
@@ -124,7 +124,7 @@ class LayerRates(LRScheduler):
         layer_decay: float | None = None,
         schedule: Schedule | Mapping[str, Schedule] | None = None,
         freezing: FreezePlan | None = None,
-        layers: LayerRules | None = None,
+        layers: Layers | None = None,
         weight_decay_exclude_1d: bool = False,
         decay_follows: Literal["layer_lr", "base_lr", "independent"] = "layer_lr",
         decoupled: bool | None = None,

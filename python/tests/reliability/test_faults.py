@@ -12,6 +12,8 @@ import pytest
 
 from reliability.support.saver import ALWAYS, Answer, Call, Programs, Saver, contents
 
+pytestmark = pytest.mark.spawns
+
 REASONS = ["EIO", "ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EINVAL", "ENOENT", "EEXIST", "EMFILE", "ENOMEM"]
 REASONS += ["ENOSYS", "EINTR"]
 

@@ -62,6 +62,7 @@ def test_is_a_torch_optimizer(name: str) -> None:
     assert name in repr(opt) and "lr: " in repr(opt)
 
 
+@pytest.mark.spawns
 def test_importing_layerwise_does_not_import_torch() -> None:
     import subprocess
     import sys
@@ -911,6 +912,7 @@ def test_threads_are_those_of_torch() -> None:
         torch.set_num_threads(before)
 
 
+@pytest.mark.spawns
 def test_one_thread_where_torch_has_one() -> None:
     import subprocess
     import sys

@@ -151,6 +151,7 @@ def train_save_and_load(maker: str, layout: str, folder: str) -> tuple[Tensors, 
 
 
 # The warning is expected here.
+@pytest.mark.spawns
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("maker", MAKERS)
@@ -199,6 +200,7 @@ def gather() -> tuple[list[str], Tensors]:
     return list(model_state), whole(values_of(second))
 
 
+@pytest.mark.spawns
 def test_gathered_on_one_process_and_handed_out_again(processes: Processes) -> None:
     model = network()
     train(model, schedule_inside(model), batches(STEPS), parts=SIZE)

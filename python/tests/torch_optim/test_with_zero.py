@@ -38,6 +38,8 @@ from torch_optim.support.networks import (
 )
 from torch_optim.support.processes import SIZE, Processes
 
+pytestmark = pytest.mark.spawns
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS, HALF = 6, 3
 CASES = OPTIMIZERS | TRUST_RATIOS
