@@ -14,6 +14,7 @@ Example:
 """
 
 from . import checkpoint
+from ._rate_array import Rates
 from .composition import Piecewise, Product, Sequential, Table, Warmup
 from .cycle import Cyclic, CyclicMomentum, OneCycle, OneCycleMomentum, SlantedTriangular
 from .errors import (
@@ -186,6 +187,7 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Range",
+    "Rates",
     "ReduceFailed",
     "ReduceOnPlateau",
     "Rprop",

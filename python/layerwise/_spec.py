@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from . import _binding as lw
 from . import _settings
+from .errors import LayerwiseError
 
 
 class Recipe:
@@ -28,6 +29,18 @@ class Recipe:
     def parts(self) -> Sequence[Recipe]:
         """What it is made of."""
         return ()
+
+    def _repr_html_(self) -> str | None:
+        """A schedule with its picture; notebooks show the `repr` of all others."""
+        if not hasattr(self, "evaluate"):
+            return None
+        from . import _html
+
+        try:
+            return _html.of_schedule(self)
+        except LayerwiseError:
+            # Its values are refused when it is used.
+            return None
 
 
 def pack(recipe: Recipe | None) -> tuple[ctypes.Array[lw.lw_spec] | None, int]:

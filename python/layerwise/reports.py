@@ -14,8 +14,19 @@ from ._values import dataclass
 Report = TypeVar("Report")
 
 
+class _Shown:
+    """Notebooks show a report as a table of its fields."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        from . import _html
+
+        return _html.of_fields(self)
+
+
 @dataclass(frozen=True)
-class Summary:
+class Summary(_Shown):
     """The optimizer at its last step.
 
     Attributes:
@@ -61,9 +72,14 @@ class Telemetry(NamedTuple):
     nonfinite_count: int
     lost_count: int
 
+    def _repr_html_(self) -> str:
+        from . import _html
+
+        return _html.of_fields(self)
+
 
 @dataclass(frozen=True)
-class LayerInfo:
+class LayerInfo(_Shown):
     """What a layer is and what it will get at the next step.
 
     Attributes:
@@ -100,7 +116,7 @@ class LayerInfo:
 
 
 @dataclass(frozen=True)
-class StateInfo:
+class StateInfo(_Shown):
     """One state of one tensor.
 
     Attributes:
@@ -115,7 +131,7 @@ class StateInfo:
 
 
 @dataclass(frozen=True)
-class LoadReport:
+class LoadReport(_Shown):
     """What a load found.  Keys are "layer/tensor/state", by the names that layers have here.
 
     Attributes:
