@@ -98,7 +98,7 @@ public struct Parameter<Owner>: Sendable {
             write: { if case .choice(let text) = $1 { $0[keyPath: path] = text } })
     }
 
-    /// The same of a value inside another: its settings are the other's too.
+    /// This parameter at a property of `Outer`, so that the settings of a nested value appear on its owner.
     public func lifted<Outer>(_ path: WritableKeyPath<Outer, Owner> & Sendable) -> Parameter<Outer> {
         let (read, write) = (read, write)
         let kind: Parameter<Outer>.Kind =

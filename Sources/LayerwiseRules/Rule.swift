@@ -97,7 +97,7 @@ public struct Declaration: Sendable {
     /// Every state that the rule can have, at most 32: at most four of the
     /// parameter's shape, rows and columns of one of these, two scalars and four shared ones.
     public let states: [StateDeclaration]
-    /// Whether the plan needs t itself; else a state alone tells that a tensor has begun.
+    /// Whether the plan needs t itself; else a state alone shows that a tensor has been stepped.
     public let needsStep: Bool
 
     init(

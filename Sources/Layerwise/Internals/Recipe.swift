@@ -85,7 +85,7 @@ extension Recipe {
     /// Refuses values that no initialiser would have taken: in Swift they can be changed afterwards.
     func recheck() throws(SettingError) { _ = try Self(spec) }
 
-    /// The same in words: every setting that has a value.
+    /// The serialised form: every setting that has a value.
     public var spec: Spec {
         let start = Self()
         let settings = Self.parameters.compactMap { parameter -> Setting? in
