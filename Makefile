@@ -71,7 +71,7 @@ test: setup lint build check-symbols check-install check-wheel ## everything: se
 	Tests/Fuzz/fuzz.sh 15
 	@$(RUN_PYTHON) -m pytest python/tests
 
-classes: setup build ## the Python classes of all rules, from what the library declares and torch's signatures
+classes: setup build ## the Python classes of all components, from what the library declares and torch's signatures
 	@$(RUN_PYTHON) .ci/rule-classes
 
 kernels: ## Sources/LayerwiseKernels/KernelList.swift, from the cases of KernelKey
@@ -101,15 +101,16 @@ WARNINGS = -Wall -Wextra -Werror -pedantic
 CXX_WARNINGS = -Wold-style-cast -Wzero-as-null-pointer-constant -Wconversion -Wshadow
 
 # An object of every struct, made by its macro, since a macro is compiled where it is used.
-USE_OF_MACROS = sed -n 's/^.define \(LW_\([A-Z_]*\)_INIT\) .*/extern lw_\L\2 x_\2; lw_\2 x_\2 = \U\1;/p' include/layerwise.h
+USE_OF_MACROS = sed -n 's/^.define \(LW_\([A-Z_]*\)_INIT\) .*/extern lw_\L\2 x_\2; lw_\2 x_\2 = \U\1;/p' include/layerwise.h include/layerwise_experimental.h
 
 check-header: ## the headers alone, in every language that may include them
+	@echo '#include "layerwise.h"' | gcc -std=c99 $(WARNINGS) -Iinclude -fsyntax-only -x c -
 	@for standard in c99 c11; do \
-		{ echo '#include "layerwise.h"'; $(USE_OF_MACROS); } | \
+		{ echo '#include "layerwise_experimental.h"'; $(USE_OF_MACROS); } | \
 			gcc -std=$$standard $(WARNINGS) -Iinclude -fsyntax-only -x c - || exit 1; \
 	done
 	@for standard in c++11 c++17 c++20; do \
-		{ echo '#include "layerwise.h"'; $(USE_OF_MACROS); } | \
+		{ echo '#include "layerwise_experimental.h"'; $(USE_OF_MACROS); } | \
 			g++ -std=$$standard $(WARNINGS) $(CXX_WARNINGS) -Iinclude -fsyntax-only -x c++ - || exit 1; \
 	done
 	@for standard in c++17 c++20; do \
@@ -158,7 +159,7 @@ sdist: .venv/.wheel ## dist/*.tar.gz of the last commit, from which pip builds w
 PREFIX_PATH = $(abspath $(PREFIX))
 INCLUDEDIR = $(DESTDIR)$(PREFIX_PATH)/include
 LIBDIR = $(DESTDIR)$(PREFIX_PATH)/lib
-HEADERS = layerwise.h layerwise.hpp layerwise_names.h
+HEADERS = layerwise.h layerwise.hpp layerwise_experimental.h layerwise_names.h
 FILL = sed -e 's|@PREFIX@|$(PREFIX_PATH)|g' -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g'
 
 # Only missing libraries are built here, so that `sudo make install` needs no Swift.

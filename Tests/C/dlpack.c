@@ -6,6 +6,8 @@
  */
 #include "check.h"
 
+#include <layerwise_experimental.h>
+
 enum { PAIRS = 4, AXES = 3, AT = 2 };
 
 /** An object of a list: what a view of it says, and whether there is one. */

@@ -15,8 +15,6 @@ Example:
 
 from . import checkpoint
 from ._rate_array import Rates
-from .composition import Piecewise, Product, Sequential, Table, Warmup
-from .cycle import Cyclic, CyclicMomentum, OneCycle, OneCycleMomentum, SlantedTriangular
 from .errors import (
     BusyOptimizer,
     CheckpointIOError,
@@ -97,6 +95,8 @@ from .schedule import (
     Constant,
     Cosine,
     CosineRestarts,
+    Cyclic,
+    CyclicMomentum,
     Exponential,
     FlatCosine,
     InverseSqrt,
@@ -104,11 +104,19 @@ from .schedule import (
     Linear,
     MultiStep,
     Noam,
+    OneCycle,
+    OneCycleMomentum,
+    Piecewise,
     Polynomial,
+    Product,
     ReduceOnPlateau,
     Schedule,
+    Sequential,
+    SlantedTriangular,
     StepDecay,
+    Table,
     Tanh,
+    Warmup,
     WarmupStableDecay,
 )
 

@@ -43,12 +43,6 @@ def several(what: str, value: object, count: int) -> tuple[Any, ...]:
     return values
 
 
-def pair(what: str, value: object) -> tuple[Any, Any]:
-    """Two numbers; the library judges what they are."""
-    first, second = several(what, value, 2)
-    return first, second
-
-
 def pack(pairs: Iterable[Pair]) -> tuple[ctypes.Array[lw.lw_setting], int]:
     """The array and its count, as two arguments.  The array keeps its strings alive."""
     items = list(pairs)

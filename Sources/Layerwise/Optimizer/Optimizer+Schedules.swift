@@ -24,7 +24,7 @@ extension Optimizer {
                 "\(type(of: own).declaration.title): no number is called \"\(key)\", expected one of "
                     + type(of: own).numberKeys.joined(separator: ", "))
         }
-        do { try schedule?.recheck() } catch { throw LayerwiseError(error, of: "schedule of \(key)", layer: layer) }
+        do { try schedule?.checkWhole() } catch { throw LayerwiseError(error, of: "schedule of \(key)", layer: layer) }
         if let layer {
             var changed: [Int: LayerConfiguration] = [:]
             for index in CollectionOfOne(layer) + parts(of: layer) {

@@ -94,7 +94,7 @@ public final class Optimizer {
             try rule.check()
             try settings.check()
             try Self.check(settings, [rule])
-            try schedule?.recheck()
+            try schedule?.checkWhole()
         } catch { throw LayerwiseError(error, of: type(of: rule).declaration.title) }
         guard ruleRecords.reserve(1) else { throw .outOfMemory("kernel table") }
         ruleRecords.append(RuleRecord(rule))

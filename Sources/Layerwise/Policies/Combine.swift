@@ -10,18 +10,29 @@ public struct Combine: Policy {
     public init() {}
 
     public init(_ policies: [any Policy]) throws(SettingError) {
-        try self.init(Spec("combine", parts: policies.map(\.spec)))
+        self.policies = policies
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "combine", doc: "several policies at once: their scales multiply", equation: "scale = ∏ scaleᵢ",
-        source: "Layerwise", parts: "two policies or more")
+    public static let declaration = Declaration(
+        name: "combine", title: "Combine", summary: "several policies at once: their scales multiply",
+        details: """
+            A trust ratio adapts a tensor where all of them let it, and at most one of them gives a layer a rate. \
+            Their factors of the decay multiply too.
+            """,
+        equation: "scale = ∏ scaleᵢ",
+        source: "Layerwise",
+        parts: "two policies or more",
+        arguments: [
+            Argument("policies", .eachPart, "two policies or more")
+        ],
+        positional: ["policies"])
 
     public static let depthDependence = DepthDependence.parts
 
     public static let parameters: [Parameter<Self>] = []
 
-    public var parts: [Spec] { policies.map(\.spec) }
+    public var components: [any Component] { policies }
 
     public mutating func take(parts: [Spec]) throws(SettingError) {
         for (index, part) in parts.enumerated() {

@@ -4,7 +4,7 @@ import LayerwiseRules
 /// What gives every layer its share of the learning rate and of the decay.
 ///
 /// To add one, copy `ULMFiT.swift` and list it in `allPolicies`.
-public protocol Policy: Recipe {
+public protocol Policy: Component {
     /// The share of each layer, in the order of `layers`; scales are ≥ 0 and finite.
     func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling]
 
@@ -19,7 +19,7 @@ extension Policy {
         switch Self.depthDependence {
         case .always: true
         case .never: false
-        case .parts: parts.contains { (try? policy($0))?.dependsOnDepth ?? true }
+        case .parts: components.contains { ($0 as? any Policy)?.dependsOnDepth ?? true }
         }
     }
 }
@@ -114,7 +114,7 @@ public let allPolicies: [any Policy.Type] = [
 
 /// The policy that `spec` describes.
 public func policy(_ spec: Spec) throws(SettingError) -> any Policy {
-    try recipe(spec.name, among: allPolicies, "policy") { $0.declaration.name }.init(spec)
+    try component(spec.name, among: allPolicies, "policy") { $0.declaration.name }.init(spec)
 }
 
 /// The layers of each tower by depth.

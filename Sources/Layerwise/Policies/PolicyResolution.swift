@@ -9,7 +9,7 @@ extension Optimizer {
         refreshPlaces()
         let shares: [LayerScaling]
         do throws(SettingError) {
-            try policy.recheck()
+            try policy.checkWhole()
             shares = try policy.shares(of: places)
         } catch {
             throw LayerwiseError(error, of: "policy \(type(of: policy).declaration.name)")

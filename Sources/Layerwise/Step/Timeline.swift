@@ -134,7 +134,7 @@ extension Optimizer {
         timeline.anneals = false
         guard let freezePlan else { return timeline.activities = [] }
         do throws(SettingError) {
-            try freezePlan.recheck()
+            try freezePlan.checkWhole()
             timeline.activities = try freezePlan.activities(of: places)
         } catch {
             throw LayerwiseError(error, of: "freezing plan")
