@@ -84,6 +84,7 @@ names: build ## include/layerwise_names.h, from the library's own declarations
 
 lint: setup check-header ## format, style and types of Swift, C and Python
 	.ci/kernel-list | diff - Sources/LayerwiseKernels/KernelList.swift
+	.ci/phrases
 	swift format lint --strict --recursive $(SWIFT_CODE)
 	.venv/bin/ruff check python
 	.venv/bin/ruff format --check python

@@ -122,7 +122,7 @@ public struct Parameter<Owner>: Sendable {
         return parameter
     }
 
-    /// The same of a value inside another: its settings are the other's too.
+    /// This parameter at a property of `Outer`, so that the settings of a nested value appear on its owner.
     public func lifted<Outer>(_ path: WritableKeyPath<Outer, Owner> & Sendable) -> Parameter<Outer> {
         let (read, write) = (read, write)
         let kind: Parameter<Outer>.Kind =

@@ -14,6 +14,7 @@ Example:
 """
 
 from . import checkpoint
+from ._rate_array import Rates
 from .errors import (
     BusyOptimizer,
     CheckpointIOError,
@@ -196,6 +197,7 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Range",
+    "Rates",
     "ReduceFailed",
     "ReduceOnPlateau",
     "RelativeGradientNorm",

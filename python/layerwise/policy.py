@@ -13,10 +13,11 @@ name.  They are compared when a scale is first needed, since a policy may be set
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import ClassVar, Literal, TypeAlias, overload
 
 from ._spec import Content, Part, Parts, Patterns, Recipe, Unnamed
+from ._values import dataclass
 
 Syntax: TypeAlias = Literal["exact", "glob", "regex"]
 """How a pattern is written."""
@@ -86,7 +87,7 @@ class LayerDecay(Policy):
         beit, mae    n + 1        n + 1 - k            0            0
         electra      n + 2        n + 2 - k            2            0
 
-    A layer's role tells which of these it is; by default the lowest depth of a tower is its embeddings and the highest
+    A layer's role says which of these it is; by default the lowest depth of a tower is its embeddings and the highest
     its head.  Each convention equals its namesake.  Source: Clark et al. 2020, arXiv:2003.10555; timm, BEiT, MAE and
     ELECTRA, which count the distance differently.
 

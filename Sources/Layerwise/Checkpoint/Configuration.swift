@@ -66,7 +66,7 @@ extension Optimizer {
             [
                 ("lr", number(rule.learningRate)),
                 ("next_step", String(clock.next)),
-                // Where layers are stepped one by one, those of this round are told from the others.
+                // If layers are stepped one by one, this distinguishes the layers of this round from the others.
                 ("round", clock.isTouched ? String(clock.round) : "null"),
                 ("steps", String(summary.steps)),
                 ("skipped_steps", String(summary.skippedSteps)),

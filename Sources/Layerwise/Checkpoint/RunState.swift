@@ -20,7 +20,7 @@ struct RunState {
 }
 
 extension Optimizer {
-    /// Reads it; what fits nothing here is a difference.
+    /// Parses the run state of a checkpoint; entries without a counterpart here are reported as differences.
     func readProgress(
         _ checkpoint: borrowing Checkpoint, _ renames: [NameKey: NameKey], _ report: inout LoadReport
     ) throws(LayerwiseError) -> RunState {
@@ -125,7 +125,7 @@ extension Optimizer {
         }
     }
 
-    /// Puts it in place.
+    /// Applies a run state that `readProgress` has checked.
     func adopt(_ progress: RunState) {
         setCheckedRate(progress.rate)
         shared.elements.pointee = progress.shared

@@ -109,12 +109,12 @@ public struct StepSummary: Sendable {
 
 /// What a layer is, and what it gets at a step.
 public struct LayerInfo: Sendable {
-    /// Who set the scale.
+    /// The origin of the scale.
     public enum ScaleSource: String, CaseIterable, Sendable {
         case policy, layer
     }
 
-    /// Who froze it.
+    /// The reason for which a layer is frozen.
     public enum FrozenBy: String, CaseIterable, Sendable {
         case nobody = ""
         case plan, layer
@@ -142,7 +142,7 @@ public struct LayerInfo: Sendable {
     public let origin: String
     /// The rate that is scaled: the optimizer's, the layer's own or the policy's.
     public let baseRate: Double
-    /// What the schedule and the freezing plan make of it: effective rate / (base rate × scale); NaN where that is 0.
+    /// The factor of schedule and freezing plan: effective rate / (base rate × scale); NaN where that is 0.
     public let factor: Double
     /// The rate that its schedule falls to; nil where it has no floor.
     public let floor: Double?

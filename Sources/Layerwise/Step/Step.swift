@@ -52,7 +52,7 @@ extension Optimizer {
         if isWorthWaking(work.elements) { ThreadPool.shared.callWorkers() }
     }
 
-    /// Makes anew what follows from layers, settings and policy, where any of them has changed.
+    /// Updates everything that follows from layers, settings and policy, if any of them has changed.
     func refresh() throws(LayerwiseError) {
         if scalesAreStale { try refreshShares() }
         if timeline.isStale {
