@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..errors import InvalidArgument
 from ._warn import warn
 
 Example: TypeAlias = Any
@@ -60,8 +61,11 @@ def watch(model: nn.Module, params: Sequence[Tensor], example: Example) -> Trace
         What was seen.
 
     Raises:
+        InvalidArgument: The module is a scripted one.
         Exception: What the model raises for this example.
     """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InvalidArgument("example: a scripted module cannot be watched: give the module that it was made of")
     while isinstance(inner := _inside_of(model), nn.Module):
         model = inner
     trace = _watch_in_mode(model, params, example, training=False)
@@ -79,7 +83,7 @@ def _inside_of(model: nn.Module) -> object:
     """The module that a wrapper runs, for those whose own forward does more than compute."""
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return model.module
-    return model.__dict__.get("_modules", {}).get("_orig_mod")
+    return model._modules.get("_orig_mod")
 
 
 def _watch_in_mode(model: nn.Module, params: Sequence[Tensor], example: Example, *, training: bool) -> Trace:

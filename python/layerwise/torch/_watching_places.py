@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import nn
 
-from .._placement import Placement, by_name
+from .._placement import UNUSED, Placement, by_name
 from ._watching import Example, watch
 from ._watching_flow import Flow
 from ._watching_tree import Part, Stack, stacks, start, tree
@@ -447,7 +447,7 @@ class _Layers:
             told = self._told[self._names[index]]
             if told.tower in unused:
                 # No block of the tower is used.
-                reason = f"the forward pass does not use it; {told.reason}"
+                reason = f"{UNUSED}; {told.reason}"
                 self._found[index] = replace(told, layer=f"{told.layer} (not used)", reason=reason, guess=True)
                 continue
             mates = by_told.get(told)
@@ -466,7 +466,7 @@ class _Layers:
                 near,
                 layer=f"{told.layer} (not used)",
                 role=told.role,
-                reason=f"the forward pass does not use it; {told.reason}",
+                reason=f"{UNUSED}; {told.reason}",
                 guess=True,
             )
 

@@ -270,9 +270,20 @@ def _follow_each_other(
         group.is_alike = 2 * alike >= len(pairs)
         if 3 * chained < 2 * len(pairs):
             branches.append(group)
-        elif group.is_alike or (unlike and not group.base and _of_large_blocks([group])):
+        elif group.is_alike or (_may_differ(group, unlike) and _of_large_blocks([group])):
             taken.append(group)
     return taken, branches
+
+
+def _may_differ(group: _Group, unlike: bool) -> bool:
+    """Whether members that follow each other make a stack without being alike, as the stages of a small UNet.
+
+    A `Sequential` may hold a backbone and its head, and a block of T5 has a list of its own parts.
+    """
+    if group.base or unlike:
+        return unlike and not group.base
+    is_inside = any(part.parent is not None and part.parent.is_list for part in group.holder.line())
+    return isinstance(group.holder.module, nn.ModuleList) and not is_inside
 
 
 def _by_member(groups: Sequence[_Group], inner: Sequence[_Group]) -> dict[int, list[_Group]]:
@@ -295,6 +306,9 @@ Two blocks of Swin hold 0.75 of a stage; the three feed-forward networks in a bl
 def _blocks(group: _Group, inner: Mapping[int, Sequence[_Group]], flow: Flow) -> list[tuple[Part, int | None]]:
     """The blocks of a group, each with the number of its stage or, where there are no stages, its own."""
     sizes: dict[tuple[str, str], int] = {}
+    if any(len(_of_large_blocks(inner.get(id(member), ()))) > 1 for member in group.members):
+        # What runs several lists by turns, as a UNet does on its way down, is one block.
+        return [(member, member.number) for member in group.members]
     # Stages differ, whereas each block of T5 is a list of the same parts.
     kinds = {
         tuple(type(one.module) for one in inside.members) for own in group.members for inside in inner.get(id(own), ())
