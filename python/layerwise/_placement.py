@@ -23,6 +23,10 @@ KEYS = ("layer", "depth", "tower", "role", "scale")
 """What a rule or a param group may say of its layer."""
 
 
+UNUSED = "the forward pass does not use it"
+"""How the reason begins where a model was watched, and its names alone tell."""
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where one parameter belongs."""

@@ -132,7 +132,7 @@ def layers(
     Raises:
         UnknownName: A pattern matches no parameter, or a rule says something unknown.
         OutOfRange: A pattern cannot be read, such as one with a `[` without its `]`.
-        InvalidArgument: There is an example, and the model is no module or has parameters without a shape.
+        InvalidArgument: There is an example, and the model is no module of Python's.
         Exception: What the model raises for the example.
     """
     named = _named(model)
