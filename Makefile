@@ -19,7 +19,7 @@ RUN_PYTHON = PYTHONPATH="$(CURDIR)/python" .venv/bin/python
 
 # The tools below use all cores by themselves, and pytest's closing line comes last.
 .NOTPARALLEL:
-.PHONY: build help setup demo demo-text test bench docs classes format kernels lint check-header check-symbols check-install check-wheel
+.PHONY: build help setup demo demo-auto demo-text test bench docs classes format kernels lint check-header check-symbols check-install check-wheel
 .PHONY: names site size sanitize fuzz prove wheel sdist install uninstall clean
 
 build: ## the shared library, also placed in the Python package, and the static one (default)
@@ -49,6 +49,9 @@ setup: .venv/.test ## what the tests need: Debian packages that are missing, and
 
 demo: .venv/.demo build ## which layers should learn?  A pretrained network meets four changes of the world
 	@$(RUN_PYTHON) python/examples/which_layers.py
+
+demo-auto: .venv/.demo build ## rates that find themselves: measured policies in the same four worlds, beside one rate and the best by hand
+	@$(RUN_PYTHON) python/examples/auto_rates.py
 
 demo-text: .venv/.demo-text build ## one rate, or one for each layer?  MiniLM learns to classify sentences from few examples
 	@$(RUN_PYTHON) python/examples/finetune_minilm.py

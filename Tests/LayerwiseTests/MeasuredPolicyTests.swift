@@ -68,7 +68,7 @@ final class MeasuredPolicyTests: XCTestCase {
         let usual = try RelativeGradientNorm()
         try assertFollows(usual, SGD(lr: 0.01))
         try assertFollows(usual, AdamW(lr: 0.01, weightDecay: 0.1), settings: ["clip_global_norm": 0.2])
-        try assertFollows(try RelativeGradientNorm(power: 2), LAMB(lr: 0.01))
+        try assertFollows(try RelativeGradientNorm(power: 1), LAMB(lr: 0.01))
         let slow = measuring {
             ($0.average, $0.warmup, $0.period, $0.ramp, $0.minScale) = (0.5, 3, 2, 4, 0.3)
         }
@@ -97,7 +97,7 @@ final class MeasuredPolicyTests: XCTestCase {
                 try model.optimizer.step()
             }
             for layer in 0..<3 {
-                // Gradients are drawn anew each time: their norms vary by some percent in the smallest layer.
+                // Each step draws new gradients: their norms vary by some percent in the smallest layer.
                 XCTAssertEqual(try model.optimizer.telemetry(layer).updateRatio, 1e-3, accuracy: 2e-4, "\(rule)")
             }
         }

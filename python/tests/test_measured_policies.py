@@ -33,7 +33,7 @@ def model(policy: lw.Policy, seed: int = 0) -> tuple[lw.Optimizer, dict[str, np.
 
 
 def test_the_layer_with_the_larger_relative_gradient_learns() -> None:
-    opt, params, grads = model(lw.RelativeGradientNorm(average=0))
+    opt, params, grads = model(lw.RelativeGradientNorm(1, average=0))
     ratios = [np.linalg.norm(grads[name].astype(float)) / np.linalg.norm(params[name].astype(float)) for name in params]
     opt.step()
     scales = [row["scale"] for row in opt.explain_rows()]
