@@ -92,8 +92,11 @@ class Rates:
         array = np.asarray(self.view, dtype)
         return array.copy() if copy else array
 
+    def __bytes__(self) -> bytes:
+        return bytes(self.view)
+
     def __buffer__(self, flags: int) -> memoryview[float]:
-        # From Python 3.12 on, memoryview(rates) and bytes(rates) work.
+        # From Python 3.12 on, memoryview(rates) works.
         return memoryview(self.view)
 
     def __repr__(self) -> str:
