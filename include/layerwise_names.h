@@ -485,8 +485,8 @@
  *  max)^power
  *  Source: Lee et al. 2023, arXiv:2210.11466, Auto-RGN, which measures tensors once an epoch.
  *
- *      power                   number  default 1; (0, inf); exponent of the ratio to the largest: 1 as published, 2
- *                                        is sharper
+ *      power                   number  default 2; (0, inf); exponent of the ratio to the largest: 1 as published; 2
+ *                                        singles layers out more sharply
  *      average                 number  default 0.9; [0, 1); share of the average that a step keeps; 0: the last value
  *                                        alone
  *      warmup                  number  default 1; [1, 2^53]; steps of a layer that are measured before its scale

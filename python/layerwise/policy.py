@@ -266,13 +266,13 @@ class RelativeGradientNorm(Policy):
 
     value = |g| / |w|, of all tensors of the layer;  scale = (average / largest average of all layers) ** power.  The
     layers whose gradients are large beside their weights learn.  The scales are those of the next step, are saved in
-    checkpoints, and multiply those of other policies in `Combine`.  A layer whose weights are all 0 keeps scale 1.
-    Power 2 singles the layers out more sharply.  It helps where labels changed; where the input changed, it may point
-    the wrong way.  It costs what telemetry costs.  Source: Lee et al. 2023, arXiv:2210.11466, Auto-RGN, which measures
-    tensors once an epoch.
+    checkpoints, and multiply those of other policies in `Combine`.  A layer whose weights are all 0 keeps scale 1. The
+    published power is 1.  It helps where labels changed; where the input changed, it may point the wrong way.  It costs
+    what telemetry costs.  Source: Lee et al. 2023, arXiv:2210.11466, Auto-RGN, which measures tensors once an epoch.
 
     Args:
-        power: Exponent of the ratio to the largest: 1 as published, 2 is sharper, in (0, inf).  Default 1.
+        power: Exponent of the ratio to the largest: 1 as published, in (0, inf); 2 singles layers out more sharply.
+            Default 2.
         average: Share of the average that a step keeps, in [0, 1); 0: the last value alone.  Default 0.9.
         warmup: Steps of a layer that are measured before its scale changes, in [1, 2**53].  Default 1.
         period: Steps of a layer from one change of its scale to the next, in [1, 2**53].  Default 1.
@@ -282,7 +282,7 @@ class RelativeGradientNorm(Policy):
     """
 
     name: ClassVar[str] = "relative_gradient_norm"
-    power: float = 1.0
+    power: float = 2.0
     _: KW_ONLY
     average: float = 0.9
     warmup: int = 1
