@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # The long proofs, whose figures docs/reliability.md has, of which `make test` runs smaller ones; ten minutes of fuzzing; and faults
-# in the library made on purpose, each of which a test must find.
+# put into the library deliberately, each of which a test must find.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
