@@ -19,6 +19,7 @@ from layerwise import _binding
 ROOT = Path(__file__).parents[2]
 LIBRARY = Path(_binding._library._name).resolve()
 PAGES = (
+    "docs/layers.md",
     "docs/policies.md",
     "docs/schedules.md",
     "docs/freezing.md",
