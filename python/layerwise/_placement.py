@@ -8,10 +8,11 @@ import json
 import operator
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from . import _binding as lw
+from ._values import dataclass
 from .errors import UnknownName
 from .introspection import match_names
 

@@ -52,7 +52,7 @@ struct SmallFormat: Sendable {
         return x < 0 ? -magnitude : magnitude
     }
 
-    /// The same as a step stores it: a finite number stays finite.
+    /// The value as a step stores it: a finite number stays finite.
     func stored(_ x: Double) -> Double {
         let largest = decode(infinity - 1)
         return x.isFinite ? max(-largest, min(rounded(x), largest)) : x
@@ -67,7 +67,8 @@ struct SmallFormat: Sendable {
         return UInt32(bits >> 15) << 31 | 0x7f80_0000 | quiet | fraction << UInt32(23 - fractionBits)
     }
 
-    private func power(_ exponent: Int) -> Double { Double(sign: .plus, exponent: exponent, significand: 1) }
+    /// 2 to an exponent of a normal Double, as all of these formats are.
+    private func power(_ exponent: Int) -> Double { Double(bitPattern: UInt64(exponent + 1023) << 52) }
 }
 
 extension DType {

@@ -239,7 +239,7 @@ def check_keys(
     known: Iterable[str],
     fixed: Mapping[str, Any],
     given: Mapping[str, Any],
-    told: set[str],
+    warned: set[str],
 ) -> None:
     """Say which keys of a group have no effect.
 
@@ -253,7 +253,7 @@ def check_keys(
         known: Keys that are read, and the rule's hyperparameters among them.
         fixed: Keys of torch's that say what the rule is, and their values.
         given: The optimizer's own arguments: ZeroRedundancyOptimizer puts them into the groups too.
-        told: Keys of which there was a warning.
+        warned: Keys that were already warned of.
 
     Raises:
         InvalidArgument: A key is an argument of the optimizer.
@@ -274,10 +274,10 @@ def check_keys(
     strange = [
         key
         for key in group
-        if key not in known | _FOREIGN | options | told and not str(key).startswith(("initial_", "_"))
+        if key not in known | _FOREIGN | options | warned and not str(key).startswith(("initial_", "_"))
     ]
     for key in strange:
-        told.add(key)
+        warned.add(key)
         near = difflib.get_close_matches(str(key), [*known - {"params", KEY}, *options], 1, 0.7)
         hint = f"; did you mean {near[0]}?" if near else ""
         warn(f'param group {index} has the key "{key}", which {kind} does not read{hint}')

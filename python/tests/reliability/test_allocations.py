@@ -17,6 +17,8 @@ import pytest
 
 from reliability.support.saver import ALWAYS, Answer, Programs, Saver, amount
 
+pytestmark = pytest.mark.spawns
+
 STEPS = amount("LAYERWISE_ALLOCATION_STEPS", 200)
 # The least that malloc hands out is 32 bytes, and mmap a page.  What the allocator splits off or adds to its heap comes
 # and goes, by up to some KiB and 64 pages, however often something is done; so what looks like a leak is done oftener.
@@ -92,7 +94,7 @@ def fail_loads(saver: Saver, path: Path, function: str, forever: bool) -> tuple[
 @pytest.mark.parametrize("function", ["mmap", "buffer"])
 def test_each_buffer_fails(programs: Programs, tmp_path: Path, function: str, fail: type, forever: bool) -> None:
     """The library takes its buffers, whose sizes come from outside, from these two, and asks mmap before the work."""
-    elements = 1 << 20
+    elements = 1 << 18
     with Saver(programs, 2, elements) as saver:
         cases, refused = fail(saver, tmp_path / "model", function, forever)
         # A save needs no buffer, a load one for each part of the file that it reads.
