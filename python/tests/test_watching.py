@@ -734,3 +734,18 @@ def test_linear_in_the_number_of_parameters() -> None:
         model = Model(lambda self, x: through(self.h, x), h=blocks(count))
         counts.append(len(_watching.watch(model, list(model.parameters()), X).parents))
     assert counts[1] < 11 * counts[0]
+
+
+def test_a_mask_that_picks_rows_needs_no_computing() -> None:
+    """How many rows it picks says the shape of what follows; BART picks the end of a sentence."""
+
+    def run(self: Any, ids: Tensor) -> Tensor:
+        return self.o(through(self.h, self.e(ids))[ids == 2].reshape(1, 4))
+
+    model = Model(run, o=nn.Linear(4, 2), h=blocks(2), e=nn.Embedding(9, 4)).to("meta")
+    assert depths(layers(model, example=IDS))["o"] == 3
+
+
+def test_a_scripted_module_is_refused() -> None:
+    with pytest.raises(lw.InvalidArgument, match="scripted"):
+        layers(torch.jit.script(nn.Linear(4, 4)), example=X)

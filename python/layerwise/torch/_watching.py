@@ -196,6 +196,8 @@ class _Watcher(TorchDispatchMode):
                 kwargs = {**kwargs, "device": self._device}
             result = func(*args, **kwargs)
         else:
+            if func in _INDEXING:
+                args = args[0], _positions(args[1]), *args[2:]
             result = func(*_map(args, _without_values), **_map(kwargs, _without_values))
         if not parents and not reads:
             return result
@@ -268,6 +270,18 @@ def _tensors(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, dict):
         for one in value.values():
             yield from _tensors(one)
+
+
+_INDEXING = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default)
+
+
+def _positions(indices: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Indices with the positions that masks mark, where these have values: their number says the shape of a result."""
+    found: list[Tensor | None] = []
+    for index in indices:
+        is_mask = index is not None and not index.is_meta and index.dtype in (torch.bool, torch.uint8)
+        found += index.nonzero(as_tuple=True) if index is not None and is_mask else [index]
+    return found
 
 
 def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -450,18 +450,18 @@ class _Layers:
                 reason = f"{UNUSED}; {told.reason}"
                 self._found[index] = replace(told, layer=f"{told.layer} (not used)", reason=reason, guess=True)
                 continue
-            mates = by_told.get(told)
-            if mates:
-                seen: dict[tuple[str, int], int] = {}
-                for mate in mates:
-                    key = self._found[mate].tower, self._found[mate].depth or 0
-                    seen[key] = seen.get(key, 0) + 1
+            seen: dict[tuple[str, int], int] = {}
+            for mate in by_told.get(told, ()):
+                key = self._found[mate].tower, self._found[mate].depth or 0
+                seen[key] = seen.get(key, 0) + 1
+            if seen and told.role == "block":
                 near = layers[max(seen, key=seen.__getitem__)]
             else:
-                tower = told.tower if told.tower in towers else max(towers, key=towers.__getitem__, default="")
-                top = towers.get(tower, -1)
-                depth = {"stem": 0, "norm": top, "head": top}.get(told.role or "", min(told.depth or 0, max(top, 0)))
-                near = layers.get((tower, depth)) or replace(told, tower=tower, depth=max(depth, 0))
+                largest = max(towers, key=towers.__getitem__, default="")
+                tower = max(seen, key=seen.__getitem__)[0] if seen else told.tower if told.tower in towers else largest
+                top = max(towers.get(tower, 0), 0)
+                depth = 0 if told.role == "stem" else min(told.depth or 0, top) if told.role == "block" else top
+                near = layers.get((tower, depth)) or replace(told, tower=tower, depth=depth)
             self._found[index] = replace(
                 near,
                 layer=f"{told.layer} (not used)",

@@ -222,13 +222,14 @@ def _candidates(part: Part, flow: Flow, fewest: int) -> list[_Group]:
 
 
 def _large(groups: list[_Group], root: Part) -> list[_Group]:
-    """Of groups those with blocks of more than a module and its norm, or else the one that is most of all.
+    """Of groups those with blocks of more than a module and its norm, or else the lists that hold most modules.
 
     A convolution and its norm are repeated in many places that are no stacks: in a stem, in the branches of a block.
     """
-    return _of_large_blocks(groups) or [
-        group for group in groups if 2 * sum(member.size for member in group.members) > root.size
-    ]
+    large = _of_large_blocks(groups)
+    lists = [group for group in groups if not group.base]
+    held = sum(len(member.owners) for group in lists for member in group.members)
+    return large or (lists if 2 * held > len(root.owners) else [])
 
 
 def _of_large_blocks(groups: Sequence[_Group]) -> list[_Group]:

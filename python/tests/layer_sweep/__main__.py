@@ -8,7 +8,7 @@ In python/tests, with timm and torchvision installed beside what the tests need:
     python -m layer_sweep table timm.jsonl transformers.jsonl
 
 The first two add a line for each model to a file, and go on where they stopped; the last prints the table of
-docs/layers.md, and what differs.
+docs/watching.md, and what differs.
 """
 
 import argparse

@@ -55,8 +55,12 @@ def both_ways(model: nn.Module, example: Any) -> tuple[LayerTable, dict[str, Any
 
 
 def stack_faults(watched: LayerTable, stacks: Mapping[str, int]) -> list[str]:
-    """Of lists of blocks, by path and length, those that are not one tower in the order of their numbers."""
+    """Of lists of blocks, by path and length, those that are not one tower in the order of their numbers.
+
+    A list may be in the stem as a whole, as the convolutions of wav2vec 2.0 are.
+    """
     found: dict[str, dict[int, set[tuple[str, int]]]] = {path: {} for path in stacks}
+    stems: set[str] = set()
     for row in watched:
         if row.guess:
             continue
@@ -65,16 +69,17 @@ def stack_faults(watched: LayerTable, stacks: Mapping[str, int]) -> list[str]:
             for length in range(1, len(pieces)):
                 path = ".".join(pieces[:length])
                 if path in found:
+                    stems |= {path} if row.role == "stem" else set()
                     found[path].setdefault(int(pieces[length]), set()).add((row.tower, row.depth or 0))
     faults = []
     for path, blocks in found.items():
         seen = [blocks[number] for number in sorted(blocks)]
-        depths = [next(iter(block))[1] for block in seen]
-        is_right = (
-            all(len(block) == 1 for block in seen)
-            and len({tower for block in seen for tower, _ in block}) <= 1
-            and all(one < other for one, other in pairwise(depths))
+        depths = [[depth for _, depth in block] for block in seen]
+        # A stage has several.
+        is_right = len({tower for block in seen for tower, _ in block}) <= 1 and all(
+            max(one) < min(other) for one, other in pairwise(depths)
         )
-        if not is_right:
+        is_stem = len(set().union(*seen)) == 1 and path in stems
+        if not (is_right or is_stem):
             faults.append(path)
     return faults
