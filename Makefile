@@ -20,7 +20,7 @@ RUN_PYTHON = PYTHONPATH="$(CURDIR)/python" .venv/bin/python
 # The tools below use all cores by themselves, and pytest's closing line comes last.
 .NOTPARALLEL:
 .PHONY: build help setup demo demo-text test bench docs classes format kernels lint check-header check-symbols check-install check-wheel
-.PHONY: names size sanitize fuzz prove wheel sdist install uninstall clean
+.PHONY: names site size sanitize fuzz prove wheel sdist install uninstall clean
 
 build: ## the shared library, also placed in the Python package, and the static one (default)
 	swift build -c release -Xswiftc -static-stdlib --scratch-path $(SHARED_BUILD) --product layerwise \
@@ -40,7 +40,7 @@ setup: .venv/.test ## what the tests need: Debian packages that are missing, and
 	$(PYTHON) -m venv .venv
 	touch $@
 
-.venv/.test .venv/.demo .venv/.demo-text .venv/.bench .venv/.wheel: .venv/.%: python/pyproject.toml .ci/requirements .venv/.created
+.venv/.test .venv/.demo .venv/.demo-text .venv/.bench .venv/.site .venv/.wheel: .venv/.%: python/pyproject.toml .ci/requirements .venv/.created
 	.venv/bin/python .ci/requirements $* > .venv/requirements-$*.txt
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r .venv/requirements-$*.txt
 	touch $@
@@ -59,6 +59,10 @@ bench: .venv/.bench build ## time a step beside its peers and the memory's limit
 docs: .venv/.demo build ## docs/rules.md and docs/images, from the library's own declarations and numbers
 	@PYTHONPATH="$(CURDIR)/python" $(PYTHON) -m layerwise rules > docs/rules.md
 	@$(RUN_PYTHON) docs/figures.py
+
+site: .venv/.site ## the pages as a site with search and an API reference: build/site/index.html
+	.venv/bin/python .ci/site-pages build/site-pages
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet --strict --config-file docs/mkdocs.yml
 
 # ---- Check
 

@@ -922,6 +922,7 @@
 #define LW_KEY_RATIO_MIN "ratio_min"
 #define LW_KEY_RHO "rho"
 #define LW_KEY_ROLE "role"
+#define LW_KEY_RULE "rule"
 #define LW_KEY_SAFEGUARD_WARMUP "safeguard_warmup"
 #define LW_KEY_SCALE "scale"
 #define LW_KEY_SCALE_PARAMETER "scale_parameter"

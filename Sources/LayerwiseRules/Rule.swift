@@ -109,7 +109,7 @@ public struct StepInput: Sendable {
     public var scalars = StateScalars()
     /// The optimizer's scalars: before the step where it is planned, after it where a stage is finished.
     public var shared = SharedScalars()
-    /// The rate that the schedule makes of the optimizer's own, before a policy scales it.
+    /// The rate that the schedule makes of the rule's own, before a policy scales it.
     public var baseRate = 0.0
     /// How many elements the sums of a stage are taken over.
     public var elements = 0.0

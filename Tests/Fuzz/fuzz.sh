@@ -3,9 +3,9 @@
 #
 # Offers the loader of checkpoints, and what describes them, changed ones, under libFuzzer and AddressSanitizer.
 #
-#     fuzz.sh                         what `make test` does: begins anew, for 15 seconds
+#     fuzz.sh                         what `make test` does: starts from the corpus, for 15 seconds
 #     fuzz.sh SECONDS [PROCESSES]     goes on from the inputs of former runs, in build/fuzz; finds are put there too
-#     fuzz.sh keep                    makes of them the corpus of the repository, no larger than needed
+#     fuzz.sh keep                    turns them into the corpus of the repository, no larger than needed
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 

@@ -14,6 +14,8 @@ Example:
 """
 
 from . import checkpoint
+from . import composition as composition
+from . import cycle as cycle
 from .errors import (
     BusyOptimizer,
     CheckpointIOError,

@@ -236,7 +236,7 @@ class lw_rename(ctypes.Structure):
 
 
 lw_progress = ctypes.CFUNCTYPE(None, c_int64, c_int64, c_void_p)
-"""Told of the bytes read so far, and of all."""
+"""Called with the number of bytes read so far, and of all bytes."""
 
 Handle = POINTER(lw_optimizer)
 

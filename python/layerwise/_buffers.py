@@ -110,7 +110,7 @@ def describe(obj: object, place: Place, *, writable: bool) -> Buffer:
 
 
 def describe_floats(obj: object, place: Place, *, writable: bool) -> Buffer:
-    """The same for parameters and gradients, which are floating point."""
+    """Describe a buffer of parameters or gradients, whose elements must be floating-point numbers."""
     buffer = describe(obj, place, writable=writable)
     if buffer.dtype in (BYTES, INT64):
         raise _wrong_type(place, DTYPE_NAMES.get(buffer.dtype, "bytes"))

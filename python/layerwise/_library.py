@@ -47,8 +47,8 @@ def load() -> ctypes.CDLL:
 
 
 def _open(path: Path) -> ctypes.CDLL:
-    # The Swift runtime installs crash handlers at load unless it is told not to; they would take SIGSEGV away from
-    # faulthandler.  It reads the variable once, so the environment is left as it was found.
+    # The Swift runtime installs crash handlers at load unless this variable forbids it; they would take SIGSEGV away
+    # from faulthandler.  It reads the variable once, so the environment is left as it was found.
     if _BACKTRACE_VARIABLE in os.environ:
         return ctypes.CDLL(str(path))
     os.environ[_BACKTRACE_VARIABLE] = "enable=no"

@@ -18,7 +18,7 @@ Tuples = Mapping[str, tuple[str, ...]]
 """Keywords of a rule that hold several settings of the library, as in torch, with the library's keys."""
 
 
-def expand(settings: Mapping[str, object], rule: Rule) -> list[Pair]:
+def expand(settings: Mapping[str, object], rule: Rule | type[Rule]) -> list[Pair]:
     """The library's keys and values for keyword arguments: `betas` becomes `beta1` and `beta2`."""
     pairs: list[Pair] = []
     tuples = rule.tuples

@@ -231,6 +231,7 @@ class Optimizer(Saved):
         gradient_dtype: Literal["float64", "float32", "float16", "bfloat16"] | None = None,
         whole_shapes: Mapping[str, Sequence[int]] | None = None,
         part_of: str | None = None,
+        rule: Rule | None = None,
         **overrides: object,
     ) -> Layer:
         """Register a layer.
@@ -258,7 +259,10 @@ class Optimizer(Saved):
                 hyperparameters.  Policies and freezing plans see one layer: a part has the name, depth, tower and role
                 of its whole, and `clip_layer_norm` limits the norm of all parts.  `scale`, `start`, `frozen` and
                 schedules that are set for the whole are set for its parts too.
-            **overrides: Hyperparameters of the rule for this layer alone, such as `weight_decay=0.0`; `maximize`; and
+            rule: The rule that steps this layer in place of the optimizer's, with a learning rate of its own, such as
+                `Lion(lr=1e-4)`.  Policy, schedules, freezing and clipping apply to it as to every layer.  It stays the
+                layer's rule.  A rule that takes sums over all layers, such as Prodigy, can only be the optimizer's.
+            **overrides: Hyperparameters of its rule for this layer alone, such as `weight_decay=0.0`; `maximize`; and
                 `frozen`, which is "yes", "no" or "plan".
 
         Returns:
@@ -275,6 +279,12 @@ class Optimizer(Saved):
             "part_of": part_of,
         }
         given = {key: value for key, value in places.items() if value is not None}
+        own: list[_settings.Pair] = []
+        if rule is not None:
+            if not isinstance(rule, Rule):
+                raise TypeError(f"rule: expected a rule such as Lion(lr=1e-4), found {rule!r}")
+            own = [("rule", rule.name)]
+            overrides = {**rule.settings(), **overrides}
         if schedule is not None:
             # It can be set only once the layer is there, so what is wrong with it must be known before.
             _require(schedule, Schedule, "schedule", "Cosine(1000)")
@@ -286,8 +296,9 @@ class Optimizer(Saved):
             grads,
             dtype,
             master,
-            _settings.expand(given | overrides, self._rule),
+            own + _settings.expand(given | overrides, rule or self._rule),
             whole_shapes or {},
+            rule,
         )
         view = Layer(self, layer)
         while schedule is not None and view.schedule is None:
@@ -307,6 +318,7 @@ class Optimizer(Saved):
         master: bool,
         settings: Iterable[_settings.Pair],
         whole_shapes: Mapping[str, Sequence[int]],
+        rule: Rule | None = None,
     ) -> LayerRecord:
         """Register a layer; `gradient_dtype` is that of all tensors, or of each."""
         given = list(settings)
@@ -315,6 +327,7 @@ class Optimizer(Saved):
             one = gradient_dtype if isinstance(gradient_dtype, int) else None
             layer = record(name, len(self._layers), params, grads, one, shapes_only=self.get("dry_run") == 1.0)
             layer.whole_shapes = dict(whole_shapes)
+            layer.rule = rule
             layer.part_of = str(dict(given).get("part_of", ""))
             whole = self._by_name.get(layer.part_of)
             if whole is not None:
@@ -611,12 +624,12 @@ class Optimizer(Saved):
         return lw.text(lw.lw_optimizer_explain, self._handle, _step(step))
 
     def explain_rows(self, step: int | None = None) -> list[dict[str, Any]]:
-        """The same as values: one mapping a layer."""
+        """The rows of `explain` as values: one mapping for each layer."""
         rows: list[dict[str, Any]] = json.loads(self.explain_json(step))["layers"]
         return rows
 
     def explain_json(self, step: int | None = None) -> str:
-        """The same as one line of JSON, with what holds for all layers; numbers that are not finite are null."""
+        """Explain as one line of JSON, with the values of the optimizer; numbers that are not finite are null."""
         return lw.text(lw.lw_optimizer_explain_json, self._handle, _step(step))
 
     def preview(self, steps: int, *, first: int | None = None, stride: int = 1) -> memoryview[float]:

@@ -233,7 +233,7 @@ class _Ahead:
     rates: Numbers
 
     def bounds(self) -> tuple[float, float]:
-        """The lowest and the highest rate to be told apart on a logarithmic scale."""
+        """The lowest and the highest rate that a logarithmic scale has to show."""
         learning = np.where(self.rates > 0, self.rates, np.nan)
         learning = learning[~np.all(np.isnan(learning), axis=1)]
         if not learning.size:

@@ -86,7 +86,7 @@ class LayerDecay(Policy):
         beit, mae    n + 1        n + 1 - k            0            0
         electra      n + 2        n + 2 - k            2            0
 
-    A layer's role tells which of these it is; by default the lowest depth of a tower is its embeddings and the highest
+    A layer's role says which of these it is; by default the lowest depth of a tower is its embeddings and the highest
     its head.  Each convention equals its namesake.  Source: Clark et al. 2020, arXiv:2003.10555; timm, BEiT, MAE and
     ELECTRA, which count the distance differently.
 

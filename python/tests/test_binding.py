@@ -90,6 +90,7 @@ def test_callback(name: str) -> None:
     assert list(TYPES[name]._argtypes_) == [c_type(argument) for argument in arguments]
 
 
+@pytest.mark.spawns
 def test_struct_layouts(tmp_path: Path) -> None:
     # `from` is a keyword of Python, so that one has a name with "_".
     fields = [(struct, field[0]) for struct in STRUCTS for field in getattr(lw, struct)._fields_]

@@ -40,12 +40,14 @@ def doctor(capsys: pytest.CaptureFixture[str], status: int = 0) -> dict[str, Any
 # ---- The command
 
 
+@pytest.mark.spawns
 @pytest.mark.parametrize("module", ["layerwise", "layerwise_command"])
 def test_version(module: str) -> None:
     result = run("-m", module, "--version")
     assert (result.returncode, result.stdout) == (0, f"layerwise {lw.__version__}\n")
 
 
+@pytest.mark.spawns
 def test_every_command_is_listed() -> None:
     result = run("-m", "layerwise", "--help")
     for command in ("rules", "preview", "show", "doctor", "bench"):
@@ -53,10 +55,12 @@ def test_every_command_is_listed() -> None:
     assert "usage: python -m layerwise" in result.stdout
 
 
+@pytest.mark.spawns
 def test_no_command_is_a_mistake() -> None:
     assert run("-m", "layerwise").returncode == 2
 
 
+@pytest.mark.spawns
 @pytest.mark.parametrize("command", ["rules", "doctor"])
 def test_a_reader_that_has_seen_enough_is_no_mistake(command: str) -> None:
     process = subprocess.Popen(
@@ -72,6 +76,7 @@ def test_a_reader_that_has_seen_enough_is_no_mistake(command: str) -> None:
     assert process.wait() == 128 + signal.SIGPIPE
 
 
+@pytest.mark.spawns
 def test_a_missing_library_is_told_in_words() -> None:
     result = run("-m", "layerwise_command", "doctor", LAYERWISE_LIBRARY="/nowhere/liblayerwise.so")
     assert result.returncode == 1
@@ -114,6 +119,7 @@ def test_every_rule_is_tested(capsys: pytest.CaptureFixture[str]) -> None:
     assert len({case.label for case in _reference.CASES}) == len(_reference.CASES)
 
 
+@pytest.mark.spawns
 @pytest.mark.parametrize("instruction_set", ["baseline", "avx2", "avx512"])
 def test_doctor_tests_the_instruction_set_that_is_used(instruction_set: str) -> None:
     result = run("-m", "layerwise", "doctor", "--json", LAYERWISE_ISA=instruction_set)

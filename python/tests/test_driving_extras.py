@@ -4,6 +4,10 @@
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.spawns
+
 
 def test_the_package_imports_no_framework() -> None:
     code = (

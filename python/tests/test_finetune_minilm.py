@@ -158,6 +158,7 @@ def test_ways_differ_in_rates_as_they_say() -> None:
     assert begins["ULMFiT"] == [14, 12, 10, 8, 6, 4, 2, 0]
 
 
+@pytest.mark.spawns
 def test_runs_know_nothing_of_each_other_nor_of_their_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same run after another, and in another process, has the same accuracy and the same telemetry."""
     monkeypatch.syspath_prepend(str(EXAMPLES))  # what a new process imports from

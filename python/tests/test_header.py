@@ -29,6 +29,7 @@ def test_every_function_has_a_comment_of_its_own() -> None:
     assert documented == functions
 
 
+@pytest.mark.spawns
 def test_the_names_are_those_of_the_library() -> None:
     printed = subprocess.run(
         [sys.executable, ROOT / ".ci" / "names-header"], capture_output=True, text=True, check=True, encoding="utf-8"

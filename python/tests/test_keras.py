@@ -274,6 +274,7 @@ def test_refuses_other_variables() -> None:
     assert not optimizer.built
 
 
+@pytest.mark.spawns
 @pytest.mark.skipif(BACKEND != "jax", reason="runs in the process of the first backend")
 def test_with_the_other_backend() -> None:
     environment = os.environ | {"KERAS_BACKEND": "torch"}

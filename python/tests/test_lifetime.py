@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who lives how long: closing, collecting, holding buffers, threads, fork, pickling."""
+"""The lifetime of optimizers: closing, collecting, holding buffers, threads, fork, pickling."""
 
 from __future__ import annotations
 
@@ -358,6 +358,7 @@ def test_calls_between_the_steps_of_another_thread() -> None:
 
 
 # Other tests of this run import JAX, which warns of forks; the child below does not touch it.
+@pytest.mark.spawns
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 def test_after_fork_parent_and_child_step_the_same_bits() -> None:
     weight, gradient = np.ones(100_000, np.float32), np.linspace(-1, 1, 100_000, dtype=np.float32)
@@ -380,6 +381,7 @@ def test_after_fork_parent_and_child_step_the_same_bits() -> None:
     opt.close()
 
 
+@pytest.mark.spawns
 def test_after_fork_inside_a_step_the_child_can_only_close() -> None:
     weight = np.zeros(1000)
     opt = lw.Optimizer(lw.SGD(lr=1.0))
@@ -442,6 +444,7 @@ def test_interrupts_leave_python_and_library_in_step() -> None:
     opt.close()
 
 
+@pytest.mark.spawns
 def test_an_optimizer_alive_at_exit_is_freed_quietly() -> None:
     code = (
         "import array, layerwise as lw; opt = lw.Optimizer(lw.SGD());"

@@ -41,6 +41,7 @@ def here() -> list[str]:
     return list(scenario.digests())
 
 
+@pytest.mark.spawns
 @pytest.mark.parametrize("instruction_set", ["baseline", "avx2", "avx512"])
 def test_instruction_sets(instruction_set: str, here: list[str]) -> None:
     used, *found = run("-m", "support.scenario", LAYERWISE_ISA=instruction_set).splitlines()
@@ -114,6 +115,7 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
+@pytest.mark.spawns
 def test_rounding_and_subnormal_numbers_are_left_alone(control: Path) -> None:
     code = f"""
 import ctypes
@@ -142,6 +144,7 @@ def test_subnormal_numbers_are_numbers() -> None:
     assert weight[0] > 0
 
 
+@pytest.mark.spawns
 def test_the_caller_may_round_otherwise(control: Path) -> None:
     """A rounding mode that is not the default survives a step."""
     libm = ctypes.CDLL("libm.so.6")
@@ -160,6 +163,7 @@ def test_the_caller_may_round_otherwise(control: Path) -> None:
         libm.fesetround(before)
 
 
+@pytest.mark.spawns
 def test_signals_threads_and_files_are_left_alone() -> None:
     """Import starts no thread, opens no file and handles no signal; the threads of a step block every signal."""
     code = """
@@ -203,7 +207,7 @@ assert process() == before, (process(), before)
 
 @pytest.mark.parametrize("sizes", [(100, 300), (20_000, 30_000)], ids=["small", "large"])
 def test_a_ratio_shared_by_types_of_different_width(sizes: tuple[int, int]) -> None:
-    """Directions that LAMB keeps between its passes do not overlap: telemetry makes them anew, and changes no bit."""
+    """Directions that LAMB keeps between its passes do not overlap: telemetry recomputes them and changes no bit."""
     results = []
     for telemetry in (False, True):
         random = np.random.default_rng(5)

@@ -260,6 +260,7 @@ assert len({float(value[0, 0]) for value in one.values()}) == 3
 """
 
 
+@pytest.mark.spawns
 def test_spread_over_two_devices() -> None:
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     ran = subprocess.run(

@@ -282,6 +282,7 @@ def test_refusals() -> None:
         plot.update_ratios([])
 
 
+@pytest.mark.spawns
 def test_says_which_extra_is_missing() -> None:
     code = "import sys; sys.modules['matplotlib'] = None; import layerwise; import layerwise.plot"
     package = str(Path(lw.__file__).parent.parent)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What will happen, told beforehand, is what happens, bit for bit."""
+"""The preview has the rates that the steps use, bit for bit."""
 
 import json
 import math

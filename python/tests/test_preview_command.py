@@ -260,6 +260,7 @@ def test_files_that_are_none(preview: Any, tmp_path: Path) -> None:
         assert message in err
 
 
+@pytest.mark.spawns
 def test_as_a_command(bert: Path) -> None:
     def run(*arguments: str | Path, prelude: str = "") -> subprocess.CompletedProcess[str]:
         code = f"import sys\n{prelude}\nfrom layerwise.__main__ import main\nsys.exit(main(sys.argv[1:]))"

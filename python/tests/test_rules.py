@@ -33,6 +33,7 @@ def default_of(rule: type[lw.Rule], key: str) -> object:
     return hyperparameters(rule)[key]["none"] if one is None else one
 
 
+@pytest.mark.spawns
 def test_the_classes_are_what_the_declarations_and_torch_make_of_them() -> None:
     root = Path(__file__).parents[2]
     command = [sys.executable, str(root / ".ci" / "rule-classes"), "--check"]

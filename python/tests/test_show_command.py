@@ -186,6 +186,7 @@ def test_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     refused(tmp_path / "text", capsys)
 
 
+@pytest.mark.spawns
 def test_a_pipe_is_refused(tmp_path: Path) -> None:
     # To open one waits for somebody to write, which must not happen: hence the process, which can be ended.
     os.mkfifo(tmp_path / "pipe")

@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import layerwise as lw
+
+pytestmark = pytest.mark.spawns
 
 TESTS = Path(__file__).parent
 

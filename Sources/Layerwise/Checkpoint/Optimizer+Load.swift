@@ -279,7 +279,8 @@ extension Optimizer {
             let record = tensors.elements[index]
             let entry = entries[record.layer]
             let place = entry.tensors[index - entry.firstTensor]
-            for (position, state) in declaredStates.enumerated() where !record.kept.contains(.state(position)) {
+            for (position, state) in declaredStates(of: record.layer).enumerated()
+            where !record.kept.contains(.state(position)) {
                 let key = CheckpointEntry.key(entry.name, place.name, state.name)
                 let (dtype, shape) = record.layout(of: state, place.part)
                 guard let found = saved[NameKey(key)], found.shape == shape, found.dtype == dtype else { continue }

@@ -44,7 +44,7 @@ extension Optimizer {
         }
         // A layer that the checkpoint lacks was stepped before its next step, at the latest.
         progress.rounds = (0..<layers.count).map { min(layers.elements[$0].round, progress.nextStep - 1) }
-        let sharedStates = declaredStates.filter { $0.shape == .shared }
+        let sharedStates = sharedStates
         if !sharedStates.isEmpty {
             let own = try Fields(try fields.value("shared_states"))
             for state in sharedStates {

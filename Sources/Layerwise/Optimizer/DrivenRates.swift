@@ -164,7 +164,7 @@ extension Optimizer {
     private func alikeRules() -> [Int] {
         var firsts: [[String]: Int] = [:]
         return rules.indices.map { index in
-            var key = rules[index].valuesInWords
+            var key = [type(of: rules[index]).declaration.name] + rules[index].valuesInWords
             for movement in timeline.movements where movement.rule == index {
                 key.append("\(movement.key) \(movement.track)")
             }

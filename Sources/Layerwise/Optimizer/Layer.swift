@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
 
 /// What the library keeps of a layer, besides what a step needs (`LayerStepData`).
 struct LayerConfiguration {
@@ -6,6 +7,8 @@ struct LayerConfiguration {
     let tensors: [TensorDescriptor]
     let firstTensor: Int
     var settings = LayerSettings()
+    /// The layer's own rule, as it was given; nil where the layer follows the optimizer's.
+    var rule: (any Rule)?
     /// The layer's own rate; NaN is none.
     var rate = Double.nan
     /// The layer's own values of the rule, besides its rate, in the order they were given.
@@ -40,7 +43,7 @@ struct LayerStepData: BitwiseCopyable {
     // For the step under way.
     var effectiveRate = 0.0
     var decayRate = 0.0
-    /// What the schedule makes of the optimizer's own rate.
+    /// What the schedule makes of the rule's own rate.
     var baseRate = 0.0
     var clipFactor = ScaledNumber(1)
     var gradientNorm = ScaledNumber(0)
@@ -116,6 +119,8 @@ public struct LayerInfo: Sendable {
     public let depth: Int
     public let tower: String
     public let role: LayerRole
+    /// The key of the rule that steps it, such as "adamw": its own or the optimizer's.
+    public let rule: String
     public let tensorCount: Int
     public let parameterCount: Int
     public let stateBytes: Int

@@ -16,15 +16,16 @@ extension Optimizer {
     public func setSchedule(
         _ schedule: (any Schedule)?, for key: String = "lr", layer: Int? = nil
     ) throws(LayerwiseError) {
-        guard case .number = rule.value(of: key), type(of: rule).isNumber(key) else {
+        if let layer { try check(layer: layer) }
+        let own = layer.map { entries[$0].rule ?? rule } ?? rule
+        guard case .number = own.value(of: key), type(of: own).isNumber(key) else {
             throw LayerwiseError(
                 .unknownName,
-                "\(type(of: rule).declaration.title): no number is called \"\(key)\", expected one of "
-                    + type(of: rule).numberKeys.joined(separator: ", "))
+                "\(type(of: own).declaration.title): no number is called \"\(key)\", expected one of "
+                    + type(of: own).numberKeys.joined(separator: ", "))
         }
         do { try schedule?.checkWhole() } catch { throw LayerwiseError(error, of: "schedule of \(key)", layer: layer) }
         if let layer {
-            try check(layer: layer)
             var changed: [Int: LayerConfiguration] = [:]
             for index in CollectionOfOne(layer) + parts(of: layer) {
                 var entry = entries[index]

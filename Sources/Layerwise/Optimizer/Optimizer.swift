@@ -32,6 +32,8 @@ public final class Optimizer {
     var rules: [any Rule]
     var ruleOwners = [-1]
     var ruleRecords = UnsafeArray<RuleRecord>()
+    /// What the rules in force do between them; `refresh` keeps it.
+    var rulesInForce = RulesInForce()
 
     /// The states that all tensors share, which stay where they are; and as the step under way leaves them.
     var shared = UnsafeArray<SharedScalars>()
@@ -104,8 +106,7 @@ public final class Optimizer {
     /// An optimizer by name and keys: the rule's hyperparameters and the optimizer's settings, in any order.
     public convenience init(rule name: String, settings: [Setting]) throws(LayerwiseError) {
         guard let type = allRules.first(where: { $0.declaration.name == name }) else {
-            let names = allRules.map { $0.declaration.name }.joined(separator: ", ")
-            throw LayerwiseError(.unknownName, "no rule is called \"\(name)\", expected one of \(names)")
+            throw LayerwiseError(.unknownName, Self.noRule(name))
         }
         var rule: any Rule = type.init()
         var own = Settings()

@@ -15,7 +15,7 @@ import LayerwiseRules
 ///
 /// Source: Clark et al. 2020 (ELECTRA, arXiv:2003.10555), `_get_layer_lrs`; timm's `param_groups_layer_decay`
 /// (`layer_decay ** (layer_max - i)`, at least `min_scale`); BEiT's `LayerDecayValueAssigner`; MAE's `lr_decay.py`.  Each
-/// convention equals its namesake; they differ in what the final norm and the last block get.  A layer's role tells what it
+/// convention equals its namesake; they differ in what the final norm and the last block get.  A layer's role says what it
 /// is: by default the lowest depth of a tower is its embeddings and the highest its head.
 public struct LayerDecay: Policy {
     /// Where the rates fall to.
@@ -59,7 +59,7 @@ public struct LayerDecay: Policy {
                 beit, mae    n + 1        n + 1 - k            0            0
                 electra      n + 2        n + 2 - k            2            0
 
-            A layer's role tells which of these it is; by default the lowest depth of a tower is its embeddings and \
+            A layer's role says which of these it is; by default the lowest depth of a tower is its embeddings and \
             the highest its head.  Each convention equals its namesake.
             """,
         equation: "scale = max(min_scale, decay^distance)",

@@ -4,7 +4,7 @@ import LayerwiseRules
 // What the policy says, put into the records that a step reads.
 
 extension Optimizer {
-    /// Asks policy and freezing plan anew.
+    /// Asks policy and freezing plan again.
     func refreshShares() throws(LayerwiseError) {
         refreshPlaces()
         let shares: [LayerScaling]

@@ -55,25 +55,25 @@ extension Optimizer {
     /// Makes anew what follows from layers, settings and policy, where any of them has changed.
     func refresh() throws(LayerwiseError) {
         if scalesAreStale { try refreshShares() }
-        if timeline.isStale { try refreshTimeline() }
+        if timeline.isStale {
+            try refreshTimeline()
+            rulesInForce = RulesInForce(ruleRecords)
+        }
         if settings.dryRun { return }
         if work.isStale {
             let records = ruleRecords.elements
             let layers = layers.elements
             let built =
                 work.build(tensors.elements, tensors.count)
-                && (!hasStages
+                && (!rulesInForce.hasStages
                     || unitList.build(
                         tensors.elements, tensors.count, work.blocks,
-                        keepsDirections: (0..<rules.count).contains { records[$0].keepsDirections },
+                        keepsDirections: rulesInForce.keepsDirections,
                         unitOf: { records[layers[$0].rule].scope }))
             guard built else { throw .outOfMemory("the step") }
         }
         guard growCoefficients(), growScratch() else { throw .outOfMemory("the step") }
     }
-
-    /// Whether a rule in force has stages before the one that changes the weights.
-    var hasStages: Bool { (0..<rules.count).contains { ruleRecords.elements[$0].stageCount > 1 } }
 
     private func growCoefficients() -> Bool {
         if coefficientSlots >= tensors.count { return true }

@@ -11,8 +11,10 @@ struct StepContext {
     let sums: UnsafeMutablePointer<BlockSums>
     var items: UnsafePointer<WorkItem>
     let units: UnsafePointer<Unit>
-    /// The stage under way, for jobs that do one stage of many blocks.
+    /// The stage under way, for jobs that do one stage of the blocks of one unit.
     var stage = 0
+    /// How many stages come after the one under way, for jobs that do one of all units at once.
+    var stagesLeft = 0
     /// Of a large unit's stage: its first block, and where its directions are kept.
     var firstBlock = 0
     var directions: UnsafeMutableRawPointer?
@@ -24,8 +26,6 @@ struct StepContext {
     var scanLimit = Double.infinity
     /// The numbers that all tensors share, as they are at the stage under way.
     var shared = SharedScalars()
-    /// The state with which weights are blended where the mode changes.
-    var evaluationSlot = 0
     /// The sums by row and by column (`WorkList.factors`).
     let factors: UnsafeMutablePointer<Double>
     /// Whether sums are taken over processes.

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .._placement import KEYS, LayerRules, Placement, by_name
+from .._placement import KEYS, Placement
 from ..errors import InvalidArgument
+from ._layers import Layers, placements
 from ._options import LR_SCALE
 from ._parameters import Group, names_of
 from ._warn import warn
@@ -33,7 +34,7 @@ def arrange(
     groups: Sequence[Group],
     names: Mapping[int, str],
     all_names: Sequence[str],
-    rules: LayerRules | None,
+    rules: Layers | None,
     left_out: Container[int] = (),
     *,
     apply_lr_scale: bool = False,
@@ -47,7 +48,7 @@ def arrange(
         groups: The groups.
         names: Name of each parameter that has one, by identity.
         all_names: Names of all parameters of the model, which tell more than those of a part.
-        rules: The user's own rules.
+        rules: The user's own rules, or a table of `layers`.
         left_out: Identities of parameters that make no layer.
         apply_lr_scale: Take the "lr_scale" of a group for its scale.
 
@@ -58,7 +59,7 @@ def arrange(
         raise InvalidArgument(
             "layers: rules go by names of parameters, and there are none: pass the module, named parameters, or module="
         )
-    placed = by_name(all_names, rules) if all_names else {}
+    placed = placements(all_names, rules) if all_names else {}
     found: list[NativeLayer] = []
     taken: set[str] = set()
     wholes: dict[str, NativeLayer] = {}

@@ -17,6 +17,8 @@ import pytest
 
 from reliability.support.saver import ALWAYS, Answer, Programs, Saver, amount
 
+pytestmark = pytest.mark.spawns
+
 STEPS = amount("LAYERWISE_ALLOCATION_STEPS", 200)
 # The least that malloc hands out is 32 bytes, and mmap a page.  What the allocator splits off or adds to its heap comes
 # and goes, by up to some KiB and 64 pages, however often something is done; so what looks like a leak is done oftener.

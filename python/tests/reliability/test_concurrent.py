@@ -27,6 +27,7 @@ PATIENCE = 20
 """How many times as long a test may take for that."""
 
 
+@pytest.mark.spawns
 @pytest.mark.parametrize("microseconds", [0, 300], ids=["at once", "with pauses between the calls"])
 def test_eight_writers_and_eight_readers(programs: Programs, tmp_path: Path, microseconds: int) -> None:
     path = tmp_path / "model"
@@ -65,10 +66,12 @@ def crowd(programs: Programs, path: Path, writers: int, readers: int, namespaces
     print(f"{saves} saves and {loads} loads in {rounds * SECONDS} s")
 
 
+@pytest.mark.spawns
 def test_eight_writing_threads(programs: Programs, tmp_path: Path) -> None:
     crowd(programs, tmp_path / "model", 8, 2)
 
 
+@pytest.mark.spawns
 def test_equal_process_ids(programs: Programs, tmp_path: Path) -> None:
     crowd(programs, tmp_path / "model", 2, 1, namespaces=4)
 

@@ -17,6 +17,8 @@ import pytest
 from reliability.support.crash_states import File, Kind, Operation, State, crash_states, operations
 from reliability.support.saver import Programs, Saver, amount, contents
 
+pytestmark = pytest.mark.spawns
+
 TENSORS = amount("LAYERWISE_CRASH_TENSORS", 1)
 # One that open() with the usual umask does not give.
 MODE = 0o666

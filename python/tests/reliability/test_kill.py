@@ -14,6 +14,8 @@ import pytest
 
 from reliability.support.saver import Programs, Saver, amount, contents
 
+pytestmark = pytest.mark.spawns
+
 KILLS = amount("LAYERWISE_KILLS", 2000)
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from reliability.support.saver import Answer, Programs, Saver, contents
 
+pytestmark = pytest.mark.spawns
+
 
 @pytest.fixture(scope="module")
 def saver(programs: Programs) -> Iterator[Saver]:

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run that is stopped after any of its steps, and carried on by another process, ends with the same bits.
 
-For every rule and type the run is stopped after each of 200 calls (and before the first).  The other process registers
-the layers in another order, may use another number of threads, and has another instruction set.  Compared are all
-bytes: the parameters, every state, and all that a checkpoint says of the progress.
+The run of every rule is stopped after each of 200 calls (and before the first) with one type, and with the others
+after every 20th call and beside each event.  The other process registers the layers in another order, may use another
+number of threads, and has another instruction set.  Compared are all bytes: the parameters, every state, and all that a
+checkpoint says of the progress.
 
-    python -m pytest python/tests/reliability/test_resume_bits.py -s
+    LAYERWISE_STOPS=1 python -m pytest python/tests/reliability/test_resume_bits.py -s
+
+stops after each call with every type.
 """
 
 from __future__ import annotations
@@ -28,7 +31,9 @@ import layerwise as lw
 from layerwise import _binding
 from reliability.support import resumed_runs
 from reliability.support.resumed_runs import CASES, KINDS, STEPS, Run, content, saved
+from reliability.support.saver import amount
 
+EVERY = amount("LAYERWISE_STOPS", 20)
 TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parents[1]
 
@@ -89,6 +94,7 @@ def _runs(instruction_set: str) -> bool:
     return found.stdout.strip() == instruction_set
 
 
+@pytest.mark.spawns
 @pytest.mark.parametrize("name", CASES)
 def test_stopped_at_every_step(name: str, elsewhere: list[Elsewhere], tmp_path: Path) -> None:
     wrong = {}
@@ -100,10 +106,15 @@ def test_stopped_at_every_step(name: str, elsewhere: list[Elsewhere], tmp_path: 
             wrong[f"{kind}, {process.instruction_set}"] = found
         shutil.rmtree(folder)
 
+    stops = 0
     for number, kind in enumerate(KINDS):
         folder = tmp_path / str(number)
         folder.mkdir()
-        resumed_runs.write(name, kind, folder)
+        # The types are spread over the rules.
+        is_whole = EVERY == 1 or number == [*CASES].index(name) * (len(KINDS) - 1) // (len(CASES) - 1)
+        after = range(STEPS + 1) if is_whole else resumed_runs.some_stops(name, EVERY)
+        stops += len(after)
+        resumed_runs.write(name, kind, folder, after)
         process = elsewhere[number % len(elsewhere)]
         process.begin(name, kind, folder)
         begun.append((kind, folder, process))
@@ -111,7 +122,6 @@ def test_stopped_at_every_step(name: str, elsewhere: list[Elsewhere], tmp_path: 
             finish()
     while begun:
         finish()
-    stops = len(KINDS) * (STEPS + 1)
     print(f"\n{name}: {stops - sum(map(len, wrong.values()))} of {stops} stops end with the same bits")
     assert not wrong
 
@@ -196,6 +206,7 @@ class RunOfC:
             yield step + 1
 
 
+@pytest.mark.spawns
 def test_begun_in_python_and_finished_in_c(resume_program: Path, tmp_path: Path) -> None:
     run = RunOfC()
     with contextlib.closing(run.opt):

@@ -11,6 +11,8 @@ import pytest
 from layerwise import _binding
 from reliability.support.saver import ROOT, SOURCES
 
+pytestmark = pytest.mark.spawns
+
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:

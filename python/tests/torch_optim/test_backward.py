@@ -230,6 +230,7 @@ print(train(1024, 24), 1024 * 1024 * 24 * 4)
 """
 
 
+@pytest.mark.spawns
 def test_gradients_are_freed_early() -> None:
     """Of 24 equal layers: the peak is a few gradients in place of 24; all else is the same in both."""
     peaks = {}

@@ -52,6 +52,7 @@ def rows(case: str) -> list[Tensor]:
     return trained(case, dist.get_rank())
 
 
+@pytest.mark.spawns
 @pytest.mark.parametrize("case", CASES)
 def test_norms_are_those_of_the_whole(processes: Processes, case: str) -> None:
     parts = processes.run(rows, case)
@@ -72,6 +73,7 @@ def bad_gradient() -> tuple[str, bool]:
     return "stepped", False
 
 
+@pytest.mark.spawns
 def test_a_bad_gradient_of_one_process_stops_all(processes: Processes) -> None:
     assert processes.run(bad_gradient) == [("NonFiniteGradient", True)] * SIZE
 

@@ -42,6 +42,8 @@ from torch_optim.support.networks import (
 )
 from torch_optim.support.processes import SIZE, Processes
 
+pytestmark = pytest.mark.spawns
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS = 6
 TOLERANCE = 4e-6

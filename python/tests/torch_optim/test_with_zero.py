@@ -38,6 +38,8 @@ from torch_optim.support.networks import (
 )
 from torch_optim.support.processes import SIZE, Processes
 
+pytestmark = pytest.mark.spawns
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS, HALF = 6, 3
 CASES = OPTIMIZERS | TRUST_RATIOS
@@ -169,7 +171,7 @@ def refused(rule: str, options: dict[str, Any], by_layers: bool) -> str:
 @pytest.mark.parametrize("by_layers", [True, False], ids=["layers", "parameters"])
 @pytest.mark.parametrize("case", NEED_ALL)
 def test_what_needs_all_tensors_is_refused(processes: Processes, case: str, by_layers: bool) -> None:
-    """Norms of a part would be wrong without a word, and be different ones on each process."""
+    """Norms of a part would be silently wrong, and different on each process."""
     rule, options = NEED_ALL[case]
     for message in processes.run(refused, rule, options, by_layers):
         assert next(iter(options)) in message and "ZeroRedundancyOptimizer" in message

@@ -251,6 +251,7 @@ def share_ddp(wrapped_names: bool) -> dict[str, torch.Tensor]:
     return values_of(model) | states_of(model, optimizer)
 
 
+@pytest.mark.spawns
 @pytest.mark.parametrize("wrapped_names", [True, False])
 def test_ddp(processes: Processes, wrapped_names: bool) -> None:
     for found in processes.run(share_ddp, wrapped_names):
@@ -275,6 +276,7 @@ def share_fsdp() -> tuple[dict[str, torch.Tensor], dict[str, float], list[float]
     return values, rates.telemetry(), [float(rate) for rate in rates.get_last_lr()]
 
 
+@pytest.mark.spawns
 def test_fsdp2(processes: Processes) -> None:
     model = network()
     optimizer = adamw(model)
@@ -309,6 +311,7 @@ def share_zero(early: bool) -> dict[str, torch.Tensor]:
     return values_of(model)
 
 
+@pytest.mark.spawns
 def test_zero(processes: Processes) -> None:
     expected = {name: value for name, value in plain(parts=SIZE).items() if ":" not in name}
     for found in processes.run(share_zero, True):

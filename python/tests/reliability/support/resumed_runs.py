@@ -12,7 +12,7 @@ import json
 import math
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -221,13 +221,22 @@ def content(checkpoint: bytes) -> dict[str, Any]:
     return found
 
 
-def write(name: str, kind: str, folder: Path) -> None:
-    """Make the run that is not stopped, and save it before its first call and after each."""
+def some_stops(name: str, every: int) -> list[int]:
+    """After which calls a run is stopped: every so many, the first three, and those beside an event of the case."""
+    events = [*CASES[name].events, CASES[name].nan_at]
+    beside = {event + offset for event in events if event >= 0 for offset in (-1, 0, 1)}
+    return sorted({*range(0, STEPS + 1, every), 1, 2, 3} | beside)
+
+
+def write(name: str, kind: str, folder: Path, stops: Sequence[int]) -> None:
+    """Make the run that is not stopped, and save it after so many calls as `stops` has."""
     run = Run(name, kind)
     with contextlib.closing(run.opt):
-        (folder / "0").write_bytes(saved(run.opt))
+        if 0 in stops:
+            (folder / "0").write_bytes(saved(run.opt))
         for call in run.steps(0, STEPS):
-            (folder / str(call)).write_bytes(saved(run.opt))
+            if call in stops:
+                (folder / str(call)).write_bytes(saved(run.opt))
         (folder / END).write_bytes(saved(run.opt))
 
 
@@ -235,7 +244,7 @@ def carry_on(name: str, kind: str, folder: Path) -> list[int]:
     """Carry each on to the end; the stops after which something came out otherwise."""
     end = content((folder / END).read_bytes())
     wrong = []
-    for call in range(STEPS + 1):
+    for call in sorted(int(file.name) for file in folder.iterdir() if file.name != END):
         run = Run(name, kind, elsewhere=True)
         with contextlib.closing(run.opt):
             run.opt.load(folder / str(call))
