@@ -10,21 +10,25 @@ DESTDIR =
 PYTHON = /usr/bin/python3
 
 SHARED_BUILD = .build_shared
+# The library and its tests are made of the same objects: no test looks into a module.
+SWIFT = -c release --scratch-path $(SHARED_BUILD)
 LIBRARY = python/layerwise/liblayerwise.so
 ARCHIVE = $(SHARED_BUILD)/release/liblayerwise.a
 SWIFT_CODE = Package.swift Sources Tests
 # How long to fuzz.
 SECONDS = 600
 RUN_PYTHON = PYTHONPATH="$(CURDIR)/python" .venv/bin/python
+# No test measures time, so that as many workers may run as there are processors; each imports torch.
+WORKERS = $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
+PYTEST = $(RUN_PYTHON) -m pytest python/tests -n $(WORKERS) --dist loadgroup
 
 # The tools below use all cores by themselves, and pytest's closing line comes last.
 .NOTPARALLEL:
-.PHONY: build help setup demo demo-text test bench docs classes format kernels lint check-header check-symbols check-install check-wheel
-.PHONY: names site size sanitize fuzz prove wheel sdist install uninstall clean
+.PHONY: build build-tests help setup demo demo-auto demo-text check test bench docs classes format kernels lint check-header check-symbols
+.PHONY: check-install check-wheel names site size sanitize fuzz prove wheel sdist install uninstall clean
 
 build: ## the shared library, also placed in the Python package, and the static one (default)
-	swift build -c release -Xswiftc -static-stdlib --scratch-path $(SHARED_BUILD) --product layerwise \
-		-Xlinker -Map=$(CURDIR)/$(SHARED_BUILD)/liblayerwise.map
+	swift build $(SWIFT) --product layerwise -Xlinker -Map=$(CURDIR)/$(SHARED_BUILD)/liblayerwise.map
 	install -m 755 $(SHARED_BUILD)/release/liblayerwise.so $(LIBRARY)
 	.ci/make-static $(SHARED_BUILD)/release
 
@@ -50,6 +54,9 @@ setup: .venv/.test ## what the tests need: Debian packages that are missing, and
 demo: .venv/.demo build ## which layers should learn?  A pretrained network meets four changes of the world
 	@$(RUN_PYTHON) python/examples/which_layers.py
 
+demo-auto: .venv/.demo build ## rates that find themselves: measured policies in the same four worlds, beside one rate and the best by hand
+	@$(RUN_PYTHON) python/examples/auto_rates.py
+
 demo-text: .venv/.demo-text build ## one rate, or one for each layer?  MiniLM learns to classify sentences from few examples
 	@$(RUN_PYTHON) python/examples/finetune_minilm.py
 
@@ -66,10 +73,17 @@ site: .venv/.site ## the pages as a site with search and an API reference: build
 
 # ---- Check
 
-test: setup lint build check-symbols check-install check-wheel ## everything: set-up, lint, build, symbols, install, wheel, XCTest, fuzzing, pytest
-	swift test -c release --disable-swift-testing
-	Tests/Fuzz/fuzz.sh 15
-	@$(RUN_PYTHON) -m pytest python/tests
+build-tests: build
+	swift build $(SWIFT) --product layerwisePackageTests
+
+check: setup lint build-tests ## what is quick: lint, types, XCTest and pytest without the tests that start processes
+	Tests/Scripts/xctest.sh $(SHARED_BUILD)/release quick
+	@$(PYTEST) -m "not spawns"
+
+test: setup lint build-tests check-symbols check-install check-wheel ## everything: set-up, lint, build, symbols, install, wheel, XCTest, fuzzer's corpus, pytest
+	Tests/Scripts/xctest.sh $(SHARED_BUILD)/release
+	Tests/Fuzz/fuzz.sh replay
+	@$(PYTEST)
 
 classes: setup build ## the Python classes of all components, from what the library declares and torch's signatures
 	@$(RUN_PYTHON) .ci/rule-classes
@@ -84,6 +98,7 @@ names: build ## include/layerwise_names.h, from the library's own declarations
 
 lint: setup check-header ## format, style and types of Swift, C and Python
 	.ci/kernel-list | diff - Sources/LayerwiseKernels/KernelList.swift
+	.ci/phrases
 	swift format lint --strict --recursive $(SWIFT_CODE)
 	.venv/bin/ruff check python
 	.venv/bin/ruff format --check python
@@ -142,7 +157,7 @@ sanitize: setup ## the C tests under AddressSanitizer and ThreadSanitizer (some 
 fuzz: setup ## offer the loader changed checkpoints for SECONDS=600 on all processors
 	Tests/Fuzz/fuzz.sh $(SECONDS) $$(nproc)
 
-prove: setup build ## the long proofs of docs/reliability.md (about an hour)
+prove: setup build ## the long proofs of docs/reliability.md, fuzzing, and seeded faults (hours)
 	Tests/Scripts/prove.sh
 
 # ---- Distribute

@@ -43,8 +43,9 @@ let package = Package(
             exclude: ["exports.map", "discard.ld"],
             linkerSettings: [
                 // lld and not gold: it drops what is not reached, and lists no hidden symbol among the dynamic ones.
+                // The Swift runtime is part of it: at the link alone, so that the objects serve the tests as well.
                 .unsafeFlags(
-                    ["-use-ld=lld"]
+                    ["-static-stdlib", "-use-ld=lld"]
                         + [
                             "--gc-sections", "-s",
                             // The threads of a step outlive it, so the library's code must outlive dlclose().
@@ -65,7 +66,10 @@ let package = Package(
         .target(name: "LayerwiseRules", dependencies: ["CLayerwiseKernels"]),
 
         // MARK: - Tests
-        .testTarget(name: "LayerwiseTests", dependencies: ["Layerwise", "LayerwiseRules"]),
+        // It takes as long to compile as the library, so two threads do.
+        .testTarget(
+            name: "LayerwiseTests", dependencies: ["Layerwise", "LayerwiseRules"],
+            swiftSettings: [.unsafeFlags(["-num-threads", "2"])]),
         .testTarget(name: "BoundaryTests", dependencies: ["Layerwise"]),
     ],
     swiftLanguageModes: [.v6]

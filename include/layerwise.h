@@ -374,6 +374,18 @@ LW_API int32_t lw_optimizer_get_schedule_state(lw_optimizer *optimizer, int64_t 
 LW_API int32_t lw_optimizer_set_schedule_state(lw_optimizer *optimizer, int64_t layer, const char *key,
                                                const double *values, int64_t count, lw_error *error);
 
+/** The measurements of a policy that measures layers ("relative_gradient_norm", "update_ratio"), to be saved with the
+ *  parameters and put back: for each layer, in order of registration, its average (NaN before the first value), the count of
+ *  its values and its scale.  With other policies there are none.  The number of values is written to `*needed` where that
+ *  is not NULL; LW_ERROR_BUFFER_TOO_SMALL if `capacity` is less. */
+LW_API int32_t lw_optimizer_get_measurements(lw_optimizer *optimizer, double *values, int64_t capacity, int64_t *needed,
+                                             lw_error *error);
+
+/** Puts back the values of lw_optimizer_get_measurements.  LW_ERROR_SHAPE if the optimizer has another number of layers, or a
+ *  policy that does not measure. */
+LW_API int32_t lw_optimizer_set_measurements(lw_optimizer *optimizer, const double *values, int64_t count,
+                                             lw_error *error);
+
 /** Makes the next step of all layers the one at t = `step` >= 0, for a run that is resumed. */
 LW_API int32_t lw_optimizer_seek(lw_optimizer *optimizer, int64_t step, lw_error *error);
 

@@ -481,6 +481,41 @@
  *                                        "glob" or "regex" */
 #define LW_POLICY_LORA_PLUS "lora_plus"
 
+/** Rates that follow the relative gradient norm of each layer, as measured at every step: scale = (EMA(‖g‖/‖w‖) /
+ *  max)^power
+ *  Source: Lee et al. 2023, arXiv:2210.11466, Auto-RGN, which measures tensors once an epoch.
+ *
+ *      power                   number  default 2; (0, inf); exponent of the ratio to the largest: 1 as published; 2
+ *                                        singles layers out more sharply
+ *      average                 number  default 0.9; [0, 1); share of the average that a step keeps; 0: the last value
+ *                                        alone
+ *      warmup                  number  default 1; [1, 2^53]; steps of a layer that are measured before its scale
+ *                                        changes
+ *      period                  number  default 1; [1, 2^53]; steps of a layer from one change of its scale to the
+ *                                        next
+ *      ramp                    number  default 0; [0, 2^53]; steps over which the scale goes from 1 to what is
+ *                                        measured
+ *      min_scale               number  default 0; [0, inf); no measured scale is lower
+ *      max_scale               number  default 1; (0, inf); no measured scale is higher */
+#define LW_POLICY_RELATIVE_GRADIENT_NORM "relative_gradient_norm"
+
+/** Rates at which every layer moves by a given share of its weights at each step: scale = ratio / EMA(‖Δw‖/‖w‖ per
+ *  unit of rate) / base rate
+ *  Source: Layerwise; the ratio is a common diagnostic (Karpathy, CS231n notes).
+ *
+ *      ratio                   number  default 0.001; (0, inf); ‖Δw‖/‖w‖ of a step, where the schedule's factor is 1
+ *      average                 number  default 0.9; [0, 1); share of the average that a step keeps; 0: the last value
+ *                                        alone
+ *      warmup                  number  default 1; [1, 2^53]; steps of a layer that are measured before its scale
+ *                                        changes
+ *      period                  number  default 1; [1, 2^53]; steps of a layer from one change of its scale to the
+ *                                        next
+ *      ramp                    number  default 0; [0, 2^53]; steps over which the scale goes from 1 to what is
+ *                                        measured
+ *      min_scale               number  default 0.001; [0, inf); no measured scale is lower
+ *      max_scale               number  default 1000; (0, inf); no measured scale is higher */
+#define LW_POLICY_UPDATE_RATIO "update_ratio"
+
 /** A policy for the layers of one tower only: scale = that of the part, else 1
  *  Source: Layerwise.
  *  Parts: one policy.
@@ -823,6 +858,7 @@
 #define LW_KEY_AMPLITUDE "amplitude"
 #define LW_KEY_AMSGRAD "amsgrad"
 #define LW_KEY_ANNEAL "anneal"
+#define LW_KEY_AVERAGE "average"
 #define LW_KEY_BASE_MOMENTUM "base_momentum"
 #define LW_KEY_BETA "beta"
 #define LW_KEY_BETA1 "beta1"
@@ -897,6 +933,7 @@
 #define LW_KEY_MATCH "match"
 #define LW_KEY_MAX_MOMENTUM "max_momentum"
 #define LW_KEY_MAX_RANK "max_rank"
+#define LW_KEY_MAX_SCALE "max_scale"
 #define LW_KEY_MAXIMIZE "maximize"
 #define LW_KEY_MIN_FACTOR "min_factor"
 #define LW_KEY_MIN_LR "min_lr"
@@ -913,8 +950,10 @@
 #define LW_KEY_PART_OF "part_of"
 #define LW_KEY_PATIENCE "patience"
 #define LW_KEY_PCT_START "pct_start"
+#define LW_KEY_PERIOD "period"
 #define LW_KEY_POWER "power"
 #define LW_KEY_R "r"
+#define LW_KEY_RAMP "ramp"
 #define LW_KEY_RATE "rate"
 #define LW_KEY_RATIO "ratio"
 #define LW_KEY_RATIO_EPS "ratio_eps"

@@ -63,8 +63,7 @@ def build_with_swift() -> Path:
             f"layerwise: building the native library needs Swift {least} or newer, and {swift} is Swift {found[1]}; "
             "install a wheel, or a newer Swift, or set LAYERWISE_PREBUILT to a built library"
         )
-    static = [] if sys.platform == "darwin" else ["-Xswiftc", "-static-stdlib"]
-    command = [swift, "build", "-c", "release", *static, "--scratch-path", ".build_shared", "--product", "layerwise"]
+    command = [swift, "build", "-c", "release", "--scratch-path", ".build_shared", "--product", "layerwise"]
     with audience() as say:
         say(f"building the native library with Swift {found[1]}, which takes some minutes")
         run_and_tell(command, say)

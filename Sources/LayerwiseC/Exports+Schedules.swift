@@ -76,6 +76,34 @@ public func lw_optimizer_get_schedule_state(
     }
 }
 
+@_cdecl("lw_optimizer_get_measurements") @implementation
+public func lw_optimizer_get_measurements(
+    _ optimizer: OpaquePointer!, _ values: UnsafeMutablePointer<Double>!, _ capacity: Int64,
+    _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        let state = try optimizer.measurementState()
+        needed?.pointee = Int64(state.count)
+        if capacity < Int64(state.count) {
+            throw LayerwiseError(
+                .bufferTooSmall, "the measurements take \(state.count) numbers, the buffer has \(capacity)")
+        }
+        if state.isEmpty { return }
+        let values = try require(values, "values")
+        for (index, value) in state.enumerated() { values[index] = value }
+    }
+}
+
+@_cdecl("lw_optimizer_set_measurements") @implementation
+public func lw_optimizer_set_measurements(
+    _ optimizer: OpaquePointer!, _ values: UnsafePointer<Double>!, _ count: Int64,
+    _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try optimizer.setMeasurementState(try LayerwiseC.values(values, count))
+    }
+}
+
 @_cdecl("lw_optimizer_set_schedule_state") @implementation
 public func lw_optimizer_set_schedule_state(
     _ optimizer: OpaquePointer!, _ layer: Int64, _ key: UnsafePointer<CChar>!, _ values: UnsafePointer<Double>!,

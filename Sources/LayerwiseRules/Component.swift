@@ -49,7 +49,7 @@ public struct Declaration: Sendable {
     /// Every state that a rule can have, at most 32: at most four of the parameter's shape, rows and columns of one of
     /// these, two scalars and four shared ones.  Other components have none.
     public let states: [StateDeclaration]
-    /// Whether a rule's plan needs t itself; else a state alone shows that a tensor has begun.
+    /// Whether a rule's plan needs t itself; else a state alone shows that a tensor has been stepped.
     public let needsStep: Bool
 
     package init(

@@ -122,7 +122,7 @@ public struct Parameter<Owner>: Sendable {
         return parameter
     }
 
-    /// Re-roots this parameter at a property of `Outer`, so that the settings of a value inside appear on its owner.
+    /// This parameter at a property of `Outer`, so that the settings of a nested value appear on its owner.
     public func lifted<Outer>(_ path: WritableKeyPath<Outer, Owner> & Sendable) -> Parameter<Outer> {
         let (read, write) = (read, write)
         let kind: Parameter<Outer>.Kind =
@@ -140,7 +140,7 @@ public struct Parameter<Owner>: Sendable {
         return lifted
     }
 
-    /// Stores a value that `check` has accepted.
+    /// Puts a value in place, which `check` has nothing against.
     public func put(_ value: Setting.Value, in owner: inout Owner) { write(&owner, value) }
 
     /// Refuses the owner's value if it is not valid.  A number that was not given is not judged here: `validate` asks for it.

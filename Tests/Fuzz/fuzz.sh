@@ -3,13 +3,13 @@
 #
 # Offers the loader of checkpoints, and what describes them, changed ones, under libFuzzer and AddressSanitizer.
 #
-#     fuzz.sh                         what `make test` does: starts from the corpus, for 15 seconds
+#     fuzz.sh replay                  what `make test` does: the corpus and the seeds once, unchanged
 #     fuzz.sh SECONDS [PROCESSES]     goes on from the inputs of former runs, in build/fuzz; finds are put there too
 #     fuzz.sh keep                    turns them into the corpus of the repository, no larger than needed
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-seconds=${1:-15}
+seconds=$1
 processes=${2:-1}
 corpus=Tests/Fuzz/Corpus
 found=build/fuzz
@@ -21,7 +21,6 @@ swift build -c release --package-path Tests/Fuzz --scratch-path .build-fuzz --pr
 # The runtime leaves a crash to libFuzzer, which writes down the input.
 export SWIFT_BACKTRACE=enable=no ASAN_OPTIONS=quarantine_size_mb=8:malloc_context_size=4
 
-[ $# -gt 0 ] || { inputs=$found/short && rm -rf "$inputs"; }
 mkdir -p "$inputs"
 "$program" seeds "$found/seeds"
 
@@ -39,6 +38,10 @@ if [ "$seconds" = keep ]; then
     rm -rf "$corpus"
     mv "$found/kept" "$corpus"
     exit
+fi
+
+if [ "$seconds" = replay ]; then
+    exec "$program" "${options[@]}" -runs=0 "$corpus" "$found/seeds"
 fi
 
 [ "$processes" = 1 ] || options+=(-fork="$processes")

@@ -291,28 +291,30 @@ private struct ReferenceAdafactor {
         let isFloor = rule.epsilonPosition == .floor
         let squares = g.map { $0 * $0 + (isFloor ? 0 : epsilon) }
         var v = weights.map { _ in 0.0 }
+        // Out of the dictionary, which would take most of the time.
         if isMatrix {
+            var (rowMeans, columnMeans) = (states["row_var"]!, states["col_var"]!)
             for m in 0..<matrices {
                 for i in 0..<rows {
                     let mean = (0..<columns).reduce(0) { $0 + squares[(m * rows + i) * columns + $1] } / Double(columns)
-                    states["row_var"]![m * rows + i] += share * (mean - states["row_var"]![m * rows + i])
+                    rowMeans[m * rows + i] += share * (mean - rowMeans[m * rows + i])
                 }
                 for j in 0..<columns {
                     let mean = (0..<rows).reduce(0) { $0 + squares[(m * rows + $1) * columns + j] } / Double(rows)
-                    states["col_var"]![m * columns + j] += share * (mean - states["col_var"]![m * columns + j])
+                    columnMeans[m * columns + j] += share * (mean - columnMeans[m * columns + j])
                 }
-                let mean = (0..<rows).reduce(0) { $0 + states["row_var"]![m * rows + $1] } / Double(rows)
+                let mean = (0..<rows).reduce(0) { $0 + rowMeans[m * rows + $1] } / Double(rows)
                 for i in 0..<rows {
                     for j in 0..<columns {
                         v[(m * rows + i) * columns + j] =
-                            states["row_var"]![m * rows + i] * states["col_var"]![m * columns + j]
-                            / max(mean, isFloor ? epsilon : 0)
+                            rowMeans[m * rows + i] * columnMeans[m * columns + j] / max(mean, isFloor ? epsilon : 0)
                     }
                 }
             }
+            (states["row_var"], states["col_var"]) = (rowMeans, columnMeans)
         } else {
-            for i in v.indices { states["variance"]![i] += share * (squares[i] - states["variance"]![i]) }
-            v = states["variance"]!
+            v = zip(states["variance"]!, squares).map { $0 + share * ($1 - $0) }
+            states["variance"] = v
         }
         let u = g.indices.map { g[$0] / max(v[$0], isFloor ? epsilon * epsilon : 0).squareRoot() }
         func rms(_ x: [Double]) -> Double { (x.reduce(0) { $0 + $1 * $1 } / Double(x.count)).squareRoot() }
@@ -327,13 +329,11 @@ private struct ReferenceAdafactor {
         let alpha = size * (rule.scaleParameter ? max(rule.epsilon2, rms(weights)) : 1)
         let clip = max(1, rms(u) / rule.clip)
         let decay = rule.weightDecay * (rule.decay == .lr ? rule.learningRate : alpha)
-        for i in weights.indices {
-            var change = alpha / clip * u[i]
-            if rule.beta1 > 0 {
-                states["exp_avg"]![i] += (1 - rule.beta1) * (change - states["exp_avg"]![i])
-                change = states["exp_avg"]![i]
-            }
-            weights[i] -= change + decay * weights[i]
+        var changes = u.map { alpha / clip * $0 }
+        if rule.beta1 > 0 {
+            changes = zip(states["exp_avg"]!, changes).map { $0 + (1 - rule.beta1) * ($1 - $0) }
+            states["exp_avg"] = changes
         }
+        for i in weights.indices { weights[i] -= changes[i] + decay * weights[i] }
     }
 }

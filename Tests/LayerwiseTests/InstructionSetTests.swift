@@ -12,16 +12,21 @@ final class InstructionSetTests: XCTestCase {
 
     func testEveryInstructionSet() throws {
         var records: [InstructionSet: String] = [:]
-        for instructionSet in InstructionSet.available {
+        // Side by side.
+        let started = try InstructionSet.available.map { instructionSet in
             let file = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID().uuidString).digests")
             XCTAssertTrue(FileManager.default.createFile(atPath: file.path, contents: nil))
-            defer { try? FileManager.default.removeItem(at: file) }
-            let result = try Child.run(
+            let child = try Child(
                 [
                     "BitIdentityTests", "KernelAccuracyTests", "SizeAndAlignmentTests",
                     "InstructionSetTests/testCurrentIsForcedOrFastest",
                 ],
-                environment: ["LAYERWISE_ISA": instructionSet.rawValue, BitIdentityTests.recordVariable: file.path])
+                environment: ["LAYERWISE_ISA": instructionSet.rawValue, BitRecord.variable: file.path])
+            return (instructionSet, file, child)
+        }
+        for (instructionSet, file, child) in started {
+            defer { try? FileManager.default.removeItem(at: file) }
+            let result = try child.wait()
             XCTAssertEqual(result.status, 0, "\(instructionSet):\n\(result.output)")
             records[instructionSet] = String(decoding: try Data(contentsOf: file), as: UTF8.self)
         }

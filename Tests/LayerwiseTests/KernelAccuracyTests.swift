@@ -57,6 +57,12 @@ final class KernelAccuracyTests: XCTestCase {
         for ruleCase in try RuleCase.representatives() {
             for kind in [Kind(.float32), Kind(.float64), Kind(.bfloat16, master: true)] {
                 let run = Run(ruleCase, kind, .ordinary, 1, shapes: [[181, 181], [16385]], seed: 1)
+                if BitRecord.isKept {
+                    var digest = Digest()
+                    try run.addResults(to: &digest)
+                    try BitRecord.add("\(ruleCase), \(kind), several blocks", digest)
+                    continue
+                }
                 let budget = Budget(float32: 8, float64: 12, states: 8)
                 let worst = try run.measure(budget: budget.weights(kind))
                 assertWithin(budget, worst, kind)
@@ -66,18 +72,26 @@ final class KernelAccuracyTests: XCTestCase {
         report(all)
     }
 
+    /// Under the fastest instruction set every result is compared with the reference; under each, bits are recorded, which must be
+    /// the same (`InstructionSetTests`).
     private func check(_ cases: [RuleCase], _ budget: Budget) throws {
         var all: [DType: Worst] = [:]
         for ruleCase in cases {
             for kind in Kind.all {
                 var worst = Worst()
+                var digest = Digest()
                 for (index, regime) in Regime.allCases.enumerated() {
                     for steps: Int64 in [0, 1, 1000] {
                         let seed = UInt64(index) << 32 | UInt64(steps)
                         let run = Run(ruleCase, kind, regime, steps, shapes: [[37, 29], [333]], seed: seed)
-                        worst.merge(try run.measure(budget: budget.weights(kind)))
+                        if BitRecord.isKept {
+                            try run.addResults(to: &digest)
+                        } else {
+                            worst.merge(try run.measure(budget: budget.weights(kind)))
+                        }
                     }
                 }
+                if BitRecord.isKept { try BitRecord.add("\(ruleCase), \(kind), accuracy", digest) }
                 assertWithin(budget, worst, kind)
                 all[kind.computeType, default: Worst()].merge(worst)
             }
@@ -156,11 +170,26 @@ private struct Run {
             ? try measure(Wide.self, budget: budget) : try measure(Double.self, budget: budget)
     }
 
+    /// Takes the step and adds weights and states.
+    func addResults(to digest: inout Digest) throws {
+        let tensors = tensors()
+        try step(tensors)
+        for tensor in tensors {
+            digest.add(tensor.weights)
+            for (_, buffer) in tensor.states.sorted(by: { $0.key < $1.key }) { digest.add(buffer) }
+        }
+    }
+
+    private func tensors() -> [TensorBuffers] {
+        var random = Random(seed: seed)
+        let tensors = shapes.map { TensorBuffers(kind, shape: $0, rule: ruleCase.rule) }
+        for tensor in tensors { tensor.fill(regime, ruleCase.rule, steps: steps, &random) }
+        return tensors
+    }
+
     private func measure<N: BinaryFloatingPoint>(_: N.Type, budget: Double) throws -> Worst {
         let rule = ruleCase.rule
-        var random = Random(seed: seed)
-        let tensors = shapes.map { TensorBuffers(kind, shape: $0, rule: rule) }
-        for tensor in tensors { tensor.fill(regime, rule, steps: steps, &random) }
+        let tensors = tensors()
         var layer = tensors.map { reference($0, N.self) }
         let old = layer
         XCTAssertTrue(referenceStep(rule, &layer), "\(ruleCase) has no reference")

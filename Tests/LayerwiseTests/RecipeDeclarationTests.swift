@@ -201,6 +201,9 @@ final class RecipeDeclarationTests: XCTestCase {
             LayerDescriptor(name: "b", depth: 1, role: .block, tensors: [TensorDescriptor(name: "w", shape: [8, 8])]),
             LayerDescriptor(name: "c", depth: 2, role: .head, tensors: [TensorDescriptor(name: "w", shape: [2, 8])]),
         ]
+        var measuring = Measuring()
+        (measuring.average, measuring.warmup, measuring.period, measuring.ramp) = (0.5, 2, 3, 4)
+        (measuring.minScale, measuring.maxScale) = (0.1, 2)
         let policies: [any Policy] = [
             Uniform(),
             try Explicit(
@@ -212,6 +215,7 @@ final class RecipeDeclarationTests: XCTestCase {
             try Exclude(names: ["a/*"], maxRank: -1, decay: false, unused: .ignore),
             try MuP([MuP.Base("*/w", fanIn: 2)], family: .sgd, decoupledDecay: true, layout: .inOut),
             try LoRAPlus(ratio: 3, match: "./w", vectors: false, syntax: .regex),
+            try RelativeGradientNorm(power: 2, measuring: measuring), try UpdateRatio(0.01, measuring: measuring),
             try ForTower("t", try ULMFiT(factor: 2)),
             try Combine([try ForTower("t", try LayerDecay(0.5)), try Combine([Uniform(), Exclude()])]),
         ]

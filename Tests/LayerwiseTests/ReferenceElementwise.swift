@@ -44,12 +44,20 @@ private struct Cell<N: BinaryFloatingPoint> {
     /// The least normal number: numbers below it have fewer bits, so that their errors are absolute.
     let floor: N
     let epsilon: N
-    var states: [String: Term<N>]
+    /// The names of its states: a list, as a dictionary would take most of a reference's time.
+    let names: [String]
+    /// In the order of the names.
+    var states: [Term<N>]
 
     /// A state: as it was until it is set.
     subscript(_ name: String) -> Term<N> {
-        get { states[name] ?? Term(0) }
-        set { states[name] = newValue }
+        get { states[place(name)] }
+        set { states[place(name)] = newValue }
+    }
+
+    private func place(_ name: String) -> Int {
+        guard let place = names.firstIndex(of: name) else { fatalError("\(name) is not listed for `stepCells`") }
+        return place
     }
 
     /// A sum whose terms may be subnormal.
@@ -81,12 +89,11 @@ private func stepCells<N>(
         let t = tensor.steps + 1
         let change = work(&tensor, t)
         let old = names.map { tensor.state($0) }
+        let epsilon = tensor.epsilon
         var cells = tensor.weights.indices.map { i in
-            var states: [String: Term<N>] = [:]
-            for (name, values) in zip(names, old) { states[name] = Term(values[i]) }
-            return Cell(
+            Cell(
                 weight: Term(tensor.weights[i]), gradient: Term(tensor.gradients[i]), floor: tensor.floor,
-                epsilon: tensor.epsilon, states: states)
+                epsilon: epsilon, names: names, states: old.map { Term($0[i]) })
         }
         let changes = cells.indices.map { change(&cells[$0]) }
         tensor.changes = changes.map(\.value)

@@ -141,7 +141,7 @@ final class RuleOfLayerTests: XCTestCase {
         try model.optimizer.step()
     }
 
-    /// What is said in words is what is said in types, also to a checkpoint.
+    /// Words and types describe the same layer, also to a checkpoint.
     func testWordsAndCheckpoints() throws {
         let typed = try Model(Self.common, shapes: Self.shapes, rules: [1: NAdam(lr: 0.002, momentumDecay: 0.01)])
         let words = try Model(Self.common, shapes: [])

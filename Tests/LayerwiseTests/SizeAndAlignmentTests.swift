@@ -56,9 +56,10 @@ final class SizeAndAlignmentTests: XCTestCase {
         for kind in Kind.all {
             let memory = try GuardedPair(kind, largest: sizes.max() ?? 0)
             let source = try Model(SGD(), kind, sizes: [sizes.max() ?? 0])
-            for ruleCase in try Self.rules() {
-                for options in Self.conditions {
-                    for size in sizes {
+            for (number, ruleCase) in try Self.rules().enumerated() {
+                for (order, options) in Self.conditions.enumerated() {
+                    // Under other instruction sets every pair of rule, condition and size, but not every three of them.
+                    for size in sizes where !BitRecord.isKept || (number + order + size) % 2 == 0 {
                         let expected = try step(
                             ruleCase, kind, options, Buffers(source, size), size)
                         for offset in offsets where offset % kind.dtype.size == 0 {

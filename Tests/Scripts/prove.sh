@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# The long proofs, whose figures docs/reliability.md has.  `make test` runs all of them smaller.
+# The long proofs, whose figures docs/reliability.md has, of which `make test` runs smaller ones; ten minutes of fuzzing; and faults
+# in the library seeded, each of which a test must find.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -14,7 +15,7 @@ cc -O2 -Iinclude Tests/C/damage.c "$work/liblayerwise.so.0" -Wl,-rpath,"$work" -
 "$work/damage" 1048576 1000000 "$(nproc)"
 
 proofs=python/tests/reliability
-LAYERWISE_KILLS=10000 LAYERWISE_CROWD_SECONDS=60 LAYERWISE_ALLOCATION_STEPS=4000 PYTHONPATH=python .venv/bin/python -m pytest -s -q \
+LAYERWISE_KILLS=10000 LAYERWISE_CROWD_SECONDS=60 LAYERWISE_ALLOCATION_STEPS=4000 LAYERWISE_STOPS=1 PYTHONPATH=python .venv/bin/python -m pytest -s -q \
     $proofs/test_kill.py $proofs/test_concurrent.py $proofs/test_crash_states.py $proofs/test_faults.py \
     $proofs/test_allocations.py $proofs/test_resume_bits.py
 
@@ -31,3 +32,6 @@ Tests/Scripts/check-wheel.sh "$work"/first/*.whl "$(sed -n 's/^VERSION = //p' Ma
 "$work/venv/bin/layerwise" doctor
 "$work/venv/bin/python" -m zipfile -e "$work"/first/*.whl "$work/unpacked"
 cmp "$work/unpacked/layerwise/liblayerwise.so" "$work"/venv/lib/python*/site-packages/layerwise/liblayerwise.so
+
+Tests/Fuzz/fuzz.sh 600 "$(nproc)"
+Tests/Scripts/mutate

@@ -143,9 +143,9 @@ def prepare(seed: int) -> tuple[Network, digits.Target, list[digits.Target]]:
     return network, target, [digits.changed(target, change, rng) for change in digits.CHANGES.values()]
 
 
-def measure(rates: Sequence[float], seeds: int, steps: int, progress: Progress) -> Results:
+def measure(rates: Sequence[float], seeds: int, steps: int, progress: Progress, ways: Sequence[Way] = WAYS) -> Results:
     """Adapt to every change in every way at every rate, for every seed."""
-    results = Results.empty(list(digits.CHANGES), [way.name for way in WAYS], rates, seeds)
+    results = Results.empty(list(digits.CHANGES), [way.name for way in ways], rates, seeds)
     task = progress.add_task("adapting", total=results.test.size)
     for seed in range(seeds):
         pretrained, familiar, targets = prepare(seed)
@@ -153,9 +153,9 @@ def measure(rates: Sequence[float], seeds: int, steps: int, progress: Progress) 
         network = Network(WIDTHS, np.random.default_rng(seed))
         for change, target in enumerate(targets):
             results.before[change, seed] = pretrained.accuracy(target.test.pixels, target.test.labels)
-            for way, rate in np.ndindex(len(WAYS), len(rates)):
+            for way, rate in np.ndindex(len(ways), len(rates)):
                 network.copy_parameters_from(pretrained)
-                adapt(network, WAYS[way], target.examples, rates[rate], steps)
+                adapt(network, ways[way], target.examples, rates[rate], steps)
                 run = change, way, rate, seed
                 results.validation[run] = network.accuracy(target.validation.pixels, target.validation.labels)
                 results.test[run] = network.accuracy(target.test.pixels, target.test.labels)

@@ -16,6 +16,7 @@ Example:
 from . import checkpoint
 from . import composition as composition
 from . import cycle as cycle
+from ._rate_array import Rates
 from .errors import (
     BusyOptimizer,
     CheckpointIOError,
@@ -59,9 +60,11 @@ from .policy import (
     MuP,
     Policy,
     Range,
+    RelativeGradientNorm,
     Slice,
     ULMFiT,
     Uniform,
+    UpdateRatio,
 )
 from .reports import LayerInfo, LoadReport, StateInfo, Summary, Telemetry
 from .rule import (
@@ -196,8 +199,10 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Range",
+    "Rates",
     "ReduceFailed",
     "ReduceOnPlateau",
+    "RelativeGradientNorm",
     "Rprop",
     "Rule",
     "Schedule",
@@ -217,6 +222,7 @@ __all__ = [
     "ULMFiT",
     "Uniform",
     "UnknownName",
+    "UpdateRatio",
     "Warmup",
     "WarmupStableDecay",
     "Yogi",

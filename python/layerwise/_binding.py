@@ -302,6 +302,10 @@ lw_optimizer_get_schedule_state = _fallible(
 lw_optimizer_set_schedule_state = _fallible(
     "lw_optimizer_set_schedule_state", Handle, c_int64, c_char_p, POINTER(c_double), c_int64
 )
+lw_optimizer_get_measurements = _fallible(
+    "lw_optimizer_get_measurements", Handle, POINTER(c_double), c_int64, POINTER(c_int64)
+)
+lw_optimizer_set_measurements = _fallible("lw_optimizer_set_measurements", Handle, POINTER(c_double), c_int64)
 lw_optimizer_seek = _fallible("lw_optimizer_seek", Handle, c_int64)
 lw_optimizer_set_mode = _fallible("lw_optimizer_set_mode", Handle, c_int32)
 lw_optimizer_assume_mode = _fallible("lw_optimizer_assume_mode", Handle, c_int32)

@@ -14,11 +14,11 @@ import ctypes
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ._buffers import Buffer, Place
 from ._buffers import _address as address_of
+from ._values import dataclass
 from .errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _PLACE = ("tower", "role")
 _ARRAYS = (("numpy", "ndarray"), ("torch", "Tensor"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Part:
     """Some of an object's memory: what a memoryview is, which itself can neither be pickled nor copied."""
 

@@ -8,10 +8,11 @@ import json
 import operator
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from . import _binding as lw
+from ._values import dataclass
 from .errors import UnknownName
 from .introspection import match_names
 
@@ -20,6 +21,10 @@ LayerRules: TypeAlias = Mapping[str | re.Pattern[str], int | str | Mapping[str, 
 
 KEYS = ("layer", "depth", "tower", "role", "scale")
 """What a rule or a param group may say of its layer."""
+
+
+UNUSED = "the forward pass does not use it"
+"""How the reason begins where a model was watched, and its names alone tell."""
 
 
 @dataclass(frozen=True)

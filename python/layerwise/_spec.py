@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from . import _binding as lw
 from . import _settings
 from ._settings import several
+from .errors import LayerwiseError
 
 
 class Recipe:
@@ -42,6 +43,18 @@ class Recipe:
     def parts(self) -> Sequence[Recipe]:
         """What it is made of."""
         return [part for content in self.contents for part in content.parts(self)]
+
+    def _repr_html_(self) -> str | None:
+        """A schedule with its picture; notebooks show the `repr` of all others."""
+        if not hasattr(self, "evaluate"):
+            return None
+        from . import _html
+
+        try:
+            return _html.of_schedule(self)
+        except LayerwiseError:
+            # Its values are refused when it is used.
+            return None
 
 
 class Content:

@@ -10,10 +10,11 @@ until `Layer.follow_plan()`.  Layers of one depth go together, and each tower ha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import ClassVar, Literal
 
 from ._spec import Content, Patterns, Recipe
+from ._values import dataclass
 from .policy import Syntax
 
 

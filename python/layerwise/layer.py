@@ -293,3 +293,28 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<layerwise.Layer {self.name!r}: {', '.join(self._record.names)}>"
+
+    def _repr_html_(self) -> str:
+        from . import _html
+
+        return _html.of_fields(self.info, self.name)
+
+
+class Layers(dict[str, Layer]):
+    """Layers by name, in the order of registration.  Notebooks show them as a table."""
+
+    def _repr_html_(self) -> str:
+        from . import _html
+
+        columns = (
+            "depth",
+            "role",
+            "tensor_count",
+            "parameter_count",
+            "scale",
+            "effective_lr",
+            "weight_decay",
+            "frozen",
+        )
+        rows = [(name, *(getattr(layer.info, column) for column in columns)) for name, layer in self.items()]
+        return _html.table(("layer", *columns), rows, f"{len(self)} layers")

@@ -13,10 +13,11 @@ name.  They are compared when a scale is first needed, since a policy may be set
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import ClassVar, Literal, TypeAlias, overload
 
 from ._spec import Content, Part, Parts, Patterns, Recipe, Unnamed
+from ._values import dataclass
 
 Syntax: TypeAlias = Literal["exact", "glob", "regex"]
 """How a pattern is written."""
@@ -255,6 +256,73 @@ class LoRAPlus(Policy):
     match: str = "*lora_B*"
     vectors: bool = True
     syntax: Syntax = "glob"
+
+
+@dataclass(frozen=True)
+class RelativeGradientNorm(Policy):
+    """Rates that follow the relative gradient norm of each layer, as measured at every step.
+
+        scale = (EMA(‖g‖/‖w‖) / max)^power
+
+    value = |g| / |w|, of all tensors of the layer;  scale = (average / largest average of all layers) ** power.  The
+    layers whose gradients are large beside their weights learn.  The scales are those of the next step, are saved in
+    checkpoints, and multiply those of other policies in `Combine`.  A layer whose weights are all 0 keeps scale 1. The
+    published power is 1.  It helps where labels changed; where the input changed, it may point the wrong way.  It costs
+    what telemetry costs.  Source: Lee et al. 2023, arXiv:2210.11466, Auto-RGN, which measures tensors once an epoch.
+
+    Args:
+        power: Exponent of the ratio to the largest: 1 as published, in (0, inf); 2 singles layers out more sharply.
+            Default 2.
+        average: Share of the average that a step keeps, in [0, 1); 0: the last value alone.  Default 0.9.
+        warmup: Steps of a layer that are measured before its scale changes, in [1, 2**53].  Default 1.
+        period: Steps of a layer from one change of its scale to the next, in [1, 2**53].  Default 1.
+        ramp: Steps over which the scale goes from 1 to what is measured, in [0, 2**53].  Default 0.
+        min_scale: No measured scale is lower, in [0, inf).  Default 0.
+        max_scale: No measured scale is higher, in (0, inf).  Default 1.
+    """
+
+    name: ClassVar[str] = "relative_gradient_norm"
+    power: float = 2.0
+    _: KW_ONLY
+    average: float = 0.9
+    warmup: int = 1
+    period: int = 1
+    ramp: int = 0
+    min_scale: float = 0.0
+    max_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class UpdateRatio(Policy):
+    """Rates at which every layer moves by a given share of its weights at each step.
+
+        scale = ratio / EMA(‖Δw‖/‖w‖ per unit of rate) / base rate
+
+    value = |dw| / |w| / effective rate;  scale = ratio / (average * base rate), so that |dw| / |w| is about ratio *
+    factor of the schedule * scales of other policies.  The rule's learning rate sets only the first step.  The scales
+    are those of the next step, and are saved in checkpoints.  A layer whose weights are all 0 keeps scale 1, and one
+    that does not move gets max_scale.  It costs what telemetry costs.  Source: Layerwise; the ratio is a common
+    diagnostic (Karpathy, CS231n notes).
+
+    Args:
+        ratio: ‖Δw‖/‖w‖ of a step, where the schedule's factor is 1, in (0, inf).  Default 0.001.
+        average: Share of the average that a step keeps, in [0, 1); 0: the last value alone.  Default 0.9.
+        warmup: Steps of a layer that are measured before its scale changes, in [1, 2**53].  Default 1.
+        period: Steps of a layer from one change of its scale to the next, in [1, 2**53].  Default 1.
+        ramp: Steps over which the scale goes from 1 to what is measured, in [0, 2**53].  Default 0.
+        min_scale: No measured scale is lower, in [0, inf).  Default 0.001.
+        max_scale: No measured scale is higher, in (0, inf).  Default 1000.
+    """
+
+    name: ClassVar[str] = "update_ratio"
+    ratio: float = 0.001
+    _: KW_ONLY
+    average: float = 0.9
+    warmup: int = 1
+    period: int = 1
+    ramp: int = 0
+    min_scale: float = 0.001
+    max_scale: float = 1000.0
 
 
 @dataclass(frozen=True)

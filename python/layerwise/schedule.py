@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import array
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import ClassVar, Literal, TypeAlias
 
 from . import _binding as lw
 from ._settings import number
 from ._spec import Content, Numbers, OptionalPart, Pairs, Parts, Recipe, Unnamed, pack
+from ._values import dataclass
 
 Floor: TypeAlias = Literal["scaled", "absolute", "relative"]
 """What min_lr is for a layer."""

@@ -12,6 +12,7 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 sys.path.insert(0, str(EXAMPLES))
 try:
+    import auto_rates
     import changed_digits as digits
     import which_layers
     from small_network import Network
@@ -113,6 +114,22 @@ def test_demo_prints_a_table_and_draws_a_picture(
     picture = tmp_path / "which_layers.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert str(picture) in printed
+
+
+def test_measured_policies_are_compared(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quick run: every way has its accuracies, every measured policy its two differences."""
+    monkeypatch.setenv("COLUMNS", "120")
+    auto_rates.main(["--quick"])
+    rows = [line for line in capsys.readouterr().out.splitlines() if "±" in line]
+    for way in auto_rates.WAYS:
+        assert any(line.strip().startswith(way.name.strip()) for line in rows), way.name
+    for measured in auto_rates.MEASURED:
+        for other in ("less one rate", "less the best by hand"):
+            name = f"{measured.name.strip()}, {other}"
+            assert sum(line.strip().startswith(name) for line in rows) == 1, name
+    assert {way.policy.name for way in auto_rates.MEASURED} == {"relative_gradient_norm", "update_ratio"}
+    with pytest.raises(SystemExit):
+        auto_rates.main(["--seeds", "1"])
 
 
 def test_impossible_options_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,8 @@ import pytest
 import layerwise as lw
 from layerwise import _binding
 
+pytestmark = pytest.mark.spawns
+
 PYTHON = Path(__file__).parents[1]
 ROOT = PYTHON.parent
 LIBRARY = _binding._library._name
@@ -112,7 +114,7 @@ def package_swift(folder: Path) -> None:
     shutil.copy(ROOT / "Package.swift", folder)
 
 
-BUILD = "build -c release -Xswiftc -static-stdlib --scratch-path .build_shared --product layerwise"
+BUILD = "build -c release --scratch-path .build_shared --product layerwise"
 
 
 def test_a_checkout_builds_the_library_with_swift(source: Path, tools: Path) -> None:

@@ -103,7 +103,7 @@ def test_counts_of_parts_add_up(recipe: _spec.Recipe) -> None:
     assert 1 + sum(parts for _, _, _, parts in entries) == len(entries)
 
 
-@pytest.mark.parametrize("value", ["many", [1], {}, 1j, b"1", object()], ids=repr)
+@pytest.mark.parametrize("value", ["many", [1], {}, 1j, b"1", ...], ids=repr)
 def test_what_is_no_number_is_refused(value: Any) -> None:
     for schedule in (
         lw.Constant(value),

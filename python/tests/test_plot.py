@@ -266,7 +266,9 @@ def test_optimizers_of_torch() -> None:
     assert legend(ax) == legend(other) == ["1", "0"]
     np.testing.assert_array_equal(lines(ax)[:2], lines(other)[:2])
     assert np.all(np.asarray(lines(ax)[:2]) > 0)
-    with pytest.raises(TypeError, match=r"one of layerwise or layerwise.torch, found torch.optim.adamw.AdamW"):
+    with pytest.raises(
+        TypeError, match=r"one of layerwise or layerwise.torch, or LayerRates, found torch.optim.adamw.AdamW"
+    ):
         plot.rates(torch.optim.AdamW(model.parameters()), 10)  # type: ignore[arg-type]
 
 

@@ -66,7 +66,7 @@ extension Optimizer {
             [
                 ("lr", number(rule.learningRate)),
                 ("next_step", String(clock.next)),
-                // Where layers are stepped one by one, those of this round are told from the others.
+                // If layers are stepped one by one, this distinguishes the layers of this round from the others.
                 ("round", clock.isTouched ? String(clock.round) : "null"),
                 ("steps", String(summary.steps)),
                 ("skipped_steps", String(summary.skippedSteps)),
@@ -90,10 +90,18 @@ extension Optimizer {
             ])
     }
 
-    /// The mode and the numbers that all tensors share, where the rule has such.
+    /// The mode, the numbers that all tensors share, and what the policy has measured, where there are such.
     private func sharedProgress() -> [(String, String)] {
         let states = sharedStates
-        let mode = hasEvaluation ? [("mode", JSON.quoted(mode.rawValue))] : []
+        var mode = hasEvaluation ? [("mode", JSON.quoted(mode.rawValue))] : []
+        if measures {
+            let all = (0..<measurements.count).map { layer -> (String, String) in
+                let own = measurements.elements[layer]
+                let average = own.average.isNaN ? "null" : number(own.average)
+                return (entries[layer].name, JSON.array([average, String(own.count), number(own.scale)]))
+            }
+            mode.append(("measurements", JSON.object(all.sorted(by: byName))))
+        }
         if states.isEmpty { return mode }
         return mode + [
             ("shared_states", JSON.object(states.map { ($0.name, number(shared.elements.pointee[$0.slot])) }))

@@ -47,7 +47,7 @@ extension Optimizer {
         return title(at: step) + "\n" + table(rows)
     }
 
-    /// The same as one line of JSON: {"rule", "base_lr", "policy", "schedule", "freezing", "step", "layers": [{…}]}.
+    /// Explains as one line of JSON: {"rule", "base_lr", "policy", "schedule", "freezing", "step", "layers": [{…}]}.
     public func explainJson(at step: Int64? = nil) throws(LayerwiseError) -> String {
         let infos = try infos(at: step)
         return JSON.object([

@@ -30,7 +30,12 @@ struct LayerStepData: BitwiseCopyable {
     var ascends = false
     /// Which of the optimizer's `rules` applies.
     var rule = 0
+    /// What the policy gives beforehand, or the layer's own scale.
+    var share = 1.0
+    /// The share times the measured scale.
     var scale = 1.0
+    /// Whether a measured scale multiplies the share.
+    var isMeasured = false
     /// The rate in place of the rule's: the layer's own, or one that the policy gives; NaN is none.
     var ownRate = Double.nan
     /// Which track its rate follows; -1 is none.
@@ -45,6 +50,8 @@ struct LayerStepData: BitwiseCopyable {
     var decayRate = 0.0
     /// What the schedule makes of the rule's own rate.
     var baseRate = 0.0
+    /// The rate without schedule, freezing plan and measured scale.
+    var plainRate = 0.0
     var clipFactor = ScaledNumber(1)
     var gradientNorm = ScaledNumber(0)
     /// The norm before values are clipped.
@@ -102,12 +109,12 @@ public struct StepSummary: Sendable {
 
 /// What a layer is, and what it gets at a step.
 public struct LayerInfo: Sendable {
-    /// Who set the scale.
+    /// The origin of the scale.
     public enum ScaleSource: String, CaseIterable, Sendable {
         case policy, layer
     }
 
-    /// Who froze it.
+    /// The reason for which a layer is frozen.
     public enum FrozenBy: String, CaseIterable, Sendable {
         case nobody = ""
         case plan, layer
@@ -135,7 +142,7 @@ public struct LayerInfo: Sendable {
     public let origin: String
     /// The rate that is scaled: the optimizer's, the layer's own or the policy's.
     public let baseRate: Double
-    /// What the schedule and the freezing plan make of it: effective rate / (base rate × scale); NaN where that is 0.
+    /// The factor of schedule and freezing plan: effective rate / (base rate × scale); NaN where that is 0.
     public let factor: Double
     /// The rate that its schedule falls to; nil where it has no floor.
     public let floor: Double?

@@ -11,7 +11,7 @@ extension Optimizer {
         return info(layer, at: step, moved: try rules(at: step))
     }
 
-    /// The same of all layers.
+    /// The info of all layers, in the order of registration.
     public func infos(at step: Int64? = nil) throws(LayerwiseError) -> [LayerInfo] {
         let step = try prepareInfo(at: step)
         let moved = try rules(at: step)

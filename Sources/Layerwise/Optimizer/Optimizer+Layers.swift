@@ -123,14 +123,18 @@ extension Optimizer {
         timeline.window = 0..<0
     }
 
-    /// Forgets what the library keeps for a layer: step counts are 0, states are what they start as, and a master copy is the
-    /// parameters again.
+    /// Forgets what the library keeps for a layer: step counts are 0, states are what they start as, a master copy is the
+    /// parameters again, and a policy's measurements begin again.
     public func reset(_ layer: Int) throws(LayerwiseError) {
         try check(layer: layer)
         let record = layers.elements[layer]
         let declared = declaredStates(of: layer)
         for index in record.firstTensor..<record.firstTensor + record.tensorCount {
             tensors.elements[index].restart(declared)
+        }
+        if record.whole == layer && layer < measurements.count {
+            measurements.elements[layer] = LayerMeasurement()
+            scalesAreStale = true
         }
     }
 

@@ -47,7 +47,7 @@ extension Optimizer {
         try setLayers([(layer, changes)])
     }
 
-    /// The same for several layers, all or none.
+    /// Gives several layers values of their own, all or none.
     public func setLayers(_ changes: [(layer: Int, settings: [Setting])]) throws(LayerwiseError) {
         var changed: [Int: LayerConfiguration] = [:]
         for change in try withParts(changes) {
@@ -221,7 +221,7 @@ extension Optimizer {
     /// The rule that steps a layer: its own or the optimizer's, with the layer's own values.
     func rule(of entry: LayerConfiguration) throws(SettingError) -> any Rule { try rule(of: entry, rule) }
 
-    /// The same where the optimizer's rule is `common`.
+    /// The rule that steps a layer if the optimizer's rule is `common`.
     private func rule(of entry: LayerConfiguration, _ common: any Rule) throws(SettingError) -> any Rule {
         var own = entry.rule ?? common
         for setting in entry.overrides { try own.assign(setting) }

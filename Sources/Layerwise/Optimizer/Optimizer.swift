@@ -45,6 +45,10 @@ public final class Optimizer {
     // What follows from policy, schedules and freezing plan.
     /// Whether the policy must be asked again before the next step.
     var scalesAreStale = true
+    /// The policy or the part of it that measures layers; `refresh` keeps it, since to ask allocates.
+    var measuredPolicy: (any MeasuredPolicy)?
+    /// What it keeps, by layer; empty with other policies.
+    var measurements = UnsafeArray<LayerMeasurement>()
     /// What they see of the layers, as it was when they were asked.
     var places: [LayerDescriptor] = []
     /// Whether layers, depths, towers or roles have changed since.

@@ -42,6 +42,16 @@ public struct Combine: Policy {
 
     public func validate() throws(SettingError) {
         if policies.count < 2 { throw .invalid("expected at least two policies, found \(policies.count)") }
+        let measured = policies.filter { $0.measuredPart != nil }
+        if measured.count > 1 {
+            let names = measured.map { type(of: $0).declaration.name }
+            throw .invalid("one policy can measure, found \(names.joined(separator: ", "))")
+        }
+    }
+
+    public var measuredPart: (any MeasuredPolicy)? {
+        for policy in policies { if let part = policy.measuredPart { return part } }
+        return nil
     }
 
     public func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {

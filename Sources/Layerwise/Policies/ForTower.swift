@@ -44,6 +44,9 @@ public struct ForTower: Policy {
 
     public func validate() throws(SettingError) {
         if policies.count != 1 { throw .invalid("expected one policy, found \(policies.count)") }
+        for policy in policies where policy.measuredPart != nil {
+            throw .invalid("\(type(of: policy).declaration.name) measures the layers of all towers")
+        }
     }
 
     public func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {

@@ -11,9 +11,14 @@ public protocol Policy: Component {
     /// Whether a share depends on the layer's depth, or on the role that follows from it; if not, the order in which layers are
     /// registered does not matter.
     static var depthDependence: DepthDependence { get }
+
+    /// The policy itself or the part of it that measures layers; nil where nothing is measured.
+    var measuredPart: (any MeasuredPolicy)? { get }
 }
 
 extension Policy {
+    public var measuredPart: (any MeasuredPolicy)? { nil }
+
     /// Whether this policy's shares depend on the depths of layers.
     public var dependsOnDepth: Bool {
         switch Self.depthDependence {
@@ -108,8 +113,7 @@ public struct TensorScaling: Sendable, Equatable {
 /// Every policy, in the order of the documentation.
 public let allPolicies: [any Policy.Type] = [
     Uniform.self, Explicit.self, LayerDecay.self, GeometricRange.self, ULMFiT.self, RateSlice.self, Exclude.self,
-    MuP.self,
-    LoRAPlus.self, ForTower.self, Combine.self,
+    MuP.self, LoRAPlus.self, RelativeGradientNorm.self, UpdateRatio.self, ForTower.self, Combine.self,
 ]
 
 /// The policy that `spec` describes.

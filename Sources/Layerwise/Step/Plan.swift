@@ -174,6 +174,7 @@ private struct Planner {
             record.pointee.effectiveRate = rates.learningRate
             record.pointee.baseRate = factor.rate(base: ruleRate, scale: 1, annealing: 1)
             record.pointee.decayRate = rates.decayRate
+            record.pointee.plainRate = record.pointee.base(ruleRate) * record.pointee.share
             record.pointee.clipFactor = ScaledNumber(1)
             var signedFactor = gradientFactor
             if record.pointee.ascends { signedFactor.value = -signedFactor.value }

@@ -52,7 +52,7 @@ extension Optimizer {
         if isWorthWaking(work.elements) { ThreadPool.shared.callWorkers() }
     }
 
-    /// Makes anew what follows from layers, settings and policy, where any of them has changed.
+    /// Updates everything that follows from layers, settings and policy, if any of them has changed.
     func refresh() throws(LayerwiseError) {
         if scalesAreStale { try refreshShares() }
         if timeline.isStale {
@@ -108,7 +108,7 @@ extension Optimizer {
             rules: ruleRecords.elements, blocks: work.blocks.elements, sums: work.sums.elements,
             items: work.items.elements, units: unitList.units.elements, table: InstructionSet.kernels,
             scratch: scratch ?? UnsafeMutableRawPointer(tensors.elements), limit: settings.clipValue,
-            shared: nextShared, factors: work.factors.elements, observes: settings.telemetry)
+            shared: nextShared, factors: work.factors.elements, observes: settings.telemetry || measuredPolicy != nil)
     }
 
     /// Runs a job over `count` items, on as many threads as the work is worth.

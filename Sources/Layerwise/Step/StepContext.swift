@@ -22,7 +22,7 @@ struct StepContext {
     let scratch: UnsafeMutableRawPointer
     /// Gradients are clamped to ±limit.
     let limit: Double
-    /// The same for the pass that looks at gradients: infinity where it looks at them as they are.
+    /// The clamp limit of the pass that measures gradients; infinity is no clamping.
     var scanLimit = Double.infinity
     /// The numbers that all tensors share, as they are at the stage under way.
     var shared = SharedScalars()

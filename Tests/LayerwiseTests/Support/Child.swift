@@ -3,18 +3,18 @@ import Foundation
 import XCTest
 
 /// Runs this test program again, with other surroundings, for some of its tests.
-enum Child {
+final class Child {
     struct Result {
         let status: Int32
         let output: String
     }
 
-    /// `tests` are such as "BitIdentityTests" or "BitIdentityTests/testThreads".
-    static func run(_ tests: [String], environment: [String: String]) throws -> Result {
-        let output = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID().uuidString).txt")
+    private let process = Process()
+    private let output = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID().uuidString).txt")
+
+    /// Starts it.  `tests` are such as "BitIdentityTests" or "BitIdentityTests/testThreads".
+    init(_ tests: [String], environment: [String: String]) throws {
         XCTAssertTrue(FileManager.default.createFile(atPath: output.path, contents: nil))
-        defer { try? FileManager.default.removeItem(at: output) }
-        let process = Process()
         process.executableURL = URL(
             fileURLWithPath: try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
         process.arguments = [tests.map { "LayerwiseTests.\($0)" }.joined(separator: ",")]
@@ -23,6 +23,16 @@ enum Child {
         process.standardOutput = handle
         process.standardError = handle
         try process.run()
+    }
+
+    deinit { try? FileManager.default.removeItem(at: output) }
+
+    static func run(_ tests: [String], environment: [String: String]) throws -> Result {
+        try Child(tests, environment: environment).wait()
+    }
+
+    /// Waits for its end.
+    func wait() throws -> Result {
         process.waitUntilExit()
         return Result(
             status: process.terminationStatus, output: String(decoding: try Data(contentsOf: output), as: UTF8.self))

@@ -67,7 +67,8 @@ struct SmallFormat: Sendable {
         return UInt32(bits >> 15) << 31 | 0x7f80_0000 | quiet | fraction << UInt32(23 - fractionBits)
     }
 
-    private func power(_ exponent: Int) -> Double { Double(sign: .plus, exponent: exponent, significand: 1) }
+    /// 2 to an exponent of a normal Double, as all of these formats are.
+    private func power(_ exponent: Int) -> Double { Double(bitPattern: UInt64(exponent + 1023) << 52) }
 }
 
 extension DType {

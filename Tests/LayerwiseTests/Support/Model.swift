@@ -8,6 +8,9 @@ final class Model {
     let parameters: [[Buffer]]
     let gradients: [[Buffer]]
     private var random: Random
+    /// The keys of the rule's hyperparameters.
+    private lazy var keys = allRules.flatMap { parameterKeys(of: $0) }
+        .filter { key in (try? optimizer.value(of: key)) != nil }
 
     /// Layers "0", "1" ... of tensors "0", "1" ... with these shapes, filled from the seed or from a model alike.
     ///
@@ -111,10 +114,10 @@ final class Model {
         for layer in 0..<optimizer.layerCount {
             text += "\(try optimizer.info(layer)) \(try optimizer.states(layer: layer, tensor: 0))"
             text += try schedules(layer: layer)
-            for key in ruleKeys(optimizer) { text += "\(try optimizer.value(of: key, layer: layer))" }
+            for key in keys { text += "\(try optimizer.value(of: key, layer: layer))" }
             digest.add(try optimizer.telemetry(layer))
         }
-        for key in ruleKeys(optimizer) + Settings.parameters.map(\.key) { text += "\(try optimizer.value(of: key))" }
+        for key in keys + Settings.parameters.map(\.key) { text += "\(try optimizer.value(of: key))" }
         var bytes = Array(text.utf8)
         bytes.withUnsafeMutableBytes { digest.add(UnsafeRawBufferPointer($0)) }
         return digest
@@ -122,7 +125,7 @@ final class Model {
 
     /// The schedules of all layers, or those of one, and what reports have left behind in them.
     private func schedules(layer: Int?) throws -> String {
-        try ruleKeys(optimizer).compactMap { key in
+        try keys.compactMap { key in
             try optimizer.schedule(for: key, layer: layer).map { "\(key): \($0.spec) \($0.state)" }
         }.joined(separator: " ")
     }
@@ -132,10 +135,6 @@ final class Model {
 func parameterKeys(of rule: any Rule.Type) -> [String] {
     func keys<R: Rule>(_: R.Type) -> [String] { R.parameters.map(\.key) }
     return keys(rule)
-}
-
-private func ruleKeys(_ optimizer: Optimizer) -> [String] {
-    allRules.flatMap { parameterKeys(of: $0) }.filter { key in (try? optimizer.value(of: key)) != nil }
 }
 
 extension Model {

@@ -51,3 +51,13 @@ struct RuleCase: CustomStringConvertible {
         return rule
     }
 }
+
+extension RuleCase {
+    /// The cases for each way to store a tensor: one of every rule, and of every set of states that its options lead to.  Options with
+    /// the same states take turns, so that each has a way and each way has every kernel.
+    static func byKind() throws -> [(kind: Kind, cases: [RuleCase])] {
+        let groups = Dictionary(grouping: try all()) { "\(type(of: $0.rule)) \($0.rule.states)" }
+            .sorted { $0.key < $1.key }.map(\.value)
+        return Kind.all.enumerated().map { number, kind in (kind, groups.map { $0[number % $0.count] }) }
+    }
+}

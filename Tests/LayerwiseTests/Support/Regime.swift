@@ -54,15 +54,18 @@ struct TensorBuffers {
 
     /// Draws every number.  A tensor that has not stepped has no moments yet.
     func fill(_ regime: Regime, _ rule: any Rule, steps: Int64, _ random: inout Random) {
+        let states = states.sorted { $0.key < $1.key }
+        let master = self.states["master"]
+        let hasMean = self.states["grad_avg"] != nil
         for i in 0..<weights.count {
             let drawn = draw(regime, rule, i, &random)
             weights[i] = drawn.weight
             gradients[i] = drawn.gradient
-            states["master"]?[i] = steps == 0 ? weights[i] : drawn.weight
+            master?[i] = steps == 0 ? weights[i] : drawn.weight
             if steps == 0 { continue }
             // A mean square is no smaller than the square of the mean.
-            let mean = states["grad_avg"] == nil ? 0 : drawn.moment * drawn.moment
-            for name in states.keys.sorted() {
+            let mean = hasMean ? drawn.moment * drawn.moment : 0
+            for (name, state) in states {
                 let value: Double
                 switch name {
                 case "master": continue
@@ -73,22 +76,22 @@ struct TensorBuffers {
                 case "max_exp_avg_sq": value = drawn.square * (1.25 + 0.75 * random.uniform())
                 // One number, about what 1,000 steps leave of it.
                 case "mu_product":
-                    states[name]?[0] = 1e-40
+                    state[0] = 1e-40
                     continue
                 case "weight_sum":
-                    states[name]?[0] = 0.5
+                    state[0] = 0.5
                     continue
                 case "eta", "mu":
-                    states[name]?[0] = 0.5
+                    state[0] = 0.5
                     continue
                 case "lr_max", "exp_avg_lr_1":
-                    states[name]?[0] = rule.learningRate * 0.9
+                    state[0] = rule.learningRate * 0.9
                     continue
                 case "z", "ax": value = drawn.weight + drawn.moment
                 // A state that stayed at its start would test little.
                 default: fatalError("say here what the state \(name) may be")
                 }
-                states[name]?[i] = value
+                state[i] = value
             }
         }
     }

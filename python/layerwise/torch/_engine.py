@@ -148,6 +148,8 @@ class Engine:
             self.members.extend(members)
         self.hyperparameters.follow_layers(self.native, groups, self.layers)
         self._outside.follow(groups)
+        # A policy that measures needs the norms of whole layers.
+        self._needs_norms = self._needs_norms or bool(self.native.measurements())
         self._list(groups)
 
     def _goes_by_axes(self, group: Group) -> bool:

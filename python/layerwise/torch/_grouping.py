@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .._placement import KEYS, Placement
+from .._placement import KEYS, UNUSED, Placement
 from ..errors import InvalidArgument
 from ._layers import Layers, placements
 from ._options import LR_SCALE
@@ -127,7 +127,7 @@ def unplaced(layers: Sequence[NativeLayer]) -> list[NativeLayer]:
 
 
 def guessed(layers: Sequence[NativeLayer]) -> list[NativeLayer]:
-    """Layers whose depth only the order of registration tells."""
+    """Layers whose depth is a guess."""
     return [layer for layer in layers if layer.place.guess]
 
 
@@ -141,9 +141,13 @@ def require_places(recipe: object, layers: Sequence[NativeLayer]) -> None:
         )
     guesses = guessed(layers)
     if guesses:
+        is_watched = all(layer.place.reason.startswith(UNUSED) for layer in guesses)
+        teller = (
+            "the forward pass does not use them, and only the name" if is_watched else "only the order of registration"
+        )
         names = ", ".join(f"{layer.name} at depth {layer.place.depth}" for layer in guesses[:8])
         more = f" and {len(guesses) - 8} more" if len(guesses) > 8 else ""
         warn(
-            f"only the order of registration tells the depth of {names}{more}: see layerwise.torch.layers(model), "
+            f"{teller} tells the depth of {names}{more}: see layerwise.torch.layers(model), "
             "and say it with layers={pattern: depth}"
         )

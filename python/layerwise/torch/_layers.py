@@ -79,6 +79,23 @@ class LayerTable(tuple[Row, ...]):
     def __repr__(self) -> str:
         return str(self)
 
+    def _repr_html_(self) -> str:
+        from .. import _html
+
+        rows = [
+            (
+                row.name,
+                row.depth,
+                row.tower,
+                row.role,
+                len(row.parameters),
+                row.count,
+                f"{row.reason}{' (a guess)' * row.guess}",
+            )
+            for row in self
+        ]
+        return _html.table(("layer", "depth", "tower", "role", "tensors", "parameters", "why"), rows)
+
 
 Layers: TypeAlias = LayerRules | LayerTable
 """What `layers=` takes: the user's own rules, or a table of `layers`, which says where every parameter is."""
@@ -115,7 +132,7 @@ def layers(
     Raises:
         UnknownName: A pattern matches no parameter, or a rule says something unknown.
         OutOfRange: A pattern cannot be read, such as one with a `[` without its `]`.
-        InvalidArgument: There is an example, and the model is no module or has parameters without a shape.
+        InvalidArgument: There is an example, and the model is no module of Python's.
         Exception: What the model raises for the example.
     """
     named = _named(model)

@@ -17,6 +17,7 @@ from torch.optim import optimizer as torch_optimizer
 
 from .._checkpointing import Path
 from .._plan import depends_on_depth
+from .._rate_array import Explanation, Rates
 from ..errors import DTypeMismatch, InvalidArgument, LayerwiseError
 from ..introspection import freeze_plans, policies
 from ..introspection import rules as declared_rules
@@ -598,11 +599,32 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
 
     # ---- Seeing what happens
 
-    def explain(self, step: int | None = None) -> str:
+    def __repr__(self) -> str:
+        groups = self.param_groups
+        lines = [f"{type(self).__name__} ("]
+        for index, group in enumerate(groups[:_MOST_GROUPS]):
+            lines.append(f"Parameter Group {index}")
+            lines += [f"    {key}: {group[key]}" for key in sorted(group) if key not in _NOT_SHOWN]
+        if len(groups) > _MOST_GROUPS:
+            lines.append(f"… {len(groups) - _MOST_GROUPS} more param groups")
+        options = {key: value for key, value in self._options.items() if key != "layer_decay"}
+        options["policy"] = policy_of(self._options)
+        lines += [f"{key}: {value!r}" for key, value in sorted(options.items()) if value is not None]
+        bridge = self._inside.bridge
+        if bridge is not None:
+            names = list(bridge.native.layers)
+            ends = f" ({names[0]} … {names[-1]})" if len(names) > 1 else ""
+            lines.append(f"layers: {len(names)}{ends}")
+        return "\n".join([*lines, ")"])
+
+    def _repr_html_(self) -> str | None:
+        return self.native._repr_html_()
+
+    def explain(self, step: int | None = None) -> Explanation:
         """A table with one row a layer: what it is and what the next step, or that at t = `step`, will give it."""
         return self.native.explain(step)
 
-    def preview(self, steps: int, *, first: int | None = None, stride: int = 1) -> memoryview[float]:
+    def preview(self, steps: int, *, first: int | None = None, stride: int = 1) -> Rates:
         """The effective rates of the steps to come, by layer and step, as long as the groups keep their rates."""
         return self.native.preview(steps, first=first, stride=stride)
 
@@ -622,6 +644,13 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
 
 
 _watched_step = torch.optim.Optimizer.profile_hook_step(LayerwiseOptimizer._step)
+
+
+_MOST_GROUPS = 4
+"""A `repr` shows no more param groups."""
+
+_NOT_SHOWN = {"params", "param_names", _run_state.KEY}
+"""Entries of a param group that would fill pages."""
 
 
 class _Inside:

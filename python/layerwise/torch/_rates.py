@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from .._driven import DrivenValues
 from .._plan import depends_on_depth
+from .._rate_array import Explanation, Rates
 from ..errors import InvalidArgument, OutOfRange
 from ..freezing import FreezePlan
 from ..introspection import freeze_plans, policies
@@ -551,7 +552,7 @@ class LayerRates(LRScheduler):
         resting = set(map(id, self._resting.params))
         return (param for param in self._plan.params if id(param) not in resting)
 
-    def explain(self, step: int | None = None) -> str:
+    def explain(self, step: int | None = None) -> Explanation:
         """A table with one row a layer (scale, schedule, rate, decay, state), and how many param groups they make.
 
         Args:
@@ -562,14 +563,14 @@ class LayerRates(LRScheduler):
         # The rule of the plan takes no steps.
         text = type(self.optimizer).__name__ + text[text.index(",") :]
         groups = f"{count} param group{'' if count == 1 else 's'}"
-        return f"{text}\n{layers} layers in {groups}, made of {self._count_before}\n"
+        return Explanation(f"{text}\n{layers} layers in {groups}, made of {self._count_before}\n")
 
     def explain_rows(self, step: int | None = None) -> list[dict[str, Any]]:
         """The values of `explain`, one mapping a layer; "param_groups" are the indices of its groups."""
         rows = self.native.explain_rows(self._at(step))
         return [row | {"param_groups": own} for row, own in zip(rows, self._groups_of_layers, strict=True)]
 
-    def preview(self, steps: int, *, first: int | None = None, stride: int = 1) -> memoryview[float]:
+    def preview(self, steps: int, *, first: int | None = None, stride: int = 1) -> Rates:
         """The rates of the steps to come, by layer and step; 0 where a layer is frozen."""
         return self.native.preview(steps, first=self._at(first), stride=stride)
 
@@ -600,6 +601,9 @@ class LayerRates(LRScheduler):
 
     def __repr__(self) -> str:
         return f"<layerwise.torch.LayerRates of {type(self.optimizer).__name__}: {self._group_count} param groups>"
+
+    def _repr_html_(self) -> str | None:
+        return self.native._repr_html_()
 
     # ---- Copies
 

@@ -9,7 +9,7 @@ import random
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..errors import InvalidArgument
 from ._warn import warn
 
 Example: TypeAlias = Any
@@ -60,8 +61,11 @@ def watch(model: nn.Module, params: Sequence[Tensor], example: Example) -> Trace
         What was seen.
 
     Raises:
+        InvalidArgument: The module is a scripted one.
         Exception: What the model raises for this example.
     """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InvalidArgument("example: a scripted module cannot be watched: give the module that it was made of")
     while isinstance(inner := _inside_of(model), nn.Module):
         model = inner
     trace = _watch_in_mode(model, params, example, training=False)
@@ -79,17 +83,16 @@ def _inside_of(model: nn.Module) -> object:
     """The module that a wrapper runs, for those whose own forward does more than compute."""
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return model.module
-    return model.__dict__.get("_modules", {}).get("_orig_mod")
+    return model._modules.get("_orig_mod")
 
 
 def _watch_in_mode(model: nn.Module, params: Sequence[Tensor], example: Example, *, training: bool) -> Trace:
     """Watch without computing, or else computing."""
-    on_meta = any(param.is_meta for param in params)
     with _unchanged(model, params, training):
         try:
-            return _run(model, params, example, compute=False, on_meta=on_meta)
+            return _run(model, params, example, compute=False)
         except Exception:
-            if on_meta:
+            if any(param.is_meta for param in params):
                 raise
     try:
         with _unchanged(model, params, training):
@@ -102,9 +105,7 @@ def _watch_in_mode(model: nn.Module, params: Sequence[Tensor], example: Example,
         return _run(model, params, example, compute=True)
 
 
-def _run(
-    model: nn.Module, params: Sequence[Tensor], example: Example, *, compute: bool, on_meta: bool = False
-) -> Trace:
+def _run(model: nn.Module, params: Sequence[Tensor], example: Example, *, compute: bool) -> Trace:
     """One forward pass.
 
     Args:
@@ -113,44 +114,39 @@ def _run(
         example: What it is called with.
         compute: Whether all values are computed; if not, those that depend on no parameter, such as masks, and of the
             others only types and shapes.
-        on_meta: Whether the model has no values.
     """
     alive: list[weakref.ref[Tensor]] = []
-    with ExitStack() as stack:
-        if on_meta:
-            stack.enter_context(torch.device("meta"))
-        example, inputs = _copied(example, _without_values if on_meta else _clone)
-        watcher: _Watcher = stack.enter_context(_Watcher(params, inputs, None if compute else alive))
+    example, inputs = _copied(example)
+    watcher = _Watcher(params, inputs, None if compute else alive)
+    with watcher:
         if isinstance(example, Mapping):
             model(**example)
         elif type(example) in (tuple, list):
             model(*example)
         else:
             model(example)
-        trace = watcher.trace
+    trace = watcher.trace
     del example, inputs, watcher
     _release(alive)
     return trace
 
 
-def _clone(tensor: Tensor) -> Tensor:
-    return tensor.detach().clone()
-
-
 def _without_values(tensor: Tensor) -> Tensor:
     """A tensor of the same type and shape on the meta device, where operations compute these only."""
+    if tensor.is_meta:
+        return tensor
     if tensor.layout is not torch.strided:
         raise NotImplementedError(f"layout {tensor.layout}")
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
-def _copied(example: Example, ready: Callable[[Tensor], Tensor]) -> tuple[Example, list[Tensor]]:
-    """The example with other tensors in the place of its own, and these."""
+def _copied(example: Example) -> tuple[Example, list[Tensor]]:
+    """The example with copies of its tensors, and these."""
     inputs: list[Tensor] = []
 
     def copy(value: Any) -> Any:
         if isinstance(value, Tensor):
-            inputs.append(ready(value))
+            inputs.append(value.detach().clone())
             return inputs[-1]
         if isinstance(value, Mapping):
             # Such as Transformers' BatchEncoding: the model gets what is in it.
@@ -177,7 +173,7 @@ class _Watcher(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.trace = Trace(len(inputs), [()] * len(inputs), [()] * len(inputs))
         self._alive = alive
-        self._device = next((param.device for param in params if not param.is_meta), None)
+        self._device = next((param.device for param in params if not param.is_meta), torch.device("cpu"))
         self._by_identity = {id(param): index for index, param in enumerate(params)}
         self._params: dict[object, list[tuple[int, int, int]]] = {}
         for index, param in enumerate(params):
@@ -195,12 +191,12 @@ class _Watcher(TorchDispatchMode):
         for tensor in tensors:
             self._look(tensor, parents, reads)
         if self._alive is None or not (reads or any(tensor.is_meta for tensor in tensors)):
-            if self._device is not None and getattr(kwargs.get("device"), "type", None) == "meta":
-                # Where a tensor without values is, says where others are made.
+            if self._alive is not None and getattr(kwargs.get("device"), "type", None) == "meta":
+                # Where a tensor without values is, says where others are made, which may have some.
                 kwargs = {**kwargs, "device": self._device}
             result = func(*args, **kwargs)
         else:
-            result = func(*_map(args, _if_it_has_values), **_map(kwargs, _if_it_has_values))
+            result = func(*_map(args, _without_values), **_map(kwargs, _without_values))
         if not parents and not reads:
             return result
         node = self._node(tuple(sorted(parents)), tuple(sorted(reads)))
@@ -282,10 +278,6 @@ def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, dict):
         return {key: _map(one, change) for key, one in value.items()}
     return value
-
-
-def _if_it_has_values(tensor: Tensor) -> Tensor:
-    return tensor if tensor.is_meta else _without_values(tensor)
 
 
 # ---- Everything as it was

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import nn
 
-from .._placement import Placement, by_name
+from .._placement import UNUSED, Placement, by_name
 from ._watching import Example, watch
 from ._watching_flow import Flow
 from ._watching_tree import Part, Stack, stacks, start, tree
@@ -87,8 +87,7 @@ class _Layers:
 
     def _place_stacks(self, found: list[Stack]) -> None:
         """Place what is in blocks, and what is around them."""
-        found, beside = _without_interleaved(found, self._flow)
-        self._beside = {id(entry) for stack in beside for entry in stack.blocks}
+        found = _without_interleaved(found, self._flow)
         blocks = [block for stack in found for block in stack.blocks]
         inside = {id(block) for block in blocks}
         holders = _holders(self._root, inside)
@@ -105,6 +104,7 @@ class _Layers:
         # For each label those that are downstream of it.
         self._towers = self._joined(found)
         places = {id(owner): self._place(owner) for owner in outside}
+        self._follow_lists(outside, places)
         units = _units(self._root, holders, outside, places)
         self._make(units)
 
@@ -175,6 +175,9 @@ class _Layers:
             [index for index, block in enumerate(tower.labels) if self._above[block] & bit] for tower in self._towers
         ]
         over = [[index for index, block in enumerate(tower.labels) if up >> block & 1] for tower in self._towers]
+        if self._is_token(owner) and any(down):
+            # It reads nothing, wherever it enters.
+            over = [[] for _ in self._towers]
         candidates = [number for number in range(len(self._towers)) if over[number]]
         if candidates:
             # Of towers that lead to it, the one that no other of them is downstream of.
@@ -190,14 +193,14 @@ class _Layers:
             tower = self._towers[number]
             highest = over[number][-1]
             if down[number]:
+                if highest in down[number]:
+                    return _Place(number, "with", highest, reason="runs in it")
                 later = [index for index in down[number] if index > highest]
                 if later:
                     return _Place(number, "with", later[0], is_between=True)
                 return _Place(number, "with", highest, reason="runs with it")
             if owner.is_norm and highest < len(tower.blocks) - 1:
                 return _Place(number, "with", highest, reason="norms what it makes")
-            if any(id(part) in self._beside for part in owner.line()):
-                return _Place(number, "with", highest, reason="follows it, as others in its list follow theirs")
             return _Place(number, POST)
         candidates = [number for number in range(len(self._towers)) if down[number]]
         if candidates:
@@ -216,6 +219,26 @@ class _Layers:
                 return _Place(number, "with", enters, reason="enters there")
             return _Place(number, PRE)
         return _Place(len(self._towers) - 1, POST, guess=True)
+
+    def _follow_lists(self, outside: Sequence[Part], places: dict[int, _Place]) -> None:
+        """What follows the last block goes with it if it is in a list of which all others go with a block each."""
+        entries: dict[tuple[int, str], dict[str, list[Part]]] = {}
+        for owner in outside:
+            entry = next((part for part in owner.line() if part.number is not None), None)
+            if entry is not None and not owner.is_norm:
+                entries.setdefault((id(entry.parent), entry.base), {}).setdefault(entry.path, []).append(owner)
+        for entry_owners in entries.values():
+            last = [owners for owners in entry_owners.values() if all(places[id(one)].kind == POST for one in owners)]
+            others = [owners for owners in entry_owners.values() if owners not in last]
+            if len(last) == 1 and others and all(places[id(one)].kind == "with" for own in others for one in own):
+                for owner in last[0]:
+                    tower = places[id(owner)].tower
+                    places[id(owner)] = _Place(tower, "with", len(self._towers[tower].blocks) - 1)
+
+    def _is_token(self, owner: Part) -> bool:
+        """Whether it is an input of the model: a parameter or a table that is read without data, and no weight."""
+        is_table = owner.module is None or isinstance(owner.module, nn.Embedding)
+        return is_table and all(self._flow.alone[param] for param in owner.params)
 
     def _leads(self, one: int, other: int) -> bool:
         """Whether a block of one tower is upstream of a block of the other."""
@@ -418,8 +441,15 @@ class _Layers:
         for placement in self._found.values():
             towers[placement.tower] = max(towers.get(placement.tower, 0), placement.depth or 0)
         layers: dict[tuple[str, int], Placement] = {(one.tower, one.depth or 0): one for one in self._found.values()}
+        blocks = [told for told in (self._told[self._names[index]] for index in open_params) if told.role == "block"]
+        unused = {told.tower for told in blocks} - {told.tower for told in by_told if told.role == "block"}
         for index in open_params:
             told = self._told[self._names[index]]
+            if told.tower in unused:
+                # No block of the tower is used.
+                reason = f"{UNUSED}; {told.reason}"
+                self._found[index] = replace(told, layer=f"{told.layer} (not used)", reason=reason, guess=True)
+                continue
             mates = by_told.get(told)
             if mates:
                 seen: dict[tuple[str, int], int] = {}
@@ -436,7 +466,7 @@ class _Layers:
                 near,
                 layer=f"{told.layer} (not used)",
                 role=told.role,
-                reason=f"the forward pass does not use it; {told.reason}",
+                reason=f"{UNUSED}; {told.reason}",
                 guess=True,
             )
 
@@ -499,11 +529,7 @@ def _tower_names(towers: Sequence[_Tower]) -> list[str]:
     """What the path of each tower has beyond what all have, as far as needed to tell them apart."""
     if len(towers) < 2:
         return [""] * len(towers)
-    paths = [_shared([stack.blocks[0] for stack in tower.stacks])[-1].path.split(".") for tower in towers]
-    paths = [
-        path if len(tower.stacks) > 1 or path != tower.stacks[0].blocks[0].path.split(".") else path[:-1]
-        for path, tower in zip(paths, towers, strict=True)
-    ]
+    paths = [tower.stacks[0].path.split(".") for tower in towers]
     common = 0
     while all(len(path) > common + 1 for path in paths) and len({path[common] for path in paths}) == 1:
         common += 1
@@ -586,10 +612,9 @@ def _units(
     return units
 
 
-def _without_interleaved(found: Sequence[Stack], flow: Flow) -> tuple[list[Stack], list[Stack]]:
-    """Of stacks in one module that run by turns the largest one, and the others, which are beside its blocks."""
+def _without_interleaved(found: Sequence[Stack], flow: Flow) -> list[Stack]:
+    """Of stacks in one module that run by turns the largest one; the others are beside its blocks."""
     kept: list[Stack] = []
-    beside: list[Stack] = []
     sizes = {id(stack): sum(block.size for block in stack.blocks) for stack in found}
     spans = {
         id(stack): (start(stack.blocks[0], flow) or (0, 0), start(stack.blocks[-1], flow) or (0, 0)) for stack in found
@@ -599,5 +624,6 @@ def _without_interleaved(found: Sequence[Stack], flow: Flow) -> tuple[list[Stack
         is_beside = any(
             other.parent is stack.parent and low < spans[id(other)][1] and high > spans[id(other)][0] for other in kept
         )
-        (beside if is_beside else kept).append(stack)
-    return sorted(kept, key=lambda stack: start(stack.blocks[0], flow) or (0, 0)), beside
+        if not is_beside:
+            kept.append(stack)
+    return sorted(kept, key=lambda stack: start(stack.blocks[0], flow) or (0, 0))

@@ -93,6 +93,13 @@ class Part:
             found.append(found[-1].parent)
         return found[::-1]
 
+    @property
+    def base(self) -> str:
+        """Its name in what it stands in, without the number at the end."""
+        name = self.path.rpartition(".")[2]
+        numbered = _NUMBERED.fullmatch(name)
+        return numbered[1] if numbered else name
+
     @cached_property
     def number(self) -> int | None:
         """The number at the end of its name."""
@@ -144,6 +151,7 @@ class _Group:
     holder: Part
     base: str
     members: list[Part]
+    is_alike: bool = True
 
 
 def stacks(root: Part, flow: Flow) -> list[Stack]:
@@ -151,8 +159,9 @@ def stacks(root: Part, flow: Flow) -> list[Stack]:
 
     Lists whose members do not follow each other, such as experts, are none, and what is in them may be.
     """
-    found = _groups([root], flow, 2) or _groups([root], flow, 1)
-    inner = _by_member(found, _groups([member for group in found for member in group.members], flow, 2))
+    found = _large(_groups([root], flow, 2), root) or _groups([root], flow, 1)
+    members = [member for group in found for member in group.members]
+    inner = _by_member(found, _groups(members, flow, 2, in_line=True))
     made = []
     for group in found:
         blocks = _blocks(group, inner, flow)
@@ -175,8 +184,11 @@ def _start(part: Part, flow: Flow) -> tuple[int, int]:
     return start(part, flow) or (0, 0)
 
 
-def _groups(tops: Sequence[Part], flow: Flow, fewest: int) -> list[_Group]:
-    """The outermost groups of blocks inside of some parts."""
+def _groups(tops: Sequence[Part], flow: Flow, fewest: int, *, in_line: bool = False) -> list[_Group]:
+    """The outermost groups of blocks inside of some parts.
+
+    With `in_line` none inside of one of several branches, but also lists whose members follow each other and differ.
+    """
     found: list[_Group] = []
     open_parts = list(tops)
     while open_parts:
@@ -187,10 +199,10 @@ def _groups(tops: Sequence[Part], flow: Flow, fewest: int) -> list[_Group]:
             candidates += groups
             closed = {id(member) for group in groups for member in group.members}
             open_parts += [child for child in part.children.values() if id(child) not in closed]
-        taken = _follow_each_other(candidates, flow, fewest)
+        taken, branches = _follow_each_other(candidates, flow, fewest, unlike=in_line)
         found += taken
-        known = {id(group) for group in taken}
-        open_parts = [member for group in candidates if id(group) not in known for member in group.members]
+        closed_groups = {id(group) for group in ([*taken, *branches] if in_line else taken)}
+        open_parts = [member for group in candidates if id(group) not in closed_groups for member in group.members]
     return found
 
 
@@ -205,7 +217,22 @@ def _candidates(part: Part, flow: Flow, fewest: int) -> list[_Group]:
     groups = [_Group(part, base, [child for _, _, child in sorted(entries)]) for base, entries in by_base.items()]
     if fewest == 1:
         return [group for group in groups if not group.base and all(len(one.owners) > 2 for one in group.members)]
-    return [_trimmed(group) for group in groups if len(group.members) >= fewest]
+    # Two of something in a block may have numbers in their names, as the feed-forward networks of a conformer.
+    return [_trimmed(group) for group in groups if len(group.members) >= (3 if group.base else fewest)]
+
+
+def _large(groups: list[_Group], root: Part) -> list[_Group]:
+    """Of groups those with blocks of more than a module and its norm, or else the one that is most of all.
+
+    A convolution and its norm are repeated in many places that are no stacks: in a stem, in the branches of a block.
+    """
+    return _of_large_blocks(groups) or [
+        group for group in groups if 2 * sum(member.size for member in group.members) > root.size
+    ]
+
+
+def _of_large_blocks(groups: Sequence[_Group]) -> list[_Group]:
+    return [group for group in groups if 2 * sum(len(one.owners) > 2 for one in group.members) > len(group.members)]
 
 
 def _trimmed(group: _Group) -> _Group:
@@ -218,8 +245,13 @@ def _trimmed(group: _Group) -> _Group:
     return _Group(group.holder, group.base, members)
 
 
-def _follow_each_other(candidates: Sequence[_Group], flow: Flow, fewest: int) -> list[_Group]:
-    """Of some groups those whose members are alike, and each of which reads what the one before it made."""
+def _follow_each_other(
+    candidates: Sequence[_Group], flow: Flow, fewest: int, *, unlike: bool
+) -> tuple[list[_Group], list[_Group]]:
+    """Of some groups those whose members are alike, and each of which reads what the one before it made.
+
+    And those whose members do not read each other's results.
+    """
     labels = [-1] * len(flow.place)
     number: dict[int, int] = {}
     for group in candidates:
@@ -228,16 +260,30 @@ def _follow_each_other(candidates: Sequence[_Group], flow: Flow, fewest: int) ->
             for param in member.params:
                 labels[param] = label
     if not number:
-        return []
+        return [], []
     above, _ = flow.upstream(labels, len(number))
-    taken = []
+    taken, branches = [], []
     for group in candidates:
         pairs = list(zip(group.members, group.members[1:], strict=False))
         alike = sum(one.is_alike(other) for one, other in pairs)
         chained = sum(above[number[id(other)]] >> number[id(one)] & 1 for one, other in pairs)
-        if len(group.members) >= fewest and 2 * alike >= len(pairs) and 3 * chained >= 2 * len(pairs):
+        group.is_alike = 2 * alike >= len(pairs)
+        if 3 * chained < 2 * len(pairs):
+            branches.append(group)
+        elif group.is_alike or (_may_differ(group, unlike) and _of_large_blocks([group])):
             taken.append(group)
-    return taken
+    return taken, branches
+
+
+def _may_differ(group: _Group, unlike: bool) -> bool:
+    """Whether members that follow each other make a stack without being alike, as the stages of a small UNet.
+
+    A `Sequential` may hold a backbone and its head, and a block of T5 has a list of its own parts.
+    """
+    if group.base or unlike:
+        return unlike and not group.base
+    is_inside = any(part.parent is not None and part.parent.is_list for part in group.holder.line())
+    return isinstance(group.holder.module, nn.ModuleList) and not is_inside
 
 
 def _by_member(groups: Sequence[_Group], inner: Sequence[_Group]) -> dict[int, list[_Group]]:
@@ -260,12 +306,21 @@ Two blocks of Swin hold 0.75 of a stage; the three feed-forward networks in a bl
 def _blocks(group: _Group, inner: Mapping[int, Sequence[_Group]], flow: Flow) -> list[tuple[Part, int | None]]:
     """The blocks of a group, each with the number of its stage or, where there are no stages, its own."""
     sizes: dict[tuple[str, str], int] = {}
+    if any(len(_of_large_blocks(inner.get(id(member), ()))) > 1 for member in group.members):
+        # What runs several lists by turns, as a UNet does on its way down, is one block.
+        return [(member, member.number) for member in group.members]
+    # Stages differ, whereas each block of T5 is a list of the same parts.
+    kinds = {
+        tuple(type(one.module) for one in inside.members) for own in group.members for inside in inner.get(id(own), ())
+    }
+    are_different = len(kinds) > 1
     for member in group.members:
         groups = inner.get(id(member), ())
-        if len(groups) == 1:
-            held = sum(block.size for block in groups[0].members)
+        groups = _of_large_blocks(groups) or groups
+        if len(groups) == 1 and (groups[0].is_alike or member.is_list or are_different):
+            inside = groups[0].holder.path.removeprefix(member.path), groups[0].base
+            held = sum(block.size for block in _labelled(member, *inside, flow))
             if held >= _MOST_OF_A_STAGE * member.size:
-                inside = groups[0].holder.path.removeprefix(member.path), groups[0].base
                 sizes[inside] = sizes.get(inside, 0) + member.size
     blocks: list[tuple[Part, int | None]] = []
     label = max(sizes, key=sizes.__getitem__, default=None)

@@ -94,7 +94,7 @@ def fail_loads(saver: Saver, path: Path, function: str, forever: bool) -> tuple[
 @pytest.mark.parametrize("function", ["mmap", "buffer"])
 def test_each_buffer_fails(programs: Programs, tmp_path: Path, function: str, fail: type, forever: bool) -> None:
     """The library takes its buffers, whose sizes come from outside, from these two, and asks mmap before the work."""
-    elements = 1 << 20
+    elements = 1 << 18
     with Saver(programs, 2, elements) as saver:
         cases, refused = fail(saver, tmp_path / "model", function, forever)
         # A save needs no buffer, a load one for each part of the file that it reads.

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Can the rates of layers find themselves?
+
+The experiment of which_layers.py, with policies that measure: a pretrained network meets four changes of the world and
+adapts with five examples of each digit.  Each measured policy runs at its defaults, beside one rate for all layers and
+beside the ways that a person would choose by hand.  All ways get the same steps and the same grid of base rates, of
+which validation images choose one; the table shows the accuracy on test images.
+
+    python python/examples/auto_rates.py --help
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from threadpoolctl import threadpool_limits
+
+import layerwise as lw
+import which_layers
+from experiment_report import Comparison, empty_table, progress_bar, say
+from which_layers import ONE_RATE, Way
+from which_layers_results import Results, accuracy_table
+
+BY_HAND = tuple(way for way in which_layers.WAYS if way is not ONE_RATE)
+MEASURED = (
+    Way("relative gradient norm", lw.RelativeGradientNorm()),
+    Way("  as published, power 1", lw.RelativeGradientNorm(1)),
+    Way("update ratio", lw.UpdateRatio()),
+    Way("  1 / steps", lw.UpdateRatio(1e-2)),
+)
+WAYS = (ONE_RATE, *BY_HAND, *MEASURED)
+
+
+def compare(results: Results, measured: Way, others: Sequence[Way]) -> list[Comparison]:
+    """A measured policy against the one of some ways that validation likes best, in pairs of the same seed."""
+    indices = [WAYS.index(way) for way in others]
+    own = WAYS.index(measured)
+    comparisons = []
+    for change, name in enumerate(results.changes):
+        other = results.best_way(change, indices)
+        accuracies = results.after(change, own), results.after(change, other)
+        comparisons.append(Comparison.of(name, WAYS[other].name, *accuracies))
+    return comparisons
+
+
+def difference_table(results: Results) -> Table:
+    """How much better each measured policy is than one rate, and than the best by hand."""
+    table = empty_table(
+        "Difference in test accuracy in % (mean ± standard error)",
+        "A star marks what is better by more than two standard errors.",
+    )
+    table.add_column()
+    for change in results.changes:
+        table.add_column(change.replace(" ", "\n"), justify="right")
+    for measured in MEASURED:
+        for name, others in (("less one rate", [ONE_RATE]), ("less the best by hand", BY_HAND)):
+            table.add_row(f"{measured.name.strip()}, {name}", *map(_cell, compare(results, measured, others)))
+    return table
+
+
+def _cell(comparison: Comparison) -> str:
+    text = f"{100 * comparison.gain:+.1f} ± {100 * comparison.error:.1f}"
+    return f"[bold green]{text} *[/]" if comparison.gain > 2 * comparison.error else f"{text}  "
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description="Can the rates of layers find themselves?")
+    parser.add_argument("--seeds", type=int, default=8, help="repetitions, at least 2 (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=100, help="steps of each adaptation (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="only a look: 2 seeds, 2 base rates, 30 steps")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.seeds, options.steps = which_layers.QUICK_SEEDS, which_layers.QUICK_STEPS
+    if options.seeds < 2 or options.steps < 1:
+        parser.error("a spread needs at least 2 seeds, and adapting at least 1 step")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the experiment and print what came out."""
+    options = parse_arguments(arguments)
+    console = Console()
+    rates = which_layers.QUICK_RATES if options.quick else which_layers.RATES
+    # Matrices this small are multiplied faster by one thread than by several that wait for each other.
+    with threadpool_limits(1), progress_bar(console) as progress:
+        results = which_layers.measure(rates, options.seeds, options.steps, progress, WAYS)
+    console.print(accuracy_table(results))
+    console.print(difference_table(results))
+    say(console, "The best by hand is the way that validation images like best, one rate excepted, for each change.")
+
+
+if __name__ == "__main__":
+    main()
