@@ -14,6 +14,8 @@ Example:
 """
 
 from . import checkpoint
+from . import composition as composition
+from . import cycle as cycle
 from ._rate_array import Rates
 from .errors import (
     BusyOptimizer,
