@@ -25,7 +25,7 @@ PYTEST = $(RUN_PYTHON) -m pytest python/tests -n $(WORKERS) --dist loadgroup
 # The tools below use all cores by themselves, and pytest's closing line comes last.
 .NOTPARALLEL:
 .PHONY: build build-tests help setup demo demo-text check test bench docs classes format kernels lint check-header check-symbols check-install check-wheel
-.PHONY: names size sanitize fuzz prove wheel sdist install uninstall clean
+.PHONY: names site size sanitize fuzz prove wheel sdist install uninstall clean
 
 build: ## the shared library, also placed in the Python package, and the static one (default)
 	swift build $(SWIFT) --product layerwise -Xlinker -Map=$(CURDIR)/$(SHARED_BUILD)/liblayerwise.map
@@ -44,7 +44,7 @@ setup: .venv/.test ## what the tests need: Debian packages that are missing, and
 	$(PYTHON) -m venv .venv
 	touch $@
 
-.venv/.test .venv/.demo .venv/.demo-text .venv/.bench .venv/.wheel: .venv/.%: python/pyproject.toml .ci/requirements .venv/.created
+.venv/.test .venv/.demo .venv/.demo-text .venv/.bench .venv/.site .venv/.wheel: .venv/.%: python/pyproject.toml .ci/requirements .venv/.created
 	.venv/bin/python .ci/requirements $* > .venv/requirements-$*.txt
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r .venv/requirements-$*.txt
 	touch $@
@@ -64,6 +64,10 @@ docs: .venv/.demo build ## docs/rules.md and docs/images, from the library's own
 	@PYTHONPATH="$(CURDIR)/python" $(PYTHON) -m layerwise rules > docs/rules.md
 	@$(RUN_PYTHON) docs/figures.py
 
+site: .venv/.site ## the pages as a site with search and an API reference: build/site/index.html
+	.venv/bin/python .ci/site-pages build/site-pages
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet --strict --config-file docs/mkdocs.yml
+
 # ---- Check
 
 build-tests: build
@@ -78,7 +82,7 @@ test: setup lint build-tests check-symbols check-install check-wheel ## everythi
 	Tests/Fuzz/fuzz.sh replay
 	@$(PYTEST)
 
-classes: setup build ## the Python classes of all rules, from what the library declares and torch's signatures
+classes: setup build ## the Python classes of all components, from what the library declares and torch's signatures
 	@$(RUN_PYTHON) .ci/rule-classes
 
 kernels: ## Sources/LayerwiseKernels/KernelList.swift, from the cases of KernelKey
@@ -91,6 +95,7 @@ names: build ## include/layerwise_names.h, from the library's own declarations
 
 lint: setup check-header ## format, style and types of Swift, C and Python
 	.ci/kernel-list | diff - Sources/LayerwiseKernels/KernelList.swift
+	.ci/phrases
 	swift format lint --strict --recursive $(SWIFT_CODE)
 	.venv/bin/ruff check python
 	.venv/bin/ruff format --check python
@@ -107,15 +112,16 @@ WARNINGS = -Wall -Wextra -Werror -pedantic
 CXX_WARNINGS = -Wold-style-cast -Wzero-as-null-pointer-constant -Wconversion -Wshadow
 
 # An object of every struct, made by its macro, since a macro is compiled where it is used.
-USE_OF_MACROS = sed -n 's/^.define \(LW_\([A-Z_]*\)_INIT\) .*/extern lw_\L\2 x_\2; lw_\2 x_\2 = \U\1;/p' include/layerwise.h
+USE_OF_MACROS = sed -n 's/^.define \(LW_\([A-Z_]*\)_INIT\) .*/extern lw_\L\2 x_\2; lw_\2 x_\2 = \U\1;/p' include/layerwise.h include/layerwise_experimental.h
 
 check-header: ## the headers alone, in every language that may include them
+	@echo '#include "layerwise.h"' | gcc -std=c99 $(WARNINGS) -Iinclude -fsyntax-only -x c -
 	@for standard in c99 c11; do \
-		{ echo '#include "layerwise.h"'; $(USE_OF_MACROS); } | \
+		{ echo '#include "layerwise_experimental.h"'; $(USE_OF_MACROS); } | \
 			gcc -std=$$standard $(WARNINGS) -Iinclude -fsyntax-only -x c - || exit 1; \
 	done
 	@for standard in c++11 c++17 c++20; do \
-		{ echo '#include "layerwise.h"'; $(USE_OF_MACROS); } | \
+		{ echo '#include "layerwise_experimental.h"'; $(USE_OF_MACROS); } | \
 			g++ -std=$$standard $(WARNINGS) $(CXX_WARNINGS) -Iinclude -fsyntax-only -x c++ - || exit 1; \
 	done
 	@for standard in c++17 c++20; do \
@@ -148,7 +154,7 @@ sanitize: setup ## the C tests under AddressSanitizer and ThreadSanitizer (some 
 fuzz: setup ## offer the loader changed checkpoints for SECONDS=600 on all processors
 	Tests/Fuzz/fuzz.sh $(SECONDS) $$(nproc)
 
-prove: setup build ## the long proofs of docs/reliability.md, fuzzing, and faults made on purpose (hours)
+prove: setup build ## the long proofs of docs/reliability.md, fuzzing, and twenty faults that tests must find (hours)
 	Tests/Scripts/prove.sh
 
 # ---- Distribute
@@ -164,7 +170,7 @@ sdist: .venv/.wheel ## dist/*.tar.gz of the last commit, from which pip builds w
 PREFIX_PATH = $(abspath $(PREFIX))
 INCLUDEDIR = $(DESTDIR)$(PREFIX_PATH)/include
 LIBDIR = $(DESTDIR)$(PREFIX_PATH)/lib
-HEADERS = layerwise.h layerwise.hpp layerwise_names.h
+HEADERS = layerwise.h layerwise.hpp layerwise_experimental.h layerwise_names.h
 FILL = sed -e 's|@PREFIX@|$(PREFIX_PATH)|g' -e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g'
 
 # Only missing libraries are built here, so that `sudo make install` needs no Swift.

@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * This header is the manual for C and C++ users.  Read the four short articles, then the functions in order;
- * docs/architecture.md tells how a step flows.
+ * docs/architecture.md describes how a step works.
  *
  *     lw_optimizer *optimizer = NULL;
  *     lw_setting rates[] = {{"lr", 3e-4, NULL}, {"weight_decay", 0.05, NULL}};
@@ -85,7 +85,7 @@ LW_API const char *lw_version(void);
 LW_API const char *lw_instruction_set(void);
 
 /** How many threads a step may use when the setting "threads" is 0: the processors this process may run on, limited
- *  by the cgroup's quota.  Read anew at each call. */
+ *  by the cgroup's quota.  Read again at each call. */
 LW_API int32_t lw_available_threads(void);
 
 /* ---- Errors -------------------------------------------------------------------------------------------------- */
@@ -166,6 +166,10 @@ LW_API const char *lw_error_name(int32_t code);
  *      start              0, 1, 2 ...: its schedules count their steps from here, and stand at their first until then
  *      frozen             choice: "plan" (default) as the freezing plan says, "yes", "no"
  *      maximize           flag: ascend or descend, in place of what the optimizer does
+ *      rule               text: the name of the rule that steps this layer in place of the optimizer's; only when it is added.
+ *                         It begins with its own defaults, its "lr" included, and the layer's other keys are its
+ *                         hyperparameters.  Policy, schedules, freezing and clipping apply to it as to every layer.  A rule
+ *                         that takes sums over all layers, as "prodigy" does, can only be the optimizer's
  *      part_of            text: the name of a layer registered before, of which this one is a part; only when it is added.
  *                         For a layer whose tensors need different hyperparameters: each part has its own values of the
  *                         rule, and its own "maximize", trust ratio, telemetry and state.  Policies and freezing plans see
@@ -173,7 +177,7 @@ LW_API const char *lw_error_name(int32_t code);
  *                         "scale", "start", "frozen" and schedules that are set for the whole are set for its parts too;
  *                         a part may then be given others.  clip_layer_norm limits the norm of all parts that are stepped
  *
- *  Text is given as a choice.  A layer's value for any key of the rule takes precedence over the optimizer's. */
+ *  Text is given as a choice.  A layer's value for any key of its rule takes precedence over the optimizer's. */
 typedef struct lw_setting {
     const char *key;
     double number;
@@ -218,7 +222,7 @@ LW_API int32_t lw_rule_describe(const char *name, char *text, int64_t capacity, 
  *      schedule[1].name = "cosine"; schedule[1].settings = cosine; schedule[1].setting_count = 1;
  *      lw_optimizer_set_schedule(optimizer, -1, "lr", schedule, 2, &error);
  *
- *  lw_policy_describe, lw_schedule_describe and lw_freeze_plan_describe tell what each takes.  Settings or values that are
+ *  lw_policy_describe, lw_schedule_describe and lw_freeze_plan_describe list what each takes.  Settings or values that are
  *  given with a count of 0 are refused, since that is a count that was forgotten. */
 typedef struct lw_spec {
     uint32_t struct_size;
@@ -370,6 +374,18 @@ LW_API int32_t lw_optimizer_get_schedule_state(lw_optimizer *optimizer, int64_t 
 LW_API int32_t lw_optimizer_set_schedule_state(lw_optimizer *optimizer, int64_t layer, const char *key,
                                                const double *values, int64_t count, lw_error *error);
 
+/** The measurements of a policy that measures layers ("relative_gradient_norm", "update_ratio"), to be saved with the
+ *  parameters and put back: for each layer, in order of registration, its average (NaN before the first value), the count of
+ *  its values and its scale.  With other policies there are none.  The number of values is written to `*needed` where that
+ *  is not NULL; LW_ERROR_BUFFER_TOO_SMALL if `capacity` is less. */
+LW_API int32_t lw_optimizer_get_measurements(lw_optimizer *optimizer, double *values, int64_t capacity, int64_t *needed,
+                                             lw_error *error);
+
+/** Puts back the values of lw_optimizer_get_measurements.  LW_ERROR_SHAPE if the optimizer has another number of layers, or a
+ *  policy that does not measure. */
+LW_API int32_t lw_optimizer_set_measurements(lw_optimizer *optimizer, const double *values, int64_t count,
+                                             lw_error *error);
+
 /** Makes the next step of all layers the one at t = `step` >= 0, for a run that is resumed. */
 LW_API int32_t lw_optimizer_seek(lw_optimizer *optimizer, int64_t step, lw_error *error);
 
@@ -455,7 +471,7 @@ LW_API int32_t lw_layer_unset(lw_optimizer *optimizer, int64_t layer, const char
  *  LW_ERROR_INVALID_ARGUMENT: see _get_choice and _get_text. */
 LW_API int32_t lw_layer_get(lw_optimizer *optimizer, int64_t layer, const char *key, double *number, lw_error *error);
 
-/** The choice in force for one layer: its own or the optimizer's.  Static. */
+/** The choice in force for one layer: its own or the optimizer's; "rule" is the name of its rule.  Static. */
 LW_API int32_t lw_layer_get_choice(lw_optimizer *optimizer, int64_t layer, const char *key, const char **choice,
                                    lw_error *error);
 
@@ -516,61 +532,6 @@ LW_API int32_t lw_optimizer_step(lw_optimizer *optimizer, const lw_step *step, l
 /** Says that a step will follow within some hundred microseconds: the worker threads wake up meanwhile, if the step will
  *  use them.  Never needed, and without effect on any result.  It is for callers that have gradients to gather first. */
 LW_API int32_t lw_optimizer_expect_step(lw_optimizer *optimizer, lw_error *error);
-
-/* ---- Gradients of a framework -------------------------------------------------------------------------------- */
-
-/** A tensor, with the layout of DLTensor in DLPack 1.x, so that a view of DLPack's fills it. */
-typedef struct lw_dlpack_tensor {
-    void *data;
-    int32_t device_type;  /* 1: the CPU */
-    int32_t device_id;
-    int32_t rank;
-    uint8_t type_code;    /* 2: LW_FLOAT16, LW_FLOAT32, LW_FLOAT64; 4: LW_BFLOAT16 */
-    uint8_t type_bits;    /* of one element */
-    uint16_t type_lanes;  /* 1 */
-    int64_t *shape;       /* `rank` extents */
-    int64_t *strides;     /* `rank` strides, in elements */
-    uint64_t byte_offset; /* of the first element from `data` */
-} lw_dlpack_tensor;
-
-/** The object at a position of a list, or NULL.  CPython's PyList_GetItem is one. */
-typedef void *(*lw_dlpack_item)(void *list, intptr_t position);
-
-/** Describes an object where it lies; 0 if it could.  DLPackExchangeAPI.dltensor_from_py_object_no_sync is one. */
-typedef int (*lw_dlpack_view)(void *object, lw_dlpack_tensor *tensor);
-
-/** Where to find parameters and their gradients.  Initialise with LW_DLPACK_LISTS_INIT; NULL may be only what says so.
- *
- *  A framework that makes new gradients at every step has objects, and the step wants addresses (lw_step.gradients).  Asking
- *  each object for them in Python takes longer than a step of many small tensors. */
-typedef struct lw_dlpack_lists {
-    uint32_t struct_size;
-    int32_t reserved;                 /* 0 */
-    void *parameters;                 /* two lists of `count` objects each, in the same order */
-    void *gradients;
-    int64_t count;
-    lw_dlpack_item item;
-    lw_dlpack_view view;
-    const void *absent;               /* the object that stands for no gradient (in CPython: None), or NULL */
-    const lw_dlpack_tensor *expected; /* `count` parameters as they were when they were registered */
-    const int32_t *gradient_dtypes;   /* `count` lw_dtype; NULL: those of the parameters */
-} lw_dlpack_lists;
-
-#define LW_DLPACK_LISTS_INIT \
-    {LW_SIZE_OF_(lw_dlpack_lists), 0, LW_NULL_, LW_NULL_, 0, LW_NULL_, LW_NULL_, LW_NULL_, LW_NULL_, LW_NULL_}
-
-/** Writes the addresses of gradients from `*position` on, and stops at the first pair that is not as usual: `*position` is
- *  then its position, else `count`.  The caller sees to that pair, writes its address and goes on behind it.
- *
- *  Usual is a parameter that is as `expected`: on the CPU, its address, type, shape and strides; and a gradient on the CPU
- *  with the same shape and strides, of the expected type and with an address, or the absent one, for which NULL is written.
- *  How many were absent is added to `*absent_count`, unless that is NULL.  Strides of extents of 1 do not count.  NULL in
- *  place of an object, one that has no view, and one without elements, which has no address, are not usual.
- *
- *  `item` and `view` are called on this thread; neither is called again after one that failed, so that an error which they
- *  leave in an interpreter stays theirs.  The caller holds what they need (in CPython: the GIL). */
-LW_API int32_t lw_dlpack_find_gradients(const lw_dlpack_lists *lists, const void **addresses, int64_t *position,
-                                        int64_t *absent_count, lw_error *error);
 
 /* ---- Seeing what happens ------------------------------------------------------------------------------------- */
 
@@ -653,8 +614,8 @@ LW_API int32_t lw_layer_get_name(lw_optimizer *optimizer, int64_t layer, char *t
 LW_API int32_t lw_optimizer_explain(lw_optimizer *optimizer, int64_t step, char *text, int64_t capacity,
                                     int64_t *needed, lw_error *error);
 
-/** The same as one line of JSON: {"rule", "base_lr", "policy", "schedule", "freezing", "step", "layers": [{"layer", "part_of",
- *  "depth", "tower", "role", "scale", "scale_from", "schedule_factor", "floor_lr", "effective_lr", "weight_decay", "frozen",
+/** Explains as one line of JSON: {"rule", "base_lr", "policy", "schedule", "freezing", "step", "layers": [{"layer", "part_of",
+ *  "depth", "tower", "role", "rule", "scale", "scale_from", "schedule_factor", "floor_lr", "effective_lr", "weight_decay", "frozen",
  *  "frozen_by", "changes_at", "apart": tensors that the policy treats apart from their layer, ...}]}. */
 LW_API int32_t lw_optimizer_explain_json(lw_optimizer *optimizer, int64_t step, char *text, int64_t capacity,
                                          int64_t *needed, lw_error *error);
@@ -736,7 +697,7 @@ LW_API int32_t lw_optimizer_get_step_counts(lw_optimizer *optimizer, int64_t *co
  *
  *  Whatever happens meanwhile, a process killed or a disk full, the file at `path` is the old one or the new one, complete;
  *  when the call returns, the new one is on the disk.  The mode of an old file is kept, symbolic links are followed.
- *  LW_ERROR_IO tells what the operating system refused; the old file is as it was then.  Any number of threads and processes may
+ *  LW_ERROR_IO says what the operating system refused; the old file is then unchanged.  Any number of threads and processes may
  *  save to one path.  SIGXFSZ is blocked on this thread meanwhile, so that a file-size limit is an error.  Options are settings:
  *
  *      parameters         flag: the parameters too (default 0)
@@ -768,7 +729,7 @@ LW_API int32_t lw_optimizer_load(lw_optimizer *optimizer, const char *path, cons
                                  int64_t option_count, const lw_rename *renames, int64_t rename_count,
                                  lw_error *error);
 
-/** The same from memory, whose bytes need no alignment. */
+/** Loads a checkpoint from memory, which needs no alignment. */
 LW_API int32_t lw_optimizer_import(lw_optimizer *optimizer, const void *bytes, int64_t size, const lw_setting *options,
                                    int64_t option_count, const lw_rename *renames, int64_t rename_count,
                                    lw_error *error);
@@ -779,7 +740,7 @@ LW_API int32_t lw_optimizer_import(lw_optimizer *optimizer, const void *bytes, i
 LW_API int32_t lw_optimizer_get_load_report(lw_optimizer *optimizer, char *text, int64_t capacity, int64_t *needed,
                                             lw_error *error);
 
-/** Told of the bytes read so far, and of all. */
+/** Called with the number of bytes read so far, and of all bytes. */
 typedef void (*lw_progress)(int64_t done, int64_t total, void *context);
 
 /** What a checkpoint holds, all checksums verified, as one line of JSON: {"format_version", "layerwise_version", "bytes",

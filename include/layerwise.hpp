@@ -354,7 +354,7 @@ public:
         return choice;
     }
 
-    // Who gets which rate, and when
+    // The rate of each layer at each step
 
     void set_policy(const spec &policy) {
         const spec_list list(policy);

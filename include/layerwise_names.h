@@ -399,31 +399,33 @@
  *  Source: mmengine's custom_keys, Burn's groups, Keras's OptimizerMap, with strict matching.
  *  Parts: layers: match, scale, lr.
  *
- *      syntax                  choice  default exact; "exact", "glob", "regex"; how patterns are written
- *      unused                  choice  default error; "error", "ignore"; a pattern that matches nothing: error, or
- *                                        ignore it
- *      unmatched               choice  default error; "error", "keep"; a layer that nothing matches: error, or keep
- *                                        it as it is
- *      ambiguous               choice  default error; "error", "first", "last"; a layer that several patterns match:
- *                                        error, or the first or last of them */
+ *      syntax                  choice  default exact; "exact", "glob", "regex"; how patterns are written: "exact",
+ *                                        "glob" or "regex"
+ *      unused                  choice  default error; "error", "ignore"; what a pattern that matches no layer is: an
+ *                                        "error", or something to "ignore"
+ *      unmatched               choice  default error; "error", "keep"; what a layer that no pattern matches is: an
+ *                                        "error", or one to "keep" as it is
+ *      ambiguous               choice  default error; "error", "first", "last"; what a layer that several patterns
+ *                                        match is: an "error", or one for the "first" or "last" of them, in the order
+ *                                        of the arguments */
 #define LW_POLICY_EXPLICIT "explicit"
 
 /** Rates that fall layer by layer: scale = max(min_scale, decay^distance)
  *  Source: Clark et al. 2020, arXiv:2003.10555; timm, BEiT, MAE and ELECTRA, which count the distance differently.
  *
- *      decay                   number  default 0.75; (0, 1]; ratio between neighbouring depths
- *      min_scale               number  default 0; [0, 1]; no layer's scale is lower
- *      direction               choice  default input; "input", "output"; input: rates fall towards the input; output:
- *                                        towards the output
+ *      decay                   number  default 0.75; (0, 1]; factor from one distance to the next
+ *      min_scale               number  default 0; [0, 1]; no scale falls below this
+ *      direction               choice  default input; "input", "output"; "input" or "output": the end with the lowest
+ *                                        rate
  *      convention              choice  default depth; "depth", "timm", "beit", "mae", "electra"; how the distance is
- *                                        counted: by depth, or as a library does
- *      head_scale              number  no default; [0, inf); the scale of heads, in place of the decay's */
+ *                                        counted: by "depth", or as in "timm", "beit", "mae" or "electra"
+ *      head_scale              number  no default; [0, inf); scale of heads in place of the decay's */
 #define LW_POLICY_LAYER_DECAY "layer_decay"
 
 /** Rates that rise geometrically from depth 0 to the top: scale = lowest·(highest/lowest)^(depth/top)
  *  Source: fastai's slice(lo, hi), as multipliers.
  *
- *      lowest                  number  default 0.01; (0, inf); scale at depth 0
+ *      lowest                  number  default 0.01; (0, inf); scale at depth 0, at most highest
  *      highest                 number  default 1; (0, inf); scale at the highest depth */
 #define LW_POLICY_RANGE "range"
 
@@ -437,7 +439,7 @@
  *  highest/10 below the last layer
  *  Source: fastai, even_mults.
  *
- *      lowest                  number  no default; (0, inf); rate of the first layer
+ *      lowest                  number  no default; (0, inf); rate of the first layer, at most highest
  *      highest                 number  no default; (0, inf); rate of the last layer */
 #define LW_POLICY_SLICE "slice"
 
@@ -448,10 +450,11 @@
  *
  *      decay                   flag    default 1; they do not decay
  *      trust_ratio             flag    default 1; no trust ratio adapts them
- *      max_rank                number  default 1; [-1, 16]; tensors of this rank or less; -1: none
- *      syntax                  choice  default glob; "exact", "glob", "regex"; how patterns are written
- *      unused                  choice  default error; "error", "ignore"; a pattern that matches nothing: error, or
- *                                        ignore it */
+ *      max_rank                number  default 1; [-1, 16]; tensors of this rank or less are excluded; -1: none
+ *      syntax                  choice  default glob; "exact", "glob", "regex"; how patterns are written: "exact",
+ *                                        "glob" or "regex"
+ *      unused                  choice  default error; "error", "ignore"; what a pattern that matches no tensor is: an
+ *                                        "error", or something to "ignore" */
 #define LW_POLICY_EXCLUDE "exclude"
 
 /** Rates by width: the maximal update parametrization: adam: scale = base_fan_in/fan_in of matrices; sgd: scale =
@@ -459,22 +462,59 @@
  *  Source: Yang et al. 2022, arXiv:2203.03466, table 8; microsoft/mup MuAdam, MuSGD.
  *  Parts: base: match, fan_in, fan_out.
  *
- *      family                  choice  default adam; "adam", "sgd"; adam or sgd: which rules' scaling
- *      decoupled_decay         flag    default 0; leave λ as it is; else γ·λ stays as it is
- *      layout                  choice  default out_in; "out_in", "in_out"; out_in: torch's weights; in_out: JAX's and
- *                                        Keras's
- *      syntax                  choice  default glob; "exact", "glob", "regex"; how patterns are written */
+ *      family                  choice  default adam; "adam", "sgd"; which rules' scaling: "adam" or "sgd"
+ *      decoupled_decay         flag    default 0; leave the decay as it is; else γ·λ stays as it is
+ *      layout                  choice  default out_in; "out_in", "in_out"; where a weight's dimensions stand:
+ *                                        "out_in" (fan_out, fan_in, ...) as in torch, "in_out" (..., fan_in, fan_out)
+ *                                        as in JAX and Keras
+ *      syntax                  choice  default glob; "exact", "glob", "regex"; how patterns are written: "exact",
+ *                                        "glob" or "regex" */
 #define LW_POLICY_MUP "mup"
 
 /** Higher rates for LoRA's B: scale = ratio for B and vectors, 1 for A
  *  Source: Hayou, Ghosh, Yu 2024, arXiv:2402.12354; PEFT create_loraplus_optimizer.
  *
  *      ratio                   number  default 16; (0, inf); rate of B over rate of A
- *      match                   text    default *lora_B*; B: "layer/tensor", or a pattern of it, which must match some
- *                                        tensor
+ *      match                   text    default *lora_B*; pattern of B, a "layer/tensor", which must match some tensor
  *      vectors                 flag    default 1; tensors of rank 0 and 1 have B's rate, as in PEFT
- *      syntax                  choice  default glob; "exact", "glob", "regex"; how the pattern is written */
+ *      syntax                  choice  default glob; "exact", "glob", "regex"; how the pattern is written: "exact",
+ *                                        "glob" or "regex" */
 #define LW_POLICY_LORA_PLUS "lora_plus"
+
+/** Rates that follow the relative gradient norm of each layer, as measured at every step: scale = (EMA(‖g‖/‖w‖) /
+ *  max)^power
+ *  Source: Lee et al. 2023, arXiv:2210.11466, Auto-RGN, which measures tensors once an epoch.
+ *
+ *      power                   number  default 1; (0, inf); exponent of the ratio to the largest: 1 as published, 2
+ *                                        is sharper
+ *      average                 number  default 0.9; [0, 1); share of the average that a step keeps; 0: the last value
+ *                                        alone
+ *      warmup                  number  default 1; [1, 2^53]; steps of a layer that are measured before its scale
+ *                                        changes
+ *      period                  number  default 1; [1, 2^53]; steps of a layer from one change of its scale to the
+ *                                        next
+ *      ramp                    number  default 0; [0, 2^53]; steps over which the scale goes from 1 to what is
+ *                                        measured
+ *      min_scale               number  default 0; [0, inf); no measured scale is lower
+ *      max_scale               number  default 1; (0, inf); no measured scale is higher */
+#define LW_POLICY_RELATIVE_GRADIENT_NORM "relative_gradient_norm"
+
+/** Rates at which every layer moves by a given share of its weights at each step: scale = ratio / EMA(‖Δw‖/‖w‖ per
+ *  unit of rate) / base rate
+ *  Source: Layerwise; the ratio is a common diagnostic (Karpathy, CS231n notes).
+ *
+ *      ratio                   number  default 0.001; (0, inf); ‖Δw‖/‖w‖ of a step, where the schedule's factor is 1
+ *      average                 number  default 0.9; [0, 1); share of the average that a step keeps; 0: the last value
+ *                                        alone
+ *      warmup                  number  default 1; [1, 2^53]; steps of a layer that are measured before its scale
+ *                                        changes
+ *      period                  number  default 1; [1, 2^53]; steps of a layer from one change of its scale to the
+ *                                        next
+ *      ramp                    number  default 0; [0, 2^53]; steps over which the scale goes from 1 to what is
+ *                                        measured
+ *      min_scale               number  default 0.001; [0, inf); no measured scale is lower
+ *      max_scale               number  default 1000; (0, inf); no measured scale is higher */
+#define LW_POLICY_UPDATE_RATIO "update_ratio"
 
 /** A policy for the layers of one tower only: scale = that of the part, else 1
  *  Source: Layerwise.
@@ -503,8 +543,9 @@
  *      warmup_steps            number  default 0; [0, 2^53]; W: steps of warm-up
  *      min_lr                  number  default 0; [0, inf); the floor, as a rate
  *      floor                   choice  default scaled; "scaled", "absolute", "relative"; what min_lr is for a layer:
- *                                        scaled as its rate; absolute; relative to the optimizer's base rate
- *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate */
+ *                                        "scaled" as its rate, "absolute", or "relative" to the optimizer's base rate
+ *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate; in place of
+ *                                        min_lr */
 #define LW_SCHEDULE_LINEAR "linear"
 
 /** Down half a cosine: f = (½(1 + cos(2π·cycles·pᵏ)))^exponent
@@ -514,8 +555,9 @@
  *      warmup_steps            number  default 0; [0, 2^53]; W: steps of warm-up
  *      min_lr                  number  default 0; [0, inf); the floor, as a rate
  *      floor                   choice  default scaled; "scaled", "absolute", "relative"; what min_lr is for a layer:
- *                                        scaled as its rate; absolute; relative to the optimizer's base rate
- *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate
+ *                                        "scaled" as its rate, "absolute", or "relative" to the optimizer's base rate
+ *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate; in place of
+ *                                        min_lr
  *      cycles                  number  default 0.5; (0, inf); waves; 0.5 is down once
  *      k_decay                 number  default 1; (0, inf); k: power of the progress
  *      exponent                number  default 1; (0, inf); power of the cosine */
@@ -531,8 +573,9 @@
  *      warmup_steps            number  default 0; [0, 2^53]; W: steps of linear warm-up from 0
  *      min_lr                  number  default 0; [0, inf); the floor, as a rate
  *      floor                   choice  default scaled; "scaled", "absolute", "relative"; what min_lr is for a layer:
- *                                        scaled as its rate; absolute; relative to the optimizer's base rate
- *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate */
+ *                                        "scaled" as its rate, "absolute", or "relative" to the optimizer's base rate
+ *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate; in place of
+ *                                        min_lr */
 #define LW_SCHEDULE_COSINE_RESTARTS "cosine_restarts"
 
 /** Down a power of what is left: f = (1 − pᵏ)^power
@@ -542,8 +585,9 @@
  *      warmup_steps            number  default 0; [0, 2^53]; W: steps of warm-up
  *      min_lr                  number  default 0; [0, inf); the floor, as a rate
  *      floor                   choice  default scaled; "scaled", "absolute", "relative"; what min_lr is for a layer:
- *                                        scaled as its rate; absolute; relative to the optimizer's base rate
- *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate
+ *                                        "scaled" as its rate, "absolute", or "relative" to the optimizer's base rate
+ *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate; in place of
+ *                                        min_lr
  *      power                   number  default 1; (0, inf); power of what is left
  *      k_decay                 number  default 1; (0, inf); k: power of the progress */
 #define LW_SCHEDULE_POLYNOMIAL "polynomial"
@@ -597,11 +641,12 @@
  *  Source: Smith and Topin 2018, arXiv:1708.07120; torch OneCycleLR, fastai fit_one_cycle, optax onecycle.
  *
  *      total_steps             number  no default; [1, 2^53]; T: steps to the end
- *      pct_start               number  default 0.3; [0, 1]; share of the steps up to the peak
+ *      pct_start               number  default 0.3; [0, 1]; share of the steps up to the peak; at most 0.5 with
+ *                                        three_phase
  *      anneal                  choice  default cosine; "cosine", "linear"; the curve of each phase
  *      three_phase             flag    default 0; down as it went up, and only then to the end
- *      timing                  choice  default torch; "torch", "fraction"; where phases end: as torch counts, or at
- *                                        shares of total_steps
+ *      timing                  choice  default torch; "torch", "fraction"; which steps phases end at: "torch",
+ *                                        pct_start·T − 1 and T − 1; "fraction", pct_start·T and T
  *      div_factor              number  default 25; (0, inf); the peak over the start
  *      final_div_factor        number  default 10000; (0, inf); the start over the end */
 #define LW_SCHEDULE_ONE_CYCLE "one_cycle"
@@ -610,11 +655,12 @@
  *  Source: torch OneCycleLR, fastai fit_one_cycle.
  *
  *      total_steps             number  no default; [1, 2^53]; T: steps to the end
- *      pct_start               number  default 0.3; [0, 1]; share of the steps up to the peak
+ *      pct_start               number  default 0.3; [0, 1]; share of the steps up to the peak; at most 0.5 with
+ *                                        three_phase
  *      anneal                  choice  default cosine; "cosine", "linear"; the curve of each phase
  *      three_phase             flag    default 0; down as it went up, and only then to the end
- *      timing                  choice  default torch; "torch", "fraction"; where phases end: as torch counts, or at
- *                                        shares of total_steps
+ *      timing                  choice  default torch; "torch", "fraction"; which steps phases end at: "torch",
+ *                                        pct_start·T − 1 and T − 1; "fraction", pct_start·T and T
  *      base_momentum           number  default 0.85; [0, 1); momentum at the peak of the rate
  *      max_momentum            number  default 0.95; [0, 1); momentum at both ends */
 #define LW_SCHEDULE_ONE_CYCLE_MOMENTUM "one_cycle_momentum"
@@ -634,8 +680,9 @@
  *      warmup_steps            number  default 0; [0, 2^53]; W: steps of warm-up
  *      min_lr                  number  default 0; [0, inf); the floor, as a rate
  *      floor                   choice  default scaled; "scaled", "absolute", "relative"; what min_lr is for a layer:
- *                                        scaled as its rate; absolute; relative to the optimizer's base rate
- *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate
+ *                                        "scaled" as its rate, "absolute", or "relative" to the optimizer's base rate
+ *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate; in place of
+ *                                        min_lr
  *      decay_steps             number  no default; [1, 2^53]; D: steps down, the last of total_steps
  *      warmup                  choice  default linear; "linear", "cosine", "one_minus_sqrt"; the curve up
  *      decay                   choice  default linear; "linear", "cosine", "one_minus_sqrt"; the curve down
@@ -649,10 +696,11 @@
  *      warmup_steps            number  default 0; [0, 2^53]; W: steps of warm-up
  *      min_lr                  number  default 0; [0, inf); the floor, as a rate
  *      floor                   choice  default scaled; "scaled", "absolute", "relative"; what min_lr is for a layer:
- *                                        scaled as its rate; absolute; relative to the optimizer's base rate
- *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate
+ *                                        "scaled" as its rate, "absolute", or "relative" to the optimizer's base rate
+ *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate; in place of
+ *                                        min_lr
  *      lower                   number  default -7; (-inf, inf); argument of the tangent at the start
- *      upper                   number  default 3; (-inf, inf); argument of the tangent at the end */
+ *      upper                   number  default 3; (-inf, inf); argument of the tangent at the end, above lower */
 #define LW_SCHEDULE_TANH "tanh"
 
 /** Up and down, again and again: f = lowest + (1 − lowest)·height(t)
@@ -661,8 +709,9 @@
  *      step_size_up            number  default 2000; [1, 2^53]; steps up
  *      step_size_down          number  default 0; [0, 2^53]; steps down; 0: as many as up
  *      mode                    choice  default triangular; "triangular", "triangular2", "exp_range"; how heights
- *                                        change: not, by half each cycle, or by γ each step
- *      gamma                   number  default 1; (0, 1]; γ of exp_range
+ *                                        change: "triangular", not; "triangular2", by half each cycle; "exp_range",
+ *                                        by γ each step
+ *      gamma                   number  default 1; (0, 1]; γ: the factor of "exp_range"
  *      lowest                  number  default 0.1; [0, 1]; the factor between waves */
 #define LW_SCHEDULE_CYCLIC "cyclic"
 
@@ -672,8 +721,9 @@
  *      step_size_up            number  default 2000; [1, 2^53]; steps up
  *      step_size_down          number  default 0; [0, 2^53]; steps down; 0: as many as up
  *      mode                    choice  default triangular; "triangular", "triangular2", "exp_range"; how heights
- *                                        change: not, by half each cycle, or by γ each step
- *      gamma                   number  default 1; (0, 1]; γ of exp_range
+ *                                        change: "triangular", not; "triangular2", by half each cycle; "exp_range",
+ *                                        by γ each step
+ *      gamma                   number  default 1; (0, 1]; γ: the factor of "exp_range"
  *      base_momentum           number  default 0.8; [0, 1); momentum at the peak of the rate
  *      max_momentum            number  default 0.9; [0, 1); momentum between waves */
 #define LW_SCHEDULE_CYCLIC_MOMENTUM "cyclic_momentum"
@@ -685,8 +735,9 @@
  *      warmup_steps            number  default 0; [0, 2^53]; W: steps of warm-up
  *      min_lr                  number  default 0; [0, inf); the floor, as a rate
  *      floor                   choice  default scaled; "scaled", "absolute", "relative"; what min_lr is for a layer:
- *                                        scaled as its rate; absolute; relative to the optimizer's base rate
- *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate
+ *                                        "scaled" as its rate, "absolute", or "relative" to the optimizer's base rate
+ *      min_factor              number  default 0; [0, 1]; the floor as a share of the layer's own rate; in place of
+ *                                        min_lr
  *      pct_start               number  default 0.75; [0, 1]; share of the steps that are level */
 #define LW_SCHEDULE_FLAT_COSINE "flat_cosine"
 
@@ -694,7 +745,8 @@
  *  Source: optax piecewise_constant_schedule and piecewise_interpolate_schedule.
  *  Values: pairs of a step and its factor, in the order of their steps.
  *
- *      interpolation           choice  default none; "none", "linear", "cosine"; the way from one point to the next */
+ *      interpolation           choice  default none; "none", "linear", "cosine"; the way from one point to the next:
+ *                                        "none", a jump; "linear" or "cosine" */
 #define LW_SCHEDULE_PIECEWISE "piecewise"
 
 /** A factor for each step, from a list: f = factors[min(t, n − 1)]
@@ -705,12 +757,14 @@
 /** Lower when a metric has stopped improving: f = max(factor^reductions, min_factor)
  *  Source: torch ReduceLROnPlateau.
  *
- *      mode                    choice  default min; "min", "max"; whether low or high metrics are good
- *      factor                  number  default 0.1; (0, 1]; the factor of each reduction
+ *      mode                    choice  default min; "min", "max"; which metrics are good: "min", low ones, or "max",
+ *                                        high ones
+ *      factor                  number  default 0.1; (0, 1]; the factor of each reduction; below 1
  *      patience                number  default 10; [0, 2^53]; bad metrics in a row that are borne
  *      threshold               number  default 0.0001; [0, inf); how much better a metric must be to count
- *      threshold_mode          choice  default rel; "rel", "abs", "torch_rel"; what threshold is: a share of the
- *                                        best's magnitude, a difference, or as torch's rel a share of the best
+ *      threshold_mode          choice  default rel; "rel", "abs", "torch_rel"; what threshold is: "rel", a share of
+ *                                        the best's magnitude; "abs", a difference; "torch_rel", a share of the best
+ *                                        with its sign, which is torch's "rel"
  *      cooldown                number  default 0; [0, 2^53]; metrics after a reduction that are not counted as bad
  *      min_factor              number  default 0; [0, 1]; no factor is lower */
 #define LW_SCHEDULE_REDUCE_ON_PLATEAU "reduce_on_plateau"
@@ -722,9 +776,9 @@
  *      steps                   number  no default; [1, 2^53]; steps of warm-up
  *      shape                   choice  default linear; "linear", "constant", "cosine", "exponential", "sqrt",
  *                                        "one_minus_sqrt", "log"; how the factor rises
- *      start                   number  default 0; [0, 1]; where it starts
- *      count_from              number  default 0; [0, 1]; the number of the first step: with 1 the last of them is at
- *                                        1
+ *      start                   number  default 0; [0, 1]; where it starts; above 0 for "exponential"
+ *      count_from              number  default 0; [0, 1]; the number of the first step; with 1 the last step of the
+ *                                        warm-up is at 1
  *      overlap                 flag    default 0; what follows counts its steps from the start of the warm-up */
 #define LW_SCHEDULE_WARMUP "warmup"
 
@@ -766,7 +820,7 @@
  *      total_steps             number  no default; [1, 2^53]; T: steps to the end
  *      start                   number  default 0.8; (0, 1]; t₀: share of the steps that the first layer trains,
  *                                        before φ
- *      spacing                 choice  default cubic; "linear", "squared", "cubic"; φ: linear, squared or cubic
+ *      spacing                 choice  default cubic; "linear", "squared", "cubic"; φ
  *      scaled                  flag    default 1; rates × 1/tᵢ, so that all layers move as far
  *      train_norms             flag    default 0; layers with the role norm always train */
 #define LW_FREEZE_PLAN_FREEZE_OUT "freeze_out"
@@ -785,13 +839,15 @@
  *  Source: Burn's freeze_group, fastai's freeze_to, Lightning's BackboneFinetuning, as a plan.
  *  Parts: layers: match, unfreeze_at, freeze_at.
  *
- *      syntax                  choice  default exact; "exact", "glob", "regex"; how patterns are written
- *      unused                  choice  default error; "error", "ignore"; a pattern that matches nothing: error, or
- *                                        ignore it
- *      unmatched               choice  default keep; "error", "keep"; a layer that nothing matches: error, or keep it
- *                                        as it is
- *      ambiguous               choice  default error; "error", "first", "last"; a layer that several patterns match:
- *                                        error, or the first or last of them */
+ *      syntax                  choice  default exact; "exact", "glob", "regex"; how patterns are written: "exact",
+ *                                        "glob" or "regex"
+ *      unused                  choice  default error; "error", "ignore"; what a pattern that matches no layer is: an
+ *                                        "error", or something to "ignore"
+ *      unmatched               choice  default keep; "error", "keep"; what a layer that no pattern matches is: an
+ *                                        "error", or one to "keep" as it is
+ *      ambiguous               choice  default error; "error", "first", "last"; what a layer that several patterns
+ *                                        match is: an "error", or one for the "first" or "last" of them, in the order
+ *                                        of the arguments */
 #define LW_FREEZE_PLAN_FREEZE_AT "freeze_at"
 
 /* ---- Keys ---------------------------------------------------------------------------------------------------------- */
@@ -802,6 +858,7 @@
 #define LW_KEY_AMPLITUDE "amplitude"
 #define LW_KEY_AMSGRAD "amsgrad"
 #define LW_KEY_ANNEAL "anneal"
+#define LW_KEY_AVERAGE "average"
 #define LW_KEY_BASE_MOMENTUM "base_momentum"
 #define LW_KEY_BETA "beta"
 #define LW_KEY_BETA1 "beta1"
@@ -876,6 +933,7 @@
 #define LW_KEY_MATCH "match"
 #define LW_KEY_MAX_MOMENTUM "max_momentum"
 #define LW_KEY_MAX_RANK "max_rank"
+#define LW_KEY_MAX_SCALE "max_scale"
 #define LW_KEY_MAXIMIZE "maximize"
 #define LW_KEY_MIN_FACTOR "min_factor"
 #define LW_KEY_MIN_LR "min_lr"
@@ -892,8 +950,10 @@
 #define LW_KEY_PART_OF "part_of"
 #define LW_KEY_PATIENCE "patience"
 #define LW_KEY_PCT_START "pct_start"
+#define LW_KEY_PERIOD "period"
 #define LW_KEY_POWER "power"
 #define LW_KEY_R "r"
+#define LW_KEY_RAMP "ramp"
 #define LW_KEY_RATE "rate"
 #define LW_KEY_RATIO "ratio"
 #define LW_KEY_RATIO_EPS "ratio_eps"
@@ -901,6 +961,7 @@
 #define LW_KEY_RATIO_MIN "ratio_min"
 #define LW_KEY_RHO "rho"
 #define LW_KEY_ROLE "role"
+#define LW_KEY_RULE "rule"
 #define LW_KEY_SAFEGUARD_WARMUP "safeguard_warmup"
 #define LW_KEY_SCALE "scale"
 #define LW_KEY_SCALE_PARAMETER "scale_parameter"

@@ -22,6 +22,34 @@ func boundary(
     }
 }
 
+/// Runs `body` with the optimizer of a handle, and reports what either throws.
+func withOptimizer(
+    _ handle: OpaquePointer?, _ error: UnsafeMutablePointer<lw_error>?,
+    _ body: (Optimizer) throws(LayerwiseError) -> Void
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in try HandleTable.with(handle, body) }
+}
+
+/// Copies the declaration of the component called `name` out, as JSON.  `what`: its kind, in messages.
+func describeComponent(
+    _ what: String, _ declaration: (String) -> String?, _ name: UnsafePointer<CChar>?,
+    _ text: UnsafeMutablePointer<CChar>?, _ capacity: Int64, _ needed: UnsafeMutablePointer<Int64>?,
+    _ error: UnsafeMutablePointer<lw_error>?
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        let name = try string(name, "name")
+        guard let description = declaration(name) else {
+            throw LayerwiseError(.unknownName, "no \(what) is called \"\(name)\"")
+        }
+        try copy(description, text, capacity, needed)
+    }
+}
+
+/// The name of a component by its position among those of its kind, or NULL.
+func componentName(_ index: Int32, of declarations: [Declaration]) -> UnsafePointer<CChar>? {
+    declarations.indices.contains(Int(index)) ? InternedCString.of(declarations[Int(index)].name) : nil
+}
+
 private func fill(_ error: UnsafeMutablePointer<lw_error>, _ failure: LayerwiseError) {
     error.pointee.code = failure.code.rawValue
     error.pointee.layer = Int64(failure.layer ?? -1)

@@ -8,11 +8,9 @@ public func lw_optimizer_save(
     _ optimizer: OpaquePointer!, _ path: UnsafePointer<CChar>!, _ options: UnsafePointer<lw_setting>!,
     _ option_count: Int64, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            try optimizer.save(
-                to: try LayerwiseC.path(path), try configure(SaveOptions(), options, option_count, "save"))
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try optimizer.save(
+            to: try LayerwiseC.path(path), try configure(SaveOptions(), options, option_count, "save"))
     }
 }
 
@@ -22,19 +20,17 @@ public func lw_optimizer_export(
     _ needed: UnsafeMutablePointer<Int64>!, _ options: UnsafePointer<lw_setting>!, _ option_count: Int64,
     _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            if capacity < 0 || (buffer == nil && capacity > 0) {
-                throw LayerwiseError(
-                    .invalidArgument, "buffer is \(buffer == nil ? "NULL" : "given"), but capacity is \(capacity)")
-            }
-            let size = try optimizer.export(
-                into: UnsafeMutableRawBufferPointer(start: buffer, count: index(capacity)),
-                try configure(SaveOptions(), options, option_count, "export"))
-            needed?.pointee = Int64(size)
-            if size > index(capacity) {
-                throw LayerwiseError(.bufferTooSmall, "the checkpoint takes \(size) bytes, the buffer has \(capacity)")
-            }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        if capacity < 0 || (buffer == nil && capacity > 0) {
+            throw LayerwiseError(
+                .invalidArgument, "buffer is \(buffer == nil ? "NULL" : "given"), but capacity is \(capacity)")
+        }
+        let size = try optimizer.export(
+            into: UnsafeMutableRawBufferPointer(start: buffer, count: index(capacity)),
+            try configure(SaveOptions(), options, option_count, "export"))
+        needed?.pointee = Int64(size)
+        if size > index(capacity) {
+            throw LayerwiseError(.bufferTooSmall, "the checkpoint takes \(size) bytes, the buffer has \(capacity)")
         }
     }
 }
@@ -45,11 +41,9 @@ public func lw_optimizer_load(
     _ option_count: Int64, _ renames: UnsafePointer<lw_rename>!, _ rename_count: Int64,
     _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            let path = try LayerwiseC.path(path)
-            try optimizer.load(from: path, try loadOptions(options, option_count, renames, rename_count, "load"))
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        let path = try LayerwiseC.path(path)
+        try optimizer.load(from: path, try loadOptions(options, option_count, renames, rename_count, "load"))
     }
 }
 
@@ -59,16 +53,14 @@ public func lw_optimizer_import(
     _ option_count: Int64, _ renames: UnsafePointer<lw_rename>!, _ rename_count: Int64,
     _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            if size < 0 || (bytes == nil && size > 0) {
-                throw LayerwiseError(
-                    .invalidArgument, "bytes is \(bytes == nil ? "NULL" : "given"), but size is \(size)")
-            }
-            try optimizer.load(
-                UnsafeRawBufferPointer(start: bytes, count: index(size)),
-                try loadOptions(options, option_count, renames, rename_count, "import"))
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        if size < 0 || (bytes == nil && size > 0) {
+            throw LayerwiseError(
+                .invalidArgument, "bytes is \(bytes == nil ? "NULL" : "given"), but size is \(size)")
         }
+        try optimizer.load(
+            UnsafeRawBufferPointer(start: bytes, count: index(size)),
+            try loadOptions(options, option_count, renames, rename_count, "import"))
     }
 }
 
@@ -77,10 +69,8 @@ public func lw_optimizer_get_load_report(
     _ optimizer: OpaquePointer!, _ text: UnsafeMutablePointer<CChar>!, _ capacity: Int64,
     _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            try copy(optimizer.loadReport.json, text, capacity, needed)
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try copy(optimizer.loadReport.json, text, capacity, needed)
     }
 }
 

@@ -8,14 +8,12 @@ public func lw_optimizer_add_layer(
     _ tensor_count: Int64, _ settings: UnsafePointer<lw_setting>!, _ setting_count: Int64,
     _ layer: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            let name = try string(name, "name")
-            let added = try optimizer.addLayer(
-                name, try LayerwiseC.tensors(tensors, tensor_count, of: name),
-                settings: try LayerwiseC.settings(settings, setting_count))
-            layer?.pointee = Int64(added)
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        let name = try string(name, "name")
+        let added = try optimizer.addLayer(
+            name, try LayerwiseC.tensors(tensors, tensor_count, of: name),
+            settings: try LayerwiseC.settings(settings, setting_count))
+        layer?.pointee = Int64(added)
     }
 }
 
@@ -23,10 +21,8 @@ public func lw_optimizer_add_layer(
 public func lw_optimizer_layer_count(
     _ optimizer: OpaquePointer!, _ count: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            try require(count, "count").pointee = Int64(optimizer.layerCount)
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try require(count, "count").pointee = Int64(optimizer.layerCount)
     }
 }
 
@@ -35,11 +31,9 @@ public func lw_optimizer_find_layer(
     _ optimizer: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ layer: UnsafeMutablePointer<Int64>!,
     _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            let found = try optimizer.layer(named: try string(name, "name"))
-            try require(layer, "layer").pointee = Int64(found)
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        let found = try optimizer.layer(named: try string(name, "name"))
+        try require(layer, "layer").pointee = Int64(found)
     }
 }
 
@@ -48,10 +42,8 @@ public func lw_layer_set(
     _ optimizer: OpaquePointer!, _ layer: Int64, _ settings: UnsafePointer<lw_setting>!, _ setting_count: Int64,
     _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            try optimizer.setLayer(index(layer), try LayerwiseC.settings(settings, setting_count))
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try optimizer.setLayer(index(layer), try LayerwiseC.settings(settings, setting_count))
     }
 }
 
@@ -60,22 +52,20 @@ public func lw_optimizer_set_layers(
     _ optimizer: OpaquePointer!, _ layers: UnsafePointer<Int64>!, _ settings: UnsafePointer<lw_setting>!,
     _ count: Int64, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            let settings = try LayerwiseC.settings(settings, count)
-            if settings.isEmpty { return }
-            guard let layers else { throw LayerwiseError(.invalidArgument, "layers is NULL") }
-            var changes: [(layer: Int, settings: [Setting])] = []
-            for (position, setting) in settings.enumerated() {
-                let layer = index(layers[position])
-                if changes.last?.layer == layer {
-                    changes[changes.count - 1].settings.append(setting)
-                } else {
-                    changes.append((layer, [setting]))
-                }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        let settings = try LayerwiseC.settings(settings, count)
+        if settings.isEmpty { return }
+        guard let layers else { throw LayerwiseError(.invalidArgument, "layers is NULL") }
+        var changes: [(layer: Int, settings: [Setting])] = []
+        for (position, setting) in settings.enumerated() {
+            let layer = index(layers[position])
+            if changes.last?.layer == layer {
+                changes[changes.count - 1].settings.append(setting)
+            } else {
+                changes.append((layer, [setting]))
             }
-            try optimizer.setLayers(changes)
         }
+        try optimizer.setLayers(changes)
     }
 }
 
@@ -84,14 +74,12 @@ public func lw_optimizer_set_rates(
     _ optimizer: OpaquePointer!, _ rates: UnsafePointer<Double>!, _ count: Int64,
     _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            if count < 0 || (rates == nil && count > 0) {
-                throw LayerwiseError(
-                    .invalidArgument, "rates is \(rates == nil ? "NULL" : "given"), but count is \(count)")
-            }
-            try optimizer.setRates(UnsafeBufferPointer(start: rates, count: index(count)))
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        if count < 0 || (rates == nil && count > 0) {
+            throw LayerwiseError(
+                .invalidArgument, "rates is \(rates == nil ? "NULL" : "given"), but count is \(count)")
         }
+        try optimizer.setRates(UnsafeBufferPointer(start: rates, count: index(count)))
     }
 }
 
@@ -99,10 +87,8 @@ public func lw_optimizer_set_rates(
 public func lw_layer_unset(
     _ optimizer: OpaquePointer!, _ layer: Int64, _ key: UnsafePointer<CChar>!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            try optimizer.unsetLayer(index(layer), key: try string(key, "key"))
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try optimizer.unsetLayer(index(layer), key: try string(key, "key"))
     }
 }
 
@@ -111,12 +97,10 @@ public func lw_layer_get(
     _ optimizer: OpaquePointer!, _ layer: Int64, _ key: UnsafePointer<CChar>!, _ number: UnsafeMutablePointer<Double>!,
     _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            let key = try string(key, "key")
-            let value = try optimizer.value(of: key, layer: index(layer))
-            try require(number, "number").pointee = try LayerwiseC.number(value, key)
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        let key = try string(key, "key")
+        let value = try optimizer.value(of: key, layer: index(layer))
+        try require(number, "number").pointee = try LayerwiseC.number(value, key)
     }
 }
 
@@ -125,12 +109,10 @@ public func lw_layer_get_choice(
     _ optimizer: OpaquePointer!, _ layer: Int64, _ key: UnsafePointer<CChar>!,
     _ choice: UnsafeMutablePointer<UnsafePointer<CChar>?>!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            let key = try string(key, "key")
-            let value = try optimizer.value(of: key, layer: index(layer))
-            try require(choice, "choice").pointee = try LayerwiseC.choice(value, key)
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        let key = try string(key, "key")
+        let value = try optimizer.value(of: key, layer: index(layer))
+        try require(choice, "choice").pointee = try LayerwiseC.choice(value, key)
     }
 }
 
@@ -139,15 +121,13 @@ public func lw_layer_get_text(
     _ optimizer: OpaquePointer!, _ layer: Int64, _ key: UnsafePointer<CChar>!, _ text: UnsafeMutablePointer<CChar>!,
     _ capacity: Int64, _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            let key = try string(key, "key")
-            if key != "tower" && key != "part_of" {
-                throw LayerwiseError(.unknownName, "no text is called \"\(key)\", expected tower or part_of")
-            }
-            guard case .choice(let value) = try optimizer.value(of: key, layer: index(layer)) else { return }
-            try copy(value, text, capacity, needed)
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        let key = try string(key, "key")
+        if key != "tower" && key != "part_of" {
+            throw LayerwiseError(.unknownName, "no text is called \"\(key)\", expected tower or part_of")
         }
+        guard case .choice(let value) = try optimizer.value(of: key, layer: index(layer)) else { return }
+        try copy(value, text, capacity, needed)
     }
 }
 
@@ -155,10 +135,8 @@ public func lw_layer_get_text(
 public func lw_layer_freeze(
     _ optimizer: OpaquePointer!, _ layer: Int64, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            try optimizer.setFrozen(index(layer), true)
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try optimizer.setFrozen(index(layer), true)
     }
 }
 
@@ -166,10 +144,8 @@ public func lw_layer_freeze(
 public func lw_layer_unfreeze(
     _ optimizer: OpaquePointer!, _ layer: Int64, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            try optimizer.setFrozen(index(layer), false)
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try optimizer.setFrozen(index(layer), false)
     }
 }
 
@@ -177,10 +153,8 @@ public func lw_layer_unfreeze(
 public func lw_layer_reset(
     _ optimizer: OpaquePointer!, _ layer: Int64, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            try optimizer.reset(index(layer))
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try optimizer.reset(index(layer))
     }
 }
 
@@ -189,10 +163,8 @@ public func lw_layer_get_name(
     _ optimizer: OpaquePointer!, _ layer: Int64, _ text: UnsafeMutablePointer<CChar>!, _ capacity: Int64,
     _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            try copy(try optimizer.layerName(index(layer)), text, capacity, needed)
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try copy(try optimizer.layerName(index(layer)), text, capacity, needed)
     }
 }
 
@@ -201,26 +173,24 @@ public func lw_layer_get_info(
     _ optimizer: OpaquePointer!, _ layer: Int64, _ info: UnsafeMutablePointer<lw_layer_info>!,
     _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            let target = try require(info, "info")
-            try check(size: target.pointee.struct_size, of: "lw_layer_info", expected: MemoryLayout<lw_layer_info>.size)
-            let info = try optimizer.info(index(layer))
-            target.pointee.frozen = info.frozen ? 1 : 0
-            target.pointee.depth = Int64(info.depth)
-            target.pointee.tensor_count = Int64(info.tensorCount)
-            target.pointee.parameter_count = Int64(info.parameterCount)
-            target.pointee.state_bytes = Int64(info.stateBytes)
-            target.pointee.steps = info.steps
-            target.pointee.scale = info.scale
-            target.pointee.effective_lr = info.effectiveRate
-            target.pointee.weight_decay = info.weightDecay
-            target.pointee.scale_source = InternedCString.of(info.scaleSource.rawValue)
-            target.pointee.role = InternedCString.of(info.role.rawValue)
-            target.pointee.frozen_by = InternedCString.of(info.frozenBy.rawValue)
-            target.pointee.changes_at = info.changesAt ?? -1
-            target.pointee.schedule_factor = info.factor
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        let target = try require(info, "info")
+        try check(size: target.pointee.struct_size, of: "lw_layer_info", expected: MemoryLayout<lw_layer_info>.size)
+        let info = try optimizer.info(index(layer))
+        target.pointee.frozen = info.frozen ? 1 : 0
+        target.pointee.depth = Int64(info.depth)
+        target.pointee.tensor_count = Int64(info.tensorCount)
+        target.pointee.parameter_count = Int64(info.parameterCount)
+        target.pointee.state_bytes = Int64(info.stateBytes)
+        target.pointee.steps = info.steps
+        target.pointee.scale = info.scale
+        target.pointee.effective_lr = info.effectiveRate
+        target.pointee.weight_decay = info.weightDecay
+        target.pointee.scale_source = InternedCString.of(info.scaleSource.rawValue)
+        target.pointee.role = InternedCString.of(info.role.rawValue)
+        target.pointee.frozen_by = InternedCString.of(info.frozenBy.rawValue)
+        target.pointee.changes_at = info.changesAt ?? -1
+        target.pointee.schedule_factor = info.factor
     }
 }
 
@@ -229,12 +199,10 @@ public func lw_layer_get_telemetry(
     _ optimizer: OpaquePointer!, _ layer: Int64, _ telemetry: UnsafeMutablePointer<lw_telemetry>!,
     _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            let target = try require(telemetry, "telemetry")
-            try checkTelemetrySize(target.pointee.struct_size)
-            fill(target, try optimizer.telemetry(index(layer)))
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        let target = try require(telemetry, "telemetry")
+        try checkTelemetrySize(target.pointee.struct_size)
+        fill(target, try optimizer.telemetry(index(layer)))
     }
 }
 

@@ -53,7 +53,7 @@ public func lw_rule_count() -> Int32 { Int32(allRules.count) }
 
 @_cdecl("lw_rule_name") @implementation
 public func lw_rule_name(_ index: Int32) -> UnsafePointer<CChar>! {
-    allRules.indices.contains(Int(index)) ? InternedCString.of(allRules[Int(index)].declaration.name) : nil
+    componentName(index, of: allRules.map { $0.declaration })
 }
 
 @_cdecl("lw_rule_describe") @implementation
@@ -61,11 +61,5 @@ public func lw_rule_describe(
     _ name: UnsafePointer<CChar>!, _ text: UnsafeMutablePointer<CChar>!, _ capacity: Int64,
     _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        let name = try string(name, "name")
-        guard let description = describeRule(name) else {
-            throw LayerwiseError(.unknownName, "no rule is called \"\(name)\"")
-        }
-        try copy(description, text, capacity, needed)
-    }
+    describeComponent("rule", describeRule, name, text, capacity, needed, error)
 }

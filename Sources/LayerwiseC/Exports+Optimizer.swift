@@ -29,10 +29,8 @@ public func lw_optimizer_set(
     _ optimizer: OpaquePointer!, _ settings: UnsafePointer<lw_setting>!, _ setting_count: Int64,
     _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            try optimizer.set(try LayerwiseC.settings(settings, setting_count))
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try optimizer.set(try LayerwiseC.settings(settings, setting_count))
     }
 }
 
@@ -41,11 +39,9 @@ public func lw_optimizer_get(
     _ optimizer: OpaquePointer!, _ key: UnsafePointer<CChar>!, _ number: UnsafeMutablePointer<Double>!,
     _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            let key = try string(key, "key")
-            try require(number, "number").pointee = try LayerwiseC.number(try optimizer.value(of: key), key)
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        let key = try string(key, "key")
+        try require(number, "number").pointee = try LayerwiseC.number(try optimizer.value(of: key), key)
     }
 }
 
@@ -54,11 +50,9 @@ public func lw_optimizer_get_choice(
     _ optimizer: OpaquePointer!, _ key: UnsafePointer<CChar>!, _ choice: UnsafeMutablePointer<UnsafePointer<CChar>?>!,
     _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            let key = try string(key, "key")
-            try require(choice, "choice").pointee = try LayerwiseC.choice(try optimizer.value(of: key), key)
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        let key = try string(key, "key")
+        try require(choice, "choice").pointee = try LayerwiseC.choice(try optimizer.value(of: key), key)
     }
 }
 
@@ -66,19 +60,15 @@ public func lw_optimizer_get_choice(
 public func lw_optimizer_step(
     _ optimizer: OpaquePointer!, _ step: UnsafePointer<lw_step>!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            guard let step else { return try optimizer.step() }
-            try optimizer.step(try options(step.pointee))
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        guard let step else { return try optimizer.step() }
+        try optimizer.step(try options(step.pointee))
     }
 }
 
 @_cdecl("lw_optimizer_expect_step") @implementation
 public func lw_optimizer_expect_step(_ optimizer: OpaquePointer!, _ error: UnsafeMutablePointer<lw_error>!) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in optimizer.expectStep() }
-    }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in optimizer.expectStep() }
 }
 
 private func options(_ step: lw_step) throws(LayerwiseError) -> StepOptions {
@@ -105,17 +95,15 @@ private func options(_ step: lw_step) throws(LayerwiseError) -> StepOptions {
 public func lw_optimizer_get_summary(
     _ optimizer: OpaquePointer!, _ summary: UnsafeMutablePointer<lw_summary>!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            let target = try require(summary, "summary")
-            try check(size: target.pointee.struct_size, of: "lw_summary", expected: MemoryLayout<lw_summary>.size)
-            let summary = optimizer.summary
-            target.pointee.steps = summary.steps
-            target.pointee.skipped_steps = summary.skippedSteps
-            target.pointee.gradient_norm = summary.gradientNorm
-            target.pointee.clip_factor = summary.clipFactor
-            target.pointee.next_step = summary.nextStep
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        let target = try require(summary, "summary")
+        try check(size: target.pointee.struct_size, of: "lw_summary", expected: MemoryLayout<lw_summary>.size)
+        let summary = optimizer.summary
+        target.pointee.steps = summary.steps
+        target.pointee.skipped_steps = summary.skippedSteps
+        target.pointee.gradient_norm = summary.gradientNorm
+        target.pointee.clip_factor = summary.clipFactor
+        target.pointee.next_step = summary.nextStep
     }
 }
 
@@ -124,23 +112,21 @@ public func lw_optimizer_get_telemetry(
     _ optimizer: OpaquePointer!, _ rows: UnsafeMutablePointer<lw_telemetry>!, _ row_count: Int64,
     _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            if row_count != Int64(optimizer.layerCount) {
-                throw LayerwiseError(.shape, "expected \(optimizer.layerCount) rows, one a layer, found \(row_count)")
-            }
-            if row_count == 0 { return }
-            let rows = try require(rows, "rows")
-            // Rows lie as far apart as the first says, in programs that were compiled with a smaller struct too.
-            let size = rows.pointee.struct_size
-            try checkTelemetrySize(size)
-            func row(_ layer: Int) -> UnsafeMutablePointer<lw_telemetry> {
-                (UnsafeMutableRawPointer(rows) + layer * Int(size)).assumingMemoryBound(to: lw_telemetry.self)
-            }
-            for layer in 0..<optimizer.layerCount {
-                try check(size: row(layer).pointee.struct_size, of: "lw_telemetry", expected: Int(size))
-            }
-            for layer in 0..<optimizer.layerCount { fill(row(layer), try optimizer.telemetry(layer)) }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        if row_count != Int64(optimizer.layerCount) {
+            throw LayerwiseError(.shape, "expected \(optimizer.layerCount) rows, one a layer, found \(row_count)")
         }
+        if row_count == 0 { return }
+        let rows = try require(rows, "rows")
+        // Rows lie as far apart as the first says, in programs that were compiled with a smaller struct too.
+        let size = rows.pointee.struct_size
+        try checkTelemetrySize(size)
+        func row(_ layer: Int) -> UnsafeMutablePointer<lw_telemetry> {
+            (UnsafeMutableRawPointer(rows) + layer * Int(size)).assumingMemoryBound(to: lw_telemetry.self)
+        }
+        for layer in 0..<optimizer.layerCount {
+            try check(size: row(layer).pointee.struct_size, of: "lw_telemetry", expected: Int(size))
+        }
+        for layer in 0..<optimizer.layerCount { fill(row(layer), try optimizer.telemetry(layer)) }
     }
 }

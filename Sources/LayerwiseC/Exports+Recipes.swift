@@ -9,7 +9,7 @@ public func lw_policy_count() -> Int32 { Int32(allPolicies.count) }
 
 @_cdecl("lw_policy_name") @implementation
 public func lw_policy_name(_ index: Int32) -> UnsafePointer<CChar>! {
-    allPolicies.indices.contains(Int(index)) ? InternedCString.of(allPolicies[Int(index)].declaration.name) : nil
+    componentName(index, of: allPolicies.map { $0.declaration })
 }
 
 @_cdecl("lw_policy_describe") @implementation
@@ -17,13 +17,7 @@ public func lw_policy_describe(
     _ name: UnsafePointer<CChar>!, _ text: UnsafeMutablePointer<CChar>!, _ capacity: Int64,
     _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        let name = try string(name, "name")
-        guard let description = describePolicy(name) else {
-            throw LayerwiseError(.unknownName, "no policy is called \"\(name)\"")
-        }
-        try copy(description, text, capacity, needed)
-    }
+    describeComponent("policy", describePolicy, name, text, capacity, needed, error)
 }
 
 @_cdecl("lw_schedule_count") @implementation
@@ -31,7 +25,7 @@ public func lw_schedule_count() -> Int32 { Int32(allSchedules.count) }
 
 @_cdecl("lw_schedule_name") @implementation
 public func lw_schedule_name(_ index: Int32) -> UnsafePointer<CChar>! {
-    allSchedules.indices.contains(Int(index)) ? InternedCString.of(allSchedules[Int(index)].declaration.name) : nil
+    componentName(index, of: allSchedules.map { $0.declaration })
 }
 
 @_cdecl("lw_schedule_describe") @implementation
@@ -39,13 +33,7 @@ public func lw_schedule_describe(
     _ name: UnsafePointer<CChar>!, _ text: UnsafeMutablePointer<CChar>!, _ capacity: Int64,
     _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        let name = try string(name, "name")
-        guard let description = describeSchedule(name) else {
-            throw LayerwiseError(.unknownName, "no schedule is called \"\(name)\"")
-        }
-        try copy(description, text, capacity, needed)
-    }
+    describeComponent("schedule", describeSchedule, name, text, capacity, needed, error)
 }
 
 @_cdecl("lw_freeze_plan_count") @implementation
@@ -53,7 +41,7 @@ public func lw_freeze_plan_count() -> Int32 { Int32(allFreezePlans.count) }
 
 @_cdecl("lw_freeze_plan_name") @implementation
 public func lw_freeze_plan_name(_ index: Int32) -> UnsafePointer<CChar>! {
-    allFreezePlans.indices.contains(Int(index)) ? InternedCString.of(allFreezePlans[Int(index)].declaration.name) : nil
+    componentName(index, of: allFreezePlans.map { $0.declaration })
 }
 
 @_cdecl("lw_freeze_plan_describe") @implementation
@@ -61,13 +49,7 @@ public func lw_freeze_plan_describe(
     _ name: UnsafePointer<CChar>!, _ text: UnsafeMutablePointer<CChar>!, _ capacity: Int64,
     _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        let name = try string(name, "name")
-        guard let description = describeFreezePlan(name) else {
-            throw LayerwiseError(.unknownName, "no freezing plan is called \"\(name)\"")
-        }
-        try copy(description, text, capacity, needed)
-    }
+    describeComponent("freezing plan", describeFreezePlan, name, text, capacity, needed, error)
 }
 
 @_cdecl("lw_schedule_evaluate") @implementation

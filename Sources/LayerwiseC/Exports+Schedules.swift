@@ -9,11 +9,9 @@ public func lw_optimizer_set_policy(
     _ optimizer: OpaquePointer!, _ specs: UnsafePointer<lw_spec>!, _ spec_count: Int64,
     _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            let spec = try LayerwiseC.spec(specs, spec_count)
-            optimizer.setPolicy(try recipe("policy") { () throws(SettingError) in try policy(spec) })
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        let spec = try LayerwiseC.spec(specs, spec_count)
+        optimizer.setPolicy(try recipe("policy") { () throws(SettingError) in try policy(spec) })
     }
 }
 
@@ -22,15 +20,13 @@ public func lw_optimizer_set_schedule(
     _ optimizer: OpaquePointer!, _ layer: Int64, _ key: UnsafePointer<CChar>!, _ specs: UnsafePointer<lw_spec>!,
     _ spec_count: Int64, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            let key = try string(key, "key")
-            let schedule: (any Schedule)? =
-                if spec_count == 0 { nil } else {
-                    try makeSchedule(try LayerwiseC.spec(specs, spec_count), key)
-                }
-            try optimizer.setSchedule(schedule, for: key, layer: layerOrAll(layer))
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        let key = try string(key, "key")
+        let schedule: (any Schedule)? =
+            if spec_count == 0 { nil } else {
+                try makeSchedule(try LayerwiseC.spec(specs, spec_count), key)
+            }
+        try optimizer.setSchedule(schedule, for: key, layer: layerOrAll(layer))
     }
 }
 
@@ -46,12 +42,10 @@ public func lw_optimizer_set_freeze_plan(
     _ optimizer: OpaquePointer!, _ specs: UnsafePointer<lw_spec>!, _ spec_count: Int64,
     _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            if spec_count == 0 { return optimizer.setFreezePlan(nil) }
-            let spec = try LayerwiseC.spec(specs, spec_count)
-            optimizer.setFreezePlan(try recipe("freezing plan") { () throws(SettingError) in try freezePlan(spec) })
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        if spec_count == 0 { return optimizer.setFreezePlan(nil) }
+        let spec = try LayerwiseC.spec(specs, spec_count)
+        optimizer.setFreezePlan(try recipe("freezing plan") { () throws(SettingError) in try freezePlan(spec) })
     }
 }
 
@@ -59,10 +53,8 @@ public func lw_optimizer_set_freeze_plan(
 public func lw_optimizer_report(
     _ optimizer: OpaquePointer!, _ metric: Double, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            try optimizer.report(metric)
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try optimizer.report(metric)
     }
 }
 
@@ -71,18 +63,44 @@ public func lw_optimizer_get_schedule_state(
     _ optimizer: OpaquePointer!, _ layer: Int64, _ key: UnsafePointer<CChar>!, _ values: UnsafeMutablePointer<Double>!,
     _ capacity: Int64, _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            let state = try optimizer.scheduleState(for: try string(key, "key"), layer: layerOrAll(layer))
-            needed?.pointee = Int64(state.count)
-            if capacity < Int64(state.count) {
-                throw LayerwiseError(
-                    .bufferTooSmall, "the state takes \(state.count) numbers, the buffer has \(capacity)")
-            }
-            if state.isEmpty { return }
-            let values = try require(values, "values")
-            for (index, value) in state.enumerated() { values[index] = value }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        let state = try optimizer.scheduleState(for: try string(key, "key"), layer: layerOrAll(layer))
+        needed?.pointee = Int64(state.count)
+        if capacity < Int64(state.count) {
+            throw LayerwiseError(
+                .bufferTooSmall, "the state takes \(state.count) numbers, the buffer has \(capacity)")
         }
+        if state.isEmpty { return }
+        let values = try require(values, "values")
+        for (index, value) in state.enumerated() { values[index] = value }
+    }
+}
+
+@_cdecl("lw_optimizer_get_measurements") @implementation
+public func lw_optimizer_get_measurements(
+    _ optimizer: OpaquePointer!, _ values: UnsafeMutablePointer<Double>!, _ capacity: Int64,
+    _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        let state = try optimizer.measurementState()
+        needed?.pointee = Int64(state.count)
+        if capacity < Int64(state.count) {
+            throw LayerwiseError(
+                .bufferTooSmall, "the measurements take \(state.count) numbers, the buffer has \(capacity)")
+        }
+        if state.isEmpty { return }
+        let values = try require(values, "values")
+        for (index, value) in state.enumerated() { values[index] = value }
+    }
+}
+
+@_cdecl("lw_optimizer_set_measurements") @implementation
+public func lw_optimizer_set_measurements(
+    _ optimizer: OpaquePointer!, _ values: UnsafePointer<Double>!, _ count: Int64,
+    _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try optimizer.setMeasurementState(try LayerwiseC.values(values, count))
     }
 }
 
@@ -91,11 +109,9 @@ public func lw_optimizer_set_schedule_state(
     _ optimizer: OpaquePointer!, _ layer: Int64, _ key: UnsafePointer<CChar>!, _ values: UnsafePointer<Double>!,
     _ count: Int64, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            let numbers = try LayerwiseC.values(values, count)
-            try optimizer.setScheduleState(numbers, for: try string(key, "key"), layer: layerOrAll(layer))
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        let numbers = try LayerwiseC.values(values, count)
+        try optimizer.setScheduleState(numbers, for: try string(key, "key"), layer: layerOrAll(layer))
     }
 }
 
@@ -103,10 +119,8 @@ public func lw_optimizer_set_schedule_state(
 public func lw_optimizer_seek(
     _ optimizer: OpaquePointer!, _ step: Int64, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            try optimizer.seek(step)
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try optimizer.seek(step)
     }
 }
 
@@ -114,10 +128,8 @@ public func lw_optimizer_seek(
 public func lw_optimizer_set_mode(
     _ optimizer: OpaquePointer!, _ mode: Int32, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            try optimizer.setMode(try weightsMode(mode))
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try optimizer.setMode(try weightsMode(mode))
     }
 }
 
@@ -125,10 +137,8 @@ public func lw_optimizer_set_mode(
 public func lw_optimizer_assume_mode(
     _ optimizer: OpaquePointer!, _ mode: Int32, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            try optimizer.assumeMode(try weightsMode(mode))
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try optimizer.assumeMode(try weightsMode(mode))
     }
 }
 
@@ -136,11 +146,9 @@ public func lw_optimizer_assume_mode(
 public func lw_optimizer_get_mode(
     _ optimizer: OpaquePointer!, _ mode: UnsafeMutablePointer<Int32>!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            let found = optimizer.mode == .training ? LW_MODE_TRAINING : LW_MODE_EVALUATION
-            try require(mode, "mode").pointee = Int32(bitPattern: found.rawValue)
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        let found = optimizer.mode == .training ? LW_MODE_TRAINING : LW_MODE_EVALUATION
+        try require(mode, "mode").pointee = Int32(bitPattern: found.rawValue)
     }
 }
 
@@ -149,10 +157,8 @@ public func lw_optimizer_explain(
     _ optimizer: OpaquePointer!, _ step: Int64, _ text: UnsafeMutablePointer<CChar>!, _ capacity: Int64,
     _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            try copy(try optimizer.explain(at: step == -1 ? nil : step), text, capacity, needed)
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try copy(try optimizer.explain(at: step == -1 ? nil : step), text, capacity, needed)
     }
 }
 
@@ -161,10 +167,8 @@ public func lw_optimizer_explain_json(
     _ optimizer: OpaquePointer!, _ step: Int64, _ text: UnsafeMutablePointer<CChar>!, _ capacity: Int64,
     _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            try copy(try optimizer.explainJson(at: step == -1 ? nil : step), text, capacity, needed)
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try copy(try optimizer.explainJson(at: step == -1 ? nil : step), text, capacity, needed)
     }
 }
 
@@ -173,15 +177,13 @@ public func lw_optimizer_preview(
     _ optimizer: OpaquePointer!, _ first: Int64, _ count: Int64, _ stride: Int64,
     _ rates: UnsafeMutablePointer<Double>!, _ rate_count: Int64, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            if rate_count < 0 || (rates == nil && rate_count > 0) {
-                throw LayerwiseError(.invalidArgument, "rates is NULL, or rate_count is negative")
-            }
-            try optimizer.preview(
-                from: first == -1 ? optimizer.summary.nextStep : first, count: index(count), stride: stride,
-                into: UnsafeMutableBufferPointer(start: rates, count: Int(rate_count)))
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        if rate_count < 0 || (rates == nil && rate_count > 0) {
+            throw LayerwiseError(.invalidArgument, "rates is NULL, or rate_count is negative")
         }
+        try optimizer.preview(
+            from: first == -1 ? optimizer.summary.nextStep : first, count: index(count), stride: stride,
+            into: UnsafeMutableBufferPointer(start: rates, count: Int(rate_count)))
     }
 }
 
@@ -190,13 +192,11 @@ public func lw_optimizer_get_rate_groups(
     _ optimizer: OpaquePointer!, _ groups: UnsafeMutablePointer<Int64>!, _ tensor_count: Int64,
     _ group_count: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            try checkRoom("groups", groups == nil, tensor_count)
-            let found = try optimizer.rateGroups(
-                into: UnsafeMutableBufferPointer(start: groups, count: Int(tensor_count)))
-            group_count?.pointee = Int64(found)
-        }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try checkRoom("groups", groups == nil, tensor_count)
+        let found = try optimizer.rateGroups(
+            into: UnsafeMutableBufferPointer(start: groups, count: Int(tensor_count)))
+        group_count?.pointee = Int64(found)
     }
 }
 
@@ -207,23 +207,21 @@ public func lw_optimizer_get_driven_values(
     _ values: UnsafeMutablePointer<Double>!, _ value_count: Int64, _ frozen: UnsafeMutablePointer<UInt8>!,
     _ frozen_count: Int64, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in
-        try HandleTable.with(optimizer) { optimizer throws(LayerwiseError) in
-            try checkRoom("keys", keys == nil, key_count)
-            try checkRoom("tensors", tensors == nil, tensor_count)
-            try checkRoom("values", values == nil, value_count)
-            try checkRoom("frozen", frozen == nil, frozen_count)
-            if key_count > 64 {
-                throw LayerwiseError(.invalidArgument, "key_count must be from 0 to 64, found \(key_count)")
-            }
-            var names: [String] = []
-            for position in 0..<Int(key_count) { names.append(try string(keys[position], "key \(position)")) }
-            try optimizer.drivenValues(
-                of: names, tensors: UnsafeBufferPointer(start: tensors, count: Int(tensor_count)),
-                from: first == -1 ? optimizer.summary.nextStep : first, count: index(count), stride: stride,
-                into: UnsafeMutableBufferPointer(start: values, count: Int(value_count)),
-                frozen: UnsafeMutableBufferPointer(start: frozen, count: Int(frozen_count)))
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try checkRoom("keys", keys == nil, key_count)
+        try checkRoom("tensors", tensors == nil, tensor_count)
+        try checkRoom("values", values == nil, value_count)
+        try checkRoom("frozen", frozen == nil, frozen_count)
+        if key_count > 64 {
+            throw LayerwiseError(.invalidArgument, "key_count must be from 0 to 64, found \(key_count)")
         }
+        var names: [String] = []
+        for position in 0..<Int(key_count) { names.append(try string(keys[position], "key \(position)")) }
+        try optimizer.drivenValues(
+            of: names, tensors: UnsafeBufferPointer(start: tensors, count: Int(tensor_count)),
+            from: first == -1 ? optimizer.summary.nextStep : first, count: index(count), stride: stride,
+            into: UnsafeMutableBufferPointer(start: values, count: Int(value_count)),
+            frozen: UnsafeMutableBufferPointer(start: frozen, count: Int(frozen_count)))
     }
 }
 

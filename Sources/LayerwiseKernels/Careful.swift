@@ -152,7 +152,7 @@ func changeCarefully<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
     return group.change
 }
 
-/// The same for the first pass of a rule with a trust ratio: changes the states, and returns the directions.
+/// Repeats the first pass of a rule with a trust ratio for a group: changes the states, and returns the directions.
 @inline(never)
 func directCarefully<A: TrustRatioArithmetic, C: TrustRatioArithmetic, S: Storage<A.Values>>(
     _: A.Type, _: C.Type, _: S.Type, _ source: UnsafePointer<lwk_tile>, _ index: Int
@@ -173,7 +173,7 @@ func directCarefully<A: TrustRatioArithmetic, C: TrustRatioArithmetic, S: Storag
     return group.change
 }
 
-/// The same for the second pass, from directions that were kept.
+/// Repeats the second pass for a group, from directions that were kept.
 @inline(never)
 func finishCarefully<A: DirectionArithmetic, C: DirectionArithmetic, S: Storage<A.Values>>(
     _: A.Type, _: C.Type, _: S.Type, _ source: UnsafePointer<lwk_tile>, _ index: Int
@@ -207,7 +207,7 @@ func repairChange<C: Arithmetic>(
     }
 }
 
-/// The same for the direction of the first pass of a rule with a trust ratio.
+/// Repairs the direction of the first pass of a rule with a trust ratio.
 @inline(never)
 func repairDirection<C: TrustRatioArithmetic>(
     _: C.Type, _ group: UnsafeMutableRawPointer, _ tile: UnsafePointer<lwk_tile>, _ place: GroupPlace
@@ -221,7 +221,7 @@ func repairDirection<C: TrustRatioArithmetic>(
     }
 }
 
-/// The same for the change that follows from a direction that was kept.
+/// Repairs the change that follows from a direction that was kept.
 @inline(never)
 func repairFinish<C: DirectionArithmetic>(
     _: C.Type, _ group: UnsafeMutableRawPointer, _ tile: UnsafePointer<lwk_tile>, _ place: GroupPlace

@@ -3,7 +3,7 @@ import CLayerwiseKernels
 
 /// 64 bytes of numbers that are worked on together.
 ///
-/// The conforming types are concrete on purpose.  A conformance of `SIMD16<Float>` itself would emit functions that the
+/// The conforming types are concrete.  A conformance of `SIMD16<Float>` itself would emit functions that the
 /// linker may share between the copies of this module, and so run AVX-512 code on a processor without it.
 protocol Lanes: BitwiseCopyable {
     init(_ value: Double)
@@ -278,7 +278,7 @@ struct DoubleLanes: Lanes {
     @inline(__always) func scaled(by factor: Double, _ power: Double, limit: Double) -> Self {
         scaled(by: factor, power, limit: Swift.min(limit, largestDouble), limit)
     }
-    /// The same with another limit for infinities.
+    /// `scaled(by:_:limit:)` with another limit for infinities.
     @inline(__always) fileprivate func scaled(
         by factor: Double, _ power: Double, limit: Double, _ infiniteLimit: Double
     ) -> Self {

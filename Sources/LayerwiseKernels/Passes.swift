@@ -114,8 +114,8 @@ private func update<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
     }
 }
 
-/// The same, adds the squares of gradients, old weights and what moved to `sums`, and counts what was lost where numbers are
-/// rounded to 16 bits.
+/// Updates as `update` does, adds the squares of gradients, old weights and changes to `sums`, and counts lost changes if
+/// numbers are rounded to 16 bits.
 @inline(__always)
 private func observe<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
     _: A.Type, _: C.Type, _: S.Type, _ source: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
@@ -264,7 +264,7 @@ extension lwk_tile {
     }
 
     /// Whether the last group has no padding.  Weights and gradients are padded with zeros, which add nothing to a sum, but
-    /// what a rule makes of them may be 0/0.
+    /// a rule may compute 0/0 from them.
     @inline(__always)
     fileprivate func lastIsWhole<V: Lanes>(_: V.Type) -> Bool { Int(truncatingIfNeeded: last_count) == V.count }
 }

@@ -112,7 +112,7 @@ func condition<S: Decoding>(
     }
 }
 
-/// The same by a factor that the lanes cannot hold: `factor` · `power`², where `power` is a power of two.
+/// Conditions by a factor that the lanes cannot hold: `factor` · `power`², where `power` is a power of two.
 @inline(__always)
 func conditionWide<S: Decoding>(
     _: S.Type, _ source: UnsafeRawPointer, _ count: Int, _ factor: Double, _ power: Double, _ limit: Double,

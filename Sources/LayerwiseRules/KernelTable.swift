@@ -39,7 +39,7 @@ public struct StorageKernels: Sendable {
     public let squareSum: SquareSum
     public let decode: Convert
     public let encode: Convert
-    /// The same, and a finite number stays finite.
+    /// Encodes so that a finite number stays finite.
     public let encodeFinite: Convert
     /// State, count, factor, elements: e ← e + factor·(state − e), for a state of lanes; a finite number stays finite.
     public typealias Blend = @convention(c) (UnsafeRawPointer, Int, Double, UnsafeMutableRawPointer) -> Void

@@ -21,11 +21,23 @@ public struct Parameter<Owner>: Sendable {
         case text
     }
 
+    /// Whether a caller must give a value.
+    public enum Presence: String, Sendable {
+        /// What is not given is at the default.
+        case usual
+        /// Python's classes have no default for it.  Where the value at the start is not valid, the library has none either.
+        case required
+        /// What is not given is absent, which the property holds as NaN.
+        case optional
+    }
+
     public let key: String
     public let kind: Kind
     public let doc: String
     /// The number that stands for an absent value.  NaN and Python's None stand for it too.
     public let none: Double?
+    /// Whether wrappers demand it.
+    public private(set) var presence = Presence.usual
     public let read: @Sendable (Owner) -> Setting.Value
     let write: @Sendable (inout Owner, Setting.Value) -> Void
 
@@ -98,7 +110,19 @@ public struct Parameter<Owner>: Sendable {
             write: { if case .choice(let text) = $1 { $0[keyPath: path] = text } })
     }
 
-    /// The same of a value inside another: its settings are the other's too.
+    /// This parameter as one that must be given.
+    public var required: Self { with(.required) }
+
+    /// This parameter as one that may be absent.
+    public var optional: Self { with(.optional) }
+
+    private func with(_ presence: Presence) -> Self {
+        var parameter = self
+        parameter.presence = presence
+        return parameter
+    }
+
+    /// This parameter at a property of `Outer`, so that the settings of a nested value appear on its owner.
     public func lifted<Outer>(_ path: WritableKeyPath<Outer, Owner> & Sendable) -> Parameter<Outer> {
         let (read, write) = (read, write)
         let kind: Parameter<Outer>.Kind =
@@ -109,13 +133,22 @@ public struct Parameter<Owner>: Sendable {
             case .choice(let names): .choice(names)
             case .text: .text
             }
-        return Parameter<Outer>(
+        var lifted = Parameter<Outer>(
             key: key, kind: kind, doc: doc, none: none, read: { read($0[keyPath: path]) },
             write: { write(&$0[keyPath: path], $1) })
+        lifted.presence = Parameter<Outer>.Presence(rawValue: presence.rawValue) ?? .usual
+        return lifted
     }
 
     /// Puts a value in place, which `check` has nothing against.
     public func put(_ value: Setting.Value, in owner: inout Owner) { write(&owner, value) }
+
+    /// Refuses the owner's value if it is not valid.  A number that was not given is not judged here: `validate` asks for it.
+    public func check(in owner: Owner) throws(SettingError) {
+        let value = read(owner)
+        if presence != .usual, case .number(let x) = value, x.isNaN { return }
+        try check(value)
+    }
 
     /// Refuses a value of the wrong type or outside the range.
     public func check(_ value: Setting.Value) throws(SettingError) {
@@ -209,7 +242,7 @@ extension Configurable {
 
     /// Refuses values outside their range, and values that exclude each other.
     public func check() throws(SettingError) {
-        for parameter in Self.parameters { try parameter.check(parameter.read(self)) }
+        for parameter in Self.parameters { try parameter.check(in: self) }
         try validate()
     }
 

@@ -4,12 +4,7 @@
 ///
 /// A rule declares itself once, here; its arithmetic is in `LayerwiseKernels`.  To add one, copy `SGD.swift` and
 /// `SGDArithmetic.swift`, and list it in `allRules` and in `KernelKey`.
-public protocol Rule: Configurable {
-    /// Every hyperparameter at its default.
-    init()
-
-    static var declaration: Declaration { get }
-
+public protocol Rule: Component {
     /// γ, the base learning rate.
     var learningRate: Double { get set }
 
@@ -82,39 +77,6 @@ extension Rule {
     public func decayScale(_ tensor: TensorTraits) -> Double { tensor.decayScale }
 }
 
-/// What a rule says of itself.
-public struct Declaration: Sendable {
-    /// The key in C and in checkpoints, such as "adamw".
-    public let name: String
-    /// The name in prose, such as "AdamW".
-    public let title: String
-    /// What the rule is, in a sentence.
-    public let summary: String
-    /// What a user should know besides, with the equation in the words of the settings; it may be empty.
-    public let details: String
-    public let equation: String
-    public let source: String
-    /// Every state that the rule can have, at most 32: at most four of the
-    /// parameter's shape, rows and columns of one of these, two scalars and four shared ones.
-    public let states: [StateDeclaration]
-    /// Whether the plan needs t itself; else a state alone tells that a tensor has begun.
-    public let needsStep: Bool
-
-    init(
-        name: String, title: String, summary: String = "", details: String = "", equation: String, source: String,
-        states: [StateDeclaration], needsStep: Bool = true
-    ) {
-        self.name = name
-        self.title = title
-        self.summary = summary
-        self.details = details
-        self.needsStep = needsStep
-        self.equation = equation
-        self.source = source
-        self.states = StateDeclaration.slotted(states)
-    }
-}
-
 /// What a rule may treat a tensor by.
 public struct TensorTraits: Sendable, Equatable, BitwiseCopyable {
     /// Whether the tensor has rank 2 or more.
@@ -147,7 +109,7 @@ public struct StepInput: Sendable {
     public var scalars = StateScalars()
     /// The optimizer's scalars: before the step where it is planned, after it where a stage is finished.
     public var shared = SharedScalars()
-    /// The rate that the schedule makes of the optimizer's own, before a policy scales it.
+    /// The rate that the schedule makes of the rule's own, before a policy scales it.
     public var baseRate = 0.0
     /// How many elements the sums of a stage are taken over.
     public var elements = 0.0

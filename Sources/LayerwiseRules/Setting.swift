@@ -45,7 +45,7 @@ public enum SettingError: Error, Equatable {
     /// A value outside its range, a number where a choice is expected or the reverse, or values that exclude each other.
     case invalid(String)
 
-    /// The same, said of the thing called `subject`.
+    /// This error with the name of its subject in front of the message.
     public func within(_ subject: String) -> SettingError {
         switch self {
         case .unknown(let text): .unknown("\(subject): \(text)")

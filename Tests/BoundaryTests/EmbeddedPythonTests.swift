@@ -109,7 +109,7 @@ final class EmbeddedPythonTests: XCTestCase {
             """
     }
 
-    /// The same in Swift; returns the moments.
+    /// Makes the same run in Swift; returns the moments.
     private func stepInSwift(_ run: Run, _ tensors: Tensors) throws -> Tensors {
         let optimizer = try Optimizer(rule: run.rule, settings: run.settings)
         optimizer.setPolicy(try LayerDecay(0.5))

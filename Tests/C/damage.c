@@ -258,7 +258,7 @@ static unsigned char *mapped_end(int64_t bytes)
 
 enum { FLIPS, TRUNCATIONS, EDITS, TOTALS };
 
-/** Does one process's share; `refused` is told how many of each were. */
+/** Does one process's share; `refused` receives how many of each were. */
 static void work(offer *o, int64_t edits, int64_t worker, int64_t workers, int64_t refused[TOTALS])
 {
     flip_bits(o, worker, workers);

@@ -6,6 +6,8 @@
  */
 #include "check.h"
 
+#include <layerwise_experimental.h>
+
 enum { PAIRS = 4, AXES = 3, AT = 2 };
 
 /** An object of a list: what a view of it says, and whether there is one. */
@@ -119,7 +121,7 @@ static void check_stops(search *s, int line)
         check_stops(&s, __LINE__);                                                                                     \
     } while (0)
 
-/** The same for the parameter and for the gradient. */
+/** Makes the change to the parameter, and then to the gradient. */
 #define BOTH_UNUSUAL(change)                                                                                           \
     do {                                                                                                               \
         object *o = &s.parameters[AT];                                                                                 \
@@ -183,7 +185,7 @@ static void pass_over_the_usual(void)
     for (int i = 0; i < PAIRS; ++i) {
         CHECK(s.addresses[i] == gradient_memory[i]);
     }
-    /* The address is what counts, not how it is told. */
+    /* Only the address counts, not how it is given. */
     begin(&s);
     s.parameters[AT].tensor.data = &memory[AT][0] - 2;
     s.parameters[AT].tensor.byte_offset = 8;

@@ -300,6 +300,36 @@ static void accept_the_limits(const model *m)
     SUCCEEDS(lw_optimizer_step(m->optimizer, NULL, error));
 }
 
+/** A rule of the layer's own, whose hyperparameters the other settings are. */
+static void rule_of_the_layer(const model *m)
+{
+    static float memory[64];
+    static const lw_setting unknown[] = {{"rule", 0, "lyon"}};
+    static const lw_setting shared[] = {{"rule", 0, "prodigy"}};
+    static const lw_setting strange[] = {{"rule", 0, "lion"}, {"rho", 0.5, NULL}};
+    static const lw_setting own[] = {{"lr", 0.5, NULL}, {"rule", 0, "lion"}, {"beta1", 0.25, NULL}};
+    static const lw_setting other[] = {{"rule", 0, "nadam"}};
+    lw_tensor tensor = spare_tensor();
+    const char *rule = NULL;
+    double rate = 0;
+    int64_t layer = -1;
+    REFUSED(m, LW_ERROR_UNKNOWN_NAME, lw_optimizer_add_layer(m->optimizer, "own", &tensor, 1, unknown, 1, NULL, error));
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, lw_optimizer_add_layer(m->optimizer, "own", &tensor, 1, shared, 1, NULL, error));
+    REFUSED(m, LW_ERROR_UNKNOWN_NAME, lw_optimizer_add_layer(m->optimizer, "own", &tensor, 1, strange, 2, NULL, error));
+    tensor.parameters = memory;
+    tensor.gradients = NULL;
+    SUCCEEDS(lw_optimizer_add_layer(m->optimizer, "own", &tensor, 1, own, COUNT(own), &layer, error));
+    SUCCEEDS(lw_layer_get_choice(m->optimizer, layer, "rule", &rule, error));
+    CHECK(strcmp(rule, "lion") == 0);
+    SUCCEEDS(lw_layer_get(m->optimizer, layer, "lr", &rate, error));
+    CHECK(rate == 0.5);
+    SUCCEEDS(lw_layer_get(m->optimizer, layer, "beta1", &rate, error));
+    CHECK(rate == 0.25);
+    CHECK(lw_layer_set(m->optimizer, layer, other, 1, NULL) == LW_ERROR_OUT_OF_RANGE);
+    CHECK(lw_layer_unset(m->optimizer, layer, "rule", NULL) == LW_ERROR_INVALID_ARGUMENT);
+    SUCCEEDS(lw_optimizer_step(m->optimizer, NULL, error));
+}
+
 int main(void)
 {
     model m;
@@ -314,6 +344,7 @@ int main(void)
     refuse_overlaps(&m);
     refuse_binding(&m);
     accept_the_limits(&m);
+    rule_of_the_layer(&m);
     model_destroy(&m);
     return report();
 }

@@ -99,7 +99,7 @@ static int64_t export_all(const run *r, unsigned char *bytes)
     return size;
 }
 
-/** The same at every step, in this process. */
+/** Resumes at every step, in this process. */
 static void resume_everywhere(void)
 {
     static unsigned char straight[LARGEST], saved[LARGEST], resumed[LARGEST];

@@ -182,7 +182,7 @@ static void apart(void)
     ramp_destroy(&r);
 }
 
-/** What the state of a layer is after it was forgotten is what it was before its first step. */
+/** A layer that was reset has the state that it had before its first step. */
 static void forget(void)
 {
     float weights[2][3] = {{1, 2, 3}, {1, 2, 3}}, gradients[3] = {0.5f, -1, 2};

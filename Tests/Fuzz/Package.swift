@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import PackageDescription
 
-// The loader under libFuzzer and AddressSanitizer: a package of its own, so that the library's is not built anew for it.  It
+// The loader under libFuzzer and AddressSanitizer: a package of its own, so that the library's package is not rebuilt for it.  It
 // compiles the library's sources, of the kernels one copy, which stands for the others.
 let watched: [SwiftSetting] = [.unsafeFlags(["-sanitize=fuzzer,address", "-num-threads", "2"])]
 

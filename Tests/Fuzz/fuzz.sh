@@ -5,7 +5,7 @@
 #
 #     fuzz.sh replay                  what `make test` does: the corpus and the seeds once, unchanged
 #     fuzz.sh SECONDS [PROCESSES]     goes on from the inputs of former runs, in build/fuzz; finds are put there too
-#     fuzz.sh keep                    makes of them the corpus of the repository, no larger than needed
+#     fuzz.sh keep                    turns them into the corpus of the repository, no larger than needed
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 

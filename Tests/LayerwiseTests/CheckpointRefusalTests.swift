@@ -126,7 +126,7 @@ final class CheckpointRefusalTests: XCTestCase {
         }
         file.metadata["format_version"] = nil
         try assertCorrupt(model, file.bytes(), "format version  is not known here, only 1 (byte 0 of the header)")
-        // Which library wrote it does not matter, nor does what else is told.
+        // Neither the version of the writer matters, nor other metadata.
         file.metadata["format_version"] = "1"
         file.metadata["layerwise_version"] = "99.0"
         file.metadata["note"] = "from elsewhere"
@@ -173,7 +173,7 @@ final class CheckpointRefusalTests: XCTestCase {
                         .utf8)),
             CheckpointFile.raw(Array("{\"a\": {\"shape\": [\(String(repeating: "9", count: 1 << 20))]}}".utf8)),
         ]
-        // From here on the kernel notes the most memory anew.
+        // From here on the kernel records the peak of memory again.
         try Data("5".utf8).write(to: URL(fileURLWithPath: "/proc/self/clear_refs"))
         let before = try memory("VmHWM")
         for bytes in claims {
@@ -191,7 +191,7 @@ final class CheckpointRefusalTests: XCTestCase {
         let bytes = file.bytes()
         XCTAssertThrowsError(try model.optimizer.load(bytes)) {
             XCTAssertEqual(($0 as? LayerwiseError)?.code, .mismatch)
-            // All tensors are told, the message stays one of the usual length.
+            // All tensors are listed, and the message has the usual length.
             XCTAssertLessThan("\($0)".utf8.count, 512)
             XCTAssertTrue("\($0)".contains("; and "), "\($0)")
         }

@@ -5,7 +5,7 @@ import XCTest
 
 /// What is saved comes back: a run that was stopped goes on with the bits of one that was not.
 final class CheckpointTests: XCTestCase {
-    /// The numbers of JSON are Doubles, so that no more steps can be told apart.
+    /// The numbers of JSON are Doubles, which cannot distinguish more steps.
     func testMostSteps() throws {
         let model = try Model(SGD(lr: 0.1), sizes: [3])
         try model.optimizer.seek((1 << 53) - 1)
@@ -383,7 +383,7 @@ final class CheckpointTests: XCTestCase {
         let joined = try describeCheckpoint(at: path())
         XCTAssertFalse(joined.utf8.contains { $0 < 0x20 })
         XCTAssertTrue(joined.contains("\"next_step\": 2,   \"round\""), joined)
-        // A tensor of more than a MiB is read, and told of, in pieces.
+        // A tensor of more than a MiB is read, and reported, in pieces.
         let large = try Model(SGD(lr: 1, momentum: 0.5), sizes: [1 << 18 + 1])
         try large.optimizer.save(to: path(), SaveOptions(parameters: true))
         var steps: [Int] = []

@@ -3,7 +3,7 @@ import Layerwise
 import LayerwiseRules
 import XCTest
 
-/// What another optimizer is told that takes the steps: the values that a step here would use.
+/// An optimizer that takes the steps gets the values that a step here would use.
 final class DrivenRatesTests: XCTestCase {
     private static let shapes = [[[20], [3, 4]], [[5, 5]], [[7], [2, 2]]]
 

@@ -18,7 +18,7 @@ final class DryRunTests: XCTestCase {
         return optimizer
     }
 
-    /// The same as of an optimizer that has memory, except for the state that this one does not keep.
+    /// A dry run reports what an optimizer with memory does, except for the state that it does not keep.
     func testShowsWhatARealOneWould() throws {
         for ruleCase in try RuleCase.representatives() {
             let policy = try Combine([try LayerDecay(0.7), Exclude()])

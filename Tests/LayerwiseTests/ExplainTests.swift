@@ -148,7 +148,7 @@ final class ExplainTests: XCTestCase {
         let wanted: [String: JSONValue] = [
             "layer": .text(info.name), "part_of": JSONValue(info.partOf.isEmpty ? nil : info.partOf),
             "depth": .number(Double(info.depth)), "tower": .text(info.tower),
-            "role": .text(info.role.rawValue), "tensors": .number(Double(info.tensorCount)),
+            "role": .text(info.role.rawValue), "rule": .text(info.rule), "tensors": .number(Double(info.tensorCount)),
             "parameters": .number(Double(info.parameterCount)), "state_bytes": .number(Double(info.stateBytes)),
             "scale": .number(info.scale), "scale_from": .text(info.origin), "base_lr": .number(info.baseRate),
             "schedule_factor": JSONValue(info.factor), "floor_lr": JSONValue(info.floor),

@@ -185,7 +185,7 @@ final class PlateauTests: XCTestCase {
         XCTAssertEqual(try step(), 1, "a new schedule starts anew")
     }
 
-    /// Every schedule that takes a metric is told: the optimizer's, a layer's, one for another key, one within others.
+    /// Every schedule that takes a metric receives it: the optimizer's, a layer's, one for another key, one within others.
     func testEveryTakerIsTold() throws {
         let model = try Model(AdamW(lr: 1, weightDecay: 1), sizes: [1, 1])
         let plateau = try ReduceOnPlateau(factor: 0.5, patience: 0)

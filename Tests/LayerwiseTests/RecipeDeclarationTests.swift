@@ -4,9 +4,9 @@ import XCTest
 
 /// What policies, schedules and freezing plans declare of themselves holds together.
 final class RecipeDeclarationTests: XCTestCase {
-    private static var all: [any Recipe.Type] {
-        allPolicies.map { $0 as any Recipe.Type } + allSchedules.map { $0 as any Recipe.Type }
-            + allFreezePlans.map { $0 as any Recipe.Type } + [
+    private static var all: [any Component.Type] {
+        allPolicies.map { $0 as any Component.Type } + allSchedules.map { $0 as any Component.Type }
+            + allFreezePlans.map { $0 as any Component.Type } + [
                 Explicit.Assignment.self, Exclude.Names.self, MuP.Base.self, FreezeAt.Times.self,
             ]
     }
@@ -22,7 +22,7 @@ final class RecipeDeclarationTests: XCTestCase {
     }
 
     func testKeysAreUnique() {
-        func check<R: Recipe>(_: R.Type) {
+        func check<R: Component>(_: R.Type) {
             let keys = R.parameters.map(\.key)
             XCTAssertEqual(Set(keys).count, keys.count, R.declaration.name)
             XCTAssertTrue(keys.allSatisfy { !$0.isEmpty && $0.allSatisfy { $0.isLowercase || $0 == "_" } }, "\(keys)")
@@ -39,10 +39,11 @@ final class RecipeDeclarationTests: XCTestCase {
         return try JSONValue(parsing: text)
     }
 
-    private func checkDescription<R: Recipe>(_: R.Type, _ description: JSONValue) throws {
+    private func checkDescription<R: Component>(_: R.Type, _ description: JSONValue) throws {
         let declaration = R.declaration
         let wanted: [String: JSONValue] = [
-            "name": .text(declaration.name), "doc": .text(declaration.doc), "equation": .text(declaration.equation),
+            "name": .text(declaration.name), "title": .text(declaration.title), "doc": .text(declaration.summary),
+            "summary": .text(declaration.summary), "equation": .text(declaration.equation),
             "source": .text(declaration.source), "values": JSONValue(declaration.values),
             "parts": JSONValue(declaration.parts),
         ]
@@ -50,8 +51,10 @@ final class RecipeDeclarationTests: XCTestCase {
             (R.self as? any Policy.Type)?.depthDependence ?? (R.self as? any FreezePlan.Type)?.depthDependence
         XCTAssertEqual(
             description.keys,
-            Set(wanted.keys).union(dependence == nil ? ["settings"] : ["settings", "depends_on_depth"]),
-            declaration.name)
+            Set(wanted.keys).union(["settings", "details", "arguments", "positional"])
+                .union(dependence == nil ? [] : ["depends_on_depth"]), declaration.name)
+        XCTAssertEqual(description["details"], .text(declaration.details), declaration.name)
+        try checkArguments(R.self, description)
         XCTAssertEqual(description["depends_on_depth"], dependence.map { .text($0.rawValue) }, declaration.name)
         for (key, value) in wanted {
             XCTAssertEqual(description[key], value, declaration.name)
@@ -64,10 +67,31 @@ final class RecipeDeclarationTests: XCTestCase {
         }
     }
 
+    /// A list and parts have arguments of their own; what may be given by position are these, or settings.
+    private func checkArguments<R: Component>(_: R.Type, _ description: JSONValue) throws {
+        let declaration = R.declaration
+        let shapes = Set(declaration.arguments.map(\.shape))
+        XCTAssertEqual(
+            !shapes.isDisjoint(with: [.steps, .factors, .points]), declaration.values != nil, declaration.name)
+        XCTAssertEqual(
+            !shapes.isDisjoint(with: [.part, .optionalPart, .parts, .eachPart, .patterns, .byPattern]),
+            declaration.parts != nil, declaration.name)
+        let arguments = try XCTUnwrap(description["arguments"]?.list)
+        XCTAssertEqual(arguments.map { $0["name"] }, declaration.arguments.map { .text($0.name) })
+        XCTAssertEqual(arguments.map { $0["shape"] }, declaration.arguments.map { .text($0.shape.rawValue) })
+        let keywords = R.parameters.map(\.key) + declaration.arguments.map(\.name)
+        XCTAssertEqual(Set(keywords).count, keywords.count, declaration.name)
+        XCTAssertEqual(
+            try XCTUnwrap(description["positional"]?.list), declaration.positional.map { .text($0) }, declaration.name)
+        XCTAssertTrue(Set(declaration.positional).isSubset(of: keywords), declaration.name)
+    }
+
     /// A default is valid; a setting without one starts outside its range.
-    private func check<R: Recipe>(_ setting: JSONValue, _ parameter: Parameter<R>, _ label: String) {
+    private func check<R: Component>(_ setting: JSONValue, _ parameter: Parameter<R>, _ label: String) {
         let start = parameter.read(R())
         XCTAssertEqual(setting["doc"], .text(parameter.doc), label)
+        XCTAssertEqual(
+            setting["presence"], parameter.presence == .usual ? nil : .text(parameter.presence.rawValue), label)
         switch parameter.kind {
         case .number(let range):
             XCTAssertEqual(setting["kind"], .text("number"), label)
@@ -114,7 +138,7 @@ final class RecipeDeclarationTests: XCTestCase {
 
     /// Saying a default aloud is the same as leaving it out.
     func testDefaultsMayBeSaid() {
-        func check<R: Recipe>(_: R.Type) {
+        func check<R: Component>(_: R.Type) {
             let defaults = R.parameters.compactMap { parameter -> Setting? in
                 let start = parameter.read(R())
                 if (try? parameter.check(start)) == nil { return nil }
@@ -135,13 +159,13 @@ final class RecipeDeclarationTests: XCTestCase {
         case refused(SettingError)
     }
 
-    private func outcome<R: Recipe>(_: R.Type, _ spec: Spec) -> Outcome {
+    private func outcome<R: Component>(_: R.Type, _ spec: Spec) -> Outcome {
         do { return .made(try R(spec).spec) } catch { return .refused(error) }
     }
 
     /// Every setting can be given, and what was given can be read.
     func testEveryKeyCanBeSetAndRead() throws {
-        func check<R: Recipe>(_: R.Type, _ recipes: inout RandomRecipes) throws {
+        func check<R: Component>(_: R.Type, _ recipes: inout RandomRecipes) throws {
             for _ in 0..<20 {
                 for setting in recipes.settings(R.self) {
                     var recipe = R()
@@ -156,7 +180,7 @@ final class RecipeDeclarationTests: XCTestCase {
 
     /// Settings that are not valid are refused, with what is.
     func testInvalidSettingsAreRefused() {
-        func check<R: Recipe>(_: R.Type) {
+        func check<R: Component>(_: R.Type) {
             for parameter in R.parameters {
                 for (setting, message) in RandomRecipes.invalid(parameter) {
                     XCTAssertThrowsError(try R(Spec(R.declaration.name, [setting])), "\(setting)") {
@@ -177,6 +201,9 @@ final class RecipeDeclarationTests: XCTestCase {
             LayerDescriptor(name: "b", depth: 1, role: .block, tensors: [TensorDescriptor(name: "w", shape: [8, 8])]),
             LayerDescriptor(name: "c", depth: 2, role: .head, tensors: [TensorDescriptor(name: "w", shape: [2, 8])]),
         ]
+        var measuring = Measuring()
+        (measuring.average, measuring.warmup, measuring.period, measuring.ramp) = (0.5, 2, 3, 4)
+        (measuring.minScale, measuring.maxScale) = (0.1, 2)
         let policies: [any Policy] = [
             Uniform(),
             try Explicit(
@@ -188,6 +215,7 @@ final class RecipeDeclarationTests: XCTestCase {
             try Exclude(names: ["a/*"], maxRank: -1, decay: false, unused: .ignore),
             try MuP([MuP.Base("*/w", fanIn: 2)], family: .sgd, decoupledDecay: true, layout: .inOut),
             try LoRAPlus(ratio: 3, match: "./w", vectors: false, syntax: .regex),
+            try RelativeGradientNorm(power: 2, measuring: measuring), try UpdateRatio(0.01, measuring: measuring),
             try ForTower("t", try ULMFiT(factor: 2)),
             try Combine([try ForTower("t", try LayerDecay(0.5)), try Combine([Uniform(), Exclude()])]),
         ]

@@ -172,7 +172,7 @@ final class SettingRefusalTests: XCTestCase {
             RefusedCall(
                 .unknownName,
                 "layer \"0\": unknown setting \"threads\", expected one of \(Self.ruleKeys), scale, depth, tower, role, "
-                    + "start, frozen, part_of, maximize",
+                    + "start, frozen, part_of, maximize, rule",
                 { try $0.setLayer(0, settings(["threads": 1])) }),
             RefusedCall(.unknownName, "layer \"0\": unknown setting \"threads\"") {
                 try $0.unsetLayer(0, key: "threads")

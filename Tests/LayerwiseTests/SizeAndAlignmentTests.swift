@@ -24,7 +24,7 @@ final class SizeAndAlignmentTests: XCTestCase {
     /// elements in ordinary memory.
     func testBuffersThatEndAtAGuardPage() throws { try check(.end, offsets: [0], sizes: Self.sizes) }
 
-    /// The same with the page before.
+    /// Buffers begin right behind a page that must not be touched.
     func testBuffersThatStartAtAGuardPage() throws { try check(.start, offsets: [0], sizes: Self.sizes) }
 
     func testEveryOffsetFromACacheLine() throws {

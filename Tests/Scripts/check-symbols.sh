@@ -16,8 +16,9 @@ fail() {
     failed=1
 }
 
-# Exports: the functions of the header, all of them and nothing else.
-declared=$(sed -n 's/^LW_API .*[ *]\(lw_[a-z0-9_]*\)(.*/\1/p' "$(dirname "$0")/../../include/layerwise.h" | sort)
+# Exports: the functions of the headers, all of them and nothing else.
+headers=$(dirname "$0")/../../include
+declared=$(sed -n 's/^LW_API .*[ *]\(lw_[a-z0-9_]*\)(.*/\1/p' "$headers/layerwise.h" "$headers/layerwise_experimental.h" | sort)
 exported=$(nm -D --defined-only "$library" | awk '{print $NF}' | sort)
 difference=$(diff <(echo "$declared") <(echo "$exported") || true)
 [ -z "$difference" ] || fail "header (<) and exports (>) differ:" "$difference"

@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The network is 4-16-16-3 with tanh between, forward and backward written out by hand.  Its parameters and gradients
- * are plain arrays of this program; Layerwise is told their addresses once and steps them in place.  AdamW with the
+ * are plain arrays of this program; Layerwise gets their addresses once and steps them in place.  AdamW with the
  * policy "layer_decay" gives the output layer the full rate, the layer below it 0.6 of that, the first layer 0.36, and
  * the schedule "linear" lowers them all to 0 over the epochs.
  *

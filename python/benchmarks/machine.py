@@ -34,7 +34,7 @@ class Machine:
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """The same in a few lines."""
+        """The description in a few lines."""
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         return [
             f"{self.processor}, {self.processors} processors, {self.memory_gib:.0f} GiB, huge pages: {self.huge_pages}",

@@ -3,8 +3,8 @@
  * The memory's limit: loops that read and write what an optimizer step must, and compute next to nothing.
  *
  * The first arrays are written in place, the last one is only read, as parameters, moments and gradients are.  Threads
- * take blocks from a shared counter, so a thread that is held up does not hold up the others.  They are started anew in
- * each call: some 30 microseconds beside the milliseconds that large arrays need.
+ * take blocks from a shared counter, so a thread that is held up does not hold up the others.  Each call starts them
+ * again: some 30 microseconds beside the milliseconds that large arrays need.
  *
  * Which loop is the fastest depends on the processor, so there is a family of them, and the limit is the fastest in a run:
  * element by element, a cache line of each array at a time, that with prefetching, and with stores past the caches.
@@ -60,7 +60,7 @@ INLINE void two_moments_16_bit(void *const *arrays, int64_t from, int64_t to) {
 }
 
 #if defined(__SSE2__)
-/* The same with stores past the caches, for `from`, `to` and arrays that are whole cache lines. */
+/* As `add`, with stores past the caches, for `from`, `to` and arrays that are whole cache lines. */
 INLINE void add_past_caches(float *target, const float *g, int64_t from, int64_t to) {
     for (int64_t i = from; i < to; i += 4) {
         const __m128 addend = g != 0 ? _mm_load_ps(g + i) : _mm_set1_ps(1.0f);

@@ -57,7 +57,7 @@ def invert(images: Images, _: np.random.Generator) -> Images:
 
 
 def add_noise(images: Images, rng: np.random.Generator) -> Images:
-    """Noise on every pixel, drawn anew for every image."""
+    """Noise on every pixel, drawn separately for every image."""
     noise = rng.normal(0.0, NOISE, images.pixels.shape).astype(np.float32)
     return Images(np.clip(images.pixels + noise, 0, 1), images.labels)
 

@@ -33,7 +33,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Who wins; a gain of at most two standard errors is a tie."""
+        """The winner; a gain of at most two standard errors is a tie."""
         if abs(self.gain) <= 2 * self.error:
             return "tie"
         return "layer-wise" if self.gain > 0 else "one rate"
@@ -69,7 +69,7 @@ def spread(accuracies: Accuracies) -> str:
 
 
 def marked(accuracies: Accuracies, best: float) -> str:
-    """The same, with a star if the mean is the best."""
+    """Mean and spread as text, with a star if the mean is the best."""
     text = spread(accuracies)
     return f"[bold green]{text} *[/]" if accuracies.mean() == best else f"{text}  "
 

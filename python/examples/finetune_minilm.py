@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fine-tune a pretrained language model with few examples: one rate for all layers, or one for each?
 
-MiniLM learns to tell what a sentence is about from 5, 10 or 20 examples of each class, in three ways that differ in
-nothing but the learning rate of each layer: one rate for all; rates that fall from layer to layer towards the input;
+MiniLM learns to recognise the subject of a sentence from 5, 10 or 20 examples of each class, in three ways that
+differ only in the learning rate of each layer: one rate for all; rates that fall from layer to layer towards the input;
 ULMFiT's recipe, in which they fall faster and layers thaw one after another from the head.  All rise and fall along
 ULMFiT's slanted triangle.
 
 Every way gets the same steps and the same grid of base rates.  Its rate is the one with the best mean accuracy on
-validation sentences, over a few seeds; other seeds tell how well that rate does on test sentences, which chose nothing.
+validation sentences, over a few seeds; other seeds measure that rate on test sentences, which chose nothing.
 (With really no more than five examples a class there would be no validation; here it serves to treat all ways alike.)
 
     python python/examples/finetune_minilm.py --help

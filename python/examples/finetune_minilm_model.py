@@ -58,7 +58,7 @@ def pretrained(classes: int, vocabulary: Tensor | None = None) -> Classifier:
         vocabulary: The tokens whose embeddings are kept, to be numbered by their places here; None for all.  Those that
             never occur have no gradient, so to leave out nine in ten of them changes nothing but the time it takes.
     """
-    logging.set_verbosity_error()  # or it tells that the weights of a pooler, which is not used, are not used
+    logging.set_verbosity_error()  # without it a warning says that the weights of the unused pooler are not used
     logging.disable_progress_bar()
     bert = BertModel.from_pretrained(
         _folder(), add_pooling_layer=False, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0

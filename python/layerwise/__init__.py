@@ -14,8 +14,7 @@ Example:
 """
 
 from . import checkpoint
-from .composition import Piecewise, Product, Sequential, Table, Warmup
-from .cycle import Cyclic, CyclicMomentum, OneCycle, OneCycleMomentum, SlantedTriangular
+from ._rate_array import Rates
 from .errors import (
     BusyOptimizer,
     CheckpointIOError,
@@ -59,9 +58,11 @@ from .policy import (
     MuP,
     Policy,
     Range,
+    RelativeGradientNorm,
     Slice,
     ULMFiT,
     Uniform,
+    UpdateRatio,
 )
 from .reports import LayerInfo, LoadReport, StateInfo, Summary, Telemetry
 from .rule import (
@@ -96,6 +97,8 @@ from .schedule import (
     Constant,
     Cosine,
     CosineRestarts,
+    Cyclic,
+    CyclicMomentum,
     Exponential,
     FlatCosine,
     InverseSqrt,
@@ -103,11 +106,19 @@ from .schedule import (
     Linear,
     MultiStep,
     Noam,
+    OneCycle,
+    OneCycleMomentum,
+    Piecewise,
     Polynomial,
+    Product,
     ReduceOnPlateau,
     Schedule,
+    Sequential,
+    SlantedTriangular,
     StepDecay,
+    Table,
     Tanh,
+    Warmup,
     WarmupStableDecay,
 )
 
@@ -186,8 +197,10 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Range",
+    "Rates",
     "ReduceFailed",
     "ReduceOnPlateau",
+    "RelativeGradientNorm",
     "Rprop",
     "Rule",
     "Schedule",
@@ -207,6 +220,7 @@ __all__ = [
     "ULMFiT",
     "Uniform",
     "UnknownName",
+    "UpdateRatio",
     "Warmup",
     "WarmupStableDecay",
     "Yogi",

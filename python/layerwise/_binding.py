@@ -236,7 +236,7 @@ class lw_rename(ctypes.Structure):
 
 
 lw_progress = ctypes.CFUNCTYPE(None, c_int64, c_int64, c_void_p)
-"""Told of the bytes read so far, and of all."""
+"""Called with the number of bytes read so far, and of all bytes."""
 
 Handle = POINTER(lw_optimizer)
 
@@ -302,6 +302,10 @@ lw_optimizer_get_schedule_state = _fallible(
 lw_optimizer_set_schedule_state = _fallible(
     "lw_optimizer_set_schedule_state", Handle, c_int64, c_char_p, POINTER(c_double), c_int64
 )
+lw_optimizer_get_measurements = _fallible(
+    "lw_optimizer_get_measurements", Handle, POINTER(c_double), c_int64, POINTER(c_int64)
+)
+lw_optimizer_set_measurements = _fallible("lw_optimizer_set_measurements", Handle, POINTER(c_double), c_int64)
 lw_optimizer_seek = _fallible("lw_optimizer_seek", Handle, c_int64)
 lw_optimizer_set_mode = _fallible("lw_optimizer_set_mode", Handle, c_int32)
 lw_optimizer_assume_mode = _fallible("lw_optimizer_assume_mode", Handle, c_int32)

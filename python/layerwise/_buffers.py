@@ -13,11 +13,11 @@ import operator
 import sys
 from collections.abc import Iterable
 from ctypes import c_char_p, c_int, c_ssize_t, c_void_p
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from . import _dlpack
 from ._binding import BFLOAT16, DTYPE_NAMES, FLOAT16, FLOAT32, FLOAT64, FLOATS, INT64
+from ._values import dataclass
 from .errors import DTypeMismatch, InvalidArgument, LayerwiseError, ShapeMismatch
 
 BYTES = 0
@@ -32,7 +32,7 @@ _NATIVE_ORDER = "<" if sys.byteorder == "little" else ">"
 _NOWHERE = ctypes.c_double()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Place:
     """Which buffer of which tensor is spoken of, for messages."""
 
@@ -110,7 +110,7 @@ def describe(obj: object, place: Place, *, writable: bool) -> Buffer:
 
 
 def describe_floats(obj: object, place: Place, *, writable: bool) -> Buffer:
-    """The same for parameters and gradients, which are floating point."""
+    """Describe a buffer of parameters or gradients, whose elements must be floating-point numbers."""
     buffer = describe(obj, place, writable=writable)
     if buffer.dtype in (BYTES, INT64):
         raise _wrong_type(place, DTYPE_NAMES.get(buffer.dtype, "bytes"))

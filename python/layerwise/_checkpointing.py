@@ -138,7 +138,7 @@ class Saved:
         return self._load(lw.lw_optimizer_import, (address_of(view), view.nbytes), strict, convert, rename)
 
     def state_dict(self, *, parameters: bool = False) -> dict[str, Any]:
-        """The same as `to_bytes`, as other optimizers give it: a dict, to be put beside a model's own.
+        """The bytes of `to_bytes` in a dict, as other optimizers have it, to be stored beside a model's own.
 
         `pickle` and `torch.save` carry it, and `torch.load` reads it with `weights_only=True`.  It holds one value, the
         bytes of a checkpoint, and not a tree of arrays: so it keeps its checksums, needs no other package for

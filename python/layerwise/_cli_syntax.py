@@ -5,7 +5,7 @@
     multi_step:values=300/600,gamma=0.5
     {"name": "warmup", "steps": 100, "parts": ["cosine:total_steps=900"]}
 
-The library judges names, keys and values.  What cannot be told apart in the first form, such as a pattern with a comma
+The library judges names, keys and values.  What would be ambiguous in the first form, such as a pattern with a comma
 or a layer called "0", goes into the second, which is JSON.
 """
 

@@ -40,7 +40,7 @@ class DrivenValues:
         self._values = lw.doubles(len(keys) * len(tensors))
         self._frozen = bytearray(self._layers)
         self._error = lw.new_error()
-        # What a call takes before and after the step; making these anew at each step would take longer than the call.
+        # Arguments of the call before and after the step; to create them at each step would take longer than the call.
         self._before = (
             native._handle,
             self._keys,

@@ -6,7 +6,6 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from pathlib import Path
 
 ABI_VERSION = 1
 """LW_ABI_VERSION of the header that this package was written against."""
@@ -16,12 +15,12 @@ _BACKTRACE_VARIABLE = "SWIFT_BACKTRACE"
 _FILE_NAME = "liblayerwise.dylib" if sys.platform == "darwin" else "liblayerwise.so"
 
 
-def candidates() -> list[Path]:
+def candidates() -> list[str]:
     """The files to try: the one named by LAYERWISE_LIBRARY and no other, else the one inside the package."""
     chosen = os.environ.get(ENVIRONMENT_VARIABLE)
     if chosen:
-        return [Path(chosen).absolute()]
-    return [Path(__file__).absolute().parent / _FILE_NAME]
+        return [os.path.join(os.getcwd(), chosen)]
+    return [os.path.join(os.path.dirname(os.path.abspath(__file__)), _FILE_NAME)]
 
 
 def load() -> ctypes.CDLL:
@@ -46,14 +45,14 @@ def load() -> ctypes.CDLL:
     )
 
 
-def _open(path: Path) -> ctypes.CDLL:
-    # The Swift runtime installs crash handlers at load unless it is told not to; they would take SIGSEGV away from
-    # faulthandler.  It reads the variable once, so the environment is left as it was found.
+def _open(path: str) -> ctypes.CDLL:
+    # The Swift runtime installs crash handlers at load unless this variable forbids it; they would take SIGSEGV away
+    # from faulthandler.  It reads the variable once, so the environment is left as it was found.
     if _BACKTRACE_VARIABLE in os.environ:
-        return ctypes.CDLL(str(path))
+        return ctypes.CDLL(path)
     os.environ[_BACKTRACE_VARIABLE] = "enable=no"
     try:
-        return ctypes.CDLL(str(path))
+        return ctypes.CDLL(path)
     finally:
         del os.environ[_BACKTRACE_VARIABLE]
 
@@ -67,8 +66,8 @@ def _check_abi(library: ctypes.CDLL) -> None:
         raise ValueError(f"has ABI version {found}, this package needs {ABI_VERSION}: they are of different releases")
 
 
-def _cause(path: Path, error: Exception) -> str:
-    if not path.exists():
+def _cause(path: str, error: Exception) -> str:
+    if not os.path.exists(path):
         return "does not exist"
     if isinstance(error, AttributeError):
         return "is a library, but not Layerwise: it has no lw_abi_version"

@@ -2,8 +2,8 @@
 """Pickling and copying an optimizer: what it was made of, the objects that own its buffers, and its state.
 
 The objects go along as what they are, so where a model is pickled or copied together with its optimizer, the new
-optimizer steps the new model.  The state is a checkpoint, loaded strictly into what was made anew: it would refuse if
-anything had been lost on the way.
+optimizer steps the new model.  The state is a checkpoint, loaded strictly into the new optimizer: it would be
+refused if anything had been lost on the way.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import ctypes
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ._buffers import Buffer, Place
 from ._buffers import _address as address_of
+from ._values import dataclass
 from .errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ Carry = Callable[[object], object]
 OWN = frozenset(
     "_by_name _errors _finalizer _freezing _handle _layers _lock _policy _process _rule _schedules _watches".split()
 )
-"""The attributes of an optimizer that are made anew; all others are carried along."""
+"""The attributes of an optimizer that a copy creates itself; it takes all others from the original."""
 
 _PLACE = ("tower", "role")
 _ARRAYS = (("numpy", "ndarray"), ("torch", "Tensor"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Part:
     """Some of an object's memory: what a memoryview is, which itself can neither be pickled nor copied."""
 
@@ -91,6 +91,7 @@ def restore(optimizer: Optimizer, start: Callable[..., None], state: dict[str, A
             layer["master"],
             layer["settings"].items(),
             layer["whole_shapes"],
+            layer["rule"],
         )
         # A part begins with the schedules of its whole.
         for key in [*optimizer._record(layer["name"]).schedules]:
@@ -159,7 +160,8 @@ def _layer(optimizer: Optimizer, record: LayerRecord, identities: dict[str, Any]
         "whole_shapes": record.whole_shapes,
         "gradient_dtypes": [tensor.gradient_dtype for tensor in record.tensors],
         "master": any(tensor["master"] for tensor in identity["tensors"].values()),
-        "settings": own | identity["hyperparameters"],
+        "rule": record.rule,
+        "settings": ({} if record.rule is None else {"rule": record.rule.name}) | own | identity["hyperparameters"],
         "schedules": record.schedules,
         "depth": optimizer.layer(record.name).depth,
     }

@@ -8,17 +8,23 @@ import json
 import operator
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from . import _binding as lw
+from ._values import dataclass
 from .errors import UnknownName
+from .introspection import match_names
 
 LayerRules: TypeAlias = Mapping[str | re.Pattern[str], int | str | Mapping[str, Any]]
 """The user's own rules: what each pattern of parameter names means; see `layers`."""
 
 KEYS = ("layer", "depth", "tower", "role", "scale")
 """What a rule or a param group may say of its layer."""
+
+
+UNUSED = "the forward pass does not use it"
+"""How the reason begins where a model was watched, and its names alone tell."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,45 @@ def by_name(names: Sequence[str], rules: LayerRules | None) -> dict[str, Placeme
         for index in tensors:
             placed[names[index]] = placement
     return {name: placed[name] for name in names}
+
+
+def with_rules(placed: Mapping[str, Placement], rules: LayerRules | None) -> dict[str, Placement]:
+    """Placements that were found otherwise than by name, where the user's rules go before them.
+
+    Args:
+        placed: The placement of every name.
+        rules: Rules that `by_name` takes for these names.
+    """
+    found = dict(placed)
+    open_names = set(placed)
+    known = {placement.layer: placement for placement in placed.values()}
+    for pattern, rule in (rules or {}).items():
+        given = {key: value for key, value in _given(pattern, rule).items() if value is not None}
+        names = [name for name in _matched(pattern, list(placed)) if name in open_names]
+        together = None
+        if "layer" in given and names:
+            lowest = min((placed[name] for name in names), key=lambda one: one.depth or 0)
+            together = known.get(given["layer"], lowest)
+        for name in names:
+            found[name] = replace(together or placed[name], **given, reason="by a rule", guess=False)
+        open_names.difference_update(names)
+    # A layer of which a part is elsewhere becomes several.
+    taken: dict[str, list[Placement]] = {}
+    for name, placement in found.items():
+        same = taken.setdefault(placement.layer, [])
+        place = replace(placement, reason="", guess=False)
+        if place not in same:
+            same.append(place)
+        copy = same.index(place)
+        if copy:
+            found[name] = replace(placement, layer=f"{placement.layer} ({copy + 1})")
+    return found
+
+
+def _matched(pattern: str | re.Pattern[str], names: Sequence[str]) -> list[str]:
+    if isinstance(pattern, re.Pattern):
+        return [name for name in names if pattern.fullmatch(name)]
+    return [name for name, matched in zip(names, match_names(pattern, names), strict=True) if matched]
 
 
 def _pack(pattern: str | re.Pattern[str], rule: object, names: Sequence[str]) -> lw.lw_layer_rule:

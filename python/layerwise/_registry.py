@@ -18,6 +18,7 @@ from ._buffers import Buffer, Place, describe_floats, describe_shape
 from .errors import DTypeMismatch, InvalidArgument, NotFound, ShapeMismatch, UnknownName
 
 if TYPE_CHECKING:
+    from .rule import Rule
     from .schedule import Schedule
 
 SINGLE_TENSOR = "weight"
@@ -77,6 +78,8 @@ class LayerRecord:
     """Of tensors of which it has parts, the shapes of the wholes."""
     part_of: str = ""
     """The layer of which it is a part."""
+    rule: Rule | None = None
+    """Its own rule."""
     names: dict[str, int] = field(init=False)
     """Its tensors' names, in order, and the index of each."""
 

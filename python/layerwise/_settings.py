@@ -18,7 +18,7 @@ Tuples = Mapping[str, tuple[str, ...]]
 """Keywords of a rule that hold several settings of the library, as in torch, with the library's keys."""
 
 
-def expand(settings: Mapping[str, object], rule: Rule) -> list[Pair]:
+def expand(settings: Mapping[str, object], rule: Rule | type[Rule]) -> list[Pair]:
     """The library's keys and values for keyword arguments: `betas` becomes `beta1` and `beta2`."""
     pairs: list[Pair] = []
     tuples = rule.tuples
@@ -41,12 +41,6 @@ def several(what: str, value: object, count: int) -> tuple[Any, ...]:
     if len(values) != count:
         raise InvalidArgument(f"{what}: expected {expected} numbers, found {len(values)}")
     return values
-
-
-def pair(what: str, value: object) -> tuple[Any, Any]:
-    """Two numbers; the library judges what they are."""
-    first, second = several(what, value, 2)
-    return first, second
 
 
 def pack(pairs: Iterable[Pair]) -> tuple[ctypes.Array[lw.lw_setting], int]:

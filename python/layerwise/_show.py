@@ -45,7 +45,7 @@ def _run(options: argparse.Namespace) -> int:
             description["layers"] = _layers(description)
             lines = [json.dumps(_finite(description), ensure_ascii=False)] if options.json else [*_page(description)]
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            # Its checksums are right, so it was made on purpose.
+            # Its checksums are right, so the file was crafted.
             raise CorruptCheckpoint(f"{options.file}: does not say what a checkpoint must: {error!r}") from error
     except LayerwiseError as error:
         print(f"show: {error}", file=sys.stderr)
@@ -212,7 +212,7 @@ def _value(value: Any) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """The same with null for what JSON has no number for."""
+    """A value with None in place of NaN and infinity, which JSON cannot express."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list):

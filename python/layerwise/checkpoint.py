@@ -28,7 +28,7 @@ def describe(path: Path, *, progress: Progress | None = None) -> dict[str, Any]:
 
     Args:
         path: The file.
-        progress: Told of the bytes read so far, and of all, as it goes.
+        progress: Called with the number of bytes read so far, and of all bytes.
 
     Returns:
         Values as JSON has them: "format_version", "layerwise_version", "bytes", "identity" (rule, hyperparameters,

@@ -6,10 +6,10 @@ from __future__ import annotations
 import ctypes
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from . import _binding as lw
+from ._values import dataclass
 
 
 def rules() -> list[dict[str, Any]]:
@@ -40,7 +40,7 @@ def freeze_plans() -> list[dict[str, Any]]:
     return _declarations(lw.lw_freeze_plan_count, lw.lw_freeze_plan_name, lw.lw_freeze_plan_describe)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class InferredLayer:
     """One layer of a model, as the names of its tensors tell.
 

@@ -17,6 +17,7 @@ from .reports import LayerInfo, StateInfo, Telemetry, layer_report, state_report
 if TYPE_CHECKING:
     from ._registry import LayerRecord
     from .optimizer import Optimizer
+    from .rule import Rule
     from .schedule import Schedule
 
 _TYPECODES = {lw.FLOAT32: "f", lw.FLOAT64: "d", lw.INT64: "q", lw.FLOAT16: "H", lw.BFLOAT16: "H"}
@@ -71,6 +72,11 @@ class Layer:
     def part_of(self) -> str:
         """The layer of which it is a part; empty where it is none."""
         return self._record.part_of
+
+    @property
+    def rule(self) -> Rule:
+        """The rule that steps it, as it was given: its own or the optimizer's."""
+        return self._record.rule or self._optimizer.rule
 
     @property
     def role(self) -> str:
@@ -134,25 +140,25 @@ class Layer:
     def set(self, **settings: object) -> None:
         """Give it values of its own, all or none.
 
-        They are hyperparameters of the rule, `maximize`, `scale`, `depth`, `tower`, `role`, `start`, and `frozen`,
+        They are hyperparameters of its rule, `maximize`, `scale`, `depth`, `tower`, `role`, `start`, and `frozen`,
         which is "yes", "no" or "plan".  Of a layer that is registered in parts, all but hyperparameters and `maximize`
         hold for its parts too.
         """
-        self._call(lw.lw_layer_set, *_settings.pack(_settings.expand(settings, self._optimizer.rule)))
+        self._call(lw.lw_layer_set, *_settings.pack(_settings.expand(settings, self.rule)))
 
     def unset(self, key: str) -> None:
         """Take its own value back: it follows the optimizer, or the policy, again.
 
         The settings that a `variant` stands for are taken back one by one.
         """
-        for part in self._optimizer.rule.tuples.get(key, (key,)):
+        for part in self.rule.tuples.get(key, (key,)):
             self._call(lw.lw_layer_unset, lw.name(part))
 
     def get(self, key: str) -> float | str | tuple[float | str, ...]:
         """The value in force: a number (flags are 0.0 or 1.0), a choice, text, or a tuple for `betas`."""
         if key in ("tower", "part_of"):
             return self.tower if key == "tower" else self.part_of
-        handle, tuples = self._optimizer._handle, self._optimizer.rule.tuples
+        handle, tuples = self._optimizer._handle, self.rule.tuples
         return _settings.get(
             lw.lw_layer_get, lw.lw_layer_get_choice, handle, self._record.index, key=key, tuples=tuples
         )
@@ -162,7 +168,7 @@ class Layer:
 
         Args:
             params: A buffer, or a mapping from tensor name to buffer; tensors that are not named keep their buffers.
-            grads: Gradients likewise.  A tensor that is bound anew and has no gradient here has none any more.
+            grads: Gradients likewise.  A tensor that is bound and has no gradient here loses the one it had.
         """
         record, optimizer = self._record, self._optimizer
         given = by_tensor(record.name, record.names, params)
@@ -182,7 +188,7 @@ class Layer:
         )
         with optimizer._registration:
             # An interrupt may land on either side of a native call, and another thread may step in between and so
-            # refuse the way back.  Whatever the library may be bound to is held until all tensors are bound anew.
+            # refuse the way back.  All buffers that the library may use are held until all tensors are bound.
             old, doubtful, bound = record.tensors, record.retiring, []
             record.retiring, optimizer._watches = doubtful + old + new, None
             try:
@@ -287,3 +293,28 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<layerwise.Layer {self.name!r}: {', '.join(self._record.names)}>"
+
+    def _repr_html_(self) -> str:
+        from . import _html
+
+        return _html.of_fields(self.info, self.name)
+
+
+class Layers(dict[str, Layer]):
+    """Layers by name, in the order of registration.  Notebooks show them as a table."""
+
+    def _repr_html_(self) -> str:
+        from . import _html
+
+        columns = (
+            "depth",
+            "role",
+            "tensor_count",
+            "parameter_count",
+            "scale",
+            "effective_lr",
+            "weight_decay",
+            "frozen",
+        )
+        rows = [(name, *(getattr(layer.info, column) for column in columns)) for name, layer in self.items()]
+        return _html.table(("layer", *columns), rows, f"{len(self)} layers")

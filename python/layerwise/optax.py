@@ -71,7 +71,7 @@ class LayerOptimizerState(NamedTuple):
 
 
 def names_of(params: Any) -> list[str]:
-    """The names by which layers are told, one for each leaf of a pytree, in the order of its leaves.
+    """The names from which layers are detected, one for each leaf of a pytree, in the order of its leaves.
 
     The parts of a path are joined by dots.  What frameworks put around a name is left out: Linen's "params" in front,
     the "value" of NNX behind, Haiku's "~"; its "/" is a dot.

@@ -20,6 +20,7 @@ from . import _binding as lw
 from . import _pickling, _settings, _spec
 from ._buffers import Buffer
 from ._checkpointing import Saved
+from ._rate_array import Explanation, Rates
 from ._registry import LayerRecord, Watch, address, pack, record
 from .errors import (
     BusyOptimizer,
@@ -31,7 +32,7 @@ from .errors import (
     UnknownName,
 )
 from .freezing import FreezePlan
-from .layer import Layer
+from .layer import Layer, Layers
 from .policy import Policy, Uniform
 from .reports import Summary, Telemetry, report, telemetry_reports, telemetry_rows
 from .rule import Rule
@@ -213,6 +214,11 @@ class Optimizer(Saved):
         count = len(self._layers)
         return f"<layerwise.Optimizer {self._rule!r}, {self._policy!r}: {count} layer{'' if count == 1 else 's'}>"
 
+    def _repr_html_(self) -> str | None:
+        from . import _html
+
+        return None if self.closed else _html.of_explanation(json.loads(self.explain_json()))
+
     # ---- Layers
 
     def add_layer(
@@ -231,6 +237,7 @@ class Optimizer(Saved):
         gradient_dtype: Literal["float64", "float32", "float16", "bfloat16"] | None = None,
         whole_shapes: Mapping[str, Sequence[int]] | None = None,
         part_of: str | None = None,
+        rule: Rule | None = None,
         **overrides: object,
     ) -> Layer:
         """Register a layer.
@@ -258,7 +265,10 @@ class Optimizer(Saved):
                 hyperparameters.  Policies and freezing plans see one layer: a part has the name, depth, tower and role
                 of its whole, and `clip_layer_norm` limits the norm of all parts.  `scale`, `start`, `frozen` and
                 schedules that are set for the whole are set for its parts too.
-            **overrides: Hyperparameters of the rule for this layer alone, such as `weight_decay=0.0`; `maximize`; and
+            rule: The rule that steps this layer in place of the optimizer's, with a learning rate of its own, such as
+                `Lion(lr=1e-4)`.  Policy, schedules, freezing and clipping apply to it as to every layer.  It stays the
+                layer's rule.  A rule that takes sums over all layers, such as Prodigy, can only be the optimizer's.
+            **overrides: Hyperparameters of its rule for this layer alone, such as `weight_decay=0.0`; `maximize`; and
                 `frozen`, which is "yes", "no" or "plan".
 
         Returns:
@@ -275,6 +285,12 @@ class Optimizer(Saved):
             "part_of": part_of,
         }
         given = {key: value for key, value in places.items() if value is not None}
+        own: list[_settings.Pair] = []
+        if rule is not None:
+            if not isinstance(rule, Rule):
+                raise TypeError(f"rule: expected a rule such as Lion(lr=1e-4), found {rule!r}")
+            own = [("rule", rule.name)]
+            overrides = {**rule.settings(), **overrides}
         if schedule is not None:
             # It can be set only once the layer is there, so what is wrong with it must be known before.
             _require(schedule, Schedule, "schedule", "Cosine(1000)")
@@ -286,8 +302,9 @@ class Optimizer(Saved):
             grads,
             dtype,
             master,
-            _settings.expand(given | overrides, self._rule),
+            own + _settings.expand(given | overrides, rule or self._rule),
             whole_shapes or {},
+            rule,
         )
         view = Layer(self, layer)
         while schedule is not None and view.schedule is None:
@@ -307,6 +324,7 @@ class Optimizer(Saved):
         master: bool,
         settings: Iterable[_settings.Pair],
         whole_shapes: Mapping[str, Sequence[int]],
+        rule: Rule | None = None,
     ) -> LayerRecord:
         """Register a layer; `gradient_dtype` is that of all tensors, or of each."""
         given = list(settings)
@@ -315,6 +333,7 @@ class Optimizer(Saved):
             one = gradient_dtype if isinstance(gradient_dtype, int) else None
             layer = record(name, len(self._layers), params, grads, one, shapes_only=self.get("dry_run") == 1.0)
             layer.whole_shapes = dict(whole_shapes)
+            layer.rule = rule
             layer.part_of = str(dict(given).get("part_of", ""))
             whole = self._by_name.get(layer.part_of)
             if whole is not None:
@@ -346,9 +365,9 @@ class Optimizer(Saved):
         return Layer(self, self._record(name))
 
     @property
-    def layers(self) -> Mapping[str, Layer]:
+    def layers(self) -> Layers:
         """All layers by name, in the order of registration."""
-        return {layer.name: Layer(self, layer) for layer in self._layers}
+        return Layers({layer.name: Layer(self, layer) for layer in self._layers})
 
     def _record(self, name: object) -> LayerRecord:
         if isinstance(name, Layer):
@@ -551,6 +570,20 @@ class Optimizer(Saved):
         values = lw.array_of(state)
         lw.call(lw.lw_optimizer_set_schedule_state, self._handle, index, lw.name(key), lw.pointer(values), len(values))
 
+    def measurements(self) -> list[float]:
+        """The state of a policy that measures layers, such as `RelativeGradientNorm`.
+
+        Returns:
+            For each layer, in order of registration, its average (NaN before the first value), the count of its values
+            and its scale; empty with other policies.
+        """
+        return lw.numbers(lw.lw_optimizer_get_measurements, self._handle)
+
+    def set_measurements(self, state: Sequence[float]) -> None:
+        """Put back the values of `measurements`."""
+        values = lw.array_of(state)
+        lw.call(lw.lw_optimizer_set_measurements, self._handle, lw.pointer(values), len(values))
+
     @property
     def next_step(self) -> int:
         """T of the next step of all layers: what schedules and freezing plans go by.  It counts from 0."""
@@ -602,45 +635,47 @@ class Optimizer(Saved):
 
     # ---- Reports
 
-    def explain(self, step: int | None = None) -> str:
+    def explain(self, step: int | None = None) -> Explanation:
         """A table with one row a layer: depth, tensors, scale and its source, schedule, rate, decay, state, norms.
 
         Args:
             step: The t to explain; None for the next.
         """
-        return lw.text(lw.lw_optimizer_explain, self._handle, _step(step))
+        return Explanation(lw.text(lw.lw_optimizer_explain, self._handle, _step(step)))
 
     def explain_rows(self, step: int | None = None) -> list[dict[str, Any]]:
-        """The same as values: one mapping a layer."""
+        """The rows of `explain` as values: one mapping for each layer."""
         rows: list[dict[str, Any]] = json.loads(self.explain_json(step))["layers"]
         return rows
 
     def explain_json(self, step: int | None = None) -> str:
-        """The same as one line of JSON, with what holds for all layers; numbers that are not finite are null."""
+        """Explain as one line of JSON, with the values of the optimizer; numbers that are not finite are null."""
         return lw.text(lw.lw_optimizer_explain_json, self._handle, _step(step))
 
-    def preview(self, steps: int, *, first: int | None = None, stride: int = 1) -> memoryview[float]:
+    def preview(self, steps: int, *, first: int | None = None, stride: int = 1) -> Rates:
         """The effective rates that steps will use, unless something is changed or a metric is reported.
 
         They are the very bits that the steps use, and 0 where a layer is frozen.
 
         Args:
-            steps: How many steps to tell of.
+            steps: How many steps to preview.
             first: The first of them; None for the next.
             stride: From one to the next, >= 1.
 
         Returns:
-            Rates by layer and step, of format "d": `numpy.asarray(opt.preview(1000))` copies nothing.
+            Rates by layer and step: `numpy.asarray(opt.preview(1000))` copies nothing.
         """
-        layers, count = self._layer_count(), lw.whole("steps", steps)
+        layers, count, every = self._layer_count(), lw.whole("steps", steps), lw.whole("stride", stride)
         rates = lw.doubles(layers * count)
-        pointer = lw.pointer(rates)
-        arguments = _step(first, "first"), count, lw.whole("stride", stride), pointer, len(rates)
-        lw.call(lw.lw_optimizer_preview, self._handle, *arguments)
-        if not rates:
+        start = _step(first, "first")
+        lw.call(lw.lw_optimizer_preview, self._handle, start, count, every, lw.pointer(rates), len(rates))
+        if rates:
+            view = memoryview(rates).cast("B").cast("d", (layers, count))
+        else:
             # A cast makes no view without elements.
-            return memoryview(lw.array_type(lw.array_type(ctypes.c_double, count), layers)())
-        return memoryview(rates).cast("B").cast("d", (layers, count))
+            view = memoryview(lw.array_type(lw.array_type(ctypes.c_double, count), layers)())
+        begin = self.next_step if first is None else start
+        return Rates([layer.name for layer in self._layers], range(begin, begin + count * every, every), view)
 
     def telemetry(self) -> dict[str, Telemetry]:
         """Every layer's last step by name, if the optimizer was made with `telemetry=True`."""

@@ -6,9 +6,9 @@
     plot.rates(optimizer, 1000)
     plot.heatmap(optimizer, 1000)
 
-Optimizers are those of `layerwise` and of `layerwise.torch`.  Each function draws into `ax`, by default into new axes
-of pyplot, and returns the axes.  The rates are those of one `Optimizer.preview`: what the steps will use.  Colours go
-from the input, dark, to the output, light.
+Optimizers are those of `layerwise` and of `layerwise.torch`, and `LayerRates`.  Each function draws into `ax`, by
+default into new axes of pyplot, and returns the axes.  The rates are those of one `Optimizer.preview`, which are those
+that the steps will use.  Colours go from the input, dark, to the output, light.
 matplotlib comes with the extra: `pip install "layerwise[plot]"`.
 """
 
@@ -49,7 +49,7 @@ RULE_OF_THUMB = 1e-3
 
 
 class TorchOptimizer(Protocol):
-    """An optimizer of `layerwise.torch`."""
+    """An optimizer of `layerwise.torch`, or `LayerRates`."""
 
     @property
     def native(self) -> Optimizer:
@@ -233,7 +233,7 @@ class _Ahead:
     rates: Numbers
 
     def bounds(self) -> tuple[float, float]:
-        """The lowest and the highest rate to be told apart on a logarithmic scale."""
+        """The lowest and the highest rate that a logarithmic scale has to show."""
         learning = np.where(self.rates > 0, self.rates, np.nan)
         learning = learning[~np.all(np.isnan(learning), axis=1)]
         if not learning.size:
@@ -251,7 +251,7 @@ def _native(optimizer: Optimizer | TorchOptimizer) -> Optimizer:
     found = optimizer if isinstance(optimizer, Optimizer) else getattr(optimizer, "native", None)
     if not isinstance(found, Optimizer):
         kind = f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
-        raise TypeError(f"optimizer: expected one of layerwise or layerwise.torch, found {kind}")
+        raise TypeError(f"optimizer: expected one of layerwise or layerwise.torch, or LayerRates, found {kind}")
     return found
 
 

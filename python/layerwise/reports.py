@@ -4,17 +4,29 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from struct import Struct
 from typing import NamedTuple, TypeVar
 
 from ._binding import DTYPE_NAMES, array_type, lw_layer_info, lw_state_info, lw_telemetry
+from ._values import dataclass
 
 Report = TypeVar("Report")
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class _Shown:
+    """Notebooks show a report as a table of its fields."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        from . import _html
+
+        return _html.of_fields(self)
+
+
+@dataclass(frozen=True)
+class Summary(_Shown):
     """The optimizer at its last step.
 
     Attributes:
@@ -60,9 +72,14 @@ class Telemetry(NamedTuple):
     nonfinite_count: int
     lost_count: int
 
+    def _repr_html_(self) -> str:
+        from . import _html
 
-@dataclass(frozen=True, slots=True)
-class LayerInfo:
+        return _html.of_fields(self)
+
+
+@dataclass(frozen=True)
+class LayerInfo(_Shown):
     """What a layer is and what it will get at the next step.
 
     Attributes:
@@ -98,8 +115,8 @@ class LayerInfo:
     schedule_factor: float
 
 
-@dataclass(frozen=True, slots=True)
-class StateInfo:
+@dataclass(frozen=True)
+class StateInfo(_Shown):
     """One state of one tensor.
 
     Attributes:
@@ -113,8 +130,8 @@ class StateInfo:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class LoadReport:
+@dataclass(frozen=True)
+class LoadReport(_Shown):
     """What a load found.  Keys are "layer/tensor/state", by the names that layers have here.
 
     Attributes:

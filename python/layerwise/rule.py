@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import ClassVar, Literal
+
+from ._values import dataclass
 
 
 class Rule:
@@ -632,8 +634,8 @@ class AdEMAMix(Rule):
         betas: Decay β₁ of the fast first moment and decay β₂ of the second moment and decay β₃ of the slow first
             moment, in [0, 1) each.  Default (0.9, 0.999, 0.9999).
         alpha: Weight α of the slow first moment, in [0, inf).  Default 5.
-        t_alpha: Steps over which α grows to its value, in [0, 9007199254740992]; 0 is none.  Default 0.
-        t_beta3: Steps over which β₃ grows from β₁ to its value, in [0, 9007199254740992]; 0 is none.  Default 0.
+        t_alpha: Steps over which α grows to its value, in [0, 2**53]; 0 is none.  Default 0.
+        t_beta3: Steps over which β₃ grows from β₁ to its value, in [0, 2**53]; 0 is none.  Default 0.
         eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.01.
     """
@@ -786,7 +788,7 @@ class ScheduleFreeAdamW(Rule):
             Default (0.9, 0.999).
         eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
-        warmup_steps: Steps of linear warm-up, counted by each tensor, in [0, 9007199254740992].  Default 0.
+        warmup_steps: Steps of linear warm-up, counted by each tensor, in [0, 2**53].  Default 0.
         r: Power r of t in the weight of the average, in [0, inf).  Default 0.
         weight_lr_power: Power p of the largest rate in that weight, in [0, inf).  Default 2.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The declarations in Python say what the header says."""
+"""The declarations in Python say what the headers say."""
 
 import ctypes
 import re
@@ -13,7 +13,7 @@ from layerwise import _binding as lw
 from layerwise import _library, errors
 
 INCLUDE = Path(__file__).parents[2] / "include"
-HEADER = (INCLUDE / "layerwise.h").read_text()
+HEADER = "".join((INCLUDE / name).read_text() for name in ("layerwise.h", "layerwise_experimental.h"))
 CODE = re.sub(r"/\*.*?\*/", "", HEADER, flags=re.DOTALL)
 TYPES = {name: value for name, value in vars(lw).items() if isinstance(value, type) and name.startswith("lw_")}
 STRUCTS = [name for name, value in TYPES.items() if issubclass(value, ctypes.Structure) and name != "lw_optimizer"]
@@ -100,7 +100,9 @@ def test_struct_layouts(tmp_path: Path) -> None:
         for c in [f.rstrip("_")]
     ]
     lines += [f'printf("{struct} 0 %zu\\n", sizeof({struct}));' for struct in STRUCTS]
-    source = "#include <stddef.h>\n#include <stdio.h>\n#include <layerwise.h>\nint main(void) { %s return 0; }"
+    source = (
+        "#include <stddef.h>\n#include <stdio.h>\n#include <layerwise_experimental.h>\nint main(void) { %s return 0; }"
+    )
     program = tmp_path / "layout"
     subprocess.run(
         ["cc", "-x", "c", f"-I{INCLUDE}", "-", "-o", str(program)],

@@ -39,7 +39,7 @@ def everything(opt: lw.Optimizer) -> bytes:
 
 
 def spoil(opt: lw.Optimizer) -> None:
-    """Other parameters, as of a program that begins anew."""
+    """Set other parameters, as in a program that has just started."""
     for layer in opt._layers:
         for tensor in layer.tensors:
             tensor.parameters.owner[...] = 7  # type: ignore[index]

@@ -113,7 +113,7 @@ def test_slices(count: int) -> None:
     expected = [highest] if count == 1 else [lowest * ratio**index for index in range(count)]
     assert_same(rates_of(lw.Slice(lowest, highest), count), expected)
     assert_same(rates_of(lw.Slice(highest), count), [highest / 10] * (count - 1) + [highest])
-    # The same as multiples of the highest.
+    # As multiples of the highest.
     scaled = [rate * BASE / highest for rate in expected]
     assert_same(rates_of(lw.Range(lowest / highest), count), scaled)
 
@@ -182,7 +182,7 @@ def test_slanted_triangles_of_allennlp(steps: int, cut_frac: float) -> None:
 
 
 def test_slanted_triangles_while_layers_thaw() -> None:
-    """The same with gradual_unfreezing: a triangle for each epoch in which layers are frozen, and one for the rest."""
+    """With gradual_unfreezing: a triangle for each epoch in which layers are frozen, and one for the rest."""
     epochs, batches, frozen = 7, 10, 3
     expected = [
         slanted_triangular(batch, batches, 0.3, 32) for _ in range(frozen) for batch in range(1, batches + 1)

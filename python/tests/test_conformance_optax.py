@@ -26,7 +26,7 @@ Schedule = Callable[[Any], Any]
 
 
 STEPS = 320
-"""The same for all: JAX compiles each operation once for each length."""
+"""All schedules are as long: JAX compiles each operation once for each length."""
 
 
 def values(schedule: Schedule) -> Array:
@@ -44,7 +44,7 @@ CYCLE = {"init_value": 0.03, "peak_value": PEAK, "warmup_steps": 8, "decay_steps
 
 
 def cycle(steps: int, share: float = 1.0) -> lw.Schedule:
-    """The same, with another length, and a share of the peak."""
+    """One cycle of another length, and a share of the peak."""
     return lw.Product(
         lw.Constant(share), lw.Warmup(8, lw.Cosine(steps - 8, min_factor=END / PEAK / share), start=0.03 / PEAK / share)
     )

@@ -104,7 +104,7 @@ BASES = {
     "*/conv.weight": (8, 8),
     "*/output.weight": (8, 0),
 }
-"""The same as `MuP` takes it: fan-in and fan-out of the base model."""
+"""Fan-in and fan-out of the base model, as `MuP` takes them."""
 
 MUP: dict[str, tuple[str, dict[str, Any], Callable[[str], tuple[float, float]], dict[str, Any]]] = {
     "MuAdam": ("Adam", {"betas": (0.8, 0.95)}, mu_adam, {"family": "adam"}),

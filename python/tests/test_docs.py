@@ -1,22 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the documentation says is what happens: what the library declares, and what the examples print."""
+"""The documentation is true: it shows what the library declares and what the examples print."""
 
 import re
 import sys
 from pathlib import Path
 
 import pytest
-from test_readme import PAGES, ROOT, output
+import yaml
+from support.pages import DOCUMENTS, PAGES, READMES, ROOT, check_output, output, runnable
 
 import layerwise as lw
 from layerwise.__main__ import markdown
 
 RULES = ROOT / "docs" / "rules.md"
 IMAGES = ROOT / "docs" / "images"
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/install.md", *PAGES)
-
-EXAMPLE = re.compile(r"^```python\n(?P<code>.*?)^```$(?:\n\n^```text\n(?P<output>.*?)^```$)?", re.DOTALL | re.MULTILINE)
-"""A block of Python, and the block of text after it if there is one: what it prints."""
 
 SEPARATOR = "\x1e"
 """What is printed after each example."""
@@ -47,23 +44,19 @@ def test_rules_page_names_everything() -> None:
 
 
 @pytest.mark.spawns
-@pytest.mark.parametrize("page", [*PAGES, "README.md"])
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in READMES and runnable("python", [page])])
 def test_examples_print_what_the_page_shows(page: str, tmp_path: Path) -> None:
     """The examples of a page run one after another in one interpreter, as a reader would type them."""
-    text = (ROOT / page).read_text("utf-8")
-    examples = {text.count("\n", 0, found.start()) + 1: found for found in EXAMPLE.finditer(text)}
-    for line, example in examples.items():
-        # As many lines ahead of it as on the page, so that a traceback tells the page's lines.
-        (tmp_path / f"line{line}.py").write_text("\n" * line + example["code"], "utf-8")
-    files = [f"line{line}.py" for line in examples]
+    examples = runnable("python", [page])
+    for example in examples:
+        # As many lines ahead of it as on the page, so that a traceback names the page's lines.
+        (tmp_path / f"line{example.line}.py").write_text("\n" * (example.line - 1) + example.code, "utf-8")
+    files = [f"line{example.line}.py" for example in examples]
     package = str(Path(lw.__file__).parent.parent)
     printed = output([sys.executable, "-c", RUNNER, *files], tmp_path, PYTHONPATH=package).split(SEPARATOR)
     assert printed.pop() == ""
-    for (line, example), found in zip(examples.items(), printed, strict=True):
-        if example["output"] is not None:
-            # No file has blanks at the ends of its lines.
-            lines = [line.rstrip() for line in found.rstrip().split("\n")]
-            assert lines == example["output"].rstrip().split("\n"), f"{page}:{line}"
+    for example, found in zip(examples, printed, strict=True):
+        check_output(example, found)
 
 
 def anchors(document: Path) -> set[str]:
@@ -102,3 +95,19 @@ def test_every_policy_schedule_and_plan_is_explained() -> None:
         names = [value.__name__ for value in values if isinstance(value, type) and issubclass(value, kind)]
         assert len(names) >= 5
         assert [name for name in names if f"{name}(" not in text] == []
+
+
+def test_every_page_is_in_the_menu_of_the_site() -> None:
+    config = yaml.safe_load((ROOT / "docs" / "mkdocs.yml").read_text("utf-8"))
+
+    def pages(entry: object) -> list[str]:
+        if isinstance(entry, str):
+            return [entry]
+        parts = entry.values() if isinstance(entry, dict) else entry
+        return [page for part in parts for page in pages(part)]
+
+    listed = pages(config["nav"])
+    assert len(listed) == len(set(listed))
+    here = {page.removeprefix("docs/") for page in DOCUMENTS if page.startswith("docs/")}
+    decisions = {page for page in here if page.startswith("decisions/")}
+    assert here - decisions == {page for page in listed if (ROOT / "docs" / page).exists()}

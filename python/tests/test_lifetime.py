@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who lives how long: closing, collecting, holding buffers, threads, fork, pickling."""
+"""The lifetime of optimizers: closing, collecting, holding buffers, threads, fork, pickling."""
 
 from __future__ import annotations
 

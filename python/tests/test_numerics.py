@@ -207,7 +207,7 @@ assert process() == before, (process(), before)
 
 @pytest.mark.parametrize("sizes", [(100, 300), (20_000, 30_000)], ids=["small", "large"])
 def test_a_ratio_shared_by_types_of_different_width(sizes: tuple[int, int]) -> None:
-    """Directions that LAMB keeps between its passes do not overlap: telemetry makes them anew, and changes no bit."""
+    """Directions that LAMB keeps between its passes do not overlap: telemetry recomputes them and changes no bit."""
     results = []
     for telemetry in (False, True):
         random = np.random.default_rng(5)

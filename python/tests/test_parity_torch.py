@@ -266,7 +266,7 @@ def test_bound_gradients(name: str, options: dict[str, Any]) -> None:
 
 
 def test_autograd() -> None:
-    """A network in torch whose gradients autograd makes anew at each step, trained to the same weights."""
+    """A network in torch, whose gradients autograd allocates at each step, is trained to the same weights."""
     torch.manual_seed(0)
     inputs, targets = torch.randn(64, 5, dtype=torch.float64), torch.randn(64, 2, dtype=torch.float64)
 

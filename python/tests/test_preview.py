@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What will happen, told beforehand, is what happens, bit for bit."""
+"""The preview has the rates that the steps use, bit for bit."""
 
 import json
 import math
@@ -67,10 +67,18 @@ def test_reports_change_what_comes() -> None:
 def test_the_view() -> None:
     with optimizer(schedule=lw.Linear(10)) as opt:
         view = opt.preview(7)
-        assert isinstance(view, memoryview)
-        assert (view.shape, view.format, view.ndim, view.c_contiguous) == ((len(LAYERS), 7), "d", 2, True)
-        assert view[2, 3] == np.asarray(view)[2, 3]
+        assert isinstance(view.view, memoryview)
+        assert view.shape == view.view.shape == (len(LAYERS), 7)
+        assert (view.view.format, view.view.ndim, view.view.c_contiguous) == ("d", 2, True)
+        assert view[2, 3] == view[LAYERS[2], 3] == view[LAYERS[2]][3] == np.asarray(view)[2, 3]
         assert np.shares_memory(np.asarray(view), np.asarray(view))
+        assert not np.shares_memory(np.array(view), np.asarray(view))
+        assert list(view) == view.tolist() == np.asarray(view).tolist() and len(view) == len(LAYERS)
+        assert view == opt.preview(7) != opt.preview(6)
+        with pytest.raises(KeyError, match="no layer is called 'haed'"):
+            view["haed"]
+        with pytest.raises(IndexError):
+            view[len(LAYERS)]
         assert np.asarray(opt.preview(0)).shape == (len(LAYERS), 0)
     with lw.Optimizer(lw.SGD()) as empty:
         assert np.asarray(empty.preview(3)).shape == (0, 3)

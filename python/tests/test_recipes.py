@@ -2,6 +2,7 @@
 """The typed classes of policies, schedules and freezing plans agree with what the library declares."""
 
 import dataclasses
+import inspect
 import json
 import pickle
 from typing import Any
@@ -32,21 +33,6 @@ DECLARED = {
     )
     for declaration in declarations
 }
-NOT_SETTINGS: dict[type[Recipe], set[str]] = {
-    lw.Explicit: {"scales", "rates"},
-    lw.Exclude: {"names"},
-    lw.MuP: {"bases"},
-    lw.ForTower: {"policy"},
-    lw.Combine: {"policies"},
-    lw.MultiStep: {"milestones"},
-    lw.Piecewise: {"points"},
-    lw.Table: {"factors"},
-    lw.Warmup: {"then"},
-    lw.Sequential: {"schedules", "milestones"},
-    lw.Product: {"schedules"},
-    lw.FreezeAt: {"unfreeze", "freeze"},
-}
-"""What is said in a list of numbers or in parts."""
 
 
 def declaration(cls: type[Recipe]) -> dict[str, Any]:
@@ -67,7 +53,16 @@ def test_there_is_one_class_and_one_example_of_each(kind: type[Recipe]) -> None:
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_every_key_is_a_field_and_every_field_a_key(cls: type[Recipe]) -> None:
-    assert set(fields(cls)) - NOT_SETTINGS.get(cls, set()) == set(entries(cls))
+    arguments = {argument["name"] for argument in declaration(cls)["arguments"]}
+    assert set(fields(cls)) - arguments == set(entries(cls))
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_only_the_declared_arguments_may_be_positional(cls: type[Recipe]) -> None:
+    parameters = inspect.signature(cls).parameters.values()
+    positional = [parameter.name for parameter in parameters if parameter.kind is not inspect.Parameter.KEYWORD_ONLY]
+    # Slice(highest) and Slice(lowest, highest) share a list.
+    assert positional == declaration(cls)["positional"] or (cls, positional) == (lw.Slice, ["numbers"])
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
@@ -82,7 +77,9 @@ def test_lists_and_parts_are_where_the_library_has_them(example: Recipe) -> None
     assert bool(example.parts()) == (declared["parts"] is not None)
 
 
-@pytest.mark.parametrize("cls", [lw.Explicit, lw.Exclude, lw.MuP, lw.FreezeAt])
+@pytest.mark.parametrize(
+    "cls", [cls for cls in CLASSES if any("part" in argument for argument in declaration(cls)["arguments"])]
+)
 def test_parts_of_a_kind_of_their_own(cls: type[Recipe]) -> None:
     (example,) = (example for example in EXAMPLES if type(example) is cls)
     part = example.parts()[0]

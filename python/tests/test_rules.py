@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.declarations import choices, documented, documented_default, fields
+from support.declarations import choices, documented, documented_default, documented_range, fields
 from support.rules import PARITY, TABLE
 
 import layerwise as lw
@@ -79,7 +79,7 @@ def test_defaults_of_the_class_are_those_in_force(rule: type[lw.Rule]) -> None:
 def test_documented_ranges_are_the_librarys(rule: type[lw.Rule]) -> None:
     for key, entry in hyperparameters(rule).items():
         if entry["kind"] == "number":
-            assert entry["range"] in documented(rule, as_keyword(rule, key)), key
+            assert documented_range(entry) in documented(rule, as_keyword(rule, key)), key
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""States: listed, read and written exactly; buffers bound anew."""
+"""States are listed, read and written exactly; buffers can be exchanged."""
 
 import array
 from typing import Any

@@ -2,7 +2,7 @@
 """Any calls in any order, against a model.
 
 The model remembers what was asked for: layers, settings, policy, schedules, who is frozen when, how many steps.  Each
-step is computed anew in float64 from what the tensors hold (support/model.py).  After every call, whatever it was, all
+step is computed again in float64 from what the tensors hold (support/model.py).  After every call, whatever it was, all
 parameters, gradients and states must hold the bits that the last step or write left in them.
 """
 

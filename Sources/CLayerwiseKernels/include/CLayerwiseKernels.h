@@ -12,7 +12,7 @@
 
 /// w <- w - change.
 static const int32_t lwk_pass_update = 0;
-/// The same, with the sums of gradients, old weights and changes.
+/// w <- w - change, with the sums of gradients, old weights and changes.
 static const int32_t lwk_pass_observe = 1;
 /// First pass of a rule with a trust ratio: advances the state, with the sums of weights and directions.
 static const int32_t lwk_pass_advance = 2;
@@ -254,7 +254,7 @@ static inline __attribute__((always_inline, unused)) void lwk_pause(void) {
 /// 0: the x86-64 baseline or another architecture, 1: x86-64-v3 (AVX2, FMA, F16C), 2: x86-64-v4 (AVX-512 F BW CD DQ VL).
 int32_t lwk_processor_level(void);
 
-/// How many processors this process may run on; 0 where it cannot be told.
+/// How many processors this process may run on; 0 if this is unknown.
 int32_t lwk_schedulable_processors(void);
 
 /// CRC-32C of bytes that follow those whose checksum is `previous`; 0 where there are none.

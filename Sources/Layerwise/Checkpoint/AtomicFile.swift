@@ -194,7 +194,7 @@ private struct Folder: ~Copyable {
                 if errno == EEXIST && attempt < 1000 { continue }
                 throw .io("create \(path(name))", errno)
             }
-            // Where locks are not supported, abandoned files are not told from others, and stay.
+            // Without locks, abandoned files cannot be distinguished from others, and stay.
             _ = retry { flock(file, LOCK_EX) }
             var status = stat()
             let isKnown = fstat(file, &status) == 0

@@ -130,7 +130,7 @@ struct Checkpoint: ~Copyable {
         }
     }
 
-    /// Verifies all tensors, a piece at a time; `progress` is told of every piece's bytes.
+    /// Verifies all tensors, a piece at a time; `progress` receives the number of bytes of each piece.
     func verifyTensors(_ progress: (_ bytes: Int) -> Void = { _ in }) throws(LayerwiseError) {
         for (entry, expected) in zip(header.entries, checksums) {
             var found: UInt32 = 0
@@ -177,8 +177,8 @@ struct Checkpoint: ~Copyable {
     }
 }
 
-/// What the checkpoint at `path` holds, all checksums verified, as one line of JSON; `progress` is told of the bytes that were
-/// read, and of all.  The file is opened once, so that all of it is of one checkpoint, even if another thread saves to the path meanwhile.
+/// The contents of the checkpoint at `path` as one line of JSON, all checksums verified; `progress` receives the number of
+/// bytes read so far, and of all.  The file is opened once, so that all of it is of one checkpoint, even if another thread saves to the path meanwhile.
 public func describeCheckpoint(
     at path: String, _ progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
 ) throws(LayerwiseError) -> String {

@@ -44,14 +44,20 @@ extension Optimizer {
             }
             return (place.name, JSON.object(fields))
         }
-        return JSON.object([
-            ("depth", goesByDepth && layer < places.count ? String(places[layer].depth) : "null"),
-            // Files of version 0.1.0 do not say of what a layer is a part, and its name and place are compared.
-            ("settings", entry.settings.values(without: ["depth", "frozen", "part_of"])),
-            ("hyperparameters", JSON.object(overrides(entry))),
-            ("schedules", describe(entry.schedules) { $0.spec }),
-            ("tensors", JSON.object(tensors.sorted(by: byName))),
-        ])
+        // Files of versions that had no rule of a layer do not say it.
+        let rule = entry.rule.map { [("rule", JSON.quoted(type(of: $0).declaration.name))] } ?? []
+        return JSON.object(
+            rule + [
+                ("depth", goesByDepth && layer < places.count ? String(places[layer].depth) : "null"),
+                // Files of version 0.1.0 do not say of what a layer is a part, and its name and place are compared.
+                ("settings", entry.settings.values(without: ["depth", "frozen", "part_of"])),
+                (
+                    "hyperparameters",
+                    entry.rule == nil ? JSON.object(overrides(entry)) : rules[record.rule].values(without: ["lr"])
+                ),
+                ("schedules", describe(entry.schedules) { $0.spec }),
+                ("tensors", JSON.object(tensors.sorted(by: byName))),
+            ])
     }
 
     /// What steps have changed.
@@ -60,12 +66,12 @@ extension Optimizer {
             [
                 ("lr", number(rule.learningRate)),
                 ("next_step", String(clock.next)),
-                // Where layers are stepped one by one, those of this round are told from the others.
+                // If layers are stepped one by one, this distinguishes the layers of this round from the others.
                 ("round", clock.isTouched ? String(clock.round) : "null"),
                 ("steps", String(summary.steps)),
                 ("skipped_steps", String(summary.skippedSteps)),
                 ("schedule_states", describe(schedules.mapValues(\.state))),
-            ] + sharedStates() + [
+            ] + sharedProgress() + [
                 (
                     "layers",
                     JSON.object(
@@ -74,7 +80,7 @@ extension Optimizer {
                                 entry.name,
                                 JSON.object([
                                     ("frozen", JSON.quoted(entry.settings.frozen.rawValue)),
-                                    ("lr", entry.rate.isNaN ? "null" : number(entry.rate)),
+                                    ("lr", ownRate(entry).map(number) ?? "null"),
                                     ("round", String(layers.elements[layerIndex[NameKey(entry.name)] ?? 0].round)),
                                     ("schedule_states", describe(entry.schedules.mapValues(\.state))),
                                 ])
@@ -84,14 +90,27 @@ extension Optimizer {
             ])
     }
 
-    /// The mode and the numbers that all tensors share, where the rule has such.
-    private func sharedStates() -> [(String, String)] {
-        let states = declaredStates.filter { $0.shape == .shared }
-        let mode = hasEvaluation ? [("mode", JSON.quoted(mode.rawValue))] : []
+    /// The mode, the numbers that all tensors share, and what the policy has measured, where there are such.
+    private func sharedProgress() -> [(String, String)] {
+        let states = sharedStates
+        var mode = hasEvaluation ? [("mode", JSON.quoted(mode.rawValue))] : []
+        if measures {
+            let all = (0..<measurements.count).map { layer -> (String, String) in
+                let own = measurements.elements[layer]
+                let average = own.average.isNaN ? "null" : number(own.average)
+                return (entries[layer].name, JSON.array([average, String(own.count), number(own.scale)]))
+            }
+            mode.append(("measurements", JSON.object(all.sorted(by: byName))))
+        }
         if states.isEmpty { return mode }
         return mode + [
             ("shared_states", JSON.object(states.map { ($0.name, number(shared.elements.pointee[$0.slot])) }))
         ]
+    }
+
+    /// The rate that a layer has of its own.
+    private func ownRate(_ entry: LayerConfiguration) -> Double? {
+        entry.rate.isNaN ? entry.rule?.learningRate : entry.rate
     }
 
     private func overrides(_ entry: LayerConfiguration) -> [(String, String)] {

@@ -38,7 +38,7 @@ enum ConfigurationDifference {
             && ["dtype", "gradient_dtype", "master"].contains(path[4])
     }
 
-    /// Of the text of a value no more is shown: what a list made on purpose holds would take many times its bytes.
+    /// Longer values are truncated, so that a crafted list cannot inflate the report.
     private static let longest = 1000
 
     private static func text(_ value: JsonValue) -> String {

@@ -79,7 +79,7 @@ extension Optimizer {
         try restore(try Checkpoint(try ByteSource(path: path)), options)
     }
 
-    /// The same from memory, whose bytes need no alignment.
+    /// Loads a checkpoint from memory, whose bytes need no alignment.
     @discardableResult
     public func load(
         _ bytes: UnsafeRawBufferPointer, _ options: LoadOptions = LoadOptions()
@@ -169,7 +169,7 @@ extension Optimizer {
         ConfigurationDifference.add(to: &report, saved, present, converts: options.convert)
     }
 
-    /// The same with the layers' names as they are here.
+    /// The identity of a checkpoint with the names that its layers have in this optimizer.
     private static func renamed(_ value: JsonValue, _ renames: [NameKey: NameKey]) -> JsonValue {
         guard !renames.isEmpty, case .object(var fields) = value, case .object(let layers) = fields["layers"] else {
             return value
@@ -279,7 +279,8 @@ extension Optimizer {
             let record = tensors.elements[index]
             let entry = entries[record.layer]
             let place = entry.tensors[index - entry.firstTensor]
-            for (position, state) in declaredStates.enumerated() where !record.kept.contains(.state(position)) {
+            for (position, state) in declaredStates(of: record.layer).enumerated()
+            where !record.kept.contains(.state(position)) {
                 let key = CheckpointEntry.key(entry.name, place.name, state.name)
                 let (dtype, shape) = record.layout(of: state, place.part)
                 guard let found = saved[NameKey(key)], found.shape == shape, found.dtype == dtype else { continue }

@@ -62,9 +62,9 @@ extension Optimizer {
     /// To make one takes up to 13.5 times its bytes, and to refuse another optimizer's as much: measured at 5 to 5,000 tensors,
     /// with names of 1 to 255 bytes and two to four states.
     func requireMemory() throws(LayerwiseError) {
-        let states = declaredStates.count + 3
         var header = 4096
-        for entry in entries {
+        for (layer, entry) in entries.enumerated() {
+            let states = declaredStates(of: layer).count + 3
             header += 512
             for tensor in entry.tensors {
                 // Each key stands there twice, with escapes.

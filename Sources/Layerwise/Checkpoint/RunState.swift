@@ -15,10 +15,12 @@ struct RunState {
     /// The numbers that all tensors share.
     var shared: SharedScalars
     var mode: Mode
+    /// What the policy has measured, by layer; empty where it measures nothing.
+    var measurements: [LayerMeasurement] = []
 }
 
 extension Optimizer {
-    /// Reads it; what fits nothing here is a difference.
+    /// Parses the run state of a checkpoint; entries without a counterpart here are reported as differences.
     func readProgress(
         _ checkpoint: borrowing Checkpoint, _ renames: [NameKey: NameKey], _ report: inout LoadReport
     ) throws(LayerwiseError) -> RunState {
@@ -44,13 +46,30 @@ extension Optimizer {
         }
         // A layer that the checkpoint lacks was stepped before its next step, at the latest.
         progress.rounds = (0..<layers.count).map { min(layers.elements[$0].round, progress.nextStep - 1) }
-        let sharedStates = declaredStates.filter { $0.shape == .shared }
+        let sharedStates = sharedStates
         if !sharedStates.isEmpty {
             let own = try Fields(try fields.value("shared_states"))
             for state in sharedStates {
                 let value = try own.number(state.name)
                 if !value.isFinite { throw own.fail("\(state.name) must be finite, found \(value)") }
                 progress.shared[state.slot] = value
+            }
+        }
+        if measures {
+            // A layer that the checkpoint lacks keeps what was measured here.
+            progress.measurements = (0..<layers.count).map {
+                $0 < measurements.count ? measurements.elements[$0] : LayerMeasurement()
+            }
+            let saved = fields.has("measurements") ? try fields.object("measurements") : [:]
+            if !fields.has("measurements") {
+                report.add(difference: "the policy's measurements: not in the checkpoint")
+            }
+            for (saved, value) in saved.sorted(by: { $0.key < $1.key }) {
+                guard let layer = layerIndex[renames[saved] ?? saved] else { continue }
+                guard case .array(let items) = value, let own = LayerMeasurement(items) else {
+                    throw fields.fail("measurements of \(saved.text) must be an average, a count and a scale")
+                }
+                progress.measurements[layer] = own
             }
         }
         if try fields.value("round") != .null {
@@ -106,11 +125,15 @@ extension Optimizer {
         }
     }
 
-    /// Puts it in place.
+    /// Applies a run state that `readProgress` has checked.
     func adopt(_ progress: RunState) {
         setCheckedRate(progress.rate)
         shared.elements.pointee = progress.shared
         mode = progress.mode
+        if !progress.measurements.isEmpty && measurements.reserve(progress.measurements.count) {
+            measurements.removeAll()
+            for own in progress.measurements { measurements.append(own) }
+        }
         schedules = progress.schedules
         entries = progress.entries
         for (layer, round) in progress.rounds.enumerated() { layers.elements[layer].round = round }
@@ -124,6 +147,19 @@ extension Optimizer {
     }
 }
 
+extension LayerMeasurement {
+    /// An average or null, a count and a scale.
+    fileprivate init?(_ items: [JsonValue]) {
+        let numbers = items.map { item in
+            switch item {
+            case .number(let x): x
+            default: Double.nan
+            }
+        }
+        self.init(state: numbers)
+    }
+}
+
 /// The fields of a JSON object, of which each must be there and of its kind.
 private struct Fields {
     private let fields: [NameKey: JsonValue]
@@ -134,6 +170,8 @@ private struct Fields {
     }
 
     func fail(_ message: String) -> JSONError { JSONError(message: message, position: 0) }
+
+    func has(_ key: String) -> Bool { fields[NameKey(key)] != nil }
 
     func value(_ key: String) throws(JSONError) -> JsonValue {
         guard let value = fields[NameKey(key)] else { throw fail("\(key) is missing") }

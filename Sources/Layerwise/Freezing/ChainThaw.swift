@@ -14,18 +14,21 @@ public struct ChainThaw: FreezePlan {
     public init() {}
 
     public init(every: Int, stepsPerEpoch: Int = 1, trainNorms: Bool = false) throws(SettingError) {
-        try self.init(
-            Spec(
-                "chain_thaw",
-                [
-                    Setting("every", Double(every)), Setting("steps_per_epoch", Double(stepsPerEpoch)),
-                    Setting("train_norms", trainNorms ? 1 : 0),
-                ]))
+        stageLength = StageLength(every: every, stepsPerEpoch: stepsPerEpoch)
+        self.trainNorms = trainNorms
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "chain_thaw", doc: "each layer by itself, the top one first, then from the bottom, and then all",
-        equation: "active in one stage, and from stage n on", source: "Felbo et al. 2017, arXiv:1708.00524")
+    public static let declaration = Declaration(
+        name: "chain_thaw", title: "ChainThaw",
+        summary: "each layer by itself, the top one first, then from the bottom, and then all",
+        details: """
+            Stage 0 is the top layer, stages 1 ... n - 1 are layers 0 ... n - 2, and from stage n on all train.  The \
+            order is the paper's; there a stage lasts until the loss converges.
+            """,
+        equation: "active in one stage, and from stage n on",
+        source: "Felbo et al. 2017, arXiv:1708.00524",
+        positional: ["every"])
 
     public static let depthDependence = DepthDependence.always
 

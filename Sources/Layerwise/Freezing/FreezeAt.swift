@@ -9,7 +9,7 @@ import LayerwiseRules
 /// Source: Burn's freeze_group, fastai's freeze_to, Lightning's BackboneFinetuning, as a plan.
 public struct FreezeAt: FreezePlan {
     /// What layers that match do.
-    public struct Times: Recipe {
+    public struct Times: Component {
         public var match = ""
         public var unfreezeAt = -1
         public var freezeAt = -1
@@ -22,8 +22,8 @@ public struct FreezeAt: FreezePlan {
             self.freezeAt = freezeAt ?? -1
         }
 
-        public static let declaration = RecipeDeclaration(
-            name: "layers", doc: "when layers that match train", equation: "", source: "")
+        public static let declaration = Declaration(
+            name: "layers", summary: "when layers that match train", equation: "", source: "")
 
         public static let parameters: [Parameter<Self>] = [
             .text("match", \.match, "a layer's name, or a pattern of names"),
@@ -71,26 +71,33 @@ public struct FreezeAt: FreezePlan {
         _ times: [Times], syntax: PatternSyntax = .exact, unused: Matching.Unused = .error,
         unmatched: Matching.Unmatched = .keep, ambiguous: Matching.Ambiguous = .error
     ) throws(SettingError) {
-        try self.init(
-            Spec(
-                "freeze_at",
-                [
-                    Setting("syntax", syntax.rawValue), Setting("unused", unused.rawValue),
-                    Setting("unmatched", unmatched.rawValue), Setting("ambiguous", ambiguous.rawValue),
-                ], parts: times.map(\.spec)))
+        self.times = times
+        matching = Matching(syntax: syntax, unused: unused, unmatched: unmatched, ambiguous: ambiguous)
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "freeze_at", doc: "steps at which layers thaw and freeze, by name or pattern",
+    public static let declaration = Declaration(
+        name: "freeze_at", title: "FreezeAt", summary: "steps at which layers thaw and freeze, by name or pattern",
+        details: """
+            A layer is frozen before its step in `unfreeze`, and from its step in `freeze` on; with both, what the two \
+            say in turn.  Matching is that of `Explicit`, but a layer that no pattern matches always trains.
+            """,
         equation: "active from unfreeze_at on, until freeze_at",
         source: "Burn's freeze_group, fastai's freeze_to, Lightning's BackboneFinetuning, as a plan",
-        parts: "layers: match, unfreeze_at, freeze_at")
+        parts: "layers: match, unfreeze_at, freeze_at",
+        arguments: [
+            .byPattern(
+                "unfreeze", Times.self, ["unfreeze_at"],
+                "the step at which a layer thaws, in [-1, 2**53], by pattern of layer names; -1: none"),
+            .byPattern("freeze", Times.self, ["freeze_at"], "the step at which it freezes, likewise"),
+        ],
+        positional: ["unfreeze", "freeze"])
 
     public static let depthDependence = DepthDependence.never
 
     public static let parameters: [Parameter<Self>] = Matching.parameters.map { $0.lifted(\.matching) }
 
-    public var parts: [Spec] { times.map(\.spec) }
+    public var components: [any Component] { times }
 
     public mutating func take(parts: [Spec]) throws(SettingError) {
         times = try Layerwise.parts(parts, of: Self.declaration.name)

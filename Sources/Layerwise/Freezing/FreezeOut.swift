@@ -25,27 +25,31 @@ public struct FreezeOut: FreezePlan {
     public init(
         totalSteps: Int, start: Double = 0.8, spacing: Spacing = .cubic, scaled: Bool = true, trainNorms: Bool = false
     ) throws(SettingError) {
-        try self.init(
-            Spec(
-                "freeze_out",
-                [
-                    Setting("total_steps", Double(totalSteps)), Setting("start", start),
-                    Setting("spacing", spacing.rawValue), Setting("scaled", scaled ? 1 : 0),
-                    Setting("train_norms", trainNorms ? 1 : 0),
-                ]))
+        self.totalSteps = totalSteps
+        self.start = start
+        self.spacing = spacing
+        self.scaled = scaled
+        self.trainNorms = trainNorms
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "freeze_out", doc: "layers anneal to zero and freeze one after another, from the input",
+    public static let declaration = Declaration(
+        name: "freeze_out", title: "FreezeOut",
+        summary: "layers anneal to zero and freeze one after another, from the input",
+        details: """
+            t_i = phi(start + (1 - start) * i / (n - 1)) for layer i of n; the rate is multiplied by 0.5 * (1 + cos(pi \
+            * t / (t_i * T))), and the layer is frozen from t_i * T on.  In the paper it multiplies a constant rate.
+            """,
         equation: "tᵢ = φ(t₀ + (1−t₀)·i/(n−1)); rate × ½(1 + cos(πt/(tᵢT))), frozen from tᵢT",
-        source: "Brock et al. 2017, arXiv:1706.04983")
+        source: "Brock et al. 2017, arXiv:1706.04983",
+        positional: ["total_steps"])
 
     public static let depthDependence = DepthDependence.always
 
     public static let parameters: [Parameter<Self>] = [
         .integer("total_steps", \.totalSteps, 1...mostSteps, "T: steps to the end"),
         .number("start", \.start, .positiveFraction, "t₀: share of the steps that the first layer trains, before φ"),
-        .choice("spacing", \.spacing, "φ: linear, squared or cubic"),
+        .choice("spacing", \.spacing, "φ"),
         .flag("scaled", \.scaled, "rates × 1/tᵢ, so that all layers move as far"),
         .flag("train_norms", \.trainNorms, "layers with the role norm always train"),
     ]

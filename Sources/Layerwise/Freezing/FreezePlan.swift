@@ -8,7 +8,7 @@ import LayerwiseRules
 /// Moments, step count and master copy are kept as they are, so a thawed layer goes on where it stopped, and its bias
 /// correction with it; a layer that was frozen from the start begins at step 1 when it thaws.  A layer frozen or unfrozen by
 /// hand does not follow the plan.  To add one, copy `GradualUnfreezing.swift` and list it in `allFreezePlans`.
-public protocol FreezePlan: Recipe {
+public protocol FreezePlan: Component {
     /// The activity of each layer, in the order of `layers`.
     func activities(of layers: [LayerDescriptor]) throws(SettingError) -> [Activity]
 
@@ -22,7 +22,7 @@ extension FreezePlan {
         switch Self.depthDependence {
         case .always: true
         case .never: false
-        case .parts: parts.contains { (try? freezePlan($0))?.dependsOnDepth ?? true }
+        case .parts: components.contains { ($0 as? any FreezePlan)?.dependsOnDepth ?? true }
         }
     }
 }
@@ -74,7 +74,7 @@ public let allFreezePlans: [any FreezePlan.Type] = [
 
 /// The freezing plan that `spec` describes.
 public func freezePlan(_ spec: Spec) throws(SettingError) -> any FreezePlan {
-    try recipe(spec.name, among: allFreezePlans, "freezing plan") { $0.declaration.name }.init(spec)
+    try component(spec.name, among: allFreezePlans, "freezing plan") { $0.declaration.name }.init(spec)
 }
 
 /// The length of a stage of a plan.

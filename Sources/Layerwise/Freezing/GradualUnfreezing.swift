@@ -15,19 +15,21 @@ public struct GradualUnfreezing: FreezePlan {
     public init() {}
 
     public init(every: Int, stepsPerEpoch: Int = 1, first: Int = 1, trainNorms: Bool = false) throws(SettingError) {
-        try self.init(
-            Spec(
-                "gradual_unfreezing",
-                [
-                    Setting("every", Double(every)), Setting("steps_per_epoch", Double(stepsPerEpoch)),
-                    Setting("first", Double(first)), Setting("train_norms", trainNorms ? 1 : 0),
-                ]))
+        stageLength = StageLength(every: every, stepsPerEpoch: stepsPerEpoch)
+        self.first = first
+        self.trainNorms = trainNorms
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "gradual_unfreezing", doc: "from the top, one layer more at each stage",
+    public static let declaration = Declaration(
+        name: "gradual_unfreezing", title: "GradualUnfreezing", summary: "from the top, one layer more at each stage",
+        details: """
+            A layer with d layers above it trains from step max(0, d - (first - 1)) * every * steps_per_epoch on.  The \
+            paper has one epoch a stage.
+            """,
         equation: "active from max(0, layers above − (first − 1))·stage",
-        source: "Howard and Ruder 2018, arXiv:1801.06146")
+        source: "Howard and Ruder 2018, arXiv:1801.06146",
+        positional: ["every"])
 
     public static let depthDependence = DepthDependence.always
 

@@ -16,18 +16,23 @@ public struct LayerFreezing: FreezePlan {
 
     public init(totalSteps: Int, start: Double = 0.5, level: Double = 1, trainNorms: Bool = false) throws(SettingError)
     {
-        try self.init(
-            Spec(
-                "layer_freezing",
-                [
-                    Setting("total_steps", Double(totalSteps)), Setting("start", start), Setting("level", level),
-                    Setting("train_norms", trainNorms ? 1 : 0),
-                ]))
+        self.totalSteps = totalSteps
+        self.start = start
+        self.level = level
+        self.trainNorms = trainNorms
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "layer_freezing", doc: "layers freeze one after another, from the input; the last never",
-        equation: "frozen layers = ⌊level·(t/T − start)/(1 − start)·(n − 1)⌋", source: "Composer LayerFreezing")
+    public static let declaration = Declaration(
+        name: "layer_freezing", title: "LayerFreezing",
+        summary: "layers freeze one after another, from the input; the last never",
+        details: """
+            The first floor(level * (t / T - start) / (1 - start) * (n - 1)) layers are frozen.  It equals Composer's \
+            (freeze_start, freeze_level).
+            """,
+        equation: "frozen layers = ⌊level·(t/T − start)/(1 − start)·(n − 1)⌋",
+        source: "Composer LayerFreezing",
+        positional: ["total_steps"])
 
     public static let depthDependence = DepthDependence.always
 

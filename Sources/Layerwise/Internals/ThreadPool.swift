@@ -5,7 +5,7 @@ import Synchronization
 
 /// The worker threads of the process.
 ///
-/// Dispatch is not used: on Linux it does not know fork(), and it waits for ever where a thread cannot be made.  Here
+/// Dispatch is not used: on Linux it does not know fork(), and it waits without end if a thread cannot be made.  Here
 /// threads are made when first needed, block all signals, and stay; where one cannot be made the step runs on fewer; a
 /// forked child starts with none.  One job runs at a time: whoever finds the pool taken works alone.  Who works on which
 /// item never changes a result.
@@ -26,7 +26,7 @@ final class ThreadPool: Sendable {
 
     /// How long a worker looks for the next job before it sleeps: about the pause between the passes of a step.
     private static let spins = 1000
-    /// The same after a call to be ready: about the time in which some hundreds of gradients are found from Python.
+    /// Spins after a call to be ready: about the time in which some hundreds of gradients are found from Python.
     private static let readySpins = 8000
 
     /// The part of a job's items that one slot begins with, on a cache line of its own.

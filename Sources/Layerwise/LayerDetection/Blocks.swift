@@ -46,7 +46,7 @@ struct StackBlock {
         (self.length, self.tensors, self.number) = (length, tensors, number)
     }
 
-    /// The same as a block of a stage, with more tensors.
+    /// This block as one of a stage, with more tensors.
     func inStage(_ stage: Numeral, with more: [Int] = []) -> Self {
         var block = Self(length: length, tensors: tensors + more, number: [stage] + number)
         block.hasUntold = hasUntold

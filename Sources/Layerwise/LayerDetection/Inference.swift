@@ -13,7 +13,7 @@ public struct InferredLayer: Sendable, Equatable {
     public let role: LayerRole
     /// Which of the names are the layer's, in ascending order.
     public let tensors: [Int]
-    /// What told the layer, in a few words.
+    /// Why the tensors form this layer, in a few words.
     public let reason: String
     /// Whether names leave the place of the layer, or of some of its tensors, open, so that their order decided.
     public let isGuess: Bool

@@ -225,7 +225,7 @@ struct WordRule {
     }
 }
 
-/// The words by which parts of names are told, as Hugging Face transformers, torchvision, timm, fairseq, llama.cpp and the
+/// The words that identify parts of names, as Hugging Face transformers, torchvision, timm, fairseq, llama.cpp and the
 /// original releases use them.  Plurals go with their singular.
 enum Vocabulary {
     static let stems: Set = [
@@ -257,7 +257,7 @@ enum Vocabulary {
     /// SAM's embeds the masks that are given, MaskFormer's and OneFormer's those that come out.
     static let ofEitherSide: Set = ["mask embed", "mask embedder"]
 
-    /// What parts mean that are not told in full; the first rule that matches counts.
+    /// Meanings of parts that are not listed in full; the first rule that matches counts.
     static let rules = [
         // An input's projection; which input, "encoder_input_proj" leaves open.
         WordRule(.stem, outputs, first: inputs),

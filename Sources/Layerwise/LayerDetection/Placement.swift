@@ -289,7 +289,7 @@ private struct Surroundings {
         var isCertain = true
     }
 
-    /// What the part tells that the unit begins with; only where it tells nothing, what is inside.
+    /// The meaning of the part that the unit begins with or, if it has none, of the parts inside.
     private func told(_ unit: Unit) -> Told? {
         if unit.part.isNumber, let number = unit.part.numeral {
             let numbers = unit.towers.compactMap { towers[$0].parent.dropFirst(unit.level).first?.numeral }

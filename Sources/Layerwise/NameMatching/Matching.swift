@@ -27,10 +27,16 @@ public struct Matching: Sendable {
     public var ambiguous = Ambiguous.error
 
     static let parameters: [Parameter<Matching>] = [
-        .choice("syntax", \.syntax, "how patterns are written"),
-        .choice("unused", \.unused, "a pattern that matches nothing: error, or ignore it"),
-        .choice("unmatched", \.unmatched, "a layer that nothing matches: error, or keep it as it is"),
-        .choice("ambiguous", \.ambiguous, "a layer that several patterns match: error, or the first or last of them"),
+        .choice("syntax", \.syntax, "how patterns are written: \"exact\", \"glob\" or \"regex\""),
+        .choice(
+            "unused", \.unused, "what a pattern that matches no layer is: an \"error\", or something to \"ignore\""),
+        .choice(
+            "unmatched", \.unmatched,
+            "what a layer that no pattern matches is: an \"error\", or one to \"keep\" as it is"),
+        .choice(
+            "ambiguous", \.ambiguous,
+            "what a layer that several patterns match is: an \"error\", or one for the \"first\" or \"last\" of them, in the order of the arguments"
+        ),
     ]
 
     /// Refuses patterns that cannot be read, and a pattern that is given twice.

@@ -23,28 +23,27 @@ public func describeFreezePlan(_ name: String) -> String? {
 
 private func describe<R: Rule>(_: R.Type) -> String {
     let declaration = R.declaration
-    return JSON.object([
-        ("name", JSON.quoted(declaration.name)), ("title", JSON.quoted(declaration.title)),
-        ("summary", JSON.quoted(declaration.summary)), ("details", JSON.quoted(declaration.details)),
-        ("equation", JSON.quoted(declaration.equation)), ("source", JSON.quoted(declaration.source)),
-        ("hyperparameters", describe(R())),
-        (
-            "presets",
-            JSON.object(R.presets.map { ($0.name, JSON.object($0.settings.map { ($0.key, JSON.value($0.value)) })) })
-        ),
-        ("states", JSON.array(declaration.states.map { JSON.quoted($0.name) })),
-        ("state_shapes", JSON.object(declaration.states.map { ($0.name, JSON.quoted($0.shape.rawValue)) })),
-        ("state_starts", JSON.object(declaration.states.map { ($0.name, describe($0.start)) })),
-        ("needs_step", declaration.needsStep ? "true" : "false"),
-        (
-            "default_states",
-            JSON.array(
-                declaration.states.enumerated().filter { R().states.contains(.state($0.offset)) }
-                    .map { JSON.quoted($0.element.name) })
-        ),
-        ("steps_together", R().stages.contains { $0.scope == .optimizer } ? "true" : "false"),
-        ("has_sums", R().stages.count > 1 ? "true" : "false"),
-    ])
+    return JSON.object(
+        text(declaration) + [
+            ("hyperparameters", describe(R())),
+            (
+                "presets",
+                JSON.object(
+                    R.presets.map { ($0.name, JSON.object($0.settings.map { ($0.key, JSON.value($0.value)) })) })
+            ),
+            ("states", JSON.array(declaration.states.map { JSON.quoted($0.name) })),
+            ("state_shapes", JSON.object(declaration.states.map { ($0.name, JSON.quoted($0.shape.rawValue)) })),
+            ("state_starts", JSON.object(declaration.states.map { ($0.name, describe($0.start)) })),
+            ("needs_step", declaration.needsStep ? "true" : "false"),
+            (
+                "default_states",
+                JSON.array(
+                    declaration.states.enumerated().filter { R().states.contains(.state($0.offset)) }
+                        .map { JSON.quoted($0.element.name) })
+            ),
+            ("steps_together", R().stages.contains { $0.scope == .optimizer } ? "true" : "false"),
+            ("has_sums", R().stages.count > 1 ? "true" : "false"),
+        ])
 }
 
 /// What a state starts as: a number, the key of a hyperparameter, or "parameters".
@@ -56,16 +55,42 @@ private func describe(_ start: StateDeclaration.Start) -> String {
     }
 }
 
-private func describe<R: Recipe>(_: R.Type, _ depthDependence: DepthDependence? = nil) -> String {
-    let declaration = R.declaration
+private func describe<C: Component>(_: C.Type, _ depthDependence: DepthDependence? = nil) -> String {
+    let declaration = C.declaration
     return JSON.object(
-        [
-            ("name", JSON.quoted(declaration.name)), ("doc", JSON.quoted(declaration.doc)),
-            ("equation", JSON.quoted(declaration.equation)), ("source", JSON.quoted(declaration.source)),
-            ("settings", describe(R())), ("values", declaration.values.map(JSON.quoted) ?? "null"),
+        text(declaration) + [
+            // The name of `summary` in the first release.
+            ("doc", JSON.quoted(declaration.summary)),
+            ("settings", describe(C())), ("values", declaration.values.map(JSON.quoted) ?? "null"),
             ("parts", declaration.parts.map(JSON.quoted) ?? "null"),
+            ("arguments", JSON.array(declaration.arguments.map(describe))),
+            ("positional", JSON.array(declaration.positional.map(JSON.quoted))),
         ] + (depthDependence.map { [("depends_on_depth", JSON.quoted($0.rawValue))] } ?? []))
 }
+
+private func text(_ declaration: Declaration) -> [(String, String)] {
+    [
+        ("name", JSON.quoted(declaration.name)), ("title", JSON.quoted(declaration.title)),
+        ("summary", JSON.quoted(declaration.summary)), ("details", JSON.quoted(declaration.details)),
+        ("equation", JSON.quoted(declaration.equation)), ("source", JSON.quoted(declaration.source)),
+    ]
+}
+
+private func describe(_ argument: Argument) -> String {
+    var fields = [
+        ("name", JSON.quoted(argument.name)), ("shape", JSON.quoted(argument.shape.rawValue)),
+        ("doc", JSON.quoted(argument.doc)),
+    ]
+    if let part = argument.part {
+        fields += [
+            ("part", JSON.quoted(part.declaration.name)), ("keys", JSON.array(argument.keys.map(JSON.quoted))),
+            ("settings", describe(settingsOf: part)),
+        ]
+    }
+    return JSON.object(fields)
+}
+
+private func describe<C: Component>(settingsOf _: C.Type) -> String { describe(C()) }
 
 private func describe<C: Configurable>(_ value: C) -> String {
     JSON.array(
@@ -87,6 +112,7 @@ private func describe<C: Configurable>(_ value: C) -> String {
             // What starts outside its range must be given, or is none until it is.
             let start = parameter.read(value)
             if (try? parameter.check(start)) != nil { fields.append(("default", JSON.value(start))) }
+            if parameter.presence != .usual { fields.append(("presence", JSON.quoted(parameter.presence.rawValue))) }
             if let none = parameter.none { fields.append(("none", JSON.number(none))) }
             fields.append(("doc", JSON.quoted(parameter.doc)))
             return JSON.object(fields)

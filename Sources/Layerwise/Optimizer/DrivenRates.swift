@@ -18,6 +18,12 @@ extension Optimizer {
         if groups.count != tensors.count {
             throw LayerwiseError(.shape, "expected room for \(tensors.count) tensors, found \(groups.count)")
         }
+        if let policy = policy.measuredPart {
+            throw LayerwiseError(
+                .invalidArgument,
+                "\(type(of: policy).declaration.name) measures gradients and weights, which an optimizer that does not step "
+                    + "cannot see")
+        }
         try refresh()
         let alike = alikeRules()
         let movesDecay = Set(timeline.movements.filter { $0.key == "weight_decay" }.map(\.rule))
@@ -164,7 +170,7 @@ extension Optimizer {
     private func alikeRules() -> [Int] {
         var firsts: [[String]: Int] = [:]
         return rules.indices.map { index in
-            var key = rules[index].valuesInWords
+            var key = [type(of: rules[index]).declaration.name] + rules[index].valuesInWords
             for movement in timeline.movements where movement.rule == index {
                 key.append("\(movement.key) \(movement.track)")
             }

@@ -9,9 +9,11 @@ extension Optimizer {
         let hasTowers = infos.contains { !$0.tower.isEmpty }
         let moves = freezePlan != nil || timeline.sources.contains { $0.base == nil }
         let hasFloors = infos.contains { $0.floor != nil }
+        let hasRules = entries.contains { $0.rule != nil }
         let hasExceptions = infos.contains { !$0.exceptions.isEmpty }
         var header = ["layer", "depth"]
         if hasTowers { header.append("tower") }
+        if hasRules { header.append("rule") }
         header += ["tensors", "parameters", "scale", "from"]
         if moves { header.append("schedule") }
         if hasFloors { header.append("floor") }
@@ -25,6 +27,7 @@ extension Optimizer {
         for (layer, info) in infos.enumerated() {
             var row = [info.name, String(info.depth)]
             if hasTowers { row.append(info.tower) }
+            if hasRules { row.append(info.rule) }
             row += [String(info.tensorCount), String(info.parameterCount), text(info.scale), info.origin]
             if moves { row.append(info.factor.isNaN ? "" : text(info.factor)) }
             if hasFloors { row.append(info.floor.map(text) ?? "") }
@@ -44,7 +47,7 @@ extension Optimizer {
         return title(at: step) + "\n" + table(rows)
     }
 
-    /// The same as one line of JSON: {"rule", "base_lr", "policy", "schedule", "freezing", "step", "layers": [{…}]}.
+    /// Explains as one line of JSON: {"rule", "base_lr", "policy", "schedule", "freezing", "step", "layers": [{…}]}.
     public func explainJson(at step: Int64? = nil) throws(LayerwiseError) -> String {
         let infos = try infos(at: step)
         return JSON.object([
@@ -81,7 +84,8 @@ extension Optimizer {
             ("layer", JSON.quoted(info.name)),
             ("part_of", info.partOf.isEmpty ? "null" : JSON.quoted(info.partOf)), ("depth", String(info.depth)),
             ("tower", JSON.quoted(info.tower)),
-            ("role", JSON.quoted(info.role.rawValue)), ("tensors", String(info.tensorCount)),
+            ("role", JSON.quoted(info.role.rawValue)), ("rule", JSON.quoted(info.rule)),
+            ("tensors", String(info.tensorCount)),
             ("parameters", String(info.parameterCount)), ("state_bytes", String(info.stateBytes)),
             ("scale", JSON.number(info.scale)), ("scale_from", JSON.quoted(info.origin)),
             ("base_lr", JSON.number(info.baseRate)), ("schedule_factor", JSON.number(info.factor)),

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
 
 /// What the library keeps of a layer, besides what a step needs (`LayerStepData`).
 struct LayerConfiguration {
@@ -6,6 +7,8 @@ struct LayerConfiguration {
     let tensors: [TensorDescriptor]
     let firstTensor: Int
     var settings = LayerSettings()
+    /// The layer's own rule, as it was given; nil where the layer follows the optimizer's.
+    var rule: (any Rule)?
     /// The layer's own rate; NaN is none.
     var rate = Double.nan
     /// The layer's own values of the rule, besides its rate, in the order they were given.
@@ -27,7 +30,12 @@ struct LayerStepData: BitwiseCopyable {
     var ascends = false
     /// Which of the optimizer's `rules` applies.
     var rule = 0
+    /// What the policy gives beforehand, or the layer's own scale.
+    var share = 1.0
+    /// The share times the measured scale.
     var scale = 1.0
+    /// Whether a measured scale multiplies the share.
+    var isMeasured = false
     /// The rate in place of the rule's: the layer's own, or one that the policy gives; NaN is none.
     var ownRate = Double.nan
     /// Which track its rate follows; -1 is none.
@@ -40,8 +48,10 @@ struct LayerStepData: BitwiseCopyable {
     // For the step under way.
     var effectiveRate = 0.0
     var decayRate = 0.0
-    /// What the schedule makes of the optimizer's own rate.
+    /// What the schedule makes of the rule's own rate.
     var baseRate = 0.0
+    /// The rate without schedule, freezing plan and measured scale.
+    var plainRate = 0.0
     var clipFactor = ScaledNumber(1)
     var gradientNorm = ScaledNumber(0)
     /// The norm before values are clipped.
@@ -99,12 +109,12 @@ public struct StepSummary: Sendable {
 
 /// What a layer is, and what it gets at a step.
 public struct LayerInfo: Sendable {
-    /// Who set the scale.
+    /// The origin of the scale.
     public enum ScaleSource: String, CaseIterable, Sendable {
         case policy, layer
     }
 
-    /// Who froze it.
+    /// The reason for which a layer is frozen.
     public enum FrozenBy: String, CaseIterable, Sendable {
         case nobody = ""
         case plan, layer
@@ -116,6 +126,8 @@ public struct LayerInfo: Sendable {
     public let depth: Int
     public let tower: String
     public let role: LayerRole
+    /// The key of the rule that steps it, such as "adamw": its own or the optimizer's.
+    public let rule: String
     public let tensorCount: Int
     public let parameterCount: Int
     public let stateBytes: Int
@@ -130,7 +142,7 @@ public struct LayerInfo: Sendable {
     public let origin: String
     /// The rate that is scaled: the optimizer's, the layer's own or the policy's.
     public let baseRate: Double
-    /// What the schedule and the freezing plan make of it: effective rate / (base rate × scale); NaN where that is 0.
+    /// The factor of schedule and freezing plan: effective rate / (base rate × scale); NaN where that is 0.
     public let factor: Double
     /// The rate that its schedule falls to; nil where it has no floor.
     public let floor: Double?

@@ -11,7 +11,7 @@ extension Optimizer {
         return info(layer, at: step, moved: try rules(at: step))
     }
 
-    /// The same of all layers.
+    /// The info of all layers, in the order of registration.
     public func infos(at step: Int64? = nil) throws(LayerwiseError) -> [LayerInfo] {
         let step = try prepareInfo(at: step)
         let moved = try rules(at: step)
@@ -50,9 +50,10 @@ extension Optimizer {
         let decayScale = own.map(\.kind.decayScale).max() ?? 1
         return LayerInfo(
             name: entry.name, partOf: entry.settings.partOf, depth: place.depth, tower: place.tower, role: place.role,
-            tensorCount: record.tensorCount,
+            rule: type(of: rule).declaration.name, tensorCount: record.tensorCount,
             parameterCount: own.reduce(0) { $0.addingReportingOverflow($1.count).partialValue },
-            stateBytes: own.reduce(0) { $0 + $1.keptBytes(declaredStates) }, steps: own.map(\.steps).max() ?? 0,
+            stateBytes: own.reduce(0) { $0 + $1.keptBytes(declaredStates(of: layer)) },
+            steps: own.map(\.steps).max() ?? 0,
             frozenBy: frozenBy,
             changesAt: entry.settings.frozen == .plan ? activity?.nextChange(after: step) : nil,
             scale: record.scale, scaleSource: entry.settings.scale.isNaN ? .policy : .layer,

@@ -24,11 +24,17 @@ extension Optimizer {
 
     /// Adds a layer of one or more tensors and returns its index, counted from 0 in order of registration.
     ///
-    /// `settings` are values of the layer's own: hyperparameters of the rule, "scale" and "depth".  State starts at zero,
-    /// a master copy at the parameters.
+    /// State starts at zero, a master copy at the parameters.
+    ///
+    /// - Parameters:
+    ///   - rule: The rule that steps the layer in place of the optimizer's, with its own learning rate; policy, schedules and
+    ///     clipping apply to it as to every layer.  It stays the layer's rule.  A rule that takes sums over all layers, such as
+    ///     `Prodigy`, can only be the optimizer's.
+    ///   - settings: Values of the layer's own: hyperparameters of its rule, "scale", "depth" and others.  "rule" names a rule,
+    ///     which then begins with its defaults.
     @discardableResult
     public func addLayer(
-        _ name: String, _ descriptions: [TensorDescription], settings: [Setting] = []
+        _ name: String, _ descriptions: [TensorDescription], rule: (any Rule)? = nil, settings: [Setting] = []
     ) throws(LayerwiseError) -> Int {
         let layer = entries.count
         try Self.check(name: name, of: "layer")
@@ -38,21 +44,24 @@ extension Optimizer {
         if descriptions.isEmpty {
             throw LayerwiseError(.invalidArgument, "layer \"\(name)\": expected at least one tensor, found none")
         }
-        var entry = try assign(
-            settings,
-            to: LayerConfiguration(
-                name: name,
-                tensors: descriptions.map {
-                    TensorDescriptor(name: $0.name, shape: $0.wholeShape ?? $0.shape, part: $0.shape)
-                },
-                firstTensor: tensors.count), layer: layer)
+        var entry = LayerConfiguration(
+            name: name,
+            tensors: descriptions.map {
+                TensorDescriptor(name: $0.name, shape: $0.wholeShape ?? $0.shape, part: $0.shape)
+            },
+            firstTensor: tensors.count)
+        if let rule {
+            do { try rule.check() } catch { throw LayerwiseError(error, of: "layer \"\(name)\"") }
+            entry.rule = rule
+        }
+        entry = try assign(settings, to: entry, layer: layer)
         let whole = try join(&entry, settings) ?? layer
         var ownRule: (any Rule)?
         if Self.needsOwnRule(entry, schedules) {
-            do { ownRule = try Self.rule(rule, with: entry.overrides) } catch {
-                throw LayerwiseError(error, of: "layer \"\(name)\"")
-            }
+            do { ownRule = try self.rule(of: entry) } catch { throw LayerwiseError(error, of: "layer \"\(name)\"") }
         }
+        let inForce = ownRule ?? self.rule
+        let declared = type(of: inForce).declaration.states
         var records: [TensorStepData] = []
         do throws(LayerwiseError) {
             var names: Set<NameKey> = []
@@ -75,7 +84,7 @@ extension Optimizer {
             for index in records.indices where !self.settings.dryRun {
                 // The master copy comes first: a state may start as the parameters.
                 guard !descriptions[index].master || records[index].addMaster(),
-                    records[index].addStates((ownRule ?? rule).states(of: records[index].kind), declaredStates)
+                    records[index].addStates(inForce.states(of: records[index].kind), declared)
                 else { throw .outOfMemory("the state of layer \"\(name)\"") }
             }
         } catch {
@@ -114,14 +123,18 @@ extension Optimizer {
         timeline.window = 0..<0
     }
 
-    /// Forgets what the library keeps for a layer: step counts are 0, states are what they start as, and a master copy is the
-    /// parameters again.
+    /// Forgets what the library keeps for a layer: step counts are 0, states are what they start as, a master copy is the
+    /// parameters again, and a policy's measurements begin again.
     public func reset(_ layer: Int) throws(LayerwiseError) {
         try check(layer: layer)
         let record = layers.elements[layer]
-        let declared = declaredStates
+        let declared = declaredStates(of: layer)
         for index in record.firstTensor..<record.firstTensor + record.tensorCount {
             tensors.elements[index].restart(declared)
+        }
+        if record.whole == layer && layer < measurements.count {
+            measurements.elements[layer] = LayerMeasurement()
+            scalesAreStale = true
         }
     }
 

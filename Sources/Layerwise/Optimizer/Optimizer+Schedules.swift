@@ -4,27 +4,29 @@ import LayerwiseRules
 // Policy, schedules and freezing plan: what can be set, reported and asked.
 
 extension Optimizer {
-    /// Changes the policy, which takes effect at the next step.
+    /// Changes the policy, which takes effect at the next step.  A measured policy begins to measure then.
     public func setPolicy(_ policy: any Policy) {
         self.policy = policy
+        measurements.removeAll()
         scalesAreStale = true
     }
 
     /// Sets a schedule for a number of the rule, "lr" unless `key` says otherwise, of the whole optimizer or of one layer,
     /// which takes precedence; nil takes it away.  It takes effect at the next step, and asks for the t of that step: a
-    /// schedule that is set later does not begin anew.
+    /// schedule that is set later does not start at 0.
     public func setSchedule(
         _ schedule: (any Schedule)?, for key: String = "lr", layer: Int? = nil
     ) throws(LayerwiseError) {
-        guard case .number = rule.value(of: key), type(of: rule).isNumber(key) else {
+        if let layer { try check(layer: layer) }
+        let own = layer.map { entries[$0].rule ?? rule } ?? rule
+        guard case .number = own.value(of: key), type(of: own).isNumber(key) else {
             throw LayerwiseError(
                 .unknownName,
-                "\(type(of: rule).declaration.title): no number is called \"\(key)\", expected one of "
-                    + type(of: rule).numberKeys.joined(separator: ", "))
+                "\(type(of: own).declaration.title): no number is called \"\(key)\", expected one of "
+                    + type(of: own).numberKeys.joined(separator: ", "))
         }
-        do { try schedule?.recheck() } catch { throw LayerwiseError(error, of: "schedule of \(key)", layer: layer) }
+        do { try schedule?.checkWhole() } catch { throw LayerwiseError(error, of: "schedule of \(key)", layer: layer) }
         if let layer {
-            try check(layer: layer)
             var changed: [Int: LayerConfiguration] = [:]
             for index in CollectionOfOne(layer) + parts(of: layer) {
                 var entry = entries[index]
@@ -71,7 +73,7 @@ extension Optimizer {
         try existingSchedule(key, layer).state
     }
 
-    /// Puts it back.
+    /// Restores what `scheduleState` returned.
     public func setScheduleState(
         _ state: [Double], for key: String = "lr", layer: Int? = nil
     ) throws(LayerwiseError) {

@@ -24,12 +24,16 @@ extension Optimizer {
     /// Changes γ, as an outside schedule does at every step.  Layers with a rate of their own keep it.
     public func setLearningRate(_ rate: Double) throws(LayerwiseError) { try set([Setting("lr", rate)]) }
 
-    /// No other value depends on the rate, so nothing has to be made anew.
+    /// Puts a rate in force that was checked.  No other value depends on it.
     func setCheckedRate(_ rate: Double) {
         rule.learningRate = rate
-        for index in rules.indices { rules[index].learningRate = rate }
-        // The rules in force, where a schedule moves hyperparameters, are kept from step to step.
-        for index in timeline.movedRules.indices { timeline.movedRules[index].learningRate = rate }
+        for index in rules.indices {
+            let owner = ruleOwners[index]
+            if owner >= 0 && entries[owner].rule != nil { continue }
+            rules[index].learningRate = rate
+            // The rules in force, where a schedule moves hyperparameters, are kept from step to step.
+            if timeline.movedRules.indices.contains(index) { timeline.movedRules[index].learningRate = rate }
+        }
     }
 
     /// The value of one of the rule's hyperparameters or the optimizer's settings.
@@ -43,7 +47,7 @@ extension Optimizer {
         try setLayers([(layer, changes)])
     }
 
-    /// The same for several layers, all or none.
+    /// Gives several layers values of their own, all or none.
     public func setLayers(_ changes: [(layer: Int, settings: [Setting])]) throws(LayerwiseError) {
         var changed: [Int: LayerConfiguration] = [:]
         for change in try withParts(changes) {
@@ -90,11 +94,15 @@ extension Optimizer {
             entry.settings.unset(key)
         } else if key == "lr" {
             entry.rate = .nan
-        } else if type(of: rule).isPreset(key) {
+        } else if key == Self.ruleKey {
+            throw LayerwiseError(
+                .invalidArgument, "\(subject(layer)): the rule of a layer stays as it was when the layer was added",
+                layer: layer)
+        } else if type(of: entry.rule ?? rule).isPreset(key) {
             throw LayerwiseError(
                 .invalidArgument,
                 "\(subject(layer)): \(key) stands for several settings, which are taken back one by one", layer: layer)
-        } else if type(of: rule).has(key) {
+        } else if type(of: entry.rule ?? rule).has(key) {
             entry.overrides.removeAll { $0.key == key }
         } else {
             throw LayerwiseError(.unknownName, "\(subject(layer)): unknown setting \"\(key)\"", layer: layer)
@@ -115,7 +123,10 @@ extension Optimizer {
         case "maximize":
             return .number(layers.elements[layer].ascends ? 1 : 0)
         case "lr":
-            return .number(entries[layer].rate.isNaN ? rule.learningRate : entries[layer].rate)
+            let own = entries[layer]
+            return .number(own.rate.isNaN ? (own.rule ?? rule).learningRate : own.rate)
+        case Self.ruleKey:
+            return .choice(type(of: rules[layers.elements[layer].rule]).declaration.name)
         default:
             if let value = entries[layer].settings.value(of: key) { return value }
             if let value = rules[layers.elements[layer].rule].value(of: key) { return value }
@@ -144,19 +155,31 @@ extension Optimizer {
         } catch { throw LayerwiseError(error, of: type(of: rule).declaration.title) }
     }
 
-    /// A layer's entry with changes applied, checked against the rule.
+    /// The key of a layer's rule.
+    static let ruleKey = "rule"
+
+    /// A layer's entry with changes applied, checked against its rule.
     func assign(
         _ changes: [Setting], to entry: LayerConfiguration, layer: Int
     ) throws(LayerwiseError) -> LayerConfiguration {
         var entry = entry
         do {
             try refuseDuplicates(changes)
-            for change in changes {
+            // The rule comes first: the other keys are its own.
+            var named: (any Rule)?
+            if let change = changes.first(where: { $0.key == Self.ruleKey }) {
+                named = try ruleToAdd(change, entry, layer)
+            }
+            if let named { entry.rule = named }
+            for change in changes where change.key != Self.ruleKey {
                 if LayerSettings.has(change.key) {
                     try entry.settings.assign(change)
+                } else if var own = entry.rule, named != nil {
+                    try Self.assign(change, &own, or: "\(LayerSettings.keys), \(Self.ruleKey)")
+                    entry.rule = own
                 } else {
-                    var rule = rule
-                    try Self.assign(change, &rule, or: LayerSettings.keys)
+                    var rule = entry.rule ?? rule
+                    try Self.assign(change, &rule, or: "\(LayerSettings.keys), \(Self.ruleKey)")
                     if change.key == "lr" {
                         entry.rate = rule.learningRate
                         continue
@@ -169,9 +192,50 @@ extension Optimizer {
                 }
             }
             try entry.settings.validate()
-            try Self.check(settings, [try Self.rule(rule, with: entry.overrides)])
+            try Self.check(settings, [try rule(of: entry)])
         } catch { throw LayerwiseError(error, of: "layer \"\(entry.name)\"", layer: layer) }
         return entry
+    }
+
+    /// The rule of a name, with its defaults, for a layer that is being added; nil where the layer has it already.
+    private func ruleToAdd(
+        _ change: Setting, _ entry: LayerConfiguration, _ layer: Int
+    ) throws(SettingError) -> (any Rule)? {
+        guard case .choice(let name) = change.value else { throw .invalid("rule must be a name, found a number") }
+        if layer < entries.count {
+            if name == type(of: entry.rule ?? rule).declaration.name { return nil }
+            throw .invalid("the rule of a layer stays as it was when the layer was added")
+        }
+        guard let type = allRules.first(where: { $0.declaration.name == name }) else {
+            throw .unknown(Self.noRule(name))
+        }
+        return type.init()
+    }
+
+    /// What is said of a name that no rule has.
+    static func noRule(_ name: String) -> String {
+        let names = allRules.map { $0.declaration.name }.joined(separator: ", ")
+        return "no rule is called \"\(name)\", expected one of \(names)"
+    }
+
+    /// The rule that steps a layer: its own or the optimizer's, with the layer's own values.
+    func rule(of entry: LayerConfiguration) throws(SettingError) -> any Rule { try rule(of: entry, rule) }
+
+    /// The rule that steps a layer if the optimizer's rule is `common`.
+    private func rule(of entry: LayerConfiguration, _ common: any Rule) throws(SettingError) -> any Rule {
+        var own = entry.rule ?? common
+        for setting in entry.overrides { try own.assign(setting) }
+        try own.validate()
+        let declaration = type(of: own).declaration
+        let sumsOverAll = own.stages.contains { $0.scope == .optimizer }
+        if declaration.name != type(of: common).declaration.name,
+            sumsOverAll || declaration.states.contains(where: { $0.shape == .shared })
+        {
+            throw .invalid(
+                "\(declaration.title) takes sums over all its layers: it must be the optimizer's rule, and layers may have "
+                    + "other rules")
+        }
+        return own
     }
 
     /// Refuses settings that these rules cannot follow.
@@ -186,7 +250,8 @@ extension Optimizer {
     /// Whether a layer needs a rule apart from the optimizer's.
     static func needsOwnRule(_ entry: LayerConfiguration, _ schedules: [String: any Schedule]) -> Bool {
         let isMovedApart = entry.settings.start > 0 && schedules.keys.contains { $0 != "lr" }
-        return !entry.overrides.isEmpty || entry.schedules.keys.contains { $0 != "lr" } || isMovedApart
+        return entry.rule != nil || !entry.overrides.isEmpty || entry.schedules.keys.contains { $0 != "lr" }
+            || isMovedApart
     }
 
     /// Puts the optimizer's rule, schedules and settings in force: the rules of all layers, and the states that they need.
@@ -259,7 +324,7 @@ extension Optimizer {
     ) throws(LayerwiseError) -> (any Rule)? {
         if !Self.needsOwnRule(entry, schedules) { return nil }
         do throws(SettingError) {
-            let own = try Self.rule(rule, with: entry.overrides)
+            let own = try self.rule(of: entry, rule)
             try Self.check(settings, [own])
             return own
         } catch { throw LayerwiseError(error, of: subject(layer), layer: layer) }
@@ -293,13 +358,6 @@ extension Optimizer {
         ruleOwners[index] = owner
         ruleRecords.elements[index] = lastRecord
         layers.elements[owner].rule = index
-    }
-
-    static func rule(_ rule: any Rule, with overrides: [Setting]) throws(SettingError) -> any Rule {
-        var rule = rule
-        for setting in overrides { try rule.assign(setting) }
-        try rule.validate()
-        return rule
     }
 
     /// Applies a setting to a rule.  Where it has none of that key, the message names its keys and `others`.

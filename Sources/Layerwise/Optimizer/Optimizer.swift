@@ -32,6 +32,8 @@ public final class Optimizer {
     var rules: [any Rule]
     var ruleOwners = [-1]
     var ruleRecords = UnsafeArray<RuleRecord>()
+    /// What the rules in force do between them; `refresh` keeps it.
+    var rulesInForce = RulesInForce()
 
     /// The states that all tensors share, which stay where they are; and as the step under way leaves them.
     var shared = UnsafeArray<SharedScalars>()
@@ -43,6 +45,10 @@ public final class Optimizer {
     // What follows from policy, schedules and freezing plan.
     /// Whether the policy must be asked again before the next step.
     var scalesAreStale = true
+    /// The policy or the part of it that measures layers; `refresh` keeps it, since to ask allocates.
+    var measuredPolicy: (any MeasuredPolicy)?
+    /// What it keeps, by layer; empty with other policies.
+    var measurements = UnsafeArray<LayerMeasurement>()
     /// What they see of the layers, as it was when they were asked.
     var places: [LayerDescriptor] = []
     /// Whether layers, depths, towers or roles have changed since.
@@ -92,7 +98,7 @@ public final class Optimizer {
             try rule.check()
             try settings.check()
             try Self.check(settings, [rule])
-            try schedule?.recheck()
+            try schedule?.checkWhole()
         } catch { throw LayerwiseError(error, of: type(of: rule).declaration.title) }
         guard ruleRecords.reserve(1) else { throw .outOfMemory("kernel table") }
         ruleRecords.append(RuleRecord(rule))
@@ -104,8 +110,7 @@ public final class Optimizer {
     /// An optimizer by name and keys: the rule's hyperparameters and the optimizer's settings, in any order.
     public convenience init(rule name: String, settings: [Setting]) throws(LayerwiseError) {
         guard let type = allRules.first(where: { $0.declaration.name == name }) else {
-            let names = allRules.map { $0.declaration.name }.joined(separator: ", ")
-            throw LayerwiseError(.unknownName, "no rule is called \"\(name)\", expected one of \(names)")
+            throw LayerwiseError(.unknownName, Self.noRule(name))
         }
         var rule: any Rule = type.init()
         var own = Settings()

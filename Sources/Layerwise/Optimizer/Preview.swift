@@ -5,7 +5,7 @@ extension Optimizer {
     /// The effective rates that steps will use, as long as nothing is changed and no metric is reported: layers × steps.
     ///
     /// `rates[layer·count + i]` is the rate of a layer at step `first + i·stride`, 0 where it is frozen; the same bits as the
-    /// step itself uses.  A tensor that the policy treats apart from its layer is not told here (`LayerInfo.exceptions`).
+    /// step itself uses.  Tensors that the policy treats apart from their layer are not included (`LayerInfo.exceptions`).
     public func preview(
         from first: Int64, count: Int, stride: Int64 = 1, into rates: UnsafeMutableBufferPointer<Double>
     ) throws(LayerwiseError) {

@@ -10,18 +10,29 @@ public struct Combine: Policy {
     public init() {}
 
     public init(_ policies: [any Policy]) throws(SettingError) {
-        try self.init(Spec("combine", parts: policies.map(\.spec)))
+        self.policies = policies
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "combine", doc: "several policies at once: their scales multiply", equation: "scale = ∏ scaleᵢ",
-        source: "Layerwise", parts: "two policies or more")
+    public static let declaration = Declaration(
+        name: "combine", title: "Combine", summary: "several policies at once: their scales multiply",
+        details: """
+            A trust ratio adapts a tensor where all of them let it, and at most one of them gives a layer a rate. \
+            Their factors of the decay multiply too.
+            """,
+        equation: "scale = ∏ scaleᵢ",
+        source: "Layerwise",
+        parts: "two policies or more",
+        arguments: [
+            Argument("policies", .eachPart, "two policies or more")
+        ],
+        positional: ["policies"])
 
     public static let depthDependence = DepthDependence.parts
 
     public static let parameters: [Parameter<Self>] = []
 
-    public var parts: [Spec] { policies.map(\.spec) }
+    public var components: [any Component] { policies }
 
     public mutating func take(parts: [Spec]) throws(SettingError) {
         for (index, part) in parts.enumerated() {
@@ -31,6 +42,16 @@ public struct Combine: Policy {
 
     public func validate() throws(SettingError) {
         if policies.count < 2 { throw .invalid("expected at least two policies, found \(policies.count)") }
+        let measured = policies.filter { $0.measuredPart != nil }
+        if measured.count > 1 {
+            let names = measured.map { type(of: $0).declaration.name }
+            throw .invalid("one policy can measure, found \(names.joined(separator: ", "))")
+        }
+    }
+
+    public var measuredPart: (any MeasuredPolicy)? {
+        for policy in policies { if let part = policy.measuredPart { return part } }
+        return nil
     }
 
     public func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {

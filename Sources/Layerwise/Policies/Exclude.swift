@@ -7,15 +7,15 @@ import LayerwiseRules
 /// parameters, names like bias and LayerNorm), and LARS's from adaptation.
 public struct Exclude: Policy {
     /// Tensors by name.
-    public struct Names: Recipe {
+    public struct Names: Component {
         public var match = ""
 
         public init() {}
 
         public init(_ match: String) { self.match = match }
 
-        public static let declaration = RecipeDeclaration(
-            name: "tensors", doc: "tensors by name", equation: "", source: "")
+        public static let declaration = Declaration(
+            name: "tensors", summary: "tensors by name", equation: "", source: "")
 
         public static let parameters: [Parameter<Self>] = [
             .text("match", \.match, "\"layer/tensor\", or a pattern of it")
@@ -40,32 +40,40 @@ public struct Exclude: Policy {
         names: [String] = [], maxRank: Int = 1, decay: Bool = true, trustRatio: Bool = true,
         syntax: PatternSyntax = .glob, unused: Matching.Unused = .error
     ) throws(SettingError) {
-        try self.init(
-            Spec(
-                "exclude",
-                [
-                    Setting("decay", decay ? 1 : 0), Setting("trust_ratio", trustRatio ? 1 : 0),
-                    Setting("max_rank", Double(maxRank)), Setting("syntax", syntax.rawValue),
-                    Setting("unused", unused.rawValue),
-                ], parts: names.map { Names($0).spec }))
+        self.names = names.map(Names.init)
+        self.maxRank = maxRank
+        self.decay = decay
+        self.trustRatio = trustRatio
+        self.syntax = syntax
+        self.unused = unused
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "exclude", doc: "tensors without decay or trust ratio, by rank or name",
+    public static let declaration = Declaration(
+        name: "exclude", title: "Exclude", summary: "tensors without decay or trust ratio, by rank or name",
+        details: """
+            Put it beside another policy: `Combine(LayerDecay(0.75), Exclude())`.
+            """,
         equation: "λ = 0 and trust ratio 1 for tensors of rank ≤ max_rank and those that a pattern matches",
-        source: "timm (weight_decay_exclude_1d, no_weight_decay), BERT, LARS", parts: "tensors: match")
+        source: "timm (weight_decay_exclude_1d, no_weight_decay), BERT, LARS",
+        parts: "tensors: match",
+        arguments: [
+            .patterns("names", Names.self, "patterns of \"layer/tensor\"")
+        ],
+        positional: ["names"])
 
     public static let depthDependence = DepthDependence.never
 
     public static let parameters: [Parameter<Self>] = [
         .flag("decay", \.decay, "they do not decay"),
         .flag("trust_ratio", \.trustRatio, "no trust ratio adapts them"),
-        .integer("max_rank", \.maxRank, -1...16, "tensors of this rank or less; -1: none"),
-        .choice("syntax", \.syntax, "how patterns are written"),
-        .choice("unused", \.unused, "a pattern that matches nothing: error, or ignore it"),
+        .integer("max_rank", \.maxRank, -1...16, "tensors of this rank or less are excluded; -1: none"),
+        .choice("syntax", \.syntax, "how patterns are written: \"exact\", \"glob\" or \"regex\""),
+        .choice(
+            "unused", \.unused, "what a pattern that matches no tensor is: an \"error\", or something to \"ignore\""),
     ]
 
-    public var parts: [Spec] { names.map(\.spec) }
+    public var components: [any Component] { names }
 
     public mutating func take(parts: [Spec]) throws(SettingError) {
         names = try Layerwise.parts(parts, of: Self.declaration.name)

@@ -7,7 +7,7 @@ import LayerwiseRules
 /// errors, each of which a setting relaxes.  The pattern "*" stands for every layer that no other pattern matches.
 public struct Explicit: Policy {
     /// What layers that match get.
-    public struct Assignment: Recipe {
+    public struct Assignment: Component {
         public var match = ""
         public var scale = Double.nan
         public var learningRate = Double.nan
@@ -21,14 +21,14 @@ public struct Explicit: Policy {
             learningRate = lr ?? .nan
         }
 
-        public static let declaration = RecipeDeclaration(
-            name: "layers", doc: "what layers that match get", equation: "scale, or lr in place of the optimizer's",
+        public static let declaration = Declaration(
+            name: "layers", summary: "what layers that match get", equation: "scale, or lr in place of the optimizer's",
             source: "mmengine's custom_keys, Burn's groups, Keras's OptimizerMap")
 
         public static let parameters: [Parameter<Self>] = [
             .text("match", \.match, "a layer's name, or a pattern of names"),
-            .number("scale", \.scale, .nonNegative, "rate multiplier"),
-            .number("lr", \.learningRate, .nonNegative, "rate in place of the optimizer's"),
+            .number("scale", \.scale, .nonNegative, "rate multiplier").optional,
+            .number("lr", \.learningRate, .nonNegative, "rate in place of the optimizer's").optional,
         ]
 
         public func validate() throws(SettingError) {
@@ -51,26 +51,35 @@ public struct Explicit: Policy {
         _ assignments: [Assignment], syntax: PatternSyntax = .exact, unused: Matching.Unused = .error,
         unmatched: Matching.Unmatched = .error, ambiguous: Matching.Ambiguous = .error
     ) throws(SettingError) {
-        try self.init(
-            Spec(
-                "explicit",
-                [
-                    Setting("syntax", syntax.rawValue), Setting("unused", unused.rawValue),
-                    Setting("unmatched", unmatched.rawValue), Setting("ambiguous", ambiguous.rawValue),
-                ], parts: assignments.map(\.spec)))
+        self.assignments = assignments
+        matching = Matching(syntax: syntax, unused: unused, unmatched: unmatched, ambiguous: ambiguous)
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "explicit", doc: "a scale or a rate for each layer by name or pattern; \"*\" is every other layer",
+    public static let declaration = Declaration(
+        name: "explicit", title: "Explicit",
+        summary: "a scale or a rate for each layer by name or pattern; \"*\" is every other layer",
+        details: """
+            The pattern "*" stands for every layer that no other pattern matches.  Matching is strict unless the last \
+            three arguments relax it.
+            """,
         equation: "scale = that of the pattern that matches",
         source: "mmengine's custom_keys, Burn's groups, Keras's OptimizerMap, with strict matching",
-        parts: "layers: match, scale, lr")
+        parts: "layers: match, scale, lr",
+        arguments: [
+            .byPattern("scales", Assignment.self, ["scale"], "scale by pattern, in \(ValidRange.nonNegative)"),
+            .byPattern(
+                "rates", Assignment.self, ["lr"],
+                "rate by pattern, in \(ValidRange.nonNegative), which takes the place of the optimizer's lr; a pattern that has a scale too gets the rate times the scale"
+            ),
+        ],
+        positional: ["scales"])
 
     public static let depthDependence = DepthDependence.never
 
     public static let parameters: [Parameter<Self>] = Matching.parameters.map { $0.lifted(\.matching) }
 
-    public var parts: [Spec] { assignments.map(\.spec) }
+    public var components: [any Component] { assignments }
 
     public mutating func take(parts: [Spec]) throws(SettingError) {
         assignments = try Layerwise.parts(parts, of: Self.declaration.name)

@@ -11,21 +11,32 @@ public struct ForTower: Policy {
     public init() {}
 
     public init(_ tower: String, _ policy: any Policy) throws(SettingError) {
-        try self.init(Spec("for_tower", [Setting("tower", tower)], parts: [policy.spec]))
+        self.tower = tower
+        policies = [policy]
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "for_tower", doc: "a policy for the layers of one tower only",
+    public static let declaration = Declaration(
+        name: "for_tower", title: "ForTower", summary: "a policy for the layers of one tower only",
+        details: """
+            `Combine(ForTower("vision", LayerDecay(0.65)), ForTower("text", LayerDecay(0.8)))`.  The other layers keep \
+            what they have.
+            """,
         equation: "scale = that of the part, else 1",
-        source: "Layerwise", parts: "one policy")
+        source: "Layerwise",
+        parts: "one policy",
+        arguments: [
+            Argument("policy", .part, "the policy, which sees these layers and no others")
+        ],
+        positional: ["tower", "policy"])
 
     public static let depthDependence = DepthDependence.parts
 
     public static let parameters: [Parameter<Self>] = [
-        .text("tower", \.tower, "the tower's name, which some layer must have")
+        .text("tower", \.tower, "the tower's name, which some layer must have").required
     ]
 
-    public var parts: [Spec] { policies.map(\.spec) }
+    public var components: [any Component] { policies }
 
     public mutating func take(parts: [Spec]) throws(SettingError) {
         for part in parts { policies.append(try policy(part)) }
@@ -33,6 +44,9 @@ public struct ForTower: Policy {
 
     public func validate() throws(SettingError) {
         if policies.count != 1 { throw .invalid("expected one policy, found \(policies.count)") }
+        for policy in policies where policy.measuredPart != nil {
+            throw .invalid("\(type(of: policy).declaration.name) measures the layers of all towers")
+        }
     }
 
     public func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {

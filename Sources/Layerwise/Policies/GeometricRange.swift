@@ -14,17 +14,25 @@ public struct GeometricRange: Policy {
     public init() {}
 
     public init(lowest: Double, highest: Double = 1) throws(SettingError) {
-        try self.init(Spec("range", [Setting("lowest", lowest), Setting("highest", highest)]))
+        self.lowest = lowest
+        self.highest = highest
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "range", doc: "rates that rise geometrically from depth 0 to the top",
-        equation: "scale = lowest·(highest/lowest)^(depth/top)", source: "fastai's slice(lo, hi), as multipliers")
+    public static let declaration = Declaration(
+        name: "range", title: "Range", summary: "rates that rise geometrically from depth 0 to the top",
+        details: """
+            scale = lowest * (highest / lowest) ** (depth / top_depth), in each tower.  `Slice` says the same in \
+            rates.
+            """,
+        equation: "scale = lowest·(highest/lowest)^(depth/top)",
+        source: "fastai's slice(lo, hi), as multipliers",
+        positional: ["lowest", "highest"])
 
     public static let depthDependence = DepthDependence.always
 
     public static let parameters: [Parameter<Self>] = [
-        .number("lowest", \.lowest, .positive, "scale at depth 0"),
+        .number("lowest", \.lowest, .positive, "scale at depth 0, at most highest").required,
         .number("highest", \.highest, .positive, "scale at the highest depth"),
     ]
 

@@ -15,7 +15,7 @@ import LayerwiseRules
 ///
 /// Source: Clark et al. 2020 (ELECTRA, arXiv:2003.10555), `_get_layer_lrs`; timm's `param_groups_layer_decay`
 /// (`layer_decay ** (layer_max - i)`, at least `min_scale`); BEiT's `LayerDecayValueAssigner`; MAE's `lr_decay.py`.  Each
-/// convention equals its namesake; they differ in what the final norm and the last block get.  A layer's role tells what it
+/// convention equals its namesake; they differ in what the final norm and the last block get.  A layer's role says what it
 /// is: by default the lowest depth of a tower is its embeddings and the highest its head.
 public struct LayerDecay: Policy {
     /// Where the rates fall to.
@@ -40,29 +40,43 @@ public struct LayerDecay: Policy {
         _ decay: Double, minScale: Double = 0, direction: Direction = .input, convention: Convention = .depth,
         headScale: Double? = nil
     ) throws(SettingError) {
-        let head = headScale.map { [Setting("head_scale", $0)] } ?? []
-        try self.init(
-            Spec(
-                "layer_decay",
-                [
-                    Setting("decay", decay), Setting("min_scale", minScale),
-                    Setting("direction", direction.rawValue), Setting("convention", convention.rawValue),
-                ] + head))
+        self.headScale = try Self.given("head_scale", headScale)
+        self.decay = decay
+        self.minScale = minScale
+        self.direction = direction
+        self.convention = convention
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "layer_decay", doc: "rates that fall layer by layer", equation: "scale = max(min_scale, decay^distance)",
-        source: "Clark et al. 2020, arXiv:2003.10555; timm, BEiT, MAE and ELECTRA, which count the distance differently"
-    )
+    public static let declaration = Declaration(
+        name: "layer_decay", title: "LayerDecay", summary: "rates that fall layer by layer",
+        details: """
+            scale = max(min_scale, decay ** distance).  The distance is counted in each tower by itself:
+
+                convention   embeddings   block k of 1 ... n   final norm   head
+                depth        top - depth, of whatever depths the layers have (direction "output": depth)
+                timm         n + 1        n + 1 - k            1            0      (one less all along without a head)
+                beit, mae    n + 1        n + 1 - k            0            0
+                electra      n + 2        n + 2 - k            2            0
+
+            A layer's role says which of these it is; by default the lowest depth of a tower is its embeddings and \
+            the highest its head.  Each convention equals its namesake.
+            """,
+        equation: "scale = max(min_scale, decay^distance)",
+        source:
+            "Clark et al. 2020, arXiv:2003.10555; timm, BEiT, MAE and ELECTRA, which count the distance differently",
+        positional: ["decay", "min_scale", "direction", "convention", "head_scale"])
 
     public static let depthDependence = DepthDependence.always
 
     public static let parameters: [Parameter<Self>] = [
-        .number("decay", \.decay, .positiveFraction, "ratio between neighbouring depths"),
-        .number("min_scale", \.minScale, .closedFraction, "no layer's scale is lower"),
-        .choice("direction", \.direction, "input: rates fall towards the input; output: towards the output"),
-        .choice("convention", \.convention, "how the distance is counted: by depth, or as a library does"),
-        .number("head_scale", \.headScale, .nonNegative, "the scale of heads, in place of the decay's"),
+        .number("decay", \.decay, .positiveFraction, "factor from one distance to the next").required,
+        .number("min_scale", \.minScale, .closedFraction, "no scale falls below this"),
+        .choice("direction", \.direction, "\"input\" or \"output\": the end with the lowest rate"),
+        .choice(
+            "convention", \.convention,
+            "how the distance is counted: by \"depth\", or as in \"timm\", \"beit\", \"mae\" or \"electra\""),
+        .number("head_scale", \.headScale, .nonNegative, "scale of heads in place of the decay's").optional,
     ]
 
     public func validate() throws(SettingError) {

@@ -18,26 +18,30 @@ public struct LoRAPlus: Policy {
     public init(
         ratio: Double, match: String = "*lora_B*", vectors: Bool = true, syntax: PatternSyntax = .glob
     ) throws(SettingError) {
-        try self.init(
-            Spec(
-                "lora_plus",
-                [
-                    Setting("ratio", ratio), Setting("match", match), Setting("vectors", vectors ? 1 : 0),
-                    Setting("syntax", syntax.rawValue),
-                ]))
+        self.ratio = ratio
+        self.match = match
+        self.vectors = vectors
+        self.syntax = syntax
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "lora_plus", doc: "higher rates for LoRA's B", equation: "scale = ratio for B and vectors, 1 for A",
-        source: "Hayou, Ghosh, Yu 2024, arXiv:2402.12354; PEFT create_loraplus_optimizer")
+    public static let declaration = Declaration(
+        name: "lora_plus", title: "LoRAPlus", summary: "higher rates for LoRA's B",
+        details: """
+            scale = ratio for tensors whose "layer/tensor" matches, and for vectors; 1 for the others.  It equals \
+            PEFT's optimizer, except that embeddings have no rate apart.
+            """,
+        equation: "scale = ratio for B and vectors, 1 for A",
+        source: "Hayou, Ghosh, Yu 2024, arXiv:2402.12354; PEFT create_loraplus_optimizer",
+        positional: ["ratio"])
 
     public static let depthDependence = DepthDependence.never
 
     public static let parameters: [Parameter<Self>] = [
         .number("ratio", \.ratio, .positive, "rate of B over rate of A"),
-        .text("match", \.match, "B: \"layer/tensor\", or a pattern of it, which must match some tensor"),
+        .text("match", \.match, "pattern of B, a \"layer/tensor\", which must match some tensor"),
         .flag("vectors", \.vectors, "tensors of rank 0 and 1 have B's rate, as in PEFT"),
-        .choice("syntax", \.syntax, "how the pattern is written"),
+        .choice("syntax", \.syntax, "how the pattern is written: \"exact\", \"glob\" or \"regex\""),
     ]
 
     public func validate() throws(SettingError) { _ = try NamePattern(match, syntax) }

@@ -32,7 +32,7 @@ public struct MuP: Policy {
     }
 
     /// The base widths of tensors that match.
-    public struct Base: Recipe {
+    public struct Base: Component {
         public var match = ""
         public var fanIn = 0
         public var fanOut = 0
@@ -46,8 +46,8 @@ public struct MuP: Policy {
             self.fanOut = fanOut
         }
 
-        public static let declaration = RecipeDeclaration(
-            name: "base", doc: "base widths of tensors that match", equation: "", source: "")
+        public static let declaration = Declaration(
+            name: "base", summary: "base widths of tensors that match", equation: "", source: "")
 
         public static let parameters: [Parameter<Self>] = [
             .text("match", \.match, "\"layer/tensor\", or a pattern of it"),
@@ -73,31 +73,46 @@ public struct MuP: Policy {
         _ bases: [Base], family: Family = .adam, decoupledDecay: Bool = false, layout: Layout = .outIn,
         syntax: PatternSyntax = .glob
     ) throws(SettingError) {
-        try self.init(
-            Spec(
-                "mup",
-                [
-                    Setting("family", family.rawValue), Setting("decoupled_decay", decoupledDecay ? 1 : 0),
-                    Setting("layout", layout.rawValue), Setting("syntax", syntax.rawValue),
-                ], parts: bases.map(\.spec)))
+        self.bases = bases
+        self.family = family
+        self.decoupledDecay = decoupledDecay
+        self.layout = layout
+        self.syntax = syntax
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "mup", doc: "rates by width: the maximal update parametrization",
+    public static let declaration = Declaration(
+        name: "mup", title: "MuP", summary: "rates by width: the maximal update parametrization",
+        details: """
+            With m_in = fan_in / base fan_in and m_out = fan_out / base fan_out, each 1 where no base is given: family \
+            "adam" has scale = 1 / m_in for tensors with two infinite dimensions, else 1; "sgd" has scale = m_out / \
+            m_in for those, m for tensors with one.  A dimension is infinite where its base is given.  Decay is \
+            multiplied by 1 / scale.  Initialisation and the multiplier of the output belong to the model.
+            """,
         equation: "adam: scale = base_fan_in/fan_in of matrices; sgd: scale = (m_out/m_in) of matrices, m of vectors",
         source: "Yang et al. 2022, arXiv:2203.03466, table 8; microsoft/mup MuAdam, MuSGD",
-        parts: "base: match, fan_in, fan_out")
+        parts: "base: match, fan_in, fan_out",
+        arguments: [
+            .byPattern(
+                "bases", Base.self, ["fan_in", "fan_out"],
+                "(base fan_in, base fan_out) by pattern of \"layer/tensor\"; 0 for a dimension that is finite; tensors that no pattern matches keep scale 1"
+            )
+        ],
+        positional: ["bases"])
 
     public static let depthDependence = DepthDependence.never
 
     public static let parameters: [Parameter<Self>] = [
-        .choice("family", \.family, "adam or sgd: which rules' scaling"),
-        .flag("decoupled_decay", \.decoupledDecay, "leave λ as it is; else γ·λ stays as it is"),
-        .choice("layout", \.layout, "out_in: torch's weights; in_out: JAX's and Keras's"),
-        .choice("syntax", \.syntax, "how patterns are written"),
+        .choice("family", \.family, "which rules' scaling: \"adam\" or \"sgd\""),
+        .flag("decoupled_decay", \.decoupledDecay, "leave the decay as it is; else γ·λ stays as it is"),
+        .choice(
+            "layout", \.layout,
+            "where a weight's dimensions stand: \"out_in\" (fan_out, fan_in, ...) as in torch, \"in_out\" (..., fan_in, fan_out) as in JAX and Keras"
+        ),
+        .choice("syntax", \.syntax, "how patterns are written: \"exact\", \"glob\" or \"regex\""),
     ]
 
-    public var parts: [Spec] { bases.map(\.spec) }
+    public var components: [any Component] { bases }
 
     public mutating func take(parts: [Spec]) throws(SettingError) {
         bases = try Layerwise.parts(parts, of: Self.declaration.name)

@@ -4,22 +4,27 @@ import LayerwiseRules
 /// What gives every layer its share of the learning rate and of the decay.
 ///
 /// To add one, copy `ULMFiT.swift` and list it in `allPolicies`.
-public protocol Policy: Recipe {
+public protocol Policy: Component {
     /// The share of each layer, in the order of `layers`; scales are ≥ 0 and finite.
     func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling]
 
     /// Whether a share depends on the layer's depth, or on the role that follows from it; if not, the order in which layers are
     /// registered does not matter.
     static var depthDependence: DepthDependence { get }
+
+    /// The policy itself or the part of it that measures layers; nil where nothing is measured.
+    var measuredPart: (any MeasuredPolicy)? { get }
 }
 
 extension Policy {
+    public var measuredPart: (any MeasuredPolicy)? { nil }
+
     /// Whether this policy's shares depend on the depths of layers.
     public var dependsOnDepth: Bool {
         switch Self.depthDependence {
         case .always: true
         case .never: false
-        case .parts: parts.contains { (try? policy($0))?.dependsOnDepth ?? true }
+        case .parts: components.contains { ($0 as? any Policy)?.dependsOnDepth ?? true }
         }
     }
 }
@@ -108,13 +113,12 @@ public struct TensorScaling: Sendable, Equatable {
 /// Every policy, in the order of the documentation.
 public let allPolicies: [any Policy.Type] = [
     Uniform.self, Explicit.self, LayerDecay.self, GeometricRange.self, ULMFiT.self, RateSlice.self, Exclude.self,
-    MuP.self,
-    LoRAPlus.self, ForTower.self, Combine.self,
+    MuP.self, LoRAPlus.self, RelativeGradientNorm.self, UpdateRatio.self, ForTower.self, Combine.self,
 ]
 
 /// The policy that `spec` describes.
 public func policy(_ spec: Spec) throws(SettingError) -> any Policy {
-    try recipe(spec.name, among: allPolicies, "policy") { $0.declaration.name }.init(spec)
+    try component(spec.name, among: allPolicies, "policy") { $0.declaration.name }.init(spec)
 }
 
 /// The layers of each tower by depth.

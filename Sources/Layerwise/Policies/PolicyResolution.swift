@@ -4,12 +4,12 @@ import LayerwiseRules
 // What the policy says, put into the records that a step reads.
 
 extension Optimizer {
-    /// Asks policy and freezing plan anew.
+    /// Asks policy and freezing plan again.
     func refreshShares() throws(LayerwiseError) {
         refreshPlaces()
         let shares: [LayerScaling]
         do throws(SettingError) {
-            try policy.recheck()
+            try policy.checkWhole()
             shares = try policy.shares(of: places)
         } catch {
             throw LayerwiseError(error, of: "policy \(type(of: policy).declaration.name)")
@@ -22,6 +22,7 @@ extension Optimizer {
             }
         }
         try refreshActivities()
+        try reserveMeasurements()
         for (layer, share) in shares.enumerated() { put(share, layer) }
         scalesAreStale = false
     }
@@ -39,7 +40,9 @@ extension Optimizer {
         let record = layers.elements + layer
         // Where all tensors have a share of the scale in common, it is the layer's.
         let common = share.tensors.map(\.scale).max() ?? 1
-        record.pointee.scale = ownScale.isNaN ? share.scale * common : ownScale
+        record.pointee.share = ownScale.isNaN ? share.scale * common : ownScale
+        record.pointee.isMeasured = ownScale.isNaN && measurements.count > 0
+        record.pointee.scale = record.pointee.share * (record.pointee.isMeasured ? measuredScale(layer) : 1)
         record.pointee.ownRate = entry.rate.isNaN ? share.rate ?? .nan : entry.rate
         entries[layer].origin = ownScale.isNaN ? share.origin : "layer"
         for tensor in 0..<record.pointee.tensorCount {

@@ -16,23 +16,33 @@ public struct RateSlice: Policy {
     public init() {}
 
     public init(_ lowest: Double, _ highest: Double) throws(SettingError) {
-        try self.init(Spec("slice", [Setting("lowest", lowest), Setting("highest", highest)]))
+        self.lowest = try Self.given("lowest", lowest)
+        self.highest = try Self.given("highest", highest)
+        try settle()
     }
 
     public init(_ highest: Double) throws(SettingError) {
-        try self.init(Spec("slice", [Setting("highest", highest)]))
+        self.highest = try Self.given("highest", highest)
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "slice", doc: "fastai's slice: rates from the first layer to the last",
+    public static let declaration = Declaration(
+        name: "slice", title: "Slice", summary: "fastai's slice: rates from the first layer to the last",
+        details: """
+            Slice(lowest, highest): rate = lowest * (highest / lowest) ** (i / (n - 1)) for layer i of n; \
+            Slice(highest): rate = highest for the last layer, highest / 10 for the others.  Rates, not multipliers, \
+            in place of the optimizer's lr; it equals fastai's slice.  Layers of one depth share a rate; each tower \
+            has its own slice.
+            """,
         equation: "rate = lowest·(highest/lowest)^(i/(n−1)); without lowest: highest/10 below the last layer",
-        source: "fastai, even_mults")
+        source: "fastai, even_mults",
+        positional: ["lowest", "highest"])
 
     public static let depthDependence = DepthDependence.always
 
     public static let parameters: [Parameter<Self>] = [
-        .number("lowest", \.lowest, .positive, "rate of the first layer"),
-        .number("highest", \.highest, .positive, "rate of the last layer"),
+        .number("lowest", \.lowest, .positive, "rate of the first layer, at most highest").optional,
+        .number("highest", \.highest, .positive, "rate of the last layer").required,
     ]
 
     public func validate() throws(SettingError) {

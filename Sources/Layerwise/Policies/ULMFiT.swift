@@ -13,12 +13,18 @@ public struct ULMFiT: Policy {
     public init() {}
 
     public init(factor: Double) throws(SettingError) {
-        try self.init(Spec("ulmfit", [Setting("factor", factor)]))
+        self.factor = factor
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "ulmfit", doc: "each layer's rate is a fraction of that of the layer above",
-        equation: "scale = factor^−(layers above)", source: "Howard and Ruder 2018, arXiv:1801.06146, §3.2")
+    public static let declaration = Declaration(
+        name: "ulmfit", title: "ULMFiT", summary: "each layer's rate is a fraction of that of the layer above",
+        details: """
+            scale = factor ** -(layers above it).  Layers count by their different depths, in each tower by itself.
+            """,
+        equation: "scale = factor^−(layers above)",
+        source: "Howard and Ruder 2018, arXiv:1801.06146, §3.2",
+        positional: ["factor"])
 
     public static let depthDependence = DepthDependence.always
 

@@ -5,8 +5,10 @@ import LayerwiseRules
 public struct Uniform: Policy {
     public init() {}
 
-    public static let declaration = RecipeDeclaration(
-        name: "uniform", doc: "one rate for all layers", equation: "scale = 1", source: "every optimizer's default")
+    public static let declaration = Declaration(
+        name: "uniform", title: "Uniform", summary: "one rate for all layers",
+        equation: "scale = 1",
+        source: "every optimizer's default")
 
     public static let depthDependence = DepthDependence.never
 

@@ -13,12 +13,19 @@ public struct Constant: Schedule {
     public init() {}
 
     public init(factor: Double) throws(SettingError) {
-        try self.init(Spec("constant", [Setting("factor", factor)]))
+        self.factor = factor
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "constant", doc: "the same factor at every step", equation: "f = factor",
-        source: "optax constant_schedule, Hugging Face constant")
+    public static let declaration = Declaration(
+        name: "constant", title: "Constant", summary: "the same factor at every step",
+        details: """
+            Equals optax's and Hugging Face's, and with `Warmup` in front Hugging Face's `constant_with_warmup`. \
+            torch's ConstantLR ends: it is `Warmup` with shape "constant".
+            """,
+        equation: "f = factor",
+        source: "optax constant_schedule, Hugging Face constant",
+        positional: ["factor"])
 
     public static let parameters: [Parameter<Self>] = [.number("factor", \.factor, .nonNegative, "the factor")]
 

@@ -21,13 +21,23 @@ public struct Cosine: Decay {
     public init(
         totalSteps: Int, warmupSteps: Int = 0, minRate: Double = 0, floor: FloorKind = .scaled, minFactor: Double = 0
     ) throws(SettingError) {
-        try self.init(Spec("cosine", Setting.span(totalSteps, warmupSteps, minRate, floor, minFactor)))
+        span = Span(totalSteps, warmupSteps, minRate, floor, minFactor)
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "cosine", doc: "down half a cosine", equation: "f = (½(1 + cos(2π·cycles·pᵏ)))^exponent",
+    public static let declaration = Declaration(
+        name: "cosine", title: "Cosine", summary: "down half a cosine",
+        details: """
+            f = t / W for t < W, else (0.5 * (1 + cos(2 pi * cycles * p ** k_decay))) ** exponent above the floor, p = \
+            (t - W) / (T - W), at most 1.  Equals torch's CosineAnnealingLR (floor "absolute"), Hugging Face's \
+            `cosine` and `cosine_with_min_lr` ("relative"), timm's cosine ("scaled"; its warm-up by `Warmup`) and \
+            optax's cosine_decay_schedule.  After T it stays at the floor, as timm's and optax's do; torch's and \
+            Hugging Face's rise again.
+            """,
+        equation: "f = (½(1 + cos(2π·cycles·pᵏ)))^exponent",
         source:
-            "Loshchilov and Hutter 2017, arXiv:1608.03983; torch CosineAnnealingLR, Hugging Face cosine, timm, optax")
+            "Loshchilov and Hutter 2017, arXiv:1608.03983; torch CosineAnnealingLR, Hugging Face cosine, timm, optax",
+        positional: ["total_steps"])
 
     public static let parameters: [Parameter<Self>] =
         spanParameters + [

@@ -30,20 +30,27 @@ public struct CosineRestarts: Floored {
         cycleSteps: Double, cycleMult: Double = 1, amplitude: Double = 1, cycleLimit: Int = 0, warmupSteps: Int = 0,
         minRate: Double = 0, floor: FloorKind = .scaled, minFactor: Double = 0
     ) throws(SettingError) {
-        try self.init(
-            Spec(
-                "cosine_restarts",
-                [
-                    Setting("cycle_steps", cycleSteps), Setting("cycle_mult", cycleMult),
-                    Setting("amplitude", amplitude), Setting("cycle_limit", Double(cycleLimit)),
-                    Setting("warmup_steps", Double(warmupSteps)),
-                ] + Setting.floor(minRate, floor, minFactor)))
+        self.floor = Floor(minRate, floor, minFactor)
+        self.cycleSteps = cycleSteps
+        self.cycleMult = cycleMult
+        self.amplitude = amplitude
+        self.cycleLimit = cycleLimit
+        self.warmupSteps = warmupSteps
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "cosine_restarts", doc: "down half a cosine, again and again",
+    public static let declaration = Declaration(
+        name: "cosine_restarts", title: "CosineRestarts", summary: "down half a cosine, again and again",
+        details: """
+            f = t / W for t < W; then cycle i takes T_i = cycle_steps * cycle_mult ** i steps, and T_cur steps after \
+            its start f = 0.5 * (1 + cos(pi * T_cur / T_i)) of the way from the floor to amplitude ** i times the \
+            rate.  Equals torch's CosineAnnealingWarmRestarts (floor "absolute"), Hugging Face's \
+            `cosine_with_restarts` with cycle_steps = (T - W) / num_cycles and cycle_limit = num_cycles, and timm's \
+            cosine with cycle_mul, cycle_decay (amplitude) and cycle_limit.
+            """,
         equation: "f = ½(1 + cos(π·Tcur/Tᵢ)), Tᵢ = cycle_steps·cycle_multⁱ",
-        source: "Loshchilov and Hutter 2017, arXiv:1608.03983; torch CosineAnnealingWarmRestarts, Hugging Face, timm")
+        source: "Loshchilov and Hutter 2017, arXiv:1608.03983; torch CosineAnnealingWarmRestarts, Hugging Face, timm",
+        positional: ["cycle_steps"])
 
     public static let parameters: [Parameter<Self>] =
         [

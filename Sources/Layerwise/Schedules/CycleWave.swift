@@ -28,6 +28,13 @@ public struct CycleWave: Sendable {
     }
 
     init() {}
+
+    init(_ stepSizeUp: Int, _ stepSizeDown: Int, _ mode: Mode, _ gamma: Double) {
+        self.stepSizeUp = stepSizeUp
+        self.stepSizeDown = stepSizeDown
+        self.mode = mode
+        self.gamma = gamma
+    }
 }
 
 extension CycleWave {
@@ -52,8 +59,11 @@ extension Cycling {
         [
             .integer("step_size_up", \.wave.stepSizeUp, 1...mostSteps, "steps up"),
             .integer("step_size_down", \.wave.stepSizeDown, 0...mostSteps, "steps down; 0: as many as up"),
-            .choice("mode", \.wave.mode, "how heights change: not, by half each cycle, or by γ each step"),
-            .number("gamma", \.wave.gamma, .positiveFraction, "γ of exp_range"),
+            .choice(
+                "mode", \.wave.mode,
+                "how heights change: \"triangular\", not; \"triangular2\", by half each cycle; \"exp_range\", by γ each step"
+            ),
+            .number("gamma", \.wave.gamma, .positiveFraction, "γ: the factor of \"exp_range\""),
         ]
     }
 
@@ -61,15 +71,5 @@ extension Cycling {
         if wave.gamma != 1 && wave.mode != .expRange {
             throw .invalid("gamma must be 1 unless mode is exp_range, found \(wave.gamma)")
         }
-    }
-}
-
-extension Setting {
-    /// The settings of a wave, as initialisers of schedules take them.
-    static func wave(_ stepSizeUp: Int, _ stepSizeDown: Int, _ mode: CycleWave.Mode, _ gamma: Double) -> [Setting] {
-        [
-            Setting("step_size_up", Double(stepSizeUp)), Setting("step_size_down", Double(stepSizeDown)),
-            Setting("mode", mode.rawValue), Setting("gamma", gamma),
-        ]
     }
 }

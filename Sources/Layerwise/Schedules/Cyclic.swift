@@ -17,12 +17,19 @@ public struct Cyclic: Cycling {
         stepSizeUp: Int = 2000, stepSizeDown: Int = 0, lowest: Double = 0.1, mode: CycleWave.Mode = .triangular,
         gamma: Double = 1
     ) throws(SettingError) {
-        try self.init(
-            Spec("cyclic", Setting.wave(stepSizeUp, stepSizeDown, mode, gamma) + [Setting("lowest", lowest)]))
+        wave = CycleWave(stepSizeUp, stepSizeDown, mode, gamma)
+        self.lowest = lowest
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "cyclic", doc: "up and down, again and again", equation: "f = lowest + (1 − lowest)·height(t)",
+    public static let declaration = Declaration(
+        name: "cyclic", title: "Cyclic", summary: "up and down, again and again",
+        details: """
+            f = lowest + (1 - lowest) * height; the height goes from 0 to 1 and back along straight lines, times 2 ** \
+            -cycle in mode "triangular2" or gamma ** t in "exp_range".  Equals torch's CyclicLR, whose max_lr is the \
+            base rate and base_lr / max_lr lowest.
+            """,
+        equation: "f = lowest + (1 − lowest)·height(t)",
         source: "Smith 2017, arXiv:1506.01186; torch CyclicLR")
 
     public static let parameters: [Parameter<Self>] =

@@ -19,17 +19,20 @@ public struct CyclicMomentum: Cycling {
         stepSizeUp: Int = 2000, stepSizeDown: Int = 0, baseMomentum: Double = 0.8, maxMomentum: Double = 0.9,
         mode: CycleWave.Mode = .triangular, gamma: Double = 1
     ) throws(SettingError) {
-        try self.init(
-            Spec(
-                "cyclic_momentum",
-                Setting.wave(stepSizeUp, stepSizeDown, mode, gamma) + [
-                    Setting("base_momentum", baseMomentum), Setting("max_momentum", maxMomentum),
-                ]))
+        wave = CycleWave(stepSizeUp, stepSizeDown, mode, gamma)
+        self.baseMomentum = baseMomentum
+        self.maxMomentum = maxMomentum
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "cyclic_momentum", doc: "the momentum that goes with cyclic",
-        equation: "value = max_momentum − (max_momentum − base_momentum)·height(t)", source: "torch CyclicLR")
+    public static let declaration = Declaration(
+        name: "cyclic_momentum", title: "CyclicMomentum", summary: "the momentum that goes with cyclic",
+        details: """
+            max_momentum - (max_momentum - base_momentum) * height.  It is the value itself and not a factor, whatever \
+            the momentum of the rule.  Equals torch's CyclicLR with cycle_momentum.
+            """,
+        equation: "value = max_momentum − (max_momentum − base_momentum)·height(t)",
+        source: "torch CyclicLR")
 
     public static let parameters: [Parameter<Self>] =
         waveParameters + [

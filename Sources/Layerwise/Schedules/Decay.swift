@@ -27,6 +27,12 @@ public struct Span: Sendable {
     public var floor = Floor()
 
     init() {}
+
+    init(_ totalSteps: Int, _ warmupSteps: Int, _ minRate: Double, _ floor: FloorKind, _ minFactor: Double) {
+        self.totalSteps = totalSteps
+        self.warmupSteps = warmupSteps
+        self.floor = Floor(minRate, floor, minFactor)
+    }
 }
 
 extension Spanned {
@@ -63,15 +69,5 @@ extension Decay {
         let time = step &- warmup
         let p = time >= rest ? 1 : Double(time) / Double(rest)
         return span.floor.above(decay(p), base: base)
-    }
-}
-
-extension Setting {
-    /// The settings of a span, as initialisers of schedules take them.
-    static func span(
-        _ totalSteps: Int, _ warmupSteps: Int, _ minRate: Double, _ floor: FloorKind, _ minFactor: Double
-    ) -> [Setting] {
-        [Setting("total_steps", Double(totalSteps)), Setting("warmup_steps", Double(warmupSteps))]
-            + Setting.floor(minRate, floor, minFactor)
     }
 }

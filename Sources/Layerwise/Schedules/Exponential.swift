@@ -17,18 +17,22 @@ public struct Exponential: Schedule {
     public init() {}
 
     public init(gamma: Double, every: Int = 1, staircase: Bool = false, lowest: Double = 0) throws(SettingError) {
-        try self.init(
-            Spec(
-                "exponential",
-                [
-                    Setting("gamma", gamma), Setting("every", Double(every)), Setting("staircase", staircase ? 1 : 0),
-                    Setting("lowest", lowest),
-                ]))
+        self.gamma = gamma
+        self.every = every
+        self.staircase = staircase
+        self.lowest = lowest
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "exponential", doc: "a constant share at each step", equation: "f = max(γ^(t/every), lowest)",
-        source: "torch ExponentialLR, optax exponential_decay, Keras ExponentialDecay")
+    public static let declaration = Declaration(
+        name: "exponential", title: "Exponential", summary: "a constant share at each step",
+        details: """
+            f = max(gamma ** (t / every), lowest); with staircase, gamma ** floor(t / every).  Equals torch's (every = \
+            1), optax's (every is transition_steps, lowest its end value over its initial one) and Keras's.
+            """,
+        equation: "f = max(γ^(t/every), lowest)",
+        source: "torch ExponentialLR, optax exponential_decay, Keras ExponentialDecay",
+        positional: ["gamma"])
 
     public static let parameters: [Parameter<Self>] = [
         .number("gamma", \.gamma, .positiveFraction, "γ: what is left after `every` steps"),

@@ -12,12 +12,21 @@ public struct FactorTable: Schedule {
     public init() {}
 
     public init(_ factors: [Double]) throws(SettingError) {
-        try self.init(Spec("table", values: factors))
+        try settle(values: factors)
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "table", doc: "a factor for each step, from a list", equation: "f = factors[min(t, n − 1)]",
-        source: "torch LambdaLR, with its values listed", values: "factors: one for each step; the last stays")
+    public static let declaration = Declaration(
+        name: "table", title: "Table", summary: "a factor for each step, from a list",
+        details: """
+            f = factors[min(t, len(factors) - 1)].
+            """,
+        equation: "f = factors[min(t, n − 1)]",
+        source: "torch LambdaLR, with its values listed",
+        values: "factors: one for each step; the last stays",
+        arguments: [
+            Argument("factors", .factors, "one in [0, inf) for each step, at least one")
+        ],
+        positional: ["factors"])
 
     public static let parameters: [Parameter<Self>] = []
 

@@ -16,15 +16,21 @@ public struct FlatCosine: Decay {
         totalSteps: Int, pctStart: Double = 0.75, warmupSteps: Int = 0, minRate: Double = 0,
         floor: FloorKind = .scaled, minFactor: Double = 0
     ) throws(SettingError) {
-        try self.init(
-            Spec(
-                "flat_cosine",
-                Setting.span(totalSteps, warmupSteps, minRate, floor, minFactor) + [Setting("pct_start", pctStart)]))
+        span = Span(totalSteps, warmupSteps, minRate, floor, minFactor)
+        self.pctStart = pctStart
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "flat_cosine", doc: "level, then down half a cosine",
-        equation: "f = 1, from pct_start ½(1 + cos(π(p − pct_start)/(1 − pct_start)))", source: "fastai fit_flat_cos")
+    public static let declaration = Declaration(
+        name: "flat_cosine", title: "FlatCosine", summary: "level, then down half a cosine",
+        details: """
+            f = t / W for t < W, else 1 until p = pct_start, then 0.5 * (1 + cos(pi * (p - pct_start) / (1 - \
+            pct_start))) above the floor, p = (t - W) / (T - W).  Equals fastai's with min_factor = 1 / div_final, \
+            there 1e-5.
+            """,
+        equation: "f = 1, from pct_start ½(1 + cos(π(p − pct_start)/(1 − pct_start)))",
+        source: "fastai fit_flat_cos",
+        positional: ["total_steps"])
 
     public static let parameters: [Parameter<Self>] =
         spanParameters + [.number("pct_start", \.pctStart, .closedFraction, "share of the steps that are level")]

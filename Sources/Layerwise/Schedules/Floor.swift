@@ -15,6 +15,12 @@ public struct Floor: Sendable {
     public var minFactor = 0.0
 
     init() {}
+
+    init(_ minRate: Double, _ kind: FloorKind, _ minFactor: Double) {
+        self.minRate = minRate
+        self.kind = kind
+        self.minFactor = minFactor
+    }
 }
 
 /// What a floor m, in the units of a rate, is for a layer with the rate base·scale, where the schedule stands at f:
@@ -61,19 +67,15 @@ extension Floored {
             .number("min_lr", \.floor.minRate, .nonNegative, "the floor, as a rate"),
             .choice(
                 "floor", \.floor.kind,
-                "what min_lr is for a layer: scaled as its rate; absolute; relative to the optimizer's base rate"),
-            .number("min_factor", \.floor.minFactor, .closedFraction, "the floor as a share of the layer's own rate"),
+                "what min_lr is for a layer: \"scaled\" as its rate, \"absolute\", or \"relative\" to the optimizer's base rate"
+            ),
+            .number(
+                "min_factor", \.floor.minFactor, .closedFraction,
+                "the floor as a share of the layer's own rate; in place of min_lr"),
         ]
     }
 
     public func floor(base: Double) -> Factor? {
         floor.minRate > 0 || floor.minFactor > 0 ? floor.above(0, base: base) : nil
-    }
-}
-
-extension Setting {
-    /// The settings of a floor, as initialisers of schedules take them.
-    static func floor(_ minRate: Double, _ kind: FloorKind, _ minFactor: Double) -> [Setting] {
-        [Setting("min_lr", minRate), Setting("floor", kind.rawValue), Setting("min_factor", minFactor)]
     }
 }

@@ -14,15 +14,20 @@ public struct InverseSquareRoot: Schedule {
     public init() {}
 
     public init(warmupSteps: Int = 0, timescale: Int = 0) throws(SettingError) {
-        try self.init(
-            Spec(
-                "inverse_sqrt",
-                [Setting("warmup_steps", Double(warmupSteps)), Setting("timescale", Double(timescale))]))
+        self.warmupSteps = warmupSteps
+        self.timescale = timescale
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "inverse_sqrt", doc: "down with the square root of time", equation: "f = 1/√((t − W + s)/s)",
-        source: "Hugging Face inverse_sqrt, fairseq inverse_sqrt")
+    public static let declaration = Declaration(
+        name: "inverse_sqrt", title: "InverseSqrt", summary: "down with the square root of time",
+        details: """
+            f = t / W for t < W, else 1 / sqrt((t - W + s) / s), s = timescale, or W where that is 0, or 10000 where \
+            both are.  Equals Hugging Face's, and with the timescale at its default fairseq's.
+            """,
+        equation: "f = 1/√((t − W + s)/s)",
+        source: "Hugging Face inverse_sqrt, fairseq inverse_sqrt",
+        positional: ["warmup_steps"])
 
     public static let parameters: [Parameter<Self>] = [
         .integer("warmup_steps", \.warmupSteps, 0...mostSteps, "W: steps of linear warm-up from 0"),

@@ -14,17 +14,21 @@ public struct InverseTime: Schedule {
     public init() {}
 
     public init(rate: Double, every: Int = 1, staircase: Bool = false) throws(SettingError) {
-        try self.init(
-            Spec(
-                "inverse_time",
-                [
-                    Setting("rate", rate), Setting("every", Double(every)), Setting("staircase", staircase ? 1 : 0),
-                ]))
+        self.rate = rate
+        self.every = every
+        self.staircase = staircase
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "inverse_time", doc: "down with time", equation: "f = 1/(1 + rate·t/every)",
-        source: "Keras InverseTimeDecay")
+    public static let declaration = Declaration(
+        name: "inverse_time", title: "InverseTime", summary: "down with time",
+        details: """
+            f = 1 / (1 + rate * t / every); with staircase, rate * floor(t / every).  Equals Keras's: decay_rate is \
+            rate, decay_steps every.
+            """,
+        equation: "f = 1/(1 + rate·t/every)",
+        source: "Keras InverseTimeDecay",
+        positional: ["rate"])
 
     public static let parameters: [Parameter<Self>] = [
         .number("rate", \.rate, .positive, "how fast"),

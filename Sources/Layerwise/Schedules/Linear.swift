@@ -15,12 +15,19 @@ public struct Linear: Decay {
     public init(
         totalSteps: Int, warmupSteps: Int = 0, minRate: Double = 0, floor: FloorKind = .scaled, minFactor: Double = 0
     ) throws(SettingError) {
-        try self.init(Spec("linear", Setting.span(totalSteps, warmupSteps, minRate, floor, minFactor)))
+        span = Span(totalSteps, warmupSteps, minRate, floor, minFactor)
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "linear", doc: "down a straight line", equation: "f = 1 − p",
-        source: "Hugging Face linear, torch LinearLR, optax linear_schedule")
+    public static let declaration = Declaration(
+        name: "linear", title: "Linear", summary: "down a straight line",
+        details: """
+            f = t / W for t < W, else 1 - p above the floor, p = (t - W) / (T - W), at most 1.  Equals Hugging Face's, \
+            optax's, torch's LinearLR from 1 to its end factor (min_factor), and timm's poly with power 1.
+            """,
+        equation: "f = 1 − p",
+        source: "Hugging Face linear, torch LinearLR, optax linear_schedule",
+        positional: ["total_steps"])
 
     public static let parameters: [Parameter<Self>] = spanParameters
 

@@ -13,12 +13,23 @@ public struct MultiStep: Schedule {
     public init() {}
 
     public init(milestones: [Int], gamma: Double = 0.1) throws(SettingError) {
-        try self.init(Spec("multi_step", [Setting("gamma", gamma)], values: milestones.map(Double.init)))
+        self.gamma = gamma
+        try settle(values: milestones.map(Double.init))
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "multi_step", doc: "a factor of γ at each milestone", equation: "f = γ^#{milestones ≤ t}",
-        source: "torch MultiStepLR", values: "milestones: steps, rising")
+    public static let declaration = Declaration(
+        name: "multi_step", title: "MultiStep", summary: "a factor of γ at each milestone",
+        details: """
+            f = gamma ** (number of milestones <= t), as torch has it.  timm's multi-step lowers one step earlier (it \
+            looks at t + 1).
+            """,
+        equation: "f = γ^#{milestones ≤ t}",
+        source: "torch MultiStepLR",
+        values: "milestones: steps, rising",
+        arguments: [
+            Argument("milestones", .steps, "steps, rising, at least one")
+        ],
+        positional: ["milestones", "gamma"])
 
     public static let parameters: [Parameter<Self>] = [
         .number("gamma", \.gamma, .positiveFraction, "γ: the factor of each milestone")

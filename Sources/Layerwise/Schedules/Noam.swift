@@ -14,14 +14,20 @@ public struct Noam: Schedule {
     public init() {}
 
     public init(modelSize: Int, warmupSteps: Int) throws(SettingError) {
-        try self.init(
-            Spec("noam", [Setting("model_size", Double(modelSize)), Setting("warmup_steps", Double(warmupSteps))]))
+        self.modelSize = modelSize
+        self.warmupSteps = warmupSteps
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "noam", doc: "up a straight line, then down with the square root of time",
+    public static let declaration = Declaration(
+        name: "noam", title: "Noam", summary: "up a straight line, then down with the square root of time",
+        details: """
+            f = model_size ** -0.5 * min(s ** -0.5, s * W ** -1.5), s = t + 1.  Equals that of section 5.3 of the \
+            paper, which counts steps from 1, and AllenNLP's, whose factor is the base rate.
+            """,
         equation: "f = model_size^−½·min(s^−½, s·W^−1.5), s = t + 1",
-        source: "Vaswani et al. 2017, arXiv:1706.03762; AllenNLP NoamLR")
+        source: "Vaswani et al. 2017, arXiv:1706.03762; AllenNLP NoamLR",
+        positional: ["model_size", "warmup_steps"])
 
     public static let parameters: [Parameter<Self>] = [
         .integer("model_size", \.modelSize, 1...mostSteps, "width of the model"),

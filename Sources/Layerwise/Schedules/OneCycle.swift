@@ -21,18 +21,23 @@ public struct OneCycle: OneCyclePhased {
         totalSteps: Int, pctStart: Double = 0.3, divFactor: Double = 25, finalDivFactor: Double = 1e4,
         anneal: Anneal = .cosine, threePhase: Bool = false, timing: OneCycleTiming = .torch
     ) throws(SettingError) {
-        try self.init(
-            Spec(
-                "one_cycle",
-                Setting.phases(totalSteps, pctStart, anneal, threePhase, timing) + [
-                    Setting("div_factor", divFactor), Setting("final_div_factor", finalDivFactor),
-                ]))
+        phases = OneCyclePhases(totalSteps, pctStart, anneal, threePhase, timing)
+        self.divFactor = divFactor
+        self.finalDivFactor = finalDivFactor
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "one_cycle", doc: "up to the base rate and far down, once",
+    public static let declaration = Declaration(
+        name: "one_cycle", title: "OneCycle", summary: "up to the base rate and far down, once",
+        details: """
+            f goes from 1 / div_factor to 1 over pct_start of the steps, and then to 1 / (div_factor * \
+            final_div_factor); with three_phase, back to 1 / div_factor over as many steps in between.  Equals torch's \
+            OneCycleLR, whose max_lr is the base rate; with timing "fraction" fastai's fit_one_cycle (final_div_factor \
+            = its div_final / div) and, where pct_start * T is whole, optax's cosine_onecycle_schedule.
+            """,
         equation: "f: 1/div_factor → 1 → 1/(div_factor·final_div_factor)",
-        source: "Smith and Topin 2018, arXiv:1708.07120; torch OneCycleLR, fastai fit_one_cycle, optax onecycle")
+        source: "Smith and Topin 2018, arXiv:1708.07120; torch OneCycleLR, fastai fit_one_cycle, optax onecycle",
+        positional: ["total_steps"])
 
     public static let parameters: [Parameter<Self>] =
         phaseParameters + [

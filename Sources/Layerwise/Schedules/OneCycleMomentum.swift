@@ -20,18 +20,24 @@ public struct OneCycleMomentum: OneCyclePhased {
         totalSteps: Int, pctStart: Double = 0.3, baseMomentum: Double = 0.85, maxMomentum: Double = 0.95,
         anneal: Anneal = .cosine, threePhase: Bool = false, timing: OneCycleTiming = .torch
     ) throws(SettingError) {
-        try self.init(
-            Spec(
-                "one_cycle_momentum",
-                Setting.phases(totalSteps, pctStart, anneal, threePhase, timing) + [
-                    Setting("base_momentum", baseMomentum), Setting("max_momentum", maxMomentum),
-                ]))
+        phases = OneCyclePhases(totalSteps, pctStart, anneal, threePhase, timing)
+        self.baseMomentum = baseMomentum
+        self.maxMomentum = maxMomentum
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "one_cycle_momentum", doc: "the momentum that goes with one_cycle",
-        equation: "value: max_momentum → base_momentum → max_momentum", source: "torch OneCycleLR, fastai fit_one_cycle"
-    )
+    public static let declaration = Declaration(
+        name: "one_cycle_momentum", title: "OneCycleMomentum", summary: "the momentum that goes with one_cycle",
+        details: """
+            It goes from max_momentum to base_momentum and back, with three_phase up as it went down, and level from \
+            there.  It is the value itself and not a factor, whatever the momentum of the rule.  `Optimizer(..., \
+            schedule={"lr": OneCycle(n), "momentum": OneCycleMomentum(n)})`, and "beta1" for Adam.  Equals torch's \
+            OneCycleLR with cycle_momentum, and with timing "fraction" fastai's moms whose first and last are the \
+            same.
+            """,
+        equation: "value: max_momentum → base_momentum → max_momentum",
+        source: "torch OneCycleLR, fastai fit_one_cycle",
+        positional: ["total_steps"])
 
     public static let parameters: [Parameter<Self>] =
         phaseParameters + [

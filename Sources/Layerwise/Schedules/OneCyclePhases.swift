@@ -19,6 +19,14 @@ public struct OneCyclePhases: Sendable {
     public var timing = OneCycleTiming.torch
 
     init() {}
+
+    init(_ totalSteps: Int, _ pctStart: Double, _ anneal: Anneal, _ threePhase: Bool, _ timing: OneCycleTiming) {
+        self.totalSteps = totalSteps
+        self.pctStart = pctStart
+        self.anneal = anneal
+        self.threePhase = threePhase
+        self.timing = timing
+    }
 }
 
 /// Which step a phase ends at.
@@ -54,10 +62,14 @@ extension OneCyclePhased {
     static var phaseParameters: [Parameter<Self>] {
         [
             .integer("total_steps", \.phases.totalSteps, 1...mostSteps, "T: steps to the end"),
-            .number("pct_start", \.phases.pctStart, .closedFraction, "share of the steps up to the peak"),
+            .number(
+                "pct_start", \.phases.pctStart, .closedFraction,
+                "share of the steps up to the peak; at most 0.5 with three_phase"),
             .choice("anneal", \.phases.anneal, "the curve of each phase"),
             .flag("three_phase", \.phases.threePhase, "down as it went up, and only then to the end"),
-            .choice("timing", \.phases.timing, "where phases end: as torch counts, or at shares of total_steps"),
+            .choice(
+                "timing", \.phases.timing,
+                "which steps phases end at: \"torch\", pct_start·T − 1 and T − 1; \"fraction\", pct_start·T and T"),
         ]
     }
 
@@ -66,18 +78,5 @@ extension OneCyclePhased {
         if phases.threePhase && phases.pctStart > 0.5 {
             throw .invalid("pct_start must be in [0, 0.5] with three_phase, found \(phases.pctStart)")
         }
-    }
-}
-
-extension Setting {
-    /// The settings of phases, as initialisers of schedules take them.
-    static func phases(
-        _ totalSteps: Int, _ pctStart: Double, _ anneal: Anneal, _ threePhase: Bool, _ timing: OneCycleTiming
-    ) -> [Setting] {
-        [
-            Setting("total_steps", Double(totalSteps)), Setting("pct_start", pctStart),
-            Setting("anneal", anneal.rawValue), Setting("three_phase", threePhase ? 1 : 0),
-            Setting("timing", timing.rawValue),
-        ]
     }
 }

@@ -27,20 +27,30 @@ public struct Piecewise: Schedule {
     public init() {}
 
     public init(_ points: [(step: Int, factor: Double)], interpolation: Interpolation = .none) throws(SettingError) {
-        try self.init(
-            Spec(
-                "piecewise", [Setting("interpolation", interpolation.rawValue)],
-                values: points.flatMap { [Double($0.step), $0.factor] }))
+        self.interpolation = interpolation
+        try settle(values: points.flatMap { [Double($0.step), $0.factor] })
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "piecewise", doc: "factors at given steps",
+    public static let declaration = Declaration(
+        name: "piecewise", title: "Piecewise", summary: "factors at given steps",
+        details: """
+            f is the factor of the last point <= t, and 1 before the first; with an interpolation it moves between the \
+            points on either side of t, from a factor of 1 at step 0 where no point is there.  After the last point \
+            its factor stays.  Equals optax's for factors that are the products of all scales so far.  Keras's \
+            PiecewiseConstantDecay changes one step later.
+            """,
         equation: "f = factorᵢ from stepᵢ, or on the way to factorᵢ₊₁",
         source: "optax piecewise_constant_schedule and piecewise_interpolate_schedule",
-        values: "pairs of a step and its factor, in the order of their steps")
+        values: "pairs of a step and its factor, in the order of their steps",
+        arguments: [
+            Argument("points", .points, "pairs of a step and a factor in [0, inf), in the order of their steps")
+        ],
+        positional: ["points", "interpolation"])
 
     public static let parameters: [Parameter<Self>] = [
-        .choice("interpolation", \.interpolation, "the way from one point to the next")
+        .choice(
+            "interpolation", \.interpolation,
+            "the way from one point to the next: \"none\", a jump; \"linear\" or \"cosine\"")
     ]
 
     public var values: [Double] { zip(milestones, factors).flatMap { [Double($0), $1] } }

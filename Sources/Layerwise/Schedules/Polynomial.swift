@@ -20,18 +20,23 @@ public struct Polynomial: Decay {
         totalSteps: Int, power: Double = 1, kDecay: Double = 1, warmupSteps: Int = 0, minRate: Double = 0,
         floor: FloorKind = .scaled, minFactor: Double = 0
     ) throws(SettingError) {
-        try self.init(
-            Spec(
-                "polynomial",
-                Setting.span(totalSteps, warmupSteps, minRate, floor, minFactor) + [
-                    Setting("power", power), Setting("k_decay", kDecay),
-                ]))
+        span = Span(totalSteps, warmupSteps, minRate, floor, minFactor)
+        self.power = power
+        self.kDecay = kDecay
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "polynomial", doc: "down a power of what is left", equation: "f = (1 − pᵏ)^power",
+    public static let declaration = Declaration(
+        name: "polynomial", title: "Polynomial", summary: "down a power of what is left",
+        details: """
+            f = t / W for t < W, else (1 - p ** k_decay) ** power above the floor, p = (t - W) / (T - W), at most 1. \
+            Equals torch's, Hugging Face's (floor "relative", its lr_end is min_lr), optax's, Keras's without cycle, \
+            and timm's poly ("scaled"; its warm-up by `Warmup`).
+            """,
+        equation: "f = (1 − pᵏ)^power",
         source:
-            "torch PolynomialLR, Hugging Face polynomial, timm poly, Keras PolynomialDecay, optax polynomial_schedule")
+            "torch PolynomialLR, Hugging Face polynomial, timm poly, Keras PolynomialDecay, optax polynomial_schedule",
+        positional: ["total_steps", "power"])
 
     public static let parameters: [Parameter<Self>] =
         spanParameters + [

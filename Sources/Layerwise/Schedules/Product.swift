@@ -15,16 +15,27 @@ public struct Product: Schedule {
     public init() {}
 
     public init(_ schedules: [any Schedule]) throws(SettingError) {
-        try self.init(Spec("product", parts: schedules.map(\.spec)))
+        self.schedules = schedules
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "product", doc: "schedules at once, each on what those before it made", equation: "f = f₁·f₂·…",
-        source: "torch ChainedScheduler", parts: "two schedules or more")
+    public static let declaration = Declaration(
+        name: "product", title: "Product", summary: "schedules at once, each on what those before it made",
+        details: """
+            A floor of one is multiplied by those after it.  Equals torch's ChainedScheduler for schedulers that \
+            multiply, such as ConstantLR and ExponentialLR.
+            """,
+        equation: "f = f₁·f₂·…",
+        source: "torch ChainedScheduler",
+        parts: "two schedules or more",
+        arguments: [
+            Argument("schedules", .eachPart, "two or more")
+        ],
+        positional: ["schedules"])
 
     public static let parameters: [Parameter<Self>] = []
 
-    public var parts: [Spec] { schedules.map(\.spec) }
+    public var components: [any Component] { schedules }
 
     public mutating func take(parts: [Spec]) throws(SettingError) {
         schedules = try Layerwise.schedules(parts)

@@ -56,28 +56,39 @@ public struct ReduceOnPlateau: Schedule {
         mode: Mode = .min, factor: Double = 0.1, patience: Int = 10, threshold: Double = 1e-4,
         thresholdMode: ThresholdMode = .relative, cooldown: Int = 0, minFactor: Double = 0
     ) throws(SettingError) {
-        try self.init(
-            Spec(
-                "reduce_on_plateau",
-                [
-                    Setting("mode", mode.rawValue), Setting("factor", factor), Setting("patience", Double(patience)),
-                    Setting("threshold", threshold), Setting("threshold_mode", thresholdMode.rawValue),
-                    Setting("cooldown", Double(cooldown)), Setting("min_factor", minFactor),
-                ]))
+        self.mode = mode
+        self.factor = factor
+        self.patience = patience
+        self.threshold = threshold
+        self.thresholdMode = thresholdMode
+        self.cooldown = cooldown
+        self.minFactor = minFactor
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "reduce_on_plateau", doc: "lower when a metric has stopped improving",
-        equation: "f = max(factor^reductions, min_factor)", source: "torch ReduceLROnPlateau")
+    public static let declaration = Declaration(
+        name: "reduce_on_plateau", title: "ReduceOnPlateau", summary: "lower when a metric has stopped improving",
+        details: """
+            `Optimizer.report` reports the metric.  f = max(factor ** reductions, min_factor).  A metric is better \
+            than the best so far if it is more than a margin below it, with mode "max" more than a margin above it. \
+            The margin is threshold * abs(best) with threshold_mode "rel", threshold with "abs", and threshold * best \
+            with "torch_rel".  After more than `patience` metrics in a row that are not better, the factor falls. \
+            Equals torch's with eps = 0 and its min_lr as a share of the rate; where metrics may be negative, torch's \
+            "rel" is "torch_rel" here, with which a flat negative metric never counts as a plateau.  A metric that is \
+            not a number is bad.
+            """,
+        equation: "f = max(factor^reductions, min_factor)",
+        source: "torch ReduceLROnPlateau")
 
     public static let parameters: [Parameter<Self>] = [
-        .choice("mode", \.mode, "whether low or high metrics are good"),
-        .number("factor", \.factor, .positiveFraction, "the factor of each reduction"),
+        .choice("mode", \.mode, "which metrics are good: \"min\", low ones, or \"max\", high ones"),
+        .number("factor", \.factor, .positiveFraction, "the factor of each reduction; below 1"),
         .integer("patience", \.patience, 0...mostSteps, "bad metrics in a row that are borne"),
         .number("threshold", \.threshold, .nonNegative, "how much better a metric must be to count"),
         .choice(
             "threshold_mode", \.thresholdMode,
-            "what threshold is: a share of the best's magnitude, a difference, or as torch's rel a share of the best"),
+            "what threshold is: \"rel\", a share of the best's magnitude; \"abs\", a difference; \"torch_rel\", a share of the best with its sign, which is torch's \"rel\""
+        ),
         .integer("cooldown", \.cooldown, 0...mostSteps, "metrics after a reduction that are not counted as bad"),
         .number("min_factor", \.minFactor, .closedFraction, "no factor is lower"),
     ]

@@ -5,7 +5,7 @@ import LayerwiseRules
 ///
 /// To add one, copy `Exponential.swift`, or `Cosine.swift` for one that falls to a floor over a known number of steps, and
 /// list it in `allSchedules`.
-public protocol Schedule: Recipe {
+public protocol Schedule: Component {
     /// The factor at step t = `step` ≥ 0.  `base` is the optimizer's base value, which relative floors refer to.
     func factor(at step: Int64, base: Double) -> Factor
 
@@ -52,7 +52,7 @@ public let allSchedules: [any Schedule.Type] = [
 
 /// The schedule that `spec` describes.
 public func schedule(_ spec: Spec) throws(SettingError) -> any Schedule {
-    try recipe(spec.name, among: allSchedules, "schedule") { $0.declaration.name }.init(spec)
+    try component(spec.name, among: allSchedules, "schedule") { $0.declaration.name }.init(spec)
 }
 
 extension Schedule {

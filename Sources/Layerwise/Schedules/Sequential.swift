@@ -13,19 +13,30 @@ public struct Sequential: Schedule {
     public init() {}
 
     public init(_ schedules: [any Schedule], milestones: [Int]) throws(SettingError) {
-        try self.init(Spec("sequential", values: milestones.map(Double.init), parts: schedules.map(\.spec)))
+        self.schedules = schedules
+        try settle(values: milestones.map(Double.init))
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "sequential", doc: "schedules one after another", equation: "f(t) = fᵢ(t − milestoneᵢ₋₁)",
+    public static let declaration = Declaration(
+        name: "sequential", title: "Sequential", summary: "schedules one after another",
+        details: """
+            Each counts its steps from where it begins: f = schedules[i](t - milestones[i - 1]) for t from \
+            milestones[i - 1] to milestones[i].  Equals torch's and optax's.
+            """,
+        equation: "f(t) = fᵢ(t − milestoneᵢ₋₁)",
         source: "torch SequentialLR, optax join_schedules",
         values: "milestones: the steps at which the second and later schedules begin, rising",
-        parts: "two schedules or more")
+        parts: "two schedules or more",
+        arguments: [
+            Argument("schedules", .parts, "two or more"),
+            Argument("milestones", .steps, "the steps at which the second and later schedules begin, rising"),
+        ],
+        positional: ["schedules", "milestones"])
 
     public static let parameters: [Parameter<Self>] = []
 
     public var values: [Double] { milestones.map(Double.init) }
-    public var parts: [Spec] { schedules.map(\.spec) }
+    public var components: [any Component] { schedules }
 
     public mutating func take(values: [Double]) throws(SettingError) {
         milestones = try steps(values, "milestones", rising: true)

@@ -18,18 +18,22 @@ public struct SlantedTriangular: Schedule {
     public init() {}
 
     public init(totalSteps: Int, cutFraction: Double = 0.1, ratio: Double = 32) throws(SettingError) {
-        try self.init(
-            Spec(
-                "slanted_triangular",
-                [
-                    Setting("total_steps", Double(totalSteps)), Setting("cut_frac", cutFraction),
-                    Setting("ratio", ratio),
-                ]))
+        self.totalSteps = totalSteps
+        self.cutFraction = cutFraction
+        self.ratio = ratio
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "slanted_triangular", doc: "up a short straight line, and down a long one",
-        equation: "f = (1 + p·(ratio − 1))/ratio", source: "Howard and Ruder 2018, arXiv:1801.06146; AllenNLP")
+    public static let declaration = Declaration(
+        name: "slanted_triangular", title: "SlantedTriangular",
+        summary: "up a short straight line, and down a long one",
+        details: """
+            f = (1 + p * (ratio - 1)) / ratio; cut = floor(T * cut_frac); p = t / cut for t < cut, else 1 - (t - cut) \
+            / (T - cut), at least 0.  Equals AllenNLP's, whose trainer asks for step t + 1.
+            """,
+        equation: "f = (1 + p·(ratio − 1))/ratio",
+        source: "Howard and Ruder 2018, arXiv:1801.06146; AllenNLP",
+        positional: ["total_steps"])
 
     public static let parameters: [Parameter<Self>] = [
         .integer("total_steps", \.totalSteps, 1...mostSteps, "T: steps to the end"),

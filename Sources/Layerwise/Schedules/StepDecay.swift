@@ -13,11 +13,19 @@ public struct StepDecay: Schedule {
     public init() {}
 
     public init(every: Int, gamma: Double = 0.1) throws(SettingError) {
-        try self.init(Spec("step", [Setting("every", Double(every)), Setting("gamma", gamma)]))
+        self.every = every
+        self.gamma = gamma
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "step", doc: "a factor of γ every so many steps", equation: "f = γ^⌊t/every⌋", source: "torch StepLR")
+    public static let declaration = Declaration(
+        name: "step", title: "StepDecay", summary: "a factor of γ every so many steps",
+        details: """
+            f = gamma ** floor(t / every), as torch has it.
+            """,
+        equation: "f = γ^⌊t/every⌋",
+        source: "torch StepLR",
+        positional: ["every", "gamma"])
 
     public static let parameters: [Parameter<Self>] = [
         .integer("every", \.every, 1...mostSteps, "steps for one factor of γ"),

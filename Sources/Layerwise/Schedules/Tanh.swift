@@ -22,22 +22,26 @@ public struct Tanh: Decay {
         totalSteps: Int, lower: Double = -7, upper: Double = 3, warmupSteps: Int = 0, minRate: Double = 0,
         floor: FloorKind = .scaled, minFactor: Double = 0
     ) throws(SettingError) {
-        try self.init(
-            Spec(
-                "tanh",
-                Setting.span(totalSteps, warmupSteps, minRate, floor, minFactor) + [
-                    Setting("lower", lower), Setting("upper", upper),
-                ]))
+        span = Span(totalSteps, warmupSteps, minRate, floor, minFactor)
+        self.lower = lower
+        self.upper = upper
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "tanh", doc: "down a hyperbolic tangent", equation: "f = ½(1 − tanh(lower·(1 − p) + upper·p))",
-        source: "Hsueh et al. 2018, arXiv:1806.01593; timm tanh")
+    public static let declaration = Declaration(
+        name: "tanh", title: "Tanh", summary: "down a hyperbolic tangent",
+        details: """
+            f = t / W for t < W, else 0.5 * (1 - tanh(lower * (1 - p) + upper * p)) above the floor, p = (t - W) / (T \
+            - W), and the floor from T on.  Equals timm's (floor "scaled").
+            """,
+        equation: "f = ½(1 − tanh(lower·(1 − p) + upper·p))",
+        source: "Hsueh et al. 2018, arXiv:1806.01593; timm tanh",
+        positional: ["total_steps"])
 
     public static let parameters: [Parameter<Self>] =
         spanParameters + [
             .number("lower", \.lower, .finite, "argument of the tangent at the start"),
-            .number("upper", \.upper, .finite, "argument of the tangent at the end"),
+            .number("upper", \.upper, .finite, "argument of the tangent at the end, above lower"),
         ]
 
     public func validate() throws(SettingError) {

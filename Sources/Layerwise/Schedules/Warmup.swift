@@ -47,30 +47,44 @@ public struct Warmup: Schedule {
         steps: Int, shape: Shape = .linear, start: Double = 0, countFrom: Int = 0, overlap: Bool = false,
         _ schedule: (any Schedule)? = nil
     ) throws(SettingError) {
-        try self.init(
-            Spec(
-                "warmup",
-                [
-                    Setting("steps", Double(steps)), Setting("shape", shape.rawValue), Setting("start", start),
-                    Setting("count_from", Double(countFrom)), Setting("overlap", overlap ? 1 : 0),
-                ], parts: schedule.map { [$0.spec] } ?? []))
+        self.steps = steps
+        self.shape = shape
+        self.start = start
+        self.countFrom = countFrom
+        self.overlap = overlap
+        self.schedule = schedule
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "warmup", doc: "a rise to what follows",
+    public static let declaration = Declaration(
+        name: "warmup", title: "Warmup", summary: "a rise to what follows",
+        details: """
+            f = w * then(0) for t < steps, then(t - steps) from there on; with overlap w, and then(t).  Without what \
+            follows it stays at 1.  With x = (t + count_from) / steps, w is start + (1 - start) * s; s is x for shape \
+            "linear", 0 "constant", 0.5 * (1 - cos(pi * x)) "cosine", sqrt(x) "sqrt", 1 - sqrt(1 - x) \
+            "one_minus_sqrt", ln(t + 1) / ln(steps) "log"; for "exponential" w is start ** (1 - x).  Equals torch's \
+            LinearLR (start is start_factor) and timm's warm-up (start is warmup_lr_init / lr; without warmup_prefix \
+            it is overlap), torch's ConstantLR ("constant"), DeepSpeed's WarmupLR ("log").
+            """,
         equation: "f = w((t + count_from)/steps)·part(0), then part(t − steps)",
         source: "Goyal et al. 2017, arXiv:1706.02677; torch LinearLR and ConstantLR, timm, DeepSpeed WarmupLR",
-        parts: "the schedule that follows, if any")
+        parts: "the schedule that follows, if any",
+        arguments: [
+            Argument("then", .optionalPart, "the schedule that follows")
+        ],
+        positional: ["steps", "then"])
 
     public static let parameters: [Parameter<Self>] = [
         .integer("steps", \.steps, 1...mostSteps, "steps of warm-up"),
         .choice("shape", \.shape, "how the factor rises"),
-        .number("start", \.start, .closedFraction, "where it starts"),
-        .integer("count_from", \.countFrom, 0...1, "the number of the first step: with 1 the last of them is at 1"),
+        .number("start", \.start, .closedFraction, "where it starts; above 0 for \"exponential\""),
+        .integer(
+            "count_from", \.countFrom, 0...1,
+            "the number of the first step; with 1 the last step of the warm-up is at 1"),
         .flag("overlap", \.overlap, "what follows counts its steps from the start of the warm-up"),
     ]
 
-    public var parts: [Spec] { schedule.map { [$0.spec] } ?? [] }
+    public var components: [any Component] { schedule.map { [$0] } ?? [] }
 
     public mutating func take(parts: [Spec]) throws(SettingError) {
         if parts.count > 1 { throw .invalid("expected at most one schedule, found \(parts.count)") }

@@ -24,18 +24,25 @@ public struct WarmupStableDecay: Spanned {
         totalSteps: Int, decaySteps: Int, warmupSteps: Int = 0, warmup: Ramp = .linear, decay: Ramp = .linear,
         cycles: Double = 0.5, minRate: Double = 0, floor: FloorKind = .scaled, minFactor: Double = 0
     ) throws(SettingError) {
-        try self.init(
-            Spec(
-                "wsd",
-                Setting.span(totalSteps, warmupSteps, minRate, floor, minFactor) + [
-                    Setting("decay_steps", Double(decaySteps)), Setting("warmup", warmup.rawValue),
-                    Setting("decay", decay.rawValue), Setting("cycles", cycles),
-                ]))
+        span = Span(totalSteps, warmupSteps, minRate, floor, minFactor)
+        self.decaySteps = decaySteps
+        self.warmup = warmup
+        self.decay = decay
+        self.cycles = cycles
+        try settle()
     }
 
-    public static let declaration = RecipeDeclaration(
-        name: "wsd", doc: "up, level, and down", equation: "f: 0 → 1 over W, 1, 1 → 0 over the last D",
-        source: "Hu et al. 2024, arXiv:2404.06395; Hugging Face warmup_stable_decay")
+    public static let declaration = Declaration(
+        name: "wsd", title: "WarmupStableDecay", summary: "up, level, and down",
+        details: """
+            f rises from the floor to 1 over W steps, is 1 until t = T - D, falls to the floor over D steps, and stays \
+            there.  After a share x of the steps it has gone x of the way ("linear"), 0.5 * (1 - cos(pi * x)) \
+            ("cosine"), or 1 - sqrt(1 - x) up and sqrt(x) down ("one_minus_sqrt").  Equals Hugging Face's with its \
+            min_lr_ratio as min_factor and its decay_type, "cosine" by default, as decay.
+            """,
+        equation: "f: 0 → 1 over W, 1, 1 → 0 over the last D",
+        source: "Hu et al. 2024, arXiv:2404.06395; Hugging Face warmup_stable_decay",
+        positional: ["total_steps", "decay_steps"])
 
     public static let parameters: [Parameter<Self>] =
         spanParameters + [

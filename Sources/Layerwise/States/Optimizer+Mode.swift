@@ -18,14 +18,13 @@ extension Optimizer {
         wakesWorkers = false
         for index in 0..<tensors.count {
             let tensor = tensors.elements + index
-            tensor.pointee.active = tensor.pointee.steps > 0
             let evaluation = ruleInForce(layers.elements[tensor.pointee.layer].rule).evaluation
+            tensor.pointee.active = tensor.pointee.steps > 0 && evaluation != nil
             tensor.pointee.numbers[0] =
                 (mode == .evaluation ? evaluation?.toEvaluation : evaluation?.toTraining) ?? 0
         }
         var context = context()
         context.items = UnsafePointer(work.items.elements)
-        context.evaluationSlot = rule.evaluation?.stateSlot ?? 0
         run(blendItem, context, count: work.items.count)
         if isTorn { throw Self.torn }
     }
@@ -47,12 +46,13 @@ extension Optimizer {
         }
     }
 
-    /// Whether the rule's weights differ between training and evaluation.
-    var hasEvaluation: Bool { rule.evaluation != nil }
+    /// Whether a rule's weights differ between training and evaluation.
+    var hasEvaluation: Bool { rules.contains { $0.evaluation != nil } }
 
     /// Why a step is refused while the optimizer evaluates.
     var stepInEvaluation: LayerwiseError {
-        LayerwiseError(
+        let rule = rules.first { $0.evaluation != nil } ?? rule
+        return LayerwiseError(
             .invalidArgument,
             "\(type(of: rule).declaration.title): the parameters hold the weights for evaluation; a step needs those for "
                 + "training: set the mode to training first")
@@ -66,9 +66,9 @@ private let blendItem: ThreadPool.Job = { memory, item, _ in
     for index in item.first..<item.end {
         let block = context.blocks[index]
         let tensor = context.tensors[block.tensor]
-        guard tensor.active, let parameters = tensor.parameters, let state = tensor.state(context.evaluationSlot) else {
-            continue
-        }
+        guard tensor.active, let parameters = tensor.parameters,
+            let state = tensor.state(context.rules[context.layers[tensor.layer].rule].evaluationSlot)
+        else { continue }
         let factor = tensor.numbers[0]
         let own = state + block.start * tensor.laneType.size
         let kernels = tensor.dtype.kernels(in: context.table)

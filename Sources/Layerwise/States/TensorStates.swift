@@ -25,8 +25,13 @@ extension Optimizer {
     static let stepState = "step"
     static let masterState = "master"
 
-    /// The states that the rule may keep, in the order of the declaration.
-    var declaredStates: [StateDeclaration] { type(of: rule).declaration.states }
+    /// The states that a layer's rule may keep, in the order of the declaration.
+    func declaredStates(of layer: Int) -> [StateDeclaration] {
+        type(of: rules[layers.elements[layer].rule]).declaration.states
+    }
+
+    /// The numbers that all tensors share, which only the optimizer's own rule may have.
+    var sharedStates: [StateDeclaration] { type(of: rule).declaration.states.filter { $0.shape == .shared } }
 
     /// The states of the tensor of this index: its step count, the declared ones that it has, the master copy.
     func keptStates(_ index: Int) -> [KeptState] {
@@ -41,7 +46,7 @@ extension Optimizer {
                     name: Self.stepState, dtype: .int64, shape: [], count: 1, memory: UnsafeMutableRawPointer($0),
                     lasts: false))
         }
-        for (position, state) in declaredStates.enumerated()
+        for (position, state) in declaredStates(of: record.pointee.layer).enumerated()
         where record.pointee.kept.contains(.state(position)) {
             let (dtype, own) = record.pointee.layout(of: state, shape)
             let memory =
@@ -71,7 +76,7 @@ extension Optimizer {
 
     /// Starts the numbers that all tensors share.
     func startShared() {
-        for state in declaredStates where state.shape == .shared {
+        for state in sharedStates {
             switch state.start {
             case .value(let value): shared.elements.pointee[state.slot] = value
             case .setting(let key):
@@ -90,16 +95,19 @@ extension Optimizer {
     func addStates(
         to layers: some Sequence<Int>, wanted: (_ tensor: Int) -> StateSet
     ) throws(LayerwiseError) {
-        let declared = declaredStates
         var added: [(tensor: Int, states: StateSet)] = []
         for layer in layers {
             let own = self.layers.elements[layer]
+            let declared = declaredStates(of: layer)
             for index in own.firstTensor..<own.firstTensor + own.tensorCount {
                 let record = tensors.elements + index
                 let missing = wanted(index).subtracting(record.pointee.kept)
                 if missing.isEmpty { continue }
                 guard record.pointee.addStates(missing, declared) else {
-                    for (tensor, states) in added { tensors.elements[tensor].removeStates(states, declared) }
+                    for (tensor, states) in added {
+                        tensors.elements[tensor].removeStates(
+                            states, declaredStates(of: tensors.elements[tensor].layer))
+                    }
                     throw .outOfMemory("the state of \(subject(layer))", layer: layer)
                 }
                 added.append((index, missing))

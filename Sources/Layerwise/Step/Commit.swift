@@ -6,7 +6,7 @@ extension Optimizer {
     func commit(_ stepped: Range<Int>, _ measured: Measurement, _ options: StepOptions) {
         let layers = layers.elements
         let tensors = tensors.elements
-        let observes = settings.telemetry
+        let observes = settings.telemetry || measuredPolicy != nil
         for layer in stepped {
             let record = layers + layer
             record.pointee.round = currentStep
@@ -19,6 +19,7 @@ extension Optimizer {
             if observes { observe(layer, measured) } else { record.pointee.telemetry.nonfiniteCount = 0 }
         }
         if observes, let reduce = options.reduce { addUpTelemetry(stepped, measured, reduce) }
+        measure(stepped)
         shared.elements.pointee = nextShared
         clock.advance(to: currentStep)
         summary.nextStep = clock.next

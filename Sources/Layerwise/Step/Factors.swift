@@ -18,13 +18,13 @@ extension Optimizer {
     /// Advances those of all units, whose tensors are spread over processes where there is `reduce`: each process has the rows of
     /// its part, and all have the same columns.
     func endFactors(_ context: StepContext, _ reduce: Reducer?) throws(LayerwiseError) {
-        for index in 0..<tensors.count where tensors.elements[index].isFactored && tensors.elements[index].active {
+        for index in 0..<tensors.count where endsFactors(tensors.elements[index], context) {
             addUpFactors(tensors.elements[index], context)
         }
         if let reduce {
             let numbers = UnsafeMutableBufferPointer(
                 start: work.spreadFactors.elements, count: work.spreadFactorCount)
-            exchangeFactors { numbers[$0] = $1 }
+            exchangeFactors(context) { numbers[$0] = $1 }
             if !reduce(numbers) {
                 throw LayerwiseError(.reduce, "the sums over processes failed; nothing was changed")
             }
@@ -36,12 +36,14 @@ extension Optimizer {
             let rule = ruleInForce(layer.rule)
             let matrices = tensor.matrices
             if reduce == nil || !matrices.sharesColumns {
-                if tensor.active { advanceFactors(tensor, context, rule, rows: matrices.rows, kept: nil) }
+                if endsFactors(tensor, context) {
+                    advanceFactors(tensor, context, rule, rows: matrices.rows, kept: nil)
+                }
                 continue
             }
             let numbers = work.spreadFactors.elements + position
             position += matrices.columnCount + 1
-            if !tensor.active { continue }
+            if !endsFactors(tensor, context) { continue }
             let columnSums = context.factors + tensor.firstFactor + matrices.rowCount
             columnSums.update(from: numbers, count: matrices.columnCount)
             advanceFactors(
@@ -49,9 +51,17 @@ extension Optimizer {
         }
     }
 
+    /// Whether the stage under way of a tensor's rule is the one that factors.
+    private func endsFactors(_ tensor: TensorStepData, _ context: StepContext) -> Bool {
+        if !tensor.active || !tensor.isFactored { return false }
+        let rule = context.rules[context.layers[tensor.layer].rule]
+        guard let stage = rule.stage(left: context.stagesLeft) else { return false }
+        return rule.stage(stage).factors
+    }
+
     /// Gives `put` what is to be added up over processes: of each tensor that is one matrix the sums of its columns, and the sum of
     /// the rows that it keeps.
-    private func exchangeFactors(_ put: (Int, Double) -> Void) {
+    private func exchangeFactors(_ context: StepContext, _ put: (Int, Double) -> Void) {
         var position = 0
         for index in 0..<tensors.count {
             let tensor = tensors.elements[index]
@@ -59,9 +69,10 @@ extension Optimizer {
             if !tensor.isFactored || !matrices.sharesColumns { continue }
             let sums = work.factors.elements + tensor.firstFactor + matrices.rowCount
             let rows = tensor.lanes(tensor.rows)
+            let isEnded = endsFactors(tensor, context)
             var kept = 0.0
             for row in 0..<matrices.rowCount { kept += rows[row] }
-            for column in 0..<matrices.columnCount { put(position + column, tensor.active ? sums[column] : 0) }
+            for column in 0..<matrices.columnCount { put(position + column, isEnded ? sums[column] : 0) }
             put(position + matrices.columnCount, kept)
             position += matrices.columnCount + 1
         }

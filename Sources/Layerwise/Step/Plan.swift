@@ -18,7 +18,7 @@ extension Optimizer {
         let given = options.gradients
         if let given { try check(given, stepped) }
         nextShared = shared.elements.pointee
-        if let layer = options.layer, sumsOverOptimizer {
+        if let layer = options.layer, ruleRecords.elements[layers.elements[layer].rule].sumsOverOptimizer {
             throw LayerwiseError(
                 .invalidArgument,
                 "\(subject(layer)): \(type(of: rule).declaration.title) takes sums over all layers, which can only be "
@@ -30,7 +30,7 @@ extension Optimizer {
         var planner = Planner(
             layers: layers.elements, tensors: tensors.elements, factors: timeline.factors.elements,
             coefficients: coefficients, given: given, gradientFactor: ScaledNumber(sign: 1, over: scale),
-            decayFollows: settings.decayFollows, ownRate: rule.learningRate, shared: nextShared)
+            decayFollows: settings.decayFollows, shared: nextShared)
         // Moved and not copied: a copy would be made once one of the two is written to.
         swap(&planner.powers, &powers)
         var layer = stepped.lowerBound
@@ -63,7 +63,7 @@ extension Optimizer {
                 let own = index - layers.elements[tensor.layer].firstTensor
                 throw LayerwiseError(
                     .shape,
-                    "\(subject(tensor.layer, own)): \(type(of: rule).declaration.title) takes means of rows and columns, for which "
+                    "\(subject(tensor.layer, own)): \(type(of: rules[layers.elements[tensor.layer].rule]).declaration.title) takes means of rows and columns, for which "
                         + "a tensor may be spread over processes along its first axis only", layer: tensor.layer,
                     tensor: own)
             }
@@ -131,8 +131,6 @@ private struct Planner {
     let given: UnsafeBufferPointer<UnsafeRawPointer?>?
     let gradientFactor: ScaledNumber
     let decayFollows: DecayFollows
-    /// The optimizer's own rate.
-    let ownRate: Double
     let shared: SharedScalars
     var powers = BiasCorrectionCache()
     /// The first layer whose rate overflowed.
@@ -149,7 +147,6 @@ private struct Planner {
         layers: UnsafeMutablePointer<LayerStepData>, tensors: UnsafeMutablePointer<TensorStepData>,
         factors: UnsafeMutablePointer<Factor>, coefficients: UnsafeMutableRawPointer?,
         given: UnsafeBufferPointer<UnsafeRawPointer?>?, gradientFactor: ScaledNumber, decayFollows: DecayFollows,
-        ownRate: Double,
         shared: SharedScalars
     ) {
         self.layers = layers
@@ -159,7 +156,6 @@ private struct Planner {
         self.given = given
         self.gradientFactor = gradientFactor
         self.decayFollows = decayFollows
-        self.ownRate = ownRate
         self.shared = shared
     }
 
@@ -176,8 +172,9 @@ private struct Planner {
             let isFinite = rates.learningRate.isFinite && rates.decayRate.isFinite
             if !isFinite && !record.pointee.frozen && overflow == nil { overflow = layer }
             record.pointee.effectiveRate = rates.learningRate
-            record.pointee.baseRate = factor.rate(base: ownRate, scale: 1, annealing: 1)
+            record.pointee.baseRate = factor.rate(base: ruleRate, scale: 1, annealing: 1)
             record.pointee.decayRate = rates.decayRate
+            record.pointee.plainRate = record.pointee.base(ruleRate) * record.pointee.share
             record.pointee.clipFactor = ScaledNumber(1)
             var signedFactor = gradientFactor
             if record.pointee.ascends { signedFactor.value = -signedFactor.value }

@@ -32,12 +32,14 @@ extension Optimizer {
         LayerwiseError(.nonfinite, "a gradient is NaN or infinite, or its square is, in another process")
     }
 
-    /// Adds up the sums of a stage of all units, in `numbers`, four to a unit.
-    func addUp(_ stage: Int, _ context: StepContext, _ reduce: Reducer?) throws(LayerwiseError) {
+    /// Adds up the sums of the stage under way of all units, in `numbers`, four to a unit; they are 0 for a unit whose rule
+    /// takes none.
+    func addUp(_ context: StepContext, _ reduce: Reducer?) throws(LayerwiseError) {
         let sums = numbers(4 * unitList.units.count)
         for index in 0..<unitList.units.count {
             let unit = unitList.units.elements[index]
-            let own = gather(unit, context, rule(of: unit, context)).sums.values
+            let takesSums = stageWithSums(unit, context) != nil
+            let own = takesSums ? gather(unit, context, rule(of: unit, context)).sums.values : .zero
             for position in 0..<4 { sums[4 * index + position] = own[position] }
         }
         guard let reduce else { return }
@@ -53,10 +55,13 @@ extension Optimizer {
         }
     }
 
-    /// What was added up of all units.
-    func totalAdded() -> StageSums {
+    /// What was added up of all units whose rule takes sums over the optimizer.
+    func totalAdded(_ context: StepContext) -> StageSums {
         var total = StageSums()
-        for index in 0..<unitList.units.count { total.values += addedUp(index).values }
+        for index in 0..<unitList.units.count {
+            if !record(of: unitList.units.elements[index], context).sumsOverOptimizer { continue }
+            total.values += addedUp(index).values
+        }
         return total
     }
 

@@ -15,6 +15,8 @@ struct RuleRecord: BitwiseCopyable {
     let hasScalars: Bool
     /// Whether a state starts as the parameters.
     let copiesParameters: Bool
+    /// The slot of the state that weights are blended with for evaluation.
+    let evaluationSlot: Int
 
     init(_ rule: any Rule) {
         kernels = InstructionSet.current.kernels(of: rule.kernel)
@@ -27,6 +29,7 @@ struct RuleRecord: BitwiseCopyable {
         let states = type(of: rule).declaration.states
         hasScalars = states.contains { $0.shape == .scalar }
         copiesParameters = states.contains { $0.start == .parameters }
+        evaluationSlot = rule.evaluation?.stateSlot ?? 0
     }
 
     func stage(_ index: Int) -> Stage {
@@ -39,6 +42,9 @@ struct RuleRecord: BitwiseCopyable {
 
     /// The stage that changes the weights.
     var last: Int { stageCount - 1 }
+
+    /// The stage after which the rule has so many left; nil where it has fewer.
+    func stage(left: Int) -> Int? { left > last ? nil : last - left }
 
     /// The first stage that reads weights.
     var firstOfWeights: Int { stages.0.factors ? 1 : 0 }
@@ -55,4 +61,28 @@ struct RuleRecord: BitwiseCopyable {
 
     /// Whether a stage before the last can leave its directions for the last.
     var keepsDirections: Bool { stage(last).keepsDirections }
+}
+
+/// What the rules in force do between them.
+struct RulesInForce: BitwiseCopyable {
+    /// The most stages that a rule has before the one that changes the weights.
+    private(set) var last = 0
+    /// Whether a state of some rule starts as the parameters.
+    private(set) var copiesParameters = false
+    /// Whether a rule can use directions that a stage kept.
+    private(set) var keepsDirections = false
+
+    init() {}
+
+    init(_ rules: borrowing UnsafeArray<RuleRecord>) {
+        for index in 0..<rules.count {
+            let rule = rules.elements + index
+            last = max(last, rule.pointee.last)
+            copiesParameters = copiesParameters || rule.pointee.copiesParameters
+            keepsDirections = keepsDirections || rule.pointee.keepsDirections
+        }
+    }
+
+    /// Whether a rule has stages before the one that changes the weights.
+    var hasStages: Bool { last > 0 }
 }

@@ -52,28 +52,28 @@ extension Optimizer {
         if isWorthWaking(work.elements) { ThreadPool.shared.callWorkers() }
     }
 
-    /// Makes anew what follows from layers, settings and policy, where any of them has changed.
+    /// Updates everything that follows from layers, settings and policy, if any of them has changed.
     func refresh() throws(LayerwiseError) {
         if scalesAreStale { try refreshShares() }
-        if timeline.isStale { try refreshTimeline() }
+        if timeline.isStale {
+            try refreshTimeline()
+            rulesInForce = RulesInForce(ruleRecords)
+        }
         if settings.dryRun { return }
         if work.isStale {
             let records = ruleRecords.elements
             let layers = layers.elements
             let built =
                 work.build(tensors.elements, tensors.count)
-                && (!hasStages
+                && (!rulesInForce.hasStages
                     || unitList.build(
                         tensors.elements, tensors.count, work.blocks,
-                        keepsDirections: (0..<rules.count).contains { records[$0].keepsDirections },
+                        keepsDirections: rulesInForce.keepsDirections,
                         unitOf: { records[layers[$0].rule].scope }))
             guard built else { throw .outOfMemory("the step") }
         }
         guard growCoefficients(), growScratch() else { throw .outOfMemory("the step") }
     }
-
-    /// Whether a rule in force has stages before the one that changes the weights.
-    var hasStages: Bool { (0..<rules.count).contains { ruleRecords.elements[$0].stageCount > 1 } }
 
     private func growCoefficients() -> Bool {
         if coefficientSlots >= tensors.count { return true }
@@ -108,7 +108,7 @@ extension Optimizer {
             rules: ruleRecords.elements, blocks: work.blocks.elements, sums: work.sums.elements,
             items: work.items.elements, units: unitList.units.elements, table: InstructionSet.kernels,
             scratch: scratch ?? UnsafeMutableRawPointer(tensors.elements), limit: settings.clipValue,
-            shared: nextShared, factors: work.factors.elements, observes: settings.telemetry)
+            shared: nextShared, factors: work.factors.elements, observes: settings.telemetry || measuredPolicy != nil)
     }
 
     /// Runs a job over `count` items, on as many threads as the work is worth.

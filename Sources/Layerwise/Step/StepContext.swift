@@ -11,8 +11,10 @@ struct StepContext {
     let sums: UnsafeMutablePointer<BlockSums>
     var items: UnsafePointer<WorkItem>
     let units: UnsafePointer<Unit>
-    /// The stage under way, for jobs that do one stage of many blocks.
+    /// The stage under way, for jobs that do one stage of the blocks of one unit.
     var stage = 0
+    /// How many stages come after the one under way, for jobs that do one of all units at once.
+    var stagesLeft = 0
     /// Of a large unit's stage: its first block, and where its directions are kept.
     var firstBlock = 0
     var directions: UnsafeMutableRawPointer?
@@ -20,12 +22,10 @@ struct StepContext {
     let scratch: UnsafeMutableRawPointer
     /// Gradients are clamped to ±limit.
     let limit: Double
-    /// The same for the pass that looks at gradients: infinity where it looks at them as they are.
+    /// The clamp limit of the pass that measures gradients; infinity is no clamping.
     var scanLimit = Double.infinity
     /// The numbers that all tensors share, as they are at the stage under way.
     var shared = SharedScalars()
-    /// The state with which weights are blended where the mode changes.
-    var evaluationSlot = 0
     /// The sums by row and by column (`WorkList.factors`).
     let factors: UnsafeMutablePointer<Double>
     /// Whether sums are taken over processes.

@@ -83,7 +83,7 @@ extension Optimizer {
     /// The factor of a layer without a schedule.
     static let unscheduled = Factor(1)
 
-    /// Makes the tracks anew.
+    /// Creates the tracks again.
     func refreshTimeline() throws(LayerwiseError) {
         var builder = TrackBuilder()
         let rateTracks = entries.map { entry -> TrackBuilder.Place? in
@@ -128,13 +128,13 @@ extension Optimizer {
         }
     }
 
-    /// Asks the freezing plan anew.
+    /// Asks the freezing plan again.
     func refreshActivities() throws(LayerwiseError) {
         timeline.window = 0..<0
         timeline.anneals = false
         guard let freezePlan else { return timeline.activities = [] }
         do throws(SettingError) {
-            try freezePlan.recheck()
+            try freezePlan.checkWhole()
             timeline.activities = try freezePlan.activities(of: places)
         } catch {
             throw LayerwiseError(error, of: "freezing plan")
@@ -168,7 +168,7 @@ extension Optimizer {
         timeline.window = step..<end
     }
 
-    /// Who has frozen a layer at step t, if anybody.
+    /// Whether the plan or a call has frozen a layer at step t, or neither.
     func frozenBy(_ layer: Int, at step: Int64) -> LayerInfo.FrozenBy {
         switch entries[layer].settings.frozen {
         case .yes: return .layer

@@ -8,12 +8,12 @@ extension Optimizer {
     func update(_ context: StepContext, _ reduce: Reducer?) throws(LayerwiseError) {
         var context = context
         context.isSpread = reduce != nil
-        if ruleRecords.elements[0].copiesParameters {
+        if rulesInForce.copiesParameters {
             for index in 0..<tensors.count where tensors.elements[index].active && tensors.elements[index].steps == 0 {
-                tensors.elements[index].copyParameters(declaredStates)
+                tensors.elements[index].copyParameters(declaredStates(of: tensors.elements[index].layer))
             }
         }
-        if !hasStages {
+        if !rulesInForce.hasStages {
             context.items = UnsafePointer(work.items.elements)
             return run(updateItem, context, count: work.items.count)
         }
@@ -35,34 +35,51 @@ extension Optimizer {
     }
 
     /// Every stage of all units at once, where tensors are spread over processes or a sum runs over all of them.
+    ///
+    /// Rules may have different numbers of stages: all change their weights in the last, so that none has changed where a sum
+    /// over processes fails.
     private func updateTogether(_ context: StepContext, _ reduce: Reducer?) throws(LayerwiseError) {
         var context = context
         context.items = UnsafePointer(work.items.elements)
         context.directions = nil
-        let last = (0..<rules.count).reduce(0) { max($0, context.rules[$1].last) }
-        for stage in 0...last {
-            context.stage = stage
+        for left in (0...rulesInForce.last).reversed() {
+            context.stagesLeft = left
             run(stageItem, context, count: work.items.count)
-            if stage == last { continue }
-            if ruleRecords.elements[0].stage(stage).factors {
-                try endFactors(context, reduce)
-                continue
-            }
-            try addUp(stage, context, reduce)
+            if left == 0 { return }
+            let ends = ends(ofStage: left, context)
+            if ends.factors { try endFactors(context, reduce) }
+            if !ends.sums { continue }
+            try addUp(context, reduce)
+            let total = sumsOverOptimizer ? totalAdded(context) : StageSums()
             if sumsOverOptimizer {
-                let total = totalAdded()
                 nextShared = ruleInForce(0).advance(nextShared, total)
                 context.shared = nextShared
-                for index in 0..<unitList.units.count {
-                    finish(stage, unitList.units.elements[index], total, context, ruleInForce(0))
-                }
-            } else {
-                for index in 0..<unitList.units.count {
-                    let unit = unitList.units.elements[index]
-                    finish(stage, unit, addedUp(index), context, rule(of: unit, context))
-                }
+            }
+            for index in 0..<unitList.units.count {
+                let unit = unitList.units.elements[index]
+                guard let stage = stageWithSums(unit, context) else { continue }
+                let sums = record(of: unit, context).sumsOverOptimizer ? total : addedUp(index)
+                finish(stage, unit, sums, context, rule(of: unit, context))
             }
         }
+    }
+
+    /// How the rules in force end the stage after which so many are left.
+    private func ends(ofStage left: Int, _ context: StepContext) -> (factors: Bool, sums: Bool) {
+        var ends = (factors: false, sums: false)
+        for index in 0..<ruleRecords.count {
+            let rule = context.rules + index
+            guard let stage = rule.pointee.stage(left: left) else { continue }
+            if rule.pointee.stage(stage).factors { ends.factors = true } else { ends.sums = true }
+        }
+        return ends
+    }
+
+    /// The stage of a unit's rule that is under way, if sums are taken at its end.
+    func stageWithSums(_ unit: Unit, _ context: StepContext) -> Int? {
+        let rule = record(of: unit, context)
+        guard let stage = rule.stage(left: context.stagesLeft), !rule.stage(stage).factors else { return nil }
+        return stage
     }
 
     /// Whether a stage takes sums over the optimizer.
@@ -73,7 +90,7 @@ extension Optimizer {
     }
 
     /// The rule of a unit's tensors.
-    private func record(of unit: Unit, _ context: StepContext) -> RuleRecord {
+    func record(of unit: Unit, _ context: StepContext) -> RuleRecord {
         context.rules[context.layers[context.tensors[unit.firstTensor].layer].rule]
     }
 
@@ -176,7 +193,11 @@ private let stageItem: ThreadPool.Job = { memory, item, slot in
     let context = memory.load(as: StepContext.self)
     let item = context.items[item]
     let scratch = context.scratch(slot)
-    for block in item.first..<item.end { processBlock(.stage(context.stage), block, nil, context, scratch) }
+    for block in item.first..<item.end {
+        let layer = context.tensors[context.blocks[block].tensor].layer
+        guard let stage = context.rules[context.layers[layer].rule].stage(left: context.stagesLeft) else { continue }
+        processBlock(.stage(stage), block, nil, context, scratch)
+    }
 }
 
 /// One stage of one block of a large unit.

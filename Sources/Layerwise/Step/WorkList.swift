@@ -3,7 +3,7 @@ import Glibc
 
 /// The tensors cut into blocks, and the blocks gathered into items, each of which one thread takes at a time.
 ///
-/// It depends on layers only, and is made anew when those change; tensors that a step leaves out are passed over.
+/// It depends on layers only, and is rebuilt when those change; tensors that a step leaves out are passed over.
 struct WorkList: ~Copyable {
     var isStale = true
     private(set) var blocks = UnsafeArray<Block>()
@@ -23,7 +23,7 @@ struct WorkList: ~Copyable {
 
     init() {}
 
-    /// Cuts all tensors anew; false if there is no memory.
+    /// Cuts all tensors again; false if there is no memory.
     mutating func build(_ tensors: UnsafeMutablePointer<TensorStepData>, _ tensorCount: Int) -> Bool {
         isStale = true
         blocks.removeAll()

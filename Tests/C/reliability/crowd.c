@@ -127,7 +127,7 @@ static void crowd(int writers, int readers)
 /** Does so as the first process of a pid namespace.  A child of this process is the first, so this one is as well a child. */
 static int in_namespace(int writers, int readers)
 {
-    /* Who may not make a namespace of processes alone may make it with one of users. */
+    /* A user who may not create a namespace of processes alone may create it with one of users. */
     if (unshare(CLONE_NEWPID) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWPID) != 0) {
         return 77;
     }

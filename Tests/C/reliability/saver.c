@@ -1,4 +1,4 @@
-/* Saves and loads as it is told on its standard input, one command a line, words apart by tabs; answers each with a line.
+/* Saves and loads by commands on its standard input, one command a line, words apart by tabs; answers each with a line.
  * With the shim (fault.c) before it, a save or load meets what the last "plan" said.
  *
  * SPDX-License-Identifier: Apache-2.0

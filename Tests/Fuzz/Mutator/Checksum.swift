@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// CRC-32C, bit by bit and then by a table: written anew, so that one mistake is not made twice.
+/// CRC-32C, bit by bit and then by a table: written independently, so that one mistake is not made twice.
 enum Checksum {
     private static let table: [UInt32] = (0..<256).map { byte in
         (0..<8).reduce(UInt32(byte)) { crc, _ in crc & 1 == 1 ? crc >> 1 ^ 0x82f6_3b78 : crc >> 1 }

@@ -16,7 +16,7 @@ struct Model {
     var policy: Spec?
     var schedules: [String: Spec] = [:]
     var freezePlan: Spec?
-    /// Told after each step.
+    /// Reported after each step.
     var metric: Double?
 
     /// An optimizer that has taken three steps.

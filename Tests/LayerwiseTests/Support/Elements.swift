@@ -52,7 +52,7 @@ struct SmallFormat: Sendable {
         return x < 0 ? -magnitude : magnitude
     }
 
-    /// The same as a step stores it: a finite number stays finite.
+    /// The value as a step stores it: a finite number stays finite.
     func stored(_ x: Double) -> Double {
         let largest = decode(infinity - 1)
         return x.isFinite ? max(-largest, min(rounded(x), largest)) : x

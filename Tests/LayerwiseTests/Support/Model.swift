@@ -13,9 +13,11 @@ final class Model {
         .filter { key in (try? optimizer.value(of: key)) != nil }
 
     /// Layers "0", "1" ... of tensors "0", "1" ... with these shapes, filled from the seed or from a model alike.
+    ///
+    /// `rules`: rules of layers in place of the optimizer's, by the layer's index.
     init(
-        _ rule: any Rule, _ kind: Kind = Kind(.float32), shapes: [[[Int]]], settings: Settings = Settings(),
-        policy: any Policy = Uniform(), seed: UInt64 = 1, copying source: Model? = nil
+        _ rule: any Rule, _ kind: Kind = Kind(.float32), shapes: [[[Int]]], rules: [Int: any Rule] = [:],
+        settings: Settings = Settings(), policy: any Policy = Uniform(), seed: UInt64 = 1, copying source: Model? = nil
     ) throws {
         optimizer = try Optimizer(rule, policy: policy, settings: settings)
         random = Random(seed: seed)
@@ -30,7 +32,7 @@ final class Model {
                         "\(tensor)", parameters: parameters[layer][tensor].start,
                         gradients: gradients[layer][tensor].start, shape: shapes[layer][tensor], dtype: kind.dtype,
                         gradientDType: kind.gradientDType, master: kind.master)
-                })
+                }, rule: rules[layer])
         }
     }
 
@@ -99,7 +101,7 @@ final class Model {
         return digest
     }
 
-    /// The same, with settings, gradients, summary and telemetry: what a refused call must not change.
+    /// A digest that covers settings, gradients, summary and telemetry too: a refused call must not change it.
     func fullDigest() throws -> Digest {
         var digest = try digest()
         for buffer in gradients.joined() { digest.add(buffer) }

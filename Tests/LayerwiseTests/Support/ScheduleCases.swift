@@ -43,7 +43,7 @@ struct RandomRecipes {
     }
 
     /// Every setting, or some of them.
-    mutating func settings<R: Recipe>(_: R.Type) -> [Setting] {
+    mutating func settings<R: Component>(_: R.Type) -> [Setting] {
         let all = Int.random(in: 0..<3, using: &random) == 0
         return R.parameters.compactMap { parameter in
             if !all && Bool.random(using: &random) && (try? parameter.check(parameter.read(R()))) != nil { return nil }
@@ -51,7 +51,7 @@ struct RandomRecipes {
         }
     }
 
-    private mutating func setting<R: Recipe>(_ parameter: Parameter<R>) -> Setting {
+    private mutating func setting<R: Component>(_ parameter: Parameter<R>) -> Setting {
         switch parameter.kind {
         case .number(let range):
             while true {
@@ -91,7 +91,7 @@ struct RandomRecipes {
     // MARK: - Invalid
 
     /// Values that a setting refuses, each with what its message says of the valid ones.
-    static func invalid<R: Recipe>(_ parameter: Parameter<R>) -> [(Setting, String)] {
+    static func invalid<R: Component>(_ parameter: Parameter<R>) -> [(Setting, String)] {
         switch parameter.kind {
         case .number(let range):
             let bad = [.nan, .infinity, -.infinity, -1, -1e-300, 0, 1, 1 + 0x1p-52, 2, 1e300].filter {

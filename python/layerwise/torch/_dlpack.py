@@ -63,7 +63,7 @@ _ITEM = ctypes.cast(ctypes.pythonapi.PyList_GetItem, ctypes.c_void_p).value
 
 
 class Layout:
-    """How parameters lie in memory, as the library was told.
+    """How parameters lie in memory, as the library knows it.
 
     Args:
         params: The parameters.

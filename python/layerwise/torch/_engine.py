@@ -26,6 +26,7 @@ from ..rule import Rule
 from . import _run_state
 from ._distributed import Reduction, is_spread, local_part
 from ._dlpack import Layout, Search
+from ._group_rules import RULE, own_rules
 from ._grouping import NativeLayer
 from ._hyperparameters import Hyperparameters
 from ._native_states import NativeOptimizer, NativeStates
@@ -96,7 +97,7 @@ class Engine:
         self._needs_norms = (
             any(options.get(key) for key in ("clip_global_norm", "clip_layer_norm", "telemetry"))
             or options.get("nonfinite") != "propagate"
-            or declaration_of(rule.name)["has_sums"]
+            or any(declaration_of(name)["has_sums"] for name in {rule.name, *own_rules(groups)})
         )
         self._all_had_gradient = False
         self._had_gradient: set[int] = set()
@@ -109,8 +110,7 @@ class Engine:
         self.native = NativeOptimizer(
             self.hyperparameters.rule(groups), maximize=groups[0]["maximize"], empty_step="allow", **options
         )
-        shapes = declaration_of(rule.name)["state_shapes"].values()
-        self._by_axes = "rows" in shapes or "columns" in shapes
+        self._rule = rule
         self._may_warn = True
         self.kept = NativeStates(self.native, self.members)
         self.add(groups, layers)
@@ -120,10 +120,11 @@ class Engine:
     def add(self, groups: Sequence[Group], layers: Sequence[NativeLayer]) -> None:
         """Add layers; all or none of each, in order."""
         new = [
-            _members_of(layer, len(self.layers) + position, by_axes=self._by_axes)
+            _members_of(layer, len(self.layers) + position, by_axes=self._goes_by_axes(groups[layer.group]))
             for position, layer in enumerate(layers)
         ]
         _require_disjoint(self.members, [*chain.from_iterable(new)])
+        self.hyperparameters.note_rules(groups)
         for layer, members in zip(layers, new, strict=True):
             place = layer.place
             role: Any = place.role
@@ -147,7 +148,14 @@ class Engine:
             self.members.extend(members)
         self.hyperparameters.follow_layers(self.native, groups, self.layers)
         self._outside.follow(groups)
+        # A policy that measures needs the norms of whole layers.
+        self._needs_norms = self._needs_norms or bool(self.native.measurements())
         self._list(groups)
+
+    def _goes_by_axes(self, group: Group) -> bool:
+        """Whether the rule of a group keeps rows or columns."""
+        shapes = declaration_of(group.get(RULE, self._rule.name))["state_shapes"].values()
+        return "rows" in shapes or "columns" in shapes
 
     def _list(self, groups: Sequence[Group]) -> None:
         """Make the lists that a step compares with."""
@@ -382,7 +390,10 @@ class Engine:
             DTypeMismatch: That would round the state of a parameter that was stepped.
         """
         old, kept, counts = self.native, self.kept, self.kept.counts()
-        converted = [_members_of(layer, index, by_axes=self._by_axes) for index, layer in enumerate(self.layers)]
+        converted = [
+            _members_of(layer, index, by_axes=self._goes_by_axes(self._groups[layer.group]))
+            for index, layer in enumerate(self.layers)
+        ]
         members = list(chain.from_iterable(converted))
         for member, was, count in zip(members, self.members, counts, strict=True):
             if count and was.dtype is torch.float64 and member.dtype is not torch.float64:
@@ -419,7 +430,7 @@ class Engine:
         self.rest(self._groups)
 
     def had_gradient(self, index: int) -> bool:
-        """Whether a member was ever stepped here, be it without effect because its layer was frozen."""
+        """Whether a member was ever stepped here, even without effect because its layer was frozen."""
         return self._all_had_gradient or index in self._had_gradient
 
     def forget_gradients(self, indices: Iterable[int]) -> None:

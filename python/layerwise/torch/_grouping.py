@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .._placement import KEYS, LayerRules, Placement, by_name
+from .._placement import KEYS, UNUSED, Placement
 from ..errors import InvalidArgument
+from ._layers import Layers, placements
 from ._options import LR_SCALE
 from ._parameters import Group, names_of
 from ._warn import warn
@@ -33,7 +34,7 @@ def arrange(
     groups: Sequence[Group],
     names: Mapping[int, str],
     all_names: Sequence[str],
-    rules: LayerRules | None,
+    rules: Layers | None,
     left_out: Container[int] = (),
     *,
     apply_lr_scale: bool = False,
@@ -47,7 +48,7 @@ def arrange(
         groups: The groups.
         names: Name of each parameter that has one, by identity.
         all_names: Names of all parameters of the model, which tell more than those of a part.
-        rules: The user's own rules.
+        rules: The user's own rules, or a table of `layers`.
         left_out: Identities of parameters that make no layer.
         apply_lr_scale: Take the "lr_scale" of a group for its scale.
 
@@ -58,7 +59,7 @@ def arrange(
         raise InvalidArgument(
             "layers: rules go by names of parameters, and there are none: pass the module, named parameters, or module="
         )
-    placed = by_name(all_names, rules) if all_names else {}
+    placed = placements(all_names, rules) if all_names else {}
     found: list[NativeLayer] = []
     taken: set[str] = set()
     wholes: dict[str, NativeLayer] = {}
@@ -126,7 +127,7 @@ def unplaced(layers: Sequence[NativeLayer]) -> list[NativeLayer]:
 
 
 def guessed(layers: Sequence[NativeLayer]) -> list[NativeLayer]:
-    """Layers whose depth only the order of registration tells."""
+    """Layers whose depth is a guess."""
     return [layer for layer in layers if layer.place.guess]
 
 
@@ -140,9 +141,13 @@ def require_places(recipe: object, layers: Sequence[NativeLayer]) -> None:
         )
     guesses = guessed(layers)
     if guesses:
+        is_watched = all(layer.place.reason.startswith(UNUSED) for layer in guesses)
+        teller = (
+            "the forward pass does not use them, and only the name" if is_watched else "only the order of registration"
+        )
         names = ", ".join(f"{layer.name} at depth {layer.place.depth}" for layer in guesses[:8])
         more = f" and {len(guesses) - 8} more" if len(guesses) > 8 else ""
         warn(
-            f"only the order of registration tells the depth of {names}{more}: see layerwise.torch.layers(model), "
+            f"{teller} tells the depth of {names}{more}: see layerwise.torch.layers(model), "
             "and say it with layers={pattern: depth}"
         )

@@ -15,9 +15,9 @@ from torch import Tensor
 from .. import _binding as lw
 from .. import _settings
 from ..errors import InvalidArgument, LayerwiseError, OutOfRange
-from ..introspection import declaration_of
 from ..optimizer import Optimizer
 from ..rule import Rule
+from ._group_rules import RULE, GroupRule, rule_of, values_in_force
 from ._grouping import NativeLayer
 from ._parameters import Group
 
@@ -41,10 +41,9 @@ class Hyperparameters:
     """
 
     def __init__(self, rule: type[Rule], keys: Sequence[str], groups: Sequence[Group]) -> None:
-        self._make: Callable[..., Rule] = rule
-        self._keys = tuple(keys)
-        self._of = itemgetter(*keys, "maximize")
-        self._row_of = itemgetter("lr", *keys, "maximize")
+        self._common = GroupRule(rule, tuple(keys))
+        self._rules: list[GroupRule] | None = None
+        self._names: list[str | None] = []
         self._rows: list[Values] | None = None
         self._values: list[Values] | None = None
         self._rates: array.array[float] = array.array("d")
@@ -52,31 +51,56 @@ class Hyperparameters:
         self._layers: Sequence[NativeLayer] = ()
         self.moved = False
         """Whether the last look at the groups found anything changed."""
+        self.note_rules(groups)
         values = self._read(groups)
         # Layers get values of their own only where the groups do not agree.
-        self._own_values = any(other != values[0] for other in values)
+        self._own_values = self._differ(values)
         self._own_directions = _directions_differ(values)
 
-    def rule(self, groups: Sequence[Group]) -> Rule:
-        """The rule with the hyperparameters of the first group."""
-        return self._make(lr=read_rates(groups)[0], **self._named(self._read(groups)[0]))
+    def note_rules(self, groups: Sequence[Group]) -> None:
+        """Note which groups have a rule of their own, if any has."""
+        self._names = [group.get(RULE) for group in groups]
+        has_own = any(name is not None for name in self._names)
+        self._rules = [rule_of(group, self._common) for group in groups] if has_own else None
+        self._own_rates = self._own_rates or has_own
 
-    def _named(self, values: Values) -> dict[str, Any]:
-        return dict(zip(self._keys, values[:-1], strict=True))
+    def _rule_of(self, index: int) -> GroupRule:
+        """The rule of a group by its index."""
+        return self._common if self._rules is None else self._rules[index]
+
+    def _differ(self, values: Sequence[Values]) -> bool:
+        """Whether layers need values of their own."""
+        return self._rules is not None or any(other != values[0] for other in values)
+
+    def rule(self, groups: Sequence[Group]) -> Rule:
+        """The optimizer's rule with the hyperparameters of the first group that has no rule of its own."""
+        for index, group in enumerate(groups):
+            if self._rule_of(index) is self._common:
+                return self._common.make(read_rates([group])[0], self._read(groups)[index])
+        kind: Callable[[], Rule] = self._common.kind
+        return kind()
 
     def for_layer(self, groups: Sequence[Group], layer: NativeLayer) -> dict[str, Any]:
-        """What a layer that is added needs to be told."""
-        if not self._own_values:
+        """The settings of a layer that is added, after `note_rules`."""
+        if not self._own_values and self._rules is None:
             return {}
-        return self._for_layer(self._of(groups[layer.group]))
+        index = layer.group
+        group, own = groups[index], self._rule_of(index)
+        values = own.values(group)
+        if own is self._common:
+            return self._for_layer(index, values)
+        return {"rule": own.make(read_rates([group])[0], values)} | self._direction(values)
 
-    def _for_layer(self, values: Values) -> dict[str, Any]:
+    def _for_layer(self, index: int, values: Values) -> dict[str, Any]:
+        return self._rule_of(index).named(values) | self._direction(values)
+
+    def _direction(self, values: Values) -> dict[str, Any]:
         # Checkpoints compare what layers have of their own, so a layer has its own direction only where it must.
-        return self._named(values) | ({"maximize": values[-1]} if self._own_directions else {})
+        return {"maximize": values[-1]} if self._own_directions else {}
 
     def _read(self, groups: Sequence[Group]) -> list[Values]:
         try:
-            hyper = list(map(self._of, groups))
+            hyper = [rule_of(group, self._common).values(group) for group in groups]
         except KeyError as error:
             raise _missing(groups, error) from None
         for index, values in enumerate(hyper):
@@ -86,9 +110,14 @@ class Hyperparameters:
 
     def follow(self, native: Optimizer, groups: Sequence[Group], layers: Sequence[NativeLayer]) -> bool:
         """Hand over what has changed; returns whether anything but rates has."""
+        if [group.get(RULE) for group in groups] != self._names:
+            raise InvalidArgument('the "rule" of a param group stays as it was when the group was added')
         # This is on the way of every step: lists of tuples are made and compared in C.
         try:
-            rows = list(map(self._row_of, groups))
+            if self._rules is None:
+                rows = list(map(self._common.row, groups))
+            else:
+                rows = [rule.row(group) for rule, group in zip(self._rules, groups, strict=True)]
         except KeyError as error:
             raise _missing(groups, error) from None
         try:
@@ -113,11 +142,12 @@ class Hyperparameters:
     def follow_layers(self, native: Optimizer, groups: Sequence[Group], layers: Sequence[NativeLayer]) -> None:
         """Hand over everything: there are other layers than before."""
         self._layers = layers
+        self.note_rules(groups)
         values = self._read(groups)
         refused = self._shared_ratios(values)
         if refused:
             raise InvalidArgument(refused)
-        if self._own_values or any(other != values[0] for other in values):
+        if self._own_values or self._differ(values):
             self._own_values = True
             self._follow_values(native, values, layers)
         self._follow_rates(native, read_rates(groups), layers)
@@ -126,11 +156,11 @@ class Hyperparameters:
         refused = self._shared_ratios(values)
         if refused:
             raise InvalidArgument(refused)
-        if self._own_values or any(other != values[0] for other in values):
+        if self._own_values or self._differ(values):
             self._own_directions = self._own_directions or _directions_differ(values)
             self._give_to_layers(native, values, layers)
         else:
-            native.set(maximize=values[0][-1], **self._named(values[0]))
+            native.set(maximize=values[0][-1], **self._common.named(values[0]))
         tensors = any(isinstance(value, Tensor) for group in values for value in group)
         self._values = None if tensors else values
 
@@ -139,7 +169,8 @@ class Hyperparameters:
         indices: list[int] = []
         pairs: list[_settings.Pair] = []
         for index, layer in enumerate(layers):
-            own = _settings.expand(self._for_layer(values[layer.group]), native.rule)
+            group = layer.group
+            own = _settings.expand(self._for_layer(group, values[group]), self._rule_of(group).kind)
             indices.extend([index] * len(own))
             pairs.extend(own)
         if pairs:
@@ -157,11 +188,11 @@ class Hyperparameters:
 
     def _shared_ratios(self, values: Sequence[Values]) -> str | None:
         """What is wrong with one trust ratio for a layer, where its parts have hyperparameters of their own."""
-        if _SCOPE not in self._keys:
-            return None
-        place = self._keys.index(_SCOPE)
         for layer in self._layers:
-            if layer.part_of is not None and values[layer.group][place] == "layer":
+            own = self._rule_of(layer.group)
+            if layer.part_of is None or _SCOPE not in own.keys:
+                continue
+            if own.named(values[layer.group])[_SCOPE] == "layer":
                 return (
                     f'trust_ratio_scope="layer" needs all parameters of a layer in one param group, and '
                     f'"{layer.part_of}" has some in group {layer.group} and some in another: with '
@@ -226,9 +257,11 @@ class Hyperparameters:
             if index and plain and (values, rate) == (found[index - 1], rates[index - 1]):
                 continue
             try:
-                with Optimizer(self._make(lr=rate), dry_run=True) as probe:
+                own = rule_of(groups[index], self._common)
+                kind: Callable[..., Rule] = own.kind
+                with Optimizer(kind(lr=rate), dry_run=True) as probe:
                     # In the same call as `_follow_values`, so that nothing passes here that is refused there.
-                    probe.set(maximize=values[-1], **self._named(values))
+                    probe.set(maximize=values[-1], **own.named(values))
             except _REFUSALS as error:
                 yield index, error
 
@@ -304,14 +337,11 @@ def in_force(
     chosen = given
     if usual and given["variant"] is not None:
         chosen = {key: None if key in usual and value == usual[key] else value for key, value in given.items()}
-    declaration = declaration_of(kind.name)
-    flags = {entry["key"] for entry in declaration["hyperparameters"] if entry["kind"] == "flag"}
     make: Callable[..., Rule] = kind
     if lr is not None:
         require_number(lr, "lr")
-    with Optimizer(make(lr=None if lr is None else float(lr), **chosen), dry_run=True) as probe:
-        values = {key: probe.get(key) for key in ("lr", *given) if key != "variant"}
-    found = {key: bool(value) if key in flags else value for key, value in values.items()}
+    rule = make(lr=None if lr is None else float(lr), **chosen)
+    found = values_in_force(rule, [key for key in given if key != "variant"])
     if usual and given["variant"] is None:
         found |= {key: given[key] for key in usual}
     return found | ({"lr": lr} if isinstance(lr, Tensor) else {})

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from .._placement import LayerRules, Placement, by_name
+from .._placement import LayerRules, Placement, by_name, with_rules
+from ..errors import InvalidArgument
 from ..policy import Policy
 from ._parameters import Group, clean, named_parameters
+from ._watching import Example
 
 NAME = "_layerwise_name"
 """The attribute of a parameter that has its name, where its group is made here."""
@@ -30,7 +32,8 @@ class Row:
         parameters: Names of its parameters.
         count: How many numbers they hold.
         reason: Why it is where it is.
-        guess: Whether names leave its place open, so that the order of registration decided.
+        guess: Whether names leave its place open, so that the order of registration decided; where the model was
+            watched, whether the forward pass does.
     """
 
     name: str
@@ -76,18 +79,52 @@ class LayerTable(tuple[Row, ...]):
     def __repr__(self) -> str:
         return str(self)
 
+    def _repr_html_(self) -> str:
+        from .. import _html
 
-def layers(model: nn.Module | Iterable[tuple[str, Tensor]], *, rules: LayerRules | None = None) -> LayerTable:
+        rows = [
+            (
+                row.name,
+                row.depth,
+                row.tower,
+                row.role,
+                len(row.parameters),
+                row.count,
+                f"{row.reason}{' (a guess)' * row.guess}",
+            )
+            for row in self
+        ]
+        return _html.table(("layer", "depth", "tower", "role", "tensors", "parameters", "why"), rows)
+
+
+Layers: TypeAlias = LayerRules | LayerTable
+"""What `layers=` takes: the user's own rules, or a table of `layers`, which says where every parameter is."""
+
+
+def layers(
+    model: nn.Module | Iterable[tuple[str, Tensor]],
+    *,
+    rules: LayerRules | None = None,
+    example: Example | None = None,
+) -> LayerTable:
     """The layers of a model as a table, before anything is created.
+
+    Without an example the names of the parameters tell.  With one, the model runs forward once and is watched: which
+    parameters it uses, in which order, and what it makes of what.  `layers=` of the optimizers takes the table: with
+    `table = layers(model, example=batch)`, `AdamW(model, layers=table, layer_decay=0.8)`.
 
     Args:
         model: A module, or named parameters.
-        rules: What goes before the inference: a mapping from pattern to what the parameters that it matches are: a
-            depth (`{"embed.*": 0}`), the name of a layer (`{"*.lora_*": "adapters"}`), or a mapping with any of
+        rules: What goes before names and the example: a mapping from pattern to what the parameters that it matches
+            are: a depth (`{"embed.*": 0}`), the name of a layer (`{"*.lora_*": "adapters"}`), or a mapping with any of
             "layer", "depth", "tower", "role" and "scale".  A text is compared with whole names of parameters in the
             syntax "glob" of policies: `*` any text, also with a dot, `?` any character, `[a-c]` one of these, `[!a-c]`
             none of these, a backslash before a character that stands for itself.  A compiled regular expression must
             match the whole name.  The first pattern that matches a parameter counts.
+        example: What the model is called with: a tuple or list of arguments, a mapping of keyword arguments (such as
+            a batch of a Transformers tokenizer), or the only argument.  Only what depends on no parameter is
+            computed, where the model allows that; the model, its buffers, gradients and modes, and the state of
+            random generators are afterwards as they were.
 
     Returns:
         One row a layer.
@@ -95,11 +132,24 @@ def layers(model: nn.Module | Iterable[tuple[str, Tensor]], *, rules: LayerRules
     Raises:
         UnknownName: A pattern matches no parameter, or a rule says something unknown.
         OutOfRange: A pattern cannot be read, such as one with a `[` without its `]`.
+        InvalidArgument: There is an example, and the model is no module of Python's.
+        Exception: What the model raises for the example.
     """
     named = _named(model)
     sizes = {name: param.numel() for name, param in named}
+    names = [name for name, _ in named]
+    if example is None:
+        placed = by_name(names, rules)
+    else:
+        if not isinstance(model, nn.Module):
+            raise InvalidArgument(f"example: only a module can be run, found {type(model).__name__}")
+        from ._watching_places import by_watching
+
+        # Refused before the model runs.
+        by_name(names, rules)
+        placed = with_rules(by_watching(model, names, example), rules)
     members: dict[Placement, list[str]] = {}
-    for name, placement in by_name([name for name, _ in named], rules).items():
+    for name, placement in placed.items():
         members.setdefault(placement, []).append(name)
     return LayerTable(
         Row(
@@ -119,10 +169,31 @@ def layers(model: nn.Module | Iterable[tuple[str, Tensor]], *, rules: LayerRules
     )
 
 
+def placements(names: Sequence[str], given: Layers | None) -> dict[str, Placement]:
+    """The placement of every name, as `layers=` says, or else as the names tell.
+
+    Raises:
+        InvalidArgument: It is a table that lacks a name.
+    """
+    if not isinstance(given, LayerTable):
+        return by_name(names, given)
+    known = {
+        name: Placement(row.name, row.depth, row.tower, row.role, row.scale, row.reason, row.guess)
+        for row in given
+        for name in row.parameters
+    }
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise InvalidArgument(
+            f'layers: the table has no parameter "{missing[0]}": make it of the model as it is trained'
+        )
+    return {name: known[name] for name in names}
+
+
 def param_groups(
     model: nn.Module | Iterable[tuple[str, Tensor]],
     *,
-    layers: LayerRules | None = None,
+    layers: Layers | None = None,
     policy: Policy | None = None,
     weight_decay_exclude_1d: bool = False,
     **options: Any,
@@ -135,7 +206,7 @@ def param_groups(
 
     Args:
         model: A module, or named parameters.
-        layers: The user's own rules, as in `layers`.
+        layers: The user's own rules, as in `layers`, or its table.
         policy: What sets every layer's scale, for optimizers of other libraries.
         weight_decay_exclude_1d: Give tensors of rank 0 and 1 a weight decay of 0.
         **options: Hyperparameters for every group, such as `lr=3e-4` and `weight_decay=0.1`.
@@ -155,7 +226,7 @@ def param_groups(
     if policy is not None or weight_decay_exclude_1d:
         return policy_groups(named, layers, policy, weight_decay_exclude_1d, options)
     groups: list[Group] = []
-    for row in _rows(named.items(), rules=layers):
+    for row in layers if isinstance(layers, LayerTable) else _rows(named.items(), rules=layers):
         place = {"layer": row.name, "depth": row.depth, "tower": row.tower, "role": row.role, "scale": row.scale}
         groups.append(
             {"params": [named[name] for name in row.parameters], **options}

@@ -7,6 +7,7 @@ import array
 import ctypes
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import torch
@@ -17,6 +18,7 @@ from ..errors import InvalidArgument, LayerwiseError
 from ..introspection import rules as declared_rules
 from ..optimizer import Optimizer
 from ..reports import LoadReport
+from ._group_rules import kinds
 from ._parameter_slot import ParameterSlot, number_difference, state_shape, value_difference
 from ._parameters import Group
 
@@ -96,6 +98,41 @@ class NativeOptimizer(Optimizer):
         raise InvalidArgument("the native optimizer belongs to its torch optimizer and cannot be closed")
 
 
+@dataclass(frozen=True)
+class _Declared:
+    """What a rule declares of its states."""
+
+    name: str
+    """The rule's."""
+    names: tuple[str, ...]
+    """What it may keep, and the master copy."""
+    kinds: Mapping[str, str]
+    """What each state is: "parameter", "rows", "columns", "scalar" or "shared"."""
+    numbers: frozenset[str]
+    """Names of states of one number, for a parameter or for all."""
+    starts: Mapping[str, float | str]
+    needs_step: bool
+    others: frozenset[str]
+    """Names of states that only other rules have."""
+
+    @classmethod
+    def of(cls, name: str) -> _Declared:
+        """What the rule of this name declares."""
+        declared = {entry["name"]: entry for entry in declared_rules()}
+        own = declared[name]
+        names = (*own["states"], "master")
+        kinds = own["state_shapes"] | {"master": "parameter"}
+        return cls(
+            name,
+            names,
+            kinds,
+            frozenset(state for state, kind in kinds.items() if kind in ("scalar", "shared")),
+            own["state_starts"] | {"master": _PARAMETERS},
+            own["needs_step"],
+            frozenset(state for entry in declared.values() for state in entry["states"]) - {*names, "step"},
+        )
+
+
 class NativeStates:
     """The states of all parameters of a native optimizer.
 
@@ -109,29 +146,28 @@ class NativeStates:
         self._members = members
         self._types: dict[int, dict[str, dict[str, torch.dtype]]] = {}
         self._views: dict[tuple[int, int, str], Tensor] = {}
-        declared = {entry["name"]: entry for entry in declared_rules()}
-        states = {name: entry["states"] for name, entry in declared.items()}
-        own = declared[native.rule.name]
-        self.kinds: dict[str, str] = own["state_shapes"] | {"master": "parameter"}
-        """What each state is: as declarations call it, "parameter", "rows", "columns", "scalar" or "shared"."""
-        self._numbers = {name for name, kind in self.kinds.items() if kind in ("scalar", "shared")}
-        """Names of what is one number, for a parameter or for all."""
-        self._starts: dict[str, float | str] = own["state_starts"] | {"master": _PARAMETERS}
-        self._needs_step: bool = own["needs_step"]
-        self._needed: dict[bool, tuple[Values, list[str]]] = {}
-        self.names: tuple[str, ...] = (*states[native.rule.name], "master")
-        """What the rule may keep."""
-        self._of_other_rules = {name for names in states.values() for name in names} - {*self.names, "step"}
+        self._declared: dict[str, _Declared] = {}
+        self._needed: dict[tuple[str, bool], tuple[Values, list[str]]] = {}
         self.version = 0
         """Changes whenever the library keeps other states, or in another order."""
 
+    def _of(self, member: ParameterSlot) -> _Declared:
+        """What the rule that steps a parameter declares."""
+        name = (self._native._layers[member.layer].rule or self._native.rule).name
+        declared = self._declared.get(name)
+        if declared is None:
+            declared = self._declared[name] = _Declared.of(name)
+        return declared
+
     def moments(self, member: ParameterSlot) -> list[str]:
         """Names of what the library keeps for a parameter as tensors."""
-        return [name for name in self.types(member) if name != "step" and name not in self._numbers]
+        numbers = self._of(member).numbers
+        return [name for name in self.types(member) if name != "step" and name not in numbers]
 
     def numbers(self, member: ParameterSlot) -> dict[str, float]:
         """What the library keeps for a parameter, or for all, as a number, beside the step count."""
-        return {name: self._number(member, name) for name in self.types(member) if name in self._numbers}
+        numbers = self._of(member).numbers
+        return {name: self._number(member, name) for name in self.types(member) if name in numbers}
 
     def values(self, member: ParameterSlot) -> dict[str, Any]:
         """What the library keeps for a parameter beside its step count."""
@@ -166,7 +202,7 @@ class NativeStates:
         key = (member.layer, member.tensor, name)
         view = self._views.get(key)
         if view is None:
-            kind = self.kinds[name]
+            kind = self._of(member).kinds[name]
             shape = state_shape(member.shape, kind)
             flat = self._memory(member, name, self.types(member)[name], math.prod(shape))
             view = flat.as_strided(shape, member.stride) if kind == "parameter" else flat.reshape(shape)
@@ -175,7 +211,7 @@ class NativeStates:
 
     def shown(self, member: ParameterSlot, name: str) -> Tensor:
         """A state as `optimizer.state` shows it."""
-        return member.wrap(self.state(member, name), self.kinds[name])
+        return member.wrap(self.state(member, name), self._of(member).kinds[name])
 
     def forget_views(self) -> None:
         """States have other strides, or there are others than before."""
@@ -206,18 +242,20 @@ class NativeStates:
         lw.call(lw.lw_optimizer_get_step_counts, self._native._handle, counts, len(counts))
         return list(counts)
 
-    def own(self, entry: Mapping[Any, Any]) -> dict[str, Any]:
-        """What of an entry of a state dict is the library's, without what is empty."""
+    def own(self, member: ParameterSlot, entry: Mapping[Any, Any]) -> dict[str, Any]:
+        """What of a parameter's entry of a state dict is the library's, without what is empty."""
+        names = self._of(member).names
         # torch.distributed.checkpoint fills in {} for what a flat state dict lacks.
         return {
             key: value
             for key, value in entry.items()
-            if (key == "step" or key in self.names) and value is not None and not _is_empty(value)
+            if (key == "step" or key in names) and value is not None and not _is_empty(value)
         }
 
-    def foreign(self, entry: Mapping[Any, Any]) -> dict[Any, Any]:
+    def foreign(self, member: ParameterSlot, entry: Mapping[Any, Any]) -> dict[Any, Any]:
         """What of an entry belongs to others, such as a wrapper that keeps something of its own for a parameter."""
-        return {key: value for key, value in entry.items() if key != "step" and key not in self.names}
+        names = self._of(member).names
+        return {key: value for key, value in entry.items() if key != "step" and key not in names}
 
     def differences(self, member: ParameterSlot, entry: Mapping[Any, Any], group: Group | None = None) -> list[str]:
         """What keeps an entry of a state dict from being taken in; with a group, also what it lacks for that.
@@ -227,37 +265,40 @@ class NativeStates:
         """
         what = f'parameter "{member.name}"'
         kept = self.types(member)
+        declared = self._of(member)
         found = []
-        values = self.own(entry)
+        values = self.own(member, entry)
         missing: list[str] = []
         # A rule that needs no count may have begun without one, and then begins its states at its next step.
-        if group is not None and self._needs_step and values:
+        if group is not None and declared.needs_step and values:
             missing = [key for key in ("step", *self._states_with(member, group)) if key not in values]
-        is_other = not any(key in self.names for key in values) and any(key in self._of_other_rules for key in entry)
+        is_other = not any(key in declared.names for key in values) and any(key in declared.others for key in entry)
         if missing or is_other:
-            found += [f"{what}: unexpected {key}" for key in self.foreign(entry)]
+            found += [f"{what}: unexpected {key}" for key in self.foreign(member, entry)]
         for key, value in values.items():
             if key == "master" and key not in kept:
                 found.append(f"{what}: unexpected master, because this optimizer keeps no master copies")
-            elif key in self._numbers:
+            elif key in declared.numbers:
                 difference = number_difference(member, key, value)
                 found += [difference] if difference else []
             else:
                 dtype = kept.get(key) or (torch.float64 if member.param.dtype is torch.float64 else torch.float32)
-                difference = value_difference(member, key, value, dtype, self.kinds.get(key, "parameter"))
+                difference = value_difference(member, key, value, dtype, declared.kinds.get(key, "parameter"))
                 found += [difference] if difference else []
         return found + [f"{what}: missing {key}" for key in missing]
 
     def _states_with(self, member: ParameterSlot, group: Group) -> list[str]:
         """The states that a parameter has with the hyperparameters of a group."""
-        make: Any = type(self._native.rule)
+        declared = self._of(member)
+        make: Any = kinds()[declared.name]
         settings = {key: group[key] for key in make.__dataclass_fields__ if key in group and key != "lr"}
         # A tensor is refused where hyperparameters are looked at, as is what the rule refuses.
         values: Values = tuple(settings.items())
         if any(isinstance(value, Tensor) for value in settings.values()):
             return []
         is_matrix = len(member.shape) >= 2
-        if is_matrix not in self._needed or self._needed[is_matrix][0] != values:
+        place = declared.name, is_matrix
+        if place not in self._needed or self._needed[place][0] != values:
             one = memoryview(array.array("f", [0.0]))
             try:
                 with Optimizer(make(**settings)) as probe:
@@ -265,8 +306,9 @@ class NativeStates:
             except (LayerwiseError, TypeError, ValueError, RuntimeError):
                 return []
             names = [name for state in states.values() for name in state]
-            self._needed[is_matrix] = values, [name for name in names if name != "step" and name not in self._numbers]
-        return self._needed[is_matrix][1]
+            arrays = [name for name in names if name != "step" and name not in declared.numbers]
+            self._needed[place] = values, arrays
+        return self._needed[place][1]
 
     def write(self, member: ParameterSlot, values: Mapping[str, Any], *, whole: bool) -> None:
         """Put values that were checked into the states of a parameter.
@@ -274,34 +316,34 @@ class NativeStates:
         Args:
             member: Whose they are.
             values: By name of the state.
-            whole: States that have no value start anew.
+            whole: States without a value are reset.
         """
-        names = self.moments(member)
+        names, declared = self.moments(member), self._of(member)
         for name in names:
             value = values.get(name)
             if value is not None:
-                self.state(member, name).copy_(member.unwrap(value, self.kinds[name]))
-            elif whole and (start := self._starts[name]) == _PARAMETERS:
+                self.state(member, name).copy_(member.unwrap(value, declared.kinds[name]))
+            elif whole and (start := declared.starts[name]) == _PARAMETERS:
                 self.state(member, name).copy_(member.local.detach())
             elif whole:
                 self.state(member, name).fill_(float(start))
         for name in self.types(member):
-            if name not in self._numbers:
+            if name not in declared.numbers:
                 continue
-            start = self._starts[name]
+            start = declared.starts[name]
             if values.get(name) is not None:
                 self._set_number(member, name, float(values[name]))
             elif whole and isinstance(start, int | float):
                 self._set_number(member, name, start)
         if values.get("step") is not None:
             count = int(values["step"])
-            if whole and not count and not self._needs_step:
+            if whole and not count and not declared.needs_step:
                 # A file of torch's SGD has no count, and what reads it in place leaves the 0 that was here before.
                 given = [name for name in names if name != "master" and values.get(name) is not None]
                 count = int(any(bool(self.state(member, name).any()) for name in given))
             self.set_count(member, count)
         elif whole:
-            # torch's SGD keeps no step count; that it keeps a velocity tells that there was a first step.
+            # torch's SGD keeps no step count; a velocity shows that there was a first step.
             self.set_count(member, int(any(values.get(name) is not None for name in names)))
 
     def set_count(self, member: ParameterSlot, count: int) -> None:

@@ -7,7 +7,7 @@ import functools
 import operator
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast, overload
 
@@ -17,6 +17,7 @@ from torch.optim import optimizer as torch_optimizer
 
 from .._checkpointing import Path
 from .._plan import depends_on_depth
+from .._rate_array import Explanation, Rates
 from ..errors import DTypeMismatch, InvalidArgument, LayerwiseError
 from ..introspection import freeze_plans, policies
 from ..introspection import rules as declared_rules
@@ -27,6 +28,7 @@ from ._backward import BackwardSteps
 from ._distributed import is_spread, local_part
 from ._engine import Engine
 from ._flat import shown
+from ._group_rules import RULE, GroupRule, drop_others, rule_of, write_out
 from ._grouping import NativeLayer, arrange, require_places
 from ._hyperparameters import check_defaults, require_number
 from ._layers import NAME
@@ -57,6 +59,7 @@ from ._parameters import (
     names_of,
 )
 from ._state import Incoming, Views, match, take_in, unpickled
+from .telemetry import flat
 
 _needs_gradient = operator.attrgetter("requires_grad")
 
@@ -201,7 +204,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         return layers
 
     def _rebuild(self) -> Engine:
-        """Make the native optimizer anew after the groups have got other parameters, and carry the state over."""
+        """Create a new native optimizer after the groups have got other parameters, and copy the state into it."""
         old, views, state = self._inside.bridge, self._inside.views, self._inside.state
         if old is None or views is None:
             return self._build()
@@ -251,7 +254,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         return bridge.native
 
     def _ready(self) -> Engine:
-        """The bridge, made anew where the groups hold other parameters, or after unpickling."""
+        """The bridge; a new one if the groups hold other parameters, or after unpickling."""
         bridge = self._inside.bridge
         if bridge is None:
             bridge = self._wake()
@@ -295,7 +298,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         """Step every parameter that has a gradient.
 
         Args:
-            closure: Evaluates the model anew and returns the loss; called first, with gradients enabled.
+            closure: Evaluates the model again and returns the loss; called first, with gradients enabled.
 
         Returns:
             What the closure returned.
@@ -381,7 +384,8 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
 
         Args:
             param_group: Parameters and the hyperparameters that differ from the defaults; "layer", "depth", "tower",
-                "role" and "scale" say which layer they are.
+                "role" and "scale" say which layer they are; "rule", such as `layerwise.Lion(lr=1e-4)`, steps them in
+                place of the optimizer's rule, with its own rate and hyperparameters, which are put into the group.
         """
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
@@ -389,15 +393,22 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
             params = param_group["params"] = list(param_group["params"])
             if params and all(id(param) in self._names for param in params):
                 param_group["param_names"] = [self._names[id(param)][0] for param in params]
+        index, common = len(self.param_groups), GroupRule(self._rule, self._keys)
+        write_out(param_group, index)
+        given = set(param_group)
         super().add_param_group(param_group)
+        drop_others(param_group, given, common)
         param_group.setdefault(_run_state.KEY, "")
-        index = len(self.param_groups) - 1
         try:
             check_flags(param_group, f" of param group {index}")
+            own = rule_of(param_group, common)
             hyperparameters = {"lr", "maximize", *self._keys, *FLAGS}
             fixed = {key: value for key, value in self.defaults.items() if key not in hyperparameters}
+            known: Iterable[str] = self.defaults
+            if own is not common:
+                fixed, known = {}, ("lr", "maximize", RULE, *own.keys)
             inside = self._inside
-            check_keys(param_group, index, self._rule.__name__, self.defaults, fixed, inside.given, inside.told)
+            check_keys(param_group, index, own.kind.__name__, known, fixed, inside.given, inside.warned)
             check_lr_scale(param_group, index, self._options.get(LR_SCALE))
             require_number(param_group["lr"], f"lr of param group {index}")
             if self._inside.bridge is not None:
@@ -588,28 +599,58 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
 
     # ---- Seeing what happens
 
-    def explain(self, step: int | None = None) -> str:
+    def __repr__(self) -> str:
+        groups = self.param_groups
+        lines = [f"{type(self).__name__} ("]
+        for index, group in enumerate(groups[:_MOST_GROUPS]):
+            lines.append(f"Parameter Group {index}")
+            lines += [f"    {key}: {group[key]}" for key in sorted(group) if key not in _NOT_SHOWN]
+        if len(groups) > _MOST_GROUPS:
+            lines.append(f"… {len(groups) - _MOST_GROUPS} more param groups")
+        options = {key: value for key, value in self._options.items() if key != "layer_decay"}
+        options["policy"] = policy_of(self._options)
+        lines += [f"{key}: {value!r}" for key, value in sorted(options.items()) if value is not None]
+        bridge = self._inside.bridge
+        if bridge is not None:
+            names = list(bridge.native.layers)
+            ends = f" ({names[0]} … {names[-1]})" if len(names) > 1 else ""
+            lines.append(f"layers: {len(names)}{ends}")
+        return "\n".join([*lines, ")"])
+
+    def _repr_html_(self) -> str | None:
+        return self.native._repr_html_()
+
+    def explain(self, step: int | None = None) -> Explanation:
         """A table with one row a layer: what it is and what the next step, or that at t = `step`, will give it."""
         return self.native.explain(step)
 
-    def preview(self, steps: int, *, first: int | None = None, stride: int = 1) -> memoryview[float]:
+    def preview(self, steps: int, *, first: int | None = None, stride: int = 1) -> Rates:
         """The effective rates of the steps to come, by layer and step, as long as the groups keep their rates."""
         return self.native.preview(steps, first=first, stride=stride)
 
-    def telemetry(self, prefix: str = "layerwise/") -> dict[str, float]:
-        """What happened to every layer at the last step, ready for `wandb.log`."""
+    def telemetry(self, prefix: str = "layerwise/", *, only: Collection[str] | None = None) -> dict[str, float]:
+        """The numbers of every layer at the last step, ready for `wandb.log`.
+
+        Args:
+            prefix: The beginning of each key, before "layer/field".
+            only: The fields of `layerwise.Telemetry` to return, ("effective_lr", "update_ratio") say.  Default: all.
+        """
         if not self._options.get("telemetry"):
             raise InvalidArgument(
                 f"telemetry is off: make the optimizer with {type(self).__name__}(..., telemetry=True)"
             )
-        return {
-            f"{prefix}{name}/{key}": float(value)
-            for name, row in self._ready().native.telemetry().items()
-            for key, value in row._asdict().items()
-        }
+        rows = self._ready().native.telemetry().items()
+        return flat(((name, row._asdict()) for name, row in rows), prefix, only)
 
 
 _watched_step = torch.optim.Optimizer.profile_hook_step(LayerwiseOptimizer._step)
+
+
+_MOST_GROUPS = 4
+"""A `repr` shows no more param groups."""
+
+_NOT_SHOWN = {"params", "param_names", _run_state.KEY}
+"""Entries of a param group that would fill pages."""
 
 
 class _Inside:
@@ -620,7 +661,7 @@ class _Inside:
         self.views: Views | None = None
         self.backward: BackwardSteps | None = None
         self.hooks_ran = False
-        self.told: set[str] = set()
+        self.warned: set[str] = set()
         self.given: Mapping[str, Any] = {}
         self.left_out: dict[int, tuple[Tensor, str]] = {}
         self._may_need_gradients: list[Tensor] = []

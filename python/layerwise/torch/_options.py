@@ -12,11 +12,12 @@ from typing import Any, Literal, TypedDict
 
 from torch import Tensor, nn
 
-from .._placement import KEYS, LayerRules
+from .._placement import KEYS
 from ..errors import InvalidArgument, OutOfRange
 from ..freezing import FreezePlan
 from ..policy import Combine, Exclude, LayerDecay, Policy
 from ..schedule import Schedule
+from ._layers import Layers
 from ._parameters import Group
 from ._run_state import KEY
 from ._warn import warn
@@ -31,7 +32,7 @@ class RuleOptions(TypedDict, total=False):
         schedule: How rates move in time, or a mapping from hyperparameter to schedule.  It multiplies what a scheduler
             of torch makes of the groups' "lr".
         freezing: When each layer trains.
-        layers: The user's own rules for which parameter belongs to which layer; see `layers`.
+        layers: The user's own rules for which parameter belongs to which layer, or a table; see `layers`.
         lr_scale: Who multiplies a group's rate by its key "lr_scale", which timm, MAE and BEiT put there: "scheduler"
             says that something outside puts lr * lr_scale into the group's "lr", as their schedulers do; "apply" makes
             it the scale of the group's layers here.  Default None: the first step at which a rate is not 0 looks
@@ -63,7 +64,7 @@ class RuleOptions(TypedDict, total=False):
     policy: Policy | None
     schedule: Schedule | Mapping[str, Schedule] | None
     freezing: FreezePlan | None
-    layers: LayerRules | None
+    layers: Layers | None
     lr_scale: Literal["apply", "scheduler"] | None
     module: nn.Module | None
     master: bool
@@ -238,7 +239,7 @@ def check_keys(
     known: Iterable[str],
     fixed: Mapping[str, Any],
     given: Mapping[str, Any],
-    told: set[str],
+    warned: set[str],
 ) -> None:
     """Say which keys of a group have no effect.
 
@@ -252,7 +253,7 @@ def check_keys(
         known: Keys that are read, and the rule's hyperparameters among them.
         fixed: Keys of torch's that say what the rule is, and their values.
         given: The optimizer's own arguments: ZeroRedundancyOptimizer puts them into the groups too.
-        told: Keys of which there was a warning.
+        warned: Keys that were already warned of.
 
     Raises:
         InvalidArgument: A key is an argument of the optimizer.
@@ -273,10 +274,10 @@ def check_keys(
     strange = [
         key
         for key in group
-        if key not in known | _FOREIGN | options | told and not str(key).startswith(("initial_", "_"))
+        if key not in known | _FOREIGN | options | warned and not str(key).startswith(("initial_", "_"))
     ]
     for key in strange:
-        told.add(key)
+        warned.add(key)
         near = difflib.get_close_matches(str(key), [*known - {"params", KEY}, *options], 1, 0.7)
         hint = f"; did you mean {near[0]}?" if near else ""
         warn(f'param group {index} has the key "{key}", which {kind} does not read{hint}')

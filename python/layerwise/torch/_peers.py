@@ -57,7 +57,7 @@ def unwrap(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 
 
 def refuse(optimizer: torch.optim.Optimizer) -> None:
-    """Refuse an optimizer whose parameters or rates cannot be told apart by layer.
+    """Refuse an optimizer whose parameters or rates cannot be assigned to layers.
 
     Raises:
         InvalidArgument: The optimizer holds flattened parameters, or sets its rate by itself.

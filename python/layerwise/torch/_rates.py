@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import operator
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -13,18 +13,17 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from .._driven import DrivenValues
-from .._placement import LayerRules
 from .._plan import depends_on_depth
+from .._rate_array import Explanation, Rates
 from ..errors import InvalidArgument, OutOfRange
 from ..freezing import FreezePlan
 from ..introspection import freeze_plans, policies
 from ..optimizer import Optimizer
 from ..policy import Policy
-from ..reports import Telemetry
 from ..schedule import Schedule
 from . import _peers, _run_state
 from ._grouping import NativeLayer, arrange, require_places
-from ._layers import NAME
+from ._layers import NAME, Layers
 from ._norms import Norms
 from ._optimizer import LayerwiseOptimizer
 from ._options import LR_SCALE, check_lr_scale, policy_of
@@ -44,6 +43,7 @@ from ._split import (
     split,
 )
 from ._warn import warn
+from .telemetry import flat
 
 _DRIVEN = "_layerwise_rates"
 """The attribute of an optimizer that refers to what drives it."""
@@ -53,10 +53,7 @@ _DECAY = "weight_decay"
 _rate_of = operator.itemgetter("lr")
 
 _FIRST_STEPS = 16
-"""How many steps tell whether rates differ: a rate may be 0 at the first of a warm-up."""
-
-
-_TELEMETRY = Telemetry._fields
+"""How many steps are compared to see whether rates differ: a rate may be 0 at the first step of a warm-up."""
 
 
 _TUPLES = {"betas": ("beta1", "beta2")}
@@ -102,7 +99,8 @@ class LayerRates(LRScheduler):
         schedule: How the rate moves in time; or a mapping from hyperparameter of the param groups ("lr", "momentum",
             "beta1", "betas", "weight_decay") to schedule.  None leaves the rate to whoever moves it outside.
         freezing: When each layer trains.
-        layers: The user's own rules for which parameter belongs to which layer; see `layerwise.torch.layers`.
+        layers: The user's own rules for which parameter belongs to which layer, or a table; see
+            `layerwise.torch.layers`.
         weight_decay_exclude_1d: Keep weight decay away from tensors of rank 0 and 1.  Default False.
         decay_follows: What multiplies the decay of an optimizer that decouples it: "layer_lr", the layer's rate;
             "base_lr", the rate of a layer of scale 1; "independent", the schedule's factor alone.  Default "layer_lr".
@@ -127,7 +125,7 @@ class LayerRates(LRScheduler):
         layer_decay: float | None = None,
         schedule: Schedule | Mapping[str, Schedule] | None = None,
         freezing: FreezePlan | None = None,
-        layers: LayerRules | None = None,
+        layers: Layers | None = None,
         weight_decay_exclude_1d: bool = False,
         decay_follows: Literal["layer_lr", "base_lr", "independent"] = "layer_lr",
         decoupled: bool | None = None,
@@ -554,7 +552,7 @@ class LayerRates(LRScheduler):
         resting = set(map(id, self._resting.params))
         return (param for param in self._plan.params if id(param) not in resting)
 
-    def explain(self, step: int | None = None) -> str:
+    def explain(self, step: int | None = None) -> Explanation:
         """A table with one row a layer (scale, schedule, rate, decay, state), and how many param groups they make.
 
         Args:
@@ -565,25 +563,29 @@ class LayerRates(LRScheduler):
         # The rule of the plan takes no steps.
         text = type(self.optimizer).__name__ + text[text.index(",") :]
         groups = f"{count} param group{'' if count == 1 else 's'}"
-        return f"{text}\n{layers} layers in {groups}, made of {self._count_before}\n"
+        return Explanation(f"{text}\n{layers} layers in {groups}, made of {self._count_before}\n")
 
     def explain_rows(self, step: int | None = None) -> list[dict[str, Any]]:
         """The values of `explain`, one mapping a layer; "param_groups" are the indices of its groups."""
         rows = self.native.explain_rows(self._at(step))
         return [row | {"param_groups": own} for row, own in zip(rows, self._groups_of_layers, strict=True)]
 
-    def preview(self, steps: int, *, first: int | None = None, stride: int = 1) -> memoryview[float]:
+    def preview(self, steps: int, *, first: int | None = None, stride: int = 1) -> Rates:
         """The rates of the steps to come, by layer and step; 0 where a layer is frozen."""
         return self.native.preview(steps, first=self._at(first), stride=stride)
 
     def _at(self, step: int | None) -> int:
         return max(self.last_epoch, 0) if step is None else step
 
-    def telemetry(self, prefix: str = "layerwise/") -> dict[str, float]:
-        """What happened to every layer at the last step that was measured, ready for `wandb.log`.
+    def telemetry(self, prefix: str = "layerwise/", *, only: Collection[str] | None = None) -> dict[str, float]:
+        """The numbers of every layer at the last step that was measured, ready for `wandb.log`.
 
-        The keys are those of the optimizers of `layerwise.torch`.  What only the optimizer itself knows is NaN:
-        trust ratios, clip factors and lost updates.
+        The keys are those of the optimizers of `layerwise.torch`.  Trust ratios, clip factors and lost updates, which
+        only the optimizer itself knows, are NaN.
+
+        Args:
+            prefix: The beginning of each key, before "layer/field".
+            only: The fields of `layerwise.Telemetry` to return, ("effective_lr", "update_ratio") say.  Default: all.
 
         Raises:
             InvalidArgument: Telemetry is off, or there was no step.
@@ -592,14 +594,16 @@ class LayerRates(LRScheduler):
             raise InvalidArgument("telemetry is off: make LayerRates(..., telemetry=100)")
         if not self._norms.is_taken:
             raise InvalidArgument("there is no telemetry before the first step")
-        result: dict[str, float] = {}
-        for layer, row in zip(self._plan.layers, self._norms.rows(self._groups_of_layers), strict=True):
-            row |= {"trust_ratio": float("nan"), "clip_factor": float("nan"), "lost_count": float("nan")}
-            result |= {f"{prefix}{layer.name}/{key}": row[key] for key in _TELEMETRY}
-        return result
+        unknown = dict.fromkeys(("trust_ratio", "clip_factor", "lost_count"), float("nan"))
+        rows = self._norms.rows(self._groups_of_layers)
+        layers = zip(self._plan.layers, rows, strict=True)
+        return flat(((layer.name, row | unknown) for layer, row in layers), prefix, only)
 
     def __repr__(self) -> str:
         return f"<layerwise.torch.LayerRates of {type(self.optimizer).__name__}: {self._group_count} param groups>"
+
+    def _repr_html_(self) -> str | None:
+        return self.native._repr_html_()
 
     # ---- Copies
 

@@ -9,6 +9,7 @@ torch.distributed.checkpoint.
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from ..errors import InvalidArgument
@@ -36,9 +37,18 @@ def dump(native: Optimizer, *, untouched: bool = False) -> str:
     frozen = {name: choice for name, layer in native.layers.items() if (choice := layer.get("frozen")) != "plan"}
     progress = {"next_step": native.next_step, "schedules": schedules, "layer_schedules": own, "frozen": frozen}
     said = {key: value for key, value in progress.items() if value != {}}
+    if measured := _by_layer(native):
+        said["measurements"] = measured
     if native.mode != "training":
         said["mode"] = native.mode
     return UNTOUCHED if untouched and said == {"next_step": 0} else json.dumps(said)
+
+
+def _by_layer(native: Optimizer) -> dict[str, list[float | None]]:
+    """What a policy has measured of each layer: its average or None, a count and a scale."""
+    values = [None if math.isnan(value) else value for value in native.measurements()]
+    rows = [values[start : start + 3] for start in range(0, len(values), 3)]
+    return {layer.name: row for layer, row in zip(native._layers, rows, strict=False) if row[1]}
 
 
 def parse(native: Optimizer, text: object) -> dict[str, Any] | None:
@@ -59,7 +69,12 @@ def parse(native: Optimizer, text: object) -> dict[str, Any] | None:
     if missing:
         raise InvalidArgument(f"the state dict has the state of a schedule of {missing[0]}, and here is none")
     layers = native.layers
-    unknown = [name for key in ("frozen", "layer_schedules") for name in progress.get(key, {}) if name not in layers]
+    unknown = [
+        name
+        for key in ("frozen", "layer_schedules", "measurements")
+        for name in progress.get(key, {})
+        if name not in layers
+    ]
     if unknown:
         raise InvalidArgument(f'the state dict speaks of the layer "{unknown[0]}", and there is none of this name')
     return progress
@@ -67,7 +82,8 @@ def parse(native: Optimizer, text: object) -> dict[str, Any] | None:
 
 def _is_whole(progress: dict[str, Any]) -> bool:
     """Whether it has a step, and dictionaries for the rest; what is in them, the library judges."""
-    step, rest = progress.get("next_step"), [progress.get(key, {}) for key in ("schedules", "frozen")]
+    step = progress.get("next_step")
+    rest = [progress.get(key, {}) for key in ("schedules", "frozen", "measurements")]
     own = progress.get("layer_schedules", {})
     rest += [own, *(own.values() if isinstance(own, dict) else ())]
     if progress.get("mode", "training") not in ("training", "evaluation"):
@@ -79,7 +95,7 @@ def parse_known(native: Optimizer, text: str) -> dict[str, Any]:
     """The progress of an optimizer with other layers: what it says of layers that are here too."""
     progress: dict[str, Any] = json.loads(text)
     layers = native.layers
-    for key in ("frozen", "layer_schedules"):
+    for key in ("frozen", "layer_schedules", "measurements"):
         progress[key] = {name: value for name, value in progress.get(key, {}).items() if name in layers}
     return progress
 
@@ -95,6 +111,7 @@ def apply(native: Optimizer, progress: dict[str, Any] | None, steps: int) -> Non
     # Parameters are loaded by their module, in the mode in which both were saved.
     native.assume_mode((progress or {}).get("mode", "training"))
     native.seek(steps if progress is None else progress.get("next_step", steps))
+    _put_measurements(native, (progress or {}).get("measurements", {}))
     if progress is None:
         return
     for key, state in progress.get("schedules", {}).items():
@@ -107,3 +124,11 @@ def apply(native: Optimizer, progress: dict[str, Any] | None, steps: int) -> Non
         choice = frozen.get(name, "plan")
         if layer.get("frozen") != choice:
             layer.set(frozen=choice)
+
+
+def _put_measurements(native: Optimizer, by_layer: dict[str, Any]) -> None:
+    """Put measurements back; layers of which there are none begin to be measured."""
+    if not native.measurements():
+        return
+    rows = [by_layer.get(layer.name, [None, 0, 1.0]) for layer in native._layers]
+    native.set_measurements([math.nan if value is None else value for row in rows for value in row])

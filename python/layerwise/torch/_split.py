@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .._driven import DrivenValues, rate_groups
-from .._placement import KEYS, LayerRules
+from .._placement import KEYS
 from .._plan import depends_on_depth
 from ..errors import InvalidArgument, OutOfRange
 from ..freezing import FreezePlan
@@ -23,6 +23,7 @@ from ..rule import SGD, Adam, AdamW, Rule
 from ..schedule import Schedule
 from ._grouping import NativeLayer, arrange, require_places
 from ._hyperparameters import require_number
+from ._layers import Layers
 from ._options import policy_of
 from ._parameters import Group, names_of
 
@@ -326,7 +327,7 @@ def _own(value: Any) -> Any:
 
 def policy_groups(
     named: Mapping[str, Tensor],
-    rules: LayerRules | None,
+    rules: Layers | None,
     policy: Policy | None,
     weight_decay_exclude_1d: bool,
     options: Mapping[str, Any],
@@ -335,7 +336,7 @@ def policy_groups(
 
     Args:
         named: The parameters by name.
-        rules: The user's own rules for layers.
+        rules: The user's own rules for layers, or a table of them.
         policy: What sets every layer's scale.
         weight_decay_exclude_1d: Keep decay away from tensors of rank 0 and 1.
         options: Hyperparameters of every group.

@@ -19,6 +19,7 @@ from .._placement import KEYS
 from ..errors import InvalidArgument
 from ._distributed import local_part
 from ._engine import Engine
+from ._group_rules import difference
 from ._options import FLAGS
 from ._parameter_slot import ParameterSlot
 from ._parameters import Group, describe, names_of
@@ -78,7 +79,7 @@ class Views:
                 given[name] = torch.tensor(number, dtype=torch.float64, device="cpu")
 
     def _refresh(self, state: State) -> None:
-        """Make the views anew where the library's memory has other strides or more states than before."""
+        """Create new views if the library's memory has other strides or more states than before."""
         if self._version == self._bridge.kept.version:
             return
         self._version = self._bridge.kept.version
@@ -86,7 +87,7 @@ class Views:
             self._give(state, index, self._bridge.members[index], count)
 
     def forget(self) -> None:
-        """Nothing is given out: the entries are about to be made anew."""
+        """Forget the entries that were given out, before they are created again."""
         self._given.clear()
         self._counts.clear()
         self._shown.clear()
@@ -102,7 +103,7 @@ class Views:
                 if given is not None:
                     changes.append((index, member, None))
                 continue
-            found = self._changed(entry, given, self._shown.get(index), self._numbers.get(index, {}))
+            found = self._changed(member, entry, given, self._shown.get(index), self._numbers.get(index, {}))
             if found:
                 differences += self._bridge.kept.differences(member, found)
                 changes.append((index, member, found))
@@ -124,6 +125,7 @@ class Views:
 
     def _changed(
         self,
+        member: ParameterSlot,
         entry: Mapping[str, Any],
         given: dict[str, Tensor] | None,
         shown: float | None,
@@ -131,7 +133,7 @@ class Views:
     ) -> dict[str, Any]:
         """What of an entry is no longer as it was given out."""
         if given is None or shown is None:
-            return self._bridge.kept.own(entry)
+            return self._bridge.kept.own(member, entry)
         found = {
             key: entry[key]
             for key, tensor in given.items()
@@ -169,10 +171,14 @@ def match(bridge: Engine, groups: Sequence[Group], state_dict: Mapping[str, Any]
     places: dict[int, tuple[Any, str]] = {}
     for index, (group, (saved_index, saved_ids)) in enumerate(zip(groups, ids, strict=True)):
         saved = saved_groups[saved_index]
+        other_rule = difference(group, saved)
+        if other_rule is not None:
+            differences.append(f"group {index}: {other_rule}")
         new_groups.append(_merge(group, saved, saved_ids))
         names = names_of(group)
         for position, (param, saved_id) in enumerate(zip(group["params"], saved_ids, strict=True)):
             places.setdefault(id(param), (saved_id, describe(names, index, position)))
+    _refuse(differences)
     used = {saved_id for saved_id, _ in places.values()}
     # Ids of parameters are numbers, or names as torch.distributed.checkpoint has them; other keys belong to others.
     kinds = (int, str) if any(isinstance(saved_id, str) for saved_id in used) else (int,)
@@ -186,7 +192,7 @@ def match(bridge: Engine, groups: Sequence[Group], state_dict: Mapping[str, Any]
                 differences.append(f'parameter "{member.name}": its state must be a dict, found {type(entry).__name__}')
             continue
         differences += bridge.kept.differences(member, entry, new_groups[member.group])
-        own, foreign = bridge.kept.own(entry), bridge.kept.foreign(entry)
+        own, foreign = bridge.kept.own(member, entry), bridge.kept.foreign(member, entry)
         if own:
             incoming.states[index] = own
         if foreign and place is not None:
@@ -259,7 +265,7 @@ def unpickled(bridge: Engine, state: State) -> dict[int, dict[str, Any]]:
     states: dict[int, dict[str, Any]] = {}
     differences: list[str] = []
     for index, member in enumerate(bridge.members):
-        own = bridge.kept.own(state.get(member.param, {}))
+        own = bridge.kept.own(member, state.get(member.param, {}))
         if own:
             differences += bridge.kept.differences(member, own)
             states[index] = own
@@ -269,7 +275,7 @@ def unpickled(bridge: Engine, state: State) -> dict[int, dict[str, Any]]:
 
 
 def take_in(bridge: Engine, incoming: Incoming) -> None:
-    """Put a checkpoint that was matched into the library.  Parameters of which it has no state start anew."""
+    """Put a checkpoint that was matched into the library.  Parameters without a state in it are reset."""
     own = {
         bridge.kept.state(member, name).untyped_storage().data_ptr()
         for member in bridge.members

@@ -235,7 +235,7 @@ def test_each_failure_of_each_call_of_a_load(saver: Saver, tmp_path: Path) -> No
     for index, call in enumerate(calls):
         for reason in REASONS:
             for last in (index + 1, ALWAYS):
-                # A call that is interrupted for ever is tried for ever.
+                # A call that is always interrupted is repeated without end.
                 if reason == "EINTR" and last == ALWAYS and call.name in ("open", "pread"):
                     continue
                 saver.fill(3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A header made on purpose takes no more memory than docs/checkpoints.md says, however it is made.
+"""A crafted header takes no more memory than docs/checkpoints.md says, whatever it contains.
 
 What takes most is lists in lists in the JSON of the metadata: a list of one item is two bytes, `[` and `]`, and the
 least block of memory that holds one has 64.  That is 32 times, and the header is there twice besides, as it was read

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One step in NumPy float64, from what a tensor holds now, with a bound on what rounding may make of it."""
+"""One step in NumPy float64, from what a tensor holds now, with a bound on the error of rounding."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

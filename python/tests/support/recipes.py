@@ -20,6 +20,8 @@ POLICIES: list[lw.Policy] = [
     lw.Exclude(["*/bias", "norm/*"], max_rank=0, decay=True, trust_ratio=False, unused="ignore"),
     lw.MuP({"*/weight": (4, 8), "*/bias": (0, 8)}, family="sgd", layout="in_out", decoupled_decay=True),
     lw.LoRAPlus(4.0, match="block.[01]/weight", vectors=False),
+    lw.RelativeGradientNorm(2, average=0.5, warmup=2, period=3, ramp=4, min_scale=0.1, max_scale=2),
+    lw.UpdateRatio(1e-2, average=0.5, warmup=2, period=3, ramp=4, min_scale=0.1, max_scale=2),
     lw.ForTower("", lw.LayerDecay(0.5)),
     lw.Combine(lw.LayerDecay(0.5), lw.Exclude(), lw.ForTower("", lw.Slice(0.1))),
 ]

@@ -298,7 +298,7 @@ def test_every_hyperparameter_may_change_between_steps() -> None:
 
 
 def test_groups_that_agree_again_after_they_did_not() -> None:
-    """Nesterov needs momentum: whatever the order in which the library is told, it is never told half."""
+    """Nesterov needs momentum: the library gets both at once, whatever the order in which they change."""
     w = [nn.Parameter(torch.ones(2)) for _ in range(2)]
     opt = lwt.SGD([{"params": [param]} for param in w], momentum=0.9, nesterov=True)
     plain, nesterov = {"momentum": 0.0, "nesterov": False}, {"momentum": 0.9, "nesterov": True}
@@ -768,6 +768,16 @@ def test_telemetry_is_ready_for_a_logger() -> None:
 
     lwt.write_tensorboard(Writer(), opt, 7)
     assert written == [(key, value, 7) for key, value in rows.items()]
+
+    written.clear()
+    chosen = ("update_ratio", "effective_lr")
+    lwt.write_tensorboard(Writer(), opt, 8, prefix="", only=chosen)
+    assert [(tag, value) for tag, value, _ in written] == [
+        (key.removeprefix("layerwise/"), value) for key, value in rows.items() if key.endswith(chosen)
+    ]
+    assert opt.telemetry(only="effective_lr") == {key: rows[key] for key in rows if key.endswith("effective_lr")}
+    with pytest.raises(lw.UnknownName, match="did you mean 'update_ratio'"):
+        opt.telemetry(only=["update_ration"])
 
 
 def test_telemetry_that_is_off_says_so() -> None:

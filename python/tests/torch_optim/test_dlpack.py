@@ -361,7 +361,7 @@ def test_parameters_that_may_not_lie_as_they_do_now(change: str, path: str) -> N
 
 
 def test_only_the_first_step_after_a_move_looks(looked_at: list[str]) -> None:
-    """What was learned of the new place is kept, for one bound anew among many too."""
+    """The new place of a parameter is remembered, also if it is one that moved among many."""
     params = parameters()
     opt = lwt.SGD(params.items(), lr=1.0)
     for name in ("image", "matrix", "image"):

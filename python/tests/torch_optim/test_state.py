@@ -70,7 +70,7 @@ def test_a_frozen_layer_has_state_once_it_had_a_gradient() -> None:
 
 @every_class
 def test_tensors_of_the_state_lie_in_the_library(name: str) -> None:
-    """What a step writes is seen without asking, and what is written in place is what the next step reads."""
+    """The tensors show what a step writes, and the next step reads what is written into them."""
     model = network()
     opt = make(name, model)
     train(model, opt, 0, 1)

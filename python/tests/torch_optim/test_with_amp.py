@@ -35,7 +35,7 @@ STEPS, SCALE = 8, 2.0**12
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in OPTIMIZERS | TRUST_RATIOS} | {
     f"{name}, fused": (name, {"fused": True}) for name in OPTIMIZERS
 }
-"""Who undoes the scale: the scaler, or the optimizer."""
+"""Whether the scaler or the optimizer divides by the scale."""
 
 
 def test_autocast_to_bfloat16() -> None:

@@ -150,7 +150,7 @@ def train_save_and_load(maker: str, layout: str, folder: str) -> tuple[Tensors, 
     return whole(values_of(model)), loaded, whole(values_of(second))
 
 
-# What it says is what is meant.
+# The warning is expected here.
 @pytest.mark.spawns
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -290,7 +290,7 @@ def test_from_torch_and_back(name: str, groups: str, layout: str) -> None:
     hand_over(theirs, twin, ours, opt, layout)
     states = states_of(ours, opt)
     assert all(torch.equal(states[key], value) for key, value in states_of(theirs, twin).items())
-    # torch's SGD counts no steps: that there is a velocity tells that there was one.
+    # torch's SGD counts no steps: a velocity shows that there was one.
     assert opt.native.next_step == (1 if name == "SGD" else HALF)
     last = classes(name)[0](GROUPS[groups](third), **both)
     third.load_state_dict(ours.state_dict())
@@ -323,7 +323,7 @@ def test_files_of_torch_and_for_torch(name: str, layout: str, tmp_path: Path) ->
     found = states_of(ours, opt)
     assert all(torch.equal(found[key], value) for key, value in expected.items())
     assert_same(values_of(ours), values_of(theirs))
-    # torch's SGD counts no steps: that there is a velocity tells that there was one.
+    # torch's SGD counts no steps: a velocity shows that there was one.
     assert opt.native.next_step == (1 if name == "SGD" else HALF)
     save(ours, opt, layout, str(tmp_path / "ours"))
     third = network()

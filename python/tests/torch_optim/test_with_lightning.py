@@ -142,7 +142,7 @@ def test_bfloat16_by_autocast_with_clipping(name: str, tmp_path: Path) -> None:
 def test_resumed(name: str, tmp_path: Path) -> None:
     """From a checkpoint of Lightning's, with a schedule of Layerwise's beside that of torch.
 
-    After the first of two epochs, since a loader without a state begins anew.
+    After the first of two epochs, since a loader without a state starts over.
     """
     epochs = {"count": HALF, "max_steps": -1, "max_epochs": STEPS // HALF}
     schedule = {"schedule": lw.Exponential(0.9)}

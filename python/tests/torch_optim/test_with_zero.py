@@ -171,7 +171,7 @@ def refused(rule: str, options: dict[str, Any], by_layers: bool) -> str:
 @pytest.mark.parametrize("by_layers", [True, False], ids=["layers", "parameters"])
 @pytest.mark.parametrize("case", NEED_ALL)
 def test_what_needs_all_tensors_is_refused(processes: Processes, case: str, by_layers: bool) -> None:
-    """Norms of a part would be wrong without a word, and be different ones on each process."""
+    """Norms of a part would be silently wrong, and different on each process."""
     rule, options = NEED_ALL[case]
     for message in processes.run(refused, rule, options, by_layers):
         assert next(iter(options)) in message and "ZeroRedundancyOptimizer" in message

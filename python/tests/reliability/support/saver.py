@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests/C/reliability/saver.c, a program that saves and loads as it is told, behind the shim fault.c beside it.
+"""Tests/C/reliability/saver.c, a program that saves and loads by commands, behind the shim fault.c beside it.
 
 No Python runs in the process that is failed or killed, so its calls are the library's.
 """
@@ -67,7 +67,7 @@ class Answer(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One line of a trace; the columns are told in fault.c."""
+    """One line of a trace; fault.c explains the columns."""
 
     name: str
     path: str

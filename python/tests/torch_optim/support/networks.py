@@ -46,7 +46,7 @@ class Network(nn.Module):
 
 DECAY = 0.6
 SCALES = {"embed": DECAY**4, "blocks.0": DECAY**3, "blocks.1": DECAY**2, "norm": DECAY, "head": 1.0}
-"""What `layer_decay=DECAY` makes of it, counted by hand; the final norm has a depth of its own."""
+"""The scales with `layer_decay=DECAY`, counted by hand; the final norm has a depth of its own."""
 
 
 def network(dtype: torch.dtype = torch.float32) -> Network:

@@ -89,7 +89,7 @@ class Processes:
         errors: dict[int, str] = {}
         while len(answers) + len(errors) < SIZE:
             waiting = [pipe for rank, pipe in enumerate(self._pipes) if rank not in answers | errors]
-            # The other one may now wait for ever in a collective, or be about to say more.
+            # The other one may now wait without end in a collective, or be about to say more.
             patience = 1.0 if errors else deadline - time.monotonic()
             ready = connection.wait(waiting, max(0.0, patience))
             for pipe in ready:

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import LayerwiseRules
 
-/// A policy, a schedule or a freezing plan in words: what C and Python say, and what a checkpoint holds.
+/// A component in words, as it crosses the border of the library: from C and Python, and to and from checkpoints.
 ///
 ///     Spec("sequential", values: [100], parts: [Spec("linear", …), Spec("cosine", [Setting("total_steps", 900)])])
 public struct Spec: Sendable, Hashable {

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import LayerwiseRules
+
+/// A policy whose scales follow from what a step measures of the layers.
+///
+///     average ← β · average + (1 − β) · value         after each step of the layer whose value is finite
+///     scale = min(max(target, min_scale), max_scale)^ramp     every `period` steps of the layer, from `warmup` on
+///
+/// The value and the target are the policy's own.  Norms are those of the whole layer: of all its tensors that were stepped, and of
+/// its parts.  Scales take effect at the layer's next step, and multiply those of other policies (`Combine`).  A layer that
+/// is frozen or has no gradient keeps its average and its scale.  A value that is undefined, NaN or infinite is passed over;
+/// as long as a layer has none, its scale is 1.  Averages, counts and scales are saved in checkpoints.
+///
+/// To measure costs what telemetry costs.  To add one, copy `RelativeGradientNorm.swift` and list it in `allPolicies`.
+public protocol MeasuredPolicy: Policy {
+    /// How it averages, bounds and ramps.
+    var measuring: Measuring { get }
+
+    /// The value of a layer at the step that was taken; nil where it is undefined.
+    func value(of layer: LayerMeasurement) -> Double?
+
+    /// Sets the target of every layer that has an average, from the averages of all.
+    func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>)
+}
+
+/// How a measured policy averages, bounds and ramps.
+public struct Measuring: Configurable {
+    /// β, in [0, 1): 0 takes the last step's value alone.
+    public var average = 0.9
+    /// Steps of a layer that are measured before its scale may change.
+    public var warmup = 1
+    /// Steps of a layer from one change of its scale to the next.
+    public var period = 1
+    /// Steps of a layer, from the warm-up on, over which its scale goes from 1 to what is measured.
+    public var ramp = 0
+    public var minScale = 0.0
+    public var maxScale = 1.0
+
+    public init() {}
+
+    public static let parameters: [Parameter<Self>] = [
+        .number("average", \.average, .fraction, "share of the average that a step keeps; 0: the last value alone"),
+        .integer("warmup", \.warmup, 1...mostSteps, "steps of a layer that are measured before its scale changes"),
+        .integer("period", \.period, 1...mostSteps, "steps of a layer from one change of its scale to the next"),
+        .integer("ramp", \.ramp, 0...mostSteps, "steps over which the scale goes from 1 to what is measured"),
+        .number("min_scale", \.minScale, .nonNegative, "no measured scale is lower"),
+        .number("max_scale", \.maxScale, .positive, "no measured scale is higher"),
+    ]
+
+    public func validate() throws(SettingError) {
+        if minScale > maxScale {
+            throw .invalid("min_scale must not exceed max_scale, found \(minScale) and \(maxScale)")
+        }
+    }
+
+    /// The scale of a layer that has had `count` measured steps.
+    func scale(_ target: Double, count: Int64) -> Double {
+        let bounded = min(max(target, minScale), maxScale)
+        let done = count - Int64(warmup) + 1
+        if done > Int64(ramp) { return bounded }
+        // 0 to the power of a small share is no ramp.
+        let share = Double(done) / Double(ramp + 1)
+        return bounded > 0 ? pow(bounded, share) : 1 - share
+    }
+}
+
+/// What a measured policy knows of a layer.
+public struct LayerMeasurement: Sendable, BitwiseCopyable {
+    /// ‖g‖ of the step that was taken, after the gradient scale and before clipping.
+    public internal(set) var gradientNorm = 0.0
+    /// ‖w‖ before the step.
+    public internal(set) var weightNorm = 0.0
+    /// ‖Δw‖.
+    public internal(set) var updateNorm = 0.0
+    /// The effective rate of the step.
+    public internal(set) var rate = 0.0
+    /// The rate without schedule, freezing plan and measured scale.
+    public internal(set) var baseRate = 0.0
+    /// Whether the step took the layer.
+    public internal(set) var isStepped = false
+    /// Whether the layer is out of training now.
+    public internal(set) var isFrozen = false
+
+    /// Of the values; NaN before the first.
+    public internal(set) var average = Double.nan
+    /// How many values it is an average of.
+    public internal(set) var count: Int64 = 0
+    /// The scale in force.
+    public internal(set) var scale = 1.0
+    /// What the policy wants the scale to be.
+    public var target = 1.0
+
+    /// For tests of policies.
+    public init() {}
+}
+
+extension MeasuredPolicy {
+    public static var depthDependence: DepthDependence { .never }
+    public var measuredPart: (any MeasuredPolicy)? { self }
+
+    /// The scales are measured; nothing is given beforehand.
+    public func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {
+        layers.map { _ in LayerScaling(origin: Self.declaration.name) }
+    }
+
+    /// Takes the values of a step into averages and scales.
+    func advance(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
+        let measuring = measuring
+        for index in layers.indices where layers[index].isStepped {
+            guard let value = value(of: layers[index]), value.isFinite else {
+                layers[index].isStepped = false
+                continue
+            }
+            let old = layers[index].average
+            layers[index].average = old.isNaN ? value : old + (1 - measuring.average) * (value - old)
+            if layers[index].count < .max { layers[index].count += 1 }
+        }
+        setTargets(layers)
+        for index in layers.indices where layers[index].isStepped {
+            let count = layers[index].count
+            if count < Int64(measuring.warmup) || count % Int64(measuring.period) != 0 { continue }
+            if layers[index].target.isFinite {
+                layers[index].scale = measuring.scale(layers[index].target, count: count)
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import LayerwiseRules
+
+/// Rates that follow the relative size of the gradients: the layers whose gradients are large beside their weights learn.
+///
+///     value = ‖g‖ / ‖w‖
+///     target = (average / max of all averages)^power
+///
+/// Source: Lee et al. 2023 (Surgical Fine-Tuning, arXiv:2210.11466), Auto-RGN.  The authors measure each tensor over five
+/// mini-batches before every epoch, without stepping, and make Adam anew; here each layer is measured at every step, and the
+/// rule keeps its moments.  Power 2 finds the layers more sharply.
+///
+/// *Edge cases*: a layer whose weights are all 0 has no value and keeps scale 1, where the authors' code would give every other
+/// layer 0.  A gradient of 0 is a value of 0.  Frozen layers do not count for the maximum.
+public struct RelativeGradientNorm: MeasuredPolicy {
+    public var power = 1.0
+    public var measuring = Measuring()
+
+    public init() {}
+
+    public init(power: Double = 1, measuring: Measuring = Measuring()) throws(SettingError) {
+        self.power = power
+        self.measuring = measuring
+        try settle()
+    }
+
+    public static let declaration = Declaration(
+        name: "relative_gradient_norm", title: "RelativeGradientNorm",
+        summary: "rates that follow the relative gradient norm of each layer, as measured at every step",
+        details: """
+            value = |g| / |w|, of all tensors of the layer;  scale = (average / largest average of all layers) ** power.  The
+            layers whose gradients are large beside their weights learn.  The scales are those of the next step, are saved in
+            checkpoints, and multiply those of other policies in `Combine`.  A layer whose weights are all 0 keeps scale 1.
+            Power 2 singles the layers out more sharply.  It helps where labels changed; where the input changed, it may point
+            the wrong way.  It costs what telemetry costs.
+            """,
+        equation: "scale = (EMA(‖g‖/‖w‖) / max)^power",
+        source: "Lee et al. 2023, arXiv:2210.11466, Auto-RGN, which measures tensors once an epoch",
+        positional: ["power"])
+
+    public static let parameters: [Parameter<Self>] =
+        [.number("power", \.power, .positive, "exponent of the ratio to the largest: 1 as published, 2 is sharper")]
+        + Measuring.parameters.map { $0.lifted(\.measuring) }
+
+    public func validate() throws(SettingError) { try measuring.validate() }
+
+    public func value(of layer: LayerMeasurement) -> Double? {
+        layer.weightNorm > 0 ? layer.gradientNorm / layer.weightNorm : nil
+    }
+
+    public func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
+        var largest = 0.0
+        for layer in layers where !layer.isFrozen && layer.average > largest { largest = layer.average }
+        for index in layers.indices where !layers[index].average.isNaN {
+            // Frozen layers may have had larger ones.
+            let share = largest > 0 ? min(layers[index].average / largest, 1) : 1
+            layers[index].target = power == 1 ? share : pow(share, power)
+        }
+    }
+}

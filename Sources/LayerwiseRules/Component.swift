@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A rule, a policy, a schedule or a freezing plan: settings by key, and for some a list of numbers or parts.
+///
+/// Its declaration and its parameters are the only place where its name, its settings, their ranges, defaults and documentation
+/// are written.  Setting by key, checks, C, checkpoints, Python's classes and the documentation read them.  In Swift a component
+/// is a plain value: its initialiser assigns the properties and checks them.  A `Spec` describes it in words, for C and
+/// checkpoints.
+public protocol Component: Configurable {
+    static var declaration: Declaration { get }
+
+    /// Everything at its default.
+    init()
+
+    /// The list of numbers, where the declaration has one.
+    var values: [Double] { get }
+
+    /// Takes the list of numbers, which are finite.
+    mutating func take(values: [Double]) throws(SettingError)
+
+    /// What it is made of, where the declaration has parts.
+    var components: [any Component] { get }
+
+    /// Takes the parts, which are in words.
+    mutating func take(parts: [Spec]) throws(SettingError)
+}
+
+/// What a component says of itself, besides its parameters.
+public struct Declaration: Sendable {
+    /// The key in C and in checkpoints, such as "adamw" or "cosine".
+    public let name: String
+    /// The name in prose, such as "AdamW"; without spaces and signs, the name of the class in Python.
+    public let title: String
+    /// What it is, in a sentence.
+    public let summary: String
+    /// What a user should know besides, with the equation in the words of the settings; it may be empty.
+    public let details: String
+    public let equation: String
+    /// Paper or library, and which libraries it equals.
+    public let source: String
+    /// What its list of numbers is; nil if it takes none.
+    public let values: String?
+    /// What its parts are; nil if it has none.
+    public let parts: String?
+    /// What a class that is not written in words takes in place of the list and the parts.
+    public let arguments: [Argument]
+    /// The keywords that may also be given without their names, in order.
+    public let positional: [String]
+    /// Every state that a rule can have, at most 32: at most four of the parameter's shape, rows and columns of one of
+    /// these, two scalars and four shared ones.  Other components have none.
+    public let states: [StateDeclaration]
+    /// Whether a rule's plan needs t itself; else a state alone shows that a tensor has been stepped.
+    public let needsStep: Bool
+
+    package init(
+        name: String, title: String = "", summary: String = "", details: String = "", equation: String = "",
+        source: String = "", values: String? = nil, parts: String? = nil, arguments: [Argument] = [],
+        positional: [String] = [], states: [StateDeclaration] = [], needsStep: Bool = true
+    ) {
+        self.name = name
+        self.title = title
+        self.summary = summary
+        self.details = details
+        self.equation = equation
+        self.source = source
+        self.values = values
+        self.parts = parts
+        self.arguments = arguments
+        self.positional = positional
+        self.states = StateDeclaration.slotted(states)
+        self.needsStep = needsStep
+    }
+}
+
+/// A keyword of a class that holds a list of numbers, or parts.
+public struct Argument: Sendable {
+    public enum Shape: String, Sendable {
+        /// Whole numbers of steps.
+        case steps
+        /// A number for each step, from the first on.
+        case factors
+        /// Pairs of a step and a number.
+        case points
+        /// One part.
+        case part
+        /// One part or none.
+        case optionalPart = "optional_part"
+        /// A list of parts.
+        case parts
+        /// Any number of parts, each an argument of its own.
+        case eachPart = "each_part"
+        /// A list of patterns, each of which makes a part.
+        case patterns
+        /// The value, or values, that each pattern has for `keys`; a part for each pattern.
+        case byPattern = "by_pattern"
+    }
+
+    public let name: String
+    public let shape: Shape
+    /// What each pattern makes; nil for other shapes.
+    public let part: (any Component.Type)?
+    /// The settings of such a part that the argument gives.
+    public let keys: [String]
+    public let doc: String
+
+    package init(_ name: String, _ shape: Shape, _ doc: String) {
+        self.init(name: name, shape: shape, part: nil, keys: [], doc: doc)
+    }
+
+    /// Patterns alone.
+    package static func patterns(_ name: String, _ part: any Component.Type, _ doc: String) -> Self {
+        Self(name: name, shape: .patterns, part: part, keys: [], doc: doc)
+    }
+
+    /// Values by pattern.
+    package static func byPattern(
+        _ name: String, _ part: any Component.Type, _ keys: [String], _ doc: String
+    ) -> Self {
+        Self(name: name, shape: .byPattern, part: part, keys: keys, doc: doc)
+    }
+
+    private init(name: String, shape: Shape, part: (any Component.Type)?, keys: [String], doc: String) {
+        self.name = name
+        self.shape = shape
+        self.part = part
+        self.keys = keys
+        self.doc = doc
+    }
+}
+
+extension Component {
+    public var values: [Double] { [] }
+    public var components: [any Component] { [] }
+
+    public mutating func take(values: [Double]) throws(SettingError) {
+        if !values.isEmpty { throw .invalid("takes no list of numbers, found \(values.count)") }
+    }
+
+    public mutating func take(parts: [Spec]) throws(SettingError) {
+        if !parts.isEmpty { throw .invalid("has no parts, found \(parts.count)") }
+    }
+
+    /// Ends an initialiser that has assigned the other properties: takes the list of numbers, if there is one, and refuses
+    /// what `checkWhole` refuses.
+    package mutating func settle(values: [Double]? = nil) throws(SettingError) {
+        if let values {
+            do { try takeFinite(values) } catch { throw error.within(Self.declaration.name) }
+        }
+        try checkWhole()
+    }
+
+    /// Refuses values outside their ranges, a list or parts that are not valid, and values that exclude each other.  The
+    /// initialisers do so, and the optimizer again, since properties can be changed in between.  The message begins with
+    /// the component's name.
+    package func checkWhole() throws(SettingError) {
+        do throws(SettingError) {
+            for parameter in Self.parameters { try parameter.check(in: self) }
+            if Self.declaration.values != nil {
+                var copy = self
+                try copy.takeFinite(values)
+            }
+            for (index, part) in components.enumerated() {
+                do { try part.checkWhole() } catch {
+                    throw Self.declaration.numbersParts ? error.within("part \(index)") : error
+                }
+            }
+            try validate()
+        } catch { throw error.within(Self.declaration.name) }
+    }
+
+    private mutating func takeFinite(_ values: [Double]) throws(SettingError) {
+        for (index, value) in values.enumerated() where !value.isFinite {
+            throw .invalid("number \(index) of the list must be finite, found \(value)")
+        }
+        try take(values: values)
+    }
+
+    /// A setting that an initialiser may be given: NaN, which stands for none, is refused as a value.
+    package static func given(_ key: String, _ value: Double?) throws(SettingError) -> Double {
+        guard let value else { return .nan }
+        if value.isNaN, let parameter = parameters.first(where: { $0.key == key }) {
+            do { try parameter.check(.number(value)) } catch { throw error.within(declaration.name) }
+        }
+        return value
+    }
+}
+
+// MARK: - Words
+
+extension Component {
+    /// The component that `spec` describes.
+    public init(_ spec: Spec) throws(SettingError) {
+        self.init()
+        do throws(SettingError) {
+            try refuseDuplicates(spec.settings)
+            for setting in spec.settings { try assign(setting) }
+            try takeFinite(spec.values)
+            try take(parts: spec.parts)
+            try validate()
+        } catch { throw error.within(Self.declaration.name) }
+    }
+
+    /// The component in words: every setting that has a value.
+    public var spec: Spec {
+        let start = Self()
+        let settings = Self.parameters.compactMap { parameter -> Setting? in
+            switch (parameter.read(self), parameter.read(start)) {
+            case (.number(let x), .number(let y)) where x.isNaN && y.isNaN: nil
+            case (.number(let x), _): Setting(parameter.key, x)
+            case (.choice(let text), _): Setting(parameter.key, text)
+            }
+        }
+        return Spec(Self.declaration.name, settings, values: values, parts: parts)
+    }
+
+    /// The parts in words.
+    public var parts: [Spec] { components.map { $0.spec } }
+}
+
+extension Declaration {
+    /// Whether messages on parts say which part: patterns speak for themselves.
+    fileprivate var numbersParts: Bool { !arguments.contains { $0.part != nil } }
+}
