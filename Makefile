@@ -157,7 +157,7 @@ sanitize: setup ## the C tests under AddressSanitizer and ThreadSanitizer (some 
 fuzz: setup ## offer the loader changed checkpoints for SECONDS=600 on all processors
 	Tests/Fuzz/fuzz.sh $(SECONDS) $$(nproc)
 
-prove: setup build ## the long proofs of docs/reliability.md, fuzzing, and seeded faults (hours)
+prove: setup build ## the long proofs of docs/reliability.md, fuzzing, and twenty faults that tests must find (hours)
 	Tests/Scripts/prove.sh
 
 # ---- Distribute

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# The long proofs, whose figures docs/reliability.md has, of which `make test` runs smaller ones; ten minutes of fuzzing; and faults
-# in the library seeded, each of which a test must find.
+# The long proofs, whose figures docs/reliability.md has, of which `make test` runs smaller ones; ten minutes of fuzzing; and
+# changes of the library for the worse, each of which a test must find.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 

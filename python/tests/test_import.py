@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import layerwise as lw
+
+pytestmark = pytest.mark.spawns
 
 PACKAGE = str(Path(lw.__file__).parent.parent)
 

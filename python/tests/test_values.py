@@ -111,6 +111,7 @@ def test_values_cannot_be_changed() -> None:
     assert copy.copy(value) == copy.deepcopy(value) == value
 
 
+@pytest.mark.spawns
 def test_a_copy_is_compared_before_any_is_made() -> None:
     """Unpickling creates values without `__init__`, which may not be compiled yet."""
     import subprocess
