@@ -9,6 +9,7 @@ public func lw_optimizer_create(
 ) -> Int32 {
     out?.pointee = nil
     return boundary(error) { () throws(LayerwiseError) in
+        InternedCString.prepare()
         let out = try require(out, "out")
         let optimizer = try Optimizer(
             rule: try string(rule, "rule"), settings: try LayerwiseC.settings(settings, setting_count))

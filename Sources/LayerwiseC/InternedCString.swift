@@ -21,5 +21,8 @@ enum InternedCString {
         return Dictionary(uniqueKeysWithValues: names.map { ($0, strdup($0).map { UnsafePointer($0) }) })
     }()
 
+    /// Makes the texts, so that an error can be named when there is no memory any more.
+    static func prepare() { _ = texts.count }
+
     static func of(_ text: String) -> UnsafePointer<CChar>? { texts[text] ?? nil }
 }

@@ -132,7 +132,8 @@ final class SettingRefusalTests: XCTestCase {
         assertRefused(
             .unknown(
                 "no policy is called \"width\", expected one of uniform, explicit, layer_decay, range, ulmfit, slice, "
-                    + "exclude, mup, lora_plus, for_tower, combine"), "width", [:])
+                    + "exclude, mup, lora_plus, relative_gradient_norm, update_ratio, for_tower, combine"), "width", [:]
+        )
         assertRefused(
             .unknown(
                 "layer_decay: unknown setting \"rate\", expected one of decay, min_scale, direction, convention, "

@@ -135,7 +135,7 @@ def taken(path: Path, content: bytes, way: str) -> tuple[float, str]:
 
 def documented() -> int:
     """How many times a header's size a reader takes, as the page says."""
-    found = re.search(r"(\d+) times its header's", DOCS.read_text())
+    found = re.search(r"(\d+) times the size of its header", DOCS.read_text())
     assert found is not None
     return int(found[1])
 
