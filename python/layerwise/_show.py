@@ -85,10 +85,15 @@ def _rebuilt(description: dict[str, Any]) -> Optimizer:
         whole = {key: it["whole_shape"] for key, it in layer["tensors"].items() if "whole_shape" in it}
         given = {"depth": layer["depth"], "lr": reached["lr"], "frozen": reached["frozen"]} | layer["settings"]
         own = layer["hyperparameters"]
+        if "rule" in layer:
+            given["rule"] = layer["rule"]
         pairs = [(key, value) for key, value in (*given.items(), *own.items()) if value is not None]
         optimizer._register(name, tensors, None, None, False, pairs, whole)
         _set_schedules(optimizer, layer["schedules"], reached["schedule_states"], name)
     optimizer.seek(progress["next_step"])
+    if "measurements" in progress:
+        rows = [progress["measurements"][name] for name in description["steps"]]
+        optimizer.set_measurements([math.nan if value is None else value for row in rows for value in row])
     return optimizer
 
 

@@ -37,6 +37,7 @@ def carry_over(source: lw.Optimizer, target: lw.Optimizer) -> None:
             for state in states:
                 target.layer(name).write_state(tensor, state, layer.read_state(tensor, state))
     target.seek(source.next_step)
+    target.set_measurements(source.measurements())
 
 
 @pytest.mark.parametrize(

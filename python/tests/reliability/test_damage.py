@@ -101,9 +101,14 @@ def code_from_outside(source: str) -> list[str]:
     return found
 
 
+WRITES_INITIALISERS = "_values.py"
+"""It runs the text of ``__init__``, which it makes of the names of fields as `dataclasses` does, and nothing else."""
+
+
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_nothing_that_is_read_is_run(path: Path) -> None:
-    assert code_from_outside(path.read_text(encoding="utf-8")) == []
+    found = [what.partition(": ")[2] for what in code_from_outside(path.read_text(encoding="utf-8"))]
+    assert found == (["exec"] if path.name == WRITES_INITIALISERS else [])
 
 
 @pytest.mark.parametrize(
