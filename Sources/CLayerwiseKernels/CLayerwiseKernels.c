@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "CLayerwiseKernels.h"
 
+#include <fenv.h>
 #include <sched.h>
 #include <string.h>
 
@@ -29,6 +30,8 @@ int32_t lwk_schedulable_processors(void) {
     cpu_set_t set;
     return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 0;
 }
+
+void lwk_use_default_floating_point(void) { fesetenv(FE_DFL_ENV); }
 
 // CRC-32C by the processor's own instruction where there is one; eight bytes at a time from tables elsewhere.
 

@@ -164,6 +164,37 @@ def test_the_caller_may_round_otherwise(control: Path) -> None:
 
 
 @pytest.mark.spawns
+def test_threads_do_not_keep_the_rounding_of_who_made_them() -> None:
+    """Threads that begin while the caller rounds otherwise work as all others."""
+    code = """
+import ctypes
+import os
+import numpy as np
+import layerwise as lw
+
+libm = ctypes.CDLL("libm.so.6")
+upward = {"x86_64": 0x800, "aarch64": 0x400000}[os.uname().machine]  # FE_UPWARD
+weights = np.random.default_rng(0).standard_normal(300_000).astype(np.float32)
+
+def stepped(threads):
+    array = weights.copy()
+    with lw.Optimizer(lw.AdamW(lr=0.1), threads=threads) as opt:
+        opt.add_layer("a", array, grads=weights[::-1].copy())
+        for _ in range(3):
+            opt.step()
+    return array.tobytes()
+
+before = libm.fegetround()
+assert libm.fesetround(upward) == 0
+upwards = stepped(4)
+libm.fesetround(before)
+assert stepped(4) == stepped(1)
+assert upwards != stepped(1)
+"""
+    run("-c", code)
+
+
+@pytest.mark.spawns
 def test_signals_threads_and_files_are_left_alone() -> None:
     """Import starts no thread, opens no file and handles no signal; the threads of a step block every signal."""
     code = """

@@ -234,6 +234,9 @@ LWK_INLINE lwk_ushort16x lwk_to_float16(lwk_float16x x) {
 /// How far ahead memory is asked for, in bytes; it depends on the processor.
 intptr_t lwk_prefetch_distance(void) __attribute__((const));
 
+/// Makes the calling thread round to nearest and keep subnormal numbers.
+void lwk_use_default_floating_point(void);
+
 /// Asks for a cache line that will be read, or read and written, soon.  An address that is not mapped does no harm.
 static inline __attribute__((always_inline, unused)) void lwk_prefetch_read(const void *_Nonnull address) {
     __builtin_prefetch(address, 0, 3);

@@ -169,6 +169,8 @@ final class ThreadPool: Sendable {
 
     /// A worker's life.
     private func serve() -> Never {
+        // A thread begins with the modes of the one that makes it, which may round otherwise just then.
+        lwk_use_default_floating_point()
         let state = state
         var seen = 0
         var heard = 0
