@@ -44,6 +44,7 @@ class Hyperparameters:
         self._common = GroupRule(rule, tuple(keys))
         self._rules: list[GroupRule] | None = None
         self._names: list[str | None] = []
+        self._size = -1
         self._rows: list[Values] | None = None
         self._values: list[Values] | None = None
         self._rates: array.array[float] = array.array("d")
@@ -110,8 +111,11 @@ class Hyperparameters:
 
     def follow(self, native: Optimizer, groups: Sequence[Group], layers: Sequence[NativeLayer]) -> bool:
         """Hand over what has changed; returns whether anything but rates has."""
-        if [group.get(RULE) for group in groups] != self._names:
-            raise InvalidArgument('the "rule" of a param group stays as it was when the group was added')
+        size = sum(map(len, groups))
+        if size != self._size or self._rules is not None:
+            if [group.get(RULE) for group in groups] != self._names:
+                raise InvalidArgument('the "rule" of a param group stays as it was when the group was added')
+            self._size = size
         # This is on the way of every step: lists of tuples are made and compared in C.
         try:
             if self._rules is None:
