@@ -59,7 +59,7 @@ public struct RelativeGradientNorm: MeasuredPolicy {
         for index in layers.indices where !layers[index].average.isNaN {
             // Frozen layers may have had larger ones.
             let share = largest > 0 ? min(layers[index].average / largest, 1) : 1
-            layers[index].target = power == 1 ? share : pow(share, power)
+            layers[index].target = Int64(exactly: power).map { integerPower(share, $0) } ?? pow(share, power)
         }
     }
 }
