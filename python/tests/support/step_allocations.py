@@ -126,6 +126,24 @@ def cases() -> Iterator[tuple[str, int]]:
     for policy in recipes.POLICIES:
         with recipes.optimizer(lw.AdamW(lr=0.1), policy=policy) as opt:
             yield f"{policy}", allocations(opt, step_options(), 3)
+    for policy in (lw.RelativeGradientNorm(1.5, ramp=20), lw.UpdateRatio(ramp=20)):
+        for label, kind in (("all layers", {}), ("one layer", {"layer": 1})):
+            with optimizer(lw.AdamW(lr=0.1), np.float32, 37, policy=policy) as opt:
+                yield f"{policy}, {label}", allocations(opt, step_options(**kind), 40)
+    yield from cases_of_mixed_rules()
+
+
+def cases_of_mixed_rules() -> Iterator[tuple[str, int]]:
+    """Layers with rules of different stages in one optimizer."""
+    for rule in (lw.AdamW(lr=0.1), lw.Prodigy()):
+        with optimizer(rule, np.float32, 100_000, clip_global_norm=1.0, telemetry=True, threads=3) as opt:
+            for index, own in enumerate((lw.Lion(), lw.LAMB(), lw.Adafactor(lr=0.01), lw.NAdam())):
+                tensors = {"weight": np.ones((300, 40), np.float32), "bias": np.ones(40, np.float32)}
+                grads = {name: np.full_like(tensor, 0.5) for name, tensor in tensors.items()}
+                opt.add_layer(f"own {index}", tensors, grads, rule=own)
+            yield f"rules of layers beside {rule}", allocations(opt, step_options(), 5)
+            spread = step_options(reduce=ctypes.cast(counter.sum_alone, binding.lw_reduce))
+            yield f"rules of layers beside {rule}, spread", allocations(opt, spread, 3)
 
 
 if __name__ == "__main__":
