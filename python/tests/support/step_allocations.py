@@ -134,7 +134,7 @@ def cases() -> Iterator[tuple[str, int]]:
 
 
 def cases_of_mixed_rules() -> Iterator[tuple[str, int]]:
-    """Layers with rules of different stages in one optimizer, whose threads change from step to step: there are many workers."""
+    """Layers with rules of different stages in one optimizer, whose threads change from step to step."""
     with optimizer(lw.AdamW(lr=0.1), np.float32, 1_000_000, threads=16) as opt:
         yield "sixteen threads", allocations(opt, step_options(), 3)
     for rule in (lw.AdamW(lr=0.1), lw.Prodigy()):
