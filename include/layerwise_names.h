@@ -388,6 +388,34 @@
  *  Presets, by the key "variant": torch, transformers. */
 #define LW_RULE_ADAFACTOR "adafactor"
 
+/** Muon: m ← m + (1−μ)(g − m); O = NewtonSchulz(g + μ(m − g)); w ← w − γ·s·O − γλw
+ *  Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon; equals torch.optim.Muon, which works in bfloat16.
+ *  States: momentum_buffer, exp_avg_sq, as far as the settings need them; with the defaults 8 bytes for each float32
+ *  parameter.
+ *
+ *      lr                      number  default 0.001; [0, inf); learning rate γ
+ *      weight_decay            number  default 0.1; [0, inf); decay coefficient λ
+ *      momentum                number  default 0.95; [0, 1); decay μ of the momentum
+ *      nesterov                flag    default 1; look ahead along the momentum
+ *      ns_coefficients1        number  default 3.4445; (-inf, inf); coefficient a of a constant schedule
+ *      ns_coefficients2        number  default -4.775; (-inf, inf); coefficient b of a constant schedule
+ *      ns_coefficients3        number  default 2.0315; (-inf, inf); coefficient c of a constant schedule
+ *      eps                     number  default 1e-07; (0, inf); least norm ε that a matrix is divided by
+ *      ns_steps                number  default 5; [1, 99]; how many times the polynomial is applied
+ *      adjust_lr_fn            choice  default original; "original", "match_rms_adamw", "spectral", "none"; factor s
+ *                                        of the rate: "original" is √max(1, R/C), "match_rms_adamw" 0.2·√max(R, C),
+ *                                        "spectral" √(R/C), "none" 1
+ *      ns_schedule             choice  default constant; "constant", "quintic", "polar_express"; coefficients of the
+ *                                        iterations: "constant" takes ns_coefficients in all, "quintic" five
+ *                                        polynomials found together, "polar_express" those of arXiv:2505.16932
+ *      axes                    choice  default first; "first", "last"; a tensor of rank 3 and more is one matrix, the
+ *                                        "first" axis against the others, or matrices of the "last" two axes
+ *      adamw_lr_scale          number  default 1; [0, inf); the rate of tensors of rank 0 and 1, in units of γ
+ *      adamw_beta1             number  default 0.9; [0, 1); decay of the first moment of tensors of rank 0 and 1
+ *      adamw_beta2             number  default 0.95; [0, 1); decay of the second moment of tensors of rank 0 and 1
+ *      adamw_eps               number  default 1e-10; [0, inf); number that is added to the denominator of theirs */
+#define LW_RULE_MUON "muon"
+
 /* ---- Policies ------------------------------------------------------------------------------------------------------ */
 
 /** One rate for all layers: scale = 1
@@ -852,13 +880,19 @@
 
 /* ---- Keys ---------------------------------------------------------------------------------------------------------- */
 
+#define LW_KEY_ADAMW_BETA1 "adamw_beta1"
+#define LW_KEY_ADAMW_BETA2 "adamw_beta2"
+#define LW_KEY_ADAMW_EPS "adamw_eps"
+#define LW_KEY_ADAMW_LR_SCALE "adamw_lr_scale"
 #define LW_KEY_ADAPT "adapt"
+#define LW_KEY_ADJUST_LR_FN "adjust_lr_fn"
 #define LW_KEY_ALPHA "alpha"
 #define LW_KEY_AMBIGUOUS "ambiguous"
 #define LW_KEY_AMPLITUDE "amplitude"
 #define LW_KEY_AMSGRAD "amsgrad"
 #define LW_KEY_ANNEAL "anneal"
 #define LW_KEY_AVERAGE "average"
+#define LW_KEY_AXES "axes"
 #define LW_KEY_BASE_MOMENTUM "base_momentum"
 #define LW_KEY_BETA "beta"
 #define LW_KEY_BETA1 "beta1"
@@ -946,6 +980,11 @@
 #define LW_KEY_NO_PROX "no_prox"
 #define LW_KEY_NONFINITE "nonfinite"
 #define LW_KEY_NORM "norm"
+#define LW_KEY_NS_COEFFICIENTS1 "ns_coefficients1"
+#define LW_KEY_NS_COEFFICIENTS2 "ns_coefficients2"
+#define LW_KEY_NS_COEFFICIENTS3 "ns_coefficients3"
+#define LW_KEY_NS_SCHEDULE "ns_schedule"
+#define LW_KEY_NS_STEPS "ns_steps"
 #define LW_KEY_OVERLAP "overlap"
 #define LW_KEY_PART_OF "part_of"
 #define LW_KEY_PATIENCE "patience"
@@ -1048,6 +1087,7 @@
 #define LW_CHOICE_LOG "log"
 #define LW_CHOICE_LR "lr"
 #define LW_CHOICE_MAE "mae"
+#define LW_CHOICE_MATCH_RMS_ADAMW "match_rms_adamw"
 #define LW_CHOICE_MATRICES "matrices"
 #define LW_CHOICE_MAX "max"
 #define LW_CHOICE_MIN "min"
@@ -1055,17 +1095,21 @@
 #define LW_CHOICE_NONE "none"
 #define LW_CHOICE_ONE_MINUS_SQRT "one_minus_sqrt"
 #define LW_CHOICE_OPTAX "optax"
+#define LW_CHOICE_ORIGINAL "original"
 #define LW_CHOICE_OUT_IN "out_in"
 #define LW_CHOICE_OUTPUT "output"
 #define LW_CHOICE_OUTSIDE "outside"
 #define LW_CHOICE_PAPER "paper"
+#define LW_CHOICE_POLAR_EXPRESS "polar_express"
 #define LW_CHOICE_PYTORCH_OPTIMIZER "pytorch_optimizer"
+#define LW_CHOICE_QUINTIC "quintic"
 #define LW_CHOICE_REGEX "regex"
 #define LW_CHOICE_REL "rel"
 #define LW_CHOICE_RELATIVE "relative"
 #define LW_CHOICE_SCALED "scaled"
 #define LW_CHOICE_SEPARATE "separate"
 #define LW_CHOICE_SGD "sgd"
+#define LW_CHOICE_SPECTRAL "spectral"
 #define LW_CHOICE_SQRT "sqrt"
 #define LW_CHOICE_SQUARED "squared"
 #define LW_CHOICE_STEP "step"

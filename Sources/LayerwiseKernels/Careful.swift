@@ -45,6 +45,9 @@ struct CarefulLanes: Lanes {
         let low = vector.replacing(with: limit.vector, where: vector .> limit.vector)
         return Self(low.replacing(with: -limit.vector, where: low .< -limit.vector))
     }
+    @inline(__always) static func broadcast(_ memory: UnsafeRawPointer, _ index: Int) -> Self {
+        Self(DoubleLanes.broadcast(memory, index).vector)
+    }
     @inline(__always) static var count: Int { 8 }
     @inline(__always) func prefix(_ count: Int64) -> Self { self }
     @inline(__always) func addProducts(_ other: Self, to sum: inout SquareSum) {

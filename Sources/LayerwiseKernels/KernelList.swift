@@ -497,6 +497,20 @@ private func adafactorMomentum_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums
         Float64Storage.self, pass, tile, sums)
 }
 
+private func muon_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        MuonArithmetic<FloatLanes>.self,
+        MuonArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func muon_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        MuonArithmetic<DoubleLanes>.self,
+        MuonArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
 /// The kernels of this copy of the module.
 package func ruleKernels(_ key: KernelKey) -> RuleKernels {
     switch key {
@@ -570,5 +584,7 @@ package func ruleKernels(_ key: KernelKey) -> RuleKernels {
         RuleKernels(float32: adafactor_float32, float64: adafactor_float64)
     case .adafactorMomentum:
         RuleKernels(float32: adafactorMomentum_float32, float64: adafactorMomentum_float64)
+    case .muon:
+        RuleKernels(float32: muon_float32, float64: muon_float64)
     }
 }

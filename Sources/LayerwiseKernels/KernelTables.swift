@@ -47,6 +47,8 @@ package func kernelTable() -> KernelTable {
             multiply: { multiplyFactors(FloatLanes.self, $0, $1, $2, $3, $4, $5, $6) }),
         factors64: FactorKernels(
             addSquares: { addSquares(DoubleLanes.self, $0, $1, $2, $3, $4, $5, $6) },
-            multiply: { multiplyFactors(DoubleLanes.self, $0, $1, $2, $3, $4, $5, $6) })
+            multiply: { multiplyFactors(DoubleLanes.self, $0, $1, $2, $3, $4, $5, $6) }),
+        matrices32: MatrixKernels(product: { multiplyMatrices(FloatLanes.self, $0, $1) }),
+        matrices64: MatrixKernels(product: { multiplyMatrices(DoubleLanes.self, $0, $1) })
     )
 }

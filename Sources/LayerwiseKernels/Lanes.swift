@@ -35,6 +35,9 @@ protocol Lanes: BitwiseCopyable {
     /// Clamped to [-limit, limit]; NaN stays NaN.
     func clamped(to limit: Self) -> Self
 
+    /// The number at `index` in memory that holds such numbers, in every place.
+    static func broadcast(_ memory: UnsafeRawPointer, _ index: Int) -> Self
+
     /// How many numbers there are.
     static var count: Int { get }
 
@@ -148,6 +151,9 @@ struct FloatLanes: Lanes {
         let low = vector.replacing(with: limit.vector, where: vector .> limit.vector)
         return Self(low.replacing(with: -limit.vector, where: low .< -limit.vector))
     }
+    @inline(__always) static func broadcast(_ memory: UnsafeRawPointer, _ index: Int) -> Self {
+        Self(SIMD16(repeating: memory.loadUnaligned(fromByteOffset: index &* 4, as: Float.self)))
+    }
     @inline(__always) static var count: Int { 16 }
     @inline(__always) func prefix(_ count: Int64) -> Self {
         let lane = SIMD16<Int32>(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
@@ -247,6 +253,9 @@ struct DoubleLanes: Lanes {
     @inline(__always) func clamped(to limit: Self) -> Self {
         let low = vector.replacing(with: limit.vector, where: vector .> limit.vector)
         return Self(low.replacing(with: -limit.vector, where: low .< -limit.vector))
+    }
+    @inline(__always) static func broadcast(_ memory: UnsafeRawPointer, _ index: Int) -> Self {
+        Self(SIMD8(repeating: memory.loadUnaligned(fromByteOffset: index &* 8, as: Double.self)))
     }
     @inline(__always) static var count: Int { 8 }
     @inline(__always) func prefix(_ count: Int64) -> Self {

@@ -51,11 +51,14 @@ public struct Declaration: Sendable {
     public let states: [StateDeclaration]
     /// Whether a rule's plan needs t itself; else a state alone shows that a tensor has been stepped.
     public let needsStep: Bool
+    /// The same for tensors of rank 2 and more.
+    public let matricesNeedStep: Bool
 
     package init(
         name: String, title: String = "", summary: String = "", details: String = "", equation: String = "",
         source: String = "", values: String? = nil, parts: String? = nil, arguments: [Argument] = [],
-        positional: [String] = [], states: [StateDeclaration] = [], needsStep: Bool = true
+        positional: [String] = [], states: [StateDeclaration] = [], needsStep: Bool = true,
+        matricesNeedStep: Bool? = nil
     ) {
         self.name = name
         self.title = title
@@ -69,6 +72,7 @@ public struct Declaration: Sendable {
         self.positional = positional
         self.states = StateDeclaration.slotted(states)
         self.needsStep = needsStep
+        self.matricesNeedStep = matricesNeedStep ?? needsStep
     }
 }
 

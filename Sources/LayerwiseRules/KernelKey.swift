@@ -33,4 +33,5 @@ public enum KernelKey: CaseIterable, Sendable {
     case scheduleFreeAdamW  // run ScheduleFreeAdamWArithmetic
     case adafactor  // runWithRatio AdafactorArithmetic<Variance>
     case adafactorMomentum  // runWithRatio AdafactorArithmetic<VarianceAndChange>
+    case muon  // runWithRatio MuonArithmetic
 }

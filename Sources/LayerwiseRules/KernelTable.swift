@@ -87,6 +87,16 @@ public struct FactorKernels: Sendable {
     }
 }
 
+/// Products of matrices, for lanes of one type.
+public struct MatrixKernels: Sendable {
+    /// The product that the arguments describe, in the scratch memory behind them.
+    public typealias Product = @convention(c) (UnsafePointer<lwk_product>, UnsafeMutableRawPointer) -> Void
+
+    public let product: Product
+
+    public init(product: Product) { self.product = product }
+}
+
 /// The kernels of one instruction set that convert and measure, and know no rule.
 public struct KernelTable: Sendable {
     public let float32, float64, float16, bfloat16: StorageKernels
@@ -95,12 +105,13 @@ public struct KernelTable: Sendable {
     public let conditionWidenedWide: StorageKernels.ConditionWide
     public let squareSumWidened: StorageKernels.SquareSum
     public let factors32, factors64: FactorKernels
+    public let matrices32, matrices64: MatrixKernels
 
     public init(
         float32: StorageKernels, float64: StorageKernels, float16: StorageKernels,
         bfloat16: StorageKernels, conditionWidened: StorageKernels.Condition,
         conditionWidenedWide: StorageKernels.ConditionWide, squareSumWidened: StorageKernels.SquareSum,
-        factors32: FactorKernels, factors64: FactorKernels
+        factors32: FactorKernels, factors64: FactorKernels, matrices32: MatrixKernels, matrices64: MatrixKernels
     ) {
         self.float32 = float32
         self.float64 = float64
@@ -111,5 +122,7 @@ public struct KernelTable: Sendable {
         self.squareSumWidened = squareSumWidened
         self.factors32 = factors32
         self.factors64 = factors64
+        self.matrices32 = matrices32
+        self.matrices64 = matrices64
     }
 }

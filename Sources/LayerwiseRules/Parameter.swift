@@ -34,15 +34,16 @@ public struct Parameter<Owner>: Sendable {
     public let key: String
     public let kind: Kind
     public let doc: String
-    /// The number that stands for an absent value.  NaN and Python's None stand for it too.
-    public let none: Double?
+    /// The number or the choice that stands for an absent value.  NaN and Python's None stand for it too.
+    public let none: Setting.Value?
     /// Whether wrappers demand it.
     public private(set) var presence = Presence.usual
     public let read: @Sendable (Owner) -> Setting.Value
     let write: @Sendable (inout Owner, Setting.Value) -> Void
 
     private init(
-        key: String, kind: Kind, doc: String, none: Double? = nil, read: @escaping @Sendable (Owner) -> Setting.Value,
+        key: String, kind: Kind, doc: String, none: Setting.Value? = nil,
+        read: @escaping @Sendable (Owner) -> Setting.Value,
         write: @escaping @Sendable (inout Owner, Setting.Value) -> Void
     ) {
         self.key = key
@@ -55,7 +56,7 @@ public struct Parameter<Owner>: Sendable {
             return
         }
         self.write = { owner, value in
-            if case .number(let x) = value, x.isNaN { write(&owner, .number(none)) } else { write(&owner, value) }
+            if case .number(let x) = value, x.isNaN { write(&owner, none) } else { write(&owner, value) }
         }
     }
 
@@ -65,7 +66,7 @@ public struct Parameter<Owner>: Sendable {
         none: Double? = nil
     ) -> Self {
         Self(
-            key: key, kind: .number(range), doc: doc, none: none,
+            key: key, kind: .number(range), doc: doc, none: none.map { .number($0) },
             read: { .number($0[keyPath: path]) },
             write: { if case .number(let x) = $1 { $0[keyPath: path] = x } })
     }
@@ -92,10 +93,10 @@ public struct Parameter<Owner>: Sendable {
 
     /// One of the names of a `Choice`.
     public static func choice<C: Choice>(
-        _ key: String, _ path: WritableKeyPath<Owner, C> & Sendable, _ doc: String
+        _ key: String, _ path: WritableKeyPath<Owner, C> & Sendable, _ doc: String, none: C? = nil
     ) -> Self {
         Self(
-            key: key, kind: .choice(C.allCases.map(\.rawValue)), doc: doc,
+            key: key, kind: .choice(C.allCases.map(\.rawValue)), doc: doc, none: none.map { .choice($0.rawValue) },
             read: { .choice($0[keyPath: path].rawValue) },
             write: { if case .choice(let name) = $1, let value = C(rawValue: name) { $0[keyPath: path] = value } })
     }
@@ -152,9 +153,9 @@ public struct Parameter<Owner>: Sendable {
 
     /// Refuses a value of the wrong type or outside the range.
     public func check(_ value: Setting.Value) throws(SettingError) {
+        if case .number(let x) = value, x.isNaN, none != nil { return }
         switch (kind, value) {
         case (.number(let range), .number(let x)):
-            if x.isNaN && none != nil { return }
             if !range.contains(x) { throw .invalid("\(key) must be in \(range), found \(x)") }
         case (.integer(let range), .number(let x)):
             guard let n = Int(exactly: x), range.contains(n) else {

@@ -32,6 +32,9 @@ public protocol Rule: Component {
     /// How a stage that factors averages the mean squares of the tensor that `moment` describes.
     func factorAverage(_ moment: StepInput) -> FactorAverage
 
+    /// How the directions that a stage of matrices leaves are made orthogonal.
+    var orthogonalization: NewtonSchulz? { get }
+
     /// What the stages behind `stage` need to know, for a tensor with these rates: the tensor's own, or the layer's where
     /// the sums are the layer's.
     func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers
@@ -56,6 +59,9 @@ public protocol Rule: Component {
 
     /// The arithmetic.
     var kernel: KernelKey { get }
+
+    /// The arithmetic of tensors of rank 0 and 1, with the coefficients that `plan` writes for these.
+    var vectorKernel: KernelKey { get }
 }
 
 extension Rule {
@@ -73,6 +79,8 @@ extension Rule {
     public func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars { shared }
     public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers { .init(repeating: 1) }
     public func factorAverage(_ moment: StepInput) -> FactorAverage { FactorAverage(share: 1) }
+    public var orthogonalization: NewtonSchulz? { nil }
+    public var vectorKernel: KernelKey { kernel }
     public var decouplesDecay: Bool { false }
     public func decayScale(_ tensor: TensorTraits) -> Double { tensor.decayScale }
 }
@@ -113,6 +121,9 @@ public struct StepInput: Sendable {
     public var baseRate = 0.0
     /// How many elements the sums of a stage are taken over.
     public var elements = 0.0
+    /// The rows and columns of the matrices whose directions were made orthogonal.
+    public var rows = 0.0
+    public var columns = 0.0
     /// The scale that the policy gives, for steps at which the base rate is 0.
     package var policyScale = 1.0
 
@@ -135,5 +146,5 @@ public let allRules: [any Rule.Type] = [
     SGD.self, LARS.self, Adam.self, AdamW.self, LAMB.self, Lion.self, NAdam.self, RMSprop.self,
     Adagrad.self, Adadelta.self, Adamax.self, RAdam.self, Rprop.self, ASGD.self,
     AdaBelief.self, Yogi.self, Adan.self, ADOPT.self, AdEMAMix.self, LaProp.self, Tiger.self, SignSGD.self,
-    Prodigy.self, ScheduleFreeAdamW.self, Adafactor.self,
+    Prodigy.self, ScheduleFreeAdamW.self, Adafactor.self, Muon.self,
 ]

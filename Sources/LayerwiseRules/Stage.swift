@@ -23,19 +23,37 @@ public struct Stage: Sendable, Equatable, BitwiseCopyable {
     /// Whether the stage takes the mean squares of the gradients by row and by column into the states of these shapes, and
     /// does nothing else.
     public let factors: Bool
+    /// Whether the stage leaves the directions of matrices, which the engine then makes orthogonal as the rule's `orthogonalization`
+    /// says.  Tensors of rank 0 and 1 pass it by.
+    public let orthogonalizes: Bool
+
+    private init(
+        scope: Scope?, readsGradients: Bool = true, keepsDirections: Bool = false, factors: Bool = false,
+        orthogonalizes: Bool = false
+    ) {
+        self.scope = scope
+        self.readsGradients = readsGradients
+        self.keepsDirections = keepsDirections
+        self.factors = factors
+        self.orthogonalizes = orthogonalizes
+    }
 
     /// A stage that takes sums over `scope`.
     public static func measure(over scope: Scope, keepsDirections: Bool = false) -> Self {
-        Self(scope: scope, readsGradients: true, keepsDirections: keepsDirections, factors: false)
+        Self(scope: scope, keepsDirections: keepsDirections)
     }
 
     /// The stage that changes the weights.
     public static func change(readsGradients: Bool = true, keepsDirections: Bool = false) -> Self {
-        Self(scope: nil, readsGradients: readsGradients, keepsDirections: keepsDirections, factors: false)
+        Self(scope: nil, readsGradients: readsGradients, keepsDirections: keepsDirections)
     }
 
     /// The stage that advances the rows and columns of tensors that have them, as the rule's `factorAverage` says.
-    public static let factor = Self(scope: .tensor, readsGradients: true, keepsDirections: false, factors: true)
+    public static let factor = Self(scope: .tensor, factors: true)
+
+    /// The stage that advances the states of matrices and makes their directions orthogonal.  The kernel of the stage behind it
+    /// finds them in the place of the gradients.
+    public static let orthogonalize = Self(scope: .tensor, keepsDirections: true, orthogonalizes: true)
 }
 
 /// The sums of a stage over a tensor, a layer or the optimizer, in float64 and in the order of the blocks.

@@ -16,7 +16,7 @@ final class DeclarationTests: XCTestCase {
 
     private func checkCases<R: Rule>(of _: R.Type) throws {
         let name = R.declaration.name
-        let rules = (try RuleCase.all() + RuleCase.prodigy() + RuleCase.adafactor()).compactMap { $0.rule as? R }
+        let rules = (try RuleCase.all() + RuleCase.prodigy() + RuleCase.adafactor() + RuleCase.muon()).compactMap { $0.rule as? R }
         for parameter in R.parameters {
             let values = rules.map { $0.value(of: parameter.key) }
             if case .choice(let names) = parameter.kind {

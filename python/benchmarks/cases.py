@@ -48,6 +48,10 @@ DRIVEN_FUSED_GROUPS = "torch fused, a rate and a group for each tensor"
 DRIVEN_FOREACH = "torch foreach, driven by layer, merged groups"
 FOREACH_BY_HAND = "torch foreach, the same groups, rates at rest"
 DRIVEN_FOREACH_GROUPS = "torch foreach, a rate and a group for each tensor"
+MUON = "layerwise Muon"
+TORCH_MUON = "torch Muon, bfloat16 products"
+TORCH_MUON_32 = "torch Muon, float32 products"
+PRODUCTS = "the products alone, by torch in float32"
 WITHOUT = "forward and backward"
 WITH_LAYERWISE = "with layerwise.torch, a group for each tensor"
 WITH_TORCH = "with torch fused, a group for each tensor"
@@ -283,6 +287,29 @@ def training_minilm(scope: Scope) -> Meeting:
     return meeting
 
 
+def muon_square(scope: Scope) -> Meeting:
+    """Muon on a square matrix."""
+    return _muon((1024, 1024), scope)
+
+
+def muon_tall(scope: Scope) -> Meeting:
+    """Muon on a tall matrix."""
+    return _muon((4096, 1024), scope)
+
+
+def _muon(shape: Shape, scope: Scope) -> Meeting:
+    """Muon beside torch's, and beside the matrix products that it cannot do without."""
+    workload = Workload([shape])
+    meeting = Meeting(f"Muon, float32, {shape[0]} x {shape[1]}", MUON, workload)
+    buffers = workload.copy()
+    meeting.add(MUON, who.layerwise(who.muon(), buffers, scope.threads).step, compare=buffers)
+    meeting.invite(TORCH_MUON_32, lambda: who.torch_muon_in_float32(workload))
+    meeting.invite(TORCH_MUON, lambda: who.torch_muon(workload), compare=False)
+    meeting.invite(PRODUCTS, lambda: who.muon_products(workload), compare=False)
+    meeting.first_step()
+    return meeting
+
+
 CASES: dict[str, Callable[[Scope], Meeting]] = {
     "adamw_float32": adamw_float32,
     "sgd_float32": sgd_float32,
@@ -299,6 +326,8 @@ CASES: dict[str, Callable[[Scope], Meeting]] = {
     "layer_rates": layer_rates,
     "driven_minilm": driven_minilm,
     "training_minilm": training_minilm,
+    "muon_square": muon_square,
+    "muon_tall": muon_tall,
 }
 
 

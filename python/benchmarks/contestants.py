@@ -12,6 +12,7 @@ import os
 import sysconfig
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
+from unittest import mock
 
 import layerwise as lw
 
@@ -78,6 +79,11 @@ def sgd() -> lw.SGD:
     return lw.SGD(lr=LR, momentum=MOMENTUM, weight_decay=SGD_DECAY)
 
 
+def muon() -> lw.Muon:
+    """Muon with torch's defaults."""
+    return lw.Muon(lr=LR)
+
+
 def lamb(variant: Literal["pytorch_optimizer"] | None = None) -> lw.LAMB:
     """LAMB, likewise."""
     return lw.LAMB(lr=LR, betas=BETAS, eps=EPS, weight_decay=ADAM_DECAY, variant=variant)
@@ -105,6 +111,39 @@ def torch_sgd(workload: Workload, **implementation: bool) -> Entry:
     parameters = _parameters(torch, buffers)
     optimizer = torch.optim.SGD(parameters, lr=LR, momentum=MOMENTUM, weight_decay=SGD_DECAY, **implementation)
     return Entry(optimizer.step, buffers)
+
+
+def torch_muon(workload: Workload) -> Entry:
+    """torch's Muon, whose products are of bfloat16 numbers."""
+    torch, buffers = import_torch(), workload.copy()
+    return Entry(torch.optim.Muon(_parameters(torch, buffers), lr=LR).step, buffers)
+
+
+def torch_muon_in_float32(workload: Workload) -> Entry:
+    """torch's Muon without its rounding to bfloat16."""
+    torch, entry = import_torch(), torch_muon(workload)
+
+    def step() -> None:
+        with mock.patch.object(torch.Tensor, "bfloat16", torch.Tensor.clone):
+            entry.step()
+
+    return Entry(step, entry.buffers)
+
+
+def muon_products(workload: Workload) -> Entry:
+    """The matrix products of five iterations, by torch."""
+    torch, buffers = import_torch(), workload.copy()
+    matrices = [torch.from_numpy(array) for array in buffers.gradients]
+    # Of the shorter side, as in torch's Muon.
+    wide = [(matrix.T if matrix.shape[0] > matrix.shape[1] else matrix).contiguous() for matrix in matrices]
+
+    def step() -> None:
+        for matrix in wide:
+            for _ in range(5):
+                gram = matrix @ matrix.T
+                (gram @ gram) @ matrix
+
+    return Entry(step, buffers)
 
 
 def torch_guarded_adamw(workload: Workload) -> Entry:

@@ -24,10 +24,10 @@ def expand(settings: Mapping[str, object], rule: Rule | type[Rule]) -> list[Pair
     tuples = rule.tuples
     for key, value in settings.items():
         if key not in tuples:
-            pairs.append((key, value))
+            # NaN says "none" to the library.
+            pairs.append((key, math.nan if value is None and key in rule.optional else value))
             continue
         for part, one in zip(tuples[key], several(key, value, len(tuples[key])), strict=True):
-            # NaN says "none" to the library.
             pairs.append((part, math.nan if one is None and part in rule.optional else one))
     return pairs
 

@@ -836,7 +836,7 @@ class Adafactor(Rule):
 
     name: ClassVar[str] = "adafactor"
     tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"eps": ("eps1", "eps2")}
-    optional: ClassVar[frozenset[str]] = frozenset({"eps1"})
+    optional: ClassVar[frozenset[str]] = frozenset({"eps1", "beta1"})
     lr: float | None = None
     _: KW_ONLY
     beta2_decay: float | None = None
@@ -849,3 +849,60 @@ class Adafactor(Rule):
     eps_position: Literal["floor", "added"] | None = None
     decay: Literal["lr", "step"] | None = None
     variant: Literal["torch", "transformers"] | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Muon(Rule):
+    """Momentum whose direction is made orthogonal, for matrices, and AdamW for tensors of rank 0 and 1.
+
+        m ← m + (1−μ)(g − m); O = NewtonSchulz(g + μ(m − g)); w ← w − γ·s·O − γλw
+
+    m = m + (1 - momentum) * (g - m);  u = g + momentum * (m - g) with nesterov, or m;  O = u / max(norm(u), eps), and
+    ns_steps times  A = O @ O.T,  O = a * O + (b * A + c * A @ A) @ O;  w -= lr * s * O + lr * weight_decay * w.  s is
+    sqrt(max(1, R / C)) for a matrix of R rows and C columns, as adjust_lr_fn says.  Tensors of rank 0 and 1 are stepped
+    by AdamW with the rate adamw_lr_scale * lr, whose first moment is the state momentum_buffer.  Embeddings and the
+    output layer are better left to AdamW too: give these layers a rule of their own.  Source: Jordan et al. 2024,
+    kellerjordan.github.io/posts/muon; equals torch.optim.Muon, which works in bfloat16.  State: momentum_buffer,
+    exp_avg_sq.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.001.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.1.
+        momentum: Decay μ of the momentum, in [0, 1).  Default 0.95.
+        nesterov: Look ahead along the momentum.  Default True.
+        ns_coefficients: Coefficient a of a constant schedule and coefficient b of a constant schedule and coefficient c
+            of a constant schedule, in (-inf, inf) each.  Default (3.4445, -4.775, 2.0315).
+        eps: Least norm ε that a matrix is divided by, in (0, inf).  Default 1e-7.
+        ns_steps: How many times the polynomial is applied, in [1, 99].  Default 5.
+        adjust_lr_fn: Factor s of the rate: "original" is √max(1, R/C), "match_rms_adamw" 0.2·√max(R, C), "spectral"
+            √(R/C), "none" 1.  Default "original".
+        ns_schedule: Coefficients of the iterations: "constant" takes ns_coefficients in all, "quintic" five polynomials
+            found together, "polar_express" those of arXiv:2505.16932.  Default "constant".
+        axes: A tensor of rank 3 and more is one matrix, the "first" axis against the others, or matrices of the "last"
+            two axes.  Default "first".
+        adamw_lr_scale: The rate of tensors of rank 0 and 1, in units of γ, in [0, inf).  Default 1.
+        adamw_betas: Decay of the first moment of tensors of rank 0 and 1 and decay of the second moment of tensors of
+            rank 0 and 1, in [0, 1) each.  Default (0.9, 0.95).
+        adamw_eps: Number that is added to the denominator of theirs, in [0, inf).  Default 1e-10.
+    """
+
+    name: ClassVar[str] = "muon"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "ns_coefficients": ("ns_coefficients1", "ns_coefficients2", "ns_coefficients3"),
+        "adamw_betas": ("adamw_beta1", "adamw_beta2"),
+    }
+    optional: ClassVar[frozenset[str]] = frozenset({"adjust_lr_fn"})
+    lr: float = 0.001
+    _: KW_ONLY
+    weight_decay: float = 0.1
+    momentum: float = 0.95
+    nesterov: bool = True
+    ns_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315)
+    eps: float = 1e-7
+    ns_steps: int = 5
+    adjust_lr_fn: Literal["original", "match_rms_adamw", "spectral", "none"] = "original"
+    ns_schedule: Literal["constant", "quintic", "polar_express"] = "constant"
+    axes: Literal["first", "last"] = "first"
+    adamw_lr_scale: float = 1.0
+    adamw_betas: tuple[float, float] = (0.9, 0.95)
+    adamw_eps: float = 1e-10

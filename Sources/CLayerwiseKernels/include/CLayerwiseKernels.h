@@ -56,6 +56,26 @@ typedef struct lwk_sums {
     double lost;       // how many weights of 16 bits have a change that is not zero and did not move
 } lwk_sums;
 
+/// One part of a product of matrices, C = alpha * A * B + beta * D: at most LWK_PRODUCT_ROWS rows and LWK_PRODUCT_COLUMNS columns
+/// of it.  All are lanes of one type, addressed in elements; steps go from row to row and from column to column.
+typedef struct lwk_product {
+    const void *_Nonnull a;  // rows x depth
+    int64_t a_row_step, a_column_step;
+    const void *_Nonnull b;  // depth x columns
+    int64_t b_row_step, b_column_step;
+    const void *_Nullable d;  // rows x columns, with the steps of c; not read where it is NULL
+    void *_Nonnull c;         // rows x columns; columns are next to each other
+    int64_t c_row_step;
+    void *_Nullable mirror;  // where the transpose of c is written too, with its steps, or NULL
+    double alpha, beta;
+    int64_t rows, columns, depth;
+} lwk_product;
+
+#define LWK_PRODUCT_ROWS 96
+#define LWK_PRODUCT_COLUMNS 192
+/// How much of the depth is worked on at a time.
+#define LWK_PRODUCT_DEPTH 256
+
 typedef float lwk_float16x __attribute__((ext_vector_type(16)));
 typedef float lwk_float8x __attribute__((ext_vector_type(8)));
 typedef double lwk_double8x __attribute__((ext_vector_type(8)));

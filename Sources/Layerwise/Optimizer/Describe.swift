@@ -35,6 +35,7 @@ private func describe<R: Rule>(_: R.Type) -> String {
             ("state_shapes", JSON.object(declaration.states.map { ($0.name, JSON.quoted($0.shape.rawValue)) })),
             ("state_starts", JSON.object(declaration.states.map { ($0.name, describe($0.start)) })),
             ("needs_step", declaration.needsStep ? "true" : "false"),
+            ("matrices_need_step", declaration.matricesNeedStep ? "true" : "false"),
             (
                 "default_states",
                 JSON.array(
@@ -113,7 +114,7 @@ private func describe<C: Configurable>(_ value: C) -> String {
             let start = parameter.read(value)
             if (try? parameter.check(start)) != nil { fields.append(("default", JSON.value(start))) }
             if parameter.presence != .usual { fields.append(("presence", JSON.quoted(parameter.presence.rawValue))) }
-            if let none = parameter.none { fields.append(("none", JSON.number(none))) }
+            if let none = parameter.none { fields.append(("none", JSON.value(none))) }
             fields.append(("doc", JSON.quoted(parameter.doc)))
             return JSON.object(fields)
         })

@@ -66,6 +66,7 @@ public final class Optimizer {
     // What follows from layers and rules, for the step (WorkList.swift).
     var work = WorkList()
     var unitList = UnitList()
+    var matrixMemory = MatrixMemory()
     var coefficients: UnsafeMutableRawPointer?
     var coefficientSlots = 0
     var scratch: UnsafeMutableRawPointer?

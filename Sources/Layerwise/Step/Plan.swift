@@ -25,6 +25,7 @@ extension Optimizer {
                     + "stepped together", layer: layer)
         }
         if options.reduce != nil { try checkFactors() }
+        if rulesInForce.orthogonalizes { try checkMatrices() }
         currentStep = options.layer.map { clock.next(after: layers.elements[$0].round) } ?? clock.next
         try move(to: currentStep)
         var planner = Planner(
@@ -67,6 +68,22 @@ extension Optimizer {
                         + "a tensor may be spread over processes along its first axis only", layer: tensor.layer,
                     tensor: own)
             }
+        }
+    }
+
+    /// Refuses parts of matrices whose directions are to be made orthogonal.
+    private func checkMatrices() throws(LayerwiseError) {
+        for index in 0..<tensors.count {
+            let tensor = tensors.elements + index
+            let rule = layers.elements[tensor.pointee.layer].rule
+            if !tensor.pointee.kind.isMatrix || !ruleRecords.elements[rule].orthogonalizes { continue }
+            if tensor.pointee.matrices.wholeElements == Double(tensor.pointee.count) { continue }
+            let layer = tensor.pointee.layer
+            let own = index - layers.elements[layer].firstTensor
+            throw LayerwiseError(
+                .shape,
+                "\(subject(layer, own)): \(type(of: rules[rule]).declaration.title) takes whole matrices, and this is a part of "
+                    + "one that is spread over processes", layer: layer, tensor: own)
         }
     }
 

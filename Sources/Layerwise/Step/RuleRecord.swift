@@ -4,11 +4,15 @@ import LayerwiseRules
 /// What a step knows of a rule in force: plain values.
 struct RuleRecord: BitwiseCopyable {
     let kernels: RuleKernels
+    /// Those of tensors of rank 0 and 1.
+    let vectorKernels: RuleKernels
     /// Room for three stages; the rule has the first `stageCount`.
     private let stages: (Stage, Stage, Stage)
     let stageCount: Int
     /// Whether a stage takes mean squares by row and by column.
     let factors: Bool
+    /// Whether a stage makes the directions of matrices orthogonal.
+    let orthogonalizes: Bool
     /// Whether the first of the numbers that stages leave is a trust ratio.
     let hasTrustRatio: Bool
     /// Whether tensors have states of one number.
@@ -20,11 +24,13 @@ struct RuleRecord: BitwiseCopyable {
 
     init(_ rule: any Rule) {
         kernels = InstructionSet.current.kernels(of: rule.kernel)
+        vectorKernels = InstructionSet.current.kernels(of: rule.vectorKernel)
         let own = rule.stages
         stageCount = own.count
         func stage(_ index: Int) -> Stage { index < own.count ? own[index] : .change() }
         stages = (stage(0), stage(1), stage(2))
         factors = own.contains { $0.factors }
+        orthogonalizes = own.contains { $0.orthogonalizes }
         hasTrustRatio = rule.hasTrustRatio
         let states = type(of: rule).declaration.states
         hasScalars = states.contains { $0.shape == .scalar }
@@ -71,6 +77,8 @@ struct RulesInForce: BitwiseCopyable {
     private(set) var copiesParameters = false
     /// Whether a rule can use directions that a stage kept.
     private(set) var keepsDirections = false
+    /// Whether a rule makes directions orthogonal.
+    private(set) var orthogonalizes = false
 
     init() {}
 
@@ -80,6 +88,7 @@ struct RulesInForce: BitwiseCopyable {
             last = max(last, rule.pointee.last)
             copiesParameters = copiesParameters || rule.pointee.copiesParameters
             keepsDirections = keepsDirections || rule.pointee.keepsDirections
+            orthogonalizes = orthogonalizes || rule.pointee.orthogonalizes
         }
     }
 

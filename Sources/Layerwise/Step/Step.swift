@@ -69,10 +69,14 @@ extension Optimizer {
                     || unitList.build(
                         tensors.elements, tensors.count, work.blocks,
                         keepsDirections: rulesInForce.keepsDirections,
-                        unitOf: { records[layers[$0].rule].scope }))
+                        unitOf: { records[layers[$0].rule].scope },
+                        orthogonalizes: { [tensors = tensors.elements] in
+                            tensors[$0].kind.isMatrix && records[layers[tensors[$0].layer].rule].orthogonalizes
+                        }))
+                && reserveMatrices()
             guard built else { throw .outOfMemory("the step") }
         }
-        guard growCoefficients(), growScratch() else { throw .outOfMemory("the step") }
+        guard growCoefficients(), growScratch(), growMatrixScratch() else { throw .outOfMemory("the step") }
     }
 
     private func growCoefficients() -> Bool {
@@ -113,10 +117,15 @@ extension Optimizer {
 
     /// Runs a job over `count` items, on as many threads as the work is worth.
     func run(_ job: ThreadPool.Job, _ context: StepContext, count: Int) {
-        let threads = sharesWork(steppedElements) ? threadLimit : 1
+        run(job, context, count: count, isShared: sharesWork(steppedElements), wakes: wakesWorkers)
+    }
+
+    /// Runs a job over `count` items, on all threads if it `isShared`.
+    func run(_ job: ThreadPool.Job, _ context: StepContext, count: Int, isShared: Bool, wakes: Bool) {
+        let threads = isShared ? threadLimit : 1
         let isDone = withUnsafePointer(to: context) { context in
             ThreadPool.shared.run(
-                job, UnsafeMutableRawPointer(mutating: context), count: count, threads: threads, wakes: wakesWorkers)
+                job, UnsafeMutableRawPointer(mutating: context), count: count, threads: threads, wakes: wakes)
         }
         if !isDone { isTorn = true }
     }

@@ -18,6 +18,8 @@ struct StepContext {
     /// Of a large unit's stage: its first block, and where its directions are kept.
     var firstBlock = 0
     var directions: UnsafeMutableRawPointer?
+    /// The product of matrices under way, for jobs that do parts of it.
+    var product = MatrixProduct()
     let table: KernelTable
     let scratch: UnsafeMutableRawPointer
     /// Gradients are clamped to ±limit.

@@ -115,6 +115,8 @@ struct MatrixShape: BitwiseCopyable {
     let count: Int
     let rows: Int
     let columns: Int
+    /// The length of the tensor's first axis.
+    let firstAxis: Int
     /// The rows of each matrix of the whole tensor, which several processes may share.
     let wholeRows: Int
     /// Elements of that tensor.
@@ -127,6 +129,7 @@ struct MatrixShape: BitwiseCopyable {
     init(_ shape: [Int], of whole: [Int]) {
         rows = shape.count < 2 ? 1 : shape[shape.count - 2]
         columns = shape.last ?? 1
+        firstAxis = shape.first ?? 1
         // A tensor without elements may have any extents besides.
         let count = shape.dropLast(2).reduce(1.0) { $0 * Double($1) }
         let isPossible = count * max(1, Double(rows)) * Double(columns) <= Double(Int.max / 64)

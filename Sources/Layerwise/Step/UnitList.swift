@@ -25,12 +25,13 @@ struct UnitList: ~Copyable {
     /// Builds the list; false if there is no memory.  `keepsDirections`: whether a rule can use directions that a stage kept.
     mutating func build(
         _ tensors: UnsafeMutablePointer<TensorStepData>, _ tensorCount: Int, _ blocks: borrowing UnsafeArray<Block>,
-        keepsDirections: Bool, unitOf scope: (_ layer: Int) -> Stage.Scope
+        keepsDirections: Bool, unitOf scope: (_ layer: Int) -> Stage.Scope,
+        orthogonalizes: (_ tensor: Int) -> Bool
     ) -> Bool {
         units.removeAll()
         smallItems.removeAll()
         guard units.reserve(tensorCount), smallItems.reserve(tensorCount) else { return false }
-        gatherUnits(tensors, tensorCount, blocks, scope)
+        gatherUnits(tensors, tensorCount, blocks, scope, orthogonalizes)
         gatherSmallUnits()
         if keepsDirections { reserveDirections() }
         return true
@@ -39,7 +40,7 @@ struct UnitList: ~Copyable {
     /// A unit is a tensor, or the tensors of a layer.
     private mutating func gatherUnits(
         _ tensors: UnsafeMutablePointer<TensorStepData>, _ tensorCount: Int, _ blocks: borrowing UnsafeArray<Block>,
-        _ scope: (_ layer: Int) -> Stage.Scope
+        _ scope: (_ layer: Int) -> Stage.Scope, _ orthogonalizes: (_ tensor: Int) -> Bool
     ) {
         var index = 0
         while index < tensorCount {
@@ -61,7 +62,7 @@ struct UnitList: ~Copyable {
             units.append(
                 Unit(
                     firstTensor: index, endTensor: end, firstBlock: firstBlock, endBlock: endBlock,
-                    directionCount: count, directionBytes: bytes))
+                    directionCount: count, directionBytes: bytes, orthogonalizes: orthogonalizes(index)))
             index = end
         }
     }
@@ -86,7 +87,7 @@ struct UnitList: ~Copyable {
         var largest = 0
         for index in 0..<units.count {
             let unit = units.elements[index]
-            if unit.isSmall || unit.directionBytes > Self.mostDirectionBytes { continue }
+            if unit.isSmall || unit.orthogonalizes || unit.directionBytes > Self.mostDirectionBytes { continue }
             units.elements[index].keepsDirections = true
             largest = max(largest, unit.directionBytes)
         }
@@ -108,9 +109,11 @@ struct Unit: BitwiseCopyable {
     let directionCount: Int
     /// Their bytes.  A layer may have tensors of different width.
     let directionBytes: Int
+    /// Whether the directions of its one tensor are made orthogonal, which all threads do together.
+    let orthogonalizes: Bool
     /// Whether a large unit's directions are kept between its stages.
     var keepsDirections = false
 
     /// Small enough for one thread to do it whole.
-    var isSmall: Bool { directionCount <= Block.elements }
+    var isSmall: Bool { directionCount <= Block.elements && !orthogonalizes }
 }

@@ -23,6 +23,10 @@ extension Optimizer {
         for index in 0..<unitList.units.count {
             let unit = unitList.units.elements[index]
             if unit.isSmall || !hasActiveTensor(unit) { continue }
+            if unit.orthogonalizes {
+                updateMatrices(unit, context)
+                continue
+            }
             context.firstBlock = unit.firstBlock
             context.directions = unit.keepsDirections ? unitList.directions : nil
             let last = record(of: unit, context).last
@@ -45,7 +49,7 @@ extension Optimizer {
         for left in (0...rulesInForce.last).reversed() {
             context.stagesLeft = left
             run(stageItem, context, count: work.items.count)
-            if left == 0 { return }
+            if left == 0 { return updateMatrices(context) }
             let ends = ends(ofStage: left, context)
             if ends.factors { try endFactors(context, reduce) }
             if !ends.sums { continue }
@@ -69,8 +73,8 @@ extension Optimizer {
         var ends = (factors: false, sums: false)
         for index in 0..<ruleRecords.count {
             let rule = context.rules + index
-            guard let stage = rule.pointee.stage(left: left) else { continue }
-            if rule.pointee.stage(stage).factors { ends.factors = true } else { ends.sums = true }
+            guard let stage = rule.pointee.stage(left: left).map({ rule.pointee.stage($0) }) else { continue }
+            if stage.factors { ends.factors = true } else if !stage.orthogonalizes { ends.sums = true }
         }
         return ends
     }
@@ -78,8 +82,8 @@ extension Optimizer {
     /// The stage of a unit's rule that is under way, if sums are taken at its end.
     func stageWithSums(_ unit: Unit, _ context: StepContext) -> Int? {
         let rule = record(of: unit, context)
-        guard let stage = rule.stage(left: context.stagesLeft), !rule.stage(stage).factors else { return nil }
-        return stage
+        guard let stage = rule.stage(left: context.stagesLeft) else { return nil }
+        return rule.stage(stage).factors || rule.stage(stage).orthogonalizes ? nil : stage
     }
 
     /// Whether a stage takes sums over the optimizer.
@@ -177,12 +181,13 @@ private let smallUnitItem: ThreadPool.Job = { memory, item, slot in
     let scratch = context.scratch(slot)
     for index in item.first..<item.end {
         let unit = context.units[index]
-        let last = context.rules[context.layers[context.tensors[unit.firstTensor].layer].rule].last
+        let rule = context.layers[context.tensors[unit.firstTensor].layer].rule
+        let last = context.rules[rule].last
         for stage in 0...last {
             for block in unit.firstBlock..<unit.endBlock {
                 processBlock(.stage(stage), block, scratch.directions, context, scratch)
             }
-            if stage == last { continue }
+            if stage == last || context.rules[rule].stage(stage).orthogonalizes { continue }
             context.optimizer._withUnsafeGuaranteedRef { $0.endStage(stage, unit, context, scratch) }
         }
     }
@@ -194,14 +199,17 @@ private let stageItem: ThreadPool.Job = { memory, item, slot in
     let item = context.items[item]
     let scratch = context.scratch(slot)
     for block in item.first..<item.end {
-        let layer = context.tensors[context.blocks[block].tensor].layer
+        let tensor = context.tensors + context.blocks[block].tensor
+        let layer = tensor.pointee.layer
+        // Matrices go through all stages afterwards, one by one.
+        if tensor.pointee.kind.isMatrix && context.rules[context.layers[layer].rule].orthogonalizes { continue }
         guard let stage = context.rules[context.layers[layer].rule].stage(left: context.stagesLeft) else { continue }
         processBlock(.stage(stage), block, nil, context, scratch)
     }
 }
 
 /// One stage of one block of a large unit.
-private let stageBlock: ThreadPool.Job = { memory, item, slot in
+let stageBlock: ThreadPool.Job = { memory, item, slot in
     let context = memory.load(as: StepContext.self)
     processBlock(.stage(context.stage), context.firstBlock + item, context.directions, context, context.scratch(slot))
 }
@@ -228,7 +236,8 @@ private func processBlock(
     else { return }
     let layer = context.layers[tensor.pointee.layer]
     let rule = context.rules[layer.rule]
-    let kernels = rule.kernels
+    let isMatrix = tensor.pointee.kind.isMatrix
+    let kernels = isMatrix ? rule.kernels : rule.vectorKernels
     var changes = false
     var measuresAgain = false
     var first = true
@@ -238,7 +247,7 @@ private func processBlock(
         if index > rule.last { return }
         stage = rule.stage(index)
         changes = index == rule.last
-        first = index == rule.firstOfWeights
+        first = index == (rule.orthogonalizes && !isMatrix ? rule.last : rule.firstOfWeights)
     case .measureAgain(let index):
         stage = rule.stage(index)
         measuresAgain = true
@@ -247,12 +256,15 @@ private func processBlock(
         if tensor.pointee.isFactored { factor(block, tensor, gradients, layer, context, scratch) }
         return
     }
+    if stage.orthogonalizes && !isMatrix { return }
+    // The last stage of a matrix whose directions were made orthogonal reads these in place of the gradients.
+    let orthogonal = changes && isMatrix && rule.orthogonalizes ? directions : nil
     let lane = tensor.pointee.laneType
     let size = lane.size
     let group = 64 / size
     let weightType = tensor.pointee.master == nil ? tensor.pointee.dtype : lane
     let weightMemory = tensor.pointee.master ?? parameters
-    let gradientType = tensor.pointee.gradientDType
+    let gradientType = orthogonal == nil ? tensor.pointee.gradientDType : lane
     // Values are clamped before norms are clipped, and both are one multiplication and one bound here.
     let limit = context.limit < .infinity ? context.limit * layer.clipFactor.number : .infinity
     let finishes = changes && stage.keepsDirections && !context.observes && directions != nil
@@ -264,7 +276,8 @@ private func processBlock(
     let ownKernel = weightType.kernel(in: kernels)
     let isInPlace =
         ownKernel != nil
-        && (!readsGradients || (gradientType == weightType && limit == .infinity && !isFactorWide))
+        && (!readsGradients
+            || (gradientType == weightType && (orthogonal != nil || (limit == .infinity && !isFactorWide))))
     let kernelPass =
         if measuresAgain {
             lwk_pass_remeasure
@@ -300,7 +313,10 @@ private func processBlock(
             weightType.kernels(in: context.table).decode(stored, count, scratch.weights)
             weights = scratch.weights
         }
-        if !readsGradients {
+        if let orthogonal {
+            gradientMemory = UnsafeRawPointer(orthogonal + block.directionOffset + (offset - block.start) * size)
+            factor = 1
+        } else if !readsGradients {
             gradientMemory = UnsafeRawPointer(weights)
         } else if goesByTile {
             condition(
@@ -350,8 +366,31 @@ private func processBlock(
     if !changes {
         context.sums[index].measured = sums
     } else if context.observes {
+        if orthogonal != nil { sums.gradients = conditionedSquares(block, tensor, gradients, layer, context, scratch) }
         context.sums[index].observed = sums
     }
+}
+
+/// The squares of a block's conditioned gradients.
+private func conditionedSquares(
+    _ block: Block, _ tensor: UnsafePointer<TensorStepData>, _ gradients: UnsafeRawPointer, _ layer: LayerStepData,
+    _ context: StepContext, _ scratch: Scratch
+) -> Double {
+    let lane = tensor.pointee.laneType
+    let limit = context.limit < .infinity ? context.limit * layer.clipFactor.number : .infinity
+    let tileCount = Scratch.tileBytes / lane.size
+    let squareSum = lane.kernels(in: context.table).squareSum
+    var sum = 0.0
+    var offset = block.start
+    while offset < block.start + block.count {
+        let count = min(tileCount, block.start + block.count - offset)
+        condition(
+            gradients + offset * tensor.pointee.gradientDType.size, count, tensor, !tensor.pointee.factor.fits(lane),
+            limit, context.table, scratch.gradients)
+        sum += squareSum(scratch.gradients, count, 1, .infinity)
+        offset += count
+    }
+    return sum
 }
 
 /// A state that is kept by rows and columns, as the kernels read it: the products of both, in a tile.

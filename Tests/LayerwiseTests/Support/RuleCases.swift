@@ -311,6 +311,29 @@ extension RuleCase {
         ]
     }
 
+    /// Muon's directions depend on whole matrices (MuonTests).
+    static func muon() throws -> [RuleCase] {
+        [
+            try RuleCase("muon", ["lr": 0.02]),
+            try RuleCase(
+                "muon",
+                [
+                    "lr": 0.03, "weight_decay": 0.3, "momentum": 0.8, "nesterov": 0, "ns_coefficients1": 3,
+                    "ns_coefficients2": -3.2, "ns_coefficients3": 1.2, "eps": 1e-3, "ns_steps": 3,
+                    "adjust_lr_fn": "match_rms_adamw", "adamw_lr_scale": 0.5, "adamw_beta1": 0.8, "adamw_beta2": 0.9,
+                    "adamw_eps": 1e-6,
+                ]),
+            try RuleCase(
+                "muon", ["lr": 0.02, "ns_schedule": "quintic", "axes": "last", "adjust_lr_fn": "spectral"]),
+            try RuleCase(
+                "muon",
+                [
+                    "lr": 0.02, "weight_decay": 0, "ns_schedule": "polar_express", "ns_steps": 8, "axes": "last",
+                    "adjust_lr_fn": "none",
+                ]),
+        ]
+    }
+
     /// Every rule whose layers do not depend on each other.
     static func all() throws -> [RuleCase] {
         let first = try sgd() + momentum() + lars() + adam() + adamW() + lamb() + lion() + nadam() + rmsprop()

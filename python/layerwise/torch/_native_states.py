@@ -111,7 +111,8 @@ class _Declared:
     numbers: frozenset[str]
     """Names of states of one number, for a parameter or for all."""
     starts: Mapping[str, float | str]
-    needs_step: bool
+    needs_step: tuple[bool, bool]
+    """Of tensors of rank 0 and 1, and of matrices."""
     others: frozenset[str]
     """Names of states that only other rules have."""
 
@@ -128,7 +129,7 @@ class _Declared:
             kinds,
             frozenset(state for state, kind in kinds.items() if kind in ("scalar", "shared")),
             own["state_starts"] | {"master": _PARAMETERS},
-            own["needs_step"],
+            (own["needs_step"], own["matrices_need_step"]),
             frozenset(state for entry in declared.values() for state in entry["states"]) - {*names, "step"},
         )
 
@@ -270,7 +271,7 @@ class NativeStates:
         values = self.own(member, entry)
         missing: list[str] = []
         # A rule that needs no count may have begun without one, and then begins its states at its next step.
-        if group is not None and declared.needs_step and values:
+        if group is not None and declared.needs_step[member.local.dim() > 1] and values:
             missing = [key for key in ("step", *self._states_with(member, group)) if key not in values]
         is_other = not any(key in declared.names for key in values) and any(key in declared.others for key in entry)
         if missing or is_other:
@@ -337,7 +338,7 @@ class NativeStates:
                 self._set_number(member, name, start)
         if values.get("step") is not None:
             count = int(values["step"])
-            if whole and not count and not declared.needs_step:
+            if whole and not count and not declared.needs_step[member.local.dim() > 1]:
                 # A file of torch's SGD has no count, and what reads it in place leaves the 0 that was here before.
                 given = [name for name in names if name != "master" and values.get(name) is not None]
                 count = int(any(bool(self.state(member, name).any()) for name in given))

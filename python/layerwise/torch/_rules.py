@@ -1471,3 +1471,87 @@ class Adafactor(LayerwiseOptimizer):
         others = {"foreach": foreach, "maximize": maximize}
         defaults = in_force(rule.Adafactor, lr, given, usual) | others
         super().__init__(params, defaults, options)
+
+
+class Muon(LayerwiseOptimizer):
+    """`torch.optim.Muon`, with a rate for every layer.
+
+    The hyperparameters are those of `layerwise.Muon`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.001.  May be a tensor of one element.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.1.
+        momentum: Decay μ of the momentum, in [0, 1).  Default 0.95.
+        nesterov: Look ahead along the momentum.  Default True.
+        ns_coefficients: Coefficient a of a constant schedule and coefficient b of a constant schedule and coefficient c
+            of a constant schedule, in (-inf, inf) each.  Default (3.4445, -4.775, 2.0315).
+        eps: Least norm ε that a matrix is divided by, in (0, inf).  Default 1e-7.
+        ns_steps: How many times the polynomial is applied, in [1, 99].  Default 5.
+        adjust_lr_fn: Factor s of the rate: "original" is √max(1, R/C), "match_rms_adamw" 0.2·√max(R, C), "spectral"
+            √(R/C), "none" 1.  Default None.
+        ns_schedule: Coefficients of the iterations: "constant" takes ns_coefficients in all, "quintic" five polynomials
+            found together, "polar_express" those of arXiv:2505.16932.  Default "constant".
+        axes: A tensor of rank 3 and more is one matrix, the "first" axis against the others, or matrices of the "last"
+            two axes.  Default "first".
+        adamw_lr_scale: The rate of tensors of rank 0 and 1, in units of γ, in [0, inf).  Default 1.
+        adamw_betas: Decay of the first moment of tensors of rank 0 and 1 and decay of the second moment of tensors of
+            rank 0 and 1, in [0, 1) each.  Default (0.9, 0.95).
+        adamw_eps: Number that is added to the denominator of theirs, in [0, inf).  Default 1e-10.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.Muon
+    _keys: ClassVar[tuple[str, ...]] = (
+        "weight_decay",
+        "momentum",
+        "nesterov",
+        "ns_coefficients",
+        "eps",
+        "ns_steps",
+        "adjust_lr_fn",
+        "ns_schedule",
+        "axes",
+        "adamw_lr_scale",
+        "adamw_betas",
+        "adamw_eps",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.001,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315),
+        eps: float = 1e-7,
+        ns_steps: int = 5,
+        adjust_lr_fn: str | None = None,
+        *,
+        ns_schedule: Literal["constant", "quintic", "polar_express"] = "constant",
+        axes: Literal["first", "last"] = "first",
+        adamw_lr_scale: float = 1.0,
+        adamw_betas: tuple[float, float] = (0.9, 0.95),
+        adamw_eps: float = 1e-10,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "nesterov": nesterov,
+            "ns_coefficients": ns_coefficients,
+            "eps": eps,
+            "ns_steps": ns_steps,
+            "adjust_lr_fn": adjust_lr_fn,
+            "ns_schedule": ns_schedule,
+            "axes": axes,
+            "adamw_lr_scale": adamw_lr_scale,
+            "adamw_betas": adamw_betas,
+            "adamw_eps": adamw_eps,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)

@@ -316,6 +316,15 @@ TABLE: dict[str, Case] = {
         averages=True,
         skips_empty=True,
     ),
+    "Muon": Case(
+        {"lr": 0.02},
+        extremes=[
+            {"lr": 0.1},
+            {"lr": 0.1, "weight_decay": 10.0, "nesterov": False, "ns_steps": 1, "adamw_lr_scale": 0.1},
+            {"lr": 1.0, "ns_schedule": "polar_express", "axes": "last", "adjust_lr_fn": "match_rms_adamw"},
+        ],
+        has_sums=True,
+    ),
 }
 """By the name of the class."""
 

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLayerwiseKernels
+import LayerwiseRules
+
+// Rules that make the directions of matrices orthogonal.  A matrix goes through its stages alone: its blocks advance the state and
+// leave their directions, a few products of matrices make these orthogonal, and its blocks change the weights.  All threads share
+// each of these.
+
+extension Optimizer {
+    /// Every stage of all matrices, where the other tensors were done together.
+    func updateMatrices(_ context: StepContext) {
+        if !rulesInForce.orthogonalizes { return }
+        for index in 0..<unitList.units.count {
+            let unit = unitList.units.elements[index]
+            if unit.orthogonalizes && context.tensors[unit.firstTensor].active { updateMatrices(unit, context) }
+        }
+    }
+
+    /// Every stage of one tensor.
+    func updateMatrices(_ unit: Unit, _ context: StepContext) {
+        let rule = rule(of: unit, context)
+        guard let how = rule.orthogonalization else { return }
+        let tensor = context.tensors + unit.firstTensor
+        let matrices = tensor.pointee.matrices(how.axes)
+        if tensor.pointee.count == 0 { return }
+        var context = context
+        context.firstBlock = unit.firstBlock
+        context.directions = matrixMemory.directions
+        context.stage = 0
+        run(stageBlock, context, count: unit.endBlock - unit.firstBlock)
+        for matrix in 0..<matrices.count { orthogonalize(matrix, matrices, how, tensor.pointee.laneType, &context) }
+        let layer = context.layers[tensor.pointee.layer]
+        var moment = tensor.pointee.moment(layer, context.shared)
+        (moment.rows, moment.columns) = (Double(matrices.rows), Double(matrices.columns))
+        tensor.pointee.numbers = rule.finish(0, StageSums(), moment)
+        context.stage = 1
+        run(stageBlock, context, count: unit.endBlock - unit.firstBlock)
+    }
+
+    /// Makes the directions of one matrix of a tensor orthogonal, in place.
+    private func orthogonalize(
+        _ index: Int, _ matrices: Matrices, _ how: NewtonSchulz, _ lane: DType, _ context: inout StepContext
+    ) {
+        guard let directions = matrixMemory.directions, let other = matrixMemory.other, let gram = matrixMemory.gram,
+            let polynomial = matrixMemory.polynomial
+        else { return }
+        let (rows, columns) = (matrices.rows, matrices.columns)
+        let own = directions + index * rows * columns * lane.size
+        normalize(own, rows * columns, how.epsilon, lane, context, into: other)
+        // The products are of the order of the shorter side: from the left with X·Xᵀ, or from the right with Xᵀ·X.
+        let isWide = rows <= columns
+        let order = min(rows, columns)
+        var (now, next) = (other, own)
+        for iteration in 0..<how.steps {
+            let coefficients = how.coefficients(iteration)
+            let x = MatrixView(now, rowStep: columns, columnStep: 1)
+            let a = MatrixView(gram, rowStep: order, columnStep: 1)
+            let p = MatrixView(polynomial, rowStep: order, columnStep: 1)
+            // A = X·Xᵀ;  P = c·A² + b·A;  X ← P·X + a·X.
+            multiply(
+                isWide ? x : x.transposed, isWide ? x.transposed : x, into: gram, rows: order, columns: order,
+                depth: isWide ? columns : rows, isSymmetric: true, lane, &context)
+            multiply(
+                a, a, coefficients[2], plus: gram, coefficients[1], into: polynomial, rows: order, columns: order,
+                depth: order, isSymmetric: true, lane, &context)
+            multiply(
+                isWide ? p : x, isWide ? x : p, plus: now, coefficients[0], into: next, rows: rows, columns: columns,
+                depth: order, isSymmetric: false, lane, &context)
+            swap(&now, &next)
+        }
+        if now != own { own.copyMemory(from: now, byteCount: rows * columns * lane.size) }
+    }
+
+    /// target = X / max(‖X‖, ε).  Up to a group of lanes behind the target is written.
+    private func normalize(
+        _ x: UnsafeMutableRawPointer, _ count: Int, _ epsilon: Double, _ lane: DType, _ context: StepContext,
+        into target: UnsafeMutableRawPointer
+    ) {
+        let kernels = lane.kernels(in: context.table)
+        var norm = ScaledNumber(kernels.squareSum(x, count, 1, .infinity).squareRoot())
+        if lane == .float64 && !(0x1p-450...0x1p+500).contains(norm.value) {
+            // Squares that overflow or lose digits are taken again, scaled.
+            let exponent = norm.value > 1 ? 600 : -600
+            let scaled = kernels.squareSum(x, count, norm.value > 1 ? 0x1p-600 : 0x1p+600, .infinity)
+            norm = ScaledNumber(scaled.squareRoot(), scaledBy: exponent)
+        }
+        // One that has an exponent below 0 is less than any ε.
+        let isSmall = norm.exponent < 0 || (norm.exponent == 0 && norm.value < epsilon)
+        var factor = ScaledNumber(sign: 1, over: isSmall ? epsilon : norm.value)
+        if !isSmall { factor.exponent -= norm.exponent }
+        if factor.fits(lane) {
+            kernels.condition(x, count, factor.value, .infinity, target)
+        } else {
+            let parts = factor.parts
+            kernels.conditionWide(x, count, parts.factor, parts.power, .infinity, target)
+        }
+    }
+
+    /// target = alpha·A·B + beta·D, on all threads.  A symmetric product is computed on and above its diagonal.
+    private func multiply(
+        _ a: MatrixView, _ b: MatrixView, _ alpha: Double = 1, plus d: UnsafeMutableRawPointer? = nil,
+        _ beta: Double = 0, into target: UnsafeMutableRawPointer, rows: Int, columns: Int, depth: Int,
+        isSymmetric: Bool, _ lane: DType, _ context: inout StepContext
+    ) {
+        context.product = MatrixProduct(
+            a: a, b: b, d: d, target: target, scratch: matrixMemory.scratch, alpha: alpha, beta: beta, rows: rows,
+            columns: columns, depth: depth, isSymmetric: isSymmetric, isDouble: lane == .float64)
+        let operations = Double(rows) * Double(columns) * Double(depth)
+        run(
+            productTile, context, count: context.product.tileCount,
+            isShared: threadLimit > 1 && operations >= Self.sharedOperations,
+            wakes: operations >= Self.wakingOperations)
+    }
+
+    /// Products of fewer multiplications stay on the caller's thread: at about 30 of them a nanosecond, they take less than 30 µs.
+    private static let sharedOperations = 0x1p+20
+    /// From so many on, workers that sleep are woken.
+    private static let wakingOperations = 0x1p+23
+
+    /// Memory for the largest matrix, whatever its axes; false if there is none.
+    func reserveMatrices() -> Bool {
+        if !rulesInForce.orthogonalizes { return true }
+        var (bytes, squareBytes) = (0, 0)
+        for index in 0..<unitList.units.count where unitList.units.elements[index].orthogonalizes {
+            let unit = unitList.units.elements[index]
+            let tensor = tensors.elements + unit.firstTensor
+            // Other extents of an empty tensor may be any.
+            if tensor.pointee.count == 0 { continue }
+            bytes = max(bytes, unit.directionBytes)
+            for axes in NewtonSchulz.Axes.allCases {
+                let matrices = tensor.pointee.matrices(axes)
+                let order = min(matrices.rows, matrices.columns)
+                squareBytes = max(squareBytes, order * order * tensor.pointee.laneType.size)
+            }
+        }
+        return matrixMemory.reserve(bytes, squareBytes)
+    }
+
+    /// Scratch memory for each thread that a product may use; false if there is none.
+    func growMatrixScratch() -> Bool { !rulesInForce.orthogonalizes || matrixMemory.reserve(threads: threadLimit) }
+}
+
+/// Does one part of a product.
+private let productTile: ThreadPool.Job = { memory, item, slot in
+    let context = memory.load(as: StepContext.self)
+    let kernels = context.product.isDouble ? context.table.matrices64 : context.table.matrices32
+    context.product.multiply(item, slot, kernels)
+}
+
+/// A matrix in memory, addressed in elements.
+struct MatrixView: BitwiseCopyable {
+    let memory: UnsafeMutableRawPointer
+    let rowStep: Int
+    let columnStep: Int
+
+    init(_ memory: UnsafeMutableRawPointer, rowStep: Int, columnStep: Int) {
+        self.memory = memory
+        self.rowStep = rowStep
+        self.columnStep = columnStep
+    }
+
+    var transposed: Self { Self(memory, rowStep: columnStep, columnStep: rowStep) }
+}
+
+/// A product of matrices, in tiles that one thread takes at a time: target = alpha·A·B + beta·D.
+struct MatrixProduct: BitwiseCopyable {
+    var a: MatrixView?
+    var b: MatrixView?
+    var d: UnsafeMutableRawPointer?
+    var target: UnsafeMutableRawPointer?
+    var scratch: UnsafeMutableRawPointer?
+    var alpha = 1.0
+    var beta = 0.0
+    var rows = 0
+    var columns = 0
+    var depth = 0
+    /// Whether only the tiles on and above the diagonal are computed; the others are their mirrors.
+    var isSymmetric = false
+    var isDouble = false
+
+    private static let tileRows = Int(LWK_PRODUCT_ROWS)
+    private static let tileColumns = Int(LWK_PRODUCT_COLUMNS)
+
+    /// Tiles of a symmetric product are square, so that each has a mirror.
+    private var width: Int { isSymmetric ? Self.tileRows : Self.tileColumns }
+    private var down: Int { (rows + Self.tileRows - 1) / Self.tileRows }
+    private var across: Int { (columns + width - 1) / width }
+
+    var tileCount: Int { isSymmetric ? down * (down + 1) / 2 : down * across }
+
+    /// The row and the column of a tile, in tiles.
+    private func place(_ tile: Int) -> (row: Int, column: Int) {
+        if !isSymmetric { return (tile / across, tile % across) }
+        var (row, first) = (0, 0)
+        while tile >= first + (down - row) {
+            first += down - row
+            row += 1
+        }
+        return (row, row + tile - first)
+    }
+
+    func multiply(_ tile: Int, _ slot: Int, _ kernels: MatrixKernels) {
+        guard let a, let b, let target, let scratch else { return }
+        let size = isDouble ? 8 : 4
+        let (row, column) = place(tile)
+        let (firstRow, firstColumn) = (row * Self.tileRows, column * width)
+        let offset = (firstRow * columns + firstColumn) * size
+        let mirrored = isSymmetric && row != column
+        var product = lwk_product(
+            a: a.memory + firstRow * a.rowStep * size, a_row_step: Int64(a.rowStep),
+            a_column_step: Int64(a.columnStep), b: b.memory + firstColumn * b.columnStep * size,
+            b_row_step: Int64(b.rowStep), b_column_step: Int64(b.columnStep),
+            d: d.map { UnsafeRawPointer($0 + offset) },
+            c: target + offset, c_row_step: Int64(columns),
+            mirror: mirrored ? target + (firstColumn * columns + firstRow) * size : nil, alpha: alpha, beta: beta,
+            rows: Int64(min(Self.tileRows, rows - firstRow)), columns: Int64(min(width, columns - firstColumn)),
+            depth: Int64(depth))
+        kernels.product(&product, scratch + slot * MatrixMemory.scratchBytes)
+    }
+}
+
+/// The matrices of a tensor, one behind the other.
+struct Matrices: BitwiseCopyable {
+    let count: Int
+    let rows: Int
+    let columns: Int
+}
+
+extension TensorStepData {
+    func matrices(_ axes: NewtonSchulz.Axes) -> Matrices {
+        switch axes {
+        case .first:
+            Matrices(
+                count: 1, rows: matrices.firstAxis, columns: matrices.firstAxis == 0 ? 0 : count / matrices.firstAxis)
+        case .last: Matrices(count: count == 0 ? 0 : matrices.count, rows: matrices.rows, columns: matrices.columns)
+        }
+    }
+}
+
+/// Memory for the matrices of a step, which have it one after the other.
+struct MatrixMemory: ~Copyable {
+    /// The scratch memory of one thread, for numbers of 8 bytes: parts of both factors and the sums of a tile.
+    static let scratchBytes =
+        8 * Int(LWK_PRODUCT_ROWS * LWK_PRODUCT_DEPTH + LWK_PRODUCT_DEPTH * LWK_PRODUCT_COLUMNS)
+        + 8 * Int(LWK_PRODUCT_ROWS * LWK_PRODUCT_COLUMNS)
+
+    /// The directions of a tensor, and room for their next values.
+    private(set) var directions: UnsafeMutableRawPointer?
+    private(set) var other: UnsafeMutableRawPointer?
+    private var bytes = 0
+    /// X·Xᵀ, and the polynomial of it.
+    private(set) var gram: UnsafeMutableRawPointer?
+    private(set) var polynomial: UnsafeMutableRawPointer?
+    private var squareBytes = 0
+    /// Scratch memory for each thread.
+    private(set) var scratch: UnsafeMutableRawPointer?
+    private var threads = 0
+
+    init() {}
+
+    deinit {
+        Memory.free(directions, bytes)
+        Memory.free(other, bytes)
+        Memory.free(gram, squareBytes)
+        Memory.free(polynomial, squareBytes)
+        Memory.free(scratch, threads * Self.scratchBytes)
+    }
+
+    /// Grows to so many bytes; false if there is no memory.
+    mutating func reserve(_ bytes: Int, _ squareBytes: Int) -> Bool {
+        Self.grow(&directions, &other, &self.bytes, to: bytes)
+            && Self.grow(&gram, &polynomial, &self.squareBytes, to: squareBytes)
+    }
+
+    private static func grow(
+        _ first: inout UnsafeMutableRawPointer?, _ second: inout UnsafeMutableRawPointer?, _ size: inout Int,
+        to bytes: Int
+    ) -> Bool {
+        if size >= bytes { return true }
+        guard let one = Memory.allocateZeroed(bytes) else { return false }
+        guard let two = Memory.allocateZeroed(bytes) else {
+            Memory.free(one, bytes)
+            return false
+        }
+        Memory.free(first, size)
+        Memory.free(second, size)
+        (first, second, size) = (one, two, bytes)
+        return true
+    }
+
+    /// Grows to so many threads; false if there is no memory.
+    mutating func reserve(threads wanted: Int) -> Bool {
+        if threads >= wanted { return true }
+        guard let memory = Memory.allocateZeroed(wanted * Self.scratchBytes) else { return false }
+        Memory.free(scratch, threads * Self.scratchBytes)
+        (scratch, threads) = (memory, wanted)
+        return true
+    }
+}
