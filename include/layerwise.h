@@ -198,11 +198,12 @@ LW_API const char *lw_rule_name(int32_t index);
  *       "presets": {name: {key: value}}, "states": [name],
  *       "state_shapes": {name: "parameter"|"rows"|"columns"|"scalar"|"shared"},
  *       "state_starts": {name: number, key of a hyperparameter, or "parameters"}, "default_states": [name],
- *       "needs_step": bool, "has_sums": bool, "steps_together": bool}
- *  "integer": true marks a hyperparameter that is a whole number, and "none" is the number that says that it is absent, for
+ *       "needs_step": bool, "matrices_need_step": bool, "has_sums": bool, "steps_together": bool, "depends_on_axes": bool}
+ *  "integer": true marks a hyperparameter that is a whole number, and "none" is the value that says that it is absent, for
  *  which NaN may be given too.  "default_states" are the states of a rule with its defaults.  "needs_step" says whether the
- *  rule needs the count of steps itself, "has_sums" whether a step takes sums over elements, and "steps_together" whether it
- *  takes them over all layers, which then cannot be stepped one by one.
+ *  rule needs the count of steps itself, and "matrices_need_step" whether it does for tensors of rank 2 and more; "has_sums"
+ *  whether a step takes sums over elements or products of matrices, "steps_together" whether it takes sums over all layers,
+ *  which then cannot be stepped one by one, and "depends_on_axes" whether the order of the elements in memory matters.
  *  A default of null is infinity.  A preset is chosen by the key "variant"; settings after it override what it set.
  *  Writes at most `capacity` bytes with the final NUL and, where `needed` is not NULL, the bytes needed. */
 LW_API int32_t lw_rule_describe(const char *name, char *text, int64_t capacity, int64_t *needed, lw_error *error);

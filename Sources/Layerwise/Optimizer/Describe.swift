@@ -44,6 +44,10 @@ private func describe<R: Rule>(_: R.Type) -> String {
             ),
             ("steps_together", R().stages.contains { $0.scope == .optimizer } ? "true" : "false"),
             ("has_sums", R().stages.count > 1 ? "true" : "false"),
+            (
+                "depends_on_axes",
+                R().stages.contains { $0.factors || $0.orthogonalizes } ? "true" : "false"
+            ),
         ])
 }
 

@@ -153,9 +153,9 @@ class Engine:
         self._list(groups)
 
     def _goes_by_axes(self, group: Group) -> bool:
-        """Whether the rule of a group keeps rows or columns."""
-        shapes = declaration_of(group.get(RULE, self._rule.name))["state_shapes"].values()
-        return "rows" in shapes or "columns" in shapes
+        """Whether the order of the elements in memory matters to the rule of a group."""
+        depends: bool = declaration_of(group.get(RULE, self._rule.name))["depends_on_axes"]
+        return depends
 
     def _list(self, groups: Sequence[Group]) -> None:
         """Make the lists that a step compares with."""

@@ -231,7 +231,7 @@ def test_arguments_are_those_of_the_rule(name: str) -> None:
 
 @pytest.mark.parametrize("name", IN_TORCH)
 def test_defaults_are_those_of_torch(name: str) -> None:
-    param = torch.nn.Parameter(torch.ones(2))
+    param = torch.nn.Parameter(torch.ones(2, 2))
     ours, theirs = getattr(lwt, name)([param]).defaults, getattr(torch.optim, name)([param]).defaults
     assert {key: ours[key] for key in theirs} == theirs
 
