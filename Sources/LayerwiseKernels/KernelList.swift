@@ -441,6 +441,34 @@ private func laProp_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         Float64Storage.self, pass, tile, sums)
 }
 
+private func madgrad_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        MADGRADArithmetic<FloatLanes>.self,
+        MADGRADArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func madgrad_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        MADGRADArithmetic<DoubleLanes>.self,
+        MADGRADArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func fromage_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        FromageArithmetic<FloatLanes>.self,
+        FromageArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func fromage_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        FromageArithmetic<DoubleLanes>.self,
+        FromageArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
 private func prodigy_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     runWithSums(
         ProdigyArithmetic<FloatLanes>.self,
@@ -534,6 +562,10 @@ package func ruleKernels(_ key: KernelKey) -> RuleKernels {
         RuleKernels(float32: adEMAMix_float32, float64: adEMAMix_float64)
     case .laProp:
         RuleKernels(float32: laProp_float32, float64: laProp_float64)
+    case .madgrad:
+        RuleKernels(float32: madgrad_float32, float64: madgrad_float64)
+    case .fromage:
+        RuleKernels(float32: fromage_float32, float64: fromage_float64)
     case .prodigy:
         RuleKernels(float32: prodigy_float32, float64: prodigy_float64)
     case .scheduleFreeAdamW:

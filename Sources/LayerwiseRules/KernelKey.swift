@@ -29,6 +29,8 @@ public enum KernelKey: CaseIterable, Sendable {
     case adopt  // run ADOPTArithmetic
     case adEMAMix  // run AdEMAMixArithmetic
     case laProp  // run LaPropArithmetic
+    case madgrad  // run MADGRADArithmetic
+    case fromage  // runWithRatio FromageArithmetic
     case prodigy  // runWithSums ProdigyArithmetic
     case scheduleFreeAdamW  // run ScheduleFreeAdamWArithmetic
 }

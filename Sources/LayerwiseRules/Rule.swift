@@ -162,6 +162,7 @@ package let coefficientBytes = 128
 public let allRules: [any Rule.Type] = [
     SGD.self, LARS.self, Adam.self, AdamW.self, LAMB.self, Lion.self, NAdam.self, RMSprop.self,
     Adagrad.self, Adadelta.self, Adamax.self, RAdam.self, Rprop.self, ASGD.self,
-    AdaBelief.self, Yogi.self, Adan.self, ADOPT.self, AdEMAMix.self, LaProp.self, Tiger.self, SignSGD.self,
+    AdaBelief.self, Yogi.self, Adan.self, ADOPT.self, AdEMAMix.self, LaProp.self,
+    MADGRAD.self, Tiger.self, SignSGD.self, Fromage.self,
     Prodigy.self, ScheduleFreeAdamW.self,
 ]

@@ -405,3 +405,24 @@ extension LaProp {
         }
     }
 }
+
+extension MADGRAD {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        stepCells(&layer, ["grad_sum_sq", "s", "x0"]) { _, t in
+            let weight = rate == 0 ? 0 : (rate + N(epsilon)) * N(t).squareRoot()
+            return { cell in
+                let g = cell.decayed(weightDecay)
+                if t == 1 { cell["x0"] = cell.weight }
+                cell["grad_sum_sq"] = cell.floored(cell["grad_sum_sq"] + weight * (g * g))
+                cell["s"] = cell.floored(cell["s"] + weight * g)
+                let q = cell["grad_sum_sq"]
+                var root = N(cbrt(Double(q.value)))
+                for _ in 0..<2 where q.value > 0 { root -= (root - q.value / root / root) / 3 }
+                let error = q.value == 0 ? 1 : q.size / q.value
+                let step = cell["s"] / (Term(root, size: root * error) + N(epsilon))
+                return (1 - N(momentum)) * (cell.weight - cell["x0"] + step)
+            }
+        }
+    }
+}

@@ -676,6 +676,32 @@ class LaProp(Rule):
 
 
 @dataclass(frozen=True, repr=False)
+class MADGRAD(Rule):
+    """Dual averaging with momentum: the start less the sum of all gradients, over a cube root.
+
+        q ← q + γ√t·g²; s ← s + γ√t·g; w ← μw + (1−μ)(x₀ − s/(∛q + ε))
+
+    g += weight_decay * w;  l = (lr + eps) * sqrt(t);  q += l * g * g;  s += l * g;  w = momentum * w + (1 - momentum) *
+    (x0 - s / (cbrt(q) + eps)).  x0 is the parameters at the tensor's first step.  A layer's scale acts on changes by
+    its power 2/3.  Source: Defazio and Jelassi 2022, algorithm 1, arXiv:2101.11075; equals the authors' package and
+    pytorch_optimizer.MADGRAD.  State: grad_sum_sq, s, x0.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.01.
+        momentum: Momentum factor μ, in [0, 1).  Default 0.9.
+        eps: Number ε that is added to the rate and to the denominator, in [0, inf).  Default 1e-6.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+    """
+
+    name: ClassVar[str] = "madgrad"
+    lr: float = 0.01
+    _: KW_ONLY
+    momentum: float = 0.9
+    eps: float = 1e-6
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, repr=False)
 class Tiger(Rule):
     """The sign of a momentum, with decoupled weight decay and one state.
 
@@ -719,6 +745,29 @@ class SignSGD(Rule):
     _: KW_ONLY
     momentum: float = 0.0
     weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, repr=False)
+class Fromage(Rule):
+    """The gradient scaled to the norm of the weights, which are then shrunk.
+
+        w ← (w − γ·(‖w‖/‖g‖)·g)/√(1 + γ²)
+
+    d = g + weight_decay * w;  w = (w - lr * |w| / |d| * d) / sqrt(1 + lr**2).  The ratio of norms is 1 where one of
+    them is 0.  Source: Bernstein et al. 2020, algorithm 1, arXiv:2002.03432; equals pytorch_optimizer.Fromage.  State:
+    none.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.01.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        trust_ratio_scope: One ratio for each "tensor", or for each "layer".  Default "tensor".
+    """
+
+    name: ClassVar[str] = "fromage"
+    lr: float = 0.01
+    _: KW_ONLY
+    weight_decay: float = 0.0
+    trust_ratio_scope: Literal["tensor", "layer"] = "tensor"
 
 
 @dataclass(frozen=True, repr=False)

@@ -135,6 +135,21 @@ CASES: dict[str, tuple[str, dict[str, Any], Any, dict[str, Any], float]] = {
         {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.2, "weight_decouple": True},
         1e-8,
     ),
+    "madgrad": (
+        "MADGRAD",
+        {"lr": 0.01, "momentum": 0.8, "eps": 1e-5, "weight_decay": 0.2},
+        pytorch_optimizer.MADGRAD,
+        {"lr": 0.01, "momentum": 0.8, "eps": 1e-5, "weight_decay": 0.2},
+        1e-12,
+    ),
+    "madgrad without momentum": (
+        "MADGRAD",
+        {"lr": 0.01, "momentum": 0.0},
+        pytorch_optimizer.MADGRAD,
+        {"lr": 0.01, "momentum": 0.0},
+        1e-12,
+    ),
+    "fromage": ("Fromage", {"lr": 0.01}, pytorch_optimizer.Fromage, {"lr": 0.01}, 1e-12),
     "tiger": (
         "Tiger",
         {"lr": 0.01, "beta": 0.9, "weight_decay": 0.2},
@@ -218,6 +233,10 @@ OF_OPTAX: dict[str, tuple[lw.Rule, Any]] = {
         optax.contrib.adopt(0.01, 0.8, 0.95, eps=1e-4, clip_value_fn=lambda t: t**0.4),
     ),
     "signsgd": (lw.SignSGD(lr=0.01), optax.sign_sgd(0.01)),
+    "fromage, with decay": (
+        lw.Fromage(lr=0.01, weight_decay=0.2),
+        optax.chain(optax.add_decayed_weights(0.2), optax.fromage(0.01)),
+    ),
 }
 
 
@@ -227,13 +246,13 @@ def test_parity_with_optax(rule: lw.Rule, peer: Any) -> None:
     ours = {key: value.copy() for key, value in start.items()}
     theirs = {key: jax.numpy.asarray(value) for key, value in start.items()}
     state = peer.init(theirs)
-    update = jax.jit(lambda found, old: peer.update(found, old))
+    update = jax.jit(lambda found, old, params: peer.update(found, old, params))
     with lw.Optimizer(rule) as opt:
         opt.add_layer("all", ours)
         for found in gradients(SHAPES, STEPS):
             fresh = {key: found[key] for key in ours}
             opt.step({"all": fresh})
-            changes, state = update(fresh, state)
+            changes, state = update(fresh, state, theirs)
             theirs = optax.apply_updates(theirs, changes)
     for key in ours:
         moved = distance(np.asarray(theirs[key]), start[key])

@@ -249,6 +249,21 @@ extension RuleCase {
         ]
     }
 
+    static func madgrad() throws -> [RuleCase] {
+        [
+            try RuleCase("madgrad"),
+            try RuleCase("madgrad", ["lr": 0.03, "momentum": 0.7, "eps": 1e-3, "weight_decay": 0.0701]),
+        ]
+    }
+
+    static func fromage() throws -> [RuleCase] {
+        [
+            try RuleCase("fromage"),
+            try RuleCase("fromage", ["lr": 0.3, "weight_decay": 0.07]),
+            try RuleCase("fromage", ["lr": 0.03, "weight_decay": 0.07, "trust_ratio_scope": "layer"]),
+        ]
+    }
+
     static func tiger() throws -> [RuleCase] {
         [try RuleCase("tiger"), try RuleCase("tiger", ["lr": 0.03, "beta": 0.7, "weight_decay": 0.3])]
     }
@@ -295,7 +310,8 @@ extension RuleCase {
     static func all() throws -> [RuleCase] {
         let first = try sgd() + momentum() + lars() + adam() + adamW() + lamb() + lion() + nadam() + rmsprop()
         let second = try adagrad() + adadelta() + adamax() + radam() + rprop() + asgd() + adaBelief() + yogi() + adan()
-        return try first + second + adopt() + adEMAMix() + laProp() + tiger() + signSGD() + scheduleFreeAdamW()
+        let third = try adopt() + adEMAMix() + laProp() + madgrad() + tiger() + signSGD() + fromage()
+        return try first + second + third + scheduleFreeAdamW()
     }
 
     /// One of each arithmetic.
@@ -325,6 +341,8 @@ extension RuleCase {
             try RuleCase("adopt", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("ademamix", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("laprop", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("madgrad", ["lr": 0.03, "weight_decay": 0.0701]),
+            try RuleCase("fromage", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("tiger", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("signsgd", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("schedule_free_adamw", ["lr": 0.03, "weight_decay": 0.07]),

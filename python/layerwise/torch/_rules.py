@@ -1183,6 +1183,49 @@ class LaProp(LayerwiseOptimizer):
         super().__init__(params, defaults, options)
 
 
+class MADGRAD(LayerwiseOptimizer):
+    """Dual averaging with momentum: the start less the sum of all gradients, over a cube root.
+
+    The hyperparameters are those of `layerwise.MADGRAD`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.01.  May be a tensor of one element.
+        momentum: Momentum factor μ, in [0, 1).  Default 0.9.
+        eps: Number ε that is added to the rate and to the denominator, in [0, inf).  Default 1e-6.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.MADGRAD
+    _keys: ClassVar[tuple[str, ...]] = (
+        "momentum",
+        "eps",
+        "weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.01,
+        *,
+        momentum: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "momentum": momentum,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
 class Tiger(LayerwiseOptimizer):
     """The sign of a momentum, with decoupled weight decay and one state.
 
@@ -1256,6 +1299,45 @@ class SignSGD(LayerwiseOptimizer):
             "lr": lr,
             "momentum": momentum,
             "weight_decay": weight_decay,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
+class Fromage(LayerwiseOptimizer):
+    """The gradient scaled to the norm of the weights, which are then shrunk.
+
+    The hyperparameters are those of `layerwise.Fromage`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.01.  May be a tensor of one element.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        trust_ratio_scope: One ratio for each "tensor", or for each "layer".  Default "tensor".
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.Fromage
+    _keys: ClassVar[tuple[str, ...]] = (
+        "weight_decay",
+        "trust_ratio_scope",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.01,
+        *,
+        weight_decay: float = 0.0,
+        trust_ratio_scope: Literal["tensor", "layer"] = "tensor",
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "trust_ratio_scope": trust_ratio_scope,
             "maximize": maximize,
         }
         super().__init__(params, defaults, options)

@@ -265,6 +265,15 @@ TABLE: dict[str, Case] = {
             {"lr": 0.0},
         ],
     ),
+    "MADGRAD": Case(
+        {"lr": 0.02, "momentum": 0.8, "weight_decay": 0.1},
+        extremes=[
+            {"lr": 0.1},
+            {"lr": 0.1, "momentum": 0.0, "eps": 0.0, "weight_decay": 10.0},
+            {"lr": 1e30, "eps": 1e30},
+            {"lr": 0.0},
+        ],
+    ),
     "Tiger": Case(
         {"lr": 0.01, "beta": 0.9, "weight_decay": 0.1},
         extremes=[{"lr": 0.1}, {"lr": 0.1, "beta": 0.0, "weight_decay": 10.0}],
@@ -274,6 +283,16 @@ TABLE: dict[str, Case] = {
         {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.1},
         extremes=[{"lr": 0.1}, {"lr": 0.1, "momentum": 0.9, "weight_decay": 10.0}],
         counts=False,
+    ),
+    "Fromage": Case(
+        {"lr": 0.05, "weight_decay": 0.1},
+        extremes=[
+            {"lr": 0.1},
+            {"lr": 1e200, "weight_decay": 10.0},
+            {"lr": 0.1, "trust_ratio_scope": "layer", "weight_decay": 0.1},
+        ],
+        counts=False,
+        has_sums=True,
     ),
     "Prodigy": Case(
         {"lr": 1.0, "d0": 1e-3},
