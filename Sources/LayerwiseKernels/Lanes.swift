@@ -118,7 +118,7 @@ struct FloatLanes: Lanes {
     @inline(__always) init(_ coefficient: Double, ratio: Double) {
         let product = coefficient * ratio
         let vanishes = product != 0 && product.magnitude < leastNormalFloat && coefficient >= leastNormalFloat
-        self.init(vanishes ? .nan : product)
+        self.init(vanishes || product.magnitude > largestFloat ? .nan : product)
     }
 
     @inline(__always) static func + (a: Self, b: Self) -> Self { Self(a.vector + b.vector) }

@@ -16,7 +16,8 @@ final class DeclarationTests: XCTestCase {
 
     private func checkCases<R: Rule>(of _: R.Type) throws {
         let name = R.declaration.name
-        let rules = (try RuleCase.all() + RuleCase.prodigy() + RuleCase.adafactor()).compactMap { $0.rule as? R }
+        let rules = (try RuleCase.all() + RuleCase.prodigy() + RuleCase.overLayers() + RuleCase.adafactor()).compactMap
+        { $0.rule as? R }
         for parameter in R.parameters {
             let values = rules.map { $0.value(of: parameter.key) }
             if case .choice(let names) = parameter.kind {
@@ -68,7 +69,7 @@ final class DeclarationTests: XCTestCase {
         XCTAssertLessThanOrEqual(states.count { $0.shape == .parameter }, 4, "\(name): states")
         XCTAssertLessThanOrEqual(states.count { $0.shape == .scalar }, StateScalars.scalarCount, "\(name): states")
         XCTAssertLessThanOrEqual(states.count { $0.shape == .shared }, SharedScalars.scalarCount, "\(name): states")
-        for ruleCase in try RuleCase.all() + RuleCase.prodigy() where ruleCase.rule is R {
+        for ruleCase in try RuleCase.all() + RuleCase.prodigy() + RuleCase.overLayers() where ruleCase.rule is R {
             XCTAssertTrue(StateSet.first(states.count).isSuperset(of: ruleCase.rule.states), "\(ruleCase)")
         }
     }
@@ -91,7 +92,7 @@ final class DeclarationTests: XCTestCase {
     func testCoefficientsFitTheirRoom() throws {
         let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 8 * coefficientBytes, alignment: 64)
         defer { room.deallocate() }
-        for ruleCase in try RuleCase.all() + RuleCase.prodigy() {
+        for ruleCase in try RuleCase.all() + RuleCase.prodigy() + RuleCase.overLayers() {
             for canary: UInt8 in [0x5a, 0xa5] {
                 room.initializeMemory(as: UInt8.self, repeating: canary)
                 var powers = BiasCorrectionCache()

@@ -74,7 +74,11 @@ def test_tensors_of_the_state_lie_in_the_library(name: str) -> None:
     model = network()
     opt = make(name, model)
     train(model, opt, 0, 1)
-    key = states(name, OPTIONS[name], (1, 1))[0]
+    names = states(name, OPTIONS[name], (1, 1))
+    if not names:
+        assert set(opt.state[model.head.weight]) == {"step"}
+        return
+    key = names[0]
     view = opt.state[model.head.weight][key]
     before = view.clone()
     train(model, opt, 1, 2)
