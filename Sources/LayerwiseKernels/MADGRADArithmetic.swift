@@ -29,33 +29,8 @@ struct MADGRADArithmetic<Values: Lanes>: Arithmetic {
         let g = Values.fma(coupledDecay, old, gradient).bounded(by: squareLimit)
         state.square = Values.fma(weight, g * g, state.square)
         state.sum = Values.fma(weight, g, state.sum)
-        let distance = (old - state.start) + state.sum / (cubeRoot(state.square) + epsilon)
+        let distance = (old - state.start) + state.sum / (state.square.cubeRoot() + epsilon)
         return Values.fma(share, distance, decay * old)
-    }
-
-    /// ∛x of x ≥ 0, to about an ulp, from operations that IEEE 754 rounds in one way only.
-    ///
-    /// y ← ⁴√x·⁴√y brings ln y to a quarter of its distance from ln x / 3, which is ln x / 12 at first; Halley's steps cube what is
-    /// left.  In float32 |ln x| ≤ 104, in float64 745: three or four of the first and two or three of the second kind are enough.
-    @inline(__always)
-    private func cubeRoot(_ x: Values) -> Values {
-        let a = x.squareRoot().squareRoot()
-        var y = a * a.squareRoot().squareRoot()
-        y = a * y.squareRoot().squareRoot()
-        y = a * y.squareRoot().squareRoot()
-        if Values.count == 8 { y = a * y.squareRoot().squareRoot() }
-        // The root of 0 is not divided by.  The bound is below the root of any other number of the lanes.
-        y = y.maximum(Values(Values.count == 8 ? 0x1p-370 : 0x1p-60))
-        y = refined(y, x)
-        y = refined(y, x)
-        return Values.count == 8 ? refined(y, x) : y
-    }
-
-    /// y·(y + 2r)/(2y + r) with r = x/y².
-    @inline(__always)
-    private func refined(_ y: Values, _ x: Values) -> Values {
-        let r = x / y / y
-        return Values.fma(y, (r - y) / (y + y + r), y)
     }
 }
 

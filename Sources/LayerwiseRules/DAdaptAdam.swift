@@ -77,7 +77,7 @@ public struct DAdaptAdam: Rule {
     private func scale(_ moment: StepInput) -> Double {
         let d = moment.shared[0]
         if !biasCorrection { return d }
-        return d * (1 - integerPower(beta2, moment.step)).squareRoot() / (1 - integerPower(beta1, moment.step))
+        return d * powerComplement(beta2, moment.step).squareRoot() / powerComplement(beta1, moment.step)
     }
 
     /// What `DAdaptAdamArithmetic` reads.

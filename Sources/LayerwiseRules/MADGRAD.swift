@@ -12,7 +12,7 @@
 ///
 /// x₀ is the parameters at the tensor's first step, and t counts the tensor's own steps.  A rate or a layer's scale weighs the
 /// gradients of its step in s and, in the power 1/3, in ∛q: with a scale that never changes, changes are its power 2/3.  The cube root
-/// is made of square roots, divisions and multiplications, so that it is the same on every processor.
+/// is made of divisions and multiplications, so that it is the same on every processor.
 ///
 /// Source: Defazio and Jelassi 2022, algorithm 1 (arXiv:2101.11075), with ε added to γ as in the authors' package, which it equals,
 /// and `pytorch_optimizer.MADGRAD`, whose default rate is 1e-3 and whose decoupled decay is (γ + ε)·λ.  With momentum 0 both compute

@@ -130,7 +130,7 @@ public struct NovoGrad: Rule {
 
     public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
         var norm = moment.scalars[0]
-        if biasCorrection { norm /= (1 - integerPower(beta2, moment.step)).squareRoot() }
+        if biasCorrection { norm /= powerComplement(beta2, moment.step).squareRoot() }
         if epsilonInRoot > 0 { norm = (norm * norm + epsilonInRoot).squareRoot() }
         let divisor = min(norm + epsilon, .greatestFiniteMagnitude)
         // A finite number divided by 0 is 0.

@@ -82,7 +82,8 @@ def test_tensors_of_the_state_lie_in_the_library(name: str) -> None:
     view = opt.state[model.head.weight][key]
     before = view.clone()
     train(model, opt, 1, 2)
-    assert not torch.equal(view, before)
+    # The one array of these is the weights at the first step.
+    assert torch.equal(view, before) == (name in ("DoG", "LDoG", "DoWG"))
     view.fill_(3.5)
     assert set(opt.native.layer("head").read_state("weight", key)) == {3.5}
 
