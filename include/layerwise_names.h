@@ -309,6 +309,20 @@
  *      weight_decay            number  default 0; [0, inf); decay coefficient λ */
 #define LW_RULE_LAPROP "laprop"
 
+/** MADGRAD: q ← q + γ√t·g²; s ← s + γ√t·g; w ← μw + (1−μ)(x₀ − s/(∛q + ε))
+ *  Source: Defazio and Jelassi 2022, algorithm 1, arXiv:2101.11075; equals the authors' package and
+ *  pytorch_optimizer.MADGRAD.
+ *  States: grad_sum_sq, s, x0, as far as the settings need them; with the defaults 12 bytes for each float32
+ *  parameter.
+ *
+ *      lr                      number  default 0.01; [0, inf); learning rate γ
+ *      momentum                number  default 0.9; [0, 1); momentum factor μ
+ *      eps                     number  default 1e-06; [0, inf); number ε that is added to the rate and to the
+ *                                        denominator
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient, as AdamW does */
+#define LW_RULE_MADGRAD "madgrad"
+
 /** Tiger: m ← βm + (1−β)g; w ← w − γ·(sign(m) + λw)
  *  Source: Su 2023, github.com/bojone/tiger; equals pytorch_optimizer.Tiger.
  *  States: exp_avg, as far as the settings need them; with the defaults 4 bytes for each float32 parameter.
@@ -326,6 +340,111 @@
  *      momentum                number  default 0; [0, 1); momentum factor μ; 0 keeps no velocity
  *      weight_decay            number  default 0; [0, inf); decay coefficient λ */
 #define LW_RULE_SIGNSGD "signsgd"
+
+/** Fromage: w ← (w − γ·(‖w‖/‖g‖)·g)/√(1 + γ²)
+ *  Source: Bernstein et al. 2020, algorithm 1, arXiv:2002.03432; equals pytorch_optimizer.Fromage and optax.fromage.
+ *  States: , as far as the settings need them; with the defaults 0 bytes for each float32 parameter.
+ *
+ *      lr                      number  default 0.01; [0, inf); learning rate γ
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      min_norm                number  default 0; [0, inf); least norm in the ratio; optax has 1e-6
+ *      trust_ratio_scope       choice  default tensor; "tensor", "layer"; one ratio for each "tensor", or for each
+ *                                        "layer" */
+#define LW_RULE_FROMAGE "fromage"
+
+/** StableAdamW: η = γ/max(1, RMS(g/max(√v, ε))); w ← w − η·(m/(√v + ε) + λw)
+ *  Source: Wortsman et al. 2023, algorithm 2, arXiv:2304.13013; equals pytorch_optimizer.StableAdamW and optimi.
+ *  States: exp_avg, exp_avg_sq, as far as the settings need them; with the defaults 8 bytes for each float32
+ *  parameter.
+ *
+ *      lr                      number  default 0.001; [0, inf); learning rate γ
+ *      beta1                   number  default 0.9; [0, 1); decay β₁ of the first moment
+ *      beta2                   number  default 0.99; [0, 1); decay β₂ of the second moment
+ *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
+ *      weight_decay            number  default 0.01; [0, inf); decay coefficient λ
+ *      decoupled_weight_decay  flag    default 1; decay the weights in place of the gradient */
+#define LW_RULE_STABLE_ADAMW "stable_adamw"
+
+/** NovoGrad: v ← β₂v + (1−β₂)‖g‖²; m ← β₁m + g/(√v + ε) + λw; w ← w − γ·m
+ *  Source: Ginsburg et al. 2019, algorithm 1, arXiv:1905.11286; equals pytorch_optimizer.NovoGrad.
+ *  States: exp_avg, grad_norm, as far as the settings need them; with the defaults 4 bytes for each float32
+ *  parameter.
+ *
+ *      lr                      number  default 0.001; [0, inf); learning rate γ
+ *      beta1                   number  default 0.95; [0, 1); decay β₁ of the first moment
+ *      beta2                   number  default 0.98; [0, 1); decay β₂ of the squared norm
+ *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
+ *      eps_root                number  default 0; [0, inf); number ε′ that is added to v under the root, as in optax
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      decoupled_weight_decay  flag    default 0; decay the weights in place of the direction, as AdamW does
+ *      grad_averaging          flag    default 0; weigh the direction by 1 − β₁ in the first moment
+ *      average_first           flag    default 0; weigh a tensor's first direction so too, as in timm and apex
+ *      init_zero               flag    default 0; start the average of squared norms at 0
+ *      bias_correction         flag    default 0; correct both averages for their start at 0, as in apex
+ *      moment                  choice  default normalized; "normalized", "raw"; the first moment is of "normalized"
+ *                                        gradients (the paper), or of "raw" ones, and then divided (apex)
+ *      norm_scope              choice  default tensor; "tensor", "layer"; one norm for each "tensor", or for each
+ *                                        "layer"
+ *
+ *  Presets, by the key "variant": paper, timm, optax, apex. */
+#define LW_RULE_NOVOGRAD "novograd"
+
+/** LANS: r = m̂/(√v̂ + ε) + λw; c = g̃/(√v̂ + ε) + λw; w ← w − γ‖w‖(β₁r/‖r‖ + (1−β₁)c/‖c‖)
+ *  Source: Zheng, Lin, Zha and Li 2020, algorithm 2, arXiv:2006.13484.
+ *  States: exp_avg, exp_avg_sq, as far as the settings need them; with the defaults 8 bytes for each float32
+ *  parameter.
+ *
+ *      lr                      number  default 0.001; [0, inf); learning rate γ
+ *      beta1                   number  default 0.9; [0, 1); decay β₁ of the first moment
+ *      beta2                   number  default 0.999; [0, 1); decay β₂ of the second moment
+ *      eps                     number  default 1e-06; [0, inf); number ε that is added to the denominator
+ *      weight_decay            number  default 0.01; [0, inf); decay coefficient λ
+ *      decay                   choice  default update; "update", "gradient"; where the decay goes: "update" is inside
+ *                                        r and c (the paper), "gradient" is g̃ + λw
+ *      normalize_grad          flag    default 1; divide the gradient by its norm
+ *      norm_eps                flag    default 0; add ε to that norm, as gluon-nlp does
+ *      grad_averaging          flag    default 1; weigh the gradient by 1 − β₁
+ *      bias_correction         flag    default 1; correct both moments for their start at 0
+ *      trust_ratio_scope       choice  default tensor; "tensor", "layer"; norms of each "tensor", or of each "layer"
+ *
+ *  Presets, by the key "variant": paper, gluon. */
+#define LW_RULE_LANS "lans"
+
+/** DoG: r̄ ← max(r̄, ‖w − w₀‖); G ← G + ‖g‖²; w ← w − γ·(r̄/√G)·g
+ *  Source: Ivgi, Hinder and Carmon 2023, arXiv:2302.12022; equals dog-optimizer and optax.contrib.dog.
+ *  States: init_buffer, rbar, G, as far as the settings need them; with the defaults 4 bytes for each float32
+ *  parameter.
+ *
+ *      lr                      number  default 1; [0, inf); factor γ of the rate
+ *      reps_rel                number  default 1e-06; (0, inf); first distance r_ε, relative to 1 + ‖w₀‖
+ *      eps                     number  default 1e-08; [0, inf); number ε that is added to the sum of squares
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      init_eta                number  default 0; [0, inf); first rate, in place of reps_rel; 0 is none */
+#define LW_RULE_DOG "dog"
+
+/** LDoG: r̄ ← max(r̄, ‖w − w₀‖); G ← G + ‖g‖²; w ← w − γ·(r̄/√G)·g, for each tensor
+ *  Source: Ivgi, Hinder and Carmon 2023, section 4, arXiv:2302.12022; equals dog-optimizer's LDoG.
+ *  States: init_buffer, rbar, G, as far as the settings need them; with the defaults 4 bytes for each float32
+ *  parameter.
+ *
+ *      lr                      number  default 1; [0, inf); factor γ of the rate
+ *      reps_rel                number  default 1e-06; (0, inf); first distance r_ε, relative to 1 + ‖w₀‖
+ *      eps                     number  default 1e-08; [0, inf); number ε that is added to the sum of squares
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      init_eta                number  default 0; [0, inf); first rate, in place of reps_rel; 0 is none
+ *      distance_scope          choice  default tensor; "tensor", "layer"; norms of each "tensor", or of each "layer" */
+#define LW_RULE_LDOG "ldog"
+
+/** DoWG: r² ← max(r², ‖w − w₀‖²); S ← S + r²‖g‖²; w ← w − γ·r²/(√S + ε)·g
+ *  Source: Khaled, Mishchenko and Jin 2023, algorithm 1, arXiv:2305.16284; equals optax.contrib.dowg.
+ *  States: init_params, estim_sq_dist, weighted_sq_norm_grads, as far as the settings need them; with the defaults 4
+ *  bytes for each float32 parameter.
+ *
+ *      lr                      number  default 1; [0, inf); factor γ of the rate
+ *      init_estim_sq_dist      number  default 0; [0, inf); first squared distance; 0 is ε
+ *      eps                     number  default 0.0001; [0, inf); number ε that is added to the denominator
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ */
+#define LW_RULE_DOWG "dowg"
 
 /** Prodigy: d̂ = N/Σr‖s‖₁; w ← w − d·γ·m/(√v + dε)
  *  Source: Mishchenko and Defazio 2024, algorithm 4, arXiv:2306.06101; equals prodigyopt.
@@ -348,6 +467,34 @@
  *                                        estimate */
 #define LW_RULE_PRODIGY "prodigy"
 
+/** DAdaptAdam: d̂ = N/((1−√β₂)Σr‖s‖₁); m ← β₁m + (1−β₁)dγg; w ← w − m/(√v + ε)
+ *  Source: Defazio and Mishchenko 2023, algorithm 5, arXiv:2301.07733; equals dadaptation.DAdaptAdam.
+ *  States: exp_avg, exp_avg_sq, s, d, numerator_weighted, as far as the settings need them; with the defaults 12
+ *  bytes for each float32 parameter.
+ *
+ *      lr                      number  default 1; [0, inf); factor γ of the estimated rate
+ *      beta1                   number  default 0.9; [0, 1); decay β₁ of the first moment
+ *      beta2                   number  default 0.999; [0, 1); decay β₂ of the second moment
+ *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient, as AdamW does
+ *      d0                      number  default 1e-06; (0, inf); first estimate d₀ of the distance
+ *      growth_rate             number  default infinity; (0, inf]; largest growth of d in one step
+ *      use_bias_correction     flag    default 0; correct the rate for the moments' start at 0 */
+#define LW_RULE_DADAPT_ADAM "dadapt_adam"
+
+/** DAdaptSGD: d̂ = 2N/(G‖s‖); s ← s + dγg; w ← μw + (1−μ)(w₀ − s/G)
+ *  Source: Defazio and Mishchenko 2023, algorithm 4, arXiv:2301.07733; equals dadaptation.DAdaptSGD.
+ *  States: s, x0, d, numerator_weighted, g0_norm, as far as the settings need them; with the defaults 8 bytes for
+ *  each float32 parameter.
+ *
+ *      lr                      number  default 1; [0, inf); factor γ of the estimated rate
+ *      momentum                number  default 0; [0, 1); momentum factor μ
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      d0                      number  default 1e-06; (0, inf); first estimate d₀ of the distance
+ *      growth_rate             number  default infinity; (0, inf]; largest growth of d in one step */
+#define LW_RULE_DADAPT_SGD "dadapt_sgd"
+
 /** Schedule-Free AdamW: u = g/(√v̂ + ε) + λy; y ← (1−c)y + cz − γ(1 − β₁(1−c))u; z ← z − γu
  *  Source: Defazio et al. 2024, algorithm 1, arXiv:2405.15682; equals schedulefree.AdamWScheduleFree.
  *  States: z, exp_avg_sq, weight_sum, lr_max, as far as the settings need them; with the defaults 8 bytes for each
@@ -362,6 +509,19 @@
  *      r                       number  default 0; [0, inf); power r of t in the weight of the average
  *      weight_lr_power         number  default 2; [0, inf); power p of the largest rate in that weight */
 #define LW_RULE_SCHEDULE_FREE_ADAMW "schedule_free_adamw"
+
+/** Schedule-Free SGD: y ← (1−c)y + cz − γ(1 − μ(1−c))(g + λy); z ← z − γ(g + λy)
+ *  Source: Defazio et al. 2024, equations 2 to 4, arXiv:2405.15682; equals schedulefree.SGDScheduleFree.
+ *  States: z, weight_sum, lr_max, as far as the settings need them; with the defaults 4 bytes for each float32
+ *  parameter.
+ *
+ *      lr                      number  default 1; [0, inf); learning rate γ
+ *      momentum                number  default 0.9; (0, 1); how near μ the parameters are to the average
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      warmup_steps            number  default 0; [0, 2^53]; steps of linear warm-up, counted by each tensor
+ *      r                       number  default 0; [0, inf); power r of t in the weight of the average
+ *      weight_lr_power         number  default 2; [0, inf); power p of the largest rate in that weight */
+#define LW_RULE_SCHEDULE_FREE_SGD "schedule_free_sgd"
 
 /** Adafactor: u = g/√(RC/mean(R)); w ← w − min(γ, 1/√t)·max(ε₂, RMS(w))·u/max(1, RMS(u)/d) − γλw
  *  Source: Shazeer and Stern 2018, algorithms 4 and 5, arXiv:1804.04235; equals torch.optim.Adafactor.
@@ -893,6 +1053,7 @@
 #define LW_KEY_ANNEAL "anneal"
 #define LW_KEY_AVERAGE "average"
 #define LW_KEY_AXES "axes"
+#define LW_KEY_AVERAGE_FIRST "average_first"
 #define LW_KEY_BASE_MOMENTUM "base_momentum"
 #define LW_KEY_BETA "beta"
 #define LW_KEY_BETA1 "beta1"
@@ -926,6 +1087,7 @@
 #define LW_KEY_DECOUPLED_WEIGHT_DECAY "decoupled_weight_decay"
 #define LW_KEY_DEPTH "depth"
 #define LW_KEY_DIRECTION "direction"
+#define LW_KEY_DISTANCE_SCOPE "distance_scope"
 #define LW_KEY_DIV_FACTOR "div_factor"
 #define LW_KEY_DRY_RUN "dry_run"
 #define LW_KEY_EMPTY_STEP "empty_step"
@@ -934,6 +1096,7 @@
 #define LW_KEY_EPS2 "eps2"
 #define LW_KEY_EPS_IN_SQRT "eps_in_sqrt"
 #define LW_KEY_EPS_POSITION "eps_position"
+#define LW_KEY_EPS_ROOT "eps_root"
 #define LW_KEY_ETA1 "eta1"
 #define LW_KEY_ETA2 "eta2"
 #define LW_KEY_EVERY "every"
@@ -949,6 +1112,9 @@
 #define LW_KEY_GROWTH_RATE "growth_rate"
 #define LW_KEY_HEAD_SCALE "head_scale"
 #define LW_KEY_HIGHEST "highest"
+#define LW_KEY_INIT_ESTIM_SQ_DIST "init_estim_sq_dist"
+#define LW_KEY_INIT_ETA "init_eta"
+#define LW_KEY_INIT_ZERO "init_zero"
 #define LW_KEY_INITIAL_ACCUMULATOR "initial_accumulator"
 #define LW_KEY_INITIAL_ACCUMULATOR_VALUE "initial_accumulator_value"
 #define LW_KEY_INITIAL_SQUARE_AVG "initial_square_avg"
@@ -971,9 +1137,11 @@
 #define LW_KEY_MAXIMIZE "maximize"
 #define LW_KEY_MIN_FACTOR "min_factor"
 #define LW_KEY_MIN_LR "min_lr"
+#define LW_KEY_MIN_NORM "min_norm"
 #define LW_KEY_MIN_SCALE "min_scale"
 #define LW_KEY_MODE "mode"
 #define LW_KEY_MODEL_SIZE "model_size"
+#define LW_KEY_MOMENT "moment"
 #define LW_KEY_MOMENTUM "momentum"
 #define LW_KEY_MOMENTUM_DECAY "momentum_decay"
 #define LW_KEY_NESTEROV "nesterov"
@@ -985,6 +1153,9 @@
 #define LW_KEY_NS_COEFFICIENTS3 "ns_coefficients3"
 #define LW_KEY_NS_SCHEDULE "ns_schedule"
 #define LW_KEY_NS_STEPS "ns_steps"
+#define LW_KEY_NORM_EPS "norm_eps"
+#define LW_KEY_NORM_SCOPE "norm_scope"
+#define LW_KEY_NORMALIZE_GRAD "normalize_grad"
 #define LW_KEY_OVERLAP "overlap"
 #define LW_KEY_PART_OF "part_of"
 #define LW_KEY_PATIENCE "patience"
@@ -998,6 +1169,7 @@
 #define LW_KEY_RATIO_EPS "ratio_eps"
 #define LW_KEY_RATIO_MAX "ratio_max"
 #define LW_KEY_RATIO_MIN "ratio_min"
+#define LW_KEY_REPS_REL "reps_rel"
 #define LW_KEY_RHO "rho"
 #define LW_KEY_ROLE "role"
 #define LW_KEY_RULE "rule"
@@ -1075,6 +1247,7 @@
 #define LW_CHOICE_FLOOR "floor"
 #define LW_CHOICE_FRACTION "fraction"
 #define LW_CHOICE_GLOB "glob"
+#define LW_CHOICE_GLUON "gluon"
 #define LW_CHOICE_GRADIENT "gradient"
 #define LW_CHOICE_IGNORE "ignore"
 #define LW_CHOICE_IN_OUT "in_out"
@@ -1093,6 +1266,7 @@
 #define LW_CHOICE_MIN "min"
 #define LW_CHOICE_MOMENTS "moments"
 #define LW_CHOICE_NONE "none"
+#define LW_CHOICE_NORMALIZED "normalized"
 #define LW_CHOICE_ONE_MINUS_SQRT "one_minus_sqrt"
 #define LW_CHOICE_OPTAX "optax"
 #define LW_CHOICE_ORIGINAL "original"
@@ -1103,6 +1277,7 @@
 #define LW_CHOICE_POLAR_EXPRESS "polar_express"
 #define LW_CHOICE_PYTORCH_OPTIMIZER "pytorch_optimizer"
 #define LW_CHOICE_QUINTIC "quintic"
+#define LW_CHOICE_RAW "raw"
 #define LW_CHOICE_REGEX "regex"
 #define LW_CHOICE_REL "rel"
 #define LW_CHOICE_RELATIVE "relative"

@@ -33,6 +33,7 @@ struct CarefulLanes: Lanes {
         settled(c.vector.addingProduct(a.vector, b.vector), a.zero + b.zero + c.zero)
     }
     @inline(__always) func squareRoot() -> Self { Self(vector.squareRoot()) }
+    @inline(__always) func cubeRoot() -> Self { Self(lwk_cube_root_double(vector)) }
     @inline(__always) func maximum(_ other: Self) -> Self {
         Self(vector.replacing(with: other.vector, where: other.vector .> vector))
     }

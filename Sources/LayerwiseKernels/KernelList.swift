@@ -441,6 +441,90 @@ private func laProp_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         Float64Storage.self, pass, tile, sums)
 }
 
+private func madgrad_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        MADGRADArithmetic<FloatLanes>.self,
+        MADGRADArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func madgrad_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        MADGRADArithmetic<DoubleLanes>.self,
+        MADGRADArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func fromage_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        FromageArithmetic<FloatLanes>.self,
+        FromageArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func fromage_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        FromageArithmetic<DoubleLanes>.self,
+        FromageArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func stableAdamW_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        StableAdamWArithmetic<FloatLanes>.self,
+        StableAdamWArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func stableAdamW_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        StableAdamWArithmetic<DoubleLanes>.self,
+        StableAdamWArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func novoGrad_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        NovoGradArithmetic<FloatLanes>.self,
+        NovoGradArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func novoGrad_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        NovoGradArithmetic<DoubleLanes>.self,
+        NovoGradArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func lans_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithSquares(
+        LANSArithmetic<FloatLanes>.self,
+        LANSArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func lans_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithSquares(
+        LANSArithmetic<DoubleLanes>.self,
+        LANSArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func distance_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithSquares(
+        DistanceArithmetic<FloatLanes>.self,
+        DistanceArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func distance_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithSquares(
+        DistanceArithmetic<DoubleLanes>.self,
+        DistanceArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
 private func prodigy_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     runWithSums(
         ProdigyArithmetic<FloatLanes>.self,
@@ -455,6 +539,34 @@ private func prodigy_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         Float64Storage.self, pass, tile, sums)
 }
 
+private func dAdaptAdam_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithSums(
+        DAdaptAdamArithmetic<FloatLanes>.self,
+        DAdaptAdamArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func dAdaptAdam_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithSums(
+        DAdaptAdamArithmetic<DoubleLanes>.self,
+        DAdaptAdamArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func dAdaptSGD_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithSums(
+        DAdaptSGDArithmetic<FloatLanes>.self,
+        DAdaptSGDArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func dAdaptSGD_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithSums(
+        DAdaptSGDArithmetic<DoubleLanes>.self,
+        DAdaptSGDArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
 private func scheduleFreeAdamW_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     run(
         ScheduleFreeAdamWArithmetic<FloatLanes>.self,
@@ -466,6 +578,20 @@ private func scheduleFreeAdamW_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums
     run(
         ScheduleFreeAdamWArithmetic<DoubleLanes>.self,
         ScheduleFreeAdamWArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func scheduleFreeSGD_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        ScheduleFreeSGDArithmetic<FloatLanes>.self,
+        ScheduleFreeSGDArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func scheduleFreeSGD_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        ScheduleFreeSGDArithmetic<DoubleLanes>.self,
+        ScheduleFreeSGDArithmetic<CarefulLanes>.self,
         Float64Storage.self, pass, tile, sums)
 }
 
@@ -576,10 +702,28 @@ package func ruleKernels(_ key: KernelKey) -> RuleKernels {
         RuleKernels(float32: adEMAMix_float32, float64: adEMAMix_float64)
     case .laProp:
         RuleKernels(float32: laProp_float32, float64: laProp_float64)
+    case .madgrad:
+        RuleKernels(float32: madgrad_float32, float64: madgrad_float64)
+    case .fromage:
+        RuleKernels(float32: fromage_float32, float64: fromage_float64)
+    case .stableAdamW:
+        RuleKernels(float32: stableAdamW_float32, float64: stableAdamW_float64)
+    case .novoGrad:
+        RuleKernels(float32: novoGrad_float32, float64: novoGrad_float64)
+    case .lans:
+        RuleKernels(float32: lans_float32, float64: lans_float64)
+    case .distance:
+        RuleKernels(float32: distance_float32, float64: distance_float64)
     case .prodigy:
         RuleKernels(float32: prodigy_float32, float64: prodigy_float64)
+    case .dAdaptAdam:
+        RuleKernels(float32: dAdaptAdam_float32, float64: dAdaptAdam_float64)
+    case .dAdaptSGD:
+        RuleKernels(float32: dAdaptSGD_float32, float64: dAdaptSGD_float64)
     case .scheduleFreeAdamW:
         RuleKernels(float32: scheduleFreeAdamW_float32, float64: scheduleFreeAdamW_float64)
+    case .scheduleFreeSGD:
+        RuleKernels(float32: scheduleFreeSGD_float32, float64: scheduleFreeSGD_float64)
     case .adafactor:
         RuleKernels(float32: adafactor_float32, float64: adafactor_float64)
     case .adafactorMomentum:

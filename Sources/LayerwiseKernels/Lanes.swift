@@ -23,6 +23,9 @@ protocol Lanes: BitwiseCopyable {
 
     func squareRoot() -> Self
 
+    /// To about an ulp, for numbers ≥ 0; a tiny number for 0.
+    func cubeRoot() -> Self
+
     /// The larger of both; `self` where either is NaN.
     func maximum(_ other: Self) -> Self
 
@@ -121,7 +124,7 @@ struct FloatLanes: Lanes {
     @inline(__always) init(_ coefficient: Double, ratio: Double) {
         let product = coefficient * ratio
         let vanishes = product != 0 && product.magnitude < leastNormalFloat && coefficient >= leastNormalFloat
-        self.init(vanishes ? .nan : product)
+        self.init(vanishes || product.magnitude > largestFloat ? .nan : product)
     }
 
     @inline(__always) static func + (a: Self, b: Self) -> Self { Self(a.vector + b.vector) }
@@ -139,6 +142,7 @@ struct FloatLanes: Lanes {
         Self(c.vector.addingProduct(a.vector, b.vector))
     }
     @inline(__always) func squareRoot() -> Self { Self(vector.squareRoot()) }
+    @inline(__always) func cubeRoot() -> Self { Self(lwk_cube_root_float(vector)) }
     @inline(__always) func maximum(_ other: Self) -> Self {
         Self(vector.replacing(with: other.vector, where: other.vector .> vector))
     }
@@ -242,6 +246,7 @@ struct DoubleLanes: Lanes {
         Self(c.vector.addingProduct(a.vector, b.vector))
     }
     @inline(__always) func squareRoot() -> Self { Self(vector.squareRoot()) }
+    @inline(__always) func cubeRoot() -> Self { Self(lwk_cube_root_double(vector)) }
     @inline(__always) func maximum(_ other: Self) -> Self {
         Self(vector.replacing(with: other.vector, where: other.vector .> vector))
     }

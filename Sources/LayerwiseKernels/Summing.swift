@@ -9,8 +9,8 @@ protocol SummingArithmetic: Arithmetic {
     /// Advances the state; the first sum is that of `left` · `right`.
     func advance(weight: Values, gradient: Values, state: inout SummedState) -> Summands<Values>
 
-    /// What a state adds to the second sum.
-    static func magnitude(_ state: SummedState) -> Values
+    /// Adds what a state adds to the second sum.
+    static func addSecond(_ state: SummedState, to sum: inout SquareSum)
 }
 
 /// The factors of what one group adds to the first sum of a stage.
@@ -41,7 +41,7 @@ private func advanceWithSums<A: SummingArithmetic, C: SummingArithmetic, S: Stor
     let rule = A(tile)
     let factor = A.Values(tile.gradient_factor)
     var products = SquareSum()
-    var magnitudes = SquareSum()
+    var second = SquareSum()
     var index = 0
     while index < tile.groups {
         let (place, offset) = (index &* S.bytes, index &* groupBytes)
@@ -50,19 +50,18 @@ private func advanceWithSums<A: SummingArithmetic, C: SummingArithmetic, S: Stor
         let gradient = S.load(tile.gradients, place) * factor
         var state = A.SummedState(tile, offset)
         var own = rule.advance(weight: weight, gradient: gradient, state: &state)
-        var magnitude = A.magnitude(state)
         if _fastPath((own.left + own.right).allFinite(with: state.unbounded)) {
             state.store(tile, offset)
         } else {
-            (own, magnitude) = sumCarefully(A.self, C.self, S.self, source, index)
+            (own, state) = sumCarefully(A.self, C.self, S.self, source, index)
         }
         index &+= 1
         // Padding is 0, and so is what it adds.
         own.left.addProducts(own.right, to: &products)
-        magnitude.add(to: &magnitudes)
+        A.addSecond(state, to: &second)
     }
     sums.pointee.weights += products.total
-    sums.pointee.updates += magnitudes.total
+    sums.pointee.updates += second.total
 }
 
 /// Advances the states of a group as the loop would, and computes again in float64 the lanes that need it; finite operands leave
@@ -70,7 +69,7 @@ private func advanceWithSums<A: SummingArithmetic, C: SummingArithmetic, S: Stor
 @inline(never)
 private func sumCarefully<A: SummingArithmetic, C: SummingArithmetic, S: Storage<A.Values>>(
     _: A.Type, _: C.Type, _: S.Type, _ source: UnsafePointer<lwk_tile>, _ index: Int
-) -> (Summands<A.Values>, A.Values) where C.Values == CarefulLanes {
+) -> (Summands<A.Values>, A.SummedState) where C.Values == CarefulLanes {
     let tile = source.pointee
     let offset = index &* groupBytes
     let weight = S.load(tile.weights, index &* S.bytes)
@@ -78,20 +77,27 @@ private func sumCarefully<A: SummingArithmetic, C: SummingArithmetic, S: Storage
     var state = A.SummedState(tile, offset)
     let scaled = gradient * A.Values(tile.gradient_factor)
     let own = A(tile).advance(weight: weight, gradient: scaled, state: &state)
-    var group = Group(weight: weight, gradient: gradient, new: weight, change: own.left, state: state)
-    withUnsafeMutablePointer(to: &group) {
-        repair(
-            $0, source, GroupPlace(index, S.self, A.SummedState.self, factor: tile.gradient_factor), subtracts: false
-        ) { wide, offset in
-            var state = C.SummedState(wide, offset)
-            let own = C(wide).advance(
-                weight: .load(wide.weights, offset), gradient: .load(wide.gradients, offset), state: &state)
-            state.store(wide, offset)
-            return own.left
+    let place = GroupPlace(index, S.self, A.SummedState.self, factor: tile.gradient_factor)
+    /// The group with `change` repaired, which `factor` takes from the summands.
+    func repaired(
+        _ change: A.Values, _ factor: (Summands<CarefulLanes>) -> CarefulLanes
+    ) -> Group<A.Values, A.SummedState> {
+        var group = Group(weight: weight, gradient: gradient, new: weight, change: change, state: state)
+        withUnsafeMutablePointer(to: &group) {
+            repair($0, source, place, subtracts: false) { wide, offset in
+                var state = C.SummedState(wide, offset)
+                let own = C(wide).advance(
+                    weight: .load(wide.weights, offset), gradient: .load(wide.gradients, offset), state: &state)
+                state.store(wide, offset)
+                return factor(own)
+            }
         }
+        return group
     }
-    group.state.store(tile, offset)
+    // Both begin with the states before the stage.
+    let left = repaired(own.left) { $0.left }
     // An infinite weight is no distance.
-    let right = own.right.settled(operand: weight).replaced(by: A.Values(0), whereNotFinite: weight)
-    return (Summands(left: group.change, right: right), A.magnitude(group.state))
+    let right = repaired(own.right) { $0.right }.change.replaced(by: A.Values(0), whereNotFinite: weight)
+    left.state.store(tile, offset)
+    return (Summands(left: left.change, right: right), left.state)
 }

@@ -71,7 +71,15 @@ extension BiasCorrectionCache.Entry {
 }
 
 /// base^exponent, rounded once; exponent ≥ 0.
-public func integerPower(_ base: Double, _ exponent: Int64) -> Double {
+public func integerPower(_ base: Double, _ exponent: Int64) -> Double { power(base, exponent).high }
+
+/// 1 − base^exponent, rounded once; exponent ≥ 0.
+func powerComplement(_ base: Double, _ exponent: Int64) -> Double {
+    let power = power(base, exponent)
+    return (1 - power.high) - power.low
+}
+
+private func power(_ base: Double, _ exponent: Int64) -> DoubleDouble {
     var result = DoubleDouble(1)
     var square = DoubleDouble(base)
     var rest = exponent
@@ -80,7 +88,7 @@ public func integerPower(_ base: Double, _ exponent: Int64) -> Double {
         rest >>= 1
         if rest > 0 { square = square * square }
     }
-    return result.high
+    return result
 }
 
 /// An unevaluated sum of two numbers, high + low.

@@ -29,8 +29,17 @@ public enum KernelKey: CaseIterable, Sendable {
     case adopt  // run ADOPTArithmetic
     case adEMAMix  // run AdEMAMixArithmetic
     case laProp  // run LaPropArithmetic
+    case madgrad  // run MADGRADArithmetic
+    case fromage  // runWithRatio FromageArithmetic
+    case stableAdamW  // runWithRatio StableAdamWArithmetic
+    case novoGrad  // runWithRatio NovoGradArithmetic
+    case lans  // runWithSquares LANSArithmetic
+    case distance  // runWithSquares DistanceArithmetic
     case prodigy  // runWithSums ProdigyArithmetic
+    case dAdaptAdam  // runWithSums DAdaptAdamArithmetic
+    case dAdaptSGD  // runWithSums DAdaptSGDArithmetic
     case scheduleFreeAdamW  // run ScheduleFreeAdamWArithmetic
+    case scheduleFreeSGD  // run ScheduleFreeSGDArithmetic
     case adafactor  // runWithRatio AdafactorArithmetic<Variance>
     case adafactorMomentum  // runWithRatio AdafactorArithmetic<VarianceAndChange>
     case muon  // runWithRatio MuonArithmetic

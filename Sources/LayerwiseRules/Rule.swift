@@ -45,6 +45,9 @@ public protocol Rule: Component {
     /// A tensor's scalars after the step that `moment` describes, where they are `scalars` before it.
     func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars
 
+    /// A tensor's scalars after a stage with these sums, where they are `moment.scalars` before it.
+    func advance(_ moment: StepInput, after stage: Int, _ sums: StageSums) -> StateScalars
+
     /// Writes the arithmetic's coefficients for one step into `target`, which holds `coefficientBytes` bytes.
     func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer)
 
@@ -68,6 +71,7 @@ extension Rule {
     public var states: StateSet { .first(Self.declaration.states.count) }
     public func states(of tensor: TensorTraits) -> StateSet { states }
     public func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars { scalars }
+    public func advance(_ moment: StepInput, after stage: Int, _ sums: StageSums) -> StateScalars { moment.scalars }
     public var stages: [Stage] { [.change()] }
     public var hasTrustRatio: Bool { false }
     public var evaluation: Evaluation? { nil }
@@ -113,8 +117,10 @@ public struct StepInput: Sendable {
     /// t: the tensor's own step, counted from 1.
     public let step: Int64
     public let tensor: TensorTraits
-    /// The tensor's scalars after this step.
+    /// The tensor's scalars after this step, as far as the stages done so far tell.
     public var scalars = StateScalars()
+    /// Where a stage is finished: what the stage before it left.
+    public var numbers = StageNumbers(repeating: 1)
     /// The optimizer's scalars: before the step where it is planned, after it where a stage is finished.
     public var shared = SharedScalars()
     /// The rate that the schedule makes of the rule's own, before a policy scales it.
@@ -145,6 +151,7 @@ package let coefficientBytes = 128
 public let allRules: [any Rule.Type] = [
     SGD.self, LARS.self, Adam.self, AdamW.self, LAMB.self, Lion.self, NAdam.self, RMSprop.self,
     Adagrad.self, Adadelta.self, Adamax.self, RAdam.self, Rprop.self, ASGD.self,
-    AdaBelief.self, Yogi.self, Adan.self, ADOPT.self, AdEMAMix.self, LaProp.self, Tiger.self, SignSGD.self,
-    Prodigy.self, ScheduleFreeAdamW.self, Adafactor.self, Muon.self,
+    AdaBelief.self, Yogi.self, Adan.self, ADOPT.self, AdEMAMix.self, LaProp.self, MADGRAD.self, Tiger.self,
+    SignSGD.self, Fromage.self, StableAdamW.self, NovoGrad.self, LANS.self, DoG.self, LDoG.self, DoWG.self,
+    Prodigy.self, DAdaptAdam.self, DAdaptSGD.self, ScheduleFreeAdamW.self, ScheduleFreeSGD.self, Adafactor.self, Muon.self,
 ]

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
 
 /// AdamW without a schedule: the weights that are evaluated are an average of those that are stepped.
 ///
@@ -17,7 +16,7 @@ import Glibc
 /// begins its own average.  Where all rates so far were 0, c is 0.
 ///
 /// Source: Defazio et al. 2024, algorithm 1 (arXiv:2405.15682).  Equals schedulefree's `AdamWScheduleFree`.
-public struct ScheduleFreeAdamW: Rule {
+public struct ScheduleFreeAdamW: ScheduleFreeRule {
     public var learningRate = 2.5e-3
     public var beta1 = 0.9
     public var beta2 = 0.999
@@ -50,9 +49,7 @@ public struct ScheduleFreeAdamW: Rule {
             """,
         equation: "u = g/(√v̂ + ε) + λy; y ← (1−c)y + cz − γ(1 − β₁(1−c))u; z ← z − γu",
         source: "Defazio et al. 2024, algorithm 1, arXiv:2405.15682; equals schedulefree.AdamWScheduleFree",
-        states: [
-            .parameterCopy("z"), .parameter("exp_avg_sq"), .scalar("weight_sum", start: 0), .scalar("lr_max", start: 0),
-        ])
+        states: [.parameterCopy("z"), .parameter("exp_avg_sq")] + averageStates)
 
     public static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
@@ -67,21 +64,7 @@ public struct ScheduleFreeAdamW: Rule {
 
     public var decouplesDecay: Bool { true }
 
-    public var evaluation: Evaluation? { Evaluation(slot: 0, toEvaluation: 1 - 1 / beta1, toTraining: 1 - beta1) }
-
-    private func warmup(_ step: Int64) -> Double {
-        warmupSteps > 0 && step < warmupSteps ? Double(step) / Double(warmupSteps) : 1
-    }
-
-    /// κₜ, from the largest rate so far.
-    private func weight(_ step: Int64, _ largest: Double) -> Double {
-        min(pow(Double(step), stepPower) * pow(largest, ratePower), .greatestFiniteMagnitude)
-    }
-
-    public func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars {
-        let largest = max(moment.learningRate * warmup(moment.step), scalars[1])
-        return StateScalars(min(scalars[0] + weight(moment.step, largest), .greatestFiniteMagnitude), largest)
-    }
+    var averaging: Double { beta1 }
 
     /// What `ScheduleFreeAdamWArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
@@ -91,8 +74,7 @@ public struct ScheduleFreeAdamW: Rule {
     public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let root = powers.complement(beta2, moment.step).squareRoot()
         let warmup = warmup(moment.step)
-        let sum = moment.scalars[0]
-        let c = sum > 0 ? weight(moment.step, moment.scalars[1]) / sum : 0
+        let c = share(moment)
         let coefficients = Coefficients(
             decay: warmup * moment.decayRate * weightDecay * decayScale(moment.tensor), secondShare: 1 - beta2,
             rate: warmup * moment.learningRate * root, epsilon: epsilon * root, average: c,

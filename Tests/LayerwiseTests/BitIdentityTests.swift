@@ -67,11 +67,11 @@ final class BitIdentityTests: XCTestCase {
         }
     }
 
-    /// 16-bit gradients of 16-bit parameters are worked on in place; the same numbers in float32 go by tiles.  A trust ratio is
-    /// left out, as its sums are added up in another order.
+    /// 16-bit gradients of 16-bit parameters are worked on in place; the same numbers in float32 go by tiles.  Rules
+    /// with sums over a tensor are left out, as these are added up in another order.
     func testInPlaceAndByTiles() throws {
         for dtype in [DType.float16, .bfloat16] {
-            for ruleCase in try RuleCase.all() where !(ruleCase.rule is LARS || ruleCase.rule is LAMB) {
+            for ruleCase in try RuleCase.all() where ruleCase.rule.stages.count == 1 {
                 let inPlace = try Model(ruleCase.rule, Kind(dtype), shapes: Self.shapes)
                 let byTiles = try Model(ruleCase.rule, Kind(dtype, gradients: .float32), shapes: Self.shapes)
                 for _ in 0..<3 {

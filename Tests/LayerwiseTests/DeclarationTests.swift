@@ -16,7 +16,9 @@ final class DeclarationTests: XCTestCase {
 
     private func checkCases<R: Rule>(of _: R.Type) throws {
         let name = R.declaration.name
-        let rules = (try RuleCase.all() + RuleCase.prodigy() + RuleCase.adafactor() + RuleCase.muon()).compactMap { $0.rule as? R }
+        let cases =
+            try RuleCase.all() + RuleCase.prodigy() + RuleCase.overLayers() + RuleCase.adafactor() + RuleCase.muon()
+        let rules = cases.compactMap { $0.rule as? R }
         for parameter in R.parameters {
             let values = rules.map { $0.value(of: parameter.key) }
             if case .choice(let names) = parameter.kind {
@@ -68,7 +70,7 @@ final class DeclarationTests: XCTestCase {
         XCTAssertLessThanOrEqual(states.count { $0.shape == .parameter }, 4, "\(name): states")
         XCTAssertLessThanOrEqual(states.count { $0.shape == .scalar }, StateScalars.scalarCount, "\(name): states")
         XCTAssertLessThanOrEqual(states.count { $0.shape == .shared }, SharedScalars.scalarCount, "\(name): states")
-        for ruleCase in try RuleCase.all() + RuleCase.prodigy() where ruleCase.rule is R {
+        for ruleCase in try RuleCase.all() + RuleCase.prodigy() + RuleCase.overLayers() where ruleCase.rule is R {
             XCTAssertTrue(StateSet.first(states.count).isSuperset(of: ruleCase.rule.states), "\(ruleCase)")
         }
     }
@@ -91,7 +93,7 @@ final class DeclarationTests: XCTestCase {
     func testCoefficientsFitTheirRoom() throws {
         let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 8 * coefficientBytes, alignment: 64)
         defer { room.deallocate() }
-        for ruleCase in try RuleCase.all() + RuleCase.prodigy() {
+        for ruleCase in try RuleCase.all() + RuleCase.prodigy() + RuleCase.overLayers() {
             for canary: UInt8 in [0x5a, 0xa5] {
                 room.initializeMemory(as: UInt8.self, repeating: canary)
                 var powers = BiasCorrectionCache()

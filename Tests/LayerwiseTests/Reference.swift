@@ -77,13 +77,20 @@ func referenceStep<N>(_ rule: any Rule, _ layer: inout [ReferenceTensor<N>], sca
     case let rule as ADOPT: rule.step(&layer, scale)
     case let rule as AdEMAMix: rule.step(&layer, scale)
     case let rule as LaProp: rule.step(&layer, scale)
+    case let rule as MADGRAD: rule.step(&layer, scale)
+    case let rule as Fromage: rule.step(&layer, scale)
+    case let rule as StableAdamW: rule.step(&layer, scale)
+    case let rule as NovoGrad: rule.step(&layer, scale)
+    case let rule as LANS: rule.step(&layer, scale)
+    case let rule as LDoG: rule.step(&layer, scale)
+    case let rule as ScheduleFreeSGD: rule.step(&layer, scale)
     case let rule as ScheduleFreeAdamW: rule.step(&layer, scale)
     default: return false
     }
     return true
 }
 
-private func euclidean<N: BinaryFloatingPoint>(_ values: [N]) -> N { values.reduce(0) { $0 + $1 * $1 }.squareRoot() }
+func euclidean<N: BinaryFloatingPoint>(_ values: [N]) -> N { values.reduce(0) { $0 + $1 * $1 }.squareRoot() }
 
 func power<N: BinaryFloatingPoint>(_ base: Double, _ exponent: Int64) -> N {
     (0..<exponent).reduce(1) { power, _ in power * N(base) }
@@ -353,6 +360,38 @@ extension LAMB {
         let direction = euclidean(directions.map { euclidean($0) })
         if weights == 0 || direction == 0 { return 1 }
         return max(N(ratioMin), min(weights / (direction + (ratioEps ? N(epsilon) : 0)), N(ratioMax)))
+    }
+}
+
+// MARK: - Fromage
+
+extension Fromage {
+    fileprivate func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        let length = (1 + rate * rate).squareRoot()
+        let directions = layer.map { tensor in
+            tensor.weights.indices.map { tensor.gradients[$0] + N(weightDecay) * tensor.weights[$0] }
+        }
+        let weights = layer.map(\.weights)
+        func ratio(_ indices: [Int]) -> N {
+            let w = max(euclidean(indices.flatMap { weights[$0] }), N(minNorm))
+            let d = max(euclidean(indices.flatMap { directions[$0] }), N(minNorm))
+            return w == 0 || d == 0 ? 1 : w / d
+        }
+        for index in layer.indices {
+            var tensor = layer[index]
+            let (w, g) = (tensor.weights, tensor.gradients)
+            let r = ratio(scope == .layer ? Array(layer.indices) : [index])
+            tensor.trustRatio = r
+            tensor.changes = w.indices.map { w[$0] - (w[$0] - rate * r * directions[index][$0]) / length }
+            tensor.changeMagnitudes = w.indices.map { i in
+                let direction = tensor.magnitude(g[i], N(weightDecay) * w[i])
+                return tensor.magnitude(rate * r * direction / length, (1 - 1 / length) * w[i])
+            }
+            tensor.subtract()
+            tensor.steps += 1
+            layer[index] = tensor
+        }
     }
 }
 

@@ -412,3 +412,187 @@ extension LaProp {
         }
     }
 }
+
+extension MADGRAD {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        stepCells(&layer, ["grad_sum_sq", "s", "x0"]) { _, t in
+            let weight = rate == 0 ? 0 : (rate + N(epsilon)) * N(t).squareRoot()
+            return { cell in
+                let g = cell.decayed(decoupledWeightDecay ? 0 : weightDecay)
+                if t == 1 { cell["x0"] = cell.weight }
+                cell["grad_sum_sq"] = cell.floored(cell["grad_sum_sq"] + weight * (g * g))
+                cell["s"] = cell.floored(cell["s"] + weight * g)
+                let q = cell["grad_sum_sq"]
+                var root = N(cbrt(Double(q.value)))
+                for _ in 0..<2 where q.value > 0 { root -= (root - q.value / root / root) / 3 }
+                let error = q.value == 0 ? 1 : q.size / q.value
+                let step = cell["s"] / (Term(root, size: root * error) + N(epsilon))
+                let decay = decoupledWeightDecay ? rate * N(weightDecay) : 0
+                return (1 - N(momentum)) * (cell.weight - cell["x0"] + step) + decay * cell.weight
+            }
+        }
+    }
+}
+
+extension StableAdamW {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let coupled = decoupledWeightDecay ? 0 : weightDecay
+        stepCells(&layer, ["exp_avg", "exp_avg_sq"]) { tensor, t in
+            let share1 = (1 - N(beta1)) / (1 - power(beta1, t))
+            let share2 = (1 - N(beta2)) / (1 - power(beta2, t))
+            let v = tensor.state("exp_avg_sq")
+            let directions: [N] = tensor.weights.indices.map { i in
+                let g = tensor.gradients[i] + N(coupled) * tensor.weights[i]
+                let root = max(((1 - share2) * v[i] + share2 * g * g).squareRoot(), N(epsilon))
+                return root == 0 ? 0 : g / root
+            }
+            let rms = euclidean(directions) / N(directions.count).squareRoot()
+            let rate = N(learningRate) * N(scale) / max(1, rms)
+            let decay = decoupledWeightDecay ? rate * N(weightDecay) : 0
+            return { cell in
+                let g = cell.decayed(coupled)
+                cell["exp_avg"] = cell.mean(1 - share1, cell["exp_avg"], g)
+                cell["exp_avg_sq"] = cell.mean(1 - share2, cell["exp_avg_sq"], g * g)
+                let direction = cell["exp_avg"] / (cell["exp_avg_sq"].squareRoot() + N(epsilon))
+                return rate * direction + decay * cell.weight
+            }
+        }
+    }
+}
+
+extension NovoGrad {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        let norms = layer.map { euclidean($0.gradients) }
+        let ofLayer = euclidean(norms)
+        var own = norms.makeIterator()
+        stepCells(&layer, ["exp_avg"]) { tensor, t in
+            let norm = own.next().map { scope == .layer ? ofLayer : $0 } ?? 0
+            let old = tensor.states["grad_norm"]?.first ?? 0
+            let b2 = N(beta2)
+            let square = t == 1 && !initZero ? norm * norm : b2 * old * old + (1 - b2) * norm * norm
+            tensor.states["grad_norm"] = [square.squareRoot()]
+            let corrected = biasCorrection ? square / (1 - power(beta2, t)) : square
+            let divisor = (corrected + N(epsilonInRoot)).squareRoot() + N(epsilon)
+            let share = gradAveraging && (averageFirst || t > 1) ? 1 - N(beta1) : 1
+            let step = biasCorrection ? rate / (1 - power(beta1, t)) : rate
+            let coupled = decoupledWeightDecay ? 0 : N(weightDecay)
+            let decay = decoupledWeightDecay ? rate * N(weightDecay) : 0
+            return { cell in
+                let g = moment == .normalized ? cell.gradient / Term(divisor) : cell.gradient
+                let d = cell.floored(g + coupled * cell.weight)
+                cell["exp_avg"] = cell.floored(N(beta1) * cell["exp_avg"] + share * d)
+                let direction = moment == .raw ? cell["exp_avg"] / Term(divisor) : cell["exp_avg"]
+                return step * direction + decay * cell.weight
+            }
+        }
+    }
+}
+
+extension LANS {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        let (b1, b2) = (N(beta1), N(beta2))
+        let share = gradAveraging ? 1 - b1 : 1
+        let coupled = decay == .gradient ? N(weightDecay) : 0
+        let added = decay == .update ? N(weightDecay) : 0
+        func whole(_ norms: [N]) -> [N] { scope == .layer ? norms.map { _ in euclidean(norms) } : norms }
+        let divisors = whole(layer.map { euclidean($0.gradients) }).map { norm in
+            normalizeGrad && norm > 0 ? norm + (normEps ? N(epsilon) : 0) : 1
+        }
+        let weights = whole(layer.map { euclidean($0.weights) })
+        /// r and c of a tensor, without their sizes.
+        func directions(_ index: Int) -> (r: [N], c: [N]) {
+            let tensor = layer[index]
+            let t = tensor.steps + 1
+            let (m, v) = (tensor.state("exp_avg"), tensor.state("exp_avg_sq"))
+            let (correction1, correction2): (N, N) =
+                biasCorrection ? (1 - power(beta1, t), 1 - power(beta2, t)) : (1, 1)
+            let g = tensor.weights.indices.map {
+                tensor.gradients[$0] / divisors[index] + coupled * tensor.weights[$0]
+            }
+            let denominators = g.indices.map {
+                ((b2 * v[$0] + (1 - b2) * g[$0] * g[$0]) / correction2).squareRoot() + N(epsilon)
+            }
+            return (
+                g.indices.map {
+                    (b1 * m[$0] + share * g[$0]) / correction1 / denominators[$0] + added * tensor.weights[$0]
+                }, g.indices.map { g[$0] / denominators[$0] + added * tensor.weights[$0] }
+            )
+        }
+        let own = layer.indices.map(directions)
+        let (r, c) = (whole(own.map { euclidean($0.r) }), whole(own.map { euclidean($0.c) }))
+        func ratio(_ w: N, _ direction: N) -> N { w == 0 || direction == 0 ? 1 : w / direction }
+        let ratios = layer.indices.map { (ratio(weights[$0], r[$0]), ratio(weights[$0], c[$0])) }
+        for index in layer.indices { layer[index].trustRatio = ratios[index].0 }
+        var next = layer.indices.makeIterator()
+        stepCells(&layer, ["exp_avg", "exp_avg_sq"]) { _, t in
+            let index = next.next() ?? 0
+            let (correction1, correction2): (N, N) =
+                biasCorrection ? (1 - power(beta1, t), 1 - power(beta2, t)) : (1, 1)
+            return { cell in
+                let g = cell.floored(cell.gradient / Term(divisors[index]) + coupled * cell.weight)
+                cell["exp_avg"] = cell.floored(b1 * cell["exp_avg"] + share * g)
+                cell["exp_avg_sq"] = cell.mean(b2, cell["exp_avg_sq"], g * g)
+                let denominator = (1 / correction2 * cell["exp_avg_sq"]).squareRoot() + N(epsilon)
+                let r = 1 / correction1 * (cell["exp_avg"] / denominator) + added * cell.weight
+                let c = g / denominator + added * cell.weight
+                return rate * b1 * ratios[index].0 * r + rate * share * ratios[index].1 * c
+            }
+        }
+    }
+}
+
+extension LDoG {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        func whole(_ norms: [N]) -> [N] { scope == .layer ? norms.map { _ in euclidean(norms) } : norms }
+        let gradients = whole(
+            layer.map { tensor in
+                euclidean(tensor.weights.indices.map { tensor.gradients[$0] + N(weightDecay) * tensor.weights[$0] })
+            })
+        let distances = whole(
+            layer.map { tensor in
+                let start = tensor.state("init_buffer")
+                return euclidean(
+                    tensor.weights.indices.map { tensor.weights[$0] - (tensor.steps == 0 ? 0 : start[$0]) })
+            })
+        var next = layer.indices.makeIterator()
+        stepCells(&layer, ["init_buffer"]) { tensor, t in
+            let index = next.next() ?? 0
+            let (oldDistance, oldSquares) = (tensor.states["rbar"]?.first ?? 0, tensor.states["G"]?.first ?? 0)
+            let isFirst = oldSquares == 0
+            let square = gradients[index] * gradients[index]
+            let first = initEta > 0 ? 0 : N(firstDistance) * (1 + distances[index])
+            let distance = max(oldDistance, isFirst ? first : distances[index])
+            let squares = isFirst ? N(epsilon) + square : oldSquares + square
+            (tensor.states["rbar"], tensor.states["G"]) = ([distance], [squares])
+            let rate = N(learningRate) * N(scale)
+            let step = initEta > 0 && distance == 0 ? rate * N(initEta) : rate * distance / squares.squareRoot()
+            return { cell in
+                if t == 1 { cell["init_buffer"] = cell.weight }
+                return step * cell.decayed(weightDecay)
+            }
+        }
+    }
+}
+
+extension ScheduleFreeSGD {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        stepCells(&layer, ["z"]) { tensor, t in
+            let warmup = warmupSteps > 0 && t < warmupSteps ? Double(t) / Double(warmupSteps) : 1
+            let rate = N(learningRate) * N(scale) * N(warmup)
+            let largest = max(Double(rate), Double(tensor.states["lr_max"]?.first ?? 0))
+            let weight = N(pow(Double(t), stepPower) * pow(largest, ratePower))
+            let sum = (tensor.states["weight_sum"]?.first ?? 0) + weight
+            let c = sum > 0 ? weight / sum : 0
+            (tensor.states["weight_sum"], tensor.states["lr_max"]) = ([sum], [N(largest)])
+            return { cell in
+                let z = t == 1 ? cell.weight : cell["z"]
+                let q = rate * cell.decayed(weightDecay)
+                cell["z"] = cell.floored(z - q)
+                return cell.floored(c * (cell.weight - z) + (1 - N(momentum) * (1 - c)) * q)
+            }
+        }
+    }
+}

@@ -21,7 +21,7 @@ final class SpreadStepTests: XCTestCase {
         for ruleCase in try RuleCase.representatives() {
             for options in Self.options { try checkParts(ruleCase, options) }
         }
-        for (number, ruleCase) in try RuleCase.all().enumerated() {
+        for (number, ruleCase) in (try RuleCase.all() + RuleCase.overLayers()).enumerated() {
             try checkParts(ruleCase, Self.options[number % Self.options.count])
         }
     }
@@ -126,7 +126,9 @@ final class SpreadStepTests: XCTestCase {
     // MARK: - Two processes in one
 
     private static func parts(of whole: Model, _ rule: any Rule) throws -> [Model] {
-        let models = try parts.map { try Model(rule, Kind(whole.parameters[0][0].dtype), shapes: $0) }
+        let models = try parts.map {
+            try Model(rule, Kind(whole.parameters[0][0].dtype), shapes: $0, wholes: Self.whole)
+        }
         for layer in whole.parameters.indices {
             for tensor in whole.parameters[layer].indices {
                 var offset = 0

@@ -24,7 +24,8 @@ def markdown() -> str:
     ]
     for rule in rules():
         lines += ["", f"## {rule['title']} (`{rule['name']}`)", "", f"    {rule['equation']}", ""]
-        lines += [f"Source: {rule['source']}.", f"States: {', '.join(f'`{state}`' for state in rule['states'])}.", ""]
+        states = ", ".join(f"`{state}`" for state in rule["states"])
+        lines += [f"Source: {rule['source']}.", f"States: {states or 'none'}.", ""]
         lines += _table(rule["hyperparameters"])
         presets = rule["presets"]
         if presets:

@@ -681,6 +681,34 @@ class LaProp(Rule):
 
 
 @dataclass(frozen=True, repr=False)
+class MADGRAD(Rule):
+    """Dual averaging with momentum: the start less the sum of all gradients, over a cube root.
+
+        q ← q + γ√t·g²; s ← s + γ√t·g; w ← μw + (1−μ)(x₀ − s/(∛q + ε))
+
+    g += weight_decay * w;  l = (lr + eps) * sqrt(t);  q += l * g * g;  s += l * g;  w = momentum * w + (1 - momentum) *
+    (x0 - s / (cbrt(q) + eps)).  x0 is the parameters at the tensor's first step.  A layer's scale acts on changes by
+    its power 2/3.  Source: Defazio and Jelassi 2022, algorithm 1, arXiv:2101.11075; equals the authors' package and
+    pytorch_optimizer.MADGRAD.  State: grad_sum_sq, s, x0.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.01.
+        momentum: Momentum factor μ, in [0, 1).  Default 0.9.
+        eps: Number ε that is added to the rate and to the denominator, in [0, inf).  Default 1e-6.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
+    """
+
+    name: ClassVar[str] = "madgrad"
+    lr: float = 0.01
+    _: KW_ONLY
+    momentum: float = 0.9
+    eps: float = 1e-6
+    weight_decay: float = 0.0
+    decoupled_weight_decay: bool = False
+
+
+@dataclass(frozen=True, repr=False)
 class Tiger(Rule):
     """The sign of a momentum, with decoupled weight decay and one state.
 
@@ -723,6 +751,230 @@ class SignSGD(Rule):
     lr: float = 0.001
     _: KW_ONLY
     momentum: float = 0.0
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, repr=False)
+class Fromage(Rule):
+    """The gradient scaled to the norm of the weights, which are then shrunk.
+
+        w ← (w − γ·(‖w‖/‖g‖)·g)/√(1 + γ²)
+
+    d = g + weight_decay * w;  w = (w - lr * |w| / |d| * d) / sqrt(1 + lr**2).  The ratio of norms is 1 where one of
+    them is 0, and norms below min_norm count as min_norm.  Source: Bernstein et al. 2020, algorithm 1,
+    arXiv:2002.03432; equals pytorch_optimizer.Fromage and optax.fromage.  State: none.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.01.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        min_norm: Least norm in the ratio, in [0, inf); optax has 1e-6.  Default 0.
+        trust_ratio_scope: One ratio for each "tensor", or for each "layer".  Default "tensor".
+    """
+
+    name: ClassVar[str] = "fromage"
+    lr: float = 0.01
+    _: KW_ONLY
+    weight_decay: float = 0.0
+    min_norm: float = 0.0
+    trust_ratio_scope: Literal["tensor", "layer"] = "tensor"
+
+
+@dataclass(frozen=True, repr=False)
+class StableAdamW(Rule):
+    """AdamW whose rate falls for a tensor while its squared gradients are larger than their average.
+
+        η = γ/max(1, RMS(g/max(√v, ε))); w ← w − η·(m/(√v + ε) + λw)
+
+    share = (1 - beta) / (1 - beta**t) takes the place of 1 - beta in m and v;  rms = sqrt(mean(g * g / max(v, eps**2)))
+    over each tensor;  w -= lr / max(1, rms) * (m / (sqrt(v) + eps) + weight_decay * w).  Source: Wortsman et al. 2023,
+    algorithm 2, arXiv:2304.13013; equals pytorch_optimizer.StableAdamW and optimi.  State: exp_avg, exp_avg_sq.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.001.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.99).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.01.
+        decoupled_weight_decay: Decay the weights in place of the gradient.  Default True.
+    """
+
+    name: ClassVar[str] = "stable_adamw"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
+    lr: float = 0.001
+    _: KW_ONLY
+    betas: tuple[float, float] = (0.9, 0.99)
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    decoupled_weight_decay: bool = True
+
+
+@dataclass(frozen=True, repr=False)
+class NovoGrad(Rule):
+    """Momentum of gradients that are divided by a running average of the norm of their tensor.
+
+        v ← β₂v + (1−β₂)‖g‖²; m ← β₁m + g/(√v + ε) + λw; w ← w − γ·m
+
+    v = beta2 * v + (1 - beta2) * |g|**2, which starts as |g|**2;  d = g / (sqrt(v) + eps) + weight_decay * w;  m =
+    beta1 * m + d;  w -= lr * m.  The state grad_norm is sqrt(v), one number for each tensor.  Libraries differ, so each
+    difference is an option, and `variant` sets them all at once; options given as well override it.  An option left at
+    None is the variant's, else the library's default.  Source: Ginsburg et al. 2019, algorithm 1, arXiv:1905.11286;
+    equals pytorch_optimizer.NovoGrad.  State: exp_avg, grad_norm (a number).
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.001.
+        betas: Decay β₁ of the first moment and decay β₂ of the squared norm, in [0, 1) each.  Default (0.95, 0.98).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        eps_root: Number ε′ that is added to v under the root, as in optax, in [0, inf).  Default 0.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        decoupled_weight_decay: Decay the weights in place of the direction, as AdamW does.  Default False.
+        grad_averaging: Weigh the direction by 1 − β₁ in the first moment.  Default False.
+        average_first: Weigh a tensor's first direction so too, as in timm and apex.  Default False.
+        init_zero: Start the average of squared norms at 0.  Default False.
+        bias_correction: Correct both averages for their start at 0, as in apex.  Default False.
+        moment: The first moment is of "normalized" gradients (the paper), or of "raw" ones, and then divided (apex).
+            Default "normalized".
+        norm_scope: One norm for each "tensor", or for each "layer".  Default "tensor".
+        variant: Whose version: "paper", "timm", "optax" or "apex".
+    """
+
+    name: ClassVar[str] = "novograd"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
+    lr: float | None = None
+    _: KW_ONLY
+    betas: tuple[float, float] | None = None
+    eps: float | None = None
+    eps_root: float | None = None
+    weight_decay: float | None = None
+    decoupled_weight_decay: bool | None = None
+    grad_averaging: bool | None = None
+    average_first: bool | None = None
+    init_zero: bool | None = None
+    bias_correction: bool | None = None
+    moment: Literal["normalized", "raw"] | None = None
+    norm_scope: Literal["tensor", "layer"] | None = None
+    variant: Literal["paper", "timm", "optax", "apex"] | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class LANS(Rule):
+    """LAMB with normalized gradients and Nesterov momentum.
+
+        r = m̂/(√v̂ + ε) + λw; c = g̃/(√v̂ + ε) + λw; w ← w − γ‖w‖(β₁r/‖r‖ + (1−β₁)c/‖c‖)
+
+    g = g / |g|;  m and v as in Adam;  r = m_hat / (sqrt(v_hat) + eps) + weight_decay * w;  c = g / (sqrt(v_hat) + eps)
+    + weight_decay * w;  w -= lr * (beta1 * |w| / |r| * r + (1 - beta1) * |w| / |c| * c).  A ratio is 1 where one of its
+    norms is 0.  Source: Zheng, Lin, Zha and Li 2020, algorithm 2, arXiv:2006.13484.  State: exp_avg, exp_avg_sq.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.001.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-6.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.01.
+        decay: Where the decay goes: "update" is inside r and c (the paper), "gradient" is g̃ + λw.  Default "update".
+        normalize_grad: Divide the gradient by its norm.  Default True.
+        norm_eps: Add ε to that norm, as gluon-nlp does.  Default False.
+        grad_averaging: Weigh the gradient by 1 − β₁.  Default True.
+        bias_correction: Correct both moments for their start at 0.  Default True.
+        trust_ratio_scope: Norms of each "tensor", or of each "layer".  Default "tensor".
+        variant: Whose version: "paper" or "gluon".
+    """
+
+    name: ClassVar[str] = "lans"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
+    lr: float | None = None
+    _: KW_ONLY
+    betas: tuple[float, float] | None = None
+    eps: float | None = None
+    weight_decay: float | None = None
+    decay: Literal["update", "gradient"] | None = None
+    normalize_grad: bool | None = None
+    norm_eps: bool | None = None
+    grad_averaging: bool | None = None
+    bias_correction: bool | None = None
+    trust_ratio_scope: Literal["tensor", "layer"] | None = None
+    variant: Literal["paper", "gluon"] | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class DoG(Rule):
+    """SGD whose rate is the distance to the start over the root of the sum of all squared gradients.
+
+        r̄ ← max(r̄, ‖w − w₀‖); G ← G + ‖g‖²; w ← w − γ·(r̄/√G)·g
+
+    g += weight_decay * w;  rbar = max(rbar, |w - w0|), and reps_rel * (1 + |w0|) at first;  G += |g|**2, and eps at
+    first;  w -= lr * rbar / sqrt(G) * g.  The norms run over all layers, so layers cannot be stepped one by one.  The
+    authors evaluate an average of the weights, such as that of `torch.optim.swa_utils`.  Source: Ivgi, Hinder and
+    Carmon 2023, arXiv:2302.12022; equals dog-optimizer and optax.contrib.dog.  State: init_buffer, rbar (a number that
+    all tensors share), G (a number that all tensors share).
+
+    Args:
+        lr: Factor γ of the rate, in [0, inf).  Default 1.
+        reps_rel: First distance r_ε, relative to 1 + ‖w₀‖, in (0, inf).  Default 1e-6.
+        eps: Number ε that is added to the sum of squares, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        init_eta: First rate, in place of reps_rel, in [0, inf); 0 is none.  Default 0.
+    """
+
+    name: ClassVar[str] = "dog"
+    lr: float = 1.0
+    _: KW_ONLY
+    reps_rel: float = 1e-6
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    init_eta: float = 0.0
+
+
+@dataclass(frozen=True, repr=False)
+class LDoG(Rule):
+    """DoG with a rate for each tensor or layer.
+
+        r̄ ← max(r̄, ‖w − w₀‖); G ← G + ‖g‖²; w ← w − γ·(r̄/√G)·g, for each tensor
+
+    As DoG, with the norms, rbar and G of each tensor, or of each layer with distance_scope="layer".  The authors
+    evaluate an average of the weights.  Source: Ivgi, Hinder and Carmon 2023, section 4, arXiv:2302.12022; equals
+    dog-optimizer's LDoG.  State: init_buffer, rbar (a number), G (a number).
+
+    Args:
+        lr: Factor γ of the rate, in [0, inf).  Default 1.
+        reps_rel: First distance r_ε, relative to 1 + ‖w₀‖, in (0, inf).  Default 1e-6.
+        eps: Number ε that is added to the sum of squares, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        init_eta: First rate, in place of reps_rel, in [0, inf); 0 is none.  Default 0.
+        distance_scope: Norms of each "tensor", or of each "layer".  Default "tensor".
+    """
+
+    name: ClassVar[str] = "ldog"
+    lr: float = 1.0
+    _: KW_ONLY
+    reps_rel: float = 1e-6
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    init_eta: float = 0.0
+    distance_scope: Literal["tensor", "layer"] = "tensor"
+
+
+@dataclass(frozen=True, repr=False)
+class DoWG(Rule):
+    """SGD whose rate is a squared distance to the start over the root of a weighed sum of squares.
+
+        r² ← max(r², ‖w − w₀‖²); S ← S + r²‖g‖²; w ← w − γ·r²/(√S + ε)·g
+
+    g += weight_decay * w;  r2 = max(r2, |w - w0|**2), and init_estim_sq_dist at first;  S += r2 * |g|**2;  w -= lr * r2
+    / (sqrt(S) + eps) * g.  The norms run over all layers, so layers cannot be stepped one by one.  Source: Khaled,
+    Mishchenko and Jin 2023, algorithm 1, arXiv:2305.16284; equals optax.contrib.dowg.  State: init_params,
+    estim_sq_dist (a number that all tensors share), weighted_sq_norm_grads (a number that all tensors share).
+
+    Args:
+        lr: Factor γ of the rate, in [0, inf).  Default 1.
+        init_estim_sq_dist: First squared distance, in [0, inf); 0 is ε.  Default 0.
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 0.0001.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+    """
+
+    name: ClassVar[str] = "dowg"
+    lr: float = 1.0
+    _: KW_ONLY
+    init_estim_sq_dist: float = 0.0
+    eps: float = 0.0001
     weight_decay: float = 0.0
 
 
@@ -772,6 +1024,71 @@ class Prodigy(Rule):
 
 
 @dataclass(frozen=True, repr=False)
+class DAdaptAdam(Rule):
+    """Adam whose learning rate is estimated from the gradients: D-Adaptation.
+
+        d̂ = N/((1−√β₂)Σr‖s‖₁); m ← β₁m + (1−β₁)dγg; w ← w − m/(√v + ε)
+
+    d grows from d0 to the estimate N / ((1 - sqrt(beta2)) * sum |s|), where N averages <g, s / (sqrt(v) + eps)> and s
+    the gradients, all times d * lr; m too, and w -= m / (sqrt(v) + eps).  The sums run over all layers, so layers
+    cannot be stepped one by one.  Source: Defazio and Mishchenko 2023, algorithm 5, arXiv:2301.07733; equals
+    dadaptation.DAdaptAdam.  State: exp_avg, exp_avg_sq, s, d (a number that all tensors share), numerator_weighted (a
+    number that all tensors share).
+
+    Args:
+        lr: Factor γ of the estimated rate, in [0, inf).  Default 1.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
+        d0: First estimate d₀ of the distance, in (0, inf).  Default 1e-6.
+        growth_rate: Largest growth of d in one step, in (0, inf].  Default inf.
+        use_bias_correction: Correct the rate for the moments' start at 0.  Default False.
+    """
+
+    name: ClassVar[str] = "dadapt_adam"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
+    lr: float = 1.0
+    _: KW_ONLY
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    decoupled_weight_decay: bool = False
+    d0: float = 1e-6
+    growth_rate: float = math.inf
+    use_bias_correction: bool = False
+
+
+@dataclass(frozen=True, repr=False)
+class DAdaptSGD(Rule):
+    """Dual averaging with momentum whose learning rate is estimated from the gradients: D-Adaptation.
+
+        d̂ = 2N/(G‖s‖); s ← s + dγg; w ← μw + (1−μ)(w₀ − s/G)
+
+    d grows from d0 to the estimate 2 * N / (G * |s|), where s sums the gradients times d * lr, N sums d * lr * <g, s>,
+    and G is the norm of the first gradient;  w = momentum * w + (1 - momentum) * (x0 - s / G).  The sums run over all
+    layers, so layers cannot be stepped one by one.  Source: Defazio and Mishchenko 2023, algorithm 4, arXiv:2301.07733;
+    equals dadaptation.DAdaptSGD.  State: s, x0, d (a number that all tensors share), numerator_weighted (a number that
+    all tensors share), g0_norm (a number that all tensors share).
+
+    Args:
+        lr: Factor γ of the estimated rate, in [0, inf).  Default 1.
+        momentum: Momentum factor μ, in [0, 1).  Default 0.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        d0: First estimate d₀ of the distance, in (0, inf).  Default 1e-6.
+        growth_rate: Largest growth of d in one step, in (0, inf].  Default inf.
+    """
+
+    name: ClassVar[str] = "dadapt_sgd"
+    lr: float = 1.0
+    _: KW_ONLY
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    d0: float = 1e-6
+    growth_rate: float = math.inf
+
+
+@dataclass(frozen=True, repr=False)
 class ScheduleFreeAdamW(Rule):
     """AdamW without a schedule: the weights that are evaluated are an average of those that are stepped.
 
@@ -799,6 +1116,36 @@ class ScheduleFreeAdamW(Rule):
     _: KW_ONLY
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
+    weight_decay: float = 0.0
+    warmup_steps: int = 0
+    r: float = 0.0
+    weight_lr_power: float = 2.0
+
+
+@dataclass(frozen=True, repr=False)
+class ScheduleFreeSGD(Rule):
+    """SGD without a schedule: the weights that are evaluated are an average of those that are stepped.
+
+        y ← (1−c)y + cz − γ(1 − μ(1−c))(g + λy); z ← z − γ(g + λy)
+
+    Call `eval` before the weights are evaluated or saved for use, and `train` before the next step.  g += weight_decay
+    * y;  y = (1 - c) * y + c * z - lr * (1 - momentum * (1 - c)) * g;  z -= lr * g, where c is the weight of this step
+    in the average.  Source: Defazio et al. 2024, equations 2 to 4, arXiv:2405.15682; equals
+    schedulefree.SGDScheduleFree.  State: z, weight_sum (a number), lr_max (a number).
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 1.
+        momentum: How near μ the parameters are to the average, in (0, 1).  Default 0.9.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        warmup_steps: Steps of linear warm-up, counted by each tensor, in [0, 2**53].  Default 0.
+        r: Power r of t in the weight of the average, in [0, inf).  Default 0.
+        weight_lr_power: Power p of the largest rate in that weight, in [0, inf).  Default 2.
+    """
+
+    name: ClassVar[str] = "schedule_free_sgd"
+    lr: float = 1.0
+    _: KW_ONLY
+    momentum: float = 0.9
     weight_decay: float = 0.0
     warmup_steps: int = 0
     r: float = 0.0

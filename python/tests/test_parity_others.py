@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+import dadaptation
+import dog
 import jax
 import numpy as np
 import optax  # type: ignore[import-untyped]
@@ -19,6 +21,7 @@ import pytorch_optimizer
 import schedulefree
 import torch
 import transformers
+from support import twins
 from support.material import SHAPES, distance, gradients, weights
 
 import layerwise as lw
@@ -159,6 +162,149 @@ CASES: dict[str, tuple[str, dict[str, Any], Any, dict[str, Any], float]] = {
         {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.2, "weight_decouple": True},
         1e-8,
     ),
+    "madgrad": (
+        "MADGRAD",
+        {"lr": 0.01, "momentum": 0.8, "eps": 1e-5, "weight_decay": 0.2},
+        pytorch_optimizer.MADGRAD,
+        {"lr": 0.01, "momentum": 0.8, "eps": 1e-5, "weight_decay": 0.2},
+        1e-12,
+    ),
+    "madgrad without momentum": (
+        "MADGRAD",
+        {"lr": 0.01, "momentum": 0.0},
+        pytorch_optimizer.MADGRAD,
+        {"lr": 0.01, "momentum": 0.0},
+        1e-12,
+    ),
+    # pytorch_optimizer's decoupled decay is (lr + eps) * weight_decay.
+    "madgrad decoupled": (
+        "MADGRAD",
+        {"lr": 0.01, "momentum": 0.8, "eps": 1e-3, "weight_decay": 0.2 * 1.1, "decoupled_weight_decay": True},
+        pytorch_optimizer.MADGRAD,
+        {"lr": 0.01, "momentum": 0.8, "eps": 1e-3, "weight_decay": 0.2, "weight_decouple": True},
+        1e-12,
+    ),
+    "fromage": ("Fromage", {"lr": 0.01}, pytorch_optimizer.Fromage, {"lr": 0.01}, 1e-12),
+    "stableadamw": (
+        "StableAdamW",
+        {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-5, "weight_decay": 0.2},
+        pytorch_optimizer.StableAdamW,
+        {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-5, "weight_decay": 0.2},
+        1e-12,
+    ),
+    "stableadamw coupled": (
+        "StableAdamW",
+        {"lr": 0.01, "betas": (0.7, 0.9), "weight_decay": 0.2, "decoupled_weight_decay": False},
+        pytorch_optimizer.StableAdamW,
+        {"lr": 0.01, "betas": (0.7, 0.9), "weight_decay": 0.2, "weight_decouple": False},
+        1e-12,
+    ),
+    "novograd": (
+        "NovoGrad",
+        {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-4, "weight_decay": 0.2, "grad_averaging": True},
+        pytorch_optimizer.NovoGrad,
+        {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-4, "weight_decay": 0.2, "grad_averaging": True},
+        1e-12,
+    ),
+    "novograd decoupled": (
+        "NovoGrad",
+        {"lr": 0.01, "weight_decay": 0.2, "decoupled_weight_decay": True},
+        pytorch_optimizer.NovoGrad,
+        {"lr": 0.01, "weight_decay": 0.2, "weight_decouple": True},
+        1e-12,
+    ),
+    "novograd of timm": (
+        "NovoGrad",
+        {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-4, "weight_decay": 0.2, "grad_averaging": True, "variant": "timm"},
+        twins.NovoGradOfTimm,
+        {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-4, "weight_decay": 0.2, "grad_averaging": True},
+        1e-12,
+    ),
+    "novograd of apex": (
+        "NovoGrad",
+        {"lr": 0.01, "eps": 1e-4, "weight_decay": 0.2, "variant": "apex"},
+        twins.NovoGradOfApex,
+        {"lr": 0.01, "eps": 1e-4, "weight_decay": 0.2},
+        1e-12,
+    ),
+    "novograd of apex, decay inside": (
+        "NovoGrad",
+        {"lr": 0.01, "betas": (0.8, 0.9), "weight_decay": 0.2, "variant": "apex"}
+        | {"moment": "normalized", "decoupled_weight_decay": False, "init_zero": True},
+        twins.NovoGradOfApex,
+        {"lr": 0.01, "betas": (0.8, 0.9), "weight_decay": 0.2, "reg_inside_moment": True, "init_zero": True},
+        1e-12,
+    ),
+    "lans": (
+        "LANS",
+        {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-4, "weight_decay": 0.2, "variant": "gluon"},
+        twins.LANS,
+        {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-4, "weight_decay": 0.2},
+        1e-12,
+    ),
+    "lans, decay in the gradient": (
+        "LANS",
+        {"lr": 0.01, "betas": (0.7, 0.9), "weight_decay": 0.2, "variant": "gluon"}
+        | {"decay": "gradient", "grad_averaging": False, "bias_correction": False},
+        twins.LANS,
+        {"lr": 0.01, "betas": (0.7, 0.9), "weight_decay": 0.2, "adam_w_mode": False}
+        | {"grad_averaging": False, "bias_correction": False},
+        1e-12,
+    ),
+    "lans without normalization": (
+        "LANS",
+        {"lr": 0.01, "weight_decay": 0.2, "normalize_grad": False},
+        twins.LANS,
+        {"lr": 0.01, "weight_decay": 0.2, "normalize_grad": False},
+        1e-12,
+    ),
+    "dog": (
+        "DoG",
+        {"lr": 0.8, "reps_rel": 1e-3, "eps": 1e-4, "weight_decay": 0.2},
+        dog.DoG,
+        {"lr": 0.8, "reps_rel": 1e-3, "eps": 1e-4, "weight_decay": 0.2},
+        1e-12,
+    ),
+    "dog, first rate": ("DoG", {"init_eta": 0.01}, dog.DoG, {"init_eta": 0.01}, 1e-12),
+    "ldog": (
+        "LDoG",
+        {"lr": 0.8, "reps_rel": 1e-3, "eps": 1e-4, "weight_decay": 0.2},
+        dog.LDoG,
+        {"lr": 0.8, "reps_rel": 1e-3, "eps": 1e-4, "weight_decay": 0.2},
+        1e-12,
+    ),
+    "ldog, first rate": ("LDoG", {"init_eta": 0.01}, dog.LDoG, {"init_eta": 0.01}, 1e-12),
+    "d-adaptation of adam": (
+        "DAdaptAdam",
+        {"lr": 0.7, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1, "d0": 1e-3, "growth_rate": 1.5}
+        | {"use_bias_correction": True},
+        dadaptation.DAdaptAdam,
+        {"lr": 0.7, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1, "d0": 1e-3, "growth_rate": 1.5}
+        | {"use_bias_correction": True},
+        1e-12,
+    ),
+    "d-adaptation of adam, decoupled": (
+        "DAdaptAdam",
+        {"weight_decay": 0.1, "d0": 1e-3, "decoupled_weight_decay": True},
+        dadaptation.DAdaptAdam,
+        {"weight_decay": 0.1, "d0": 1e-3, "decouple": True},
+        1e-12,
+    ),
+    "d-adaptation of sgd": (
+        "DAdaptSGD",
+        {"lr": 0.7, "momentum": 0.8, "weight_decay": 0.1, "d0": 1e-3, "growth_rate": 1.5},
+        dadaptation.DAdaptSGD,
+        {"lr": 0.7, "momentum": 0.8, "weight_decay": 0.1, "d0": 1e-3, "growth_rate": 1.5},
+        1e-12,
+    ),
+    "schedule-free sgd": (
+        "ScheduleFreeSGD",
+        {"lr": 0.2, "momentum": 0.8, "weight_decay": 0.2, "warmup_steps": 7, "r": 0.5, "weight_lr_power": 1.5},
+        schedulefree.SGDScheduleFree,
+        {"lr": 0.2, "momentum": 0.8, "weight_decay": 0.2, "warmup_steps": 7, "r": 0.5, "weight_lr_power": 1.5}
+        | {"foreach": False},
+        1e-12,
+    ),
     "tiger": (
         "Tiger",
         {"lr": 0.01, "beta": 0.9, "weight_decay": 0.2},
@@ -200,7 +346,7 @@ def test_parity(name: str, options: dict[str, Any], peer: Any, peer_options: dic
                 theirs[key].grad = torch.from_numpy(value) + 0.3 * theirs[key].detach()
         opt.step()
         twin.step()
-        if step % 50 == 49 and name == "ScheduleFreeAdamW":
+        if step % 50 == 49 and name.startswith("ScheduleFree"):
             for each in (opt, twin):
                 each.eval()
             compare(name, step, ours, theirs, start, tolerance)
@@ -242,6 +388,33 @@ OF_OPTAX: dict[str, tuple[lw.Rule, Any]] = {
         optax.contrib.adopt(0.01, 0.8, 0.95, eps=1e-4, clip_value_fn=lambda t: t**0.4),
     ),
     "signsgd": (lw.SignSGD(lr=0.01), optax.sign_sgd(0.01)),
+    "dog": (
+        lw.DoG(lr=0.8, reps_rel=1e-3, eps=1e-4, weight_decay=0.2),
+        optax.contrib.dog(0.8, ("heuristic", 1e-3), eps=1e-4, weight_decay=0.2),
+    ),
+    "dog, first rate": (lw.DoG(init_eta=0.01), optax.contrib.dog(1.0, ("learning_rate", 0.01))),
+    "dowg": (lw.DoWG(lr=0.8, weight_decay=0.2), optax.contrib.dowg(0.8, weight_decay=0.2)),
+    "dowg, first distance": (
+        lw.DoWG(init_estim_sq_dist=0.01, eps=1e-5),
+        optax.contrib.dowg(1.0, 0.01, eps=1e-5),
+    ),
+    # Gradients that do not depend on the weights let the estimate grow at every step.
+    "d-adaptation of adamw": (
+        lw.DAdaptAdam(lr=1e-12, d0=1e-3, weight_decay=0.2, decoupled_weight_decay=True, use_bias_correction=True),
+        optax.contrib.dadapt_adamw(1e-12, estim_lr0=1e-3, weight_decay=0.2),
+    ),
+    "fromage": (lw.Fromage(lr=0.01, min_norm=1e-6), optax.fromage(0.01)),
+    # optax subtracts 1 from its factor of the weights, which loses digits where the rate is small.
+    "fromage, least norm": (lw.Fromage(lr=0.1, min_norm=5.0), optax.fromage(0.1, 5.0)),
+    "novograd": (lw.NovoGrad(lr=0.01, variant="optax"), optax.novograd(0.01)),
+    "novograd, options": (
+        lw.NovoGrad(lr=0.01, betas=(0.8, 0.4), eps=1e-4, eps_root=1e-3, weight_decay=0.2, variant="optax"),
+        optax.novograd(0.01, 0.8, 0.4, eps=1e-4, eps_root=1e-3, weight_decay=0.2),
+    ),
+    "fromage, with decay": (
+        lw.Fromage(lr=0.01, weight_decay=0.2),
+        optax.chain(optax.add_decayed_weights(0.2), optax.fromage(0.01)),
+    ),
 }
 
 
@@ -251,13 +424,13 @@ def test_parity_with_optax(rule: lw.Rule, peer: Any) -> None:
     ours = {key: value.copy() for key, value in start.items()}
     theirs = {key: jax.numpy.asarray(value) for key, value in start.items()}
     state = peer.init(theirs)
-    update = jax.jit(lambda found, old: peer.update(found, old))
+    update = jax.jit(lambda found, old, params: peer.update(found, old, params))
     with lw.Optimizer(rule) as opt:
         opt.add_layer("all", ours)
         for found in gradients(SHAPES, STEPS):
             fresh = {key: found[key] for key in ours}
             opt.step({"all": fresh})
-            changes, state = update(fresh, state)
+            changes, state = update(fresh, state, theirs)
             theirs = optax.apply_updates(theirs, changes)
     for key in ours:
         moved = distance(np.asarray(theirs[key]), start[key])

@@ -86,6 +86,8 @@ typedef uint64_t lwk_ulong8x __attribute__((ext_vector_type(8)));
 typedef double lwk_double4x __attribute__((ext_vector_type(4)));
 typedef uint64_t lwk_ulong4x __attribute__((ext_vector_type(4)));
 typedef uint32_t lwk_uint8x __attribute__((ext_vector_type(8)));
+typedef int32_t lwk_int8x __attribute__((ext_vector_type(8)));
+typedef int64_t lwk_long8x __attribute__((ext_vector_type(8)));
 
 #define LWK_INLINE static inline __attribute__((always_inline, const, unused))
 
@@ -94,6 +96,62 @@ LWK_INLINE lwk_double8x lwk_widen_high(lwk_float16x x) { return __builtin_conver
 LWK_INLINE lwk_double8x lwk_widen(lwk_float8x x) { return __builtin_convertvector(x, lwk_double8x); }
 
 LWK_INLINE lwk_float8x lwk_narrow(lwk_double8x x) { return __builtin_convertvector(x, lwk_float8x); }
+
+// Cube roots of numbers ≥ 0, to about an ulp; that of 0 is a tiny number.  A third of the bits, as an integer, is a first guess that
+// is off by less than a twentieth, and Halley's step y + y(x − y³)/(2y³ + x) cubes the error.  Every operation has a statement of its own, so
+// that none becomes part of a multiply-add: all instruction sets give the same bits.  Numbers near the ends of the range are
+// multiplied by a power of eight first.
+
+LWK_INLINE lwk_float16x lwk_cube_root_float(lwk_float16x x) {
+    const lwk_int16x small = x < 0x1p-90f;
+    const lwk_int16x large = x > 0x1p+90f;
+    const lwk_float16x one = 1;
+    lwk_float16x factor = small ? (lwk_float16x)0x1p+60f : one;
+    factor = large ? (lwk_float16x)0x1p-60f : factor;
+    lwk_float16x back = small ? (lwk_float16x)0x1p-20f : one;
+    back = large ? (lwk_float16x)0x1p+20f : back;
+    x = x * factor;
+    const lwk_float16x third = __builtin_convertvector((lwk_int16x)x, lwk_float16x) * 0x1.555556p-2f;
+    lwk_float16x y = (lwk_float16x)(__builtin_convertvector(third, lwk_int16x) + 709921077);
+    for (int step = 0; step < 2; step++) {
+        const lwk_float16x square = y * y;
+        const lwk_float16x cube = square * y;
+        const lwk_float16x difference = x - cube;
+        const lwk_float16x twice = cube + cube;
+        const lwk_float16x sum = twice + x;
+        const lwk_float16x share = difference / sum;
+        const lwk_float16x change = y * share;
+        y = y + change;
+    }
+    return y * back;
+}
+
+LWK_INLINE lwk_double8x lwk_cube_root_double(lwk_double8x x) {
+    const lwk_long8x small = x < 0x1p-600;
+    const lwk_long8x large = x > 0x1p+600;
+    const lwk_double8x one = 1;
+    lwk_double8x factor = small ? (lwk_double8x)0x1p+480 : one;
+    factor = large ? (lwk_double8x)0x1p-480 : factor;
+    lwk_double8x back = small ? (lwk_double8x)0x1p-160 : one;
+    back = large ? (lwk_double8x)0x1p+160 : back;
+    x = x * factor;
+    // Of the upper half of the bits.
+    const lwk_int8x bits = __builtin_convertvector((lwk_long8x)x >> 32, lwk_int8x);
+    const lwk_float8x third = __builtin_convertvector(bits, lwk_float8x) * 0x1.555556p-2f;
+    const lwk_int8x guess = __builtin_convertvector(third, lwk_int8x) + 715094163;
+    lwk_double8x y = (lwk_double8x)(__builtin_convertvector(guess, lwk_long8x) << 32);
+    for (int step = 0; step < 3; step++) {
+        const lwk_double8x square = y * y;
+        const lwk_double8x cube = square * y;
+        const lwk_double8x difference = x - cube;
+        const lwk_double8x twice = cube + cube;
+        const lwk_double8x sum = twice + x;
+        const lwk_double8x share = difference / sum;
+        const lwk_double8x change = y * share;
+        y = y + change;
+    }
+    return y * back;
+}
 
 /// Of other sign, zeros too; part of a multiply-add where it is an operand of one.
 LWK_INLINE lwk_float16x lwk_negative_float(lwk_float16x x) { return -x; }

@@ -161,6 +161,10 @@ extension Optimizer {
             let tensor = context.tensors + index
             var moment = tensor.pointee.moment(layer, context.shared, isSpread: context.isSpread)
             if !isTensor { (moment.learningRate, moment.decayRate) = (layer.effectiveRate, layer.decayRate) }
+            moment.numbers = tensor.pointee.numbers
+            moment.scalars = tensor.pointee.nextScalars
+            moment.scalars = rule.advance(moment, after: stage, sums)
+            tensor.pointee.nextScalars = moment.scalars
             tensor.pointee.numbers = rule.finish(stage, sums, moment)
         }
     }

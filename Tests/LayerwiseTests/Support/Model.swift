@@ -14,10 +14,12 @@ final class Model {
 
     /// Layers "0", "1" ... of tensors "0", "1" ... with these shapes, filled from the seed or from a model alike.
     ///
-    /// `rules`: rules of layers in place of the optimizer's, by the layer's index.
+    /// `rules`: rules of layers in place of the optimizer's, by the layer's index.  `wholes`: the shapes of the tensors of which these
+    /// are parts.
     init(
         _ rule: any Rule, _ kind: Kind = Kind(.float32), shapes: [[[Int]]], rules: [Int: any Rule] = [:],
-        settings: Settings = Settings(), policy: any Policy = Uniform(), seed: UInt64 = 1, copying source: Model? = nil
+        settings: Settings = Settings(), policy: any Policy = Uniform(), seed: UInt64 = 1, copying source: Model? = nil,
+        wholes: [[[Int]]]? = nil
     ) throws {
         optimizer = try Optimizer(rule, policy: policy, settings: settings)
         random = Random(seed: seed)
@@ -30,8 +32,9 @@ final class Model {
                 shapes[layer].indices.map { tensor in
                     TensorDescription(
                         "\(tensor)", parameters: parameters[layer][tensor].start,
-                        gradients: gradients[layer][tensor].start, shape: shapes[layer][tensor], dtype: kind.dtype,
-                        gradientDType: kind.gradientDType, master: kind.master)
+                        gradients: gradients[layer][tensor].start, shape: shapes[layer][tensor],
+                        wholeShape: wholes?[layer][tensor], dtype: kind.dtype, gradientDType: kind.gradientDType,
+                        master: kind.master)
                 }, rule: rules[layer])
         }
     }

@@ -69,9 +69,11 @@ struct TensorBuffers {
                 let value: Double
                 switch name {
                 case "master": continue
-                case "momentum_buffer", "exp_avg", "grad_avg", "exp_avg_slow", "exp_avg_diff", "prev", "previous_grad":
+                case "momentum_buffer", "exp_avg", "grad_avg", "exp_avg_slow", "exp_avg_diff", "prev", "previous_grad",
+                    "s":
                     value = drawn.moment
-                case "exp_avg_sq", "square_avg", "sum", "acc_delta", "exp_avg_var": value = drawn.square + 2 * mean
+                case "exp_avg_sq", "square_avg", "sum", "acc_delta", "exp_avg_var", "grad_sum_sq":
+                    value = drawn.square + 2 * mean
                 case "exp_inf", "step_size": value = drawn.square.squareRoot()
                 case "max_exp_avg_sq": value = drawn.square * (1.25 + 0.75 * random.uniform())
                 // One number, about what 1,000 steps leave of it.
@@ -84,10 +86,16 @@ struct TensorBuffers {
                 case "eta", "mu":
                     state[0] = 0.5
                     continue
+                case "rbar", "G":
+                    state[0] = drawn.square
+                    continue
+                case "grad_norm":
+                    state[0] = drawn.square.squareRoot()
+                    continue
                 case "lr_max", "exp_avg_lr_1":
                     state[0] = rule.learningRate * 0.9
                     continue
-                case "z", "ax": value = drawn.weight + drawn.moment
+                case "z", "ax", "x0", "init_buffer": value = drawn.weight + drawn.moment
                 // A state that stayed at its start would test little.
                 default: fatalError("say here what the state \(name) may be")
                 }

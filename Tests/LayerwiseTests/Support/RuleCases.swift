@@ -249,6 +249,105 @@ extension RuleCase {
         ]
     }
 
+    static func madgrad() throws -> [RuleCase] {
+        [
+            try RuleCase("madgrad"),
+            try RuleCase("madgrad", ["lr": 0.03, "momentum": 0.7, "eps": 1e-3, "weight_decay": 0.0701]),
+            try RuleCase("madgrad", ["lr": 0.03, "weight_decay": 0.3, "decoupled_weight_decay": 1]),
+        ]
+    }
+
+    static func fromage() throws -> [RuleCase] {
+        [
+            try RuleCase("fromage"),
+            try RuleCase("fromage", ["lr": 0.3, "weight_decay": 0.07]),
+            try RuleCase("fromage", ["lr": 0.03, "weight_decay": 0.07, "trust_ratio_scope": "layer"]),
+            try RuleCase("fromage", ["lr": 0.03, "min_norm": 0.5]),
+        ]
+    }
+
+    static func stableAdamW() throws -> [RuleCase] {
+        [
+            try RuleCase("stable_adamw"),
+            try RuleCase(
+                "stable_adamw", ["lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-3, "weight_decay": 0.3]),
+            try RuleCase("stable_adamw", ["lr": 0.03, "weight_decay": 0.07, "decoupled_weight_decay": 0]),
+        ]
+    }
+
+    static func novoGrad() throws -> [RuleCase] {
+        [
+            try RuleCase("novograd"),
+            try RuleCase("novograd", ["variant": "paper", "lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("novograd", ["variant": "timm", "lr": 0.03, "weight_decay": 0.07, "grad_averaging": 1]),
+            try RuleCase("novograd", ["variant": "optax", "lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("novograd", ["variant": "apex", "lr": 0.03, "weight_decay": 0.3]),
+            try RuleCase(
+                "novograd",
+                [
+                    "lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-3, "eps_root": 1e-4, "weight_decay": 0.3,
+                    "decoupled_weight_decay": 1, "grad_averaging": 1, "init_zero": 1, "norm_scope": "layer",
+                ]),
+        ]
+    }
+
+    static func lans() throws -> [RuleCase] {
+        [
+            try RuleCase("lans"),
+            try RuleCase("lans", ["variant": "paper", "lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("lans", ["variant": "gluon", "lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase(
+                "lans",
+                [
+                    "lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-3, "weight_decay": 0.07, "decay": "gradient",
+                    "normalize_grad": 0, "grad_averaging": 0, "bias_correction": 0, "trust_ratio_scope": "layer",
+                ]),
+            try RuleCase("lans", ["lr": 0.03, "weight_decay": 0.3, "trust_ratio_scope": "layer"]),
+        ]
+    }
+
+    static func ldog() throws -> [RuleCase] {
+        [
+            try RuleCase("ldog"),
+            try RuleCase("ldog", ["lr": 0.7, "reps_rel": 1e-3, "eps": 1e-4, "weight_decay": 0.07]),
+            try RuleCase("ldog", ["lr": 0.7, "init_eta": 0.03, "distance_scope": "layer"]),
+        ]
+    }
+
+    static func scheduleFreeSGD() throws -> [RuleCase] {
+        [
+            try RuleCase("schedule_free_sgd"),
+            try RuleCase(
+                "schedule_free_sgd",
+                [
+                    "lr": 0.03, "momentum": 0.7, "weight_decay": 0.07, "warmup_steps": 3, "r": 0.5,
+                    "weight_lr_power": 1.5,
+                ]),
+        ]
+    }
+
+    /// Rules whose sums run over all layers (SumsOverLayersTests).
+    static func overLayers() throws -> [RuleCase] {
+        [
+            try RuleCase("dog"),
+            try RuleCase("dog", ["lr": 0.7, "reps_rel": 1e-3, "eps": 1e-4, "weight_decay": 0.07]),
+            try RuleCase("dog", ["lr": 0.7, "init_eta": 0.03]),
+            try RuleCase("dowg"),
+            try RuleCase("dowg", ["lr": 0.7, "init_estim_sq_dist": 1e-3, "eps": 1e-5, "weight_decay": 0.07]),
+            try RuleCase("dadapt_adam", ["d0": 1e-4]),
+            try RuleCase(
+                "dadapt_adam",
+                [
+                    "lr": 0.7, "beta1": 0.8, "beta2": 0.99, "eps": 1e-6, "weight_decay": 0.1, "d0": 1e-3,
+                    "growth_rate": 1.5, "use_bias_correction": 1, "decoupled_weight_decay": 1,
+                ]),
+            try RuleCase("dadapt_adam", ["weight_decay": 0.1, "d0": 1e-4]),
+            try RuleCase("dadapt_sgd", ["d0": 1e-4]),
+            try RuleCase(
+                "dadapt_sgd", ["lr": 0.7, "momentum": 0.8, "weight_decay": 0.1, "d0": 1e-3, "growth_rate": 1.5]),
+        ]
+    }
+
     static func tiger() throws -> [RuleCase] {
         [try RuleCase("tiger"), try RuleCase("tiger", ["lr": 0.03, "beta": 0.7, "weight_decay": 0.3])]
     }
@@ -338,7 +437,9 @@ extension RuleCase {
     static func all() throws -> [RuleCase] {
         let first = try sgd() + momentum() + lars() + adam() + adamW() + lamb() + lion() + nadam() + rmsprop()
         let second = try adagrad() + adadelta() + adamax() + radam() + rprop() + asgd() + adaBelief() + yogi() + adan()
-        return try first + second + adopt() + adEMAMix() + laProp() + tiger() + signSGD() + scheduleFreeAdamW()
+        let third = try adopt() + adEMAMix() + laProp() + madgrad() + tiger() + signSGD() + fromage()
+        let fourth = try stableAdamW() + novoGrad() + lans() + ldog() + scheduleFreeAdamW() + scheduleFreeSGD()
+        return first + second + third + fourth
     }
 
     /// One of each arithmetic.
@@ -368,6 +469,13 @@ extension RuleCase {
             try RuleCase("adopt", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("ademamix", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("laprop", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("madgrad", ["lr": 0.03, "weight_decay": 0.0701]),
+            try RuleCase("fromage", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("stable_adamw", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("novograd", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("lans", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("ldog", ["lr": 0.7, "reps_rel": 1e-3, "weight_decay": 0.07]),
+            try RuleCase("schedule_free_sgd", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("tiger", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("signsgd", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("schedule_free_adamw", ["lr": 0.03, "weight_decay": 0.07]),

@@ -1183,6 +1183,53 @@ class LaProp(LayerwiseOptimizer):
         super().__init__(params, defaults, options)
 
 
+class MADGRAD(LayerwiseOptimizer):
+    """Dual averaging with momentum: the start less the sum of all gradients, over a cube root.
+
+    The hyperparameters are those of `layerwise.MADGRAD`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.01.  May be a tensor of one element.
+        momentum: Momentum factor μ, in [0, 1).  Default 0.9.
+        eps: Number ε that is added to the rate and to the denominator, in [0, inf).  Default 1e-6.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.MADGRAD
+    _keys: ClassVar[tuple[str, ...]] = (
+        "momentum",
+        "eps",
+        "weight_decay",
+        "decoupled_weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.01,
+        *,
+        momentum: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = False,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "momentum": momentum,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
 class Tiger(LayerwiseOptimizer):
     """The sign of a momentum, with decoupled weight decay and one state.
 
@@ -1255,6 +1302,386 @@ class SignSGD(LayerwiseOptimizer):
         defaults: dict[str, Any] = {
             "lr": lr,
             "momentum": momentum,
+            "weight_decay": weight_decay,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
+class Fromage(LayerwiseOptimizer):
+    """The gradient scaled to the norm of the weights, which are then shrunk.
+
+    The hyperparameters are those of `layerwise.Fromage`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.01.  May be a tensor of one element.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        min_norm: Least norm in the ratio, in [0, inf); optax has 1e-6.  Default 0.
+        trust_ratio_scope: One ratio for each "tensor", or for each "layer".  Default "tensor".
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.Fromage
+    _keys: ClassVar[tuple[str, ...]] = (
+        "weight_decay",
+        "min_norm",
+        "trust_ratio_scope",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.01,
+        *,
+        weight_decay: float = 0.0,
+        min_norm: float = 0.0,
+        trust_ratio_scope: Literal["tensor", "layer"] = "tensor",
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "min_norm": min_norm,
+            "trust_ratio_scope": trust_ratio_scope,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
+class StableAdamW(LayerwiseOptimizer):
+    """AdamW whose rate falls for a tensor while its squared gradients are larger than their average.
+
+    The hyperparameters are those of `layerwise.StableAdamW`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.001.  May be a tensor of one element.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.99).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.01.
+        decoupled_weight_decay: Decay the weights in place of the gradient.  Default True.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.StableAdamW
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "weight_decay",
+        "decoupled_weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.001,
+        *,
+        betas: tuple[float, float] = (0.9, 0.99),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        decoupled_weight_decay: bool = True,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
+class NovoGrad(LayerwiseOptimizer):
+    """Momentum of gradients that are divided by a running average of the norm of their tensor.
+
+    The hyperparameters are those of `layerwise.NovoGrad`, which has the equation.  In the param groups stand the values
+    in force, those of the variant among them.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.001.  May be a tensor of one element.
+        betas: Decay β₁ of the first moment and decay β₂ of the squared norm, in [0, 1) each.  Default (0.95, 0.98).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        eps_root: Number ε′ that is added to v under the root, as in optax, in [0, inf).  Default 0.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        decoupled_weight_decay: Decay the weights in place of the direction, as AdamW does.  Default False.
+        grad_averaging: Weigh the direction by 1 − β₁ in the first moment.  Default False.
+        average_first: Weigh a tensor's first direction so too, as in timm and apex.  Default False.
+        init_zero: Start the average of squared norms at 0.  Default False.
+        bias_correction: Correct both averages for their start at 0, as in apex.  Default False.
+        moment: The first moment is of "normalized" gradients (the paper), or of "raw" ones, and then divided (apex).
+            Default "normalized".
+        norm_scope: One norm for each "tensor", or for each "layer".  Default "tensor".
+        variant: Whose version: "paper", "timm", "optax" or "apex".
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.NovoGrad
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "eps_root",
+        "weight_decay",
+        "decoupled_weight_decay",
+        "grad_averaging",
+        "average_first",
+        "init_zero",
+        "bias_correction",
+        "moment",
+        "norm_scope",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor | None = None,
+        *,
+        betas: tuple[float, float] | None = None,
+        eps: float | None = None,
+        eps_root: float | None = None,
+        weight_decay: float | None = None,
+        decoupled_weight_decay: bool | None = None,
+        grad_averaging: bool | None = None,
+        average_first: bool | None = None,
+        init_zero: bool | None = None,
+        bias_correction: bool | None = None,
+        moment: Literal["normalized", "raw"] | None = None,
+        norm_scope: Literal["tensor", "layer"] | None = None,
+        variant: Literal["paper", "timm", "optax", "apex"] | None = None,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        given: dict[str, Any] = {
+            "betas": betas,
+            "eps": eps,
+            "eps_root": eps_root,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "grad_averaging": grad_averaging,
+            "average_first": average_first,
+            "init_zero": init_zero,
+            "bias_correction": bias_correction,
+            "moment": moment,
+            "norm_scope": norm_scope,
+            "variant": variant,
+        }
+        defaults = in_force(rule.NovoGrad, lr, given) | {"maximize": maximize}
+        super().__init__(params, defaults, options)
+
+
+class LANS(LayerwiseOptimizer):
+    """LAMB with normalized gradients and Nesterov momentum.
+
+    The hyperparameters are those of `layerwise.LANS`, which has the equation.  In the param groups stand the values in
+    force, those of the variant among them.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.001.  May be a tensor of one element.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-6.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.01.
+        decay: Where the decay goes: "update" is inside r and c (the paper), "gradient" is g̃ + λw.  Default "update".
+        normalize_grad: Divide the gradient by its norm.  Default True.
+        norm_eps: Add ε to that norm, as gluon-nlp does.  Default False.
+        grad_averaging: Weigh the gradient by 1 − β₁.  Default True.
+        bias_correction: Correct both moments for their start at 0.  Default True.
+        trust_ratio_scope: Norms of each "tensor", or of each "layer".  Default "tensor".
+        variant: Whose version: "paper" or "gluon".
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.LANS
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "weight_decay",
+        "decay",
+        "normalize_grad",
+        "norm_eps",
+        "grad_averaging",
+        "bias_correction",
+        "trust_ratio_scope",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor | None = None,
+        *,
+        betas: tuple[float, float] | None = None,
+        eps: float | None = None,
+        weight_decay: float | None = None,
+        decay: Literal["update", "gradient"] | None = None,
+        normalize_grad: bool | None = None,
+        norm_eps: bool | None = None,
+        grad_averaging: bool | None = None,
+        bias_correction: bool | None = None,
+        trust_ratio_scope: Literal["tensor", "layer"] | None = None,
+        variant: Literal["paper", "gluon"] | None = None,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        given: dict[str, Any] = {
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decay": decay,
+            "normalize_grad": normalize_grad,
+            "norm_eps": norm_eps,
+            "grad_averaging": grad_averaging,
+            "bias_correction": bias_correction,
+            "trust_ratio_scope": trust_ratio_scope,
+            "variant": variant,
+        }
+        defaults = in_force(rule.LANS, lr, given) | {"maximize": maximize}
+        super().__init__(params, defaults, options)
+
+
+class DoG(LayerwiseOptimizer):
+    """SGD whose rate is the distance to the start over the root of the sum of all squared gradients.
+
+    The hyperparameters are those of `layerwise.DoG`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Factor γ of the rate, in [0, inf).  Default 1.  May be a tensor of one element.
+        reps_rel: First distance r_ε, relative to 1 + ‖w₀‖, in (0, inf).  Default 1e-6.
+        eps: Number ε that is added to the sum of squares, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        init_eta: First rate, in place of reps_rel, in [0, inf); 0 is none.  Default 0.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.DoG
+    _keys: ClassVar[tuple[str, ...]] = (
+        "reps_rel",
+        "eps",
+        "weight_decay",
+        "init_eta",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 1.0,
+        *,
+        reps_rel: float = 1e-6,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        init_eta: float = 0.0,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "reps_rel": reps_rel,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "init_eta": init_eta,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
+class LDoG(LayerwiseOptimizer):
+    """DoG with a rate for each tensor or layer.
+
+    The hyperparameters are those of `layerwise.LDoG`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Factor γ of the rate, in [0, inf).  Default 1.  May be a tensor of one element.
+        reps_rel: First distance r_ε, relative to 1 + ‖w₀‖, in (0, inf).  Default 1e-6.
+        eps: Number ε that is added to the sum of squares, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        init_eta: First rate, in place of reps_rel, in [0, inf); 0 is none.  Default 0.
+        distance_scope: Norms of each "tensor", or of each "layer".  Default "tensor".
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.LDoG
+    _keys: ClassVar[tuple[str, ...]] = (
+        "reps_rel",
+        "eps",
+        "weight_decay",
+        "init_eta",
+        "distance_scope",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 1.0,
+        *,
+        reps_rel: float = 1e-6,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        init_eta: float = 0.0,
+        distance_scope: Literal["tensor", "layer"] = "tensor",
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "reps_rel": reps_rel,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "init_eta": init_eta,
+            "distance_scope": distance_scope,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
+class DoWG(LayerwiseOptimizer):
+    """SGD whose rate is a squared distance to the start over the root of a weighed sum of squares.
+
+    The hyperparameters are those of `layerwise.DoWG`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Factor γ of the rate, in [0, inf).  Default 1.  May be a tensor of one element.
+        init_estim_sq_dist: First squared distance, in [0, inf); 0 is ε.  Default 0.
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 0.0001.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.DoWG
+    _keys: ClassVar[tuple[str, ...]] = (
+        "init_estim_sq_dist",
+        "eps",
+        "weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 1.0,
+        *,
+        init_estim_sq_dist: float = 0.0,
+        eps: float = 0.0001,
+        weight_decay: float = 0.0,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "init_estim_sq_dist": init_estim_sq_dist,
+            "eps": eps,
             "weight_decay": weight_decay,
             "maximize": maximize,
         }
@@ -1336,6 +1763,112 @@ class Prodigy(LayerwiseOptimizer):
         super().__init__(params, defaults, options)
 
 
+class DAdaptAdam(LayerwiseOptimizer):
+    """Adam whose learning rate is estimated from the gradients: D-Adaptation.
+
+    The hyperparameters are those of `layerwise.DAdaptAdam`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Factor γ of the estimated rate, in [0, inf).  Default 1.  May be a tensor of one element.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
+        d0: First estimate d₀ of the distance, in (0, inf).  Default 1e-6.
+        growth_rate: Largest growth of d in one step, in (0, inf].  Default inf.
+        use_bias_correction: Correct the rate for the moments' start at 0.  Default False.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.DAdaptAdam
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "weight_decay",
+        "decoupled_weight_decay",
+        "d0",
+        "growth_rate",
+        "use_bias_correction",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 1.0,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = False,
+        d0: float = 1e-6,
+        growth_rate: float = math.inf,
+        use_bias_correction: bool = False,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "d0": d0,
+            "growth_rate": growth_rate,
+            "use_bias_correction": use_bias_correction,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
+class DAdaptSGD(LayerwiseOptimizer):
+    """Dual averaging with momentum whose learning rate is estimated from the gradients: D-Adaptation.
+
+    The hyperparameters are those of `layerwise.DAdaptSGD`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Factor γ of the estimated rate, in [0, inf).  Default 1.  May be a tensor of one element.
+        momentum: Momentum factor μ, in [0, 1).  Default 0.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        d0: First estimate d₀ of the distance, in (0, inf).  Default 1e-6.
+        growth_rate: Largest growth of d in one step, in (0, inf].  Default inf.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.DAdaptSGD
+    _keys: ClassVar[tuple[str, ...]] = (
+        "momentum",
+        "weight_decay",
+        "d0",
+        "growth_rate",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 1.0,
+        *,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        d0: float = 1e-6,
+        growth_rate: float = math.inf,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "d0": d0,
+            "growth_rate": growth_rate,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
 class ScheduleFreeAdamW(LayerwiseOptimizer):
     """AdamW without a schedule: the weights that are evaluated are an average of those that are stepped.
 
@@ -1383,6 +1916,57 @@ class ScheduleFreeAdamW(LayerwiseOptimizer):
             "lr": lr,
             "betas": betas,
             "eps": eps,
+            "weight_decay": weight_decay,
+            "warmup_steps": warmup_steps,
+            "r": r,
+            "weight_lr_power": weight_lr_power,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
+class ScheduleFreeSGD(LayerwiseOptimizer):
+    """SGD without a schedule: the weights that are evaluated are an average of those that are stepped.
+
+    The hyperparameters are those of `layerwise.ScheduleFreeSGD`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 1.  May be a tensor of one element.
+        momentum: How near μ the parameters are to the average, in (0, 1).  Default 0.9.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        warmup_steps: Steps of linear warm-up, counted by each tensor, in [0, 2**53].  Default 0.
+        r: Power r of t in the weight of the average, in [0, inf).  Default 0.
+        weight_lr_power: Power p of the largest rate in that weight, in [0, inf).  Default 2.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.ScheduleFreeSGD
+    _keys: ClassVar[tuple[str, ...]] = (
+        "momentum",
+        "weight_decay",
+        "warmup_steps",
+        "r",
+        "weight_lr_power",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 1.0,
+        *,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        warmup_steps: int = 0,
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "momentum": momentum,
             "weight_decay": weight_decay,
             "warmup_steps": warmup_steps,
             "r": r,

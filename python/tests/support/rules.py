@@ -270,6 +270,16 @@ TABLE: dict[str, Case] = {
             {"lr": 0.0},
         ],
     ),
+    "MADGRAD": Case(
+        {"lr": 0.02, "momentum": 0.8, "weight_decay": 0.1},
+        extremes=[
+            {"lr": 0.1, "weight_decay": 10.0, "decoupled_weight_decay": True},
+            {"lr": 0.1},
+            {"lr": 0.1, "momentum": 0.0, "eps": 0.0, "weight_decay": 10.0},
+            {"lr": 1e30, "eps": 1e30},
+            {"lr": 0.0},
+        ],
+    ),
     "Tiger": Case(
         {"lr": 0.01, "beta": 0.9, "weight_decay": 0.1},
         extremes=[{"lr": 0.1}, {"lr": 0.1, "beta": 0.0, "weight_decay": 10.0}],
@@ -279,6 +289,76 @@ TABLE: dict[str, Case] = {
         {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.1},
         extremes=[{"lr": 0.1}, {"lr": 0.1, "momentum": 0.9, "weight_decay": 10.0}],
         counts=False,
+    ),
+    "Fromage": Case(
+        {"lr": 0.05, "weight_decay": 0.1},
+        extremes=[
+            {"lr": 0.1},
+            {"lr": 1e200, "weight_decay": 10.0},
+            {"lr": 0.1, "trust_ratio_scope": "layer", "weight_decay": 0.1},
+            {"lr": 0.1, "min_norm": 1e30},
+        ],
+        counts=False,
+        has_sums=True,
+    ),
+    "StableAdamW": Case(
+        {"lr": 0.02, "weight_decay": 0.2},
+        extremes=[
+            {"lr": 0.1},
+            {"lr": 0.1, "betas": (0.0, 0.0), "eps": 0.0, "weight_decay": 10.0, "decoupled_weight_decay": False},
+            {"lr": 1e30, "eps": 1e30, "weight_decay": 1e10},
+        ],
+        has_sums=True,
+        averages=True,
+    ),
+    "NovoGrad": Case(
+        {"lr": 0.02, "weight_decay": 0.1},
+        extremes=[
+            {"lr": 0.1},
+            {"lr": 0.1, "betas": (0.0, 0.0), "eps": 0.0, "weight_decay": 10.0, "init_zero": True},
+            {"lr": 0.1, "variant": "apex", "eps": 0.0, "weight_decay": 10.0},
+            {"lr": 0.1, "norm_scope": "layer", "eps_root": 1e30},
+        ],
+        has_sums=True,
+    ),
+    "LANS": Case(
+        {"lr": 0.02, "weight_decay": 0.1},
+        extremes=[
+            {"lr": 0.1},
+            {"lr": 0.1, "betas": (0.0, 0.0), "eps": 0.0, "weight_decay": 10.0},
+            {"lr": 0.1, "decay": "gradient", "normalize_grad": False, "grad_averaging": False, "weight_decay": 10.0},
+            {"lr": 0.1, "trust_ratio_scope": "layer", "norm_eps": True, "eps": 1e30},
+        ],
+        has_sums=True,
+    ),
+    "DoG": Case(
+        {"lr": 1.0, "reps_rel": 1e-3, "weight_decay": 0.1},
+        extremes=[
+            {"lr": 1.0},
+            {"lr": 1.0, "reps_rel": 1e30, "eps": 0.0, "weight_decay": 10.0},
+            {"lr": 1.0, "init_eta": 1e-3},
+        ],
+        has_sums=True,
+        together=True,
+    ),
+    "LDoG": Case(
+        {"lr": 1.0, "reps_rel": 1e-3, "weight_decay": 0.1},
+        extremes=[
+            {"lr": 1.0},
+            {"lr": 1.0, "eps": 0.0, "weight_decay": 10.0},
+            {"lr": 1.0, "init_eta": 1e-3, "distance_scope": "layer"},
+        ],
+        has_sums=True,
+    ),
+    "DoWG": Case(
+        {"lr": 1.0, "eps": 1e-3, "weight_decay": 0.1},
+        extremes=[
+            {"lr": 1.0},
+            {"lr": 1.0, "eps": 0.0, "weight_decay": 10.0},
+            {"lr": 1.0, "init_estim_sq_dist": 1e30},
+        ],
+        has_sums=True,
+        together=True,
     ),
     "Prodigy": Case(
         {"lr": 1.0, "d0": 1e-3},
@@ -290,9 +370,33 @@ TABLE: dict[str, Case] = {
         has_sums=True,
         together=True,
     ),
+    "DAdaptAdam": Case(
+        {"lr": 1.0, "d0": 1e-3},
+        extremes=[
+            {"lr": 1.0},
+            {"lr": 1.0, "weight_decay": 10.0, "decoupled_weight_decay": True, "use_bias_correction": True},
+            {"lr": 1.0, "betas": (0.0, 0.0), "d0": 1.0},
+        ],
+        has_sums=True,
+        together=True,
+    ),
+    "DAdaptSGD": Case(
+        {"lr": 1.0, "momentum": 0.5, "d0": 1e-3},
+        extremes=[
+            {"lr": 1.0},
+            {"lr": 1.0, "momentum": 0.9, "weight_decay": 10.0},
+            {"lr": 1.0, "d0": 1.0, "growth_rate": 1.0},
+        ],
+        has_sums=True,
+        together=True,
+    ),
     "ScheduleFreeAdamW": Case(
         {"lr": 0.02, "weight_decay": 0.1},
         extremes=[{"lr": 0.1}, {"lr": 0.1, "weight_decay": 10.0, "r": 2.0, "warmup_steps": 3}],
+    ),
+    "ScheduleFreeSGD": Case(
+        {"lr": 0.1, "weight_decay": 0.1},
+        extremes=[{"lr": 0.1}, {"lr": 0.1, "weight_decay": 2.0, "r": 2.0, "warmup_steps": 3}],
     ),
     "Adafactor": Case(
         {"lr": 0.05, "weight_decay": 0.1},

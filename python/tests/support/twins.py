@@ -144,3 +144,110 @@ class ASGD(torch.optim.ASGD):
                 if param.grad is not None:
                     self._set(group, self.state[param])
         return result
+
+
+class NovoGradOfTimm(torch.optim.Optimizer):
+    """timm's NvNovoGrad, which weighs a tensor's first gradient as every other."""
+
+    def __init__(self, params: Iterable[Any], **options: Any) -> None:
+        super().__init__(params, options)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            first, second = group["betas"]
+            for param in group["params"]:
+                state = self.state[param]
+                square = param.grad.square().sum()
+                if not state:
+                    state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(param), square
+                else:
+                    state["exp_avg_sq"] = second * state["exp_avg_sq"] + (1 - second) * square
+                direction = param.grad / (state["exp_avg_sq"].sqrt() + group["eps"]) + group["weight_decay"] * param
+                if group["grad_averaging"]:
+                    direction *= 1 - first
+                state["exp_avg"].mul_(first).add_(direction)
+                param.sub_(state["exp_avg"], alpha=group["lr"])
+        return None
+
+
+class NovoGradOfApex(torch.optim.Optimizer):
+    """apex's FusedNovoGrad with the 2-norm and its other defaults, written from its kernel."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        reg_inside_moment: bool = False,
+        init_zero: bool = False,
+    ) -> None:
+        self.inside, self.init_zero, self.steps = reg_inside_moment, init_zero, 0
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        self.steps += 1
+        for group in self.param_groups:
+            first, second = group["betas"]
+            for param in group["params"]:
+                norm = param.grad.norm()
+                state = self.state[param]
+                if not state:
+                    state["exp_avg"], state["norm"] = torch.zeros_like(param), 0 * norm if self.init_zero else norm
+                state["norm"] = (second * state["norm"] ** 2 + (1 - second) * norm**2).sqrt()
+                divisor = state["norm"] / (1 - second**self.steps) ** 0.5 + group["eps"]
+                decay = group["weight_decay"] * param
+                fresh = param.grad / divisor + decay if self.inside else param.grad
+                state["exp_avg"].mul_(first).add_((1 - first) * fresh)
+                moment = state["exp_avg"] / (1 - first**self.steps)
+                param.sub_(moment if self.inside else moment / divisor + decay, alpha=group["lr"])
+        return None
+
+
+class LANS(torch.optim.Optimizer):
+    """gluon-nlp's FusedLANS, written from its kernel."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
+        weight_decay: float = 0.01,
+        *,
+        bias_correction: bool = True,
+        adam_w_mode: bool = True,
+        grad_averaging: bool = True,
+        normalize_grad: bool = True,
+    ) -> None:
+        self.corrects, self.apart = bias_correction, adam_w_mode
+        self.averages, self.normalizes, self.steps = grad_averaging, normalize_grad, 0
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        self.steps += 1
+        for group in self.param_groups:
+            first, second = group["betas"]
+            share = 1 - first if self.averages else 1.0
+            corrections = [1 - beta**self.steps if self.corrects else 1.0 for beta in (first, second)]
+            for param in group["params"]:
+                norm, decay = param.grad.norm(), group["weight_decay"] * param
+                gradient = param.grad / (norm + group["eps"]) if self.normalizes and norm else param.grad
+                if not self.apart:
+                    gradient, decay = gradient + decay, torch.zeros_like(param)
+                moments = self.state[param].setdefault("moments", [torch.zeros_like(param) for _ in range(2)])
+                moments[0].mul_(first).add_(gradient, alpha=share)
+                moments[1].mul_(second).add_(gradient.square(), alpha=1 - second)
+                divisor = (moments[1] / corrections[1]).sqrt() + group["eps"]
+                for factor, part in ((first, moments[0] / corrections[0]), (share, gradient)):
+                    direction = part / divisor + decay
+                    norms = param.norm(), direction.norm()
+                    ratio = norms[0] / norms[1] if all(norms) else 1.0
+                    moments.append(group["lr"] * factor * ratio * direction)
+                param.sub_(moments.pop() + moments.pop())
+        return None

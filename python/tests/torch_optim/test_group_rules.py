@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.rules import TABLE
 from torch import Tensor, nn
 
 import layerwise as lw
@@ -15,6 +16,9 @@ import layerwise.torch as lt
 from layerwise.torch._group_rules import kinds, values_in_force
 
 CLASSES = {kind._rule.name: kind for kind in vars(lt).values() if isinstance(kind, type) and hasattr(kind, "_rule")}
+
+TOGETHER = {kind._rule.name for kind in CLASSES.values() if TABLE[kind.__name__].together}
+"""Rules that take sums over all layers."""
 
 
 def tensors(seed: int = 0) -> list[nn.Parameter]:
@@ -35,7 +39,7 @@ def run(opts: list[torch.optim.Optimizer], params: list[nn.Parameter], steps: ra
             opt.step()
 
 
-@pytest.mark.parametrize("name", sorted(set(CLASSES) - {"prodigy"}))
+@pytest.mark.parametrize("name", sorted(set(CLASSES) - TOGETHER))
 def test_moves_as_in_an_optimizer_of_its_own(name: str) -> None:
     kind = CLASSES[name]
     own = kinds()[name](lr=0.02)  # type: ignore[call-arg]

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+
+/// A rule whose parameters for evaluation are an average of those that are stepped: x = y + (1 − 1/β)·(z − y), where z is the first
+/// state and y the parameters for training.
+///
+/// The weight of step t in the average is κₜ = tʳ·max(γ₁ … γₜ)^p.
+protocol ScheduleFreeRule: Rule {
+    /// β, how near the parameters for training are to the average.
+    var averaging: Double { get }
+    var warmupSteps: Int { get }
+    /// r.
+    var stepPower: Double { get }
+    /// p.
+    var ratePower: Double { get }
+}
+
+/// What such a rule keeps of a tensor's average.
+let averageStates: [StateDeclaration] = [.scalar("weight_sum", start: 0), .scalar("lr_max", start: 0)]
+
+extension ScheduleFreeRule {
+    public var evaluation: Evaluation? {
+        Evaluation(slot: 0, toEvaluation: 1 - 1 / averaging, toTraining: 1 - averaging)
+    }
+
+    /// What the rate is multiplied by at a tensor's step.
+    func warmup(_ step: Int64) -> Double {
+        warmupSteps > 0 && step < warmupSteps ? Double(step) / Double(warmupSteps) : 1
+    }
+
+    /// κₜ, from the largest rate so far.
+    private func weight(_ step: Int64, _ largest: Double) -> Double {
+        min(pow(Double(step), stepPower) * pow(largest, ratePower), .greatestFiniteMagnitude)
+    }
+
+    public func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars {
+        let largest = max(moment.learningRate * warmup(moment.step), scalars[1])
+        return StateScalars(min(scalars[0] + weight(moment.step, largest), .greatestFiniteMagnitude), largest)
+    }
+
+    /// c = κₜ/Σκ, and 0 while all rates were 0.
+    func share(_ moment: StepInput) -> Double {
+        let sum = moment.scalars[0]
+        return sum > 0 ? weight(moment.step, moment.scalars[1]) / sum : 0
+    }
+}
