@@ -153,5 +153,6 @@ public let allRules: [any Rule.Type] = [
     Adagrad.self, Adadelta.self, Adamax.self, RAdam.self, Rprop.self, ASGD.self,
     AdaBelief.self, Yogi.self, Adan.self, ADOPT.self, AdEMAMix.self, LaProp.self, MADGRAD.self, Tiger.self,
     SignSGD.self, Fromage.self, StableAdamW.self, NovoGrad.self, LANS.self, DoG.self, LDoG.self, DoWG.self,
-    Prodigy.self, DAdaptAdam.self, DAdaptSGD.self, ScheduleFreeAdamW.self, ScheduleFreeSGD.self, Adafactor.self, Muon.self,
+    Prodigy.self, DAdaptAdam.self, DAdaptSGD.self, ScheduleFreeAdamW.self, ScheduleFreeSGD.self, Adafactor.self,
+    Muon.self,
 ]
