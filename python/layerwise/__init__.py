@@ -123,6 +123,7 @@ from .schedule import (
     Warmup,
     WarmupStableDecay,
 )
+from .snapshot import Snapshot
 
 __version__ = "0.1.0"
 
@@ -212,6 +213,7 @@ __all__ = [
     "SignSGD",
     "SlantedTriangular",
     "Slice",
+    "Snapshot",
     "StateInfo",
     "StepDecay",
     "Summary",
