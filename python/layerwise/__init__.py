@@ -37,6 +37,7 @@ from .errors import (
     ShapeMismatch,
     UnknownName,
 )
+from .finder import Curve, FoundRates, find_rates
 from .freezing import ChainThaw, FreezeAt, FreezeOut, FreezePlan, GradualUnfreezing, LayerFreezing
 from .introspection import (
     InferredLayer,
@@ -124,6 +125,7 @@ from .schedule import (
     WarmupStableDecay,
 )
 from .snapshot import Snapshot
+from .tournament import Candidate, Choice, Round, choose
 
 __version__ = "0.1.0"
 
@@ -143,15 +145,18 @@ __all__ = [
     "Adamax",
     "Adan",
     "BusyOptimizer",
+    "Candidate",
     "ChainThaw",
     "CheckpointIOError",
     "CheckpointMismatch",
+    "Choice",
     "ClosedOptimizer",
     "Combine",
     "Constant",
     "CorruptCheckpoint",
     "Cosine",
     "CosineRestarts",
+    "Curve",
     "Cyclic",
     "CyclicMomentum",
     "DTypeMismatch",
@@ -162,6 +167,7 @@ __all__ = [
     "FlatCosine",
     "ForTower",
     "ForkedOptimizer",
+    "FoundRates",
     "FreezeAt",
     "FreezeOut",
     "FreezePlan",
@@ -204,6 +210,7 @@ __all__ = [
     "ReduceFailed",
     "ReduceOnPlateau",
     "RelativeGradientNorm",
+    "Round",
     "Rprop",
     "Rule",
     "Schedule",
@@ -230,6 +237,8 @@ __all__ = [
     "Yogi",
     "available_threads",
     "checkpoint",
+    "choose",
+    "find_rates",
     "freeze_plans",
     "infer_layers",
     "instruction_set",

@@ -42,6 +42,8 @@ from ._rules import (
     Tiger,
     Yogi,
 )
+from ._search import choose, find_rates
+from ._snapshots import TorchSnapshot
 from .telemetry import write_tensorboard
 
 __all__ = [
@@ -73,7 +75,10 @@ __all__ = [
     "ScheduleFreeAdamW",
     "SignSGD",
     "Tiger",
+    "TorchSnapshot",
     "Yogi",
+    "choose",
+    "find_rates",
     "layers",
     "param_groups",
     "write_tensorboard",

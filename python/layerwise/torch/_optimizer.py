@@ -21,6 +21,7 @@ from .._rate_array import Explanation, Rates
 from ..errors import DTypeMismatch, InvalidArgument, LayerwiseError
 from ..introspection import freeze_plans, policies
 from ..introspection import rules as declared_rules
+from ..policy import Policy
 from ..reports import LoadReport
 from ..rule import Rule
 from . import _run_state
@@ -590,6 +591,12 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         bridge = self._ready()
         bridge.follow_memory(self.param_groups)
         snapshot._restore(self, bridge)
+
+    def _set_policy(self, policy: Policy) -> None:
+        """Set the policy, for native optimizers to come too."""
+        self.native.policy = policy
+        self._options.pop("layer_decay", None)
+        self._options["policy"] = policy
 
     def __getstate__(self) -> dict[str, Any]:
         self._note_progress()
