@@ -781,7 +781,7 @@ LW_API int32_t lw_search_rates(const char *kind, double lowest, double highest, 
 
 /** What a search has found, as one line of JSON: {"mean": [...], "spread": [...], "suggestions": {"valley", "slide", "minimum",
  *  "steep", "lightning", "spread"}}.  `losses[repeat * rate_count + i]` is the loss at rates[i], NaN where it was not reached.
- *  Losses of a sweep are smoothed before the mean.  "spread" is the standard deviation over repeats, each without its own mean.
+ *  Losses of a sweep are smoothed before the mean.  "spread" is the standard deviation over repeats, each without its own median.
  *  A suggestion is null where the curve has too few points: "spread", the highest rate whose loss stays within the spread of
  *  the best, is of trials, and "lightning" of sweeps. */
 LW_API int32_t lw_search_analyse(const char *kind, const double *rates, int64_t rate_count, const double *losses,

@@ -34,8 +34,8 @@ final class SearchTests: XCTestCase {
         XCTAssertEqual(curve.means, [10, 9, 9.2, 14, 9])
         let found = try suggestions(curve)
         let spread = curve.spreads[1]
-        // Centres are 5.22 and 15.26.
-        XCTAssertEqual(spread, 0.04 / 2.0.squareRoot(), accuracy: 1e-12)
+        // Centres are 4.1 and 14.3.
+        XCTAssertEqual(spread, 0.2 / 2.0.squareRoot(), accuracy: 1e-12)
         XCTAssertEqual(found["spread"], .some(.some(2)))
         let wide = try RateCurve(.trials, rates: rates, losses: [[5.0, 4.0, 4.1, 9, 4.5], [15, 14.6, 14.3, 19, 15]])
         XCTAssertEqual(try suggestions(wide)["spread"], .some(.some(4)))
@@ -43,6 +43,14 @@ final class SearchTests: XCTestCase {
         XCTAssertEqual(try suggestions(one)["spread"], .some(.some(4)))
         let none = try RateCurve(.trials, rates: rates, losses: [[Double](repeating: .nan, count: 5)])
         XCTAssertEqual(try suggestions(none)["spread"], .some(nil))
+    }
+
+    /// How far a loss explodes does not widen the spread of the best.
+    func testSpreadBesideExplosions() throws {
+        let losses = [[5.0, 4, 3, 30, 1e9], [5.1, 4.1, 3.1, 40, 9e9], [4.9, 3.9, 2.9, 20, 2e9]]
+        let curve = try RateCurve(.trials, rates: [1, 2, 4, 8, 16], losses: losses)
+        XCTAssertLessThan(curve.spreads[2], 1)
+        XCTAssertEqual(try suggestions(curve)["spread"], .some(.some(4)))
     }
 
     /// A curve that nothing was learned on has no suggestions but those that need no fall.

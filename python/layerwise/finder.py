@@ -42,7 +42,7 @@ class Curve:
         rates: Effective rates, rising.
         losses: The loss at each, by repeat; NaN where it was not reached or not finite.
         mean: Over repeats, of the smoothed losses in a sweep.
-        spread: The standard deviation over repeats, each without its own mean.
+        spread: The standard deviation over repeats, each without its own median.
         suggestions: Rates by name; None where the curve does not say.
     """
 

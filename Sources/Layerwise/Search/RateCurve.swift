@@ -66,11 +66,11 @@ public struct RateCurve: Sendable {
         return means[..<end] + Array(repeating: .nan, count: means.count - end)
     }
 
-    /// The standard deviation over repeats at each rate, after the mean of each repeat is taken away: a batch that is hard at every
-    /// rate says nothing about rates.  0 for one repeat; NaN where a loss is not finite.
+    /// The standard deviation over repeats at each rate, after the median of each repeat is taken away: a batch that is hard at every
+    /// rate says nothing about rates, and neither does how far a loss explodes.  0 for one repeat; NaN where a loss is not finite.
     public var spreads: [Double] {
         let finite = rates.indices.filter { index in losses.allSatisfy { $0[index].isFinite } }
-        let centres = losses.map { own in finite.reduce(0) { $0 + own[$1] } / Double(max(1, finite.count)) }
+        let centres = losses.map { own in median(finite.map { own[$0] }) }
         let isFinite = Set(finite)
         return rates.indices.map { index in
             if !isFinite.contains(index) { return .nan }
@@ -119,6 +119,11 @@ public struct RateCurve: Sendable {
             ),
         ])
     }
+}
+
+/// The middle value, the lower one of two; 0 for none.
+private func median(_ values: [Double]) -> Double {
+    values.isEmpty ? 0 : values.sorted()[(values.count - 1) / 2]
 }
 
 /// n − 1 in the denominator; 0 for fewer than two.
