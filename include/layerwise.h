@@ -18,7 +18,7 @@
  *   another buffer.  Parameters are written in place by a step and at no other time; gradients are never written.
  *   Moments and master copies belong to the library.  Strings that are passed in are copied.  Strings that are returned
  *   as `const char *` are static.  Text and state are written into memory of the caller, so there is nothing to free
- *   but the handle.
+ *   but the handles of optimizers and snapshots.
  *
  * ERRORS
  *   Every function that can fail returns LW_OK (0) or a positive code and fills the caller's `lw_error`, which is always
@@ -105,7 +105,7 @@ enum lw_code {
     LW_ERROR_OVERLAP = 6,          /* two buffers share bytes, or a buffer overlaps itself past the address space */
     LW_ERROR_DUPLICATE = 7,        /* a layer or tensor name, or a key, is given twice */
     LW_ERROR_NOT_FOUND = 8,        /* no layer or tensor has this index, or there is no such schedule */
-    LW_ERROR_STALE_HANDLE = 9,     /* the optimizer was destroyed, or the pointer never was an optimizer */
+    LW_ERROR_STALE_HANDLE = 9,     /* the optimizer or snapshot was destroyed, or the pointer never was one */
     LW_ERROR_BUSY = 10,            /* another thread is inside this optimizer */
     LW_ERROR_NONFINITE = 11,       /* a gradient holds NaN or infinity and the setting "nonfinite" is "raise" */
     LW_ERROR_OUT_OF_MEMORY = 12,   /* state could not be allocated */
@@ -115,7 +115,7 @@ enum lw_code {
     LW_ERROR_BUFFER_TOO_SMALL = 15,/* the caller's buffer is too small; the needed size was written */
     LW_ERROR_IO = 16,              /* the operating system refused to read or write a file; the message says what and why */
     LW_ERROR_CORRUPT = 17,         /* a checkpoint is damaged, or is none */
-    LW_ERROR_MISMATCH = 18,        /* a checkpoint is of another optimizer; the message lists the differences */
+    LW_ERROR_MISMATCH = 18,        /* a checkpoint or snapshot is of another optimizer; the message lists the differences */
     LW_ERROR_REDUCE = 19           /* the sums over processes failed (lw_step.reduce) */
 };
 
@@ -750,6 +750,58 @@ typedef void (*lw_progress)(int64_t done, int64_t total, void *context);
  *  `progress` may be NULL; it is called on this thread after every MiB.  It takes a buffer three times as large as the file's header. */
 LW_API int32_t lw_checkpoint_describe(const char *path, lw_progress progress, void *context, char *text,
                                       int64_t capacity, int64_t *needed, lw_error *error);
+
+/* ---- Snapshots ----------------------------------------------------------------------------------------------- */
+
+/** An optimizer as it was at one moment, in memory.  It serves one thread at a time, as an optimizer does. */
+typedef struct lw_snapshot lw_snapshot;
+
+/** Copies everything that the results of later steps depend on: parameters, moments, master copies, step counts, rule, settings,
+ *  policy, schedules, freezing plan, measurements and clocks.  `*out` becomes NULL on failure.  Large tensors are copied by
+ *  several threads.  A snapshot is destroyed with lw_snapshot_destroy, before or after its optimizer. */
+LW_API int32_t lw_optimizer_snapshot(lw_optimizer *optimizer, lw_snapshot **out, lw_error *error);
+
+/** Puts everything back as it was when this optimizer made the snapshot, so that it goes on with the same bits; any number of
+ *  times.  Parameters are written where they lie now.  Moments that the rule did not have yet begin again.  The settings
+ *  "threads", "telemetry" and "empty_step" stay as they are.  LW_ERROR_MISMATCH, with nothing changed, if another optimizer
+ *  made the snapshot, or layers were added since. */
+LW_API int32_t lw_optimizer_restore(lw_optimizer *optimizer, lw_snapshot *snapshot, lw_error *error);
+
+/** The bytes that a snapshot's copies of parameters and states take. */
+LW_API int32_t lw_snapshot_get_size(lw_snapshot *snapshot, int64_t *size, lw_error *error);
+
+/** Destroys a snapshot and frees its memory.  NULL is a no-op. */
+LW_API int32_t lw_snapshot_destroy(lw_snapshot *snapshot, lw_error *error);
+
+/* ---- Search -------------------------------------------------------------------------------------------------- */
+
+/** The rates of a search, which rise from `lowest` with a constant ratio.  `kind` is "sweep", one run whose rate rises at every
+ *  step, without `highest` itself as in fastai; or "trials", each from one snapshot, the last with `highest`.  `rate_count` >= 2. */
+LW_API int32_t lw_search_rates(const char *kind, double lowest, double highest, double *rates, int64_t rate_count,
+                               lw_error *error);
+
+/** What a search has found, as one line of JSON: {"mean": [...], "spread": [...], "suggestions": {"valley", "slide", "minimum",
+ *  "steep", "lightning", "spread"}}.  `losses[repeat * rate_count + i]` is the loss at rates[i], NaN where it was not reached.
+ *  Losses of a sweep are smoothed before the mean.  "spread" is the standard deviation over repeats, each without its own median.
+ *  A suggestion is null where the curve has too few points: "spread", the highest rate whose loss stays within the spread of
+ *  the best, is of trials, and "lightning" of sweeps. */
+LW_API int32_t lw_search_analyse(const char *kind, const double *rates, int64_t rate_count, const double *losses,
+                                 int64_t repeat_count, char *text, int64_t capacity, int64_t *needed, lw_error *error);
+
+/** Whether a sweep over `rate_count` rates that has seen these losses so far need not go on: 1 if its smoothed loss is not finite,
+ *  or above 4 times the lowest, as in fastai. */
+LW_API int32_t lw_search_has_diverged(const double *losses, int64_t loss_count, int64_t rate_count, int32_t *diverged,
+                                      lw_error *error);
+
+/** Divides factors by their geometric mean: how layers differ, at the level that all had.  A factor that is not above 0 and
+ *  finite, of a layer for which none was found, is passed over and becomes 1.  `scales` has room for `count` numbers. */
+LW_API int32_t lw_search_scales(const double *factors, int64_t count, double *scales, lw_error *error);
+
+/** How candidates stand, as one line of JSON: {"mean": [...], "spread": [...], "order": [best first], "tied": [those that
+ *  cannot be distinguished from the best, which is one of them, by Student's t over paired repeats at 95 %]}.
+ *  `scores[candidate * repeat_count + i]`: less is better, and what is not finite is worst. */
+LW_API int32_t lw_search_judge(const double *scores, int64_t candidate_count, int64_t repeat_count, char *text,
+                               int64_t capacity, int64_t *needed, lw_error *error);
 
 #if defined(__cplusplus)
 }

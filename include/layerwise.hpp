@@ -311,6 +311,35 @@ struct step_options {
     std::function<void(span<double>)> reduce = {};
 };
 
+// ---- Snapshots
+
+/// An optimizer as it was at one moment, made by `optimizer::snapshot`, and destroyed with this object.
+class snapshot {
+public:
+    explicit snapshot(lw_snapshot *handle) noexcept : handle_(handle) {}
+    snapshot(snapshot &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+    snapshot &operator=(snapshot &&other) noexcept {
+        snapshot moved(std::move(other));
+        std::swap(handle_, moved.handle_);
+        return *this;
+    }
+    snapshot(const snapshot &) = delete;
+    snapshot &operator=(const snapshot &) = delete;
+    ~snapshot() { lw_snapshot_destroy(handle_, nullptr); }
+
+    /// For functions of layerwise.h; stays owned by this object.
+    lw_snapshot *handle() const noexcept { return handle_; }
+    /// The bytes that its copies take.
+    std::int64_t size() const {
+        std::int64_t bytes = 0;
+        detail::call(lw_snapshot_get_size, handle_, &bytes);
+        return bytes;
+    }
+
+private:
+    lw_snapshot *handle_ = nullptr;
+};
+
 // ---- The optimizer
 
 /// An optimizer, destroyed with this object.  It can be moved and not copied, and serves one thread at a time.
@@ -598,6 +627,14 @@ public:
         detail::call(lw_optimizer_load, handle_, path.c_str(), detail::pointer(list), detail::count(list),
                      detail::pointer(renames), detail::count(renames));
     }
+    /// Copies everything that the results of later steps depend on.
+    layerwise::snapshot snapshot() const {
+        lw_snapshot *made = nullptr;
+        detail::call(lw_optimizer_snapshot, handle_, &made);
+        return layerwise::snapshot(made);
+    }
+    /// Puts everything back as it was, any number of times.
+    void restore(const layerwise::snapshot &from) { detail::call(lw_optimizer_restore, handle_, from.handle()); }
     /// A checkpoint in memory.
     std::vector<std::uint8_t> save_to_memory(const settings &options = {}) const {
         const auto list = detail::c(options);

@@ -27,7 +27,7 @@ func withOptimizer(
     _ handle: OpaquePointer?, _ error: UnsafeMutablePointer<lw_error>?,
     _ body: (Optimizer) throws(LayerwiseError) -> Void
 ) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in try HandleTable.with(handle, body) }
+    boundary(error) { () throws(LayerwiseError) in try HandleTable.optimizers.with(handle, body) }
 }
 
 /// Copies the declaration of the component called `name` out, as JSON.  `what`: its kind, in messages.

@@ -13,7 +13,7 @@ public func lw_optimizer_create(
         let out = try require(out, "out")
         let optimizer = try Optimizer(
             rule: try string(rule, "rule"), settings: try LayerwiseC.settings(settings, setting_count))
-        guard let handle = HandleTable.insert(optimizer) else {
+        guard let handle = HandleTable.optimizers.insert(optimizer) else {
             throw LayerwiseError(.outOfMemory, "there is no handle left")
         }
         out.pointee = handle
@@ -22,7 +22,7 @@ public func lw_optimizer_create(
 
 @_cdecl("lw_optimizer_destroy") @implementation
 public func lw_optimizer_destroy(_ optimizer: OpaquePointer!, _ error: UnsafeMutablePointer<lw_error>!) -> Int32 {
-    boundary(error) { () throws(LayerwiseError) in try HandleTable.remove(optimizer) }
+    boundary(error) { () throws(LayerwiseError) in try HandleTable.optimizers.remove(optimizer) }
 }
 
 @_cdecl("lw_optimizer_set") @implementation

@@ -228,6 +228,25 @@ static inline int32_t call_write_state(lw_optimizer *o, lw_error *e)
     return lw_tensor_write_state(o, 0, 0, "step", &step, sizeof step, e);
 }
 
+static inline int32_t call_snapshot(lw_optimizer *o, lw_error *e)
+{
+    lw_snapshot *made = NULL;
+    const int32_t code = lw_optimizer_snapshot(o, &made, e);
+    SUCCEEDS(lw_snapshot_destroy(made, error));
+    return code;
+}
+
+/** Of a snapshot that it makes; the optimizer refuses before it looks at one. */
+static inline int32_t call_restore(lw_optimizer *o, lw_error *e)
+{
+    lw_snapshot *made = NULL;
+    int32_t code;
+    lw_optimizer_snapshot(o, &made, NULL);
+    code = lw_optimizer_restore(o, made, e);
+    SUCCEEDS(lw_snapshot_destroy(made, error));
+    return code;
+}
+
 /** All but lw_optimizer_destroy. */
 static const call calls[] = {
     {"lw_optimizer_set", call_set},
@@ -271,6 +290,8 @@ static const call calls[] = {
     {"lw_tensor_get_state_info", call_get_state_info},
     {"lw_tensor_read_state", call_read_state},
     {"lw_tensor_write_state", call_write_state},
+    {"lw_optimizer_snapshot", call_snapshot},
+    {"lw_optimizer_restore", call_restore},
 };
 
 /** Every call with this optimizer is refused with the code and a message, with an lw_error and without. */

@@ -273,6 +273,25 @@ static void test_checkpoints(const std::string &path) {
     EXPECT(lw::describe_checkpoint(path).find("embed") != std::string::npos);
 }
 
+static void test_snapshots() {
+    network model;
+    lw::optimizer optimizer("adam", {{"lr", 0.1}}), other("adam", {{"lr", 0.1}});
+    model.add_to(optimizer);
+    optimizer.step();
+    const auto head = model.head;
+    auto snapshot = optimizer.snapshot();
+    EXPECT(snapshot.size() > 0);
+    for (int round = 0; round < 2; round++) {
+        optimizer.step();
+        EXPECT(model.head != head);
+        optimizer.restore(snapshot);
+        EXPECT(model.head == head && optimizer.get_summary().steps == 1);
+    }
+    const auto moved = std::move(snapshot);
+    EXPECT(refused([&] { other.restore(moved); }) == LW_ERROR_MISMATCH);
+    EXPECT(refused([&] { optimizer.restore(snapshot); }) == LW_ERROR_INVALID_ARGUMENT);
+}
+
 static void test_names() {
     EXPECT(!lw::version().empty() && !lw::instruction_set().empty() && lw::available_threads() >= 1);
     for (const auto &name : lw::rules()) EXPECT(lw::describe_rule(name).find(name) != std::string::npos);
@@ -297,6 +316,7 @@ int main(int count, char **arguments) {
     test_time();
     test_mode();
     test_checkpoints(arguments[1]);
+    test_snapshots();
     test_names();
     std::puts("ok wrapper");
 }

@@ -37,6 +37,7 @@ from .errors import (
     ShapeMismatch,
     UnknownName,
 )
+from .finder import Curve, FoundRates, find_rates
 from .freezing import ChainThaw, FreezeAt, FreezeOut, FreezePlan, GradualUnfreezing, LayerFreezing
 from .introspection import (
     InferredLayer,
@@ -135,6 +136,8 @@ from .schedule import (
     Warmup,
     WarmupStableDecay,
 )
+from .snapshot import Snapshot
+from .tournament import Candidate, Choice, Round, choose
 
 __version__ = "0.1.0"
 
@@ -156,15 +159,18 @@ __all__ = [
     "Adamax",
     "Adan",
     "BusyOptimizer",
+    "Candidate",
     "ChainThaw",
     "CheckpointIOError",
     "CheckpointMismatch",
+    "Choice",
     "ClosedOptimizer",
     "Combine",
     "Constant",
     "CorruptCheckpoint",
     "Cosine",
     "CosineRestarts",
+    "Curve",
     "Cyclic",
     "CyclicMomentum",
     "DAdaptAdam",
@@ -179,6 +185,7 @@ __all__ = [
     "FlatCosine",
     "ForTower",
     "ForkedOptimizer",
+    "FoundRates",
     "FreezeAt",
     "FreezeOut",
     "FreezePlan",
@@ -225,6 +232,7 @@ __all__ = [
     "ReduceFailed",
     "ReduceOnPlateau",
     "RelativeGradientNorm",
+    "Round",
     "Rprop",
     "Rule",
     "Schedule",
@@ -235,6 +243,7 @@ __all__ = [
     "SignSGD",
     "SlantedTriangular",
     "Slice",
+    "Snapshot",
     "StableAdamW",
     "StateInfo",
     "StepDecay",
@@ -252,6 +261,8 @@ __all__ = [
     "Yogi",
     "available_threads",
     "checkpoint",
+    "choose",
+    "find_rates",
     "freeze_plans",
     "infer_layers",
     "instruction_set",

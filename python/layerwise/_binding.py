@@ -46,6 +46,10 @@ class lw_optimizer(ctypes.Structure):
     """Opaque."""
 
 
+class lw_snapshot(ctypes.Structure):
+    """Opaque."""
+
+
 class lw_error(ctypes.Structure):
     """What went wrong."""
 
@@ -239,6 +243,7 @@ lw_progress = ctypes.CFUNCTYPE(None, c_int64, c_int64, c_void_p)
 """Called with the number of bytes read so far, and of all bytes."""
 
 Handle = POINTER(lw_optimizer)
+SnapshotHandle = POINTER(lw_snapshot)
 
 _library = load()
 
@@ -380,6 +385,18 @@ lw_optimizer_export = _fallible("lw_optimizer_export", Handle, c_void_p, c_int64
 lw_optimizer_load = _fallible("lw_optimizer_load", Handle, c_char_p, *_settings_in, *_renames_in)
 lw_optimizer_import = _fallible("lw_optimizer_import", Handle, c_void_p, c_int64, *_settings_in, *_renames_in)
 lw_optimizer_get_load_report = _fallible("lw_optimizer_get_load_report", Handle, *_text_out)
+lw_optimizer_snapshot = _fallible("lw_optimizer_snapshot", Handle, POINTER(SnapshotHandle))
+lw_optimizer_restore = _fallible("lw_optimizer_restore", Handle, SnapshotHandle)
+lw_snapshot_get_size = _fallible("lw_snapshot_get_size", SnapshotHandle, POINTER(c_int64))
+lw_snapshot_destroy = _fallible("lw_snapshot_destroy", SnapshotHandle)
+
+lw_search_rates = _fallible("lw_search_rates", c_char_p, c_double, c_double, POINTER(c_double), c_int64)
+lw_search_analyse = _fallible(
+    "lw_search_analyse", c_char_p, POINTER(c_double), c_int64, POINTER(c_double), c_int64, *_text_out
+)
+lw_search_has_diverged = _fallible("lw_search_has_diverged", POINTER(c_double), c_int64, c_int64, POINTER(c_int32))
+lw_search_scales = _fallible("lw_search_scales", POINTER(c_double), c_int64, POINTER(c_double))
+lw_search_judge = _fallible("lw_search_judge", POINTER(c_double), c_int64, c_int64, *_text_out)
 lw_checkpoint_describe = _fallible("lw_checkpoint_describe", c_char_p, lw_progress, c_void_p, *_text_out)
 
 

@@ -37,6 +37,7 @@ from .policy import Policy, Uniform
 from .reports import Summary, Telemetry, report, telemetry_reports, telemetry_rows
 from .rule import Rule
 from .schedule import Schedule
+from .snapshot import Snapshot
 
 _lw_optimizer_step = lw.lw_optimizer_step
 
@@ -632,6 +633,42 @@ class Optimizer(Saved):
         return _settings.get(
             lw.lw_optimizer_get, lw.lw_optimizer_get_choice, self._handle, key=key, tuples=self._rule.tuples
         )
+
+    # ---- Snapshots
+
+    def snapshot(self) -> Snapshot:
+        """Copy everything that the results of later steps depend on, in memory.
+
+        Parameters, moments, master copies, step counts, hyperparameters and options, the policy and what it has
+        measured, schedules and what reports have left in them, freezing, counters.  The copy runs at the speed of
+        memory, on several threads where it is large.
+
+        Returns:
+            What `restore` puts back.
+
+        Raises:
+            OutOfMemory: There is no memory for the copy.
+        """
+        self._check_parameters(True)
+        with self._registration:
+            return Snapshot(self)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put everything back as it was when this optimizer made the snapshot, to go on with the same bits.
+
+        A snapshot can be restored any number of times.  Parameters are written where they lie now.  States that the
+        rule did not have yet begin again.  `threads`, `telemetry` and `empty_step`, on which no result depends, stay as
+        they are, and so do gradients.
+
+        Raises:
+            CheckpointMismatch: Another optimizer made the snapshot, or layers were added since.  Nothing was changed.
+            ClosedOptimizer: The optimizer or the snapshot was closed.
+        """
+        if not isinstance(snapshot, Snapshot):
+            raise TypeError(f"snapshot: expected what snapshot() gave, found {type(snapshot).__name__}")
+        self._check_parameters(True)
+        with self._registration:
+            snapshot._restore(self)
 
     # ---- Reports
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from matplotlib.axes import Axes
 
+    from .finder import Curve, FoundRates
+
     Numbers: TypeAlias = npt.NDArray[np.float64]
 
 MOST_COLUMNS = 2000
@@ -216,6 +218,55 @@ def picture(optimizer: Optimizer | TorchOptimizer, steps: int, *, first: int | N
     heatmap(optimizer, steps, first=first, ax=below)
     above.label_outer()
     return figure
+
+
+def found_rates(found: FoundRates) -> Figure:
+    """One panel for the base rate and one for each layer, apart from pyplot: save it with `savefig`.
+
+    Each has the loss over the effective rate: a line for each repeat, their mean, and what is suggested.
+
+    Args:
+        found: What `find_rates` has found.
+    """
+    curves = {"all layers": (found.base, found.lr)}
+    curves |= {name: (curve, found.held[name]) for name, curve in found.layers.items()}
+    columns = min(3, len(curves))
+    rows = -(-len(curves) // columns)
+    figure = Figure(figsize=(4 * columns, 2.8 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    marks: dict[str, Line2D] = {}
+    for (name, (curve, held)), ax in zip(curves.items(), axes, strict=False):
+        for losses in curve.losses:
+            ax.plot(curve.rates, losses, color="0.75", linewidth=0.8)
+        ax.plot(curve.rates, curve.mean, color=_COLORS(0.0), linewidth=1.8, marker="." if len(curve.rates) < 30 else "")
+        ax.axvline(held, color="0.4", linestyle=":", linewidth=1)
+        ax.set_xscale("log")
+        _bound(ax, curve)
+        for place, (suggestion, rate) in enumerate(curve.suggestions.items()):
+            if rate is not None and curve.rates[0] <= rate <= curve.rates[-1]:
+                color, style = mpl.colormaps["tab10"](place), _TOWER_LINES[place % len(_TOWER_LINES)]
+                marks[suggestion] = ax.axvline(rate, color=color, linestyle=style, linewidth=1.2)
+        ax.set_title(_short(name), fontsize="medium", parse_math=False)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(color="0.92")
+        ax.set_axisbelow(True)
+    for ax in axes:
+        ax.set_visible(False)
+    figure.supxlabel("effective learning rate")
+    figure.supylabel("loss")
+    if marks:
+        figure.legend(list(marks.values()), list(marks), loc="outside right upper", frameon=False, fontsize="small")
+    return figure
+
+
+def _bound(ax: Axes, curve: Curve) -> None:
+    """Show the part of a curve that says something: a loss that exploded would flatten all else."""
+    mean = np.array(curve.mean)
+    finite = mean[np.isfinite(mean)]
+    if finite.size:
+        low, first = float(finite.min()), float(finite[0])
+        room = max(first - low, 1e-9 * abs(low), 1e-300)
+        ax.set_ylim(low - 0.3 * room, max(first, low) + room)
 
 
 # ---- What is drawn

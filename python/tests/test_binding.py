@@ -16,8 +16,9 @@ INCLUDE = Path(__file__).parents[2] / "include"
 HEADER = "".join((INCLUDE / name).read_text() for name in ("layerwise.h", "layerwise_experimental.h"))
 CODE = re.sub(r"/\*.*?\*/", "", HEADER, flags=re.DOTALL)
 TYPES = {name: value for name, value in vars(lw).items() if isinstance(value, type) and name.startswith("lw_")}
-STRUCTS = [name for name, value in TYPES.items() if issubclass(value, ctypes.Structure) and name != "lw_optimizer"]
-CALLBACKS = [name for name, value in TYPES.items() if name not in STRUCTS and name != "lw_optimizer"]
+OPAQUE = ("lw_optimizer", "lw_snapshot")
+STRUCTS = [name for name, value in TYPES.items() if issubclass(value, ctypes.Structure) and name not in OPAQUE]
+CALLBACKS = [name for name, value in TYPES.items() if name not in (*STRUCTS, *OPAQUE)]
 
 C_TYPES = {
     "int32_t": ctypes.c_int32,
@@ -39,6 +40,8 @@ C_TYPES = {
     "const char *const *": ctypes.POINTER(ctypes.c_char_p),
     "lw_optimizer *": lw.Handle,
     "lw_optimizer **": ctypes.POINTER(lw.Handle),
+    "lw_snapshot *": lw.SnapshotHandle,
+    "lw_snapshot **": ctypes.POINTER(lw.SnapshotHandle),
 }
 
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import LayerwiseRules
 
-/// What a checkpoint says of the progress of a run, read and found to fit.
+/// What steps have changed besides tensors: of this optimizer, for a snapshot, or read from a checkpoint and found to fit.
 struct RunState {
     var rate: Double
     var nextStep: Int64
@@ -20,6 +20,15 @@ struct RunState {
 }
 
 extension Optimizer {
+    /// The run state as it is.
+    var runState: RunState {
+        RunState(
+            rate: rule.learningRate, nextStep: clock.next, round: clock.isTouched ? clock.round : nil,
+            steps: summary.steps, skippedSteps: summary.skippedSteps, schedules: schedules, entries: entries,
+            rounds: (0..<layers.count).map { layers.elements[$0].round }, shared: shared.elements.pointee, mode: mode,
+            measurements: (0..<measurements.count).map { measurements.elements[$0] })
+    }
+
     /// Parses the run state of a checkpoint; entries without a counterpart here are reported as differences.
     func readProgress(
         _ checkpoint: borrowing Checkpoint, _ renames: [NameKey: NameKey], _ report: inout LoadReport
@@ -125,7 +134,7 @@ extension Optimizer {
         }
     }
 
-    /// Applies a run state that `readProgress` has checked.
+    /// Applies a run state of this optimizer, or one that `readProgress` has checked.
     func adopt(_ progress: RunState) {
         setCheckedRate(progress.rate)
         shared.elements.pointee = progress.shared

@@ -84,6 +84,9 @@ public final class Optimizer {
 
     public internal(set) var summary = StepSummary()
 
+    /// What tells its snapshots from those of other optimizers.
+    let snapshotOwner = SnapshotOwner()
+
     /// What the last load found, also one that was refused.
     public internal(set) var loadReport = LoadReport()
 

@@ -202,10 +202,16 @@ extension TensorStepData {
     mutating func restart(_ declared: [StateDeclaration]) {
         // The master copy comes first: a state may start as the parameters.
         fillMaster()
-        for (position, state) in declared.enumerated() where kept.contains(.state(position)) {
+        restart(kept, declared)
+        steps = 0
+    }
+
+    /// Resets some of the declared states to their start, where the tensor has them.
+    mutating func restart(_ states: StateSet, _ declared: [StateDeclaration]) {
+        for (position, state) in declared.enumerated()
+        where states.contains(.state(position)) && kept.contains(.state(position)) {
             start(state, isZeroed: false)
         }
-        steps = 0
     }
 
     /// Gives a state the value that it starts with.  `isZeroed`: its memory holds zeros.

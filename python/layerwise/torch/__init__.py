@@ -54,6 +54,8 @@ from ._rules import (
     Tiger,
     Yogi,
 )
+from ._search import choose, find_rates
+from ._snapshots import TorchSnapshot
 from .telemetry import write_tensorboard
 
 __all__ = [
@@ -97,7 +99,10 @@ __all__ = [
     "SignSGD",
     "StableAdamW",
     "Tiger",
+    "TorchSnapshot",
     "Yogi",
+    "choose",
+    "find_rates",
     "layers",
     "param_groups",
     "write_tensorboard",

@@ -193,6 +193,12 @@ class Engine:
         self._outside.follow(groups)
         self.kept.forget_views()
 
+    def follow_restored(self, groups: Sequence[Group]) -> None:
+        """Note that library and groups are as they were at a snapshot."""
+        self._groups = groups
+        self._outside.follow(groups)
+        self.kept.forget_views()
+
     def follow(self, groups: Sequence[Group]) -> None:
         """Bring the library up to date with the groups: hyperparameters, rates, parameters that moved."""
         self._follow_threads()

@@ -18,6 +18,7 @@ from ..errors import InvalidArgument, LayerwiseError
 from ..introspection import rules as declared_rules
 from ..optimizer import Optimizer
 from ..reports import LoadReport
+from ..snapshot import Snapshot
 from ._group_rules import kinds
 from ._parameter_slot import ParameterSlot, number_difference, state_shape, value_difference
 from ._parameters import Group
@@ -63,6 +64,16 @@ class NativeOptimizer(Optimizer):
         report = super().load_bytes(*arguments, **options)
         self._read_copies()
         return report
+
+    def snapshot(self) -> Snapshot:
+        """See `layerwise.Optimizer.snapshot`."""
+        self._fill_copies()
+        return super().snapshot()
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """See `layerwise.Optimizer.restore`."""
+        super().restore(snapshot)
+        self._read_copies()
 
     def step(self, *arguments: Any, **options: Any) -> None:
         """See `layerwise.Optimizer.step`."""

@@ -21,6 +21,7 @@ from .._rate_array import Explanation, Rates
 from ..errors import DTypeMismatch, InvalidArgument, LayerwiseError
 from ..introspection import freeze_plans, policies
 from ..introspection import rules as declared_rules
+from ..policy import Policy
 from ..reports import LoadReport
 from ..rule import Rule
 from . import _run_state
@@ -58,6 +59,7 @@ from ._parameters import (
     named_parameters,
     names_of,
 )
+from ._snapshots import TorchSnapshot
 from ._state import Incoming, Views, match, take_in, unpickled
 from .telemetry import flat
 
@@ -557,6 +559,44 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
             self.defaults["lr"] = default.detach().clone()
         self._ready().follow_library(self.param_groups)
         return report
+
+    # ---- Snapshots
+
+    def snapshot(self) -> TorchSnapshot:
+        """Copy everything that the results of later steps depend on, as `layerwise.Optimizer.snapshot` does.
+
+        Parameters, all states and what the groups say; not the buffers of the model, such as the averages of a batch
+        norm, and not what others keep in `state`.
+
+        Returns:
+            What `restore` puts back.
+        """
+        bridge = self._ready()
+        bridge.follow(self.param_groups)
+        self._take_in_changes()
+        return TorchSnapshot(self, bridge)
+
+    def restore(self, snapshot: TorchSnapshot) -> None:
+        """Put everything back as it was when this optimizer made the snapshot, to go on with the same bits.
+
+        A snapshot can be restored any number of times.  Keys that groups got since, such as a scheduler's, stay.  Read
+        `state` again after it: what it gave out before is no longer kept.
+
+        Raises:
+            CheckpointMismatch: Another optimizer made the snapshot; or groups were added since, or parameters changed
+                their types.  Nothing was changed.
+        """
+        if not isinstance(snapshot, TorchSnapshot):
+            raise TypeError(f"snapshot: expected what snapshot() gave, found {type(snapshot).__name__}")
+        bridge = self._ready()
+        bridge.follow_memory(self.param_groups)
+        snapshot._restore(self, bridge)
+
+    def _set_policy(self, policy: Policy) -> None:
+        """Set the policy, for native optimizers to come too."""
+        self.native.policy = policy
+        self._options.pop("layer_decay", None)
+        self._options["policy"] = policy
 
     def __getstate__(self) -> dict[str, Any]:
         self._note_progress()

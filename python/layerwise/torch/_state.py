@@ -86,6 +86,18 @@ class Views:
         for index, count in list(self._counts.items()):
             self._give(state, index, self._bridge.members[index], count)
 
+    def withdraw(self, state: State) -> None:
+        """Take the entries that were given out back: those of before are given out when the state is read again."""
+        for index, given in self._given.items():
+            param = self._bridge.members[index].param
+            entry = state.get(param, {})
+            for key in given:
+                entry.pop(key, None)
+            if not entry:
+                state.pop(param, None)
+        self.forget()
+        self.seen = False
+
     def forget(self) -> None:
         """Forget the entries that were given out, before they are created again."""
         self._given.clear()

@@ -299,37 +299,51 @@ def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 @contextmanager
 def _unchanged(model: nn.Module, params: Sequence[Tensor], training: bool) -> Iterator[None]:
-    """Set the mode of all modules, and put back afterwards what a forward pass may change.
+    """Set the mode of all modules, and put back afterwards what a forward pass may change."""
+    fastpath = torch.backends.mha.get_fastpath_enabled()
+    with kept(model, params), torch.no_grad():
+        torch.backends.mha.set_fastpath_enabled(False)
+        for module in model.modules():
+            module.training = training
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fastpath)
 
-    That is attributes, buffers, gradients and the state of random generators.
+
+@contextmanager
+def kept(model: nn.Module, params: Sequence[Tensor]) -> Iterator[Callable[[], None]]:
+    """Put back afterwards what passes of a model may change: attributes, buffers, gradients, random generators.
+
+    Gradients are None inside.  What it yields puts all back before the end, and can be called any number of times.
     """
     attributes = [(module, _snapshot(module)) for module in model.modules()]
     values = [(tensor, tensor._version, tensor.detach().clone()) for tensor in model.buffers() if not tensor.is_meta]
     gradients = [(param, param.grad) for param in params]
     python, numpy = random.getstate(), _numpy_random()
-    fastpath = torch.backends.mha.get_fastpath_enabled()
     devices = sorted({param.device.index for param in params if param.is_cuda and param.device.index is not None})
-    with torch.random.fork_rng(devices), torch.no_grad():
-        torch.backends.mha.set_fastpath_enabled(False)
+
+    def put_back() -> None:
+        for module, snapshot in attributes:
+            _restore(module, snapshot)
+        for tensor, version, value in values:
+            # A batch norm writes its buffers without a change of version.
+            if tensor._version != version or not torch.equal(tensor, value):
+                with torch.no_grad():
+                    tensor.copy_(value)
+        random.setstate(python)
+        if numpy is not None:
+            numpy[0].set_state(numpy[1])
+
+    with torch.random.fork_rng(devices):
         for param, _ in gradients:
             param.grad = None
-        for module, _ in attributes:
-            module.training = training
         try:
-            yield
+            yield put_back
         finally:
-            for module, snapshot in attributes:
-                _restore(module, snapshot)
-            for tensor, version, value in values:
-                # A batch norm writes its buffers without a change of version.
-                if tensor._version != version or not torch.equal(tensor, value):
-                    tensor.copy_(value)
+            put_back()
             for param, gradient in gradients:
                 param.grad = gradient
-            torch.backends.mha.set_fastpath_enabled(fastpath)
-            random.setstate(python)
-            if numpy is not None:
-                numpy[0].set_state(numpy[1])
 
 
 _Snapshot: TypeAlias = tuple[dict[str, Any], dict[str, dict[str, Any]]]
