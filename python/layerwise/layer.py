@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import _binding as lw
 from . import _settings
 from ._buffers import BYTES, Place, describe
+from ._names import hint
 from ._registry import Tensor, address, by_tensor
 from .errors import DTypeMismatch, LayerwiseError, UnknownName
 from .reports import LayerInfo, StateInfo, Telemetry, layer_report, state_report, telemetry_reports, telemetry_rows
@@ -144,7 +145,9 @@ class Layer:
         which is "yes", "no" or "plan".  Of a layer that is registered in parts, all but hyperparameters and `maximize`
         hold for its parts too.
         """
-        self._call(lw.lw_layer_set, *_settings.pack(_settings.expand(settings, self.rule)))
+        pairs = _settings.expand(settings, self.rule)
+        place = self._optimizer._handle, self._record.index
+        _settings.call(pairs, lw.lw_layer_set, *place, *_settings.pack(pairs))
 
     def unset(self, key: str) -> None:
         """Take its own value back: it follows the optimizer, or the policy, again.
@@ -272,7 +275,8 @@ class Layer:
         if name not in rows:
             tensor = self._record.tensors[position].name
             raise UnknownName(
-                f'layer "{self.name}": tensor "{tensor}": no state {name!r}; its states: {", ".join(rows)}',
+                f'layer "{self.name}": tensor "{tensor}": no state {name!r}{hint(name, rows)}; '
+                f"its states: {', '.join(rows)}",
                 layer=self.index,
                 tensor=position,
             )

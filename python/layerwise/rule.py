@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, SupportsFloat
 
-from ._values import dataclass
+from ._values import Value, dataclass
 
 
-class Rule:
+class Rule(Value):
     """What all rules share."""
 
     name: ClassVar[str]
@@ -28,6 +28,19 @@ class Rule:
     optional: ClassVar[frozenset[str]] = frozenset()
     """Keys of the library within these whose number may be None."""
 
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *args, **keywords):
+            """Refuse parameters in place of a rate, which people give who want the class of `layerwise.torch`."""
+            if args and not _may_be_a_rate(args[0]):
+                raise TypeError(_no_rate(cls.__name__, args[0]))
+            return super().__new__(cls, *args, **keywords)
+
+    def __post_init__(self) -> None:
+        from . import _checks
+
+        _checks.check_rule(self)
+
     def settings(self) -> dict[str, object]:
         """The values that were given, `variant` first, because what follows it overrides what it sets."""
         given = {key: value for key, value in vars(self).items() if value is not None}
@@ -35,6 +48,20 @@ class Rule:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.settings().items())})"
+
+
+def _may_be_a_rate(value: object) -> bool:
+    # A text is no rate either, but the refusal of a number that is text says more.
+    is_number = value is None or isinstance(value, str | SupportsFloat) or hasattr(value, "__index__")
+    return is_number and math.prod(getattr(value, "shape", ())) == 1
+
+
+def _no_rate(rule: str, found: object) -> str:
+    return (
+        f"{rule}: lr must be a number, found {type(found).__name__}. layerwise.{rule} is a rule by itself, and its "
+        f"first argument is the learning rate. To step a torch model, write layerwise.torch.{rule}(model, lr=...); to "
+        f"step arrays, layerwise.Optimizer(layerwise.{rule}(lr=...)) and its add_layer"
+    )
 
 
 # ---- Written by `make classes` from the library's declarations
