@@ -16,6 +16,9 @@ from .errors import DTypeMismatch, LayerwiseError, UnknownName
 from .reports import LayerInfo, StateInfo, Telemetry, layer_report, state_report, telemetry_reports, telemetry_rows
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._keywords import LayerSettings
     from ._registry import LayerRecord
     from .optimizer import Optimizer
     from .rule import Rule
@@ -138,7 +141,7 @@ class Layer:
         """Forget its state: moments and step counts are 0, a master copy is the parameters again."""
         self._call(lw.lw_layer_reset)
 
-    def set(self, **settings: object) -> None:
+    def set(self, **settings: Unpack[LayerSettings]) -> None:
         """Give it values of its own, all or none.
 
         They are hyperparameters of its rule, `maximize`, `scale`, `depth`, `tower`, `role`, `start`, and `frozen`,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import copyreg
 import ctypes
+import functools
 import json
 import operator
 import os
@@ -39,8 +40,12 @@ from .reports import Summary, Telemetry, report, telemetry_reports, telemetry_ro
 from .rule import Rule
 from .schedule import Schedule
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._keywords import ExplainedLayer, LayerKeywords, OptimizerSettings
+
 _lw_optimizer_step = lw.lw_optimizer_step
-_UNIFORM = Uniform()
 
 
 class _Error:
@@ -141,7 +146,7 @@ class Optimizer(Saved):
         }
         given = {key: value for key, value in options.items() if value is not None}
         self._rule = rule
-        self._policy: Policy = _UNIFORM
+        self._policy: Policy = _uniform()
         self._schedules: dict[str, Schedule] = {}
         self._freezing: FreezePlan | None = None
         self._layers: list[LayerRecord] = []
@@ -249,7 +254,7 @@ class Optimizer(Saved):
         whole_shapes: Mapping[str, Sequence[int]] | None = None,
         part_of: str | None = None,
         rule: Rule | None = None,
-        **overrides: object,
+        **overrides: Unpack[LayerKeywords],
     ) -> Layer:
         """Register a layer.
 
@@ -297,11 +302,12 @@ class Optimizer(Saved):
         }
         given = {key: value for key, value in places.items() if value is not None}
         own: list[_settings.Pair] = []
+        given_values: dict[str, object] = {**overrides}
         if rule is not None:
             if not isinstance(rule, Rule):
                 raise TypeError(_no_rule(rule))
             own = [("rule", rule.name)]
-            overrides = {**rule.settings(), **overrides}
+            given_values = {**rule.settings(), **overrides}
         if schedule is not None:
             # It can be set only once the layer is there, so what is wrong with it must be known before.
             _require(schedule, Schedule, "schedule", "Cosine(1000)")
@@ -313,7 +319,7 @@ class Optimizer(Saved):
             grads,
             dtype,
             master,
-            own + _settings.expand(given | overrides, rule or self._rule),
+            own + _settings.expand(given | given_values, rule or self._rule),
             whole_shapes or {},
             rule,
         )
@@ -631,7 +637,7 @@ class Optimizer(Saved):
         lw.call(lw.lw_optimizer_get_mode, self._handle, ctypes.byref(mode))
         return "evaluation" if mode.value == lw.MODE_EVALUATION else "training"
 
-    def set(self, **settings: object) -> None:
+    def set(self, **settings: Unpack[OptimizerSettings]) -> None:
         """Change hyperparameters or options from the next step on, all or none.
 
         The keys are those of the rule and of this class; infinity switches a clip off.  Layers with a value of their
@@ -656,9 +662,9 @@ class Optimizer(Saved):
         """
         return Explanation(lw.text(lw.lw_optimizer_explain, self._handle, _step(step)))
 
-    def explain_rows(self, step: int | None = None) -> list[dict[str, Any]]:
+    def explain_rows(self, step: int | None = None) -> list[ExplainedLayer]:
         """The rows of `explain` as values: one mapping for each layer."""
-        rows: list[dict[str, Any]] = json.loads(self.explain_json(step))["layers"]
+        rows: list[ExplainedLayer] = json.loads(self.explain_json(step))["layers"]
         return rows
 
     def explain_json(self, step: int | None = None) -> str:
@@ -702,6 +708,12 @@ class Optimizer(Saved):
         row = lw.lw_summary(ctypes.sizeof(lw.lw_summary))
         lw.call(lw.lw_optimizer_get_summary, self._handle, ctypes.byref(row))
         return report(Summary, row)
+
+
+@functools.cache
+def _uniform() -> Policy:
+    """The policy of an optimizer without one."""
+    return Uniform()
 
 
 def _no_rule(found: object) -> str:

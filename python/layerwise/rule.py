@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
-from typing import TYPE_CHECKING, ClassVar, Literal, SupportsFloat
+from typing import TYPE_CHECKING, ClassVar, Literal, SupportsFloat, TypedDict
 
 from ._values import Value, dataclass
 
@@ -876,3 +876,77 @@ class Adafactor(Rule):
     eps_position: Literal["floor", "added"] | None = None
     decay: Literal["lr", "step"] | None = None
     variant: Literal["torch", "transformers"] | None = None
+
+
+class Hyperparameters(TypedDict, total=False):
+    """The hyperparameters of all rules, as keywords: type checkers find those that no rule has."""
+
+    adapt: Literal["all", "decayed", "matrices"]
+    alpha: float
+    amsgrad: bool
+    beta: float
+    beta1: float
+    beta2: float
+    beta2_decay: float
+    beta3: float
+    betas: tuple[float, float] | tuple[float, float, float]
+    bias_correction: Literal["moments", "none", "step_size"]
+    centered: bool
+    clip: bool
+    clip_power: float
+    d: float
+    d0: float
+    d_coef: float
+    dampen_first: bool
+    dampening: float
+    decay: Literal["update", "decoupled", "gradient", "lr", "step"]
+    decoupled_weight_decay: bool
+    eps: float | tuple[float | None, float]
+    eps1: float
+    eps2: float
+    eps_in_sqrt: bool
+    eps_position: Literal["floor", "added"]
+    eta1: float
+    eta2: float
+    etas: tuple[float, float]
+    grad_averaging: bool
+    growth_rate: float
+    initial_accumulator: float
+    initial_accumulator_value: float
+    initial_square_avg: float
+    lambd: float
+    layer_scale: Literal["denominator", "both"]
+    lr: float
+    lr_decay: float
+    lr_in_momentum: bool
+    lr_position: Literal["inside", "outside"]
+    momentum: float
+    momentum_decay: float
+    nesterov: bool
+    no_prox: bool
+    norm: Literal["separate", "decayed"]
+    r: float
+    ratio_eps: bool
+    ratio_max: float
+    ratio_min: float
+    rho: float
+    safeguard_warmup: bool
+    scale_parameter: bool
+    skip_zero_gradient: bool
+    step_size: Literal["capped", "relative", "warmup", "constant"]
+    step_size1: float
+    step_size2: float
+    step_sizes: tuple[float, float]
+    t0: float
+    t_alpha: int
+    t_beta3: int
+    trust_clip: bool
+    trust_coefficient: float
+    trust_ratio_scope: Literal["tensor", "layer"]
+    use_bias_correction: bool
+    variant: Literal["paper", "timm", "optax", "mae", "pytorch_optimizer", "apex", "torch", "transformers"]
+    warmup_steps: int
+    weight_decay: float
+    weight_decay_exclude_1d: bool
+    weight_lr_power: float
+    weight_norm_max: float
