@@ -166,7 +166,9 @@ public struct Parameter<Owner>: Sendable {
             if x != 0 && x != 1 { throw .invalid("\(key) must be 0 or 1, found \(x)") }
         case (.choice(let names), .choice(let name)):
             if !names.contains(name) {
-                throw .unknown("\(key) must be one of \(names.joined(separator: ", ")), found \"\(name)\"")
+                throw .unknown(
+                    "\(key) must be one of \(names.joined(separator: ", ")), found \"\(name)\""
+                        + hint(for: name, among: names))
             }
         case (.text, .choice(let text)):
             if text.utf8.count > 255 { throw .invalid("\(key) must have at most 255 bytes, found \(text.utf8.count)") }
@@ -230,7 +232,7 @@ extension Configurable {
             return
         }
         guard let parameter = Self.parameters.first(where: { $0.key == setting.key }) else {
-            throw .unknown("unknown setting \"\(setting.key)\", expected one of \(Self.keys)")
+            throw Self.unknown(setting.key)
         }
         try parameter.check(setting.value)
         parameter.write(&self, setting.value)
@@ -270,15 +272,22 @@ extension Configurable {
     }
 
     /// The keys that can be set here.
-    public static var keys: String {
-        (parameters.map(\.key) + (presets.isEmpty ? [] : [presetKey])).joined(separator: ", ")
+    public static var keys: [String] { parameters.map(\.key) + (presets.isEmpty ? [] : [presetKey]) }
+
+    /// What is said of a key that can be set neither here nor, by the keys `others`, elsewhere.
+    public static func unknown(_ key: String, or others: [String] = []) -> SettingError {
+        let known = keys + others
+        return .unknown(
+            "unknown setting \"\(key)\"\(hint(for: key, among: known)), expected one of \(known.joined(separator: ", "))"
+        )
     }
 
     private static func preset(_ value: Setting.Value) throws(SettingError) -> Preset {
         let names = presets.map(\.name).joined(separator: ", ")
         guard case .choice(let name) = value else { throw .invalid("\(presetKey) takes a name, one of \(names)") }
         guard let preset = presets.first(where: { $0.name == name }) else {
-            throw .unknown("\(presetKey) must be one of \(names), found \"\(name)\"")
+            throw .unknown(
+                "\(presetKey) must be one of \(names), found \"\(name)\"" + hint(for: name, among: presets.map(\.name)))
         }
         return preset
     }

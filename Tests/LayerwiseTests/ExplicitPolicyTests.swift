@@ -29,10 +29,14 @@ final class ExplicitPolicyTests: XCTestCase {
     }
 
     func testExactNamesArePatternsOfNothingElse() throws {
-        for name in ["blocks.?", "blocks.*", "blocks", "locks.1", "Head", "head ", "blocks\\.1"] {
+        let nearest = [
+            "blocks.?": "blocks.0", "blocks.*": "blocks.0", "blocks": "blocks.0", "locks.1": "blocks.1", "Head": "head",
+            "head ": "head", "blocks\\.1": "blocks.1",
+        ]
+        for (name, near) in nearest {
             assertRefused(
                 .unknown(
-                    "no layer is called \"\(name)\", expected one of \"embed\", \"blocks.0\", \"blocks.1\", "
+                    "no layer is called \"\(name)\" (did you mean \"\(near)\"?), expected one of \"embed\", \"blocks.0\", \"blocks.1\", "
                         + "\"blocks.10\", \"head\"")
             ) {
                 _ = try self.scales([Assignment(name, scale: 1), Assignment("*", scale: 1)])

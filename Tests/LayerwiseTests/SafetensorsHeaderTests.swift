@@ -50,18 +50,34 @@ final class SafetensorsHeaderTests: XCTestCase {
             model, Array("PK\u{3}\u{4}\0\0\u{8}\u{8}\0\0\0\0\0\0archive/data.pkl".utf8),
             "not a safetensors file, as a checkpoint of Layerwise is, but a zip archive, as torch.save writes: "
                 + "read it with torch.load")
-        let others: [[UInt8]] = [
-            // torch.save of old, pickle, NumPy, GGUF, text.
-            [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20],
-            [0x80, 0x04, 0x95, 0x0f, 0, 0, 0, 0, 0, 0, 0],
-            [0x93] + Array("NUMPY\u{1}\0v\0{'descr'".utf8), Array("GGUF\u{3}\0\0\0\0".utf8),
-            Array("{\"lr\": 0.1}".utf8), [UInt8](repeating: 0, count: 16),
+        let others: [(bytes: [UInt8], found: String)] = [
+            (
+                [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20],
+                ", as a checkpoint of Layerwise is, but a pickle, "
+            ),
+            ([0x80, 0x04, 0x95, 0x0f, 0, 0, 0, 0, 0, 0, 0], ", as a checkpoint of Layerwise is, but a pickle, "),
+            (
+                [0x93] + Array("NUMPY\u{1}\0v\0{'descr'".utf8),
+                ", as a checkpoint of Layerwise is, but an array of NumPy: read it with numpy.load"
+            ),
+            (
+                [0x89] + Array("HDF\r\n\u{1a}\n\0\0".utf8),
+                ", as a checkpoint of Layerwise is, but an HDF5 file, as Keras writes"
+            ),
+            (Array("GGUF\u{3}\0\0\0\0".utf8), ", as a checkpoint of Layerwise is, but a GGUF file"),
+            ([0x1f, 0x8b, 8, 0, 0, 0, 0, 1, 0], ", as a checkpoint of Layerwise is, but a gzip archive"),
+            (Array("{\"lr\": 0.1}".utf8), ", as a checkpoint of Layerwise is, but text"),
+            (
+                [UInt8](repeating: 0xff, count: 16),
+                ": a header of 18446744073709551615 bytes is too long, in a file of 16"
+            ),
+            ([UInt8](repeating: 0, count: 16), ": a header begins with {"),
         ]
-        for bytes in others {
+        for (bytes, found) in others {
             let before = try model.fullDigest()
             XCTAssertThrowsError(try model.optimizer.load(bytes)) {
                 XCTAssertEqual(($0 as? LayerwiseError)?.code, .corrupt)
-                XCTAssertTrue("\($0)".contains("not a safetensors file: a header "), "\($0)")
+                XCTAssertTrue("\($0)".contains("not a safetensors file\(found)"), "\($0)")
             }
             XCTAssertEqual(try model.fullDigest(), before)
         }

@@ -83,7 +83,8 @@ final class SchedulePropertyTests: XCTestCase {
             }
             var spec = good
             spec.settings.append(Setting("nonsense", 1))
-            assertRefused(.unknown("\(good.name): unknown setting \"nonsense\", expected one of \(S.keys)")) {
+            let known = S.keys.joined(separator: ", ")
+            assertRefused(.unknown("\(good.name): unknown setting \"nonsense\", expected one of \(known)")) {
                 _ = try schedule(spec)
             }
             spec = good
@@ -209,7 +210,8 @@ final class SchedulePropertyTests: XCTestCase {
 
     func testUnknownScheduleIsRefused() {
         let names = allSchedules.map { $0.declaration.name }.joined(separator: ", ")
-        assertRefused(.unknown("no schedule is called \"cosin\", expected one of \(names)")) {
+        assertRefused(.unknown("no schedule is called \"cosin\" (did you mean \"cosine\"?), expected one of \(names)"))
+        {
             _ = try schedule(Spec("cosin"))
         }
     }

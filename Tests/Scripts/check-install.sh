@@ -48,6 +48,42 @@ shown=$(nm -g --defined-only "$prefix/lib/liblayerwise.a" | awk 'NF == 3 {print 
 exported=$(nm -D --defined-only "$prefix/lib/liblayerwise.so" | awk '{print $NF}' | sort)
 [ "$shown" = "$exported" ] || fail "the static library shows other symbols than the shared one"
 
+# Other languages, where their tools are: all of them train the same network, with the same bits.
+export LD_LIBRARY_PATH=$prefix/lib
+missing=()
+same() {
+    [ -s "$scratch/bits.txt" ] || grep -E '^[0-9a-f]{8} ' "$1" >"$scratch/bits.txt" || fail "$2 printed no weights"
+    grep -E '^[0-9a-f]{8} ' "$1" | cmp "$scratch/bits.txt" - || fail "$2 gives other bits"
+}
+if command -v luajit >/dev/null; then
+    luajit docs/examples/train.lua "$prefix/lib/liblayerwise.so" >"$scratch/lua.txt" || fail "LuaJIT"
+    same "$scratch/lua.txt" LuaJIT
+else
+    missing+=(LuaJIT)
+fi
+if command -v rustc >/dev/null; then
+    rustc --edition 2021 -O -D warnings -L "native=$prefix/lib" -l dylib=layerwise -o "$scratch/train-rust" docs/examples/train.rs
+    "$scratch/train-rust" >"$scratch/rust.txt" || fail "Rust"
+    same "$scratch/rust.txt" Rust
+else
+    missing+=(Rust)
+fi
+if command -v mpicc >/dev/null && command -v mpirun >/dev/null; then
+    # shellcheck disable=SC2046
+    mpicc -std=c99 -Wall -Wextra -Werror -pedantic -O2 -o "$scratch/mpi" docs/examples/mpi.c $(pkg-config --cflags --libs layerwise)
+    # Open MPI asks root for leave, and asks before it starts more processes than there are processors.
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+    for processes in 1 2 3; do
+        mpirun -n $processes "$scratch/mpi" >"$scratch/mpi-$processes.txt" || fail "MPI with $processes processes"
+        same "$scratch/mpi-$processes.txt" "MPI with $processes processes"
+        cmp "$scratch/mpi-1.txt" "$scratch/mpi-$processes.txt" || fail "norms of $processes processes are not those of one"
+    done
+else
+    missing+=(MPI)
+fi
+unset LD_LIBRARY_PATH
+[ ${#missing[@]} -eq 0 ] || echo "check-install: not tried, since their tools are not here: ${missing[*]}"
+
 # C++: the shared and the static library, with the warnings of careful projects.
 strict=(-Wall -Wextra -Werror -pedantic -Wold-style-cast -Wzero-as-null-pointer-constant -Wconversion -Wshadow)
 for standard in c++17 c++20; do
@@ -91,4 +127,4 @@ grep -qx 'prefix=/usr' "$scratch/staged/usr/lib/pkgconfig/layerwise.pc" || fail 
 make --no-print-directory --silent uninstall PREFIX="$prefix"
 left=$(find "$prefix" -not -type d)
 [ -z "$left" ] || fail "uninstall left $left"
-echo "check-install: pkg-config, CMake, shared and static, C and C++, DESTDIR and uninstall work"
+echo "check-install: pkg-config, CMake, shared and static, C and C++, other languages, DESTDIR and uninstall work"

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import layerwise as lw
 
@@ -365,7 +366,7 @@ def _add_own(meeting: Meeting, scope: Scope, scales: list[float] | None) -> None
     # It does not end before the benchmark does.
     cosine = lw.Cosine(total_steps=10**9, warmup_steps=100)
 
-    def settings(nonfinite: str, schedule: lw.Schedule | None) -> None:
+    def settings(nonfinite: Literal["raise", "propagate"], schedule: lw.Schedule | None) -> None:
         optimizer.schedule = schedule
         optimizer.set(nonfinite=nonfinite)
 

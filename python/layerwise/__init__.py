@@ -17,6 +17,7 @@ from . import checkpoint
 from . import composition as composition
 from . import cycle as cycle
 from ._rate_array import Rates
+from ._rule_names import rule_by_name
 from .errors import (
     BusyOptimizer,
     CheckpointIOError,
@@ -267,6 +268,7 @@ __all__ = [
     "infer_layers",
     "instruction_set",
     "policies",
+    "rule_by_name",
     "rules",
     "schedules",
 ]

@@ -140,18 +140,56 @@ def _extents(shape: Iterable[Any], place: Place) -> tuple[int, ...]:
     return extents
 
 
+ELSEWHERE = (
+    ": layerwise.torch.LayerRates gives rates to torch's own optimizers, which step such parameters (docs/anywhere.md)"
+)
+"""What the refusal of a torch tensor in other memory than the processor's adds: what to do."""
+
+
 def _wrong_type(place: Place, found: str) -> LayerwiseError:
     return place.refuse(DTypeMismatch, f"must be float64, float32, float16 or bfloat16, found {found}")
 
 
 def _require_contiguous(contiguous: bool, place: Place) -> None:
     if not contiguous:
-        raise place.refuse(InvalidArgument, "must be contiguous in row-major order; it is a strided view")
+        raise place.refuse(
+            InvalidArgument,
+            "must be contiguous in row-major order; it is a strided view, of which numpy.ascontiguousarray or "
+            "tensor.contiguous() make a contiguous copy",
+        )
 
 
-def _require_writable(read_only: bool, writable: bool, place: Place) -> None:
-    if writable and read_only:
-        raise place.refuse(InvalidArgument, "must be writable; it is read-only")
+def _require_writable(read_only: bool, writable: bool, place: Place, obj: object) -> None:
+    if not (writable and read_only):
+        return
+    if _module(obj).startswith("jax"):
+        advice = (
+            "it is an array of JAX, which cannot change: np.array(x) makes a writable copy, "
+            "and layerwise.optax gives rates to optimizers of JAX"
+        )
+    elif _module(obj) == "numpy":
+        advice = "it is a read-only array: np.array(x) makes a writable copy"
+    else:
+        advice = f"it is a read-only {type(obj).__name__}, of which np.array(x) makes a writable copy"
+    raise place.refuse(InvalidArgument, f"must be writable; {advice}")
+
+
+def _module(obj: object) -> str:
+    """The package of the class of an object."""
+    return type(obj).__module__.partition(".")[0]
+
+
+def _no_buffer(obj: object) -> str:
+    """What is said of an object without memory that could be stepped."""
+    what = "must be a buffer, such as a NumPy array or torch tensor"
+    if _module(obj).startswith("keras") and hasattr(obj, "value"):
+        return (
+            f"{what}, found a variable of Keras: give its `.value`, which is a tensor with the torch backend; "
+            "layerwise.keras gives rates to Keras's own optimizers"
+        )
+    if isinstance(obj, list | tuple):
+        return f"{what}, found {type(obj).__name__}: np.array(x, np.float32) makes an array of it, to be kept by you"
+    return f"{what}, found {type(obj).__name__}"
 
 
 def _row_major(shape: tuple[int, ...], strides: tuple[int, ...] | None, itemsize: int) -> bool:
@@ -177,7 +215,8 @@ def _from_torch(tensor: Any, place: Place) -> Buffer:
     if tensor.layout is not torch.strided:
         raise place.refuse(InvalidArgument, f"must be a dense tensor, found layout {tensor.layout}")
     if not tensor.is_cpu:
-        raise place.refuse(InvalidArgument, f"must be on the CPU, found device {tensor.device}")
+        advice = ', which has no memory: call model.to_empty(device="cpu") first' if tensor.is_meta else ELSEWHERE
+        raise place.refuse(InvalidArgument, f"must be on the CPU, found device {tensor.device}{advice}")
     dtype = _torch_dtypes(torch).get(tensor.dtype)
     if dtype is None:
         raise _wrong_type(place, str(tensor.dtype))
@@ -199,7 +238,7 @@ def _from_array_interface(obj: Any, interface: dict[str, Any], place: Place, wri
         raise _wrong_type(place, str(getattr(obj, "dtype", typestr)))
     _require_contiguous(_row_major(shape, interface.get("strides"), int(typestr[2:])), place)
     address, read_only = interface["data"]
-    _require_writable(read_only, writable, place)
+    _require_writable(read_only, writable, place, obj)
     if not 0 <= operator.index(address) < 1 << 64:
         raise place.refuse(InvalidArgument, f"must lie at an address from 0 to 2**64 - 1, found {address}")
     return Buffer(operator.index(address), dtype, shape, obj)
@@ -212,10 +251,8 @@ def _from_buffer_protocol(obj: object, place: Place, writable: bool) -> Buffer:
     except (TypeError, ValueError, BufferError) as error:
         if hasattr(obj, "__dlpack__") and hasattr(obj, "__dlpack_device__"):
             return _from_dlpack(obj, place, writable)
-        found = f"{type(obj).__name__}: {error}" if isinstance(error, ValueError) else type(obj).__name__
-        raise place.refuse(
-            DTypeMismatch, f"must be a buffer, such as a NumPy array or torch tensor, found {found}"
-        ) from None
+        reason = f": {error}" if isinstance(error, ValueError) else ""
+        raise place.refuse(DTypeMismatch, f"{_no_buffer(obj)}{reason}") from None
     order, code = (view.format[0], view.format[1:]) if view.format[0] in "@=<>!" else ("@", view.format)
     if order not in ("@", "=", _NATIVE_ORDER) and view.itemsize > 1:
         raise place.refuse(DTypeMismatch, f'must be in native byte order, found format "{view.format}"')
@@ -223,7 +260,7 @@ def _from_buffer_protocol(obj: object, place: Place, writable: bool) -> Buffer:
     if dtype is None:
         raise _wrong_type(place, f'format "{view.format}"')
     _require_contiguous(view.c_contiguous, place)
-    _require_writable(view.readonly, writable, place)
+    _require_writable(view.readonly, writable, place, obj)
     return Buffer(_address(view), dtype, tuple(view.shape or ()), view)
 
 
@@ -248,5 +285,5 @@ def _from_dlpack(obj: Any, place: Place, writable: bool) -> Buffer:
     if dtype is None:
         raise _wrong_type(place, f"DLPack type {found.kind}")
     _require_contiguous(_row_major(found.shape, found.strides, 1), place)
-    _require_writable(found.read_only, writable, place)
+    _require_writable(found.read_only, writable, place, obj)
     return Buffer(found.address, dtype, found.shape, found.capsule)

@@ -15,6 +15,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from ._rule_names import resolve
 from ._spec import Recipe
 from .errors import DuplicateName, InvalidArgument
 from .freezing import FreezePlan
@@ -33,11 +34,13 @@ and whatever has parts, or text with a comma, as JSON, in which a part may be te
 
 
 class ParsedRule(Rule):
-    """A rule by the library's name and keys."""
+    """A rule by any of its names, and the library's keys."""
 
     def __init__(self, text: str, **settings: object) -> None:
-        self.name, given = _short(text)  # type: ignore[misc]
-        self._settings = _once([*given, *settings.items()], text)
+        name, given = _short(text)
+        kind, options = resolve(name)
+        self.name = kind.name  # type: ignore[misc]
+        self._settings = {**options, **_once([*given, *settings.items()], text)}
         if "values" in self._settings:
             raise InvalidArgument(f"{text}: a rule has no list of numbers")
 

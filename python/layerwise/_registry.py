@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _binding as lw
 from ._buffers import Buffer, Place, describe_floats, describe_shape
+from ._names import hint
 from .errors import DTypeMismatch, InvalidArgument, NotFound, ShapeMismatch, UnknownName
 
 if TYPE_CHECKING:
@@ -124,7 +125,9 @@ def by_tensor(layer: str, names: Collection[str], value: object) -> Mapping[str,
 def _require_known(layer: str, names: Collection[str], given: Iterable[object]) -> None:
     for name in given:
         if name not in names:
-            raise UnknownName(f'layer "{layer}": no tensor {name!r}; its tensors: {", ".join(names)}')
+            raise UnknownName(
+                f'layer "{layer}": no tensor {name!r}{hint(name, names)}; its tensors: {", ".join(names)}'
+            )
 
 
 def record(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, SupportsFloat
 
 from . import _binding as lw
-from .errors import InvalidArgument
+from .errors import InvalidArgument, OutOfRange
 from .rule import Rule
 
 Pair = tuple[str, object]
@@ -54,6 +54,26 @@ def pack(pairs: Iterable[Pair]) -> tuple[ctypes.Array[lw.lw_setting], int]:
         else:
             entry.number = number(key, value, "a number, a flag or a choice")
     return array, len(items)
+
+
+def call(pairs: Iterable[Pair], function: lw.NativeFunction, *arguments: Any) -> None:
+    """Call a function that is given these settings; where one is a number as text, the refusal says so."""
+    try:
+        lw.call(function, *arguments)
+    except OutOfRange as error:
+        for key, value in pairs:
+            if isinstance(value, str) and f"{key} takes a number" in str(error) and is_number(value):
+                error.args = (f"{error}, which is text: write {key}={value.strip()}, or float({value!r})",)
+        raise
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is that of a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def number(what: str, value: object, expected: str = "a number") -> float:

@@ -67,7 +67,7 @@ def _layers(description: dict[str, Any]) -> dict[str, dict[str, Any]]:
             # The optimizer that saved it cannot step either.
             print(f"show: no rates: {error}", file=sys.stderr)
             return {}
-        return {row["layer"]: {key: row[key] for key in kept} for row in rows}
+        return {row["layer"]: {key: value for key, value in row.items() if key in kept} for row in rows}
 
 
 def _rebuilt(description: dict[str, Any]) -> Optimizer:

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 from . import _binding as lw
 from . import _settings
 from ._settings import several
-from .errors import LayerwiseError
+from ._values import Mapped, Value, changed
 
 
-class Recipe:
+class Recipe(Value):
     """What policies, schedules and freezing plans share: they hold values, the library checks them and computes."""
 
     name: ClassVar[str]
@@ -29,6 +29,10 @@ class Recipe:
         for content in self.contents:
             for field in content.fields:
                 object.__setattr__(self, field, content.kept(field, getattr(self, field)))
+        self._check()
+
+    def _check(self) -> None:
+        """Refuse values that the library refuses."""
 
     def settings(self) -> dict[str, object]:
         """The values that were given, by the library's keys."""
@@ -50,11 +54,7 @@ class Recipe:
             return None
         from . import _html
 
-        try:
-            return _html.of_schedule(self)
-        except LayerwiseError:
-            # Its values are refused when it is used.
-            return None
+        return _html.of_schedule(self)
 
 
 class Content:
@@ -147,8 +147,8 @@ class Patterns(Content):
                 raise TypeError(f"{field}: expected a list of patterns, found {value!r}")
             return tuple(value)
         if len(keys) == 1:
-            return dict(value or {})
-        return {match: several(f"{field}[{match!r}]", one, len(keys)) for match, one in value.items()}
+            return Mapped(value or {})
+        return Mapped({match: several(f"{field}[{match!r}]", one, len(keys)) for match, one in value.items()})
 
     def parts(self, recipe: Recipe) -> Iterable[Recipe]:
         """A part for each pattern, in the order of the fields."""
@@ -186,6 +186,12 @@ class Unnamed(Recipe):
         given = [one for value in values for one in (value if isinstance(value, tuple) else (value,))]
         return f"{type(self).__name__}({', '.join(repr(one) for one in given if one is not None)})"
 
+    def _with(self, arguments: dict[str, Any]) -> Any:
+        fields = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
+        if len(fields) == 1 and isinstance(arguments[fields[0]], tuple | list):
+            return type(self)(*arguments[fields[0]])
+        return type(self)(*(arguments[field] for field in fields if arguments[field] is not None))
+
     def _fill(self, given: Sequence[object]) -> None:
         """Assign the fields, of which the first is None where it is not given."""
         fields = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
@@ -195,10 +201,16 @@ class Unnamed(Recipe):
             raise TypeError(f"expected {name}({short}) or {name}({long}), found {len(given)} arguments")
         for field, value in zip(reversed(fields), reversed([None, *given]), strict=False):
             object.__setattr__(self, field, value)
+        self._check()
 
 
-def pack(recipe: Recipe | None) -> tuple[ctypes.Array[lw.lw_spec] | None, int]:
-    """The array and its count, as two arguments; NULL and 0 for None.  The array keeps what it points to alive."""
+def pack(recipe: Recipe | None, *, only_changed: bool = False) -> tuple[ctypes.Array[lw.lw_spec] | None, int]:
+    """The array and its count, as two arguments; NULL and 0 for None.  The array keeps what it points to alive.
+
+    Args:
+        recipe: The whole.
+        only_changed: Leave out settings that have their default, which says the same in less time.
+    """
     if recipe is None:
         return None, 0
     entries = list(_whole_before_parts(recipe))
@@ -208,13 +220,25 @@ def pack(recipe: Recipe | None) -> tuple[ctypes.Array[lw.lw_spec] | None, int]:
         spec.struct_size = ctypes.sizeof(lw.lw_spec)
         spec.part_count = part_count
         spec.name = lw.name(entry.name)
-        settings, spec.setting_count = _settings.pack(entry.settings().items())
+        given = changed(entry, entry.settings()) if only_changed else entry.settings()
+        settings, spec.setting_count = _settings.pack(given.items())
         # NULL where there are none: an address with a count of 0 looks like a count that was forgotten.
         if spec.setting_count:
             spec.settings = settings
         if values:
             spec.values, spec.value_count = lw.pointer(values), len(values)
     return specs, len(specs)
+
+
+def call(recipe: Recipe, function: lw.NativeFunction, *arguments: Any, only_changed: bool = False) -> None:
+    """Call a function that takes a recipe last; see `pack`."""
+    specs = pack(recipe, only_changed=only_changed)
+    _settings.call(all_settings(recipe), function, *arguments, *specs)
+
+
+def all_settings(recipe: Recipe) -> Iterable[_settings.Pair]:
+    """The settings of a recipe and of its parts."""
+    return (pair for whole, _ in _whole_before_parts(recipe) for pair in whole.settings().items())
 
 
 def _whole_before_parts(recipe: Recipe) -> Iterable[tuple[Recipe, int]]:

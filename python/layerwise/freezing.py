@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import ClassVar, Literal
 
+from . import _checks
 from ._spec import Content, Patterns, Recipe
 from ._values import dataclass
 from .policy import Syntax
@@ -20,6 +21,9 @@ from .policy import Syntax
 
 class FreezePlan(Recipe):
     """What all freezing plans share."""
+
+    def _check(self) -> None:
+        _checks.check_freeze_plan(self)
 
 
 # ---- Written by `make classes` from the library's declarations

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 from . import _binding as lw
 from . import _settings
 from ._buffers import BYTES, Place, describe
+from ._names import hint
 from ._registry import Tensor, address, by_tensor
 from .errors import DTypeMismatch, LayerwiseError, UnknownName
 from .reports import LayerInfo, StateInfo, Telemetry, layer_report, state_report, telemetry_reports, telemetry_rows
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._keywords import LayerSettings
     from ._registry import LayerRecord
     from .optimizer import Optimizer
     from .rule import Rule
@@ -137,14 +141,16 @@ class Layer:
         """Forget its state: moments and step counts are 0, a master copy is the parameters again."""
         self._call(lw.lw_layer_reset)
 
-    def set(self, **settings: object) -> None:
+    def set(self, **settings: Unpack[LayerSettings]) -> None:
         """Give it values of its own, all or none.
 
         They are hyperparameters of its rule, `maximize`, `scale`, `depth`, `tower`, `role`, `start`, and `frozen`,
         which is "yes", "no" or "plan".  Of a layer that is registered in parts, all but hyperparameters and `maximize`
         hold for its parts too.
         """
-        self._call(lw.lw_layer_set, *_settings.pack(_settings.expand(settings, self.rule)))
+        pairs = _settings.expand(settings, self.rule)
+        place = self._optimizer._handle, self._record.index
+        _settings.call(pairs, lw.lw_layer_set, *place, *_settings.pack(pairs))
 
     def unset(self, key: str) -> None:
         """Take its own value back: it follows the optimizer, or the policy, again.
@@ -272,7 +278,8 @@ class Layer:
         if name not in rows:
             tensor = self._record.tensors[position].name
             raise UnknownName(
-                f'layer "{self.name}": tensor "{tensor}": no state {name!r}; its states: {", ".join(rows)}',
+                f'layer "{self.name}": tensor "{tensor}": no state {name!r}{hint(name, rows)}; '
+                f"its states: {', '.join(rows)}",
                 layer=self.index,
                 tensor=position,
             )

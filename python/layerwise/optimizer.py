@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import copyreg
 import ctypes
+import functools
 import json
 import operator
 import os
@@ -14,7 +15,7 @@ import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import Any, Literal, NoReturn, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, SupportsIndex
 
 from . import _binding as lw
 from . import _pickling, _settings, _spec
@@ -22,6 +23,7 @@ from ._buffers import Buffer
 from ._checkpointing import Saved
 from ._rate_array import Explanation, Rates
 from ._registry import LayerRecord, Watch, address, pack, record
+from ._values import refuse_unknown
 from .errors import (
     BusyOptimizer,
     ClosedOptimizer,
@@ -38,6 +40,11 @@ from .reports import Summary, Telemetry, report, telemetry_reports, telemetry_ro
 from .rule import Rule
 from .schedule import Schedule
 from .snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._keywords import ExplainedLayer, LayerKeywords, OptimizerSettings
 
 _lw_optimizer_step = lw.lw_optimizer_step
 
@@ -99,6 +106,13 @@ class Optimizer(Saved):
             happen can be seen with `explain` and `preview`.
     """
 
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *args, **keywords):
+            """Refuse unknown keywords, and say what may have been meant."""
+            refuse_unknown(cls, keywords)
+            return object.__new__(cls)
+
     def __init__(
         self,
         rule: Rule,
@@ -118,7 +132,7 @@ class Optimizer(Saved):
         dry_run: bool = False,
     ) -> None:
         if not isinstance(rule, Rule):
-            raise TypeError(f"rule: expected a rule such as AdamW(lr=3e-4), found {rule!r}")
+            raise TypeError(_no_rule(rule))
         options = {
             "nonfinite": nonfinite,
             "empty_step": empty_step,
@@ -133,7 +147,7 @@ class Optimizer(Saved):
         }
         given = {key: value for key, value in options.items() if value is not None}
         self._rule = rule
-        self._policy: Policy = Uniform()
+        self._policy: Policy = _uniform()
         self._schedules: dict[str, Schedule] = {}
         self._freezing: FreezePlan | None = None
         self._layers: list[LayerRecord] = []
@@ -142,11 +156,13 @@ class Optimizer(Saved):
         self._by_name: dict[str, LayerRecord] = {}
         self._watches: tuple[Watch, Watch] | None = None
         self._handle = lw.Handle()
-        lw.call(
+        settings = [*_settings.expand(rule.settings(), rule), *given.items()]
+        _settings.call(
+            settings,
             lw.lw_optimizer_create,
             ctypes.byref(self._handle),
             lw.name(rule.name),
-            *_settings.pack([*_settings.expand(rule.settings(), rule), *given.items()]),
+            *_settings.pack(settings),
         )
         self._finalizer = weakref.finalize(self, _destroy, self._handle)
         if policy is not None:
@@ -239,7 +255,7 @@ class Optimizer(Saved):
         whole_shapes: Mapping[str, Sequence[int]] | None = None,
         part_of: str | None = None,
         rule: Rule | None = None,
-        **overrides: object,
+        **overrides: Unpack[LayerKeywords],
     ) -> Layer:
         """Register a layer.
 
@@ -287,11 +303,12 @@ class Optimizer(Saved):
         }
         given = {key: value for key, value in places.items() if value is not None}
         own: list[_settings.Pair] = []
+        given_values: dict[str, object] = {**overrides}
         if rule is not None:
             if not isinstance(rule, Rule):
-                raise TypeError(f"rule: expected a rule such as Lion(lr=1e-4), found {rule!r}")
+                raise TypeError(_no_rule(rule))
             own = [("rule", rule.name)]
-            overrides = {**rule.settings(), **overrides}
+            given_values = {**rule.settings(), **overrides}
         if schedule is not None:
             # It can be set only once the layer is there, so what is wrong with it must be known before.
             _require(schedule, Schedule, "schedule", "Cosine(1000)")
@@ -303,7 +320,7 @@ class Optimizer(Saved):
             grads,
             dtype,
             master,
-            own + _settings.expand(given | overrides, rule or self._rule),
+            own + _settings.expand(given | given_values, rule or self._rule),
             whole_shapes or {},
             rule,
         )
@@ -347,7 +364,8 @@ class Optimizer(Saved):
             try:
                 self._layers.append(layer)
                 self._watches = None
-                lw.call(lw.lw_optimizer_add_layer, self._handle, lw.name(name), tensors, len(tensors), *packed, None)
+                place = self._handle, lw.name(name), tensors, len(tensors)
+                _settings.call(given, lw.lw_optimizer_add_layer, *place, *packed, None)
                 self._by_name[name] = layer
             except LayerwiseError:
                 del self._layers[layer.index :]
@@ -620,13 +638,14 @@ class Optimizer(Saved):
         lw.call(lw.lw_optimizer_get_mode, self._handle, ctypes.byref(mode))
         return "evaluation" if mode.value == lw.MODE_EVALUATION else "training"
 
-    def set(self, **settings: object) -> None:
+    def set(self, **settings: Unpack[OptimizerSettings]) -> None:
         """Change hyperparameters or options from the next step on, all or none.
 
         The keys are those of the rule and of this class; infinity switches a clip off.  Layers with a value of their
         own keep it.
         """
-        lw.call(lw.lw_optimizer_set, self._handle, *_settings.pack(_settings.expand(settings, self._rule)))
+        pairs = _settings.expand(settings, self._rule)
+        _settings.call(pairs, lw.lw_optimizer_set, self._handle, *_settings.pack(pairs))
 
     def get(self, key: str) -> float | str | tuple[float | str, ...]:
         """The value in force: a number (flags are 0.0 or 1.0), a choice, or a tuple for `betas`."""
@@ -680,9 +699,9 @@ class Optimizer(Saved):
         """
         return Explanation(lw.text(lw.lw_optimizer_explain, self._handle, _step(step)))
 
-    def explain_rows(self, step: int | None = None) -> list[dict[str, Any]]:
+    def explain_rows(self, step: int | None = None) -> list[ExplainedLayer]:
         """The rows of `explain` as values: one mapping for each layer."""
-        rows: list[dict[str, Any]] = json.loads(self.explain_json(step))["layers"]
+        rows: list[ExplainedLayer] = json.loads(self.explain_json(step))["layers"]
         return rows
 
     def explain_json(self, step: int | None = None) -> str:
@@ -728,9 +747,36 @@ class Optimizer(Saved):
         return report(Summary, row)
 
 
+@functools.cache
+def _uniform() -> Policy:
+    """The policy of an optimizer without one."""
+    return Uniform()
+
+
+def _no_rule(found: object) -> str:
+    """What is said of something that is given as a rule and is none."""
+    what = "rule: expected a rule such as layerwise.AdamW(lr=3e-4)"
+    if isinstance(found, type):
+        made = f": write {found.__name__}(...)" if issubclass(found, Rule) else ""
+        return f"{what}, found the class {found.__module__}.{found.__qualname__}{made}"
+    if isinstance(found, str):
+        return f"{what}, found {found!r}: layerwise.rule_by_name({found!r}, lr=...) makes the rule of a name"
+    kind = f"{type(found).__module__}.{type(found).__qualname__}"
+    if hasattr(found, "param_groups"):
+        return f"{what}, found {kind}, which is an optimizer itself: call its own step()"
+    if hasattr(found, "named_parameters") or isinstance(found, Iterable):
+        return f"{what}, found {kind}: the optimizers of layerwise.torch take a model or its parameters"
+    return f"{what}, found {found!r}"
+
+
 def _require(value: object, kind: type[_spec.Recipe], what: str, example: str) -> None:
-    if not isinstance(value, kind):
-        raise TypeError(f"{what}: expected one such as {example}, found {value!r}")
+    if isinstance(value, kind):
+        return
+    found = repr(value)
+    if isinstance(value, type):
+        made = f": write {value.__name__}(...)" if issubclass(value, kind) else ""
+        found = f"the class {value.__module__}.{value.__qualname__}{made}"
+    raise TypeError(f"{what}: expected one such as layerwise.{example}, found {found}")
 
 
 def _index(record: LayerRecord | None) -> int:

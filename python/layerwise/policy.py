@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
 from typing import ClassVar, Literal, TypeAlias, overload
 
+from . import _checks
 from ._spec import Content, Part, Parts, Patterns, Recipe, Unnamed
 from ._values import dataclass
 
@@ -25,6 +26,9 @@ Syntax: TypeAlias = Literal["exact", "glob", "regex"]
 
 class Policy(Recipe):
     """What all policies share."""
+
+    def _check(self) -> None:
+        _checks.check_policy(self)
 
 
 # ---- Written by `make classes` from the library's declarations
@@ -364,3 +368,4 @@ class Combine(Policy, Unnamed):
 
     def __init__(self, *policies: Policy) -> None:
         object.__setattr__(self, "policies", policies)
+        self._check()

@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, SupportsFloat, TypedDict
 
-from ._values import dataclass
+from ._values import Value, dataclass
 
 
-class Rule:
+class Rule(Value):
     """What all rules share."""
 
     name: ClassVar[str]
@@ -28,6 +28,19 @@ class Rule:
     optional: ClassVar[frozenset[str]] = frozenset()
     """Keys of the library within these whose number may be None."""
 
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *args, **keywords):
+            """Refuse parameters in place of a rate, which people give who want the class of `layerwise.torch`."""
+            if args and not _may_be_a_rate(args[0]):
+                raise TypeError(_no_rate(cls.__name__, args[0]))
+            return super().__new__(cls, *args, **keywords)
+
+    def __post_init__(self) -> None:
+        from . import _checks
+
+        _checks.check_rule(self)
+
     def settings(self) -> dict[str, object]:
         """The values that were given, `variant` first, because what follows it overrides what it sets."""
         given = {key: value for key, value in vars(self).items() if value is not None}
@@ -35,6 +48,20 @@ class Rule:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.settings().items())})"
+
+
+def _may_be_a_rate(value: object) -> bool:
+    # A text is no rate either, but the refusal of a number that is text says more.
+    is_number = value is None or isinstance(value, str | SupportsFloat) or hasattr(value, "__index__")
+    return is_number and math.prod(getattr(value, "shape", ())) == 1
+
+
+def _no_rate(rule: str, found: object) -> str:
+    return (
+        f"{rule}: lr must be a number, found {type(found).__name__}. layerwise.{rule} is a rule by itself, and its "
+        f"first argument is the learning rate. To step a torch model, write layerwise.torch.{rule}(model, lr=...); to "
+        f"step arrays, layerwise.Optimizer(layerwise.{rule}(lr=...)) and its add_layer"
+    )
 
 
 # ---- Written by `make classes` from the library's declarations
@@ -1253,3 +1280,77 @@ class Muon(Rule):
     adamw_lr_scale: float = 1.0
     adamw_betas: tuple[float, float] = (0.9, 0.95)
     adamw_eps: float = 1e-10
+
+
+class Hyperparameters(TypedDict, total=False):
+    """The hyperparameters of all rules, as keywords: type checkers find those that no rule has."""
+
+    adapt: Literal["all", "decayed", "matrices"]
+    alpha: float
+    amsgrad: bool
+    beta: float
+    beta1: float
+    beta2: float
+    beta2_decay: float
+    beta3: float
+    betas: tuple[float, float] | tuple[float, float, float]
+    bias_correction: Literal["moments", "none", "step_size"]
+    centered: bool
+    clip: bool
+    clip_power: float
+    d: float
+    d0: float
+    d_coef: float
+    dampen_first: bool
+    dampening: float
+    decay: Literal["update", "decoupled", "gradient", "lr", "step"]
+    decoupled_weight_decay: bool
+    eps: float | tuple[float | None, float]
+    eps1: float
+    eps2: float
+    eps_in_sqrt: bool
+    eps_position: Literal["floor", "added"]
+    eta1: float
+    eta2: float
+    etas: tuple[float, float]
+    grad_averaging: bool
+    growth_rate: float
+    initial_accumulator: float
+    initial_accumulator_value: float
+    initial_square_avg: float
+    lambd: float
+    layer_scale: Literal["denominator", "both"]
+    lr: float
+    lr_decay: float
+    lr_in_momentum: bool
+    lr_position: Literal["inside", "outside"]
+    momentum: float
+    momentum_decay: float
+    nesterov: bool
+    no_prox: bool
+    norm: Literal["separate", "decayed"]
+    r: float
+    ratio_eps: bool
+    ratio_max: float
+    ratio_min: float
+    rho: float
+    safeguard_warmup: bool
+    scale_parameter: bool
+    skip_zero_gradient: bool
+    step_size: Literal["capped", "relative", "warmup", "constant"]
+    step_size1: float
+    step_size2: float
+    step_sizes: tuple[float, float]
+    t0: float
+    t_alpha: int
+    t_beta3: int
+    trust_clip: bool
+    trust_coefficient: float
+    trust_ratio_scope: Literal["tensor", "layer"]
+    use_bias_correction: bool
+    variant: Literal["paper", "timm", "optax", "mae", "pytorch_optimizer", "apex", "torch", "transformers"]
+    warmup_steps: int
+    weight_decay: float
+    weight_decay_exclude_1d: bool
+    weight_lr_power: float
+    weight_norm_max: float

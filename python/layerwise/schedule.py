@@ -23,6 +23,7 @@ from dataclasses import KW_ONLY
 from typing import ClassVar, Literal, TypeAlias
 
 from . import _binding as lw
+from . import _checks
 from ._settings import number
 from ._spec import Content, Numbers, OptionalPart, Pairs, Parts, Recipe, Unnamed, pack
 from ._values import dataclass
@@ -33,6 +34,9 @@ Floor: TypeAlias = Literal["scaled", "absolute", "relative"]
 
 class Schedule(Recipe):
     """What all schedules share."""
+
+    def _check(self) -> None:
+        _checks.check_schedule(self)
 
     def evaluate(self, steps: int, *, base: float = 1.0, first: int = 0, stride: int = 1) -> array.array[float]:
         """What it makes of the rate `base` of a layer of scale 1, at the steps first, first + stride ...
@@ -739,3 +743,4 @@ class Product(Schedule, Unnamed):
 
     def __init__(self, *schedules: Schedule) -> None:
         object.__setattr__(self, "schedules", schedules)
+        self._check()

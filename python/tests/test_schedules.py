@@ -3,6 +3,7 @@
 
 import array
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,7 @@ def test_what_leaves_its_range_is_refused_at_the_step() -> None:
 def test_unknown_numbers() -> None:
     with optimizer(lw.Adam()) as opt:
         for key in ("betas", "momentum", "amsgrad", "", "LR"):
-            with pytest.raises(lw.UnknownName, match=f'Adam: no number is called "{key}", expected one of lr, beta1'):
+            with pytest.raises(lw.UnknownName, match=f'Adam: no number is called "{key}".*, expected one of lr, beta1'):
                 opt.set_schedule(lw.Constant(), key)
             with pytest.raises(lw.UnknownName, match="expected one of lr, beta1"):
                 opt.set_schedule(lw.Constant(), key, "head")
@@ -182,78 +183,86 @@ def test_a_layer_may_start_later() -> None:
         assert np.array_equal(np.asarray(opt.preview(6))[-1], rates[0])
 
 
-BAD: list[tuple[Any, type[Exception], str]] = [
-    (lw.Cosine(0), lw.OutOfRange, "total_steps must be a whole number from 1 to 9007199254740992, found 0"),
-    (lw.Cosine(10, warmup_steps=11), lw.OutOfRange, "warmup_steps must not exceed total_steps, found 11 and 10"),
-    (lw.Cosine(1.5), lw.OutOfRange, "total_steps must be a whole number from 1 to"),  # type: ignore[arg-type]
-    (lw.Cosine(math.nan), lw.OutOfRange, "total_steps must be a whole number from 1 to"),  # type: ignore[arg-type]
-    (lw.Cosine(10, min_lr=-1e-3), lw.OutOfRange, r"min_lr must be in \[0, inf\), found -0.001"),
-    (lw.Cosine(10, min_factor=2.0), lw.OutOfRange, r"min_factor must be in \[0, 1\], found 2.0"),
-    (lw.Cosine(10, min_lr=1.0, min_factor=0.5), lw.OutOfRange, "min_lr or min_factor, not both"),
-    (lw.Cosine(10, min_factor=0.5, floor="absolute"), lw.OutOfRange, "no effect on min_factor"),
-    (lw.Cosine(10, floor="round"), lw.UnknownName, "one of scaled, absolute, relative"),  # type: ignore[arg-type]
-    (lw.Cosine(10, cycles=0.0), lw.OutOfRange, r"cycles must be in \(0, inf\)"),
-    (lw.CosineRestarts(0.5), lw.OutOfRange, r"cycle_steps must be in \[1, inf\), found 0.5"),
-    (lw.CosineRestarts(5, cycle_mult=0.5), lw.OutOfRange, r"cycle_mult must be in \[1, inf\)"),
-    (lw.Polynomial(10, -1.0), lw.OutOfRange, r"power must be in \(0, inf\)"),
-    (lw.Exponential(1.5), lw.OutOfRange, r"gamma must be in \(0, 1\], found 1.5"),
-    (lw.Exponential(0.5, every=0), lw.OutOfRange, "every must be a whole number from 1"),
-    (lw.Exponential(0.5, staircase=2), lw.OutOfRange, "staircase must be 0 or 1"),  # type: ignore[arg-type]
-    (lw.StepDecay(0), lw.OutOfRange, "every must be a whole number from 1"),
-    (lw.MultiStep([]), lw.OutOfRange, "milestones must be given, at least one"),
-    (lw.MultiStep([5, 3]), lw.OutOfRange, "milestones must rise, found 3 after 5"),
-    (lw.MultiStep([1.5]), lw.OutOfRange, "milestones must be whole numbers from 0 to"),  # type: ignore[list-item]
-    (lw.MultiStep([math.nan]), lw.OutOfRange, "number 0 of the list must be finite, found nan"),  # type: ignore[list-item]
-    (lw.InverseTime(0.0), lw.OutOfRange, r"rate must be in \(0, inf\)"),
-    (lw.Noam(0, 10), lw.OutOfRange, "model_size must be a whole number from 1"),
-    (lw.OneCycle(10, pct_start=1.5), lw.OutOfRange, r"pct_start must be in \[0, 1\]"),
+BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
+    (lambda: lw.Cosine(0), lw.OutOfRange, "total_steps must be a whole number from 1 to 9007199254740992, found 0"),
     (
-        lw.OneCycle(10, pct_start=0.75, three_phase=True),
+        lambda: lw.Cosine(10, warmup_steps=11),
+        lw.OutOfRange,
+        "warmup_steps must not exceed total_steps, found 11 and 10",
+    ),
+    (lambda: lw.Cosine(1.5), lw.OutOfRange, "total_steps must be a whole number from 1 to"),  # type: ignore[arg-type]
+    (lambda: lw.Cosine(math.nan), lw.OutOfRange, "total_steps must be a whole number from 1 to"),  # type: ignore[arg-type]
+    (lambda: lw.Cosine(10, min_lr=-1e-3), lw.OutOfRange, r"min_lr must be in \[0, inf\), found -0.001"),
+    (lambda: lw.Cosine(10, min_factor=2.0), lw.OutOfRange, r"min_factor must be in \[0, 1\], found 2.0"),
+    (lambda: lw.Cosine(10, min_lr=1.0, min_factor=0.5), lw.OutOfRange, "min_lr or min_factor, not both"),
+    (lambda: lw.Cosine(10, min_factor=0.5, floor="absolute"), lw.OutOfRange, "no effect on min_factor"),
+    (lambda: lw.Cosine(10, floor="round"), lw.UnknownName, "one of scaled, absolute, relative"),  # type: ignore[arg-type]
+    (lambda: lw.Cosine(10, cycles=0.0), lw.OutOfRange, r"cycles must be in \(0, inf\)"),
+    (lambda: lw.CosineRestarts(0.5), lw.OutOfRange, r"cycle_steps must be in \[1, inf\), found 0.5"),
+    (lambda: lw.CosineRestarts(5, cycle_mult=0.5), lw.OutOfRange, r"cycle_mult must be in \[1, inf\)"),
+    (lambda: lw.Polynomial(10, -1.0), lw.OutOfRange, r"power must be in \(0, inf\)"),
+    (lambda: lw.Exponential(1.5), lw.OutOfRange, r"gamma must be in \(0, 1\], found 1.5"),
+    (lambda: lw.Exponential(0.5, every=0), lw.OutOfRange, "every must be a whole number from 1"),
+    (lambda: lw.Exponential(0.5, staircase=2), lw.OutOfRange, "staircase must be 0 or 1"),  # type: ignore[arg-type]
+    (lambda: lw.StepDecay(0), lw.OutOfRange, "every must be a whole number from 1"),
+    (lambda: lw.MultiStep([]), lw.OutOfRange, "milestones must be given, at least one"),
+    (lambda: lw.MultiStep([5, 3]), lw.OutOfRange, "milestones must rise, found 3 after 5"),
+    (lambda: lw.MultiStep([1.5]), lw.OutOfRange, "milestones must be whole numbers from 0 to"),  # type: ignore[list-item]
+    (lambda: lw.MultiStep([math.nan]), lw.OutOfRange, "number 0 of the list must be finite, found nan"),  # type: ignore[list-item]
+    (lambda: lw.InverseTime(0.0), lw.OutOfRange, r"rate must be in \(0, inf\)"),
+    (lambda: lw.Noam(0, 10), lw.OutOfRange, "model_size must be a whole number from 1"),
+    (lambda: lw.OneCycle(10, pct_start=1.5), lw.OutOfRange, r"pct_start must be in \[0, 1\]"),
+    (
+        lambda: lw.OneCycle(10, pct_start=0.75, three_phase=True),
         lw.OutOfRange,
         r"pct_start must be in \[0, 0.5\] with three_phase",
     ),
-    (lw.OneCycleMomentum(10, max_momentum=1.0), lw.OutOfRange, r"max_momentum must be in \[0, 1\), found 1.0"),
-    (lw.SlantedTriangular(10, ratio=0.5), lw.OutOfRange, r"ratio must be in \[1, inf\)"),
-    (lw.WarmupStableDecay(10, 6, warmup_steps=5), lw.OutOfRange, r"must not exceed total_steps, found 5 \+ 6 and 10"),
-    (lw.WarmupStableDecay(10, 6, cycles=1.0), lw.OutOfRange, "cycles must be 0.5 unless decay is cosine"),
-    (lw.Tanh(10, lower=3.0, upper=-7.0), lw.OutOfRange, "lower must be less than upper, found 3.0 and -7.0"),
-    (lw.Cyclic(gamma=0.5), lw.OutOfRange, "gamma must be 1 unless mode is exp_range"),
-    (lw.Piecewise([]), lw.OutOfRange, "expected pairs of a step and its factor"),
-    (lw.Piecewise([(1, -0.5)]), lw.OutOfRange, "factors must not be negative, found -0.5 at 0"),
-    (lw.Table([]), lw.OutOfRange, "factors must be given, at least one"),
-    (lw.Table([1.0, math.inf]), lw.OutOfRange, "number 1 of the list must be finite, found inf"),
-    (lw.ReduceOnPlateau(factor=1.0), lw.OutOfRange, r"factor must be in \(0, 1\)"),
-    (lw.ReduceOnPlateau(patience=-1), lw.OutOfRange, "patience must be a whole number from 0"),
-    (lw.Warmup(0), lw.OutOfRange, "steps must be a whole number from 1"),
-    (lw.Warmup(5, shape="exponential"), lw.OutOfRange, r"start must be in \(0, 1\] if shape is exponential"),
-    (lw.Warmup(5, overlap=True), lw.OutOfRange, "overlap must be 0 without a schedule"),
-    (lw.Warmup(5, count_from=2), lw.OutOfRange, "count_from must be a whole number from 0 to 1"),
-    (lw.Warmup(5, lw.Cosine(0)), lw.OutOfRange, "warmup: part 0: cosine: total_steps"),
-    (lw.Sequential([lw.Linear(5)], []), lw.OutOfRange, "expected at least two schedules, found 1"),
+    (lambda: lw.OneCycleMomentum(10, max_momentum=1.0), lw.OutOfRange, r"max_momentum must be in \[0, 1\), found 1.0"),
+    (lambda: lw.SlantedTriangular(10, ratio=0.5), lw.OutOfRange, r"ratio must be in \[1, inf\)"),
     (
-        lw.Sequential([lw.Linear(5), lw.Linear(5)], [1, 2]),
+        lambda: lw.WarmupStableDecay(10, 6, warmup_steps=5),
+        lw.OutOfRange,
+        r"must not exceed total_steps, found 5 \+ 6 and 10",
+    ),
+    (lambda: lw.WarmupStableDecay(10, 6, cycles=1.0), lw.OutOfRange, "cycles must be 0.5 unless decay is cosine"),
+    (lambda: lw.Tanh(10, lower=3.0, upper=-7.0), lw.OutOfRange, "lower must be less than upper, found 3.0 and -7.0"),
+    (lambda: lw.Cyclic(gamma=0.5), lw.OutOfRange, "gamma must be 1 unless mode is exp_range"),
+    (lambda: lw.Piecewise([]), lw.OutOfRange, "expected pairs of a step and its factor"),
+    (lambda: lw.Piecewise([(1, -0.5)]), lw.OutOfRange, "factors must not be negative, found -0.5 at 0"),
+    (lambda: lw.Table([]), lw.OutOfRange, "factors must be given, at least one"),
+    (lambda: lw.Table([1.0, math.inf]), lw.OutOfRange, "number 1 of the list must be finite, found inf"),
+    (lambda: lw.ReduceOnPlateau(factor=1.0), lw.OutOfRange, r"factor must be in \(0, 1\)"),
+    (lambda: lw.ReduceOnPlateau(patience=-1), lw.OutOfRange, "patience must be a whole number from 0"),
+    (lambda: lw.Warmup(0), lw.OutOfRange, "steps must be a whole number from 1"),
+    (lambda: lw.Warmup(5, shape="exponential"), lw.OutOfRange, r"start must be in \(0, 1\] if shape is exponential"),
+    (lambda: lw.Warmup(5, overlap=True), lw.OutOfRange, "overlap must be 0 without a schedule"),
+    (lambda: lw.Warmup(5, count_from=2), lw.OutOfRange, "count_from must be a whole number from 0 to 1"),
+    (lambda: lw.Warmup(5, lw.Cosine(0)), lw.OutOfRange, "cosine: total_steps"),
+    (lambda: lw.Sequential([lw.Linear(5)], []), lw.OutOfRange, "expected at least two schedules, found 1"),
+    (
+        lambda: lw.Sequential([lw.Linear(5), lw.Linear(5)], [1, 2]),
         lw.OutOfRange,
         "expected 1 milestones for 2 schedules, found 2",
     ),
-    (lw.Sequential([lw.Linear(5), lw.Linear(5)], [0]), lw.OutOfRange, "the first milestone must be at least 1"),
-    (lw.Product(lw.Linear(5)), lw.OutOfRange, "two schedules"),
-    ("cosine", TypeError, "expected one such as"),
-    (lw.Cosine, TypeError, "expected one such as"),
-    (lw.Cosine([10]), TypeError, "total_steps: expected a number"),  # type: ignore[arg-type]
+    (lambda: lw.Sequential([lw.Linear(5), lw.Linear(5)], [0]), lw.OutOfRange, "the first milestone must be at least 1"),
+    (lambda: lw.Product(lw.Linear(5)), lw.OutOfRange, "two schedules"),
+    (lambda: "cosine", TypeError, "expected one such as"),
+    (lambda: lw.Cosine, TypeError, "expected one such as"),
+    (lambda: lw.Cosine([10]), TypeError, "total_steps: expected a number"),  # type: ignore[arg-type]
 ]
 
 
-@pytest.mark.parametrize(("schedule", "exception", "match"), BAD, ids=lambda value: None)
-def test_refused(schedule: Any, exception: type[Exception], match: str) -> None:
+@pytest.mark.parametrize(("make", "exception", "match"), BAD, ids=lambda value: None)
+def test_refused(make: Callable[[], Any], exception: type[Exception], match: str) -> None:
     """Wherever a schedule is given, and a refused one leaves what was."""
     with optimizer(schedule=lw.Linear(7)) as opt:
         opt.layer("head").schedule = lw.Constant(0.5)
         before = opt.explain()
         attempts = [
-            lambda: opt.set_schedule(schedule),
-            lambda: opt.set_schedule(schedule, layer="head"),
-            lambda: opt.add_layer("new", np.ones(2), schedule=schedule),
-            lambda: lw.Optimizer(lw.SGD(), schedule=schedule),
+            lambda: opt.set_schedule(make()),
+            lambda: opt.set_schedule(make(), layer="head"),
+            lambda: opt.add_layer("new", np.ones(2), schedule=make()),
+            lambda: lw.Optimizer(lw.SGD(), schedule=make()),
         ]
         for attempt in attempts:
             with pytest.raises(exception, match=match):

@@ -47,14 +47,29 @@ struct Checkpoint: ~Copyable {
 
     /// Why the first eight bytes, of `count`, are not the length of a header.
     private static func noHeader(_ length: UInt64, _ count: Int) -> String {
-        // torch.save writes an archive, whose first four bytes are "PK" and two numbers.
-        if length & 0xffff_ffff == 0x0403_4b50 {
-            return "not a safetensors file, as a checkpoint of Layerwise is, but a zip archive, as torch.save writes: "
-                + "read it with torch.load"
+        if let kind = kind(ofFileThatBegins: length) {
+            return "not a safetensors file, as a checkpoint of Layerwise is, but \(kind)"
         }
         let reason =
             "a header of \(length) bytes is too long, in a file of \(count) and at most \(SafetensorsHeader.longest)"
         return length > UInt64(SafetensorsHeader.longest) ? "not a safetensors file: \(reason)" : reason
+    }
+
+    /// What a file of another program is, by its first eight bytes.
+    private static func kind(ofFileThatBegins start: UInt64) -> String? {
+        let bytes = (0..<8).map { UInt8(truncatingIfNeeded: start >> (8 * $0)) }
+        let kinds: [(beginning: [UInt8], kind: String)] = [
+            (Array("PK\u{3}\u{4}".utf8), "a zip archive, as torch.save writes: read it with torch.load"),
+            ([0x93] + Array("NUMPY".utf8), "an array of NumPy: read it with numpy.load"),
+            ([0x89] + Array("HDF".utf8), "an HDF5 file, as Keras writes"),
+            (Array("GGUF".utf8), "a GGUF file"),
+            ([0x1f, 0x8b], "a gzip archive"),
+        ]
+        if let known = kinds.first(where: { bytes.starts(with: $0.beginning) }) { return known.kind }
+        if bytes[0] == 0x80 && (2...5).contains(bytes[1]) {
+            return "a pickle, as torch.save once wrote: read it with torch.load, if you trust its source"
+        }
+        return bytes.allSatisfy { (0x20..<0x7f).contains($0) || (9...13).contains($0) } ? "text" : nil
     }
 
     /// Refuses what is no checkpoint, is of a newer format, or was changed; returns the tensors' checksums.

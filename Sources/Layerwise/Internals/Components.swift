@@ -15,7 +15,10 @@ func component<Kind>(
     _ name: String, among kinds: [Kind], _ what: String, name of: (Kind) -> String
 ) throws(SettingError) -> Kind {
     if let kind = kinds.first(where: { of($0) == name }) { return kind }
-    throw .unknown("no \(what) is called \"\(name)\", expected one of \(kinds.map(of).joined(separator: ", "))")
+    let known = kinds.map(of)
+    throw .unknown(
+        "no \(what) is called \"\(name)\"\(hint(for: name, among: known)), expected one of "
+            + known.joined(separator: ", "))
 }
 
 /// Parts of one kind, which has no kinds beside it, from words.  `whole`: what they are parts of, in messages.

@@ -78,9 +78,11 @@ public struct Matching: Sendable {
         if unused == .error && !strangers.isEmpty {
             let texts = list(strangers.map { patterns[$0] })
             let known = names.isEmpty ? "and there are no \(kind)s yet" : "expected one of \(list(unique(names)))"
+            let nearest = strangers.count == 1 ? hint(for: patterns[strangers[0]], among: names) : ""
             throw .unknown(
                 syntax == .exact
-                    ? "no \(kind) is called \(texts), \(known)" : "no name of a \(kind) matches \(texts), \(known)")
+                    ? "no \(kind) is called \(texts)\(nearest), \(known)"
+                    : "no name of a \(kind) matches \(texts), \(known)")
         }
         if !clashes.isEmpty { throw .invalid("more than one pattern matches \(kind) \(list(unique(clashes)))") }
         if let rest = patterns.firstIndex(of: Self.others) {

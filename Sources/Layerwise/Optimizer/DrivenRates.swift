@@ -151,8 +151,11 @@ extension Optimizer {
         }
         for key in keys {
             if key != DrivenColumn.unscheduledKey && !rules.allSatisfy({ type(of: $0).isNumber(key) }) {
-                let known = (type(of: rule).numberKeys + [DrivenColumn.unscheduledKey]).joined(separator: ", ")
-                throw LayerwiseError(.unknownName, "no number is called \"\(key)\", expected one of \(known)")
+                let known = type(of: rule).numberKeys + [DrivenColumn.unscheduledKey]
+                throw LayerwiseError(
+                    .unknownName,
+                    "no number is called \"\(key)\"\(hint(for: key, among: known)), expected one of "
+                        + known.joined(separator: ", "))
             }
         }
         let (row, rowOverflow) = chosen.count.multipliedReportingOverflow(by: keys.count)

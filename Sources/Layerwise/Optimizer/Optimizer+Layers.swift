@@ -13,7 +13,9 @@ extension Optimizer {
         let known = entries.prefix(8).map { "\"\($0.name)\"" }.joined(separator: ", ")
         let more = entries.count > 8 ? " and \(entries.count - 8) more" : ""
         throw LayerwiseError(
-            .unknownName, "no layer is called \"\(name)\", expected one of \(known)\(more)")
+            .unknownName,
+            "no layer is called \"\(name)\"\(hint(for: name, among: entries.map(\.name))), expected one of \(known)\(more)"
+        )
     }
 
     /// The name of a layer.

@@ -22,7 +22,8 @@ extension Optimizer {
         guard case .number = own.value(of: key), type(of: own).isNumber(key) else {
             throw LayerwiseError(
                 .unknownName,
-                "\(type(of: own).declaration.title): no number is called \"\(key)\", expected one of "
+                "\(type(of: own).declaration.title): no number is called \"\(key)\""
+                    + hint(for: key, among: type(of: own).numberKeys) + ", expected one of "
                     + type(of: own).numberKeys.joined(separator: ", "))
         }
         do { try schedule?.checkWhole() } catch { throw LayerwiseError(error, of: "schedule of \(key)", layer: layer) }

@@ -39,7 +39,8 @@ extension Optimizer {
     /// The value of one of the rule's hyperparameters or the optimizer's settings.
     public func value(of key: String) throws(LayerwiseError) -> Setting.Value {
         if let value = rule.value(of: key) ?? settings.value(of: key) { return value }
-        throw LayerwiseError(.unknownName, "unknown setting \"\(key)\"")
+        let nearest = hint(for: key, among: type(of: rule).keys + Settings.keys)
+        throw LayerwiseError(.unknownName, "unknown setting \"\(key)\"\(nearest)")
     }
 
     /// Gives one layer values of its own, all or none: hyperparameters of the rule, "scale" and "depth".
@@ -105,7 +106,7 @@ extension Optimizer {
         } else if type(of: entry.rule ?? rule).has(key) {
             entry.overrides.removeAll { $0.key == key }
         } else {
-            throw LayerwiseError(.unknownName, "\(subject(layer)): unknown setting \"\(key)\"", layer: layer)
+            throw unknownKey(key, layer: layer)
         }
         return entry
     }
@@ -130,8 +131,15 @@ extension Optimizer {
         default:
             if let value = entries[layer].settings.value(of: key) { return value }
             if let value = rules[layers.elements[layer].rule].value(of: key) { return value }
-            throw LayerwiseError(.unknownName, "\(subject(layer)): unknown setting \"\(key)\"", layer: layer)
+            throw unknownKey(key, layer: layer)
         }
+    }
+
+    /// The refusal of a key that a layer has no value for.
+    private func unknownKey(_ key: String, layer: Int) -> LayerwiseError {
+        let known = type(of: entries[layer].rule ?? rule).keys + LayerSettings.keys + [Self.ruleKey]
+        return LayerwiseError(
+            .unknownName, "\(subject(layer)): unknown setting \"\(key)\"\(hint(for: key, among: known))", layer: layer)
     }
 
     // MARK: - Implementation
@@ -175,11 +183,11 @@ extension Optimizer {
                 if LayerSettings.has(change.key) {
                     try entry.settings.assign(change)
                 } else if var own = entry.rule, named != nil {
-                    try Self.assign(change, &own, or: "\(LayerSettings.keys), \(Self.ruleKey)")
+                    try Self.assign(change, &own, or: LayerSettings.keys + [Self.ruleKey])
                     entry.rule = own
                 } else {
                     var rule = entry.rule ?? rule
-                    try Self.assign(change, &rule, or: "\(LayerSettings.keys), \(Self.ruleKey)")
+                    try Self.assign(change, &rule, or: LayerSettings.keys + [Self.ruleKey])
                     if change.key == "lr" {
                         entry.rate = rule.learningRate
                         continue
@@ -214,8 +222,9 @@ extension Optimizer {
 
     /// What is said of a name that no rule has.
     static func noRule(_ name: String) -> String {
-        let names = allRules.map { $0.declaration.name }.joined(separator: ", ")
-        return "no rule is called \"\(name)\", expected one of \(names)"
+        let names = allRules.map { $0.declaration.name }
+        return "no rule is called \"\(name)\"\(hint(for: name, among: names)), expected one of "
+            + names.joined(separator: ", ")
     }
 
     /// The rule that steps a layer: its own or the optimizer's, with the layer's own values.
@@ -362,11 +371,11 @@ extension Optimizer {
 
     /// Applies a setting to a rule.  Where it has none of that key, the message names its keys and `others`.
     static func assign(
-        _ change: Setting, _ rule: inout any Rule, or others: @autoclosure () -> String
+        _ change: Setting, _ rule: inout any Rule, or others: @autoclosure () -> [String]
     ) throws(SettingError) {
         let type = type(of: rule)
         if !type.has(change.key) {
-            throw .unknown("unknown setting \"\(change.key)\", expected one of \(type.keys), \(others())")
+            throw type.unknown(change.key, or: others())
         }
         try rule.assign(change)
     }

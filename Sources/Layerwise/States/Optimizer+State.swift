@@ -83,9 +83,11 @@ extension Optimizer {
         try check(layer: layer, tensor: tensor)
         let states = keptStates(layers.elements[layer].firstTensor + tensor)
         guard let state = states.first(where: { $0.name == name }) else {
-            let names = states.map(\.name).joined(separator: ", ")
+            let names = states.map(\.name)
             throw LayerwiseError(
-                .unknownName, "\(subject(layer, tensor)): no state is called \"\(name)\", expected one of \(names)",
+                .unknownName,
+                "\(subject(layer, tensor)): no state is called \"\(name)\"\(hint(for: name, among: names)), expected one of "
+                    + names.joined(separator: ", "),
                 layer: layer, tensor: tensor)
         }
         let bytes = state.count * state.dtype.size

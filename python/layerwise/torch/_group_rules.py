@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from .. import rule as rules
+from .._names import nearest
+from .._rule_names import kinds
 from ..errors import UnknownName
 from ..introspection import declaration_of
 from ..optimizer import Optimizer
@@ -61,18 +61,11 @@ def rule_of(group: Group, common: GroupRule) -> GroupRule:
 
 
 @functools.cache
-def kinds() -> dict[str, type[Rule]]:
-    """The rules' classes by the library's names."""
-    found = (kind for kind in vars(rules).values() if isinstance(kind, type) and issubclass(kind, Rule))
-    return {kind.name: kind for kind in found if "name" in vars(kind)}
-
-
-@functools.cache
 def _named(name: str) -> GroupRule:
     kind = kinds().get(name)
     if kind is None:
-        near = difflib.get_close_matches(str(name), kinds(), 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = nearest(name, kinds())
+        hint = f"; did you mean {near!r}?" if near else ""
         raise UnknownName(f"no rule is called {name!r}, expected one of {', '.join(kinds())}{hint}")
     fields: Any = dataclasses.fields(kind)  # type: ignore[arg-type]
     return GroupRule(kind, tuple(field.name for field in fields if field.name not in ("lr", "variant")))

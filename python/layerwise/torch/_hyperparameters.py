@@ -316,7 +316,9 @@ def require_number(value: object, what: str) -> None:
         if value.is_complex():
             raise TypeError(f"{what} must be a real number, found {value!r}")
     elif not (isinstance(value, SupportsFloat) or hasattr(value, "__index__")):
-        raise TypeError(f"{what} must be a number, found {value!r}")
+        text = isinstance(value, str) and _settings.is_number(value)
+        advice = f", which is text: write {what}={value}, or float({value!r})" if text else ""
+        raise TypeError(f"{what} must be a number, found {value!r}{advice}")
 
 
 def check_defaults(rule: type[Rule], keys: Sequence[str], defaults: Mapping[str, Any]) -> None:

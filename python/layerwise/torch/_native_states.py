@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from .. import _binding as lw
+from .._rule_names import kinds
 from ..errors import InvalidArgument, LayerwiseError
 from ..introspection import rules as declared_rules
 from ..optimizer import Optimizer
 from ..reports import LoadReport
 from ..snapshot import Snapshot
-from ._group_rules import kinds
 from ._parameter_slot import ParameterSlot, number_difference, state_shape, value_difference
 from ._parameters import Group
 

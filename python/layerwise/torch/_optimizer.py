@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import optimizer as torch_optimizer
 
 from .._checkpointing import Path
+from .._names import did_you_mean
 from .._plan import depends_on_depth
 from .._rate_array import Explanation, Rates
 from ..errors import DTypeMismatch, InvalidArgument, LayerwiseError
@@ -92,13 +93,26 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
     _keys: ClassVar[tuple[str, ...]]
     """Its hyperparameters as groups call them, without "lr"."""
 
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *args, **keywords):
+            """Refuse what lacks parameters, as a rule of `layerwise` does."""
+            # Without any argument it is a copy that is made.
+            if keywords and not args and "params" not in keywords:
+                name = cls.__name__
+                raise TypeError(
+                    f"layerwise.torch.{name} is an optimizer and needs parameters: write {name}(model, ...). The rule "
+                    f"by itself, for layerwise.Optimizer, is layerwise.{name}(...)"
+                )
+            return super().__new__(cls)
+
     def __init__(self, params: Parameters, defaults: dict[str, Any], options: Mapping[str, Any]) -> None:
         # Some rules have an option of others as a hyperparameter.
         known = [key for key in Options.__annotations__ | RuleOptions.__annotations__ if key not in defaults]
         for key in options:
             if key not in known:
                 raise TypeError(
-                    f"{type(self).__name__} has no argument {key!r}; expected one of {', '.join((*defaults, *known))}"
+                    f"{type(self).__name__} has no argument {key!r}; {did_you_mean(key, (*defaults, *known))}"
                 )
         defaults |= {key: plain(defaults[key]) for key in self._keys}
         check_flags(defaults, "")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 import sys
@@ -12,6 +11,7 @@ from typing import Any, Literal, TypedDict
 
 from torch import Tensor, nn
 
+from .._names import nearest
 from .._placement import KEYS
 from ..errors import InvalidArgument, OutOfRange
 from ..freezing import FreezePlan
@@ -278,8 +278,8 @@ def check_keys(
     ]
     for key in strange:
         warned.add(key)
-        near = difflib.get_close_matches(str(key), [*known - {"params", KEY}, *options], 1, 0.7)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        near = nearest(key, [*known - {"params", KEY}, *options])
+        hint = f"; did you mean {near}?" if near else ""
         warn(f'param group {index} has the key "{key}", which {kind} does not read{hint}')
 
 

@@ -6,18 +6,25 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, SupportsFloat, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from .._buffers import ELSEWHERE
 from ..errors import DTypeMismatch, InvalidArgument, OverlappingBuffers
+from ..rule import Rule
 
 Group: TypeAlias = dict[str, Any]
 """A param group of torch: parameters, and the hyperparameters that hold for them."""
 
 Parameters: TypeAlias = nn.Module | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Group]
 """A module, parameters, named parameters, or param groups."""
+
+_RULES = (
+    "the classes of layerwise.torch are optimizers and take the parameters first; a rule by itself, for "
+    "layerwise.Optimizer, is the class of the same name in layerwise"
+)
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -41,7 +48,20 @@ def for_torch(params: Parameters) -> Any:
             "params: expected a module, parameters, named parameters or param groups, found a mapping; "
             "did you mean model.named_parameters()?"
         )
-    return params
+    if isinstance(params, Rule):
+        name = type(params).__name__
+        raise TypeError(f"params: expected a model or its parameters, found the rule {name}: {_RULES}")
+    if isinstance(params, str | SupportsFloat) and not isinstance(params, Tensor) and not hasattr(params, "shape"):
+        raise TypeError(f"params: expected a model or its parameters, found {params!r}: {_RULES}")
+    given: Any = params
+    if not isinstance(params, Tensor):
+        given = list(params)
+        if any(hasattr(one, "__array_interface__") for one in (params, *given)):
+            raise TypeError(
+                "params: expected torch tensors, found arrays of NumPy: layerwise.Optimizer steps those, "
+                "or torch.from_numpy(x) makes a tensor of the same memory"
+            )
+    return given
 
 
 def names_of(group: Group) -> list[str] | None:
@@ -101,7 +121,7 @@ def check(param: Tensor, what: str) -> None:
             f'{what} is on the device "meta" and has no memory: call model.to_empty(device="cpu") first'
         )
     if param.device.type != "cpu":
-        raise InvalidArgument(f"{what} must be on the CPU, found device {param.device}")
+        raise InvalidArgument(f"{what} must be on the CPU, found device {param.device}{ELSEWHERE}")
     if param.is_complex():
         raise DTypeMismatch(f"{what} must be real, found {param.dtype}: optimize torch.view_as_real of it")
     if param.dtype not in FLOATS:

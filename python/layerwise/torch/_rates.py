@@ -6,7 +6,7 @@ from __future__ import annotations
 import operator
 import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,9 @@ from ._split import (
 )
 from ._warn import warn
 from .telemetry import flat
+
+if TYPE_CHECKING:
+    from .._keywords import DrivenLayer
 
 _DRIVEN = "_layerwise_rates"
 """The attribute of an optimizer that refers to what drives it."""
@@ -565,10 +568,10 @@ class LayerRates(LRScheduler):
         groups = f"{count} param group{'' if count == 1 else 's'}"
         return Explanation(f"{text}\n{layers} layers in {groups}, made of {self._count_before}\n")
 
-    def explain_rows(self, step: int | None = None) -> list[dict[str, Any]]:
+    def explain_rows(self, step: int | None = None) -> list[DrivenLayer]:
         """The values of `explain`, one mapping a layer; "param_groups" are the indices of its groups."""
         rows = self.native.explain_rows(self._at(step))
-        return [row | {"param_groups": own} for row, own in zip(rows, self._groups_of_layers, strict=True)]
+        return [{**row, "param_groups": own} for row, own in zip(rows, self._groups_of_layers, strict=True)]
 
     def preview(self, steps: int, *, first: int | None = None, stride: int = 1) -> Rates:
         """The rates of the steps to come, by layer and step; 0 where a layer is frozen."""

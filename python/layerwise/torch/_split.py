@@ -58,7 +58,8 @@ class Plan:
     ) -> None:
         self.layers = layers
         self.native = Optimizer(rule, policy, dry_run=True, decay_follows=decay_follows)
-        self.native.set(**{"weight_decay": 0.0, **bases[0]})
+        values: dict[str, Any] = {"weight_decay": 0.0, **bases[0]}
+        self.native.set(**values)
         for layer in layers:
             place, is_part = layer.place, layer.part_of is not None
             # A layer has a value of its own only where the groups do not agree, which keeps the plan small.

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable
 from typing import Protocol
 
+from .._names import did_you_mean
 from ..errors import UnknownName
 from ..reports import Telemetry
 
@@ -58,9 +58,7 @@ def fields_of(only: Collection[str] | None) -> tuple[str, ...]:
     chosen = (only,) if isinstance(only, str) else tuple(only)
     for name in chosen:
         if name not in Telemetry._fields:
-            near = difflib.get_close_matches(str(name), Telemetry._fields, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(Telemetry._fields)}"
-            raise UnknownName(f"telemetry: {name!r} is not measured: {hint}")
+            raise UnknownName(f"telemetry: {name!r} is not measured; {did_you_mean(name, Telemetry._fields)}")
     return tuple(name for name in Telemetry._fields if name in chosen)
 
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 import layerwise as lw
 import layerwise.torch as lt
-from layerwise.torch._group_rules import kinds, values_in_force
+from layerwise._rule_names import kinds
+from layerwise.torch._group_rules import values_in_force
 
 CLASSES = {kind._rule.name: kind for kind in vars(lt).values() if isinstance(kind, type) and hasattr(kind, "_rule")}
 
