@@ -51,7 +51,7 @@ public struct Declaration: Sendable {
     public let states: [StateDeclaration]
     /// Whether a rule's plan needs t itself; else a state alone shows that a tensor has been stepped.
     public let needsStep: Bool
-    /// The same for tensors of rank 2 and more.
+    /// Whether it does for tensors of rank 2 and more.
     public let matricesNeedStep: Bool
 
     package init(

@@ -53,6 +53,7 @@ ALIASES: Mapping[str, tuple[str, _Options]] = {
     "rmsprop_bnb": ("RMSprop", {}),
     "rmsprop_bnb_32bit": ("RMSprop", {}),
     "rmsproptf": ("RMSprop", _RMSPROP_TF),
+    "madgradw": ("MADGRAD", {"decoupled_weight_decay": True}),
     # Signs
     "lion_32bit": ("Lion", {}),
     "paged_lion": ("Lion", {}),
@@ -65,7 +66,12 @@ ALIASES: Mapping[str, tuple[str, _Options]] = {
     "fusedlamb": ("LAMB", {"variant": "apex"}),
     "larc": ("LARS", {"variant": "timm", "trust_clip": True}),
     "nlars": ("LARS", {"variant": "timm", "momentum": 0.9, "nesterov": True}),
+    "fusednovograd": ("NovoGrad", {"variant": "apex"}),
     "nlarc": ("LARS", {"variant": "timm", "momentum": 0.9, "nesterov": True, "trust_clip": True}),
+    # Rates that find themselves
+    "dadapt_adamw": ("DAdaptAdam", {"decoupled_weight_decay": True, "use_bias_correction": True}),
+    # Matrices
+    "nmuon": ("Muon", {"nesterov": True}),
 }
 """Names that are not a rule's own: the class, and the arguments by which it becomes that optimizer."""
 
@@ -86,7 +92,7 @@ ABSENT: Mapping[str, tuple[str, ...]] = {
         "cadamc", "cadoptc", "cnadamc", "csgdc", "clionc", "cadafactorbvc",
     ),
     "it works on whole matrices": (
-        "muon", "nmuon", "adamuon", "nadamuon", "distributedmuon", "muonclip", "normuon", "adago", "ano", "conda",
+        "adamuon", "nadamuon", "distributedmuon", "muonclip", "normuon", "adago", "ano", "conda",
         "dash", "shampoo", "scalableshampoo", "soap", "kron", "kronw", "scion", "scionlight", "splus", "alice", "racs",
         "spectralsphere", "lorarite", "demo", "fira", "galore", "sara", "adammini", "came", "magma", "rose",
         "galore_adamw", "galore_adamw_8bit", "galore_adafactor", "galore_adamw_layerwise",
@@ -94,7 +100,7 @@ ABSENT: Mapping[str, tuple[str, ...]] = {
         "apollo_adamw_layerwise", "sm3", "nero",
     ),
     "it chooses its own step size, and no rule here has its estimate": (
-        "dadaptadagrad", "dadaptadam", "dadaptadan", "dadaptlion", "dadaptsgd", "dadapt_adamw", "cocob", "dog", "dowg",
+        "dadaptadagrad", "dadaptadan", "dadaptlion", "cocob",
         "polyak_sgd", "alig", "momo", "momo_adam", "mechanize", "adamg", "sgdsai",
     ),
     "it needs second derivatives, the loss, or several gradients of a step": (
@@ -106,18 +112,16 @@ ABSENT: Mapping[str, tuple[str, ...]] = {
         "lookahead", "lossscaleoptimizer", "multioptimizer", "optimizermap", "optimizer", "schedule_free",
         "schedule_free_eval_params", "normalize", "reduce_on_plateau", "split_real_and_imaginary",
     ),
-    "of the Schedule-Free optimizers only AdamW is here": (
-        "schedule_free_sgd", "schedule_free_radam",
-    ),
+    "of the Schedule-Free optimizers only AdamW and SGD are here": ("schedule_free_radam",),
     "Adamax decays the gradient only": ("adamaxw",),
     "no rule here has its equation": (
         "a2grad", "accsgd", "acprop", "adabound", "adafactorbv", "adagc", "adai", "adalite", "adamod", "adamp", "adams",
         "adamwsn", "adanorm", "adapnm", "adashift", "adasmooth", "adatam", "aggmo", "aida", "amos", "apollodqn",
         "avagrad", "bcos", "diffgrad", "dualadam", "emofact", "emolynx", "emonavi", "exadam", "fadam", "focus",
-        "fromage", "ftrl", "fusednovograd", "grams", "gravity", "grokadamw", "grokfastadamw", "kate", "madgrad",
-        "madgradw", "mars", "msvag", "novograd", "optimistic_adam", "optimistic_adam_v2",
+        "ftrl", "grams", "gravity", "grokadamw", "grokfastadamw", "kate",
+        "mars", "msvag", "optimistic_adam", "optimistic_adam_v2",
         "optimistic_gradient_descent", "padam", "pid", "pnm", "qhadam", "qhm", "radabelief", "ranger", "ranger21",
-        "sgdp", "simplified_ademamix", "spam", "srmm", "stable_adamw", "stablespam", "swats", "tam", "vsgd",
+        "sgdp", "simplified_ademamix", "spam", "srmm", "stablespam", "swats", "tam", "vsgd",
     ),
 }  # fmt: skip
 """Names of optimizers that are not here, by the reason."""

@@ -942,6 +942,7 @@ class DoG(Rule):
     """
 
     name: ClassVar[str] = "dog"
+    optional: ClassVar[frozenset[str]] = frozenset({"init_eta"})
     lr: float = 1.0
     _: KW_ONLY
     reps_rel: float = 1e-6
@@ -970,6 +971,7 @@ class LDoG(Rule):
     """
 
     name: ClassVar[str] = "ldog"
+    optional: ClassVar[frozenset[str]] = frozenset({"init_eta"})
     lr: float = 1.0
     _: KW_ONLY
     reps_rel: float = 1e-6
@@ -998,6 +1000,7 @@ class DoWG(Rule):
     """
 
     name: ClassVar[str] = "dowg"
+    optional: ClassVar[frozenset[str]] = frozenset({"init_estim_sq_dist"})
     lr: float = 1.0
     _: KW_ONLY
     init_estim_sq_dist: float = 0.0
@@ -1285,16 +1288,24 @@ class Muon(Rule):
 class Hyperparameters(TypedDict, total=False):
     """The hyperparameters of all rules, as keywords: type checkers find those that no rule has."""
 
+    adamw_beta1: float
+    adamw_beta2: float
+    adamw_betas: tuple[float, float]
+    adamw_eps: float
+    adamw_lr_scale: float
     adapt: Literal["all", "decayed", "matrices"]
+    adjust_lr_fn: Literal["original", "match_rms_adamw", "spectral", "none"]
     alpha: float
     amsgrad: bool
+    average_first: bool
+    axes: Literal["first", "last"]
     beta: float
     beta1: float
     beta2: float
     beta2_decay: float
     beta3: float
     betas: tuple[float, float] | tuple[float, float, float]
-    bias_correction: Literal["moments", "none", "step_size"]
+    bias_correction: bool | Literal["moments", "none", "step_size"]
     centered: bool
     clip: bool
     clip_power: float
@@ -1305,16 +1316,21 @@ class Hyperparameters(TypedDict, total=False):
     dampening: float
     decay: Literal["update", "decoupled", "gradient", "lr", "step"]
     decoupled_weight_decay: bool
+    distance_scope: Literal["tensor", "layer"]
     eps: float | tuple[float | None, float]
     eps1: float
     eps2: float
     eps_in_sqrt: bool
     eps_position: Literal["floor", "added"]
+    eps_root: float
     eta1: float
     eta2: float
     etas: tuple[float, float]
     grad_averaging: bool
     growth_rate: float
+    init_estim_sq_dist: float
+    init_eta: float
+    init_zero: bool
     initial_accumulator: float
     initial_accumulator_value: float
     initial_square_avg: float
@@ -1324,15 +1340,27 @@ class Hyperparameters(TypedDict, total=False):
     lr_decay: float
     lr_in_momentum: bool
     lr_position: Literal["inside", "outside"]
+    min_norm: float
+    moment: Literal["normalized", "raw"]
     momentum: float
     momentum_decay: float
     nesterov: bool
     no_prox: bool
     norm: Literal["separate", "decayed"]
+    norm_eps: bool
+    norm_scope: Literal["tensor", "layer"]
+    normalize_grad: bool
+    ns_coefficients: tuple[float, float, float]
+    ns_coefficients1: float
+    ns_coefficients2: float
+    ns_coefficients3: float
+    ns_schedule: Literal["constant", "quintic", "polar_express"]
+    ns_steps: int
     r: float
     ratio_eps: bool
     ratio_max: float
     ratio_min: float
+    reps_rel: float
     rho: float
     safeguard_warmup: bool
     scale_parameter: bool
@@ -1348,7 +1376,7 @@ class Hyperparameters(TypedDict, total=False):
     trust_coefficient: float
     trust_ratio_scope: Literal["tensor", "layer"]
     use_bias_correction: bool
-    variant: Literal["paper", "timm", "optax", "mae", "pytorch_optimizer", "apex", "torch", "transformers"]
+    variant: Literal["paper", "timm", "optax", "mae", "pytorch_optimizer", "apex", "gluon", "torch", "transformers"]
     warmup_steps: int
     weight_decay: float
     weight_decay_exclude_1d: bool
