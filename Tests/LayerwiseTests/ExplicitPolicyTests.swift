@@ -36,8 +36,8 @@ final class ExplicitPolicyTests: XCTestCase {
         for (name, near) in nearest {
             assertRefused(
                 .unknown(
-                    "no layer is called \"\(name)\" (did you mean \"\(near)\"?), expected one of \"embed\", \"blocks.0\", \"blocks.1\", "
-                        + "\"blocks.10\", \"head\"")
+                    "no layer is called \"\(name)\" (did you mean \"\(near)\"?), expected one of \"embed\", \"blocks.0\", "
+                        + "\"blocks.1\", \"blocks.10\", \"head\"")
             ) {
                 _ = try self.scales([Assignment(name, scale: 1), Assignment("*", scale: 1)])
             }

@@ -35,7 +35,7 @@ else:
                     setattr(cls, name, function)
             if init and "__init__" not in own:
                 cls.__init__ = _first_init
-                cls.__signature__ = _Signature()
+                cls.__signature__ = InitSignature()
             return cls
 
         return decorate
@@ -71,8 +71,8 @@ def _compile_init(cls: type) -> None:
     owner.__init__ = init  # type: ignore[misc]
 
 
-class _Signature:
-    """The signature of a class, for `inspect`."""
+class InitSignature:
+    """The signature of a class, for `inspect`: that of its ``__init__``, also where there is a ``__new__``."""
 
     def __get__(self, instance: object, cls: type) -> inspect.Signature:
         _compile_init(cls)
@@ -136,6 +136,7 @@ class Value:
     """What rules, policies, schedules and freezing plans share: none of them can be changed."""
 
     if not TYPE_CHECKING:
+        __signature__ = InitSignature()
 
         def __new__(cls, *args, **keywords):
             if not keywords.keys() <= vars(cls).get("__dataclass_fields__", {}).keys():

@@ -23,7 +23,7 @@ from ._buffers import Buffer
 from ._checkpointing import Saved
 from ._rate_array import Explanation, Rates
 from ._registry import LayerRecord, Watch, address, pack, record
-from ._values import refuse_unknown
+from ._values import InitSignature, refuse_unknown
 from .errors import (
     BusyOptimizer,
     ClosedOptimizer,
@@ -107,6 +107,7 @@ class Optimizer(Saved):
     """
 
     if not TYPE_CHECKING:
+        __signature__ = InitSignature()
 
         def __new__(cls, *args, **keywords):
             """Refuse unknown keywords, and say what may have been meant."""

@@ -2,6 +2,7 @@
 """What messages say to do after a mistake that many people make."""
 
 import gzip
+import inspect
 import os
 import pickle
 import re
@@ -143,6 +144,13 @@ def test_the_message_says_what_to_do(mistake: str) -> None:
     with pytest.raises(exception, match=match) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_signatures_are_those_of_init() -> None:
+    for cls in (lw.Optimizer, lw.AdamW, lw.LAMB, lw.Cosine, lw.Product, lw.Slice, lwt.AdamW, lwt.LAMB, lwt.SGD):
+        parameters = inspect.signature(cls).parameters
+        assert list(parameters) == list(inspect.signature(cls.__init__).parameters)[1:], cls
+        assert "keywords" not in parameters
 
 
 def test_names_of_layers_tensors_and_states() -> None:

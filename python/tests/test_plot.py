@@ -293,3 +293,19 @@ def test_says_which_extra_is_missing() -> None:
     )
     assert result.returncode == 1
     assert 'ImportError: layerwise.plot draws with matplotlib: pip install "layerwise[plot]"' in result.stderr
+
+
+def test_layer_rates_in_the_middle_of_a_run() -> None:
+    torch = pytest.importorskip("torch")
+    import layerwise.torch as lwt
+
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    rates = lwt.LayerRates(optimizer, model, layer_decay=0.5, schedule=lw.Linear(20))
+    for _ in range(5):
+        model(torch.ones(2, 3)).sum().backward()
+        optimizer.step()
+        rates.step()
+    ax = plot.rates(rates, 10)
+    assert np.asarray(ax.get_lines()[0].get_xdata()).tolist() == list(range(5, 15))
+    np.testing.assert_array_equal(lines(ax), np.asarray(rates.preview(10)))

@@ -19,6 +19,7 @@ from .._checkpointing import Path
 from .._names import did_you_mean
 from .._plan import depends_on_depth
 from .._rate_array import Explanation, Rates
+from .._values import InitSignature
 from ..errors import DTypeMismatch, InvalidArgument, LayerwiseError
 from ..introspection import freeze_plans, policies
 from ..introspection import rules as declared_rules
@@ -94,6 +95,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
     """Its hyperparameters as groups call them, without "lr"."""
 
     if not TYPE_CHECKING:
+        __signature__ = InitSignature()
 
         def __new__(cls, *args, **keywords):
             """Refuse what lacks parameters, as a rule of `layerwise` does."""
