@@ -24,7 +24,7 @@ PYTEST = $(RUN_PYTHON) -m pytest python/tests -n $(WORKERS) --dist loadgroup
 
 # The tools below use all cores by themselves, and pytest's closing line comes last.
 .NOTPARALLEL:
-.PHONY: build build-tests help setup demo demo-auto demo-text check test bench docs classes format kernels lint check-header check-symbols
+.PHONY: build build-tests help setup demo demo-auto demo-find demo-text check test bench docs classes format kernels lint check-header check-symbols
 .PHONY: check-install check-wheel names site size sanitize fuzz prove wheel sdist install uninstall clean
 
 build: ## the shared library, also placed in the Python package, and the static one (default)
@@ -56,6 +56,9 @@ demo: .venv/.demo build ## which layers should learn?  A pretrained network meet
 
 demo-auto: .venv/.demo build ## rates that find themselves: measured policies in the same four worlds, beside one rate and the best by hand
 	@$(RUN_PYTHON) python/examples/auto_rates.py
+
+demo-find: .venv/.demo build ## rates found by trying: the rate finder and a tournament of policies in the same four worlds
+	@$(RUN_PYTHON) python/examples/find_policy.py
 
 demo-text: .venv/.demo-text build ## one rate, or one for each layer?  MiniLM learns to classify sentences from few examples
 	@$(RUN_PYTHON) python/examples/finetune_minilm.py

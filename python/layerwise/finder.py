@@ -163,7 +163,7 @@ def find_rates(
     highest: float = 10.0,
     steps: int = 100,
     repeats: int = 3,
-    by: Suggestion = "valley",
+    by: Suggestion = "steep",
     layers: Collection[str] | None = None,
     trials: int = 7,
     trial_steps: int = 2,
@@ -365,7 +365,7 @@ def _try(subject: Subject, rates: Sequence[float], batch: int, steps: int) -> tu
 
 
 def _base_rate(base: Curve, by: str, reference: float) -> tuple[float, str]:
-    for name in (by, "valley", "steep", "minimum", "lightning"):
+    for name in (by, "steep", "valley", "minimum", "lightning"):
         rate = base.suggestions[name]
         if rate is not None:
             return rate, name

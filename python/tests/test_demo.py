@@ -14,6 +14,7 @@ sys.path.insert(0, str(EXAMPLES))
 try:
     import auto_rates
     import changed_digits as digits
+    import find_policy
     import which_layers
     from small_network import Network
     from which_layers_results import Results
@@ -130,6 +131,20 @@ def test_measured_policies_are_compared(capsys: pytest.CaptureFixture[str], monk
     assert {way.policy.name for way in auto_rates.MEASURED} == {"relative_gradient_norm", "update_ratio"}
     with pytest.raises(SystemExit):
         auto_rates.main(["--seeds", "1"])
+
+
+def test_found_rates_and_policies_are_compared(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quick run: every way has its accuracies in all four worlds."""
+    monkeypatch.setenv("COLUMNS", "120")
+    find_policy.main(["--quick"])
+    rows = [line for line in capsys.readouterr().out.splitlines() if "±" in line]
+    for way in find_policy.WAYS:
+        row = next(line for line in rows if line.strip().startswith(way))
+        assert len(PERCENT.findall(row)) == len(digits.CHANGES), way
+    with pytest.raises(SystemExit):
+        find_policy.main(["--seeds", "1"])
 
 
 def test_impossible_options_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

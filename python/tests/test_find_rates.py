@@ -158,7 +158,7 @@ def test_the_policy_is_ready_to_use() -> None:
     found = lw.find_rates(opt, closure)
     opt.lr, opt.policy = found.lr, found.policy()
     assert [row["scale"] for row in opt.explain_rows()] == pytest.approx([found.scales()[name] for name in CURVATURES])
-    assert opt.get("lr") == found.lr and found.by == "valley"
+    assert opt.get("lr") == found.lr and found.by == "steep"
 
 
 def test_ratios_are_fixed_in_the_sweep() -> None:

@@ -33,7 +33,7 @@ def find_rates(
     highest: float = 10.0,
     steps: int = 100,
     repeats: int = 3,
-    by: Suggestion = "valley",
+    by: Suggestion = "steep",
     layers: Collection[str] | None = None,
     trials: int = 7,
     trial_steps: int = 2,
