@@ -75,8 +75,8 @@ final class SettingRefusalTests: XCTestCase {
             let optimizer = try Optimizer(rule: name, settings: [])
             for key in parameterKeys(of: rule) {
                 let value = try optimizer.value(of: key)
-                // NaN is "none" where a number may be absent, and where a number may be negative it may not be positive.
-                var bad = [Setting(key, isAtMostZero(key, of: rule) ? 1 : -1), Setting(key, "nonsense")]
+                // NaN is "none" where a value may be absent.
+                var bad = [Setting(key, numberOutOfRange(key, of: rule)), Setting(key, "nonsense")]
                 if !mayBeAbsent(key, of: rule) { bad.append(Setting(key, .nan)) }
                 for bad in bad {
                     XCTAssertThrowsError(try optimizer.set([bad]), "\(name): \(bad)") {
@@ -93,14 +93,13 @@ final class SettingRefusalTests: XCTestCase {
         R.parameters.contains { $0.key == key && $0.none != nil }
     }
 
-    private func isAtMostZero<R: Rule>(_ key: String, of _: R.Type) -> Bool {
-        R.parameters.contains { parameter in
-            if parameter.key == key, case .number(let range) = parameter.kind {
-                !range.contains(1) && range.contains(-1)
-            } else {
-                false
+    private func numberOutOfRange<R: Rule>(_ key: String, of _: R.Type) -> Double {
+        for parameter in R.parameters where parameter.key == key {
+            if case .number(let range) = parameter.kind {
+                return [-1, 1, .infinity].first { !range.contains($0) } ?? .nan
             }
         }
+        return -1
     }
 
     /// A rule that was put together in Swift is checked too.

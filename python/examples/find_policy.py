@@ -58,12 +58,12 @@ class World:
         return validation, test
 
     def found(self) -> lw.FoundRates:
-        """What the finder says, from halves of the examples."""
+        """The result of the finder, from halves of the examples."""
         with self._optimizer() as optimizer:
             return lw.find_rates(optimizer, self._gradients_of_half)
 
     def chosen(self) -> lw.Candidate:
-        """Who wins the tournament."""
+        """The winner of the tournament."""
         with self._optimizer() as optimizer:
             return lw.choose(
                 optimizer,
