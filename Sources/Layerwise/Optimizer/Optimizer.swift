@@ -29,7 +29,10 @@ public final class Optimizer {
     var gradientIntervals = IntervalSet(areDisjoint: false)
 
     // Derived from the settings.  The first rule is the optimizer's own; each other one belongs to one layer, its owner.
-    var rules: [any Rule]
+    //
+    // Worker threads read the rules and the timeline inside a step, in which nothing writes them.  Where access is checked at run
+    // time, the check allocates memory on each thread that meets it for the first time.
+    @exclusivity(unchecked) var rules: [any Rule]
     var ruleOwners = [-1]
     var ruleRecords = UnsafeArray<RuleRecord>()
     /// What the rules in force do between them; `refresh` keeps it.
@@ -53,7 +56,7 @@ public final class Optimizer {
     var places: [LayerDescriptor] = []
     /// Whether layers, depths, towers or roles have changed since.
     var placesAreStale = true
-    var timeline = Timeline()
+    @exclusivity(unchecked) var timeline = Timeline()
     var clock = Clock()
     /// t of the step under way.
     var currentStep: Int64 = 0

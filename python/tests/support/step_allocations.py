@@ -134,14 +134,17 @@ def cases() -> Iterator[tuple[str, int]]:
 
 
 def cases_of_mixed_rules() -> Iterator[tuple[str, int]]:
-    """Layers with rules of different stages in one optimizer."""
+    """Layers with rules of different stages in one optimizer, whose threads change from step to step."""
+    with optimizer(lw.AdamW(lr=0.1), np.float32, 1_000_000, threads=16) as opt:
+        yield "sixteen threads", allocations(opt, step_options(), 3)
     for rule in (lw.AdamW(lr=0.1), lw.Prodigy()):
         with optimizer(rule, np.float32, 100_000, clip_global_norm=1.0, telemetry=True, threads=3) as opt:
             for index, own in enumerate((lw.Lion(), lw.LAMB(), lw.Adafactor(lr=0.01), lw.NAdam())):
                 tensors = {"weight": np.ones((300, 40), np.float32), "bias": np.ones(40, np.float32)}
                 grads = {name: np.full_like(tensor, 0.5) for name, tensor in tensors.items()}
                 opt.add_layer(f"own {index}", tensors, grads, rule=own)
-            yield f"rules of layers beside {rule}", allocations(opt, step_options(), 5)
+            steps = 5 if TABLE[type(rule).__name__].together else 100
+            yield f"rules of layers beside {rule}", allocations(opt, step_options(), steps)
             spread = step_options(reduce=ctypes.cast(counter.sum_alone, binding.lw_reduce))
             yield f"rules of layers beside {rule}, spread", allocations(opt, spread, 3)
 
