@@ -10,7 +10,7 @@
 
 static void step(model *m) { SUCCEEDS(lw_optimizer_step(m->optimizer, NULL, error)); }
 
-/** What comes back is what was there, any number of times. */
+/** Restoring brings everything back, any number of times. */
 static void restore(model *m)
 {
     snapshot before, after;

@@ -63,7 +63,7 @@ class World:
             return lw.find_rates(optimizer, self._gradients_of_half)
 
     def chosen(self) -> lw.Candidate:
-        """Who wins the tournament."""
+        """The winner of the tournament."""
         with self._optimizer() as optimizer:
             return lw.choose(
                 optimizer,

@@ -17,7 +17,7 @@ from .errors import InvalidArgument, NonFiniteGradient
 from .optimizer import Optimizer
 
 Closure = Callable[..., Any]
-"""Computes gradients and returns the loss; one that takes an argument is told which batch to use."""
+"""Computes gradients and returns the loss; one that takes an argument gets the number of the batch."""
 
 
 class Searched(Protocol):
