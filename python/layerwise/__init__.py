@@ -13,6 +13,9 @@ Example:
     print(opt.explain())
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from . import checkpoint
 from . import composition as composition
 from . import cycle as cycle
@@ -38,7 +41,6 @@ from .errors import (
     ShapeMismatch,
     UnknownName,
 )
-from .finder import Curve, FoundRates, find_rates
 from .freezing import ChainThaw, FreezeAt, FreezeOut, FreezePlan, GradualUnfreezing, LayerFreezing
 from .introspection import (
     InferredLayer,
@@ -138,7 +140,21 @@ from .schedule import (
     WarmupStableDecay,
 )
 from .snapshot import Snapshot
-from .tournament import Candidate, Choice, Round, choose
+
+if TYPE_CHECKING:
+    from .finder import Curve, FoundRates, find_rates
+    from .tournament import Candidate, Choice, Round, choose
+else:
+    # Most programs search for no rates: what does so is imported when it is first used.
+    _SEARCHES = dict.fromkeys(("Curve", "FoundRates", "find_rates"), ".finder")
+    _SEARCHES |= dict.fromkeys(("Candidate", "Choice", "Round", "choose"), ".tournament")
+
+    def __getattr__(name: str) -> Any:
+        if name not in _SEARCHES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(importlib.import_module(_SEARCHES[name], __name__), name)
+        return found
+
 
 __version__ = "0.1.0"
 

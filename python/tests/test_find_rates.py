@@ -139,7 +139,7 @@ def test_each_layer_gets_its_rate() -> None:
     for name, c in CURVATURES.items():
         own = found.layers[name]
         nearest = min(own.rates, key=lambda rate: abs(1 - c * rate))
-        assert own.suggestions["spread"] == own.rates[int(np.argmin(own.mean))] == nearest
+        assert own.suggestions["spread"] == own.rates[int(np.nanargmin(own.mean))] == nearest
         assert own.suggestions["minimum"] == pytest.approx(nearest / 10)
         assert own.rates[0] == pytest.approx(1e-3 * found.held[name])
     scales, factors = found.scales(), [found.layers[name].suggestions["spread"] for name in CURVATURES]

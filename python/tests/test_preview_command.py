@@ -190,9 +190,15 @@ def test_picture(preview: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--policy=layer_decay:decy=0.75"], 'unknown setting "decy", expected one of decay, min_scale'),
+        (
+            ["--policy=layer_decay:decy=0.75"],
+            'unknown setting "decy" (did you mean "decay"?), expected one of decay, min_scale',
+        ),
         (["--policy=layer_decay:decay=2"], "decay must be in (0, 1]"),
-        (["--policy=layerdecay"], 'no policy is called "layerdecay", expected one of uniform'),
+        (
+            ["--policy=layerdecay"],
+            'no policy is called "layerdecay" (did you mean "layer_decay"?), expected one of uniform',
+        ),
         (["--policy=layer_decay:decay"], "expected KEY=VALUE, found 'decay'"),
         (["--policy=layer_decay:"], "expected KEY=VALUE, found ''"),
         (["--policy=combine:parts=uniform"], "a list of parts, which needs JSON"),

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, assume, given, settings, strategies
+from hypothesis import HealthCheck, assume, given, reject, settings, strategies
 from support.declarations import MISSING, concrete, fields
 from support.recipes import optimizer
 
@@ -72,10 +72,18 @@ LEAVES = [
 ]
 
 
+def made(cls: type[Any], *arguments: Any, **options: Any) -> Any:
+    """An instance; settings that are refused together are drawn again."""
+    try:
+        return cls(*arguments, **options)
+    except lw.OutOfRange:
+        reject()
+
+
 def build(cls: type[Any], *arguments: Values) -> Values:
     """Instances of a class with these first arguments and any settings."""
     return strategies.builds(
-        lambda values, options: cls(*values, **options), strategies.tuples(*arguments), given_settings(cls)
+        lambda values, options: made(cls, *values, **options), strategies.tuples(*arguments), given_settings(cls)
     )
 
 
@@ -93,7 +101,9 @@ LISTS = [
 
 @strategies.composite
 def warmups(draw: Any, parts: Values) -> lw.Schedule:
-    return lw.Warmup(then=draw(strategies.one_of(strategies.none(), parts)), **draw(given_settings(lw.Warmup)))
+    then = draw(strategies.one_of(strategies.none(), parts))
+    found: lw.Schedule = made(lw.Warmup, then=then, **draw(given_settings(lw.Warmup)))
+    return found
 
 
 @strategies.composite

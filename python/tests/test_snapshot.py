@@ -29,7 +29,8 @@ def optimizer(rule: lw.Rule, kind: str = "float32", **options: Any) -> tuple[lw.
     for name, shapes in SHAPES.items():
         params = {tensor: numbers(shape, dtype, draw) for tensor, shape in shapes.items()}
         grads = {tensor: numbers(shape, gradient_dtype, draw) for tensor, shape in shapes.items()}
-        whole = {"w": (14, 5)} if name == "head" else None
+        # Muon takes whole matrices only.
+        whole = {"w": (14, 5)} if name == "head" and not isinstance(rule, lw.Muon) else None
         opt.add_layer(name, params, grads, master=master, whole_shapes=whole)
         gradients += grads.values()
     return opt, gradients

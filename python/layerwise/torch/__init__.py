@@ -11,6 +11,9 @@ Example:
     optimizer.zero_grad()
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ._layers import LayerTable, layers, param_groups
 from ._optimizer import LayerwiseOptimizer
 from ._options import Options
@@ -54,9 +57,20 @@ from ._rules import (
     Tiger,
     Yogi,
 )
-from ._search import choose, find_rates
 from ._snapshots import TorchSnapshot
 from .telemetry import write_tensorboard
+
+if TYPE_CHECKING:
+    from ._search import choose, find_rates
+else:
+
+    def __getattr__(name: str) -> Any:
+        # Imported when it is first used, as most programs search for no rates.
+        if name not in ("choose", "find_rates"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(importlib.import_module("._search", __name__), name)
+        return found
+
 
 __all__ = [
     "ADOPT",

@@ -306,7 +306,8 @@ TABLE: dict[str, Case] = {
         extremes=[
             {"lr": 0.1},
             {"lr": 0.1, "betas": (0.0, 0.0), "eps": 0.0, "weight_decay": 10.0, "decoupled_weight_decay": False},
-            {"lr": 1e30, "eps": 1e30, "weight_decay": 1e10},
+            {"lr": 1e30, "eps": 1e30, "weight_decay": 0.0},
+            {"lr": 0.1, "weight_decay": 100.0},
         ],
         has_sums=True,
         averages=True,
