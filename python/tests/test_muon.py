@@ -83,7 +83,7 @@ def test_equals_torch_in_full_precision(options: dict[str, Any], dtype: torch.dt
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_is_near_torch_in_bfloat16(options: dict[str, Any]) -> None:
-    """bfloat16 has 8 bits: a direction of torch's is about 2**-8 apart from ours; 30 steps were apart by 0.006 at most."""
+    """bfloat16 has 8 bits: a direction of torch is about 2**-8 apart from ours; 30 steps were 0.006 apart at most."""
     for name, (apart, moved, _) in distances(options, torch.float32, 30).items():
         assert 1e-4 * moved < apart <= 0.02 * moved, name
 
