@@ -25,7 +25,7 @@ def test_no_step_allocates(tmp_path: Path) -> None:
         env=os.environ | {"PYTHONPATH": path, "LD_PRELOAD": str(counter)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
     )
     assert ran.returncode == 0, ran.stderr
     *allocating, closing = ran.stdout.splitlines()
