@@ -13,7 +13,6 @@ Example:
     print(opt.explain())
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from . import checkpoint
@@ -145,14 +144,16 @@ if TYPE_CHECKING:
     from .finder import Curve, FoundRates, find_rates
     from .tournament import Candidate, Choice, Round, choose
 else:
-    # Most programs search for no rates: what does so is imported when it is first used.
-    _SEARCHES = dict.fromkeys(("Curve", "FoundRates", "find_rates"), ".finder")
-    _SEARCHES |= dict.fromkeys(("Candidate", "Choice", "Round", "choose"), ".tournament")
 
     def __getattr__(name: str) -> Any:
-        if name not in _SEARCHES:
+        # Imported when it is first used, as most programs search for no rates.
+        if name in ("Curve", "FoundRates", "find_rates"):
+            from . import finder as module
+        elif name in ("Candidate", "Choice", "Round", "choose"):
+            from . import tournament as module
+        else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = globals()[name] = getattr(importlib.import_module(_SEARCHES[name], __name__), name)
+        found = globals()[name] = getattr(module, name)
         return found
 
 

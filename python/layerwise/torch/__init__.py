@@ -11,7 +11,6 @@ Example:
     optimizer.zero_grad()
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from ._layers import LayerTable, layers, param_groups
@@ -68,7 +67,9 @@ else:
         # Imported when it is first used, as most programs search for no rates.
         if name not in ("choose", "find_rates"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = globals()[name] = getattr(importlib.import_module("._search", __name__), name)
+        from . import _search
+
+        found = globals()[name] = getattr(_search, name)
         return found
 
 
