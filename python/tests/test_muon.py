@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Muon beside torch.optim.Muon, which works in bfloat16 and takes matrices only, and beside torch.optim.AdamW."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -141,3 +145,36 @@ def test_a_kernel_of_a_convolution_is_one_matrix() -> None:
             opt.add_layer("layer", {"weight": array})
             opt.step({"layer": {"weight": grad}})
     np.testing.assert_array_equal(kernel.reshape(16, 75), matrix)
+
+
+STEPS = """
+import numpy as np
+import layerwise as lw
+for dtype in (np.float32, np.float64):
+    random = np.random.default_rng(1)
+    with lw.Optimizer(lw.Muon(lr=0.02)) as opt:
+        for index, shape in enumerate([(101, 211), (289, 31), (3, 7, 5), (40,), (1, 9)]):
+            weight, gradient = (random.standard_normal(shape).astype(dtype) for _ in range(2))
+            opt.add_layer(str(index), {"w": weight}, {"w": gradient})
+            opt.step(layer=str(index))
+            print(weight.tobytes().hex())
+"""
+
+
+@pytest.mark.spawns
+def test_the_bits_do_not_depend_on_the_instruction_set() -> None:
+    """The baseline copy of the kernels runs on every processor; the other is the best that this one has."""
+    path = str(Path(lw.__file__).parent.parent)
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", STEPS],
+            env=os.environ | {"PYTHONPATH": path} | chosen,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=600,
+        ).stdout
+        for chosen in ({}, {"LAYERWISE_ISA": "baseline"})
+    ]
+    assert len(found[0]) > 100_000
+    assert found[0] == found[1]
