@@ -136,6 +136,33 @@ typedef struct lw_error {
 /** The enumerator's name, such as "LW_ERROR_SHAPE"; "LW_ERROR_UNKNOWN" for a code of a newer library.  Static. */
 LW_API const char *lw_error_name(int32_t code);
 
+/* ---- Products of matrices -------------------------------------------------------------------------------------- */
+
+/* A BLAS for rules that multiply matrices ("muon").  None is in use unless it is asked for: the library's own kernels give the
+ * same bits on any number of threads and any processor, and a BLAS rounds in an order of its own.  It serves all optimizers of
+ * the process, from their next step on.  The environment variable LAYERWISE_BLAS names one too, in place of lw_use_blas; a step
+ * is refused where that one cannot be used. */
+
+/** cblas_sgemm and cblas_dgemm, with integers of 32 bits.  Any thread may call them. */
+typedef void (*lw_sgemm)(int32_t order, int32_t trans_a, int32_t trans_b, int32_t rows, int32_t columns, int32_t depth,
+                         float alpha, const float *a, int32_t lda, const float *b, int32_t ldb, float beta, float *c,
+                         int32_t ldc);
+typedef void (*lw_dgemm)(int32_t order, int32_t trans_a, int32_t trans_b, int32_t rows, int32_t columns, int32_t depth,
+                         double alpha, const double *a, int32_t lda, const double *b, int32_t ldb, double beta, double *c,
+                         int32_t ldc);
+
+/** Uses the CBLAS in a shared library: its path, a name that the loader finds, such as "libopenblas.so.0", or "auto" for the first
+ *  of OpenBLAS, BLIS and MKL that it finds.  NULL goes back to the library's own kernels.  The functions cblas_sgemm, cblas_dgemm,
+ *  cblas_ssyrk and cblas_dsyrk may have the prefix "scipy_", and the suffix "64_" where integers have 64 bits.  The library is never
+ *  unloaded.  INVALID_ARGUMENT where it cannot be loaded or lacks one of them; nothing changes then. */
+LW_API int32_t lw_use_blas(const char *path, lw_error *error);
+
+/** Uses these functions.  dgemm may be NULL: float64 is then left to the library's own kernels. */
+LW_API int32_t lw_use_blas_functions(lw_sgemm sgemm, lw_dgemm dgemm, lw_error *error);
+
+/** The path of the BLAS in use, "functions" for those of lw_use_blas_functions, or "" for the library's own kernels. */
+LW_API int32_t lw_blas(char *text, int64_t capacity, int64_t *needed, lw_error *error);
+
 /* ---- Settings ------------------------------------------------------------------------------------------------ */
 
 /** One setting by its key.  Numbers and flags (0 or 1) use `number` and leave `choice` NULL; named options use `choice`.
@@ -148,6 +175,17 @@ LW_API const char *lw_error_name(int32_t code);
  *      clip_global_norm   > 0, infinity = off.  All gradients are scaled by min(1, limit / (norm + 1e-6))
  *      clip_layer_norm    > 0, infinity = off.  The same for each layer's own norm
  *      clip_value         > 0, infinity = off.  Every gradient element is clamped to [-limit, limit], before the norms
+ *      clip_unit_ratio    > 0, infinity = off.  The gradients of each unit are scaled by
+ *                         min(1, limit * max(norm(w), clip_unit_eps) / norm(g)), after the other clips.  A unit is what the
+ *                         first axis of a tensor counts, such as a neuron or a filter; a tensor of rank 0 or 1 is one unit
+ *      clip_unit_eps      > 0, 1e-3 by default: the least norm that the weights of a unit are taken to have
+ *      centralize_gradients  flag: the mean of each unit is taken from its gradients, in tensors of rank 2 and more, after
+ *                         all clips
+ *      gradient_noise     >= 0, 0 = none: gradients get normal noise, whose variance after t steps is
+ *                         gradient_noise / (1 + t)^gradient_noise_decay.  It follows from the seed, the names of layer and
+ *                         tensor, the step and the place alone
+ *      gradient_noise_decay  >= 0, 0.55 by default
+ *      gradient_noise_seed  a whole number, 0 ... 2147483647.  Where a tensor is spread over processes, each needs its own
  *      maximize           flag: ascend instead of descend
  *      telemetry          flag: keep norms per layer (lw_optimizer_get_telemetry)
  *      decay_follows      choice: what multiplies decoupled decay: "layer_lr" (default) the layer's effective rate; "base_lr"

@@ -24,7 +24,11 @@
  *      weight_decay            number  default 0; [0, inf); decay coefficient λ
  *      nesterov                flag    default 0; Nesterov momentum, which looks ahead along the velocity; needs
  *                                        momentum > 0 and dampening 0
- *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient */
+ *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient
+ *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
+ *                                        it has the sign of the gradient, or the "decay" only where it has the sign
+ *                                        of the update; "none" takes both everywhere
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_SGD "sgd"
 
 /** LARS: r = η‖w‖/(‖g‖ + λ‖w‖ + ε); b ← μb + γr(g + λw); w ← w − b
@@ -67,7 +71,11 @@
  *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
  *      weight_decay            number  default 0; [0, inf); decay coefficient λ
  *      amsgrad                 flag    default 0; divide by the largest second moment so far
- *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient, as AdamW does */
+ *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient, as AdamW does
+ *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
+ *                                        it has the sign of the gradient, or the "decay" only where it has the sign
+ *                                        of the update; "none" takes both everywhere
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_ADAM "adam"
 
 /** AdamW: m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w − γ·(m̂/(√v̂ + ε) + λw)
@@ -80,7 +88,11 @@
  *      beta2                   number  default 0.999; [0, 1); decay β₂ of the second moment
  *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
  *      weight_decay            number  default 0.01; [0, inf); decay coefficient λ
- *      amsgrad                 flag    default 0; divide by the largest second moment so far */
+ *      amsgrad                 flag    default 0; divide by the largest second moment so far
+ *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
+ *                                        it has the sign of the gradient, or the "decay" only where it has the sign
+ *                                        of the update; "none" takes both everywhere
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_ADAMW "adamw"
 
 /** LAMB: u = m̂/(√v̂ + ε) + λw; w ← w − γ·(‖w‖/‖u‖)·u
@@ -120,7 +132,11 @@
  *      lr                      number  default 0.0001; [0, inf); learning rate γ
  *      beta1                   number  default 0.9; [0, 1); share β₁ of the momentum in the direction
  *      beta2                   number  default 0.99; [0, 1); decay β₂ of the momentum that is kept
- *      weight_decay            number  default 0; [0, inf); decay coefficient λ */
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
+ *                                        it has the sign of the gradient, or the "decay" only where it has the sign
+ *                                        of the update; "none" takes both everywhere
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_LION "lion"
 
 /** NAdam: m̂ = μₜ₊₁m/(1 − Πμₜ₊₁) + (1−μₜ)g/(1 − Π); w ← w − γ·m̂/(√v̂ + ε)
@@ -134,7 +150,11 @@
  *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
  *      weight_decay            number  default 0; [0, inf); decay coefficient λ
  *      momentum_decay          number  default 0.004; [0, inf); decay ψ of the momentum's schedule
- *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient, as AdamW does */
+ *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient, as AdamW does
+ *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
+ *                                        it has the sign of the gradient, or the "decay" only where it has the sign
+ *                                        of the update; "none" takes both everywhere
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_NADAM "nadam"
 
 /** RMSprop: s ← αs + (1−α)g²; b ← μb + g/(√s + ε); w ← w − γ·b
@@ -151,7 +171,11 @@
  *      centered                flag    default 0; divide by the standard deviation in place of the root mean square
  *      eps_in_sqrt             flag    default 0; add ε under the root
  *      lr_in_momentum          flag    default 0; multiply by the rate before the momentum, not after it
- *      initial_square_avg      number  default 0; [0, inf); what the mean square starts at */
+ *      initial_square_avg      number  default 0; [0, inf); what the mean square starts at
+ *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
+ *                                        it has the sign of the gradient, or the "decay" only where it has the sign
+ *                                        of the update; "none" takes both everywhere
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_RMSPROP "rmsprop"
 
 /** Adagrad: s ← s + g²; w ← w − γ/(1 + (t−1)η)·g/(√s + ε)
@@ -197,7 +221,11 @@
  *      beta2                   number  default 0.999; [0, 1); decay β₂ of the second moment
  *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
  *      weight_decay            number  default 0; [0, inf); decay coefficient λ
- *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient, as AdamW does */
+ *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient, as AdamW does
+ *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
+ *                                        it has the sign of the gradient, or the "decay" only where it has the sign
+ *                                        of the update; "none" takes both everywhere
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_RADAM "radam"
 
 /** Rprop: η ← clamp(η·(η⁺ or η⁻)); w ← w − η·sign(g)
@@ -234,7 +262,11 @@
  *      eps                     number  default 1e-16; [0, inf); number ε that is added to s at every step, and to the
  *                                        denominator
  *      weight_decay            number  default 0; [0, inf); decay coefficient λ
- *      decoupled_weight_decay  flag    default 1; decay the weights in place of the gradient */
+ *      decoupled_weight_decay  flag    default 1; decay the weights in place of the gradient
+ *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
+ *                                        it has the sign of the gradient, or the "decay" only where it has the sign
+ *                                        of the update; "none" takes both everywhere
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_ADABELIEF "adabelief"
 
 /** Yogi: v ← v − (1−β₂)·sign(v − g²)·g²; w ← w − γ·m̂/(√v̂ + ε)
@@ -248,7 +280,11 @@
  *      eps                     number  default 0.001; [0, inf); number ε that is added to the denominator
  *      initial_accumulator     number  default 1e-06; [0, inf); what both moments start at
  *      weight_decay            number  default 0; [0, inf); decay coefficient λ
- *      decoupled_weight_decay  flag    default 1; decay the weights in place of the gradient */
+ *      decoupled_weight_decay  flag    default 1; decay the weights in place of the gradient
+ *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
+ *                                        it has the sign of the gradient, or the "decay" only where it has the sign
+ *                                        of the update; "none" takes both everywhere
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_YOGI "yogi"
 
 /** Adan: u = (m̂ + β₂ê)/(√n̂ + ε); w ← (w − γ·u)/(1 + γλ)
@@ -262,7 +298,11 @@
  *      beta3                   number  default 0.99; [0, 1); decay β₃ of the mean square
  *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
  *      weight_decay            number  default 0; [0, inf); decay coefficient λ
- *      no_prox                 flag    default 0; decay the weights before the step, as AdamW does */
+ *      no_prox                 flag    default 0; decay the weights before the step, as AdamW does
+ *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
+ *                                        it has the sign of the gradient, or the "decay" only where it has the sign
+ *                                        of the update; "none" takes both everywhere
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_ADAN "adan"
 
 /** ADOPT: u = clamp(g/max(√v, ε), ±(t−1)^p); m ← β₁m + (1−β₁)u; w ← w − γ·m; v ← β₂v + (1−β₂)g²
@@ -277,7 +317,11 @@
  *      clip                    flag    default 1; bound each quotient
  *      clip_power              number  default 0.25; [0, inf); power p of t − 1 in the bound
  *      weight_decay            number  default 0; [0, inf); decay coefficient λ
- *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient, as AdamW does */
+ *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient, as AdamW does
+ *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
+ *                                        it has the sign of the gradient, or the "decay" only where it has the sign
+ *                                        of the update; "none" takes both everywhere
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_ADOPT "adopt"
 
 /** AdEMAMix: m₂ ← β₃m₂ + (1−β₃)g; w ← w − γ·((m̂ + αm₂)/(√v̂ + ε) + λw)
@@ -294,7 +338,11 @@
  *      t_beta3                 number  default 0; [0, 2^53]; steps over which β₃ grows from β₁ to its value; 0 is
  *                                        none
  *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
- *      weight_decay            number  default 0.01; [0, inf); decay coefficient λ */
+ *      weight_decay            number  default 0.01; [0, inf); decay coefficient λ
+ *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
+ *                                        it has the sign of the gradient, or the "decay" only where it has the sign
+ *                                        of the update; "none" takes both everywhere
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_ADEMAMIX "ademamix"
 
 /** LaProp: m ← β₁m + (1−β₁)γ·g/(√v̂ + ε); a ← β₁a + (1−β₁)γ; w ← (1−γλ)(w − m·γ/a)
@@ -306,7 +354,11 @@
  *      beta1                   number  default 0.9; [0, 1); decay β₁ of the mean quotient
  *      beta2                   number  default 0.999; [0, 1); decay β₂ of the second moment
  *      eps                     number  default 1e-15; [0, inf); number ε that is added to the denominator
- *      weight_decay            number  default 0; [0, inf); decay coefficient λ */
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
+ *                                        it has the sign of the gradient, or the "decay" only where it has the sign
+ *                                        of the update; "none" takes both everywhere
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_LAPROP "laprop"
 
 /** MADGRAD: q ← q + γ√t·g²; s ← s + γ√t·g; w ← μw + (1−μ)(x₀ − s/(∛q + ε))
@@ -329,7 +381,11 @@
  *
  *      lr                      number  default 0.001; [0, inf); learning rate γ
  *      beta                    number  default 0.965; [0, 1); decay β of the momentum
- *      weight_decay            number  default 0.01; [0, inf); decay coefficient λ */
+ *      weight_decay            number  default 0.01; [0, inf); decay coefficient λ
+ *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
+ *                                        it has the sign of the gradient, or the "decay" only where it has the sign
+ *                                        of the update; "none" takes both everywhere
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_TIGER "tiger"
 
 /** SignSGD: b ← μb + (1−μ)g; w ← w − γ·(sign(b) + λw)
@@ -338,7 +394,11 @@
  *
  *      lr                      number  default 0.001; [0, inf); learning rate γ
  *      momentum                number  default 0; [0, 1); momentum factor μ; 0 keeps no velocity
- *      weight_decay            number  default 0; [0, inf); decay coefficient λ */
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
+ *                                        it has the sign of the gradient, or the "decay" only where it has the sign
+ *                                        of the update; "none" takes both everywhere
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_SIGNSGD "signsgd"
 
 /** Fromage: w ← (w − γ·(‖w‖/‖g‖)·g)/√(1 + γ²)
@@ -362,7 +422,11 @@
  *      beta2                   number  default 0.99; [0, 1); decay β₂ of the second moment
  *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
  *      weight_decay            number  default 0.01; [0, inf); decay coefficient λ
- *      decoupled_weight_decay  flag    default 1; decay the weights in place of the gradient */
+ *      decoupled_weight_decay  flag    default 1; decay the weights in place of the gradient
+ *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
+ *                                        it has the sign of the gradient, or the "decay" only where it has the sign
+ *                                        of the update; "none" takes both everywhere
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_STABLE_ADAMW "stable_adamw"
 
 /** NovoGrad: v ← β₂v + (1−β₂)‖g‖²; m ← β₁m + g/(√v + ε) + λw; w ← w − γ·m
@@ -544,9 +608,33 @@
  *                                        adds ε₁ to g² (transformers)
  *      decay                   choice  default lr; "lr", "step"; the weights decay by "lr" times λ (torch), or by
  *                                        "step", all that multiplies u, times λ
+ *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
+ *                                        it has the sign of the gradient, or the "decay" only where it has the sign
+ *                                        of the update; "none" takes both everywhere
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by
  *
  *  Presets, by the key "variant": torch, transformers. */
 #define LW_RULE_ADAFACTOR "adafactor"
+
+/** CAME: û = clip(g/√v); m ← m + (1−β₁)(û − m); i ← average of (û − m)²; w ← w − γ·m/√i − γλw
+ *  Source: Luo et al. 2023, algorithm 2, arXiv:2307.02047; equals pytorch_optimizer.CAME.
+ *  States: exp_avg_sq, exp_avg_sq_row, exp_avg_sq_col, exp_avg, exp_avg_res_row, exp_avg_res_col, as far as the
+ *  settings need them; with the defaults 8 bytes for each float32 parameter.
+ *
+ *      lr                      number  default 0.0002; [0, inf); learning rate γ
+ *      beta1                   number  default 0.9; [0, 1); decay β₁ of the average of changes
+ *      beta2                   number  default 0.999; [0, 1); decay β₂ of the second moment
+ *      beta3                   number  default 0.9999; [0, 1); decay β₃ of the disagreement
+ *      eps1                    number  default 1e-30; [0, inf); number ε₁ that is added to g²
+ *      eps2                    number  default 1e-16; [0, inf); number ε₂ that is added to the square of the
+ *                                        disagreement
+ *      clip_threshold          number  default 1; (0, inf); largest root mean square d of u
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
+ *                                        it has the sign of the gradient, or the "decay" only where it has the sign
+ *                                        of the update; "none" takes both everywhere
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
+#define LW_RULE_CAME "came"
 
 /** Muon: m ← m + (1−μ)(g − m); O = NewtonSchulz(g + μ(m − g)); w ← w − γ·s·O − γλw
  *  Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon; equals torch.optim.Muon, which works in bfloat16.
@@ -1061,14 +1149,20 @@
 #define LW_KEY_BETA2_DECAY "beta2_decay"
 #define LW_KEY_BETA3 "beta3"
 #define LW_KEY_BIAS_CORRECTION "bias_correction"
+#define LW_KEY_CAUTIOUS "cautious"
 #define LW_KEY_CENTERED "centered"
+#define LW_KEY_CENTRALIZE_GRADIENTS "centralize_gradients"
 #define LW_KEY_CLIP "clip"
 #define LW_KEY_CLIP_GLOBAL_NORM "clip_global_norm"
 #define LW_KEY_CLIP_LAYER_NORM "clip_layer_norm"
 #define LW_KEY_CLIP_POWER "clip_power"
+#define LW_KEY_CLIP_THRESHOLD "clip_threshold"
+#define LW_KEY_CLIP_UNIT_EPS "clip_unit_eps"
+#define LW_KEY_CLIP_UNIT_RATIO "clip_unit_ratio"
 #define LW_KEY_CLIP_VALUE "clip_value"
 #define LW_KEY_CONVENTION "convention"
 #define LW_KEY_COOLDOWN "cooldown"
+#define LW_KEY_CORRECTED_WEIGHT_DECAY "corrected_weight_decay"
 #define LW_KEY_COUNT_FROM "count_from"
 #define LW_KEY_CUT_FRAC "cut_frac"
 #define LW_KEY_CYCLE_LIMIT "cycle_limit"
@@ -1109,6 +1203,9 @@
 #define LW_KEY_FROZEN "frozen"
 #define LW_KEY_GAMMA "gamma"
 #define LW_KEY_GRAD_AVERAGING "grad_averaging"
+#define LW_KEY_GRADIENT_NOISE "gradient_noise"
+#define LW_KEY_GRADIENT_NOISE_DECAY "gradient_noise_decay"
+#define LW_KEY_GRADIENT_NOISE_SEED "gradient_noise_seed"
 #define LW_KEY_GROWTH_RATE "growth_rate"
 #define LW_KEY_HEAD_SCALE "head_scale"
 #define LW_KEY_HIGHEST "highest"
@@ -1234,6 +1331,7 @@
 #define LW_CHOICE_CONSTANT "constant"
 #define LW_CHOICE_COSINE "cosine"
 #define LW_CHOICE_CUBIC "cubic"
+#define LW_CHOICE_DECAY "decay"
 #define LW_CHOICE_DECAYED "decayed"
 #define LW_CHOICE_DECOUPLED "decoupled"
 #define LW_CHOICE_DENOMINATOR "denominator"

@@ -623,6 +623,62 @@ private func adafactorMomentum_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums
         Float64Storage.self, pass, tile, sums)
 }
 
+private func came_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        CAMEArithmetic<FloatLanes>.self,
+        CAMEArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func came_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        CAMEArithmetic<DoubleLanes>.self,
+        CAMEArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func cameVector_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        CAMEVectorArithmetic<FloatLanes>.self,
+        CAMEVectorArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func cameVector_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        CAMEVectorArithmetic<DoubleLanes>.self,
+        CAMEVectorArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func cautiousUpdate_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        CautiousUpdateArithmetic<FloatLanes>.self,
+        CautiousUpdateArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func cautiousUpdate_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        CautiousUpdateArithmetic<DoubleLanes>.self,
+        CautiousUpdateArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func cautiousDecay_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        CautiousDecayArithmetic<FloatLanes>.self,
+        CautiousDecayArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func cautiousDecay_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        CautiousDecayArithmetic<DoubleLanes>.self,
+        CautiousDecayArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
 private func muon_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     runWithRatio(
         MuonArithmetic<FloatLanes>.self,
@@ -728,6 +784,14 @@ package func ruleKernels(_ key: KernelKey) -> RuleKernels {
         RuleKernels(float32: adafactor_float32, float64: adafactor_float64)
     case .adafactorMomentum:
         RuleKernels(float32: adafactorMomentum_float32, float64: adafactorMomentum_float64)
+    case .came:
+        RuleKernels(float32: came_float32, float64: came_float64)
+    case .cameVector:
+        RuleKernels(float32: cameVector_float32, float64: cameVector_float64)
+    case .cautiousUpdate:
+        RuleKernels(float32: cautiousUpdate_float32, float64: cautiousUpdate_float64)
+    case .cautiousDecay:
+        RuleKernels(float32: cautiousDecay_float32, float64: cautiousDecay_float64)
     case .muon:
         RuleKernels(float32: muon_float32, float64: muon_float64)
     }

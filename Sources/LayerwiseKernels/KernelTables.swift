@@ -48,6 +48,14 @@ package func kernelTable() -> KernelTable {
         factors64: FactorKernels(
             addSquares: { addSquares(DoubleLanes.self, $0, $1, $2, $3, $4, $5, $6) },
             multiply: { multiplyFactors(DoubleLanes.self, $0, $1, $2, $3, $4, $5, $6) }),
+        slices32: SliceKernels(
+            addSums: { addSliceSums(FloatLanes.self, $0, $1, $2, $3, $4, $5, $6) },
+            adjust: { adjustSlices(FloatLanes.self, $0, $1, $2, $3, $4, $5) },
+            mask: { maskChanges(FloatLanes.self, $0, $1, $2) }),
+        slices64: SliceKernels(
+            addSums: { addSliceSums(DoubleLanes.self, $0, $1, $2, $3, $4, $5, $6) },
+            adjust: { adjustSlices(DoubleLanes.self, $0, $1, $2, $3, $4, $5) },
+            mask: { maskChanges(DoubleLanes.self, $0, $1, $2) }),
         matrices32: MatrixKernels(product: { multiplyMatrices(FloatLanes.self, $0, $1) }),
         matrices64: MatrixKernels(product: { multiplyMatrices(DoubleLanes.self, $0, $1) })
     )

@@ -13,7 +13,7 @@ import Glibc
 ///
 /// Source: Taniguchi et al. 2024, algorithm 2 (arXiv:2411.02853), with p = 1/4 as in the authors' package and `optax.contrib.adopt`,
 /// which it equals.  timm's p is 1/3.  `pytorch_optimizer.ADOPT` clamps to t^p, and lets the decoupled decay act at the first step.
-public struct ADOPT: Rule {
+public struct ADOPT: AdjustableRule {
     public var learningRate = 1e-3
     public var beta1 = 0.9
     public var beta2 = 0.9999
@@ -22,6 +22,7 @@ public struct ADOPT: Rule {
     public var clipPower = 0.25
     public var weightDecay = 0.0
     public var decoupledWeightDecay = false
+    public var updateOptions = UpdateOptions()
 
     public init() {}
 
@@ -47,20 +48,26 @@ public struct ADOPT: Rule {
         source: "Taniguchi et al. 2024, algorithm 2, arXiv:2411.02853; equals optax.contrib.adopt",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq")])
 
-    public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
-        .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
-        .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
-        .number("eps", \.epsilon, .nonNegative, "least denominator ε"),
-        .flag("clip", \.clip, "bound each quotient"),
-        .number("clip_power", \.clipPower, .nonNegative, "power p of t − 1 in the bound"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
-        .flag(
-            "decoupled_weight_decay", \.decoupledWeightDecay,
-            "decay the weights in place of the gradient, as AdamW does"),
-    ]
+    public static let parameters: [Parameter<Self>] =
+        [
+            .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+            .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
+            .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
+            .number("eps", \.epsilon, .nonNegative, "least denominator ε"),
+            .flag("clip", \.clip, "bound each quotient"),
+            .number("clip_power", \.clipPower, .nonNegative, "power p of t − 1 in the bound"),
+            .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+            .flag(
+                "decoupled_weight_decay", \.decoupledWeightDecay,
+                "decay the weights in place of the gradient, as AdamW does"),
+        ] + updateParameters
 
     public var decouplesDecay: Bool { decoupledWeightDecay }
+
+    /// The first step changes no weight.
+    public func separateDecay(_ moment: StepInput) -> Double {
+        moment.step == 1 || !decoupledWeightDecay ? 0 : moment.decayRate * weightDecay * decayScale(moment.tensor)
+    }
 
     /// What `ADOPTArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {

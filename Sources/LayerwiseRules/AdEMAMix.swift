@@ -14,7 +14,7 @@ import Glibc
 /// Source: Pagliardini et al. 2024, algorithm 1 and equations 3 and 4 (arXiv:2409.03137), which takes both warm-ups over the whole
 /// run.  The defaults are bitsandbytes' (α = 5, λ = 0.01, no warm-up), which `pytorch_optimizer.AdEMAMix` shares but for its λ = 0, and
 /// which it equals with decoupled decay.  optax has λ = 0.
-public struct AdEMAMix: Rule {
+public struct AdEMAMix: AdjustableRule {
     public var learningRate = 1e-3
     public var beta1 = 0.9
     public var beta2 = 0.999
@@ -24,6 +24,7 @@ public struct AdEMAMix: Rule {
     public var betaSteps = 0
     public var epsilon = 1e-8
     public var weightDecay = 1e-2
+    public var updateOptions = UpdateOptions()
 
     public init() {}
 
@@ -52,17 +53,18 @@ public struct AdEMAMix: Rule {
         source: "Pagliardini et al. 2024, algorithm 1, arXiv:2409.03137; equals pytorch_optimizer.AdEMAMix",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq"), .parameter("exp_avg_slow")])
 
-    public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
-        .number("beta1", \.beta1, .fraction, "decay β₁ of the fast first moment"),
-        .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
-        .number("beta3", \.beta3, .fraction, "decay β₃ of the slow first moment"),
-        .number("alpha", \.alpha, .nonNegative, "weight α of the slow first moment"),
-        .integer("t_alpha", \.alphaSteps, 0...1 << 53, "steps over which α grows to its value; 0 is none"),
-        .integer("t_beta3", \.betaSteps, 0...1 << 53, "steps over which β₃ grows from β₁ to its value; 0 is none"),
-        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
-    ]
+    public static let parameters: [Parameter<Self>] =
+        [
+            .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+            .number("beta1", \.beta1, .fraction, "decay β₁ of the fast first moment"),
+            .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
+            .number("beta3", \.beta3, .fraction, "decay β₃ of the slow first moment"),
+            .number("alpha", \.alpha, .nonNegative, "weight α of the slow first moment"),
+            .integer("t_alpha", \.alphaSteps, 0...1 << 53, "steps over which α grows to its value; 0 is none"),
+            .integer("t_beta3", \.betaSteps, 0...1 << 53, "steps over which β₃ grows from β₁ to its value; 0 is none"),
+            .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
+            .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+        ] + updateParameters
 
     public var decouplesDecay: Bool { true }
 

@@ -11,13 +11,14 @@
 /// Source: Zhuang et al. 2020, algorithm 2 (arXiv:2010.07468).  ε and the decoupled decay are those of the authors' package and
 /// `pytorch_optimizer.AdaBelief`, which it equals; the paper has ε = 1e-8.  `optax.adabelief` has both ε as settings.  The authors'
 /// package rectifies as RAdam does by default, which is not offered here.
-public struct AdaBelief: Rule {
+public struct AdaBelief: AdjustableRule {
     public var learningRate = 1e-3
     public var beta1 = 0.9
     public var beta2 = 0.999
     public var epsilon = 1e-16
     public var weightDecay = 0.0
     public var decoupledWeightDecay = true
+    public var updateOptions = UpdateOptions()
 
     public init() {}
 
@@ -44,14 +45,16 @@ public struct AdaBelief: Rule {
         source: "Zhuang et al. 2020, algorithm 2, arXiv:2010.07468; equals pytorch_optimizer.AdaBelief",
         states: [.parameter("exp_avg"), .parameter("exp_avg_var")])
 
-    public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
-        .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
-        .number("beta2", \.beta2, .fraction, "decay β₂ of the squared surprise"),
-        .number("eps", \.epsilon, .nonNegative, "number ε that is added to s at every step, and to the denominator"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
-        .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient"),
-    ]
+    public static let parameters: [Parameter<Self>] =
+        [
+            .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+            .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
+            .number("beta2", \.beta2, .fraction, "decay β₂ of the squared surprise"),
+            .number(
+                "eps", \.epsilon, .nonNegative, "number ε that is added to s at every step, and to the denominator"),
+            .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+            .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient"),
+        ] + updateParameters
 
     public var decouplesDecay: Bool { decoupledWeightDecay }
 

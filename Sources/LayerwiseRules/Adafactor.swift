@@ -19,7 +19,7 @@ import Glibc
 /// Source: Shazeer and Stern 2018, algorithms 4 and 5 (arXiv:1804.04235).  The default equals `torch.optim.Adafactor`, and the
 /// preset `transformers` equals `transformers.Adafactor` with its own defaults.  timm and optax do not factor small matrices, and
 /// timm factors the first two axes of convolutions.
-public struct Adafactor: Rule {
+public struct Adafactor: AdjustableRule {
     /// What ρ is at step t.
     public enum StepSize: String, Choice {
         /// min(γ, 1/√t)
@@ -53,6 +53,7 @@ public struct Adafactor: Rule {
     public var scaleParameter = true
     public var epsilonPosition = EpsilonPosition.floor
     public var decay = Decay.lr
+    public var updateOptions = UpdateOptions()
 
     public init() {}
 
@@ -76,28 +77,30 @@ public struct Adafactor: Rule {
         source: "Shazeer and Stern 2018, algorithms 4 and 5, arXiv:1804.04235; equals torch.optim.Adafactor",
         states: StateDeclaration.factored("variance", rows: "row_var", columns: "col_var") + [.parameter("exp_avg")])
 
-    public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
-        .number(
-            "beta2_decay", \.beta2Decay, .nonPositive, "power β₂decay of t, the weight of a step in the second moment"),
-        .number(
-            "eps1", \.epsilon1, .nonNegative, "bound ε₁ of √v; 0 is the epsilon of the parameter's type", none: 0),
-        .number("eps2", \.epsilon2, .nonNegative, "least size ε₂ of the weights"),
-        .number("d", \.clip, .positive, "largest root mean square d of u"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
-        .number("beta1", \.beta1, .fraction, "decay β₁ of the average of changes; 0 keeps none", none: 0),
-        .choice(
-            "step_size", \.stepSize,
-            "\"capped\" is min(γ, 1/√t) (torch), \"relative\" γ·min(0.01, 1/√t), \"warmup\" γ·min(1e-6·t, 1/√t), "
-                + "\"constant\" γ"),
-        .flag("scale_parameter", \.scaleParameter, "multiply the change by max(ε₂, RMS(w))"),
-        .choice(
-            "eps_position", \.epsilonPosition,
-            "\"floor\" bounds √v from below (torch), \"added\" adds ε₁ to g² (transformers)"),
-        .choice(
-            "decay", \.decay,
-            "the weights decay by \"lr\" times λ (torch), or by \"step\", all that multiplies u, times λ"),
-    ]
+    public static let parameters: [Parameter<Self>] =
+        [
+            .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+            .number(
+                "beta2_decay", \.beta2Decay, .nonPositive,
+                "power β₂decay of t, the weight of a step in the second moment"),
+            .number(
+                "eps1", \.epsilon1, .nonNegative, "bound ε₁ of √v; 0 is the epsilon of the parameter's type", none: 0),
+            .number("eps2", \.epsilon2, .nonNegative, "least size ε₂ of the weights"),
+            .number("d", \.clip, .positive, "largest root mean square d of u"),
+            .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+            .number("beta1", \.beta1, .fraction, "decay β₁ of the average of changes; 0 keeps none", none: 0),
+            .choice(
+                "step_size", \.stepSize,
+                "\"capped\" is min(γ, 1/√t) (torch), \"relative\" γ·min(0.01, 1/√t), \"warmup\" γ·min(1e-6·t, 1/√t), "
+                    + "\"constant\" γ"),
+            .flag("scale_parameter", \.scaleParameter, "multiply the change by max(ε₂, RMS(w))"),
+            .choice(
+                "eps_position", \.epsilonPosition,
+                "\"floor\" bounds √v from below (torch), \"added\" adds ε₁ to g² (transformers)"),
+            .choice(
+                "decay", \.decay,
+                "the weights decay by \"lr\" times λ (torch), or by \"step\", all that multiplies u, times λ"),
+        ] + updateParameters
 
     public static let presets = [
         Preset(
@@ -137,7 +140,7 @@ public struct Adafactor: Rule {
         }
     }
 
-    public func factorAverage(_ moment: StepInput) -> FactorAverage {
+    public func factorAverage(_ stage: Int, _ moment: StepInput) -> FactorAverage {
         let bound = bound(moment.tensor)
         let isFloor = epsilonPosition == .floor
         return FactorAverage(share: share(moment.step), offset: isFloor ? 0 : bound, floor: isFloor ? bound : 0)
@@ -171,6 +174,8 @@ public struct Adafactor: Rule {
         let decayRate = decay == .lr ? moment.decayRate : size(moment.decayRate, moment.step) * scale
         return [change, decayRate * weightDecay * decayScale(moment.tensor), 0, 0]
     }
+
+    public func separateDecay(_ moment: StepInput) -> Double { moment.numbers[1] }
 
     public var kernel: KernelKey { beta1 > 0 ? .adafactorMomentum : .adafactor }
 }

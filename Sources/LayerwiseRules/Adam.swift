@@ -13,7 +13,7 @@
 ///
 /// Source: Kingma and Ba 2015, algorithm 1 (arXiv:1412.6980); Reddi et al. 2018 (arXiv:1904.09237).  Equals
 /// `torch.optim.Adam`.  ggml adds ε after √(v·β₂); ELECTRA has no bias correction.
-public struct Adam: Rule {
+public struct Adam: AdjustableRule {
     public var learningRate = 1e-3
     public var beta1 = 0.9
     public var beta2 = 0.999
@@ -21,6 +21,7 @@ public struct Adam: Rule {
     public var weightDecay = 0.0
     public var amsgrad = false
     public var decoupledWeightDecay = false
+    public var updateOptions = UpdateOptions()
 
     public init() {}
 
@@ -48,17 +49,18 @@ public struct Adam: Rule {
         source: "Kingma and Ba 2015, algorithm 1, arXiv:1412.6980; AMSGrad: arXiv:1904.09237; equals torch.optim.Adam",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq"), .parameter("max_exp_avg_sq")])
 
-    public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
-        .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
-        .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
-        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
-        .flag("amsgrad", \.amsgrad, "divide by the largest second moment so far"),
-        .flag(
-            "decoupled_weight_decay", \.decoupledWeightDecay,
-            "decay the weights in place of the gradient, as AdamW does"),
-    ]
+    public static let parameters: [Parameter<Self>] =
+        [
+            .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+            .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
+            .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
+            .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
+            .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+            .flag("amsgrad", \.amsgrad, "divide by the largest second moment so far"),
+            .flag(
+                "decoupled_weight_decay", \.decoupledWeightDecay,
+                "decay the weights in place of the gradient, as AdamW does"),
+        ] + updateParameters
 
     public var decouplesDecay: Bool { decoupledWeightDecay }
 

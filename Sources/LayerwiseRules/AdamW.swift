@@ -8,13 +8,14 @@
 ///
 /// Source: Loshchilov and Hutter 2019, algorithm 2 (arXiv:1711.05101), with the schedule inside γ.  Equals
 /// `torch.optim.AdamW`, whose default decay of 0.01 it shares; optax's default is 0.0001.
-public struct AdamW: Rule {
+public struct AdamW: AdjustableRule {
     public var learningRate = 1e-3
     public var beta1 = 0.9
     public var beta2 = 0.999
     public var epsilon = 1e-8
     public var weightDecay = 1e-2
     public var amsgrad = false
+    public var updateOptions = UpdateOptions()
 
     public init() {}
 
@@ -39,14 +40,15 @@ public struct AdamW: Rule {
         source: "Loshchilov and Hutter 2019, algorithm 2, arXiv:1711.05101; equals torch.optim.AdamW",
         states: Adam.declaration.states)
 
-    public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
-        .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
-        .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
-        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
-        .flag("amsgrad", \.amsgrad, "divide by the largest second moment so far"),
-    ]
+    public static let parameters: [Parameter<Self>] =
+        [
+            .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+            .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
+            .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
+            .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
+            .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+            .flag("amsgrad", \.amsgrad, "divide by the largest second moment so far"),
+        ] + updateParameters
 
     /// The same rule, said as Adam.
     private var adam: Adam {

@@ -12,7 +12,7 @@
 /// Source: Xie et al. 2022, algorithm 1 (arXiv:2208.06677), whose β are 1 less those here; the defaults are those of the authors'
 /// package (rate 1e-3, β 0.98, 0.92, 0.99).  Equals `pytorch_optimizer.Adan`, whose `weight_decouple` is `no_prox`, and
 /// `optax.adan` with no_prox, but for optax's factor 1 − β₂ before the differences in place of β₂.
-public struct Adan: Rule {
+public struct Adan: AdjustableRule {
     public var learningRate = 1e-3
     public var beta1 = 0.98
     public var beta2 = 0.92
@@ -20,6 +20,7 @@ public struct Adan: Rule {
     public var epsilon = 1e-8
     public var weightDecay = 0.0
     public var noProx = false
+    public var updateOptions = UpdateOptions()
 
     public init() {}
 
@@ -48,17 +49,26 @@ public struct Adan: Rule {
             .parameter("exp_avg"), .parameter("exp_avg_diff"), .parameter("exp_avg_sq"), .parameter("previous_grad"),
         ])
 
-    public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
-        .number("beta1", \.beta1, .fraction, "decay β₁ of the mean gradient"),
-        .number("beta2", \.beta2, .fraction, "decay β₂ of the mean difference"),
-        .number("beta3", \.beta3, .fraction, "decay β₃ of the mean square"),
-        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
-        .flag("no_prox", \.noProx, "decay the weights before the step, as AdamW does"),
-    ]
+    public static let parameters: [Parameter<Self>] =
+        [
+            .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+            .number("beta1", \.beta1, .fraction, "decay β₁ of the mean gradient"),
+            .number("beta2", \.beta2, .fraction, "decay β₂ of the mean difference"),
+            .number("beta3", \.beta3, .fraction, "decay β₃ of the mean square"),
+            .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
+            .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+            .flag("no_prox", \.noProx, "decay the weights before the step, as AdamW does"),
+        ] + updateParameters
 
     public var decouplesDecay: Bool { true }
+
+    /// (w − q)/(1 + c) = w − (q + c·w)/(1 + c).
+    private func shrinkage(_ decay: Double) -> Double { noProx ? 1 : 1 / (1 + decay) }
+
+    public func separateDecay(_ moment: StepInput) -> Double {
+        let decay = moment.decayRate * weightDecay * decayScale(moment.tensor)
+        return decay * shrinkage(decay)
+    }
 
     /// What `AdanArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
@@ -70,8 +80,7 @@ public struct Adan: Rule {
     public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let root = powers.complement(beta3, moment.step).squareRoot()
         let decay = moment.decayRate * weightDecay * decayScale(moment.tensor)
-        // (w − q)/(1 + c) = w − (q + c·w)/(1 + c).
-        let shrinkage = noProx ? 1 : 1 / (1 + decay)
+        let shrinkage = shrinkage(decay)
         let coefficients = Coefficients(
             decay: decay * shrinkage, firstShare: 1 - beta1, differenceShare: 1 - beta2, squareShare: 1 - beta3,
             reach: beta2, firstScale: 1 / powers.complement(beta1, moment.step),

@@ -42,5 +42,9 @@ public enum KernelKey: CaseIterable, Sendable {
     case scheduleFreeSGD  // run ScheduleFreeSGDArithmetic
     case adafactor  // runWithRatio AdafactorArithmetic<Variance>
     case adafactorMomentum  // runWithRatio AdafactorArithmetic<VarianceAndChange>
+    case came  // runWithRatio CAMEArithmetic
+    case cameVector  // runWithRatio CAMEVectorArithmetic
+    case cautiousUpdate  // run CautiousUpdateArithmetic
+    case cautiousDecay  // run CautiousDecayArithmetic
     case muon  // runWithRatio MuonArithmetic
 }

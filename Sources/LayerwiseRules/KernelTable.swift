@@ -87,6 +87,34 @@ public struct FactorKernels: Sendable {
     }
 }
 
+/// What adjusts gradients and changes in a tile, for lanes of one type.
+public struct SliceKernels: Sendable {
+    /// Lanes, count, the place of the first in its tensor, elements of a slice, from one slice's numbers to the next's, and the sums
+    /// of the first element's slice and of those behind it: of the numbers, or nil, and of their squares.
+    public typealias AddSums =
+        @convention(c) (
+            UnsafeRawPointer, Int, Int, Int, Int, UnsafeMutablePointer<Double>?, UnsafeMutablePointer<Double>
+        ) -> Void
+    /// Lanes, count, the place of the first in its tensor, elements of a slice, a factor and an offset for every slice of the tensor,
+    /// target: factor·x − offset.
+    public typealias Adjust =
+        @convention(c) (
+            UnsafeRawPointer, Int, Int, Int, UnsafePointer<Double>, UnsafeMutableRawPointer
+        ) -> Void
+    /// Negatives of changes, gradients, count: changes that have not the sign of the gradient become 0; how many are left.
+    public typealias Mask = @convention(c) (UnsafeMutableRawPointer, UnsafeRawPointer, Int) -> Double
+
+    public let addSums: AddSums
+    public let adjust: Adjust
+    public let mask: Mask
+
+    public init(addSums: AddSums, adjust: Adjust, mask: Mask) {
+        self.addSums = addSums
+        self.adjust = adjust
+        self.mask = mask
+    }
+}
+
 /// Products of matrices, for lanes of one type.
 public struct MatrixKernels: Sendable {
     /// The product that the arguments describe, in the scratch memory behind them.
@@ -105,13 +133,15 @@ public struct KernelTable: Sendable {
     public let conditionWidenedWide: StorageKernels.ConditionWide
     public let squareSumWidened: StorageKernels.SquareSum
     public let factors32, factors64: FactorKernels
+    public let slices32, slices64: SliceKernels
     public let matrices32, matrices64: MatrixKernels
 
     public init(
         float32: StorageKernels, float64: StorageKernels, float16: StorageKernels,
         bfloat16: StorageKernels, conditionWidened: StorageKernels.Condition,
         conditionWidenedWide: StorageKernels.ConditionWide, squareSumWidened: StorageKernels.SquareSum,
-        factors32: FactorKernels, factors64: FactorKernels, matrices32: MatrixKernels, matrices64: MatrixKernels
+        factors32: FactorKernels, factors64: FactorKernels, slices32: SliceKernels, slices64: SliceKernels,
+        matrices32: MatrixKernels, matrices64: MatrixKernels
     ) {
         self.float32 = float32
         self.float64 = float64
@@ -122,6 +152,8 @@ public struct KernelTable: Sendable {
         self.squareSumWidened = squareSumWidened
         self.factors32 = factors32
         self.factors64 = factors64
+        self.slices32 = slices32
+        self.slices64 = slices64
         self.matrices32 = matrices32
         self.matrices64 = matrices64
     }

@@ -13,12 +13,13 @@
 /// Source: Ziyin, Wang and Ueda 2020, algorithm 1 (arXiv:2002.04839), in the form of the authors' package and timm's `LaProp`, which
 /// it equals, and whose defaults these are.  `pytorch_optimizer.LaProp` adds 1e-15 under the root and divides ε by the root of
 /// 1 − β₂ᵗ as well.
-public struct LaProp: Rule {
+public struct LaProp: AdjustableRule {
     public var learningRate = 4e-4
     public var beta1 = 0.9
     public var beta2 = 0.999
     public var epsilon = 1e-15
     public var weightDecay = 0.0
+    public var updateOptions = UpdateOptions()
 
     public init() {}
 
@@ -41,13 +42,14 @@ public struct LaProp: Rule {
         source: "Ziyin, Wang and Ueda 2020, algorithm 1, arXiv:2002.04839; equals timm's LaProp",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq"), .scalar("exp_avg_lr_1", start: 0)])
 
-    public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
-        .number("beta1", \.beta1, .fraction, "decay β₁ of the mean quotient"),
-        .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
-        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
-    ]
+    public static let parameters: [Parameter<Self>] =
+        [
+            .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+            .number("beta1", \.beta1, .fraction, "decay β₁ of the mean quotient"),
+            .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
+            .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
+            .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+        ] + updateParameters
 
     public var decouplesDecay: Bool { true }
 

@@ -10,11 +10,12 @@
 ///
 /// Source: Chen et al. 2023, algorithm 2 (arXiv:2302.06675).  Equals lion-pytorch, timm's `Lion` and `optax.lion`, whose default
 /// decay is 0.001, and `pytorch_optimizer.Lion` with decoupled decay.
-public struct Lion: Rule {
+public struct Lion: AdjustableRule {
     public var learningRate = 1e-4
     public var beta1 = 0.9
     public var beta2 = 0.99
     public var weightDecay = 0.0
+    public var updateOptions = UpdateOptions()
 
     public init() {}
 
@@ -35,12 +36,13 @@ public struct Lion: Rule {
         source: "Chen et al. 2023, algorithm 2, arXiv:2302.06675; equals timm and optax",
         states: [.parameter("exp_avg")], needsStep: false)
 
-    public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
-        .number("beta1", \.beta1, .fraction, "share β₁ of the momentum in the direction"),
-        .number("beta2", \.beta2, .fraction, "decay β₂ of the momentum that is kept"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
-    ]
+    public static let parameters: [Parameter<Self>] =
+        [
+            .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+            .number("beta1", \.beta1, .fraction, "share β₁ of the momentum in the direction"),
+            .number("beta2", \.beta2, .fraction, "decay β₂ of the momentum that is kept"),
+            .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+        ] + updateParameters
 
     public var decouplesDecay: Bool { true }
 

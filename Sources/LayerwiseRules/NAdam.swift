@@ -15,7 +15,7 @@ import Glibc
 ///
 /// Source: Dozat 2016 (OpenReview OM0jvwB8jIp57ZJjtNEZ).  Equals `torch.optim.NAdam`, which keeps Π in float32.  `optax.nadam` has
 /// no schedule of μ.
-public struct NAdam: Rule {
+public struct NAdam: AdjustableRule {
     public var learningRate = 2e-3
     public var beta1 = 0.9
     public var beta2 = 0.999
@@ -23,6 +23,7 @@ public struct NAdam: Rule {
     public var weightDecay = 0.0
     public var momentumDecay = 4e-3
     public var decoupledWeightDecay = false
+    public var updateOptions = UpdateOptions()
 
     public init() {}
 
@@ -50,17 +51,18 @@ public struct NAdam: Rule {
         source: "Dozat 2016; equals torch.optim.NAdam",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq"), .scalar("mu_product", start: 1)])
 
-    public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
-        .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
-        .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
-        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
-        .number("momentum_decay", \.momentumDecay, .nonNegative, "decay ψ of the momentum's schedule"),
-        .flag(
-            "decoupled_weight_decay", \.decoupledWeightDecay,
-            "decay the weights in place of the gradient, as AdamW does"),
-    ]
+    public static let parameters: [Parameter<Self>] =
+        [
+            .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+            .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
+            .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
+            .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
+            .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+            .number("momentum_decay", \.momentumDecay, .nonNegative, "decay ψ of the momentum's schedule"),
+            .flag(
+                "decoupled_weight_decay", \.decoupledWeightDecay,
+                "decay the weights in place of the gradient, as AdamW does"),
+        ] + updateParameters
 
     public var decouplesDecay: Bool { decoupledWeightDecay }
 

@@ -38,6 +38,8 @@ public struct Parameter<Owner>: Sendable {
     public let none: Setting.Value?
     /// Whether wrappers demand it.
     public private(set) var presence = Presence.usual
+    /// Whether a checkpoint's identity does not say it where it has its default: it is younger than files of version 0.1.0.
+    package private(set) var isOmittedAtDefault = false
     public let read: @Sendable (Owner) -> Setting.Value
     let write: @Sendable (inout Owner, Setting.Value) -> Void
 
@@ -117,6 +119,13 @@ public struct Parameter<Owner>: Sendable {
     /// This parameter as one that may be absent.
     public var optional: Self { with(.optional) }
 
+    /// This parameter as one that the identities of checkpoints leave out at its default.
+    package var omittedAtDefault: Self {
+        var parameter = self
+        parameter.isOmittedAtDefault = true
+        return parameter
+    }
+
     private func with(_ presence: Presence) -> Self {
         var parameter = self
         parameter.presence = presence
@@ -138,6 +147,7 @@ public struct Parameter<Owner>: Sendable {
             key: key, kind: kind, doc: doc, none: none, read: { read($0[keyPath: path]) },
             write: { write(&$0[keyPath: path], $1) })
         lifted.presence = Parameter<Outer>.Presence(rawValue: presence.rawValue) ?? .usual
+        lifted.isOmittedAtDefault = isOmittedAtDefault
         return lifted
     }
 

@@ -11,13 +11,14 @@
 ///
 /// Source: Liu et al. 2020, algorithm 2 (arXiv:1908.03265), which has 4 in place of 5 and no ε.  Equals `torch.optim.RAdam`.
 /// optax adds ε to √v̂.
-public struct RAdam: Rule {
+public struct RAdam: AdjustableRule {
     public var learningRate = 1e-3
     public var beta1 = 0.9
     public var beta2 = 0.999
     public var epsilon = 1e-8
     public var weightDecay = 0.0
     public var decoupledWeightDecay = false
+    public var updateOptions = UpdateOptions()
 
     public init() {}
 
@@ -45,16 +46,17 @@ public struct RAdam: Rule {
         source: "Liu et al. 2020, algorithm 2, arXiv:1908.03265; equals torch.optim.RAdam",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq")])
 
-    public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
-        .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
-        .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
-        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
-        .flag(
-            "decoupled_weight_decay", \.decoupledWeightDecay,
-            "decay the weights in place of the gradient, as AdamW does"),
-    ]
+    public static let parameters: [Parameter<Self>] =
+        [
+            .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+            .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
+            .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
+            .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
+            .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+            .flag(
+                "decoupled_weight_decay", \.decoupledWeightDecay,
+                "decay the weights in place of the gradient, as AdamW does"),
+        ] + updateParameters
 
     public var decouplesDecay: Bool { decoupledWeightDecay }
 

@@ -13,7 +13,7 @@
 /// Source: Hinton 2012, lecture 6e; centered: Graves 2013 (arXiv:1308.0850), equations 38–45.  Equals `torch.optim.RMSprop`,
 /// but where rounding makes s − ḡ² negative: it counts as 0 here, and makes NaN there.  With `eps_in_sqrt` and `lr_in_momentum` it
 /// equals `optax.rmsprop`, and TensorFlow's, which timm's `RMSpropTF` follows, with `initial_square_avg` 1 as well.
-public struct RMSprop: Rule {
+public struct RMSprop: AdjustableRule {
     public var learningRate = 1e-2
     public var alpha = 0.99
     public var epsilon = 1e-8
@@ -23,6 +23,7 @@ public struct RMSprop: Rule {
     public var epsilonInRoot = false
     public var rateInMomentum = false
     public var initialSquare = 0.0
+    public var updateOptions = UpdateOptions()
 
     public init() {}
 
@@ -52,19 +53,20 @@ public struct RMSprop: Rule {
         states: [.parameter("square_avg"), .parameter("momentum_buffer"), .parameter("grad_avg")],
         needsStep: false)
 
-    public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
-        .number("alpha", \.alpha, .fraction, "decay α of the mean square"),
-        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
-        .number(
-            "momentum", \.momentum, .nonNegative,
-            "momentum factor μ; 0 keeps no velocity, from 1 on it grows without bound"),
-        .flag("centered", \.centered, "divide by the standard deviation in place of the root mean square"),
-        .flag("eps_in_sqrt", \.epsilonInRoot, "add ε under the root"),
-        .flag("lr_in_momentum", \.rateInMomentum, "multiply by the rate before the momentum, not after it"),
-        .number("initial_square_avg", \.initialSquare, .nonNegative, "what the mean square starts at"),
-    ]
+    public static let parameters: [Parameter<Self>] =
+        [
+            .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+            .number("alpha", \.alpha, .fraction, "decay α of the mean square"),
+            .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
+            .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+            .number(
+                "momentum", \.momentum, .nonNegative,
+                "momentum factor μ; 0 keeps no velocity, from 1 on it grows without bound"),
+            .flag("centered", \.centered, "divide by the standard deviation in place of the root mean square"),
+            .flag("eps_in_sqrt", \.epsilonInRoot, "add ε under the root"),
+            .flag("lr_in_momentum", \.rateInMomentum, "multiply by the rate before the momentum, not after it"),
+            .number("initial_square_avg", \.initialSquare, .nonNegative, "what the mean square starts at"),
+        ] + updateParameters
 
     public var states: StateSet {
         var states = StateSet.state(0)

@@ -29,8 +29,8 @@ public protocol Rule: Component {
     /// The shared numbers after a stage whose scope is the optimizer.
     func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars
 
-    /// How a stage that factors averages the mean squares of the tensor that `moment` describes.
-    func factorAverage(_ moment: StepInput) -> FactorAverage
+    /// How `stage`, which factors, averages the mean squares of the tensor that `moment` describes.
+    func factorAverage(_ stage: Int, _ moment: StepInput) -> FactorAverage
 
     /// How the directions that a stage of matrices leaves are made orthogonal.
     var orthogonalization: NewtonSchulz? { get }
@@ -57,11 +57,22 @@ public protocol Rule: Component {
     /// What λ is multiplied by for a tensor of this kind; 0 where its weights do not decay.
     func decayScale(_ tensor: TensorTraits) -> Double
 
+    /// What is done with the change before the weights take it.  A rule that has such options conforms to `AdjustableRule`.
+    var updateOptions: UpdateOptions { get }
+
+    /// What a weight is multiplied by and then decays by at the step that `moment` describes, apart from the change: d/w.
+    /// `moment.numbers` are those of the last stage.
+    func separateDecay(_ moment: StepInput) -> Double
+
     /// How the weights for evaluation follow from those for training; nil where they are the same.
     var evaluation: Evaluation? { get }
 
     /// The arithmetic.
     var kernel: KernelKey { get }
+
+    /// The arithmetic of a stage, if another than `kernel`, with the same coefficients.  Tensors of rank 0 and 1 have
+    /// `vectorKernel` in all stages.
+    func kernel(of stage: Int) -> KernelKey
 
     /// The arithmetic of tensors of rank 0 and 1, with the coefficients that `plan` writes for these.
     var vectorKernel: KernelKey { get }
@@ -82,10 +93,21 @@ extension Rule {
     public func betterScales(_ sums: StageSums) -> StageScales? { nil }
     public func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars { shared }
     public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers { .init(repeating: 1) }
-    public func factorAverage(_ moment: StepInput) -> FactorAverage { FactorAverage(share: 1) }
+    public func factorAverage(_ stage: Int, _ moment: StepInput) -> FactorAverage { FactorAverage(share: 1) }
     public var orthogonalization: NewtonSchulz? { nil }
+    public func kernel(of stage: Int) -> KernelKey { kernel }
     public var vectorKernel: KernelKey { kernel }
     public var decouplesDecay: Bool { false }
+    public var updateOptions: UpdateOptions { UpdateOptions() }
+    public func separateDecay(_ moment: StepInput) -> Double {
+        decouplesDecay ? moment.decayRate * weightDecay * decayScale(moment.tensor) : 0
+    }
+
+    /// The stages with those that options add.
+    package var stagesInForce: [Stage] {
+        guard updateOptions.cautious == .update, let last = stages.last else { return stages }
+        return stages.dropLast() + [.countAgreement, last]
+    }
     public func decayScale(_ tensor: TensorTraits) -> Double { tensor.decayScale }
 }
 
@@ -154,5 +176,5 @@ public let allRules: [any Rule.Type] = [
     AdaBelief.self, Yogi.self, Adan.self, ADOPT.self, AdEMAMix.self, LaProp.self, MADGRAD.self, Tiger.self,
     SignSGD.self, Fromage.self, StableAdamW.self, NovoGrad.self, LANS.self, DoG.self, LDoG.self, DoWG.self,
     Prodigy.self, DAdaptAdam.self, DAdaptSGD.self, ScheduleFreeAdamW.self, ScheduleFreeSGD.self, Adafactor.self,
-    Muon.self,
+    CAME.self, Muon.self,
 ]

@@ -10,13 +10,14 @@
 /// Source: Sutskever et al. 2013, in the form of `torch.optim.SGD`, which it equals, including the undamped first step.
 /// optax's and Keras's momentum start from b = 0 and so damp the first step too.  Differs from torch in one case: where
 /// momentum is switched on after a tensor's first step, b starts from 0.
-public struct SGD: Rule {
+public struct SGD: AdjustableRule {
     public var learningRate = 1e-3
     public var momentum = 0.0
     public var dampening = 0.0
     public var weightDecay = 0.0
     public var nesterov = false
     public var decoupledWeightDecay = false
+    public var updateOptions = UpdateOptions()
 
     public init() {}
 
@@ -44,20 +45,25 @@ public struct SGD: Rule {
         source: "Sutskever et al. 2013; equals torch.optim.SGD",
         states: [.parameter("momentum_buffer")], needsStep: false)
 
-    public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
-        .number(
-            "momentum", \.momentum, .nonNegative,
-            "momentum factor μ; 0 keeps no velocity, from 1 on it grows without bound"),
-        .number("dampening", \.dampening, .closedFraction, "share τ of the gradient that is left out of the velocity"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
-        .flag(
-            "nesterov", \.nesterov,
-            "Nesterov momentum, which looks ahead along the velocity; needs momentum > 0 and dampening 0"),
-        .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient"),
-    ]
+    public static let parameters: [Parameter<Self>] =
+        [
+            .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+            .number(
+                "momentum", \.momentum, .nonNegative,
+                "momentum factor μ; 0 keeps no velocity, from 1 on it grows without bound"),
+            .number(
+                "dampening", \.dampening, .closedFraction, "share τ of the gradient that is left out of the velocity"),
+            .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+            .flag(
+                "nesterov", \.nesterov,
+                "Nesterov momentum, which looks ahead along the velocity; needs momentum > 0 and dampening 0"),
+            .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient"),
+        ] + updateParameters
 
-    public func validate() throws(SettingError) { try validateNesterov(nesterov, momentum, dampening) }
+    public func validate() throws(SettingError) {
+        try validateNesterov(nesterov, momentum, dampening)
+        try validateUpdateOptions()
+    }
 
     public var decouplesDecay: Bool { decoupledWeightDecay }
 

@@ -9,10 +9,11 @@
 ///
 /// Source: Bernstein et al. 2018, algorithm 1, with λ and momentum in appendix D (arXiv:1802.04434).  Equals
 /// `pytorch_optimizer.SignSGD`, whose default momentum is 0.9, and without momentum `optax.sign_sgd`.
-public struct SignSGD: Rule {
+public struct SignSGD: AdjustableRule {
     public var learningRate = 1e-3
     public var momentum = 0.0
     public var weightDecay = 0.0
+    public var updateOptions = UpdateOptions()
 
     public init() {}
 
@@ -33,11 +34,12 @@ public struct SignSGD: Rule {
         source: "Bernstein et al. 2018, algorithm 1, arXiv:1802.04434; equals pytorch_optimizer.SignSGD",
         states: [.parameter("momentum_buffer")], needsStep: false)
 
-    public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
-        .number("momentum", \.momentum, .fraction, "momentum factor μ; 0 keeps no velocity"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
-    ]
+    public static let parameters: [Parameter<Self>] =
+        [
+            .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+            .number("momentum", \.momentum, .fraction, "momentum factor μ; 0 keeps no velocity"),
+            .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+        ] + updateParameters
 
     public var decouplesDecay: Bool { true }
 

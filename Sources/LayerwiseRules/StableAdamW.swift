@@ -12,13 +12,14 @@
 ///
 /// Source: Wortsman et al. 2023, algorithm 2 (arXiv:2304.13013).  Equals `pytorch_optimizer.StableAdamW` and, with ε = 1e-6,
 /// optimi's `StableAdamW` without `decouple_lr`; their Kahan sums are what a float32 master copy is for.
-public struct StableAdamW: Rule {
+public struct StableAdamW: AdjustableRule {
     public var learningRate = 1e-3
     public var beta1 = 0.9
     public var beta2 = 0.99
     public var epsilon = 1e-8
     public var weightDecay = 1e-2
     public var decoupledWeightDecay = true
+    public var updateOptions = UpdateOptions()
 
     public init() {}
 
@@ -44,14 +45,15 @@ public struct StableAdamW: Rule {
         source: "Wortsman et al. 2023, algorithm 2, arXiv:2304.13013; equals pytorch_optimizer.StableAdamW and optimi",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq")])
 
-    public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
-        .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
-        .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
-        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
-        .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient"),
-    ]
+    public static let parameters: [Parameter<Self>] =
+        [
+            .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+            .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
+            .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
+            .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
+            .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+            .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient"),
+        ] + updateParameters
 
     public var decouplesDecay: Bool { decoupledWeightDecay }
 
@@ -81,6 +83,8 @@ public struct StableAdamW: Rule {
         let decay = decoupledWeightDecay ? moment.decayRate * weightDecay * decayScale(moment.tensor) : 0
         return [moment.learningRate / clip, decay / clip, 0, 0]
     }
+
+    public func separateDecay(_ moment: StepInput) -> Double { moment.numbers[1] }
 
     public var kernel: KernelKey { .stableAdamW }
 }

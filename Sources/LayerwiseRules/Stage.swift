@@ -26,16 +26,23 @@ public struct Stage: Sendable, Equatable, BitwiseCopyable {
     /// Whether the stage leaves the directions of matrices, which the engine then makes orthogonal as the rule's `orthogonalization`
     /// says.  Tensors of rank 0 and 1 pass it by.
     public let orthogonalizes: Bool
+    /// Whether the stage, which factors, takes the squares of the directions that its kernel leaves in place of those of the
+    /// gradients.
+    public let factorsDirections: Bool
+    /// Whether the stage changes nothing, and counts the elements whose change has the sign of the gradient.
+    public let countsAgreement: Bool
 
     private init(
         scope: Scope?, readsGradients: Bool = true, keepsDirections: Bool = false, factors: Bool = false,
-        orthogonalizes: Bool = false
+        orthogonalizes: Bool = false, factorsDirections: Bool = false, countsAgreement: Bool = false
     ) {
         self.scope = scope
         self.readsGradients = readsGradients
         self.keepsDirections = keepsDirections
         self.factors = factors
         self.orthogonalizes = orthogonalizes
+        self.factorsDirections = factorsDirections
+        self.countsAgreement = countsAgreement
     }
 
     /// A stage that takes sums over `scope`.
@@ -50,6 +57,13 @@ public struct Stage: Sendable, Equatable, BitwiseCopyable {
 
     /// The stage that advances the rows and columns of tensors that have them, as the rule's `factorAverage` says.
     public static let factor = Self(scope: .tensor, factors: true)
+
+    /// The stage that advances a second pair of rows and columns by the squares of the directions that its kernel leaves.
+    /// Tensors of rank 0 and 1 pass it by.
+    public static let factorDirections = Self(scope: .tensor, factors: true, factorsDirections: true)
+
+    /// The stage that `UpdateOptions` adds before the last.
+    static let countAgreement = Self(scope: .tensor, countsAgreement: true)
 
     /// The stage that advances the states of matrices and makes their directions orthogonal.  The kernel of the stage behind it
     /// finds them in the place of the gradients.

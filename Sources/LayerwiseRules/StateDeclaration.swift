@@ -38,6 +38,11 @@ public struct StateDeclaration: Sendable, Equatable {
     /// The state's place among the rule's states of this kind of memory: `lwk_tile.states` for `parameter`, and
     /// `StateScalars` for `scalar`, `SharedScalars` for `shared`.  `rows` and `columns` have the place of what they stand for.
     package fileprivate(set) var slot = 0
+    /// Of rows and columns: whether they are the rule's first pair, 0, or its second, 1.
+    package fileprivate(set) var pair = 0
+
+    /// Whether rows stand for no declared state of the parameter's shape, and have a slot of their own.
+    private var opensSlot = false
 
     private init(_ name: String, _ shape: Shape, _ start: Start) {
         self.name = name
@@ -54,9 +59,16 @@ public struct StateDeclaration: Sendable, Equatable {
     public static func parameterCopy(_ name: String) -> Self { Self(name, .parameter, .parameters) }
 
     /// An average of squares: as many numbers as the parameter has, called `whole`, or rows and columns in their place.  A rule
-    /// has at most one; its `states(of:)` says which tensors have rows and columns.
+    /// has at most two; its `states(of:)` says which tensors have rows and columns.
     public static func factored(_ whole: String, rows: String, columns: String) -> [Self] {
         [.parameter(whole), Self(rows, .rows, .value(0)), Self(columns, .columns, .value(0))]
+    }
+
+    /// Rows and columns for an average of numbers that only tensors of rank 2 and more have.
+    public static func factored(rows: String, columns: String) -> [Self] {
+        var first = Self(rows, .rows, .value(0))
+        first.opensSlot = true
+        return [first, Self(columns, .columns, .value(0))]
     }
 
     /// One number for each tensor, which starts at `value`.
@@ -74,7 +86,10 @@ public struct StateDeclaration: Sendable, Equatable {
         return states.map { state in
             var state = state
             if state.shape == .rows || state.shape == .columns {
+                if state.opensSlot { next[.parameter, default: 0] += 1 }
                 state.slot = next[.parameter, default: 1] - 1
+                state.pair = next[state.shape, default: 0]
+                next[state.shape] = state.pair + 1
             } else {
                 state.slot = next[state.shape, default: 0]
                 next[state.shape] = state.slot + 1

@@ -9,10 +9,11 @@
 ///
 /// Source: Su 2023, "Tiger: a tight-fisted optimizer" (github.com/bojone/tiger), whose decay, β and rate these are; without its
 /// scales by the kind of layer.  Equals `pytorch_optimizer.Tiger`.
-public struct Tiger: Rule {
+public struct Tiger: AdjustableRule {
     public var learningRate = 1e-3
     public var beta = 0.965
     public var weightDecay = 0.01
+    public var updateOptions = UpdateOptions()
 
     public init() {}
 
@@ -33,11 +34,12 @@ public struct Tiger: Rule {
         source: "Su 2023, github.com/bojone/tiger; equals pytorch_optimizer.Tiger",
         states: [.parameter("exp_avg")], needsStep: false)
 
-    public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
-        .number("beta", \.beta, .fraction, "decay β of the momentum"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
-    ]
+    public static let parameters: [Parameter<Self>] =
+        [
+            .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+            .number("beta", \.beta, .fraction, "decay β of the momentum"),
+            .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+        ] + updateParameters
 
     public var decouplesDecay: Bool { true }
 

@@ -12,7 +12,7 @@
 ///
 /// Source: Zaheer et al. 2018, algorithm 2 (NeurIPS), which has neither the correction of the moments nor a start.  Equals
 /// `optax.yogi` and `pytorch_optimizer.Yogi`.
-public struct Yogi: Rule {
+public struct Yogi: AdjustableRule {
     public var learningRate = 1e-2
     public var beta1 = 0.9
     public var beta2 = 0.999
@@ -20,6 +20,7 @@ public struct Yogi: Rule {
     public var initialAccumulator = 1e-6
     public var weightDecay = 0.0
     public var decoupledWeightDecay = true
+    public var updateOptions = UpdateOptions()
 
     public init() {}
 
@@ -47,15 +48,16 @@ public struct Yogi: Rule {
         source: "Zaheer et al. 2018, algorithm 2; equals optax and pytorch_optimizer.Yogi",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq")])
 
-    public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
-        .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
-        .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
-        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
-        .number("initial_accumulator", \.initialAccumulator, .nonNegative, "what both moments start at"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
-        .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient"),
-    ]
+    public static let parameters: [Parameter<Self>] =
+        [
+            .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+            .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
+            .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
+            .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
+            .number("initial_accumulator", \.initialAccumulator, .nonNegative, "what both moments start at"),
+            .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+            .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient"),
+        ] + updateParameters
 
     public var decouplesDecay: Bool { decoupledWeightDecay }
 

@@ -44,12 +44,14 @@ from .freezing import ChainThaw, FreezeAt, FreezeOut, FreezePlan, GradualUnfreez
 from .introspection import (
     InferredLayer,
     available_threads,
+    blas,
     freeze_plans,
     infer_layers,
     instruction_set,
     policies,
     rules,
     schedules,
+    use_blas,
 )
 from .layer import Layer
 from .optimizer import Optimizer
@@ -73,6 +75,7 @@ from .reports import LayerInfo, LoadReport, StateInfo, Summary, Telemetry
 from .rule import (
     ADOPT,
     ASGD,
+    CAME,
     LAMB,
     LANS,
     LARS,
@@ -162,6 +165,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ADOPT",
     "ASGD",
+    "CAME",
     "LAMB",
     "LANS",
     "LARS",
@@ -278,6 +282,7 @@ __all__ = [
     "WarmupStableDecay",
     "Yogi",
     "available_threads",
+    "blas",
     "checkpoint",
     "choose",
     "find_rates",
@@ -288,4 +293,5 @@ __all__ = [
     "rule_by_name",
     "rules",
     "schedules",
+    "use_blas",
 ]

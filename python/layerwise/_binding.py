@@ -17,6 +17,7 @@ from ctypes import (
     c_char,
     c_char_p,
     c_double,
+    c_float,
     c_int32,
     c_int64,
     c_uint8,
@@ -242,6 +243,16 @@ class lw_rename(ctypes.Structure):
 lw_progress = ctypes.CFUNCTYPE(None, c_int64, c_int64, c_void_p)
 """Called with the number of bytes read so far, and of all bytes."""
 
+_gemm = (c_int32, c_int32, c_int32, c_int32, c_int32, c_int32)
+lw_sgemm = ctypes.CFUNCTYPE(
+    None, *_gemm, c_float, POINTER(c_float), c_int32, POINTER(c_float), c_int32, c_float, POINTER(c_float), c_int32
+)
+"""cblas_sgemm."""
+lw_dgemm = ctypes.CFUNCTYPE(
+    None, *_gemm, c_double, POINTER(c_double), c_int32, POINTER(c_double), c_int32, c_double, POINTER(c_double), c_int32
+)
+"""cblas_dgemm."""
+
 Handle = POINTER(lw_optimizer)
 SnapshotHandle = POINTER(lw_snapshot)
 
@@ -271,6 +282,9 @@ lw_abi_version = _declare("lw_abi_version", c_int32)
 lw_version = _declare("lw_version", c_char_p)
 lw_instruction_set = _declare("lw_instruction_set", c_char_p)
 lw_available_threads = _declare("lw_available_threads", c_int32)
+lw_use_blas = _fallible("lw_use_blas", c_char_p)
+lw_use_blas_functions = _fallible("lw_use_blas_functions", lw_sgemm, lw_dgemm)
+lw_blas = _fallible("lw_blas", *_text_out)
 lw_error_name = _declare("lw_error_name", c_char_p, c_int32)
 
 lw_rule_count = _declare("lw_rule_count", c_int32)

@@ -34,6 +34,12 @@ class OptimizerSettings(Hyperparameters, total=False):
     clip_global_norm: float
     clip_layer_norm: float
     clip_value: float
+    clip_unit_ratio: float
+    clip_unit_eps: float
+    centralize_gradients: bool
+    gradient_noise: float
+    gradient_noise_decay: float
+    gradient_noise_seed: int
     maximize: bool
     telemetry: bool
     decay_follows: Literal["layer_lr", "base_lr", "independent"]

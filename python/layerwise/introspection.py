@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -106,6 +107,28 @@ def instruction_set() -> str:
     The environment variable LAYERWISE_ISA forces one that the processor has.  Results have the same bits in all.
     """
     return str(lw.lw_instruction_set().decode())
+
+
+def use_blas(path: str | os.PathLike[str] | None) -> None:
+    """Let a BLAS multiply matrices in place of the library's own kernels, for rules such as `Muon`.
+
+    The library's own kernels give the same bits on any number of threads and any processor.  A BLAS rounds in an order
+    of its own, uses threads of its own, and serves all optimizers of the process from their next step on.
+
+    Args:
+        path: A shared library with the functions of CBLAS, a name that the loader finds, such as "libopenblas.so.0", or
+            "auto" for the first of OpenBLAS, BLIS and MKL that it finds.  None goes back to the library's own kernels.
+            The environment variable `LAYERWISE_BLAS` says the same.
+
+    Raises:
+        InvalidArgument: The library cannot be loaded, or lacks a function.  Nothing changes.
+    """
+    lw.call(lw.lw_use_blas, None if path is None else os.fsencode(path))
+
+
+def blas() -> str | None:
+    """The BLAS in use: the path that `use_blas` was given; None for the library's own kernels."""
+    return lw.text(lw.lw_blas) or None
 
 
 def available_threads() -> int:

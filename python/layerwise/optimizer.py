@@ -98,6 +98,18 @@ class Optimizer(Saved):
         clip_global_norm: Scale all gradients by min(1, limit / (norm + 1e-6)), > 0; None for off.
         clip_layer_norm: The same for each layer's own norm.
         clip_value: Clamp every gradient element to [-limit, limit], before the norms, > 0; None for off.
+        clip_unit_ratio: Scale the gradients of each unit by min(1, limit * max(norm(w), clip_unit_eps) / norm(g)), > 0,
+            after the other clips; None for off.  A unit is what the first axis of a tensor counts, such as a neuron or
+            a filter; a tensor of rank 0 or 1 is one unit.
+        clip_unit_eps: The least norm that the weights of a unit are taken to have, > 0.
+        centralize_gradients: Take the mean of each unit from its gradients, in tensors of rank 2 and more, after all
+            clips.
+        gradient_noise: Add normal noise to gradients, whose variance after t steps is
+            gradient_noise / (1 + t) ** gradient_noise_decay; 0 for none.  It follows from the seed, the names of layer
+            and tensor, the step and the place alone.  Where a tensor is spread over processes, each needs a seed of its
+            own.
+        gradient_noise_decay: See gradient_noise, >= 0.
+        gradient_noise_seed: See gradient_noise, from 0 to 2147483647.
         maximize: Ascend instead of descend.
         telemetry: Keep norms for each layer at each step.
         decay_follows: What multiplies decoupled decay: "layer_lr", the layer's effective rate; "base_lr", the rate of a
@@ -127,6 +139,12 @@ class Optimizer(Saved):
         clip_global_norm: float | None = None,
         clip_layer_norm: float | None = None,
         clip_value: float | None = None,
+        clip_unit_ratio: float | None = None,
+        clip_unit_eps: float = 1e-3,
+        centralize_gradients: bool = False,
+        gradient_noise: float = 0.0,
+        gradient_noise_decay: float = 0.55,
+        gradient_noise_seed: int = 0,
         maximize: bool = False,
         telemetry: bool = False,
         decay_follows: Literal["layer_lr", "base_lr", "independent"] = "layer_lr",
@@ -141,6 +159,12 @@ class Optimizer(Saved):
             "clip_global_norm": clip_global_norm,
             "clip_layer_norm": clip_layer_norm,
             "clip_value": clip_value,
+            "clip_unit_ratio": clip_unit_ratio,
+            "clip_unit_eps": clip_unit_eps,
+            "centralize_gradients": centralize_gradients,
+            "gradient_noise": gradient_noise,
+            "gradient_noise_decay": gradient_noise_decay,
+            "gradient_noise_seed": gradient_noise_seed,
             "maximize": maximize,
             "telemetry": telemetry,
             "decay_follows": decay_follows,

@@ -86,6 +86,9 @@ class SGD(Rule):
         nesterov: Nesterov momentum, which looks ahead along the velocity; needs momentum > 0 and dampening 0.  Default
             False.
         decoupled_weight_decay: Decay the weights in place of the gradient.  Default False.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
     """
 
     name: ClassVar[str] = "sgd"
@@ -96,6 +99,8 @@ class SGD(Rule):
     weight_decay: float = 0.0
     nesterov: bool = False
     decoupled_weight_decay: bool = False
+    cautious: Literal["none", "update", "decay"] = "none"
+    corrected_weight_decay: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -170,6 +175,9 @@ class Adam(Rule):
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         amsgrad: Divide by the largest second moment so far.  Default False.
         decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
     """
 
     name: ClassVar[str] = "adam"
@@ -181,6 +189,8 @@ class Adam(Rule):
     weight_decay: float = 0.0
     amsgrad: bool = False
     decoupled_weight_decay: bool = False
+    cautious: Literal["none", "update", "decay"] = "none"
+    corrected_weight_decay: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -199,6 +209,9 @@ class AdamW(Rule):
         eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.01.
         amsgrad: Divide by the largest second moment so far.  Default False.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
     """
 
     name: ClassVar[str] = "adamw"
@@ -209,6 +222,8 @@ class AdamW(Rule):
     eps: float = 1e-8
     weight_decay: float = 0.01
     amsgrad: bool = False
+    cautious: Literal["none", "update", "decay"] = "none"
+    corrected_weight_decay: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -278,6 +293,9 @@ class Lion(Rule):
         betas: Share β₁ of the momentum in the direction and decay β₂ of the momentum that is kept, in [0, 1) each.
             Default (0.9, 0.99).
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
     """
 
     name: ClassVar[str] = "lion"
@@ -286,6 +304,8 @@ class Lion(Rule):
     _: KW_ONLY
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
+    cautious: Literal["none", "update", "decay"] = "none"
+    corrected_weight_decay: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -306,6 +326,9 @@ class NAdam(Rule):
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         momentum_decay: Decay ψ of the momentum's schedule, in [0, inf).  Default 0.004.
         decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
     """
 
     name: ClassVar[str] = "nadam"
@@ -317,6 +340,8 @@ class NAdam(Rule):
     weight_decay: float = 0.0
     momentum_decay: float = 0.004
     decoupled_weight_decay: bool = False
+    cautious: Literal["none", "update", "decay"] = "none"
+    corrected_weight_decay: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -341,6 +366,9 @@ class RMSprop(Rule):
         eps_in_sqrt: Add ε under the root.  Default False.
         lr_in_momentum: Multiply by the rate before the momentum, not after it.  Default False.
         initial_square_avg: What the mean square starts at, in [0, inf).  Default 0.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
     """
 
     name: ClassVar[str] = "rmsprop"
@@ -354,6 +382,8 @@ class RMSprop(Rule):
     eps_in_sqrt: bool = False
     lr_in_momentum: bool = False
     initial_square_avg: float = 0.0
+    cautious: Literal["none", "update", "decay"] = "none"
+    corrected_weight_decay: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -451,6 +481,9 @@ class RAdam(Rule):
         eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
     """
 
     name: ClassVar[str] = "radam"
@@ -461,6 +494,8 @@ class RAdam(Rule):
     eps: float = 1e-8
     weight_decay: float = 0.0
     decoupled_weight_decay: bool = False
+    cautious: Literal["none", "update", "decay"] = "none"
+    corrected_weight_decay: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -538,6 +573,9 @@ class AdaBelief(Rule):
         eps: Number ε that is added to s at every step, and to the denominator, in [0, inf).  Default 1e-16.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         decoupled_weight_decay: Decay the weights in place of the gradient.  Default True.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
     """
 
     name: ClassVar[str] = "adabelief"
@@ -548,6 +586,8 @@ class AdaBelief(Rule):
     eps: float = 1e-16
     weight_decay: float = 0.0
     decoupled_weight_decay: bool = True
+    cautious: Literal["none", "update", "decay"] = "none"
+    corrected_weight_decay: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -568,6 +608,9 @@ class Yogi(Rule):
         initial_accumulator: What both moments start at, in [0, inf).  Default 1e-6.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         decoupled_weight_decay: Decay the weights in place of the gradient.  Default True.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
     """
 
     name: ClassVar[str] = "yogi"
@@ -579,6 +622,8 @@ class Yogi(Rule):
     initial_accumulator: float = 1e-6
     weight_decay: float = 0.0
     decoupled_weight_decay: bool = True
+    cautious: Literal["none", "update", "decay"] = "none"
+    corrected_weight_decay: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -600,6 +645,9 @@ class Adan(Rule):
         eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         no_prox: Decay the weights before the step, as AdamW does.  Default False.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
     """
 
     name: ClassVar[str] = "adan"
@@ -610,6 +658,8 @@ class Adan(Rule):
     eps: float = 1e-8
     weight_decay: float = 0.0
     no_prox: bool = False
+    cautious: Literal["none", "update", "decay"] = "none"
+    corrected_weight_decay: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -631,6 +681,9 @@ class ADOPT(Rule):
         clip_power: Power p of t − 1 in the bound, in [0, inf).  Default 0.25.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
     """
 
     name: ClassVar[str] = "adopt"
@@ -643,6 +696,8 @@ class ADOPT(Rule):
     clip_power: float = 0.25
     weight_decay: float = 0.0
     decoupled_weight_decay: bool = False
+    cautious: Literal["none", "update", "decay"] = "none"
+    corrected_weight_decay: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -665,6 +720,9 @@ class AdEMAMix(Rule):
         t_beta3: Steps over which β₃ grows from β₁ to its value, in [0, 2**53]; 0 is none.  Default 0.
         eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.01.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
     """
 
     name: ClassVar[str] = "ademamix"
@@ -677,6 +735,8 @@ class AdEMAMix(Rule):
     t_beta3: int = 0
     eps: float = 1e-8
     weight_decay: float = 0.01
+    cautious: Literal["none", "update", "decay"] = "none"
+    corrected_weight_decay: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -696,6 +756,9 @@ class LaProp(Rule):
         betas: Decay β₁ of the mean quotient and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
         eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-15.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
     """
 
     name: ClassVar[str] = "laprop"
@@ -705,6 +768,8 @@ class LaProp(Rule):
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-15
     weight_decay: float = 0.0
+    cautious: Literal["none", "update", "decay"] = "none"
+    corrected_weight_decay: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -749,6 +814,9 @@ class Tiger(Rule):
         lr: Learning rate γ, in [0, inf).  Default 0.001.
         beta: Decay β of the momentum, in [0, 1).  Default 0.965.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.01.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
     """
 
     name: ClassVar[str] = "tiger"
@@ -756,6 +824,8 @@ class Tiger(Rule):
     _: KW_ONLY
     beta: float = 0.965
     weight_decay: float = 0.01
+    cautious: Literal["none", "update", "decay"] = "none"
+    corrected_weight_decay: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -772,6 +842,9 @@ class SignSGD(Rule):
         lr: Learning rate γ, in [0, inf).  Default 0.001.
         momentum: Momentum factor μ, in [0, 1); 0 keeps no velocity.  Default 0.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
     """
 
     name: ClassVar[str] = "signsgd"
@@ -779,6 +852,8 @@ class SignSGD(Rule):
     _: KW_ONLY
     momentum: float = 0.0
     weight_decay: float = 0.0
+    cautious: Literal["none", "update", "decay"] = "none"
+    corrected_weight_decay: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -822,6 +897,9 @@ class StableAdamW(Rule):
         eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.01.
         decoupled_weight_decay: Decay the weights in place of the gradient.  Default True.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
     """
 
     name: ClassVar[str] = "stable_adamw"
@@ -832,6 +910,8 @@ class StableAdamW(Rule):
     eps: float = 1e-8
     weight_decay: float = 0.01
     decoupled_weight_decay: bool = True
+    cautious: Literal["none", "update", "decay"] = "none"
+    corrected_weight_decay: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -1208,6 +1288,9 @@ class Adafactor(Rule):
         scale_parameter: Multiply the change by max(ε₂, RMS(w)).  Default True.
         eps_position: "floor" bounds √v from below (torch), "added" adds ε₁ to g² (transformers).  Default "floor".
         decay: The weights decay by "lr" times λ (torch), or by "step", all that multiplies u, times λ.  Default "lr".
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
         variant: Whose version: "torch" or "transformers".
     """
 
@@ -1225,7 +1308,47 @@ class Adafactor(Rule):
     scale_parameter: bool | None = None
     eps_position: Literal["floor", "added"] | None = None
     decay: Literal["lr", "step"] | None = None
+    cautious: Literal["none", "update", "decay"] | None = None
+    corrected_weight_decay: bool | None = None
     variant: Literal["torch", "transformers"] | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class CAME(Rule):
+    """Adafactor with momentum, slowed where the step's change and the average disagree.
+
+        û = clip(g/√v); m ← m + (1−β₁)(û − m); i ← average of (û − m)²; w ← w − γ·m/√i − γλw
+
+    row_sq and col_sq are means of g * g + eps1 over rows and columns;  u = g / sqrt(row_sq * col_sq / mean(row_sq)),
+    divided by max(1, RMS(u) / clip_threshold);  m = m + (1 - beta1) * (u - m);  row_res and col_res are means of (u -
+    m) ** 2 + eps2;  w -= lr * m / sqrt(row_res * col_res / mean(row_res)) + lr * weight_decay * w.  Rows and columns
+    are the last two axes.  Tensors of rank 0 and 1 keep their whole second moment, and move by lr * m.  Source: Luo et
+    al. 2023, algorithm 2, arXiv:2307.02047; equals pytorch_optimizer.CAME.  State: exp_avg_sq, exp_avg_sq_row (by
+    rows), exp_avg_sq_col (by columns), exp_avg, exp_avg_res_row (by rows), exp_avg_res_col (by columns).
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.0002.
+        betas: Decay β₁ of the average of changes and decay β₂ of the second moment and decay β₃ of the disagreement, in
+            [0, 1) each.  Default (0.9, 0.999, 0.9999).
+        eps: Number ε₁ that is added to g² and number ε₂ that is added to the square of the disagreement, in [0, inf)
+            each.  Default (1e-30, 1e-16).
+        clip_threshold: Largest root mean square d of u, in (0, inf).  Default 1.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
+    """
+
+    name: ClassVar[str] = "came"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2", "beta3"), "eps": ("eps1", "eps2")}
+    lr: float = 0.0002
+    _: KW_ONLY
+    betas: tuple[float, float, float] = (0.9, 0.999, 0.9999)
+    eps: tuple[float, float] = (1e-30, 1e-16)
+    clip_threshold: float = 1.0
+    weight_decay: float = 0.0
+    cautious: Literal["none", "update", "decay"] = "none"
+    corrected_weight_decay: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -1306,9 +1429,12 @@ class Hyperparameters(TypedDict, total=False):
     beta3: float
     betas: tuple[float, float] | tuple[float, float, float]
     bias_correction: bool | Literal["moments", "none", "step_size"]
+    cautious: Literal["none", "update", "decay"]
     centered: bool
     clip: bool
     clip_power: float
+    clip_threshold: float
+    corrected_weight_decay: bool
     d: float
     d0: float
     d_coef: float
@@ -1317,7 +1443,7 @@ class Hyperparameters(TypedDict, total=False):
     decay: Literal["update", "decoupled", "gradient", "lr", "step"]
     decoupled_weight_decay: bool
     distance_scope: Literal["tensor", "layer"]
-    eps: float | tuple[float | None, float]
+    eps: float | tuple[float | None, float] | tuple[float, float]
     eps1: float
     eps2: float
     eps_in_sqrt: bool

@@ -71,6 +71,34 @@ CASES: dict[str, tuple[str, dict[str, Any], Any, dict[str, Any], float]] = {
         {"warmup_init": True, "beta1": 0.5, "weight_decay": 0.1},
         1e-10,
     ),
+    "came": (
+        "CAME",
+        {"lr": 0.01, "betas": (0.8, 0.97, 0.99), "eps": (1e-8, 1e-6), "weight_decay": 0.2},
+        pytorch_optimizer.CAME,
+        {"lr": 0.01, "betas": (0.8, 0.97, 0.99), "eps1": 1e-8, "eps2": 1e-6, "weight_decay": 0.2},
+        1e-12,
+    ),
+    "lion, cautious": (
+        "Lion",
+        {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.1, "cautious": "update"},
+        twins.CautiousLion,
+        {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.1},
+        1e-12,
+    ),
+    "adamw, cautious": (
+        "AdamW",
+        {"lr": 0.01, "weight_decay": 0.1, "cautious": "update"},
+        twins.CautiousAdamW,
+        {"lr": 0.01, "weight_decay": 0.1, "cautious": "update"},
+        1e-12,
+    ),
+    "adamw, cautious decay": (
+        "AdamW",
+        {"lr": 0.01, "weight_decay": 0.1, "cautious": "decay"},
+        twins.CautiousAdamW,
+        {"lr": 0.01, "weight_decay": 0.1, "cautious": "decay"},
+        1e-12,
+    ),
     "prodigy": (
         "Prodigy",
         {"lr": 0.7, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1, "d0": 1e-3, "d_coef": 1.3}

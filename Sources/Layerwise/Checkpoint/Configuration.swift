@@ -17,7 +17,7 @@ extension Optimizer {
         return JSON.object([
             ("rule", JSON.quoted(type(of: rule).declaration.name)),
             ("hyperparameters", rule.values(without: ["lr"])),
-            ("settings", settings.values(without: ["threads", "telemetry", "dry_run", "empty_step"])),
+            ("settings", settings.values(without: ["threads", "telemetry", "dry_run", "empty_step"], Settings())),
             ("policy", describe(policy.spec)),
             ("schedules", describe(schedules) { $0.spec }),
             ("freezing", freezePlan.map { describe($0.spec) } ?? "null"),
@@ -50,7 +50,7 @@ extension Optimizer {
             rule + [
                 ("depth", goesByDepth && layer < places.count ? String(places[layer].depth) : "null"),
                 // Files of version 0.1.0 do not say of what a layer is a part, and its name and place are compared.
-                ("settings", entry.settings.values(without: ["depth", "frozen", "part_of"])),
+                ("settings", entry.settings.values(without: ["depth", "frozen", "part_of"], LayerSettings())),
                 (
                     "hyperparameters",
                     entry.rule == nil ? JSON.object(overrides(entry)) : rules[record.rule].values(without: ["lr"])
@@ -119,15 +119,20 @@ extension Optimizer {
 }
 
 extension Configurable {
-    /// Every value that there is, by key.
-    fileprivate func values(without excluded: Set<String>) -> String {
+    /// Every value that there is, by key.  `start` has every setting at its default.
+    fileprivate func values(without excluded: Set<String>, _ start: Self) -> String {
         JSON.object(
-            Self.parameters.compactMap { parameter in
+            Self.parameters.compactMap { parameter -> (String, String)? in
                 let value = parameter.read(self)
                 if case .number(let x) = value, x.isNaN { return nil }
+                if parameter.isOmittedAtDefault && value == parameter.read(start) { return nil }
                 return excluded.contains(parameter.key) ? nil : (parameter.key, describe(value))
             })
     }
+}
+
+extension Component {
+    fileprivate func values(without excluded: Set<String>) -> String { values(without: excluded, Self()) }
 }
 
 /// The order of an object's keys, by their bytes.

@@ -73,7 +73,8 @@ extension Optimizer {
                     if !names.insert(NameKey(description.name)).inserted {
                         throw LayerwiseError(.duplicate, "\(subject): the layer has a tensor of this name already")
                     }
-                    let record = try record(description, layer: layer, subject: subject)
+                    var record = try record(description, layer: layer, subject: subject)
+                    record.noiseKey = GradientNoise.key(of: name, description.name)
                     if !self.settings.dryRun {
                         try claim((record.parameters, record.boundGradient), record, (layer, index), subject)
                     }

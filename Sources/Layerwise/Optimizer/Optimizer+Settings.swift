@@ -284,7 +284,7 @@ extension Optimizer {
             }
         }
 
-        let stages = (0..<layers.count).map { self.rules[layers.elements[$0].rule].stages }
+        let stages = (0..<layers.count).map { self.rules[layers.elements[$0].rule].stagesInForce }
         self.rule = rule
         self.rules = rules
         ruleOwners = owners
@@ -295,7 +295,7 @@ extension Optimizer {
         ruleRecords.removeAll()
         for rule in rules { ruleRecords.append(RuleRecord(rule)) }
         for layer in 0..<layers.count {
-            if rules[ruleOfLayer[layer]].stages != stages[layer] { work.isStale = true }
+            if rules[ruleOfLayer[layer]].stagesInForce != stages[layer] { work.isStale = true }
             layers.elements[layer].rule = ruleOfLayer[layer]
             layers.elements[layer].ascends = Self.ascends(entries[layer], settings)
         }
@@ -318,11 +318,11 @@ extension Optimizer {
         timeline.isStale = true
         timeline.window = 0..<0
         for (layer, entry) in changed {
-            let stages = rules[layers.elements[layer].rule].stages
+            let stages = rules[layers.elements[layer].rule].stagesInForce
             entries[layer] = entry
             layers.elements[layer].ascends = Self.ascends(entry, settings)
             if let own = ownRules[layer] { giveOwnRule(own, to: layer) } else { takeOwnRule(from: layer) }
-            if rules[layers.elements[layer].rule].stages != stages { work.isStale = true }
+            if rules[layers.elements[layer].rule].stagesInForce != stages { work.isStale = true }
         }
     }
 

@@ -38,6 +38,17 @@ public struct Settings: Configurable {
     public var clipLayerNorm = Double.infinity
     /// The largest magnitude of one gradient element.
     public var clipValue = Double.infinity
+    /// λ: the largest norm of the gradients of a unit over that of its weights, which is taken to be at least `clipUnitEpsilon`.  A unit
+    /// is a part of a tensor along its first axis, or a tensor of rank 0 or 1.  Infinity is no limit.
+    public var clipUnitRatio = Double.infinity
+    public var clipUnitEpsilon = 1e-3
+    /// Take the mean of each unit from its gradients, in tensors of rank 2 and more.
+    public var centralizeGradients = false
+    /// η: the variance of the normal noise that gradients get at a tensor's first step.
+    public var gradientNoise = 0.0
+    /// γ: the variance of the noise is η/(1 + t)^γ after t steps.
+    public var gradientNoiseDecay = 0.55
+    public var gradientNoiseSeed = 0
     /// Ascend instead of descend.
     public var maximize = false
     /// Keep norms per layer.
@@ -57,6 +68,26 @@ public struct Settings: Configurable {
         .number("clip_global_norm", \.clipGlobalNorm, .limit, "largest norm of all gradients"),
         .number("clip_layer_norm", \.clipLayerNorm, .limit, "largest norm of one layer's gradients"),
         .number("clip_value", \.clipValue, .limit, "largest magnitude of a gradient element"),
+        .number(
+            "clip_unit_ratio", \.clipUnitRatio, .limit, "largest norm of a unit's gradients over that of its weights"
+        ).omittedAtDefault,
+        .number(
+            "clip_unit_eps", \.clipUnitEpsilon, .positive, "least norm that the weights of a unit are taken to have"
+        ).omittedAtDefault,
+        .flag(
+            "centralize_gradients", \.centralizeGradients, "take the mean of each unit from its gradients"
+        ).omittedAtDefault,
+        .number(
+            "gradient_noise", \.gradientNoise, .nonNegative,
+            "variance of the noise that gradients get at the first step"
+        ).omittedAtDefault,
+        .number(
+            "gradient_noise_decay", \.gradientNoiseDecay, .nonNegative,
+            "power of 1 + t by which the variance of the noise is divided"
+        ).omittedAtDefault,
+        .integer(
+            "gradient_noise_seed", \.gradientNoiseSeed, 0...Int(Int32.max), "seed of the noise"
+        ).omittedAtDefault,
         .flag("maximize", \.maximize, "ascend instead of descend"),
         .flag("telemetry", \.telemetry, "keep norms per layer"),
         .choice("decay_follows", \.decayFollows, "what multiplies decoupled decay"),

@@ -52,8 +52,8 @@ extension Optimizer {
             let memory =
                 switch state.shape {
                 case .parameter: record.pointee.state(state.slot)
-                case .rows: record.pointee.rows
-                case .columns: record.pointee.columns
+                case .rows: record.pointee.factors(of: state).rows
+                case .columns: record.pointee.factors(of: state).columns
                 case .scalar:
                     withUnsafeMutablePointer(to: &record.pointee.scalars) {
                         UnsafeMutableRawPointer($0) + state.slot * MemoryLayout<Double>.stride
@@ -175,8 +175,8 @@ extension TensorStepData {
     /// The memory of a state that is an array.
     private func memory(of state: StateDeclaration) -> UnsafeMutableRawPointer? {
         switch state.shape {
-        case .rows: rows
-        case .columns: columns
+        case .rows: factors(of: state).rows
+        case .columns: factors(of: state).columns
         default: self.state(state.slot)
         }
     }
@@ -190,13 +190,18 @@ extension TensorStepData {
     private static func factorBytes(_ count: Int, _ lane: DType) -> Int { (count * lane.size + 127) / 64 * 64 }
 
     private mutating func set(_ state: StateDeclaration, _ memory: UnsafeMutableRawPointer?) {
+        var pair = factors(of: state)
+        pair.slot = state.slot
         switch state.shape {
-        case .rows: rows = memory
-        case .columns: columns = memory
+        case .rows: pair.rows = memory
+        case .columns: pair.columns = memory
         default: return setState(state.slot, memory)
         }
-        factoredSlot = rows != nil && columns != nil ? state.slot : -1
+        if state.pair == 0 { factors.0 = pair } else { factors.1 = pair }
     }
+
+    /// The rows and columns to which a state belongs.
+    fileprivate func factors(of state: StateDeclaration) -> FactorPair { state.pair == 0 ? factors.0 : factors.1 }
 
     /// Resets the step count to 0, every declared state to its start, and the master copy to the parameters.
     mutating func restart(_ declared: [StateDeclaration]) {
@@ -282,8 +287,10 @@ extension TensorStepData {
     /// Frees all that is kept.
     func freeStates() {
         for slot in 0..<TensorStepData.stateSlots { Memory.free(state(slot), stateBytes) }
-        Memory.free(rows, Self.factorBytes(matrices.rowCount, laneType))
-        Memory.free(columns, Self.factorBytes(matrices.columnCount, laneType))
+        for pair in [factors.0, factors.1] {
+            Memory.free(pair.rows, Self.factorBytes(matrices.rowCount, laneType))
+            Memory.free(pair.columns, Self.factorBytes(matrices.columnCount, laneType))
+        }
         Memory.free(master, stateBytes)
     }
 

@@ -5,21 +5,22 @@ import LayerwiseRules
 // float64 and in the order of the blocks.
 
 extension Optimizer {
-    /// Advances the rows and columns of a unit's tensors.
-    func endFactors(_ unit: Unit, _ context: StepContext, _ rule: any Rule) {
+    /// Advances the rows and columns of a unit's tensors at the end of a stage.
+    func endFactors(_ stage: Int, _ unit: Unit, _ context: StepContext, _ rule: any Rule) {
         for index in unit.firstTensor..<unit.endTensor {
             let tensor = context.tensors[index]
             if !tensor.active || !tensor.isFactored { continue }
-            addUpFactors(tensor, context)
-            advanceFactors(tensor, context, rule, rows: tensor.matrices.rows, kept: nil)
+            let pair = FactorStage(tensor, stage, context)
+            addUpFactors(pair, context)
+            advanceFactors(pair, context, rule, rows: tensor.matrices.rows, kept: nil)
         }
     }
 
     /// Advances those of all units, whose tensors are spread over processes where there is `reduce`: each process has the rows of
     /// its part, and all have the same columns.
     func endFactors(_ context: StepContext, _ reduce: Reducer?) throws(LayerwiseError) {
-        for index in 0..<tensors.count where endsFactors(tensors.elements[index], context) {
-            addUpFactors(tensors.elements[index], context)
+        for index in 0..<tensors.count {
+            if let pair = endedFactors(tensors.elements[index], context) { addUpFactors(pair, context) }
         }
         if let reduce {
             let numbers = UnsafeMutableBufferPointer(
@@ -35,28 +36,29 @@ extension Optimizer {
             let layer = layers.elements[tensor.layer]
             let rule = ruleInForce(layer.rule)
             let matrices = tensor.matrices
+            let pair = endedFactors(tensor, context)
             if reduce == nil || !matrices.sharesColumns {
-                if endsFactors(tensor, context) {
-                    advanceFactors(tensor, context, rule, rows: matrices.rows, kept: nil)
-                }
+                if let pair { advanceFactors(pair, context, rule, rows: matrices.rows, kept: nil) }
                 continue
             }
             let numbers = work.spreadFactors.elements + position
             position += matrices.columnCount + 1
-            if !endsFactors(tensor, context) { continue }
-            let columnSums = context.factors + tensor.firstFactor + matrices.rowCount
+            guard let pair else { continue }
+            let columnSums = context.factors + tensor.firstFactor(pair.index) + matrices.rowCount
             columnSums.update(from: numbers, count: matrices.columnCount)
             advanceFactors(
-                tensor, context, rule, rows: matrices.wholeRows, kept: numbers[matrices.columnCount])
+                pair, context, rule, rows: matrices.wholeRows, kept: numbers[matrices.columnCount])
         }
     }
 
-    /// Whether the stage under way of a tensor's rule is the one that factors.
-    private func endsFactors(_ tensor: TensorStepData, _ context: StepContext) -> Bool {
-        if !tensor.active || !tensor.isFactored { return false }
-        let rule = context.rules[context.layers[tensor.layer].rule]
-        guard let stage = rule.stage(left: context.stagesLeft) else { return false }
-        return rule.stage(stage).factors
+    /// The rows and columns that the stage under way of a tensor's rule advances; nil where it advances none.
+    private func endedFactors(_ tensor: TensorStepData, _ context: StepContext) -> FactorStage? {
+        if !tensor.active || !tensor.isFactored { return nil }
+        let rule = context.rules + context.layers[tensor.layer].rule
+        guard let stage = rule.pointee.stage(left: context.stagesLeft), rule.pointee.stage(stage).factors else {
+            return nil
+        }
+        return FactorStage(tensor, stage, context)
     }
 
     /// Gives `put` what is to be added up over processes: of each tensor that is one matrix the sums of its columns, and the sum of
@@ -67,9 +69,10 @@ extension Optimizer {
             let tensor = tensors.elements[index]
             let matrices = tensor.matrices
             if !tensor.isFactored || !matrices.sharesColumns { continue }
-            let sums = work.factors.elements + tensor.firstFactor + matrices.rowCount
-            let rows = tensor.lanes(tensor.rows)
-            let isEnded = endsFactors(tensor, context)
+            let pair = endedFactors(tensor, context)
+            let sums = work.factors.elements + tensor.firstFactor(pair?.index ?? 0) + matrices.rowCount
+            let rows = tensor.lanes((pair?.factors ?? tensor.factors.0).rows)
+            let isEnded = pair != nil
             var kept = 0.0
             for row in 0..<matrices.rowCount { kept += rows[row] }
             for column in 0..<matrices.columnCount { put(position + column, isEnded ? sums[column] : 0) }
@@ -79,9 +82,10 @@ extension Optimizer {
     }
 
     /// Adds the sums of a tensor's blocks.
-    private func addUpFactors(_ tensor: TensorStepData, _ context: StepContext) {
+    private func addUpFactors(_ pair: FactorStage, _ context: StepContext) {
+        let tensor = pair.tensor
         let matrices = tensor.matrices
-        let rowSums = context.factors + tensor.firstFactor
+        let rowSums = context.factors + tensor.firstFactor(pair.index)
         let columnSums = rowSums + matrices.rowCount
         rowSums.update(repeating: 0, count: matrices.rowCount + matrices.columnCount)
         for index in tensor.firstBlock..<tensor.firstBlock + tensor.blockCount {
@@ -102,14 +106,16 @@ extension Optimizer {
     /// `rows`: how many rows the sums by column are of.  `kept`: the sum of the rows before the step, where other processes have
     /// some of them.
     private func advanceFactors(
-        _ tensor: TensorStepData, _ context: StepContext, _ rule: any Rule, rows: Int, kept: Double?
+        _ pair: FactorStage, _ context: StepContext, _ rule: any Rule, rows: Int, kept: Double?
     ) {
+        let tensor = pair.tensor
         let matrices = tensor.matrices
         let average = rule.factorAverage(
+            pair.stage,
             tensor.moment(context.layers[tensor.layer], context.shared, isSpread: context.isSpread))
-        let rowSums = context.factors + tensor.firstFactor
+        let rowSums = context.factors + tensor.firstFactor(pair.index)
         let columnSums = rowSums + matrices.rowCount
-        let (rowStates, columnStates) = (tensor.lanes(tensor.rows), tensor.lanes(tensor.columns))
+        let (rowStates, columnStates) = (tensor.lanes(pair.factors.rows), tensor.lanes(pair.factors.columns))
         let columnTotal = (0..<matrices.columnCount).reduce(0.0) { $0 + columnSums[$1] }
         for row in 0..<matrices.rowCount {
             rowStates[row] = average.advanced(rowStates[row], rowSums[row] / Double(matrices.columns))
@@ -133,6 +139,23 @@ extension Optimizer {
             }
         }
     }
+}
+
+/// The rows and columns of a tensor that a stage advances.
+private struct FactorStage {
+    let tensor: TensorStepData
+    let stage: Int
+    /// 0 for the first pair, 1 for the second.
+    let index: Int
+
+    init(_ tensor: TensorStepData, _ stage: Int, _ context: StepContext) {
+        self.tensor = tensor
+        self.stage = stage
+        let rule = context.rules + context.layers[tensor.layer].rule
+        index = rule.pointee.stage(stage).factorsDirections ? 1 : 0
+    }
+
+    var factors: FactorPair { index == 0 ? tensor.factors.0 : tensor.factors.1 }
 }
 
 extension FactorAverage {

@@ -105,11 +105,25 @@ extension Optimizer {
         context.product = MatrixProduct(
             a: a, b: b, d: d, target: target, scratch: matrixMemory.scratch, alpha: alpha, beta: beta, rows: rows,
             columns: columns, depth: depth, isSymmetric: isSymmetric, isDouble: lane == .float64)
+        if multiplyByBLAS(context.product, d, isDouble: lane == .float64) { return }
         let operations = Double(rows) * Double(columns) * Double(depth)
         run(
             productTile, context, count: context.product.tileCount,
             isShared: threadLimit > 1 && operations >= Self.sharedOperations,
             wakes: operations >= Self.wakingOperations)
+    }
+
+    /// Lets a BLAS compute a product; false where none is in use.
+    private func multiplyByBLAS(_ product: MatrixProduct, _ d: UnsafeMutableRawPointer?, isDouble: Bool) -> Bool {
+        guard let a = product.a, let b = product.b, let target = product.target, matrixMemory.hasBLAS else {
+            return false
+        }
+        if let d { target.copyMemory(from: d, byteCount: product.rows * product.columns * (isDouble ? 8 : 4)) }
+        return matrixMemory.blas.multiply(
+            BLASProduct(
+                a: a, b: b, alpha: product.alpha, beta: product.beta, target: target, rows: product.rows,
+                columns: product.columns, depth: product.depth),
+            isSymmetric: product.isSymmetric, isDouble: isDouble)
     }
 
     /// Products of fewer multiplications stay on the caller's thread: at about 30 of them a nanosecond, they take less than 30 µs.
@@ -255,6 +269,9 @@ struct MatrixMemory: ~Copyable {
     /// Scratch memory for each thread.
     private(set) var scratch: UnsafeMutableRawPointer?
     private var threads = 0
+    /// What multiplies matrices in place of the library's own kernels.
+    var blas = BLASFunctions()
+    var hasBLAS: Bool { blas.isPresent }
 
     init() {}
 

@@ -26,6 +26,7 @@ extension Optimizer {
         }
         if options.reduce != nil { try checkFactors() }
         if rulesInForce.orthogonalizes { try checkMatrices() }
+        if options.reduce != nil && GradientAdjustments(settings).concernsSlices { try checkSlices() }
         currentStep = options.layer.map { clock.next(after: layers.elements[$0].round) } ?? clock.next
         try move(to: currentStep)
         var planner = Planner(
@@ -179,6 +180,7 @@ private struct Planner {
     /// Marks the tensors of `range`, whose layers all have the rule `rule`.
     mutating func plan(_ rule: some Rule, _ range: Range<Int>, hasScalars: Bool) {
         let ruleRate = rule.learningRate
+        let options = rule.updateOptions
         for layer in range {
             let record = layers + layer
             let track = record.pointee.track
@@ -215,18 +217,23 @@ private struct Planner {
                     tensor.pointee.coefficients = tensors[shared].coefficients
                     tensor.pointee.learningRate = tensors[shared].learningRate
                     tensor.pointee.decayRate = tensors[shared].decayRate
+                    tensor.pointee.separateDecay = tensors[shared].separateDecay
                     tensor.pointee.nextScalars = tensors[shared].nextScalars
                     continue
                 }
                 guard let coefficients else { continue }
                 tensor.pointee.learningRate = rates.learningRate(tensor.pointee.scale)
                 tensor.pointee.decayRate = rates.decayRate(tensor.pointee.scale)
+                if options.correctsDecay && ruleRate > 0 {
+                    tensor.pointee.decayRate *= record.pointee.baseRate / ruleRate
+                }
                 tensor.pointee.coefficients = coefficients + index * coefficientBytes
                 var moment = tensor.pointee.moment(record.pointee, self.shared)
                 if hasScalars {
                     moment.scalars = rule.advance(tensor.pointee.scalars, moment)
                     tensor.pointee.nextScalars = moment.scalars
                 }
+                if options.cautious != .none { tensor.pointee.separateDecay = rule.separateDecay(moment) }
                 rule.plan(moment, powers: &powers, into: coefficients + index * coefficientBytes)
                 shared = index
             }

@@ -38,8 +38,9 @@ extension Optimizer {
         let sums = numbers(4 * unitList.units.count)
         for index in 0..<unitList.units.count {
             let unit = unitList.units.elements[index]
-            let takesSums = stageWithSums(unit, context) != nil
-            let own = takesSums ? gather(unit, context, rule(of: unit, context)).sums.values : .zero
+            let own =
+                stageWithSums(unit, context).map { gather($0, unit, context, rule(of: unit, context)).sums.values }
+                ?? .zero
             for position in 0..<4 { sums[4 * index + position] = own[position] }
         }
         guard let reduce else { return }

@@ -3,12 +3,19 @@ import LayerwiseRules
 
 /// What a step knows of a rule in force: plain values.
 struct RuleRecord: BitwiseCopyable {
-    let kernels: RuleKernels
-    /// Those of tensors of rank 0 and 1.
+    /// The kernels of each stage.
+    private let kernels: (RuleKernels, RuleKernels, RuleKernels, RuleKernels, RuleKernels)
+    /// Those of tensors of rank 0 and 1, in all stages.
     let vectorKernels: RuleKernels
-    /// Room for three stages; the rule has the first `stageCount`.
-    private let stages: (Stage, Stage, Stage)
+    /// Room for five stages; the rule has the first `stageCount`.
+    private let stages: (Stage, Stage, Stage, Stage, Stage)
     let stageCount: Int
+    /// What is done with the change before the weights take it.
+    let cautious: UpdateOptions.Cautious
+    /// The kernels that take such a change from the weights.
+    let cautiousKernels: RuleKernels
+    /// The stage behind which the second pair of rows and columns is in force.
+    let secondFactors: Int
     /// Whether a stage takes mean squares by row and by column.
     let factors: Bool
     /// Whether a stage makes the directions of matrices orthogonal.
@@ -23,12 +30,21 @@ struct RuleRecord: BitwiseCopyable {
     let evaluationSlot: Int
 
     init(_ rule: any Rule) {
-        kernels = InstructionSet.current.kernels(of: rule.kernel)
-        vectorKernels = InstructionSet.current.kernels(of: rule.vectorKernel)
-        let own = rule.stages
+        let own = rule.stagesInForce
         stageCount = own.count
         func stage(_ index: Int) -> Stage { index < own.count ? own[index] : .change() }
-        stages = (stage(0), stage(1), stage(2))
+        func kernels(_ index: Int) -> RuleKernels {
+            // The stage that counts agreements does what the last does, on copies.
+            let index = index < own.count && own[index].countsAgreement ? index + 1 : index
+            let isAdded = rule.stages.count < own.count && index == own.count - 1
+            return InstructionSet.current.kernels(of: rule.kernel(of: isAdded ? index - 1 : index))
+        }
+        self.kernels = (kernels(0), kernels(1), kernels(2), kernels(3), kernels(4))
+        vectorKernels = InstructionSet.current.kernels(of: rule.vectorKernel)
+        stages = (stage(0), stage(1), stage(2), stage(3), stage(4))
+        cautious = rule.updateOptions.cautious
+        cautiousKernels = InstructionSet.current.kernels(of: cautious == .decay ? .cautiousDecay : .cautiousUpdate)
+        secondFactors = own.firstIndex { $0.factorsDirections } ?? .max
         factors = own.contains { $0.factors }
         orthogonalizes = own.contains { $0.orthogonalizes }
         hasTrustRatio = rule.hasTrustRatio
@@ -42,7 +58,21 @@ struct RuleRecord: BitwiseCopyable {
         switch index {
         case 0: stages.0
         case 1: stages.1
-        default: stages.2
+        case 2: stages.2
+        case 3: stages.3
+        default: stages.4
+        }
+    }
+
+    /// The kernels of a stage, for tensors of rank 2 and more or for others.
+    func kernels(_ stage: Int, isMatrix: Bool) -> RuleKernels {
+        if !isMatrix { return vectorKernels }
+        return switch stage {
+        case 0: kernels.0
+        case 1: kernels.1
+        case 2: kernels.2
+        case 3: kernels.3
+        default: kernels.4
         }
     }
 

@@ -41,6 +41,7 @@ extension Optimizer {
         case .proceed(let measurement): measured = measurement
         case .skip(let norm): return skip(norm)
         }
+        try adjustSlices(context, options.reduce)
         try update(context, options.reduce)
         commit(stepped, measured, options)
     }
@@ -59,6 +60,7 @@ extension Optimizer {
             try refreshTimeline()
             rulesInForce = RulesInForce(ruleRecords)
         }
+        if rulesInForce.orthogonalizes { matrixMemory.blas = try BLAS.current() }
         if settings.dryRun { return }
         if work.isStale {
             let records = ruleRecords.elements
@@ -76,7 +78,9 @@ extension Optimizer {
                 && reserveMatrices()
             guard built else { throw .outOfMemory("the step") }
         }
-        guard growCoefficients(), growScratch(), growMatrixScratch() else { throw .outOfMemory("the step") }
+        let hasSlices =
+            !GradientAdjustments(settings).concernsSlices || work.reserveSlices(tensors.elements, tensors.count)
+        guard hasSlices, growCoefficients(), growScratch(), growMatrixScratch() else { throw .outOfMemory("the step") }
     }
 
     private func growCoefficients() -> Bool {
@@ -112,7 +116,9 @@ extension Optimizer {
             rules: ruleRecords.elements, blocks: work.blocks.elements, sums: work.sums.elements,
             items: work.items.elements, units: unitList.units.elements, table: InstructionSet.kernels,
             scratch: scratch ?? UnsafeMutableRawPointer(tensors.elements), limit: settings.clipValue,
-            shared: nextShared, factors: work.factors.elements, observes: settings.telemetry || measuredPolicy != nil)
+            shared: nextShared, factors: work.factors.elements, adjustments: GradientAdjustments(settings),
+            sliceSums: work.sliceSums.elements, slices: work.slices.elements,
+            observes: settings.telemetry || measuredPolicy != nil)
     }
 
     /// Runs a job over `count` items, on as many threads as the work is worth.

@@ -30,6 +30,11 @@ struct StepContext {
     var shared = SharedScalars()
     /// The sums by row and by column (`WorkList.factors`).
     let factors: UnsafeMutablePointer<Double>
+    /// What the settings do to gradients.
+    let adjustments: GradientAdjustments
+    /// The sums of slices (`WorkList.sliceSums`), and what each slice's gradients are multiplied by, and their mean.
+    let sliceSums: UnsafeMutablePointer<Double>
+    let slices: UnsafeMutablePointer<Double>
     /// Whether sums are taken over processes.
     var isSpread = false
     /// Whether the pass that updates keeps sums.
@@ -50,20 +55,26 @@ struct Scratch {
     static let directionBytes = Block.elements * MemoryLayout<Double>.size
     /// A group of lanes, which a kernel may write behind a tile.
     private static let slack = 64
-    static let bytes = 3 * tileBytes + slack + directionBytes
+    static let bytes = (4 + TensorStepData.stateSlots) * tileBytes + slack + directionBytes
 
     /// Tiles, in the L1 cache.
     let gradients: UnsafeMutableRawPointer
     let weights: UnsafeMutableRawPointer
     /// A state that is kept by rows and columns.
     let product: UnsafeMutableRawPointer
+    /// Changes that are not yet taken from the weights.
+    let change: UnsafeMutableRawPointer
+    /// Copies of states, one behind the other.
+    let states: UnsafeMutableRawPointer
     /// Directions between the stages of a small unit.
     let directions: UnsafeMutableRawPointer
 
     init(_ memory: UnsafeMutableRawPointer) {
         gradients = memory
         weights = memory + Self.tileBytes
-        product = memory + 2 * Self.tileBytes
-        directions = memory + 3 * Self.tileBytes + Self.slack
+        change = memory + 2 * Self.tileBytes
+        states = memory + 3 * Self.tileBytes
+        product = memory + (3 + TensorStepData.stateSlots) * Self.tileBytes
+        directions = product + Self.tileBytes + Self.slack
     }
 }

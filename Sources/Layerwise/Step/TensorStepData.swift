@@ -26,12 +26,14 @@ struct TensorStepData: BitwiseCopyable {
         UnsafeMutableRawPointer?.none, UnsafeMutableRawPointer?.none, UnsafeMutableRawPointer?.none,
         UnsafeMutableRawPointer?.none
     )
-    /// The state of the parameter's shape that rows and columns stand for, by slot; -1 where the tensor has none.
-    var factoredSlot = -1
-    var rows: UnsafeMutableRawPointer?
-    var columns: UnsafeMutableRawPointer?
-    /// Where the sums by row and column begin in `WorkList.factors`.
+    /// Rows and columns that stand for states of the parameter's shape.
+    var factors = (FactorPair(), FactorPair())
+    /// Where the sums by row and column begin in `WorkList.factors`: those of the first pair, and behind them those of the second.
     var firstFactor = 0
+    /// Where its first slice has its sums in `WorkList.sliceSums`.
+    var firstSlice = 0
+    /// From the names of the layer and the tensor.
+    var noiseKey: UInt64 = 0
     /// States of one number, by slot.
     var scalars = StateScalars()
     var steps: Int64 = 0
@@ -50,6 +52,9 @@ struct TensorStepData: BitwiseCopyable {
     var nextScalars = StateScalars()
     var learningRate = 0.0
     var decayRate = 0.0
+    /// What a cautious rule multiplies the change by, and what the weight is multiplied by and then decays by.
+    var changeScale = 1.0
+    var separateDecay = 0.0
 
     /// The type of lanes, moments and arithmetic.
     var laneType: DType { dtype.laneType }
@@ -60,7 +65,13 @@ struct TensorStepData: BitwiseCopyable {
     static let stateSlots = 4
 
     /// Whether rows and columns stand for one of its states.
-    var isFactored: Bool { factoredSlot >= 0 }
+    var isFactored: Bool { factors.0.isPresent }
+
+    /// How many pairs of rows and columns there are.
+    var factorPairs: Int { (factors.0.isPresent ? 1 : 0) + (factors.1.isPresent ? 1 : 0) }
+
+    /// Where the sums of a pair begin.
+    func firstFactor(_ pair: Int) -> Int { firstFactor + pair * (matrices.rowCount + matrices.columnCount) }
 
     /// The most elements of a block.  Each block of a matrix keeps sums of all columns, so a large matrix has at most 128.
     var blockElements: Int {
@@ -107,6 +118,16 @@ struct TensorStepData: BitwiseCopyable {
         default: states.3 = memory
         }
     }
+}
+
+/// Rows and columns that stand for a state of the parameter's shape.
+struct FactorPair: BitwiseCopyable {
+    /// The slot of that state.
+    var slot = 0
+    var rows: UnsafeMutableRawPointer?
+    var columns: UnsafeMutableRawPointer?
+
+    var isPresent: Bool { rows != nil && columns != nil }
 }
 
 /// A tensor as matrices: its last two axes are rows and columns.  A tensor of rank 0 or 1 is one row.
@@ -241,6 +262,8 @@ struct Block: BitwiseCopyable {
     var directionOffset = 0
     /// Where its sums by row and column begin in `WorkList.factors`.
     var firstFactor = 0
+    /// Where its first slice has its sums in `WorkList.sliceSums`.
+    var firstSlice = 0
 
     /// The count, rounded up to whole groups of lanes of either type.
     var paddedCount: Int { (count + 15) / 16 * 16 }

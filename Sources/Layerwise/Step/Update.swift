@@ -103,18 +103,22 @@ extension Optimizer {
     private func sums(
         _ stage: Int, _ unit: Unit, _ context: StepContext, _ scratch: Scratch, _ rule: any Rule
     ) -> StageSums {
-        let (sums, isDouble) = gather(unit, context, rule)
-        guard isDouble, let scales = rule.betterScales(sums) else { return sums }
+        let countsAgreement = record(of: unit, context).stage(stage).countsAgreement
+        let (sums, isDouble) = gather(stage, unit, context, rule)
+        guard isDouble, !countsAgreement, let scales = rule.betterScales(sums) else { return sums }
         var context = context
         context.scales = scales
         for block in unit.firstBlock..<unit.endBlock {
             processBlock(.measureAgain(stage), block, nil, context, scratch)
         }
-        return gather(unit, context, rule).sums
+        return gather(stage, unit, context, rule).sums
     }
 
-    /// The sums of the blocks of a unit, in their order, and whether there are float64 numbers among them.
-    func gather(_ unit: Unit, _ context: StepContext, _ rule: any Rule) -> (sums: StageSums, isDouble: Bool) {
+    /// The sums of a stage over the blocks of a unit, in their order, and whether there are float64 numbers among them.
+    func gather(
+        _ stage: Int, _ unit: Unit, _ context: StepContext, _ rule: any Rule
+    ) -> (sums: StageSums, isDouble: Bool) {
+        let countsAgreement = record(of: unit, context).stage(stage).countsAgreement
         var sums = StageSums()
         sums.scales = context.scales
         var isDouble = false
@@ -128,7 +132,11 @@ extension Optimizer {
             let first = tensor.pointee.firstBlock
             for block in first..<first + tensor.pointee.blockCount {
                 let own = context.sums[block].measured
-                rule.gather(own.weights, own.updates, of: moment, into: &sums)
+                if countsAgreement {
+                    sums.values[0] += own.weights
+                } else {
+                    rule.gather(own.weights, own.updates, of: moment, into: &sums)
+                }
             }
         }
         return (sums, isDouble)
@@ -140,7 +148,7 @@ extension Optimizer {
         let rule = rule(of: unit, context)
         let index = context.layers[context.tensors[unit.firstTensor].layer].rule
         if context.rules[index].factors && context.rules[index].stage(stage).factors {
-            return endFactors(unit, context, rule)
+            return endFactors(stage, unit, context, rule)
         }
         finish(stage, unit, sums(stage, unit, context, scratch, rule), context, rule)
     }
@@ -155,17 +163,28 @@ extension Optimizer {
         _ stage: Int, _ unit: Unit, _ sums: StageSums, _ context: StepContext, _ rule: any Rule
     ) {
         let layer = context.layers[context.tensors[unit.firstTensor].layer]
-        if stage >= context.rules[layer.rule].last { return }
+        let last = context.rules[layer.rule].last
+        if stage >= last { return }
+        let countsAgreement = context.rules[layer.rule].stage(stage).countsAgreement
+        let isCautious = context.rules[layer.rule].cautious != .none
         let isTensor = unit.endTensor == unit.firstTensor + 1
         for index in unit.firstTensor..<unit.endTensor {
             let tensor = context.tensors + index
             var moment = tensor.pointee.moment(layer, context.shared, isSpread: context.isSpread)
             if !isTensor { (moment.learningRate, moment.decayRate) = (layer.effectiveRate, layer.decayRate) }
             moment.numbers = tensor.pointee.numbers
+            if countsAgreement {
+                tensor.pointee.changeScale = UpdateOptions.scale(kept: sums.values[0], of: moment.elements)
+                continue
+            }
             moment.scalars = tensor.pointee.nextScalars
             moment.scalars = rule.advance(moment, after: stage, sums)
             tensor.pointee.nextScalars = moment.scalars
             tensor.pointee.numbers = rule.finish(stage, sums, moment)
+            if isCautious {
+                moment.numbers = tensor.pointee.numbers
+                tensor.pointee.separateDecay = rule.separateDecay(moment)
+            }
         }
     }
 }
@@ -239,49 +258,54 @@ private func processBlock(
         let coefficients = tensor.pointee.coefficients
     else { return }
     let layer = context.layers[tensor.pointee.layer]
-    let rule = context.rules[layer.rule]
+    // Not a copy: the record is large.
+    let rule = context.rules + layer.rule
     let isMatrix = tensor.pointee.kind.isMatrix
-    let kernels = isMatrix ? rule.kernels : rule.vectorKernels
     var changes = false
     var measuresAgain = false
     var first = true
-    var stage = rule.stage(0)
+    var place = 0
     switch pass {
     case .stage(let index):
-        if index > rule.last { return }
-        stage = rule.stage(index)
-        changes = index == rule.last
-        first = index == (rule.orthogonalizes && !isMatrix ? rule.last : rule.firstOfWeights)
+        if index > rule.pointee.last { return }
+        place = index
+        changes = index == rule.pointee.last
+        first =
+            index == (rule.pointee.orthogonalizes && !isMatrix ? rule.pointee.last : rule.pointee.firstOfWeights)
     case .measureAgain(let index):
-        stage = rule.stage(index)
+        place = index
         measuresAgain = true
     }
-    if stage.factors {
-        if tensor.pointee.isFactored { factor(block, tensor, gradients, layer, context, scratch) }
+    let stage = rule.pointee.stage(place)
+    let conditioned = ConditionedGradients(tensor, gradients, layer, context, scratch)
+    let isFactored = tensor.pointee.isFactored
+    if stage.factors && !stage.factorsDirections {
+        if isFactored { factor(block, tensor, conditioned, context, scratch) }
         return
     }
-    if stage.orthogonalizes && !isMatrix { return }
+    if stage.factorsDirections && !isFactored || stage.orthogonalizes && !isMatrix { return }
+    let kernels = rule.pointee.kernels(place, isMatrix: isMatrix)
     // The last stage of a matrix whose directions were made orthogonal reads these in place of the gradients.
-    let orthogonal = changes && isMatrix && rule.orthogonalizes ? directions : nil
+    let orthogonal = changes && isMatrix && rule.pointee.orthogonalizes ? directions : nil
     let lane = tensor.pointee.laneType
     let size = lane.size
     let group = 64 / size
     let weightType = tensor.pointee.master == nil ? tensor.pointee.dtype : lane
     let weightMemory = tensor.pointee.master ?? parameters
     let gradientType = orthogonal == nil ? tensor.pointee.gradientDType : lane
-    // Values are clamped before norms are clipped, and both are one multiplication and one bound here.
-    let limit = context.limit < .infinity ? context.limit * layer.clipFactor.number : .infinity
-    let finishes = changes && stage.keepsDirections && !context.observes && directions != nil
-    let readsGradients = stage.readsGradients || context.observes
+    // The change is computed apart from the weights.
+    let isCautious = (changes && rule.pointee.cautious != .none) || stage.countsAgreement
+    let finishes = changes && stage.keepsDirections && !context.observes && directions != nil && !isCautious
+    // A rule that factors reads gradients where a tensor has no rows and columns.
+    let readsGradients =
+        stage.readsGradients || context.observes || isCautious || (rule.pointee.factors && !isFactored)
     let keepsDirections = finishes || (!changes && !measuresAgain && stage.keepsDirections)
-    // A factor that lanes cannot hold is applied in float64 on the way to the tile.
-    let isFactorWide = !tensor.pointee.factor.fits(lane)
     let laneKernel = lane == .float64 ? kernels.float64 : kernels.float32
     let ownKernel = weightType.kernel(in: kernels)
     let isInPlace =
-        ownKernel != nil
+        ownKernel != nil && !isCautious && !stage.factorsDirections
         && (!readsGradients
-            || (gradientType == weightType && (orthogonal != nil || (limit == .infinity && !isFactorWide))))
+            || (gradientType == weightType && (orthogonal != nil || conditioned.isPlain)))
     let kernelPass =
         if measuresAgain {
             lwk_pass_remeasure
@@ -291,8 +315,9 @@ private func processBlock(
             finishes ? lwk_pass_finish : context.observes ? lwk_pass_observe : lwk_pass_update
         }
     let ahead = Int64(lwk_prefetch_distance())
-    let tileCount = isInPlace && !tensor.pointee.isFactored ? Block.elements : Scratch.tileBytes / size
-    let products = tensor.pointee.isFactored ? Products(tensor, context, scratch) : nil
+    let tileCount = isInPlace && !isFactored ? Block.elements : Scratch.tileBytes / size
+    let products = isFactored ? Products(tensor, place > rule.pointee.secondFactors ? 1 : 0, context, scratch) : nil
+    let sumsOfFactors = stage.factorsDirections ? FactorSums(block, tensor, context) : nil
     var sums = lwk_sums()
 
     var offset = block.start
@@ -323,8 +348,7 @@ private func processBlock(
         } else if !readsGradients {
             gradientMemory = UnsafeRawPointer(weights)
         } else if goesByTile {
-            condition(
-                gradientMemory, count, tensor, isFactorWide, limit, context.table, scratch.gradients)
+            conditioned.fill(offset, count)
             gradientMemory = UnsafeRawPointer(scratch.gradients)
             factor = 1
         }
@@ -336,10 +360,13 @@ private func processBlock(
             tensor.pointee.states.2.map { $0 + shift }, tensor.pointee.states.3.map { $0 + shift }
         )
         if let products { products.fill(offset, count, &states) }
+        let tileDirections =
+            stage.factorsDirections
+            ? scratch.change
+            : keepsDirections ? directions.map { $0 + block.directionOffset + (offset - block.start) * size } : nil
         var tile = lwk_tile(
             weights: weights, gradients: gradientMemory, gradient_factor: factor,
-            directions: keepsDirections
-                ? directions.map { $0 + block.directionOffset + (offset - block.start) * size } : nil,
+            directions: tileDirections,
             states: states,
             coefficients: coefficients,
             numbers: (
@@ -355,7 +382,18 @@ private func processBlock(
                 ? lwk_rounding_none
                 : weightType == .float16
                     ? lwk_rounding_float16 : weightType == .bfloat16 ? lwk_rounding_bfloat16 : lwk_rounding_none)
-        (goesByTile ? laneKernel : ownKernel ?? laneKernel)(kernelPass, &tile, &sums)
+        if isCautious {
+            let kept = separate(&tile, laneKernel, tensor, rule, context, scratch, count, isCopy: !changes)
+            if changes {
+                let taking = rule.pointee.cautiousKernels
+                (lane == .float64 ? taking.float64 : taking.float32)(kernelPass, &tile, &sums)
+            } else {
+                sums.weights += kept
+            }
+        } else {
+            (goesByTile ? laneKernel : ownKernel ?? laneKernel)(kernelPass, &tile, &sums)
+        }
+        sumsOfFactors?.add(scratch.change, offset, count)
 
         // Encode.
         if changes {
@@ -370,27 +408,66 @@ private func processBlock(
     if !changes {
         context.sums[index].measured = sums
     } else if context.observes {
-        if orthogonal != nil { sums.gradients = conditionedSquares(block, tensor, gradients, layer, context, scratch) }
+        // What the last kernel took for gradients was something else.
+        if orthogonal != nil || isCautious { sums.gradients = squares(of: conditioned, block, lane, context, scratch) }
         context.sums[index].observed = sums
     }
 }
 
-/// The squares of a block's conditioned gradients.
-private func conditionedSquares(
-    _ block: Block, _ tensor: UnsafePointer<TensorStepData>, _ gradients: UnsafeRawPointer, _ layer: LayerStepData,
-    _ context: StepContext, _ scratch: Scratch
+/// Computes the change of one tile apart from its weights, for a rule with `UpdateOptions.cautious`.  Behind it the tile describes how
+/// the weights take the change.  Returns how many elements keep theirs.
+///
+/// The rule's kernel works on weights of 0, which the change leaves negative.  `isCopy`: it works on copies of the states.
+@inline(never)
+private func separate(
+    _ tile: inout lwk_tile, _ kernel: RuleKernel, _ tensor: UnsafePointer<TensorStepData>,
+    _ rule: UnsafePointer<RuleRecord>, _ context: StepContext, _ scratch: Scratch, _ count: Int, isCopy: Bool
 ) -> Double {
-    let lane = tensor.pointee.laneType
-    let limit = context.limit < .infinity ? context.limit * layer.clipFactor.number : .infinity
+    let bytes = Int(tile.groups) * 64
+    let changes = scratch.change
+    memset(changes, 0, bytes)
+    var own = tile
+    own.weights = changes
+    own.rounding = lwk_rounding_none
+    own.states_ahead = 0
+    if isCopy {
+        var copies = scratch.states
+        func copy(_ state: inout UnsafeMutableRawPointer?) {
+            guard let memory = state else { return }
+            memcpy(copies, memory, bytes)
+            state = copies
+            copies += Scratch.tileBytes
+        }
+        copy(&own.states.0)
+        copy(&own.states.1)
+        copy(&own.states.2)
+        copy(&own.states.3)
+    }
+    var unused = lwk_sums()
+    kernel(lwk_pass_update, &own, &unused)
+    var kept = 0.0
+    if rule.pointee.cautious == .update {
+        let kernels = tensor.pointee.laneType == .float64 ? context.table.slices64 : context.table.slices32
+        kept = kernels.mask(changes, scratch.gradients, count)
+    }
+    tile.gradients = UnsafeRawPointer(changes)
+    tile.gradient_factor = -1
+    tile.numbers.0 = tensor.pointee.changeScale
+    tile.numbers.1 = tensor.pointee.separateDecay
+    return kept
+}
+
+/// The squares of a block's conditioned gradients.
+private func squares(
+    of conditioned: ConditionedGradients, _ block: Block, _ lane: DType, _ context: StepContext, _ scratch: Scratch
+) -> Double {
     let tileCount = Scratch.tileBytes / lane.size
     let squareSum = lane.kernels(in: context.table).squareSum
     var sum = 0.0
     var offset = block.start
     while offset < block.start + block.count {
         let count = min(tileCount, block.start + block.count - offset)
-        condition(
-            gradients + offset * tensor.pointee.gradientDType.size, count, tensor, !tensor.pointee.factor.fits(lane),
-            limit, context.table, scratch.gradients)
+        conditioned.fill(offset, count)
         sum += squareSum(scratch.gradients, count, 1, .infinity)
         offset += count
     }
@@ -406,14 +483,15 @@ private struct Products {
     private let slot: Int
     private let tile: UnsafeMutableRawPointer
 
-    init?(_ tensor: UnsafePointer<TensorStepData>, _ context: StepContext, _ scratch: Scratch) {
-        let tensor = tensor.pointee
-        guard let columns = tensor.columns else { return nil }
-        kernels = tensor.laneType == .float64 ? context.table.factors64 : context.table.factors32
-        rowFactors = UnsafePointer(context.factors + tensor.firstFactor)
+    /// Of the first or the second pair of rows and columns.
+    init?(_ tensor: UnsafePointer<TensorStepData>, _ pair: Int, _ context: StepContext, _ scratch: Scratch) {
+        let own = pair == 0 ? tensor.pointee.factors.0 : tensor.pointee.factors.1
+        guard let columns = own.columns else { return nil }
+        kernels = tensor.pointee.laneType == .float64 ? context.table.factors64 : context.table.factors32
+        rowFactors = UnsafePointer(context.factors + tensor.pointee.firstFactor(pair))
         self.columns = UnsafeRawPointer(columns)
-        matrices = tensor.matrices
-        slot = tensor.factoredSlot
+        matrices = tensor.pointee.matrices
+        slot = own.slot
         tile = scratch.product
     }
 
@@ -436,52 +514,46 @@ private struct Products {
     }
 }
 
+/// The sums of a block's squares, by row and by column.
+private struct FactorSums {
+    private let kernels: FactorKernels
+    private let matrices: MatrixShape
+    private let firstRow: Int
+    private let rowSums: UnsafeMutablePointer<Double>
+    private let columnSums: UnsafeMutablePointer<Double>
+
+    init(_ block: Block, _ tensor: UnsafePointer<TensorStepData>, _ context: StepContext) {
+        kernels = tensor.pointee.laneType == .float64 ? context.table.factors64 : context.table.factors32
+        matrices = tensor.pointee.matrices
+        let rows = matrices.rows(in: block)
+        firstRow = rows.lowerBound
+        rowSums = context.factors + block.firstFactor
+        columnSums = rowSums + rows.count
+        rowSums.update(repeating: 0, count: rows.count + matrices.matrices(in: block).count * matrices.columns)
+    }
+
+    /// Adds the squares of `count` lanes, of which the first is element `offset` of the tensor.
+    func add(_ lanes: UnsafeRawPointer, _ offset: Int, _ count: Int) {
+        let row = offset / matrices.columns
+        kernels.addSquares(
+            lanes, count, offset, matrices.rows, matrices.columns, rowSums + (row - firstRow),
+            columnSums + (row / matrices.rows - firstRow / matrices.rows) * matrices.columns)
+    }
+}
+
 /// Adds up the squares of a block's conditioned gradients, by row and by column.
 private func factor(
-    _ block: Block, _ tensor: UnsafePointer<TensorStepData>, _ gradients: UnsafeRawPointer, _ layer: LayerStepData,
+    _ block: Block, _ tensor: UnsafePointer<TensorStepData>, _ conditioned: ConditionedGradients,
     _ context: StepContext, _ scratch: Scratch
 ) {
-    let lane = tensor.pointee.laneType
-    let kernels = lane == .float64 ? context.table.factors64 : context.table.factors32
-    let limit = context.limit < .infinity ? context.limit * layer.clipFactor.number : .infinity
-    let matrices = tensor.pointee.matrices
-    let (rows, columns) = (matrices.rows, matrices.columns)
-    let ownRows = matrices.rows(in: block)
-    let rowSums = context.factors + block.firstFactor
-    let columnSums = rowSums + ownRows.count
-    rowSums.update(repeating: 0, count: ownRows.count + matrices.matrices(in: block).count * columns)
-    let tileCount = Scratch.tileBytes / lane.size
+    let sums = FactorSums(block, tensor, context)
+    let tileCount = Scratch.tileBytes / tensor.pointee.laneType.size
     let end = block.start + block.count
     var offset = block.start
     while offset < end {
         let count = min(tileCount, end - offset)
-        condition(
-            gradients + offset * tensor.pointee.gradientDType.size, count, tensor, !tensor.pointee.factor.fits(lane),
-            limit,
-            context.table, scratch.gradients)
-        let row = offset / columns
-        kernels.addSquares(
-            scratch.gradients, count, offset, rows, columns, rowSums + (row - ownRows.lowerBound),
-            columnSums + (row / rows - ownRows.lowerBound / rows) * columns)
+        conditioned.fill(offset, count)
+        sums.add(scratch.gradients, offset, count)
         offset += count
-    }
-}
-
-/// Gradients as lanes, times the tensor's factor, clamped.
-@inline(__always)
-private func condition(
-    _ gradients: UnsafeRawPointer, _ count: Int, _ tensor: UnsafePointer<TensorStepData>, _ isFactorWide: Bool,
-    _ limit: Double,
-    _ table: KernelTable, _ target: UnsafeMutableRawPointer
-) {
-    let type = tensor.pointee.gradientDType
-    let kernels = type.kernels(in: table)
-    let widens = type != tensor.pointee.laneType && tensor.pointee.laneType == .float64
-    if isFactorWide {
-        let (factor, power) = tensor.pointee.factor.parts
-        (widens ? table.conditionWidenedWide : kernels.conditionWide)(gradients, count, factor, power, limit, target)
-    } else {
-        (widens ? table.conditionWidened : kernels.condition)(
-            gradients, count, tensor.pointee.factor.value, limit, target)
     }
 }

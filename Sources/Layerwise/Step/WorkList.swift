@@ -18,6 +18,12 @@ struct WorkList: ~Copyable {
     /// Room for what of these is summed over processes.
     private(set) var spreadFactors = UnsafeArray<Double>()
     private(set) var spreadFactorCount = 0
+    /// Room for three sums of each slice of a tensor (`adjustSlices`), and for those of the slices of each block; empty until it is
+    /// asked for.
+    private(set) var sliceSums = UnsafeArray<Double>()
+    /// Room for two numbers of each slice.
+    private(set) var slices = UnsafeArray<Double>()
+    private var hasSlices = false
     /// All elements.
     private(set) var elements = 0
 
@@ -32,6 +38,7 @@ struct WorkList: ~Copyable {
         elements = 0
         var factorCount = 0
         spreadFactorCount = 0
+        hasSlices = false
         for index in 0..<tensorCount {
             let count = tensors[index].count
             let size = tensors[index].blockElements
@@ -40,7 +47,7 @@ struct WorkList: ~Copyable {
             let isFactored = tensors[index].isFactored
             if isFactored {
                 tensors[index].firstFactor = factorCount
-                factorCount += matrices.rowCount + matrices.columnCount
+                factorCount += tensors[index].factorPairs * (matrices.rowCount + matrices.columnCount)
                 if matrices.sharesColumns { spreadFactorCount += matrices.columnCount + 1 }
             }
             tensors[index].firstBlock = blocks.count
@@ -64,6 +71,24 @@ struct WorkList: ~Copyable {
         gatherItems()
         isStale = false
         return true
+    }
+
+    /// Makes room for the slices of all tensors; false if there is no memory.
+    mutating func reserveSlices(_ tensors: UnsafeMutablePointer<TensorStepData>, _ tensorCount: Int) -> Bool {
+        if hasSlices { return true }
+        var count = 0
+        for index in 0..<tensorCount {
+            tensors[index].firstSlice = count
+            count += tensors[index].sliceCount
+        }
+        guard slices.reserve(2 * count) else { return false }
+        for index in 0..<blocks.count {
+            let block = blocks.elements + index
+            block.pointee.firstSlice = count
+            count += tensors[block.pointee.tensor].slices(in: block.pointee).count
+        }
+        hasSlices = sliceSums.reserve(3 * count)
+        return hasSlices
     }
 
     /// Neighbouring small blocks share an item.

@@ -410,6 +410,25 @@ extension RuleCase {
         ]
     }
 
+    /// CAME has two such averages.
+    static func came() throws -> [RuleCase] {
+        [
+            try RuleCase("came", ["lr": 0.03]),
+            try RuleCase(
+                "came",
+                [
+                    "lr": 0.02, "beta1": 0.8, "beta2": 0.97, "beta3": 0.99, "eps1": 1e-6, "eps2": 1e-4,
+                    "clip_threshold": 0.6, "weight_decay": 0.1,
+                ]),
+            try RuleCase("came", ["lr": 0.02, "weight_decay": 0.1, "cautious": "decay"]),
+        ]
+    }
+
+    /// Rules with rows and columns.
+    static func factored() throws -> [RuleCase] {
+        try adafactor() + came() + [RuleCase("adafactor", ["lr": 0.03, "weight_decay": 0.1, "cautious": "update"])]
+    }
+
     /// Muon's directions depend on whole matrices (MuonTests).
     static func muon() throws -> [RuleCase] {
         [

@@ -20,6 +20,7 @@ from ._rates import LayerRates
 from ._rules import (
     ADOPT,
     ASGD,
+    CAME,
     LAMB,
     LANS,
     LARS,
@@ -76,6 +77,7 @@ else:
 __all__ = [
     "ADOPT",
     "ASGD",
+    "CAME",
     "LAMB",
     "LANS",
     "LARS",

@@ -46,6 +46,18 @@ class RuleOptions(TypedDict, total=False):
         clip_global_norm: Scale all gradients by min(1, limit / (norm + 1e-6)).
         clip_layer_norm: The same for each layer's own norm.
         clip_value: Clamp every gradient element to [-limit, limit], before the norms.
+        clip_unit_ratio: Scale the gradients of each unit by min(1, limit * max(norm(w), clip_unit_eps) / norm(g)),
+            after the other clips.  A unit is what the first axis of a tensor counts, such as a neuron or a filter; a
+            tensor of rank 0 or 1 is one unit.
+        clip_unit_eps: The least norm that the weights of a unit are taken to have.  Default 1e-3.
+        centralize_gradients: Take the mean of each unit from its gradients, in tensors of rank 2 and more, after all
+            clips.  Default False.
+        gradient_noise: Add normal noise to gradients, whose variance after t steps is
+            gradient_noise / (1 + t) ** gradient_noise_decay.  It follows from the seed, the names of the parameters,
+            the step and the place alone.  Where parameters are spread over processes, each needs a seed of its own.
+            Default 0, none.
+        gradient_noise_decay: See gradient_noise.  Default 0.55.
+        gradient_noise_seed: See gradient_noise.  Default 0.
         decay_follows: What multiplies decoupled decay: "layer_lr", "base_lr" or "independent".  Default "layer_lr".
         telemetry: Keep norms for each layer at each step.  Default False.
         process_group: Where each process has parts of its own of every tensor, without DTensor: over which processes
@@ -72,6 +84,12 @@ class RuleOptions(TypedDict, total=False):
     clip_global_norm: float | None
     clip_layer_norm: float | None
     clip_value: float | None
+    clip_unit_ratio: float | None
+    clip_unit_eps: float
+    centralize_gradients: bool
+    gradient_noise: float
+    gradient_noise_decay: float
+    gradient_noise_seed: int
     decay_follows: Literal["layer_lr", "base_lr", "independent"]
     telemetry: bool
     process_group: Any
@@ -97,6 +115,12 @@ NATIVE = (
     "clip_global_norm",
     "clip_layer_norm",
     "clip_value",
+    "clip_unit_ratio",
+    "clip_unit_eps",
+    "centralize_gradients",
+    "gradient_noise",
+    "gradient_noise_decay",
+    "gradient_noise_seed",
     "decay_follows",
     "telemetry",
     "threads",

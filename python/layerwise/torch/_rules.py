@@ -37,6 +37,9 @@ class SGD(LayerwiseOptimizer):
         differentiable: Must be False: a step runs outside of autograd.
         fused: Taken as in torch; chooses nothing, but True makes GradScaler leave the division by its scale to `step`.
         decoupled_weight_decay: Decay the weights in place of the gradient.  Default False.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
         **options: See `Options`.
     """
 
@@ -47,6 +50,8 @@ class SGD(LayerwiseOptimizer):
         "weight_decay",
         "nesterov",
         "decoupled_weight_decay",
+        "cautious",
+        "corrected_weight_decay",
     )
 
     def __init__(
@@ -63,6 +68,8 @@ class SGD(LayerwiseOptimizer):
         differentiable: bool = False,
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
+        cautious: Literal["none", "update", "decay"] = "none",
+        corrected_weight_decay: bool = False,
         **options: Unpack[Options],
     ) -> None:
         defaults: dict[str, Any] = {
@@ -76,6 +83,8 @@ class SGD(LayerwiseOptimizer):
             "differentiable": differentiable,
             "fused": fused,
             "decoupled_weight_decay": decoupled_weight_decay,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
         }
         super().__init__(params, defaults, options)
 
@@ -192,6 +201,9 @@ class Adam(LayerwiseOptimizer):
         differentiable: Must be False: a step runs outside of autograd.
         fused: Taken as in torch; chooses nothing, but True makes GradScaler leave the division by its scale to `step`.
         decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
         **options: See `Options`.
     """
 
@@ -202,6 +214,8 @@ class Adam(LayerwiseOptimizer):
         "weight_decay",
         "amsgrad",
         "decoupled_weight_decay",
+        "cautious",
+        "corrected_weight_decay",
     )
 
     def __init__(
@@ -219,6 +233,8 @@ class Adam(LayerwiseOptimizer):
         differentiable: bool = False,
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
+        cautious: Literal["none", "update", "decay"] = "none",
+        corrected_weight_decay: bool = False,
         **options: Unpack[Options],
     ) -> None:
         defaults: dict[str, Any] = {
@@ -233,6 +249,8 @@ class Adam(LayerwiseOptimizer):
             "differentiable": differentiable,
             "fused": fused,
             "decoupled_weight_decay": decoupled_weight_decay,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
         }
         super().__init__(params, defaults, options)
 
@@ -254,6 +272,9 @@ class AdamW(LayerwiseOptimizer):
         capturable: Taken as in torch; chooses nothing.
         differentiable: Must be False: a step runs outside of autograd.
         fused: Taken as in torch; chooses nothing, but True makes GradScaler leave the division by its scale to `step`.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
         **options: See `Options`.
     """
 
@@ -263,6 +284,8 @@ class AdamW(LayerwiseOptimizer):
         "eps",
         "weight_decay",
         "amsgrad",
+        "cautious",
+        "corrected_weight_decay",
     )
 
     def __init__(
@@ -279,6 +302,8 @@ class AdamW(LayerwiseOptimizer):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        cautious: Literal["none", "update", "decay"] = "none",
+        corrected_weight_decay: bool = False,
         **options: Unpack[Options],
     ) -> None:
         defaults: dict[str, Any] = {
@@ -292,6 +317,8 @@ class AdamW(LayerwiseOptimizer):
             "capturable": capturable,
             "differentiable": differentiable,
             "fused": fused,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
             # torch's classes read it from the groups of a checkpoint.
             "decoupled_weight_decay": True,
         }
@@ -398,6 +425,9 @@ class Lion(LayerwiseOptimizer):
         betas: Share β₁ of the momentum in the direction and decay β₂ of the momentum that is kept, in [0, 1) each.
             Default (0.9, 0.99).
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
@@ -406,6 +436,8 @@ class Lion(LayerwiseOptimizer):
     _keys: ClassVar[tuple[str, ...]] = (
         "betas",
         "weight_decay",
+        "cautious",
+        "corrected_weight_decay",
     )
 
     def __init__(
@@ -415,6 +447,8 @@ class Lion(LayerwiseOptimizer):
         *,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
+        cautious: Literal["none", "update", "decay"] = "none",
+        corrected_weight_decay: bool = False,
         maximize: bool = False,
         **options: Unpack[Options],
     ) -> None:
@@ -422,6 +456,8 @@ class Lion(LayerwiseOptimizer):
             "lr": lr,
             "betas": betas,
             "weight_decay": weight_decay,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
             "maximize": maximize,
         }
         super().__init__(params, defaults, options)
@@ -444,6 +480,9 @@ class NAdam(LayerwiseOptimizer):
         maximize: Ascend instead of descend.
         capturable: Taken as in torch; chooses nothing.
         differentiable: Must be False: a step runs outside of autograd.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
         **options: See `Options`.
     """
 
@@ -454,6 +493,8 @@ class NAdam(LayerwiseOptimizer):
         "weight_decay",
         "momentum_decay",
         "decoupled_weight_decay",
+        "cautious",
+        "corrected_weight_decay",
     )
 
     def __init__(
@@ -470,6 +511,8 @@ class NAdam(LayerwiseOptimizer):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        cautious: Literal["none", "update", "decay"] = "none",
+        corrected_weight_decay: bool = False,
         **options: Unpack[Options],
     ) -> None:
         defaults: dict[str, Any] = {
@@ -483,6 +526,8 @@ class NAdam(LayerwiseOptimizer):
             "maximize": maximize,
             "capturable": capturable,
             "differentiable": differentiable,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
         }
         super().__init__(params, defaults, options)
 
@@ -507,6 +552,9 @@ class RMSprop(LayerwiseOptimizer):
         eps_in_sqrt: Add ε under the root.  Default False.
         lr_in_momentum: Multiply by the rate before the momentum, not after it.  Default False.
         initial_square_avg: What the mean square starts at, in [0, inf).  Default 0.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
         **options: See `Options`.
     """
 
@@ -520,6 +568,8 @@ class RMSprop(LayerwiseOptimizer):
         "eps_in_sqrt",
         "lr_in_momentum",
         "initial_square_avg",
+        "cautious",
+        "corrected_weight_decay",
     )
 
     def __init__(
@@ -539,6 +589,8 @@ class RMSprop(LayerwiseOptimizer):
         eps_in_sqrt: bool = False,
         lr_in_momentum: bool = False,
         initial_square_avg: float = 0.0,
+        cautious: Literal["none", "update", "decay"] = "none",
+        corrected_weight_decay: bool = False,
         **options: Unpack[Options],
     ) -> None:
         defaults: dict[str, Any] = {
@@ -555,6 +607,8 @@ class RMSprop(LayerwiseOptimizer):
             "eps_in_sqrt": eps_in_sqrt,
             "lr_in_momentum": lr_in_momentum,
             "initial_square_avg": initial_square_avg,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
         }
         super().__init__(params, defaults, options)
 
@@ -735,6 +789,9 @@ class RAdam(LayerwiseOptimizer):
         maximize: Ascend instead of descend.
         capturable: Taken as in torch; chooses nothing.
         differentiable: Must be False: a step runs outside of autograd.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
         **options: See `Options`.
     """
 
@@ -744,6 +801,8 @@ class RAdam(LayerwiseOptimizer):
         "eps",
         "weight_decay",
         "decoupled_weight_decay",
+        "cautious",
+        "corrected_weight_decay",
     )
 
     def __init__(
@@ -759,6 +818,8 @@ class RAdam(LayerwiseOptimizer):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        cautious: Literal["none", "update", "decay"] = "none",
+        corrected_weight_decay: bool = False,
         **options: Unpack[Options],
     ) -> None:
         defaults: dict[str, Any] = {
@@ -771,6 +832,8 @@ class RAdam(LayerwiseOptimizer):
             "maximize": maximize,
             "capturable": capturable,
             "differentiable": differentiable,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
         }
         super().__init__(params, defaults, options)
 
@@ -895,6 +958,9 @@ class AdaBelief(LayerwiseOptimizer):
         eps: Number ε that is added to s at every step, and to the denominator, in [0, inf).  Default 1e-16.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         decoupled_weight_decay: Decay the weights in place of the gradient.  Default True.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
@@ -905,6 +971,8 @@ class AdaBelief(LayerwiseOptimizer):
         "eps",
         "weight_decay",
         "decoupled_weight_decay",
+        "cautious",
+        "corrected_weight_decay",
     )
 
     def __init__(
@@ -916,6 +984,8 @@ class AdaBelief(LayerwiseOptimizer):
         eps: float = 1e-16,
         weight_decay: float = 0.0,
         decoupled_weight_decay: bool = True,
+        cautious: Literal["none", "update", "decay"] = "none",
+        corrected_weight_decay: bool = False,
         maximize: bool = False,
         **options: Unpack[Options],
     ) -> None:
@@ -925,6 +995,8 @@ class AdaBelief(LayerwiseOptimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "decoupled_weight_decay": decoupled_weight_decay,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
             "maximize": maximize,
         }
         super().__init__(params, defaults, options)
@@ -943,6 +1015,9 @@ class Yogi(LayerwiseOptimizer):
         initial_accumulator: What both moments start at, in [0, inf).  Default 1e-6.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         decoupled_weight_decay: Decay the weights in place of the gradient.  Default True.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
@@ -954,6 +1029,8 @@ class Yogi(LayerwiseOptimizer):
         "initial_accumulator",
         "weight_decay",
         "decoupled_weight_decay",
+        "cautious",
+        "corrected_weight_decay",
     )
 
     def __init__(
@@ -966,6 +1043,8 @@ class Yogi(LayerwiseOptimizer):
         initial_accumulator: float = 1e-6,
         weight_decay: float = 0.0,
         decoupled_weight_decay: bool = True,
+        cautious: Literal["none", "update", "decay"] = "none",
+        corrected_weight_decay: bool = False,
         maximize: bool = False,
         **options: Unpack[Options],
     ) -> None:
@@ -976,6 +1055,8 @@ class Yogi(LayerwiseOptimizer):
             "initial_accumulator": initial_accumulator,
             "weight_decay": weight_decay,
             "decoupled_weight_decay": decoupled_weight_decay,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
             "maximize": maximize,
         }
         super().__init__(params, defaults, options)
@@ -994,6 +1075,9 @@ class Adan(LayerwiseOptimizer):
         eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         no_prox: Decay the weights before the step, as AdamW does.  Default False.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
@@ -1004,6 +1088,8 @@ class Adan(LayerwiseOptimizer):
         "eps",
         "weight_decay",
         "no_prox",
+        "cautious",
+        "corrected_weight_decay",
     )
 
     def __init__(
@@ -1015,6 +1101,8 @@ class Adan(LayerwiseOptimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         no_prox: bool = False,
+        cautious: Literal["none", "update", "decay"] = "none",
+        corrected_weight_decay: bool = False,
         maximize: bool = False,
         **options: Unpack[Options],
     ) -> None:
@@ -1024,6 +1112,8 @@ class Adan(LayerwiseOptimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "no_prox": no_prox,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
             "maximize": maximize,
         }
         super().__init__(params, defaults, options)
@@ -1043,6 +1133,9 @@ class ADOPT(LayerwiseOptimizer):
         clip_power: Power p of t − 1 in the bound, in [0, inf).  Default 0.25.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
@@ -1055,6 +1148,8 @@ class ADOPT(LayerwiseOptimizer):
         "clip_power",
         "weight_decay",
         "decoupled_weight_decay",
+        "cautious",
+        "corrected_weight_decay",
     )
 
     def __init__(
@@ -1068,6 +1163,8 @@ class ADOPT(LayerwiseOptimizer):
         clip_power: float = 0.25,
         weight_decay: float = 0.0,
         decoupled_weight_decay: bool = False,
+        cautious: Literal["none", "update", "decay"] = "none",
+        corrected_weight_decay: bool = False,
         maximize: bool = False,
         **options: Unpack[Options],
     ) -> None:
@@ -1079,6 +1176,8 @@ class ADOPT(LayerwiseOptimizer):
             "clip_power": clip_power,
             "weight_decay": weight_decay,
             "decoupled_weight_decay": decoupled_weight_decay,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
             "maximize": maximize,
         }
         super().__init__(params, defaults, options)
@@ -1099,6 +1198,9 @@ class AdEMAMix(LayerwiseOptimizer):
         t_beta3: Steps over which β₃ grows from β₁ to its value, in [0, 2**53]; 0 is none.  Default 0.
         eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.01.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
@@ -1111,6 +1213,8 @@ class AdEMAMix(LayerwiseOptimizer):
         "t_beta3",
         "eps",
         "weight_decay",
+        "cautious",
+        "corrected_weight_decay",
     )
 
     def __init__(
@@ -1124,6 +1228,8 @@ class AdEMAMix(LayerwiseOptimizer):
         t_beta3: int = 0,
         eps: float = 1e-8,
         weight_decay: float = 0.01,
+        cautious: Literal["none", "update", "decay"] = "none",
+        corrected_weight_decay: bool = False,
         maximize: bool = False,
         **options: Unpack[Options],
     ) -> None:
@@ -1135,6 +1241,8 @@ class AdEMAMix(LayerwiseOptimizer):
             "t_beta3": t_beta3,
             "eps": eps,
             "weight_decay": weight_decay,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
             "maximize": maximize,
         }
         super().__init__(params, defaults, options)
@@ -1151,6 +1259,9 @@ class LaProp(LayerwiseOptimizer):
         betas: Decay β₁ of the mean quotient and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
         eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-15.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
@@ -1160,6 +1271,8 @@ class LaProp(LayerwiseOptimizer):
         "betas",
         "eps",
         "weight_decay",
+        "cautious",
+        "corrected_weight_decay",
     )
 
     def __init__(
@@ -1170,6 +1283,8 @@ class LaProp(LayerwiseOptimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-15,
         weight_decay: float = 0.0,
+        cautious: Literal["none", "update", "decay"] = "none",
+        corrected_weight_decay: bool = False,
         maximize: bool = False,
         **options: Unpack[Options],
     ) -> None:
@@ -1178,6 +1293,8 @@ class LaProp(LayerwiseOptimizer):
             "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
             "maximize": maximize,
         }
         super().__init__(params, defaults, options)
@@ -1240,6 +1357,9 @@ class Tiger(LayerwiseOptimizer):
         lr: Learning rate γ, in [0, inf).  Default 0.001.  May be a tensor of one element.
         beta: Decay β of the momentum, in [0, 1).  Default 0.965.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.01.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
@@ -1248,6 +1368,8 @@ class Tiger(LayerwiseOptimizer):
     _keys: ClassVar[tuple[str, ...]] = (
         "beta",
         "weight_decay",
+        "cautious",
+        "corrected_weight_decay",
     )
 
     def __init__(
@@ -1257,6 +1379,8 @@ class Tiger(LayerwiseOptimizer):
         *,
         beta: float = 0.965,
         weight_decay: float = 0.01,
+        cautious: Literal["none", "update", "decay"] = "none",
+        corrected_weight_decay: bool = False,
         maximize: bool = False,
         **options: Unpack[Options],
     ) -> None:
@@ -1264,6 +1388,8 @@ class Tiger(LayerwiseOptimizer):
             "lr": lr,
             "beta": beta,
             "weight_decay": weight_decay,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
             "maximize": maximize,
         }
         super().__init__(params, defaults, options)
@@ -1279,6 +1405,9 @@ class SignSGD(LayerwiseOptimizer):
         lr: Learning rate γ, in [0, inf).  Default 0.001.  May be a tensor of one element.
         momentum: Momentum factor μ, in [0, 1); 0 keeps no velocity.  Default 0.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
@@ -1287,6 +1416,8 @@ class SignSGD(LayerwiseOptimizer):
     _keys: ClassVar[tuple[str, ...]] = (
         "momentum",
         "weight_decay",
+        "cautious",
+        "corrected_weight_decay",
     )
 
     def __init__(
@@ -1296,6 +1427,8 @@ class SignSGD(LayerwiseOptimizer):
         *,
         momentum: float = 0.0,
         weight_decay: float = 0.0,
+        cautious: Literal["none", "update", "decay"] = "none",
+        corrected_weight_decay: bool = False,
         maximize: bool = False,
         **options: Unpack[Options],
     ) -> None:
@@ -1303,6 +1436,8 @@ class SignSGD(LayerwiseOptimizer):
             "lr": lr,
             "momentum": momentum,
             "weight_decay": weight_decay,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
             "maximize": maximize,
         }
         super().__init__(params, defaults, options)
@@ -1363,6 +1498,9 @@ class StableAdamW(LayerwiseOptimizer):
         eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.01.
         decoupled_weight_decay: Decay the weights in place of the gradient.  Default True.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
@@ -1373,6 +1511,8 @@ class StableAdamW(LayerwiseOptimizer):
         "eps",
         "weight_decay",
         "decoupled_weight_decay",
+        "cautious",
+        "corrected_weight_decay",
     )
 
     def __init__(
@@ -1384,6 +1524,8 @@ class StableAdamW(LayerwiseOptimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.01,
         decoupled_weight_decay: bool = True,
+        cautious: Literal["none", "update", "decay"] = "none",
+        corrected_weight_decay: bool = False,
         maximize: bool = False,
         **options: Unpack[Options],
     ) -> None:
@@ -1393,6 +1535,8 @@ class StableAdamW(LayerwiseOptimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "decoupled_weight_decay": decoupled_weight_decay,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
             "maximize": maximize,
         }
         super().__init__(params, defaults, options)
@@ -1998,6 +2142,9 @@ class Adafactor(LayerwiseOptimizer):
         scale_parameter: Multiply the change by max(ε₂, RMS(w)).  Default True.
         eps_position: "floor" bounds √v from below (torch), "added" adds ε₁ to g² (transformers).  Default "floor".
         decay: The weights decay by "lr" times λ (torch), or by "step", all that multiplies u, times λ.  Default "lr".
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
         variant: Whose version: "torch" or "transformers".
         **options: See `Options`.
     """
@@ -2013,6 +2160,8 @@ class Adafactor(LayerwiseOptimizer):
         "scale_parameter",
         "eps_position",
         "decay",
+        "cautious",
+        "corrected_weight_decay",
     )
 
     def __init__(
@@ -2031,6 +2180,8 @@ class Adafactor(LayerwiseOptimizer):
         scale_parameter: bool | None = None,
         eps_position: Literal["floor", "added"] | None = None,
         decay: Literal["lr", "step"] | None = None,
+        cautious: Literal["none", "update", "decay"] | None = None,
+        corrected_weight_decay: bool | None = None,
         variant: Literal["torch", "transformers"] | None = None,
         **options: Unpack[Options],
     ) -> None:
@@ -2044,6 +2195,8 @@ class Adafactor(LayerwiseOptimizer):
             "scale_parameter": scale_parameter,
             "eps_position": eps_position,
             "decay": decay,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
             "variant": variant,
         }
         usual = {
@@ -2054,6 +2207,64 @@ class Adafactor(LayerwiseOptimizer):
         }
         others = {"foreach": foreach, "maximize": maximize}
         defaults = in_force(rule.Adafactor, lr, given, usual) | others
+        super().__init__(params, defaults, options)
+
+
+class CAME(LayerwiseOptimizer):
+    """Adafactor with momentum, slowed where the step's change and the average disagree.
+
+    The hyperparameters are those of `layerwise.CAME`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.0002.  May be a tensor of one element.
+        betas: Decay β₁ of the average of changes and decay β₂ of the second moment and decay β₃ of the disagreement, in
+            [0, 1) each.  Default (0.9, 0.999, 0.9999).
+        eps: Number ε₁ that is added to g² and number ε₂ that is added to the square of the disagreement, in [0, inf)
+            each.  Default (1e-30, 1e-16).
+        clip_threshold: Largest root mean square d of u, in (0, inf).  Default 1.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.CAME
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "clip_threshold",
+        "weight_decay",
+        "cautious",
+        "corrected_weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.0002,
+        *,
+        betas: tuple[float, float, float] = (0.9, 0.999, 0.9999),
+        eps: tuple[float, float] = (1e-30, 1e-16),
+        clip_threshold: float = 1.0,
+        weight_decay: float = 0.0,
+        cautious: Literal["none", "update", "decay"] = "none",
+        corrected_weight_decay: bool = False,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "clip_threshold": clip_threshold,
+            "weight_decay": weight_decay,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
+            "maximize": maximize,
+        }
         super().__init__(params, defaults, options)
 
 

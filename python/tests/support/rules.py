@@ -421,6 +421,16 @@ TABLE: dict[str, Case] = {
         averages=True,
         skips_empty=True,
     ),
+    "CAME": Case(
+        {"lr": 0.01, "weight_decay": 0.1},
+        extremes=[
+            {"lr": 0.1},
+            {"lr": 0.1, "weight_decay": 10.0, "betas": (0.0, 0.0, 0.0), "eps": (0.0, 0.0)},
+            {"lr": 1.0, "clip_threshold": 1e-3, "weight_decay": 0.1, "cautious": "update"},
+        ],
+        has_sums=True,
+        averages=True,
+    ),
     "Muon": Case(
         {"lr": 0.02},
         extremes=[

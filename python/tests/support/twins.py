@@ -251,3 +251,46 @@ class LANS(torch.optim.Optimizer):
                     moments.append(group["lr"] * factor * ratio * direction)
                 param.sub_(moments.pop() + moments.pop())
         return None
+
+
+class CautiousLion(torch.optim.Optimizer):
+    """Lion with the mask of Liang et al. 2024, algorithm 1, as timm has it."""
+
+    def __init__(self, params: Any, lr: float, betas: tuple[float, float], weight_decay: float) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            first, second = group["betas"]
+            for p in group["params"]:
+                m = self.state[p].setdefault("m", torch.zeros_like(p))
+                update = (first * m + (1 - first) * p.grad).sign()
+                mask = (update * p.grad > 0).to(p.dtype)
+                mask /= mask.mean().clamp(min=1e-3)
+                p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update * mask, alpha=group["lr"])
+                m.mul_(second).add_(p.grad, alpha=1 - second)
+
+
+class CautiousAdamW(torch.optim.Optimizer):
+    """AdamW with that mask, with the decay of Chen et al. 2025, equation 2, or with Defazio's corrected decay."""
+
+    def __init__(self, params: Any, lr: float, weight_decay: float, cautious: str = "none") -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "cautious": cautious})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                state["t"] = state.get("t", 0) + 1
+                m = state.setdefault("m", torch.zeros_like(p)).lerp_(p.grad, 0.1)
+                v = state.setdefault("v", torch.zeros_like(p)).mul_(0.999).addcmul_(p.grad, p.grad, value=0.001)
+                update = m / (1 - 0.9 ** state["t"]) / ((v / (1 - 0.999 ** state["t"])).sqrt() + 1e-8)
+                decay = group["weight_decay"] * p
+                if group["cautious"] == "update":
+                    mask = (update * p.grad > 0).to(p.dtype)
+                    update = update * mask / mask.mean().clamp(min=1e-3)
+                else:
+                    decay = decay * (update * p >= 0)
+                p.sub_(update + decay, alpha=group["lr"])

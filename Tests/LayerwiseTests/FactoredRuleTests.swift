@@ -3,8 +3,8 @@ import Foundation
 import Layerwise
 import XCTest
 
-/// Adafactor, the second moment of which is kept by rows and columns.
-final class AdafactorTests: XCTestCase {
+/// Adafactor and CAME, which keep averages of squares by rows and columns.
+final class FactoredRuleTests: XCTestCase {
     /// Of rank 0 to 4; matrices of one block and of several, whose rows end within blocks; one row, one column, one element.
     private static let shapes = [
         [[40], [5, 7], []], [[301, 211], [3, 2, 33, 65]], [[1, 1], [4, 6, 3, 3], [1, 300], [300, 1]], [[3, 20011]],
@@ -14,8 +14,8 @@ final class AdafactorTests: XCTestCase {
     /// arithmetic's type, in units of the largest distance that a weight of the tensor moved, and half a unit of the weight for
     /// each step, in which it is rounded.
     func testThirtySteps() throws {
-        for ruleCase in try RuleCase.adafactor() {
-            let rule = try XCTUnwrap(ruleCase.rule as? Adafactor)
+        for ruleCase in try RuleCase.factored() {
+            let rule = ruleCase.rule
             for kind in [Kind(.float64), Kind(.float32), Kind(.bfloat16, master: true)] {
                 let unit = kind.computeType == .float64 ? Double.ulpOfOne : Double(Float.ulpOfOne)
                 let model = try Model(rule, kind, shapes: Self.shapes)
@@ -24,8 +24,7 @@ final class AdafactorTests: XCTestCase {
                 for buffer in model.parameters.joined() { buffer[0] = 0.5 }
                 var references = Self.shapes.indices.map { layer in
                     Self.shapes[layer].indices.map {
-                        ReferenceAdafactor(
-                            rule, epsilon, model.parameters[layer][$0].values, shape: Self.shapes[layer][$0])
+                        reference(rule, epsilon, model.parameters[layer][$0].values, shape: Self.shapes[layer][$0])
                     }
                 }
                 let start = references
@@ -76,7 +75,7 @@ final class AdafactorTests: XCTestCase {
 
     /// The same bits with any number of threads, with telemetry and without, and after a resume.
     func testBits() throws {
-        for ruleCase in try RuleCase.adafactor() {
+        for ruleCase in try RuleCase.factored() {
             for kind in [Kind(.float32), Kind(.float64), Kind(.bfloat16, master: true), Kind(.float16)] {
                 var digests: Set<String> = []
                 for settings in [["threads": 1], ["threads": 2], ["threads": 3, "telemetry": 1]] as [Options] {
@@ -113,6 +112,17 @@ final class AdafactorTests: XCTestCase {
         }
     }
 
+    /// CAME's matrices have two pairs of rows and columns.
+    func testTwoPairs() throws {
+        let model = try Model(CAME(), Kind(.float32), shapes: [[[40], [5, 7]]])
+        let states = try (0..<2).map { try model.optimizer.states(layer: 0, tensor: $0) }
+        XCTAssertEqual(states[0].map(\.name), ["step", "exp_avg_sq", "exp_avg"])
+        XCTAssertEqual(
+            states[1].map(\.name),
+            ["step", "exp_avg_sq_row", "exp_avg_sq_col", "exp_avg", "exp_avg_res_row", "exp_avg_res_col"])
+        XCTAssertEqual(states[1].map(\.count), [1, 5, 7, 35, 5, 7])
+    }
+
     /// A matrix has rows and columns in place of its second moment, and other tensors have it whole.
     func testStates() throws {
         let model = try Model(Adafactor(), Kind(.bfloat16), shapes: [[[40], [5, 7], [2, 3, 4]]])
@@ -129,7 +139,7 @@ final class AdafactorTests: XCTestCase {
     func testPartsStepAsTheWhole() throws {
         let whole = [[40], [5, 7], [300, 200], [6, 3, 4], [1, 5]]
         let rows = [[23, 17], [3, 2], [100, 200], [2, 4], [1, 0]]
-        for ruleCase in try RuleCase.adafactor() {
+        for ruleCase in try RuleCase.factored() {
             let model = try Model(ruleCase.rule, Kind(.float64), shapes: [whole])
             let parts = try (0..<2).map { part in
                 try Part(ruleCase.rule, of: whole, rows: rows.map { $0[part] })
@@ -174,18 +184,22 @@ final class AdafactorTests: XCTestCase {
 
     /// Where every gradient is 0, nothing moves and nothing becomes NaN, whatever ε.
     func testGradientsOfZero() throws {
-        for settings in [[:], ["eps_position": "added"]] as [Options] {
-            let model = try Model(try RuleCase("adafactor", settings).rule, Kind(.float32), shapes: Self.shapes)
+        let cases = try [
+            RuleCase("adafactor"), RuleCase("adafactor", ["eps_position": "added"]), RuleCase("came"),
+            RuleCase("came", ["eps1": 0, "eps2": 0]),
+        ]
+        for ruleCase in cases {
+            let model = try Model(ruleCase.rule, Kind(.float32), shapes: Self.shapes)
             let start = model.parameters.map { $0.map(\.values) }
             for buffer in model.gradients.joined() { for i in 0..<buffer.count { buffer[i] = 0 } }
             for _ in 0..<2 { try model.optimizer.step() }
-            XCTAssertEqual(model.parameters.map { $0.map(\.values) }, start)
+            XCTAssertEqual(model.parameters.map { $0.map(\.values) }, start, "\(ruleCase)")
         }
     }
 
     /// Huge and tiny gradients and weights leave finite numbers.
     func testFiniteStaysFinite() throws {
-        for ruleCase in try RuleCase.adafactor() {
+        for ruleCase in try RuleCase.factored() {
             for kind in [Kind(.float32), Kind(.float64), Kind(.bfloat16), Kind(.float16)] {
                 let model = try Model(ruleCase.rule, kind, shapes: Self.shapes)
                 let largest: Double =
@@ -256,13 +270,139 @@ private struct Part {
     }
 }
 
-/// The algorithm, in float64.
-private struct ReferenceAdafactor {
-    let rule: Adafactor
-    let epsilon: Double
+/// A tensor of the reference, in float64.
+private protocol ReferenceFactored {
+    var weights: [Double] { get }
+    var states: [String: [Double]] { get }
+    mutating func step(_ g: [Double])
+}
+
+private func reference(
+    _ rule: any Rule, _ epsilon: Double, _ weights: [Double], shape: [Int]
+) -> any ReferenceFactored {
+    if let rule = rule as? CAME { return ReferenceCAME(rule, weights, shape: shape) }
+    return ReferenceAdafactor(rule as! Adafactor, epsilon, weights, shape: shape)
+}
+
+private func rms(_ x: [Double]) -> Double { (x.reduce(0) { $0 + $1 * $1 } / Double(x.count)).squareRoot() }
+
+/// Averages of numbers of a tensor's shape, by the rows and columns of its last two axes.
+private struct RowsAndColumns {
     let matrices: Int
     let rows: Int
     let columns: Int
+
+    init(_ shape: [Int]) {
+        rows = shape.count >= 2 ? shape[shape.count - 2] : 1
+        columns = shape.last ?? 1
+        matrices = shape.dropLast(2).reduce(1, *)
+    }
+
+    var zeroRows: [Double] { Array(repeating: 0, count: matrices * rows) }
+    var zeroColumns: [Double] { Array(repeating: 0, count: matrices * columns) }
+
+    /// Advances both averages by a share, and returns the products over the mean of the rows, which is at least `floor`.
+    func advance(
+        _ rowMeans: inout [Double], _ columnMeans: inout [Double], _ values: [Double], share: Double, floor: Double = 0
+    ) -> [Double] {
+        var products = values
+        for m in 0..<matrices {
+            for i in 0..<rows {
+                let mean = (0..<columns).reduce(0) { $0 + values[(m * rows + i) * columns + $1] } / Double(columns)
+                rowMeans[m * rows + i] += share * (mean - rowMeans[m * rows + i])
+            }
+            for j in 0..<columns {
+                let mean = (0..<rows).reduce(0) { $0 + values[(m * rows + $1) * columns + j] } / Double(rows)
+                columnMeans[m * columns + j] += share * (mean - columnMeans[m * columns + j])
+            }
+            let mean = (0..<rows).reduce(0) { $0 + rowMeans[m * rows + $1] } / Double(rows)
+            for i in 0..<rows {
+                for j in 0..<columns {
+                    products[(m * rows + i) * columns + j] =
+                        rowMeans[m * rows + i] * columnMeans[m * columns + j] / max(mean, floor)
+                }
+            }
+        }
+        return products
+    }
+}
+
+/// What `UpdateOptions.cautious` makes of a change without decay, and of the decay d·w.
+private func cautious(
+    _ options: UpdateOptions, _ changes: [Double], _ decay: Double, _ weights: [Double], _ g: [Double]
+) -> [Double] {
+    switch options.cautious {
+    case .none: return weights.indices.map { changes[$0] + decay * weights[$0] }
+    case .decay:
+        return weights.indices.map { changes[$0] + (changes[$0] * weights[$0] >= 0 ? decay * weights[$0] : 0) }
+    case .update:
+        let kept = g.indices.map { changes[$0] * g[$0] > 0 ? 1.0 : 0 }
+        let scale = 1 / max(kept.reduce(0, +) / Double(g.count), 1e-3)
+        return weights.indices.map { scale * kept[$0] * changes[$0] + decay * weights[$0] }
+    }
+}
+
+/// CAME.
+private struct ReferenceCAME: ReferenceFactored {
+    let rule: CAME
+    let form: RowsAndColumns
+    let isMatrix: Bool
+    var weights: [Double]
+    var states: [String: [Double]] = [:]
+
+    init(_ rule: CAME, _ weights: [Double], shape: [Int]) {
+        self.rule = rule
+        form = RowsAndColumns(shape)
+        self.weights = weights
+        isMatrix = shape.count >= 2
+        states["exp_avg"] = weights.map { _ in 0 }
+        if isMatrix {
+            for name in ["exp_avg_sq", "exp_avg_res"] {
+                states["\(name)_row"] = form.zeroRows
+                states["\(name)_col"] = form.zeroColumns
+            }
+        } else {
+            states["exp_avg_sq"] = weights.map { _ in 0 }
+        }
+    }
+
+    private mutating func products(_ name: String, _ values: [Double], share: Double) -> [Double] {
+        var (rows, columns) = (states["\(name)_row"]!, states["\(name)_col"]!)
+        let products = form.advance(&rows, &columns, values, share: share)
+        (states["\(name)_row"], states["\(name)_col"]) = (rows, columns)
+        return products
+    }
+
+    mutating func step(_ g: [Double]) {
+        let squares = g.map { $0 * $0 + rule.epsilon1 }
+        var v: [Double]
+        if isMatrix {
+            v = products("exp_avg_sq", squares, share: 1 - rule.beta2)
+        } else {
+            v = zip(states["exp_avg_sq"]!, squares).map { $0 + (1 - rule.beta2) * ($1 - $0) }
+            states["exp_avg_sq"] = v
+        }
+        var u = g.indices.map { g[$0] / v[$0].squareRoot() }
+        let clip = max(1, rms(u) / rule.clip)
+        u = u.map { $0 / clip }
+        let m = zip(states["exp_avg"]!, u).map { $0 + (1 - rule.beta1) * ($1 - $0) }
+        states["exp_avg"] = m
+        var changes = m.map { rule.learningRate * $0 }
+        if isMatrix {
+            let residuals = zip(u, m).map { ($0 - $1) * ($0 - $1) + rule.epsilon2 }
+            let i = products("exp_avg_res", residuals, share: 1 - rule.beta3)
+            changes = zip(changes, i).map { $0 / $1.squareRoot() }
+        }
+        let all = cautious(rule.updateOptions, changes, rule.learningRate * rule.weightDecay, weights, g)
+        for i in weights.indices { weights[i] -= all[i] }
+    }
+}
+
+/// Adafactor.
+private struct ReferenceAdafactor: ReferenceFactored {
+    let rule: Adafactor
+    let epsilon: Double
+    let form: RowsAndColumns
     let isMatrix: Bool
     var weights: [Double]
     var states: [String: [Double]] = [:]
@@ -273,12 +413,10 @@ private struct ReferenceAdafactor {
         self.epsilon = rule.epsilon1 == 0 ? epsilon : rule.epsilon1
         self.weights = weights
         isMatrix = shape.count >= 2
-        rows = isMatrix ? shape[shape.count - 2] : 1
-        columns = shape.last ?? 1
-        matrices = weights.count / (rows * columns)
+        form = RowsAndColumns(shape)
         if isMatrix {
-            states["row_var"] = Array(repeating: 0, count: matrices * rows)
-            states["col_var"] = Array(repeating: 0, count: matrices * columns)
+            states["row_var"] = form.zeroRows
+            states["col_var"] = form.zeroColumns
         } else {
             states["variance"] = Array(repeating: 0, count: weights.count)
         }
@@ -294,30 +432,13 @@ private struct ReferenceAdafactor {
         // Out of the dictionary, which would take most of the time.
         if isMatrix {
             var (rowMeans, columnMeans) = (states["row_var"]!, states["col_var"]!)
-            for m in 0..<matrices {
-                for i in 0..<rows {
-                    let mean = (0..<columns).reduce(0) { $0 + squares[(m * rows + i) * columns + $1] } / Double(columns)
-                    rowMeans[m * rows + i] += share * (mean - rowMeans[m * rows + i])
-                }
-                for j in 0..<columns {
-                    let mean = (0..<rows).reduce(0) { $0 + squares[(m * rows + $1) * columns + j] } / Double(rows)
-                    columnMeans[m * columns + j] += share * (mean - columnMeans[m * columns + j])
-                }
-                let mean = (0..<rows).reduce(0) { $0 + rowMeans[m * rows + $1] } / Double(rows)
-                for i in 0..<rows {
-                    for j in 0..<columns {
-                        v[(m * rows + i) * columns + j] =
-                            rowMeans[m * rows + i] * columnMeans[m * columns + j] / max(mean, isFloor ? epsilon : 0)
-                    }
-                }
-            }
+            v = form.advance(&rowMeans, &columnMeans, squares, share: share, floor: isFloor ? epsilon : 0)
             (states["row_var"], states["col_var"]) = (rowMeans, columnMeans)
         } else {
             v = zip(states["variance"]!, squares).map { $0 + share * ($1 - $0) }
             states["variance"] = v
         }
         let u = g.indices.map { g[$0] / max(v[$0], isFloor ? epsilon * epsilon : 0).squareRoot() }
-        func rms(_ x: [Double]) -> Double { (x.reduce(0) { $0 + $1 * $1 } / Double(x.count)).squareRoot() }
         let root = 1 / steps.squareRoot()
         let size =
             switch rule.stepSize {
@@ -334,6 +455,7 @@ private struct ReferenceAdafactor {
             changes = zip(states["exp_avg"]!, changes).map { $0 + (1 - rule.beta1) * ($1 - $0) }
             states["exp_avg"] = changes
         }
-        for i in weights.indices { weights[i] -= changes[i] + decay * weights[i] }
+        let all = cautious(rule.updateOptions, changes, decay, weights, g)
+        for i in weights.indices { weights[i] -= all[i] }
     }
 }

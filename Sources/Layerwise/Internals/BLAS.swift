@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import Synchronization
+
+/// A BLAS that multiplies matrices in place of the library's own kernels, found at run time.
+///
+/// None is in use unless it is asked for, by `use(path:)`, by `use(sgemm:dgemm:)` or by the environment variable `LAYERWISE_BLAS`,
+/// which is read once.  Results then depend on that library, its threads and the processor, since it rounds its products in an order
+/// of its own.  A BLAS serves all optimizers of the process, from their next step on.
+public enum BLAS {
+    /// CBLAS's `cblas_sgemm`, with integers of 32 bits: order, transpositions, rows, columns, depth, α, A, its leading dimension, B,
+    /// its leading dimension, β, C, its leading dimension.
+    public typealias SGEMM =
+        @convention(c) (
+            Int32, Int32, Int32, Int32, Int32, Int32, Float, UnsafePointer<Float>?, Int32, UnsafePointer<Float>?, Int32,
+            Float, UnsafeMutablePointer<Float>?, Int32
+        ) -> Void
+
+    /// CBLAS's `cblas_dgemm`.
+    public typealias DGEMM =
+        @convention(c) (
+            Int32, Int32, Int32, Int32, Int32, Int32, Double, UnsafePointer<Double>?, Int32, UnsafePointer<Double>?,
+            Int32,
+            Double, UnsafeMutablePointer<Double>?, Int32
+        ) -> Void
+
+    private struct State: Sendable {
+        var functions = BLASFunctions()
+        var name = ""
+        /// Why what the environment asks for cannot be had.
+        var failure: String?
+    }
+
+    private static let state = Mutex(initialState())
+
+    /// The name of the BLAS in use: the path that was asked for, "functions", or "" for the library's own kernels.
+    public static var name: String { state.withLock { $0.name } }
+
+    /// Uses the CBLAS in a shared library: its path, a name that the system's loader finds, such as `libopenblas.so.0`, or "auto"
+    /// for the first of OpenBLAS, BLIS and MKL that the loader finds.  nil goes back to the library's own kernels.  Where the
+    /// library cannot be used, nothing changes.
+    public static func use(path: String?) throws(LayerwiseError) {
+        let found = if let path { try find(path) } else { State() }
+        state.withLock { $0 = found }
+    }
+
+    /// Uses these functions, which any thread may call.  Without `dgemm`, float64 is left to the library's own kernels.
+    public static func use(sgemm: SGEMM, dgemm: DGEMM? = nil) {
+        var functions = BLASFunctions()
+        functions.float32 = narrow(sgemm)
+        functions.float64 = dgemm.map { narrow($0) }
+        functions.isNarrow = true
+        state.withLock { $0 = State(functions: functions, name: "functions") }
+    }
+
+    private static func initialState() -> State {
+        guard let path = getenv("LAYERWISE_BLAS").map({ String(cString: $0) }), !path.isEmpty else { return State() }
+        do throws(LayerwiseError) { return try find(path) } catch {
+            return State(failure: "LAYERWISE_BLAS: \(error.message)")
+        }
+    }
+
+    private static let known = ["libopenblas.so.0", "libopenblas.so", "libblis.so.4", "libmkl_rt.so.2"]
+
+    private static func find(_ path: String) throws(LayerwiseError) -> State {
+        var reasons: [String] = []
+        for name in path == "auto" ? known : [path] {
+            // Nothing closes it: another thread may be about to call it.
+            guard let library = dlopen(name, RTLD_NOW | RTLD_LOCAL) else {
+                reasons.append(dlerror().map { String(cString: $0) } ?? "\(name) cannot be loaded")
+                continue
+            }
+            if let functions = functions(library) { return State(functions: functions, name: name) }
+            reasons.append("\(name) has no cblas_sgemm, cblas_dgemm, cblas_ssyrk and cblas_dsyrk")
+        }
+        throw LayerwiseError(.invalidArgument, "no BLAS can be used: \(reasons.joined(separator: "; "))")
+    }
+
+    /// The functions of a library.  Those with the suffix "64_" take integers of 64 bits.
+    private static func functions(_ library: UnsafeMutableRawPointer) -> BLASFunctions? {
+        for prefix in ["cblas", "scipy_cblas"] {
+            for suffix in ["", "64_"] {
+                func symbol(_ name: String) -> UnsafeMutableRawPointer? { dlsym(library, "\(prefix)_\(name)\(suffix)") }
+                guard let sgemm = symbol("sgemm"), let dgemm = symbol("dgemm"), let ssyrk = symbol("ssyrk"),
+                    let dsyrk = symbol("dsyrk")
+                else { continue }
+                var functions = BLASFunctions()
+                functions.isNarrow = suffix.isEmpty
+                if suffix.isEmpty {
+                    functions.float32 = narrow(unsafeBitCast(sgemm, to: SGEMM.self))
+                    functions.float64 = narrow(unsafeBitCast(dgemm, to: DGEMM.self))
+                    functions.symmetric32 = narrow(unsafeBitCast(ssyrk, to: SSYRK.self))
+                    functions.symmetric64 = narrow(unsafeBitCast(dsyrk, to: DSYRK.self))
+                } else {
+                    functions.float32 = wide(unsafeBitCast(sgemm, to: WideSGEMM.self))
+                    functions.float64 = wide(unsafeBitCast(dgemm, to: WideDGEMM.self))
+                    functions.symmetric32 = wide(unsafeBitCast(ssyrk, to: WideSSYRK.self))
+                    functions.symmetric64 = wide(unsafeBitCast(dsyrk, to: WideDSYRK.self))
+                }
+                return functions
+            }
+        }
+        return nil
+    }
+
+    /// What multiplies matrices from now on; refused where the environment asks for a BLAS that cannot be used.
+    static func current() throws(LayerwiseError) -> BLASFunctions {
+        let (functions, failure) = state.withLock { ($0.functions, $0.failure) }
+        if let failure { throw LayerwiseError(.invalidArgument, failure) }
+        return functions
+    }
+}
+
+/// Functions that compute a product; nil where the library's own kernels do.
+struct BLASFunctions: Sendable {
+    typealias Function = @Sendable (BLASProduct) -> Void
+
+    fileprivate var float32: Function?
+    fileprivate var float64: Function?
+    /// Those of products A·Aᵀ, of which they compute the upper triangle.
+    fileprivate var symmetric32: Function?
+    fileprivate var symmetric64: Function?
+    /// Whether their integers have 32 bits.
+    fileprivate var isNarrow = false
+
+    init() {}
+
+    var isPresent: Bool { float32 != nil }
+
+    /// Computes a product; false where the library's own kernels do.  `isSymmetric`: it is A·Aᵀ, or A·A of a symmetric A.
+    func multiply(_ product: BLASProduct, isSymmetric: Bool, isDouble: Bool) -> Bool {
+        if isNarrow && max(product.rows, product.columns, product.depth) > Int(Int32.max) { return false }
+        if isSymmetric, let function = isDouble ? symmetric64 : symmetric32 {
+            function(product)
+            product.mirror(isDouble: isDouble)
+            return true
+        }
+        guard let function = isDouble ? float64 : float32 else { return false }
+        function(product)
+        return true
+    }
+}
+
+/// target ← alpha·A·B + beta·target, by rows.
+struct BLASProduct {
+    let a: MatrixView
+    let b: MatrixView
+    let alpha: Double
+    let beta: Double
+    let target: UnsafeMutableRawPointer
+    let rows: Int
+    let columns: Int
+    let depth: Int
+
+    /// CblasRowMajor, CblasUpper.
+    fileprivate static let (rowMajor, upper): (Int32, Int32) = (101, 121)
+
+    fileprivate var first: Layout { Layout(a, columns: depth) }
+    fileprivate var second: Layout { Layout(b, columns: columns) }
+
+    /// How CBLAS is told of a matrix.
+    fileprivate struct Layout {
+        /// CblasNoTrans or CblasTrans.
+        let transposition: Int32
+        let leading: Int
+
+        init(_ matrix: MatrixView, columns: Int) {
+            let isByRows = matrix.columnStep == 1 && matrix.rowStep >= columns
+            transposition = isByRows ? 111 : 112
+            leading = max(1, isByRows ? matrix.rowStep : matrix.columnStep)
+        }
+    }
+
+    fileprivate func floats(_ matrix: MatrixView) -> UnsafePointer<Float> {
+        UnsafePointer(matrix.memory.assumingMemoryBound(to: Float.self))
+    }
+    fileprivate func doubles(_ matrix: MatrixView) -> UnsafePointer<Double> {
+        UnsafePointer(matrix.memory.assumingMemoryBound(to: Double.self))
+    }
+    fileprivate var floatTarget: UnsafeMutablePointer<Float> { target.assumingMemoryBound(to: Float.self) }
+    fileprivate var doubleTarget: UnsafeMutablePointer<Double> { target.assumingMemoryBound(to: Double.self) }
+
+    /// Copies the upper triangle to the lower.
+    fileprivate func mirror(isDouble: Bool) {
+        for row in 0..<rows {
+            for column in 0..<row {
+                if isDouble {
+                    doubleTarget[row * columns + column] = doubleTarget[column * columns + row]
+                } else {
+                    floatTarget[row * columns + column] = floatTarget[column * columns + row]
+                }
+            }
+        }
+    }
+}
+
+// MARK: - Calls
+
+private typealias SSYRK =
+    @convention(c) (
+        Int32, Int32, Int32, Int32, Int32, Float, UnsafePointer<Float>?, Int32, Float, UnsafeMutablePointer<Float>?,
+        Int32
+    ) -> Void
+private typealias DSYRK =
+    @convention(c) (
+        Int32, Int32, Int32, Int32, Int32, Double, UnsafePointer<Double>?, Int32, Double, UnsafeMutablePointer<Double>?,
+        Int32
+    ) -> Void
+private typealias WideSGEMM =
+    @convention(c) (
+        Int32, Int32, Int32, Int, Int, Int, Float, UnsafePointer<Float>?, Int, UnsafePointer<Float>?, Int, Float,
+        UnsafeMutablePointer<Float>?, Int
+    ) -> Void
+private typealias WideDGEMM =
+    @convention(c) (
+        Int32, Int32, Int32, Int, Int, Int, Double, UnsafePointer<Double>?, Int, UnsafePointer<Double>?, Int, Double,
+        UnsafeMutablePointer<Double>?, Int
+    ) -> Void
+private typealias WideSSYRK =
+    @convention(c) (
+        Int32, Int32, Int32, Int, Int, Float, UnsafePointer<Float>?, Int, Float, UnsafeMutablePointer<Float>?, Int
+    ) -> Void
+private typealias WideDSYRK =
+    @convention(c) (
+        Int32, Int32, Int32, Int, Int, Double, UnsafePointer<Double>?, Int, Double, UnsafeMutablePointer<Double>?, Int
+    ) -> Void
+
+private func narrow(_ function: BLAS.SGEMM) -> BLASFunctions.Function {
+    { p in
+        function(
+            BLASProduct.rowMajor, p.first.transposition, p.second.transposition, p.rows.narrow, p.columns.narrow,
+            p.depth.narrow, Float(p.alpha), p.floats(p.a), p.first.leading.narrow, p.floats(p.b),
+            p.second.leading.narrow,
+            Float(p.beta), p.floatTarget, p.columns.narrow)
+    }
+}
+
+private func narrow(_ function: BLAS.DGEMM) -> BLASFunctions.Function {
+    { p in
+        function(
+            BLASProduct.rowMajor, p.first.transposition, p.second.transposition, p.rows.narrow, p.columns.narrow,
+            p.depth.narrow, p.alpha, p.doubles(p.a), p.first.leading.narrow, p.doubles(p.b), p.second.leading.narrow,
+            p.beta,
+            p.doubleTarget, p.columns.narrow)
+    }
+}
+
+private func narrow(_ function: SSYRK) -> BLASFunctions.Function {
+    { p in
+        function(
+            BLASProduct.rowMajor, BLASProduct.upper, p.first.transposition, p.rows.narrow, p.depth.narrow,
+            Float(p.alpha),
+            p.floats(p.a), p.first.leading.narrow, Float(p.beta), p.floatTarget, p.columns.narrow)
+    }
+}
+
+private func narrow(_ function: DSYRK) -> BLASFunctions.Function {
+    { p in
+        function(
+            BLASProduct.rowMajor, BLASProduct.upper, p.first.transposition, p.rows.narrow, p.depth.narrow, p.alpha,
+            p.doubles(p.a), p.first.leading.narrow, p.beta, p.doubleTarget, p.columns.narrow)
+    }
+}
+
+private func wide(_ function: WideSGEMM) -> BLASFunctions.Function {
+    { p in
+        function(
+            BLASProduct.rowMajor, p.first.transposition, p.second.transposition, p.rows, p.columns, p.depth,
+            Float(p.alpha), p.floats(p.a), p.first.leading, p.floats(p.b), p.second.leading, Float(p.beta),
+            p.floatTarget,
+            p.columns)
+    }
+}
+
+private func wide(_ function: WideDGEMM) -> BLASFunctions.Function {
+    { p in
+        function(
+            BLASProduct.rowMajor, p.first.transposition, p.second.transposition, p.rows, p.columns, p.depth, p.alpha,
+            p.doubles(p.a), p.first.leading, p.doubles(p.b), p.second.leading, p.beta, p.doubleTarget, p.columns)
+    }
+}
+
+private func wide(_ function: WideSSYRK) -> BLASFunctions.Function {
+    { p in
+        function(
+            BLASProduct.rowMajor, BLASProduct.upper, p.first.transposition, p.rows, p.depth, Float(p.alpha),
+            p.floats(p.a), p.first.leading, Float(p.beta), p.floatTarget, p.columns)
+    }
+}
+
+private func wide(_ function: WideDSYRK) -> BLASFunctions.Function {
+    { p in
+        function(
+            BLASProduct.rowMajor, BLASProduct.upper, p.first.transposition, p.rows, p.depth, p.alpha, p.doubles(p.a),
+            p.first.leading, p.beta, p.doubleTarget, p.columns)
+    }
+}
+
+extension Int {
+    fileprivate var narrow: Int32 { Int32(truncatingIfNeeded: self) }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLayerwiseKernels
+
+// Slices are parts of a tensor of one length, side by side: what its first axis counts, or the whole tensor.
+
+/// Adds the numbers of `count` lanes, of which the first is element `start` of its tensor, to the sums of their slices, and their
+/// squares too.  `sums`, which may be nil, and `squares` begin with the slice of the first element; the next slice's are `stride`
+/// numbers further.
+@inline(__always)
+func addSliceSums<V: Lanes>(
+    _: V.Type, _ source: UnsafeRawPointer, _ count: Int, _ start: Int, _ length: Int, _ stride: Int,
+    _ sums: UnsafeMutablePointer<Double>?, _ squares: UnsafeMutablePointer<Double>
+) {
+    let laneBytes = groupBytes / V.count
+    var place = start % length
+    var slice = 0
+    var index = 0
+    while index < count {
+        let run = min(length &- place, count &- index)
+        var (sum, square) = (SquareSum(), SquareSum())
+        var (restSum, restSquare) = (0.0, 0.0)
+        var done = 0
+        while done &+ V.count <= run {
+            let values = V.load(source, (index &+ done) &* laneBytes)
+            values.add(to: &sum)
+            values.addSquares(to: &square)
+            done &+= V.count
+        }
+        while done < run {
+            let x = V.number(source, index &+ done)
+            restSum += x
+            restSquare = restSquare.addingProduct(x, x)
+            done &+= 1
+        }
+        if let sums { sums[slice &* stride] += sum.total + restSum }
+        squares[slice &* stride] += square.total + restSquare
+        index &+= run
+        place = 0
+        slice &+= 1
+    }
+}
+
+/// target = factor·x − offset for `count` lanes x, of which the first is element `start` of its tensor.  `numbers` holds factor and
+/// offset of every slice of the tensor.  Up to a group of lanes behind the target is written; a group that is not whole is padded
+/// with zeros.
+@inline(__always)
+func adjustSlices<V: Lanes>(
+    _: V.Type, _ source: UnsafeRawPointer, _ count: Int, _ start: Int, _ length: Int,
+    _ numbers: UnsafePointer<Double>, _ target: UnsafeMutableRawPointer
+) {
+    let laneBytes = groupBytes / V.count
+    var place = start % length
+    var slice = start / length
+    var index = 0
+    while index < count {
+        let run = min(length &- place, count &- index)
+        let (factor, offset) = (V(numbers[2 &* slice]), V(numbers[2 &* slice &+ 1]))
+        var done = 0
+        while done < run {
+            let at = (index &+ done) &* laneBytes
+            let values = V.load(source, at)
+            // What is finite stays finite.
+            let adjusted = V.fma(factor, values, -offset).settled(operand: values)
+            (run &- done < V.count ? adjusted.prefix(Int64(run &- done)) : adjusted).store(target, at)
+            done &+= V.count
+        }
+        index &+= run
+        place = 0
+        slice &+= 1
+    }
+}

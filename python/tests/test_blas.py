@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A BLAS found at run time multiplies Muon's matrices, and gives what the library's own kernels give, but for rounding."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import layerwise as lw
+from layerwise import _binding as native
+
+
+def bundled() -> str:
+    """The OpenBLAS that NumPy's wheel brings, whose integers have 64 bits."""
+    found = sorted((Path(np.__file__).parent.parent / "numpy.libs").glob("libscipy_openblas64_*.so"))
+    if not found:
+        pytest.skip("NumPy brings no OpenBLAS here")
+    return str(found[0])
+
+
+@pytest.fixture(autouse=True)
+def own_kernels() -> Iterator[None]:
+    yield
+    lw.use_blas(None)
+
+
+SHAPES = [(31, 47), (47, 31), (64, 64), (1, 9), (9, 1), (1, 1), (3, 4, 5)]
+
+
+def run(dtype: Any, **options: Any) -> list[np.ndarray[Any, Any]]:
+    random = np.random.default_rng(1)
+    weights = {str(shape): random.normal(size=shape).astype(dtype) for shape in SHAPES}
+    with lw.Optimizer(lw.Muon(lr=0.02, **options)) as opt:
+        opt.add_layer("a", weights)
+        for _ in range(5):
+            opt.step({"a": {name: random.normal(size=w.shape).astype(dtype) for name, w in weights.items()}})
+    return list(weights.values())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products(dtype: str) -> None:
+    """A step moves each weight by at most about the rate; 25 products of sums of at most 64 terms round by 1e3 units."""
+    own = run(dtype)
+    lw.use_blas(bundled())
+    assert lw.blas() == bundled()
+    other = run(dtype)
+    bound = 5 * 0.02 * 1e3 * float(np.finfo(dtype).eps)
+    for a, b in zip(own, other, strict=True):
+        assert np.abs(a - b).max() <= bound
+    assert any(not np.array_equal(a, b) for a, b in zip(own, other, strict=True))
+    lw.use_blas(None)
+    assert lw.blas() is None
+    assert all(np.array_equal(a, b) for a, b in zip(own, run(dtype), strict=True))
+
+
+@pytest.mark.parametrize("has_double", [True, False])
+def test_functions(has_double: bool) -> None:
+    """Functions may be handed in; without one for float64 the library's own kernels multiply these."""
+    calls: list[int] = []
+
+    def multiply(order: int, ta: int, tb: int, m: int, n: int, k: int, alpha: float, a: Any, lda: int, b: Any, ldb: int,
+                 beta: float, c: Any, ldc: int) -> None:  # fmt: skip
+        def matrix(memory: Any, transposition: int, rows: int, columns: int, leading: int) -> Any:
+            shape = (rows, columns) if transposition == 111 else (columns, rows)
+            assert leading >= shape[1]
+            whole = np.ctypeslib.as_array(memory, ((shape[0] - 1) * leading + shape[1],))
+            found = np.lib.stride_tricks.as_strided(whole, shape, (leading * whole.itemsize, whole.itemsize))
+            return found if transposition == 111 else found.T
+
+        calls.append(order)
+        target = np.ctypeslib.as_array(c, (m, ldc))[:, :n]
+        target[:] = alpha * (matrix(a, ta, m, k, lda) @ matrix(b, tb, k, n, ldb)) + beta * target
+
+    single, double = native.lw_sgemm(multiply), native.lw_dgemm(multiply)
+    own = [run(dtype) for dtype in ("float32", "float64")]
+    native.call(native.lw_use_blas_functions, single, double if has_double else native.lw_dgemm())
+    assert lw.blas() == "functions"
+    for index, dtype in enumerate(("float32", "float64")):
+        calls.clear()
+        for a, b in zip(own[index], run(dtype), strict=True):
+            assert np.abs(a - b).max() <= 5 * 0.02 * 1e3 * float(np.finfo(dtype).eps)
+        assert bool(calls) == (dtype == "float32" or has_double)
+        assert set(calls) <= {101}
+    with pytest.raises(lw.InvalidArgument, match="sgemm is NULL"):
+        native.call(native.lw_use_blas_functions, native.lw_sgemm(), double)
+    lw.use_blas(None)
+
+
+def test_refusals() -> None:
+    with pytest.raises(lw.InvalidArgument, match=r"no BLAS can be used: .*nowhere"):
+        lw.use_blas("/nowhere/libblas.so")
+    with pytest.raises(lw.InvalidArgument, match="has no cblas_sgemm"):
+        lw.use_blas("libm.so.6")
+    assert lw.blas() is None
+
+
+PROGRAM = """
+import numpy as np, layerwise as lw
+with lw.Optimizer(lw.Muon(lr=0.02)) as opt:
+    w = np.ones((3, 4))
+    opt.add_layer("a", {"w": w})
+    try:
+        opt.step({"a": {"w": np.ones((3, 4))}})
+    except lw.InvalidArgument as error:
+        print("refused:", error, (w == 1).all())
+    print(lw.blas())
+"""
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_environment(found: bool) -> None:
+    """LAYERWISE_BLAS names one; a step is refused, and changes nothing, where it cannot be used."""
+    path = bundled() if found else "/nowhere/libblas.so"
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env={**os.environ, "LAYERWISE_BLAS": path}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    if found:
+        assert lines == [path]
+    else:
+        assert lines[0].startswith("refused: LAYERWISE_BLAS: no BLAS can be used") and lines[0].endswith("True")
+        assert lines[1] == "None"
