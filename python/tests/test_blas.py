@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A BLAS found at run time multiplies Muon's matrices, and gives what the library's own kernels give, but for rounding."""
+"""A BLAS found at run time multiplies Muon's matrices as the library's own kernels do, but for rounding."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(dtype: Any, **options: Any) -> list[np.ndarray[Any, Any]]:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_products(dtype: str) -> None:
-    """A step moves each weight by at most about the rate; 25 products of sums of at most 64 terms round by 1e3 units."""
+    """A step moves each weight by at most about the rate; 25 products of sums of up to 64 terms round by 1e3 units."""
     own = run(dtype)
     lw.use_blas(bundled())
     assert lw.blas() == bundled()
