@@ -7,9 +7,9 @@ In python/tests, with timm installed beside what the tests need (`pip install --
     python -m layer_sweep transformers transformers.jsonl
     python -m layer_sweep table timm.jsonl transformers.jsonl
 
-The first two add a line for each model to a file, and go on where they stopped; a model that takes longer than a limit
-is given up.  Of models of timm that differ in nothing but numbers, one is run.  The last prints the table of
-docs/watching.md, and what differs.
+The first two add a line for each model to a file, and go on where they stopped; a model that takes too much of the
+processor's time is given up.  Of models of timm that differ in nothing but numbers, one is run and counted.  The last
+prints the table of docs/watching.md, and what differs.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> None:
         command = commands.add_parser(name)
         command.add_argument("file", type=Path)
         command.add_argument("--per-module" if name == "timm" else "--limit", type=int, default=0, dest="count")
-        command.add_argument("--seconds", type=int, default=120, help="for each model (default: %(default)s)")
+        command.add_argument("--seconds", type=int, default=120, help="of processor time for each (%(default)s)")
     commands.add_parser("table").add_argument("files", type=Path, nargs="+")
     options = parser.parse_args()
     if options.command == "table":
@@ -71,18 +71,18 @@ class GivenUp(BaseException):
 
 @contextmanager
 def within(seconds: int) -> Iterator[None]:
-    """Raise GivenUp in what takes longer."""
+    """Raise GivenUp in what takes more of the processor's time."""
 
     def give_up(signum: int, frame: FrameType | None) -> None:
         raise GivenUp(f"not within {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(seconds)
+    before = signal.signal(signal.SIGPROF, give_up)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -101,8 +101,7 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
         return bool(row["guesses"][way])
 
     counts = {
-        "models": found,
-        "of different structure": looked,
+        "models": looked,
         "built and run": ran,
         "same order both ways, names guess nothing": {
             name: [row for row in rows if not differ(row) and not guess(row, "names")] for name, rows in ran.items()

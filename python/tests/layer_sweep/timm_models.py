@@ -85,7 +85,7 @@ def made(name: str, device: str) -> nn.Module:
 
 
 def structure(model: nn.Module) -> str:
-    """The same for models of one module whose parameters have the same names, but for numbers."""
+    """A digest of its module and of the names of its parameters without their numbers."""
     patterns = sorted({re.sub(r"\d+", "#", name) for name, _ in model.named_parameters()})
     return hashlib.sha256("\n".join([type(model).__module__, *patterns]).encode()).hexdigest()[:16]
 
