@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of fine-tuning MiniLM: accuracies, and for each way the rates of every layer and how far each went."""
+"""The pictures of fine-tuning MiniLM: accuracy over all rates; accuracy at the rates chosen, and what layers did."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure, SubFigure
 
 import layerwise as lw
 from finetune_minilm_results import Results
+from finetune_minilm_stability import NEAR, Stability
 from layerwise import plot
 
 WAY_COLORS = ("#5b6670", "#0072b2", "#d55e00")  # of Okabe and Ito's: distinct for every eye
@@ -35,6 +36,41 @@ def draw(path: Path, results: Results, traces: Sequence[Trace]) -> None:
     _draw_accuracies(above.subplots(), results)
     below.suptitle(f"{results.examples[-1]} examples of each class, each way at its rate, one seed", fontsize=14)
     _draw_traces(below, traces)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def draw_stability(path: Path, stability: Stability) -> None:
+    """Write the picture of the wide grid: accuracy against the base rate, and against the mean rate of all weights."""
+    figure = Figure(figsize=(13, 5.5), dpi=130, layout="constrained")
+    seeds = stability.accuracies.shape[-1]
+    figure.suptitle(
+        f"How much does the rate matter?  {stability.examples} examples of each class, mean ± standard deviation of "
+        f"{seeds} seeds",
+        fontsize=14,
+    )
+    panels = figure.subplots(1, 2, sharey=True)
+    means, spreads = 100 * stability.means, 100 * stability.accuracies.std(axis=-1, ddof=1)
+    for axes, against_mean in zip(panels, (False, True), strict=True):
+        for way, (name, color) in enumerate(zip(stability.ways, WAY_COLORS, strict=True)):
+            rates = stability.mean_rates(way) if against_mean else np.array(stability.rates)
+            axes.plot(rates, means[way], "o-", color=color, label=name)
+            axes.fill_between(rates, means[way] - spreads[way], means[way] + spreads[way], color=color, alpha=0.15)
+            span = stability.near_the_best(way)
+            if span is not None and not against_mean:
+                axes.plot([span.low, span.high], [3 + 2 * way] * 2, color=color, linewidth=4, solid_capstyle="butt")
+        for level, text in ((100 * stability.enough, f"{NEAR:.0%} of the best"), (100 / stability.classes, "chance")):
+            axes.axhline(level, color="0.5", linewidth=1, linestyle="dashed")
+            place = axes.get_yaxis_transform()
+            axes.annotate(text, (1, level), (-4, 3), place, "offset points", ha="right", color="0.4", fontsize=9)
+        axes.set_xscale("log")
+        axes.set_xlabel("mean rate of all weights" if against_mean else "base rate")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("test accuracy in %")
+    panels[0].set_ylim(0, 100 * stability.means.max() + 10)
+    panels[0].set_title(f"the bars: base rates with at least {NEAR:.0%} of the best accuracy", fontsize=10)
+    panels[1].set_title("a decay lowers the mean rate", fontsize=10)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 

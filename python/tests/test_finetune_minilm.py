@@ -21,6 +21,7 @@ try:
     import finetune_minilm_model as model
     from experiment_report import conclusion
     from finetune_minilm_results import Results, accuracy_table
+    from finetune_minilm_stability import Stability, in_words, stability_table
 finally:
     sys.path.remove(str(EXAMPLES))
 
@@ -151,11 +152,26 @@ def test_ways_differ_in_rates_as_they_say() -> None:
     assert known["one rate"][-1, -1] == pytest.approx(1e-3 * (1 + 31 / 22) / 32, rel=1e-14)
     distance = np.arange(7, -1, -1.0)
     # A power and a product, each within an ulp or two of the exact one.
-    for name, factor in (("one rate", 1.0), ("layer decay", example.FALL), ("ULMFiT", 1 / 2.6)):
+    for name, factor in (("one rate", 1.0), ("decay 0.75", 0.75), ("decay 0.5", 0.5), ("ULMFiT", 1 / 2.6)):
         np.testing.assert_allclose(known[name][:, -1] / known[name][-1, -1], factor**distance, rtol=1e-14)
     begins = {name: (rates > 0).argmax(axis=1).tolist() for name, rates in known.items()}
-    assert begins["one rate"] == begins["layer decay"] == [0] * 8
+    assert begins["one rate"] == begins["decay 0.75"] == begins["decay 0.5"] == [0] * 8
     assert begins["ULMFiT"] == [14, 12, 10, 8, 6, 4, 2, 0]
+
+
+def test_the_mean_rate_is_that_of_all_weights() -> None:
+    """From the sizes of the network itself: each weight counts once, the words that do not occur not at all."""
+    _, network, _ = example.workbench()
+    sizes = [
+        sum(weights.numel() for name, weights in network.named_parameters() if name.startswith(layer))
+        for layer in ["bert.embeddings.", *(f"bert.encoder.layer.{block}." for block in range(6)), "head."]
+    ]
+    assert sum(sizes) == sum(weights.numel() for weights in network.parameters())
+    shares = [example.mean_share(example.WAYS[index]) for index in example.SWEPT]
+    assert shares[0] == 1
+    for share, fall in zip(shares[1:], (0.75, 0.5), strict=True):
+        weighted = sum(size * fall**distance for size, distance in zip(sizes, range(7, -1, -1), strict=True))
+        assert share == pytest.approx(weighted / sum(sizes), rel=1e-12)
 
 
 @pytest.mark.spawns
@@ -182,6 +198,90 @@ def test_a_run_learns() -> None:
     assert outcome.accuracy > 3 / 12
     assert len(outcome.history) == 10
     assert all(report.update_ratio > 0 for reports in outcome.history for report in reports.values())
+
+
+# ---- Stability over base rates ---------------------------------------------------------------------------------------
+
+
+def some_stability(other: list[list[float]], share: float = 0.1) -> Stability:
+    """One rate that is best at 0.01 and at chance from 0.1 on, and another way, two seeds 0.02 apart."""
+    stability = Stability.empty(10, 10, ["one rate", "decay"], [1.0, share], [0.001, 0.01, 0.1, 1.0], seeds=2)
+    one = [[0.4, 0.44], [0.6, 0.64], [0.1, 0.1], [0.1, 0.1]]
+    stability.accuracies[:] = [one, other]
+    return stability
+
+
+def moved(by: float) -> list[list[float]]:
+    """The accuracies of one rate, a decade to the right, and better by so much where it learns."""
+    return [[0.2, 0.2], [0.4 + by, 0.44 + by], [0.6 + by, 0.64 + by], [0.1, 0.1]]
+
+
+def test_ranges_near_the_best_end_where_the_mean_crosses_the_level() -> None:
+    """Along a line over the logarithm; at least so wide where the grid ends; none where nothing is near."""
+    stability = some_stability([[0.62, 0.62], [0.62, 0.62], [0.1, 0.1], [0.1, 0.1]])
+    assert stability.enough == pytest.approx(0.95 * 0.62)
+    span = stability.near_the_best(0)
+    assert span is not None
+    # From 0.62 down by 0.05 * 0.62, of the 0.2 to the left and the 0.52 to the right, each a decade wide.
+    assert span.low == pytest.approx(0.01 * 10 ** -(0.031 / 0.2))
+    assert span.high == pytest.approx(0.01 * 10 ** (0.031 / 0.52))
+    assert str(span) == f"{0.031 / 0.2 + 0.031 / 0.52:.1f}"
+    other = stability.near_the_best(1)
+    assert other is not None
+    assert (other.low, other.is_open_below, other.is_open_above) == (pytest.approx(0.001), True, False)
+    assert str(other) == f"≥ {1 + 0.031 / 0.52:.1f}"
+    assert some_stability([[0.3, 0.3]] * 4).near_the_best(1) is None
+
+
+def test_runs_near_chance_are_counted_and_end_what_is_safe() -> None:
+    """Twice what guessing gives is near; a way whose best has such a run has no safe rate."""
+    stability = some_stability([[0.5, 0.5], [0.6, 0.6], [0.5, 0.2], [0.3, 0.3]])
+    assert stability.fallen.tolist() == [[0, 0, 2, 2], [0, 0, 1, 0]]
+    assert [stability.highest_safe(way) for way in range(2)] == [0.01, 0.01]
+    assert some_stability([[0.5, 0.5], [1.0, 0.2], [0.1, 0.1], [0.1, 0.1]]).highest_safe(1) is None
+    assert some_stability([[0.5, 0.5], [0.6, 0.6], [0.5, 0.5], [0.3, 0.3]]).highest_safe(1) == 1.0
+
+
+def test_a_curve_that_is_only_moved_has_no_gain_at_the_same_mean_rate() -> None:
+    """At the same mean rate both curves are one where both learn; at the same base rate the moved one is better."""
+    stability = some_stability(moved(0))
+    base, mean = (stability.at_the_same(1, mean=mean) for mean in (False, True))
+    # Differences of -0.22, -0.2, 0.52 and 0 at four rates, between which curves are lines: (-0.21 + 0.16 + 0.26) / 3,
+    # but for the ends, which count half a point of 200 too much.
+    assert base.gain == pytest.approx(0.07, abs=0.26 / 200)
+    # Between 0.001 and 0.1: the same from 0.001 to 0.01, and from there down to chance.
+    assert mean.gain == pytest.approx(0, abs=1e-12)
+    better = some_stability(moved(0.05)).at_the_same(1, mean=True)
+    assert better.gain > 0.03
+    assert stability.best(1).gain == 0
+    assert some_stability(moved(0.05)).best(1).gain == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        (moved(0.05), "remain at the same mean rate"),
+        (moved(0), "at the same mean rate it is a tie"),
+        (moved(-0.05), "at the same mean rate one rate is better"),
+        ([[0.3, 0.34], [0.5, 0.54], [0.1, 0.1], [0.1, 0.1]], "decay is not better than one rate at the same base rate"),
+    ],
+)
+def test_words_say_what_remains_whatever_it_is(other: list[list[float]], says: str) -> None:
+    """And how far each way goes, in base rates and in mean rates."""
+    text = in_words(some_stability(other))
+    assert says in text
+    assert (
+        sum(text.count(each) for each in ("remain at the", "it is a tie.", "one rate is better.", "is not better")) == 1
+    )
+    assert "one rate: no run ends near chance up to 1e-02, a mean rate of 1.0e-02 (1.00 of the base rate)." in text
+
+
+def test_the_table_of_rates_counts_runs_near_chance() -> None:
+    """Two rows a way: accuracies with their spread and the range, and counts."""
+    columns = [list(column.cells) for column in stability_table(some_stability(moved(0))).columns]
+    assert columns[0] == ["one rate", "  near chance", "decay", "  near chance"]
+    assert columns[3] == ["10.0\n± 0.0", "2 of 2", "[bold green]62.0\n± 2.8[/]", "·"]
+    assert columns[-1][1::2] == ["4", "4"]
 
 
 # ---- Results --------------------------------------------------------------------------------------------------------
@@ -247,8 +347,15 @@ def test_the_example_prints_a_table_and_draws_a_picture(
     example.main(["--quick", "--output", str(tmp_path)])
     printed = capsys.readouterr().out
 
+    chosen = printed.index("Accuracy in %: on validation")
+    for index in example.SWEPT:
+        assert re.search(rf"{example.WAYS[index].name}: .*\d\.\d\d of the base rate", printed[:chosen])
+    assert re.search(r"the same mean rate +decay 0\.5 +[+-]\d+\.\d ± \d+\.\d", printed[:chosen])
+    printed, of_rates = printed[chosen:], printed[:chosen]
+    assert of_rates.count("near chance  ") == len(example.SWEPT)
+
     tests = {}
-    for way in example.WAYS:
+    for way in example.COMPARED:
         row = next(line for line in printed.splitlines() if re.search(rf"\b{way.name}\b.*±", line))
         cells = re.search(rf"{way.name} +((?:\d+ +)+)(\d+\.\d) ± \d+\.\d", row)
         assert cells is not None, row
@@ -257,14 +364,14 @@ def test_the_example_prints_a_table_and_draws_a_picture(
     assert printed.count("*") == sum(mean == max(tests.values()) for mean in tests.values())
     assert all(0 <= mean <= 100 for mean in tests.values())
 
-    assert all(f"bert.encoder.layer.{block}" in printed for block in range(6))  # the layers that were found
+    assert all(f"bert.encoder.layer.{block}" in of_rates for block in range(6))  # the layers that were found
     assert re.search(r"Of 2 comparisons, \d go to a layer-wise way, \d to one rate, and \d to neither", printed)
     share = re.search(r"103 tensors, 22\.6 million.* backward (\d+) ms; Layerwise's step, [^;]* ([\d.]+) ms", printed)
     assert share is not None
     assert all(float(milliseconds) > 0 for milliseconds in share.groups())
-    picture = tmp_path / "finetune_minilm.png"
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert str(picture) in printed
+    for picture in (tmp_path / "finetune_minilm_rates.png", tmp_path / "finetune_minilm.png"):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert str(picture) in printed
 
 
 @pytest.mark.parametrize("arguments", [["--seeds", "1"], ["--steps", "0"], ["--workers", "0"]])

@@ -7,6 +7,7 @@ Names of modules tell nothing here, or mislead, where a test does not say otherw
 import functools
 import random
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -261,6 +262,28 @@ def test_down_middle_and_up() -> None:
     order = ["start", "down.0.up", "down.1.up", "mid.up", "up.0.up", "up.1.up", "finish"]
     assert [table[name] for name in order] == list(range(7))
     assert table["time"] == 0
+
+
+def test_blocks_of_a_stage_that_makes_its_input_smaller_with_a_list() -> None:
+    """As in FastViT and SHViT of timm: each stage has two lists, one after the other, and one of them is its blocks."""
+
+    class Stage(nn.Module):
+        def __init__(self, count: int, *, has_smaller: bool) -> None:
+            super().__init__()
+            self.blocks = blocks(count)
+            self.smaller = nn.Sequential(Block(), Block()) if has_smaller else nn.Identity()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return through(self.blocks, self.smaller(x))
+
+    stages = nn.Sequential(Stage(3, has_smaller=False), Stage(6, has_smaller=True), Stage(4, has_smaller=True))
+    model = Model(lambda self, x: self.o(self.s(self.i(x))), o=nn.Linear(4, 2), s=stages, i=nn.Linear(4, 4))
+    table = depths(layers(model, example=X))
+    order = [f"s.{stage}.blocks.{block}.up" for stage, count in enumerate((3, 6, 4)) for block in range(count)]
+    assert all(table[one] < table[other] for one, other in pairwise(order))
+    assert table["s.0.blocks.2.up"] < table["s.1.smaller.0.up"] <= table["s.1.blocks.0.up"]
+    assert table["i"] == 0
+    assert table["o"] == max(table.values())
 
 
 # ---- Towers

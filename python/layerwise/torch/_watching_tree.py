@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 from torch import nn
 
@@ -307,19 +308,21 @@ Two blocks of Swin hold 0.75 of a stage; the three feed-forward networks in a bl
 def _blocks(group: _Group, inner: Mapping[int, Sequence[_Group]], flow: Flow) -> list[tuple[Part, int | None]]:
     """The blocks of a group, each with the number of its stage or, where there are no stages, its own."""
     sizes: dict[tuple[str, str], int] = {}
-    if any(len(_of_large_blocks(inner.get(id(member), ()))) > 1 for member in group.members):
-        # What runs several lists by turns, as a UNet does on its way down, is one block.
-        return [(member, member.number) for member in group.members]
-    # Stages differ, whereas each block of T5 is a list of the same parts.
-    kinds = {
-        tuple(type(one.module) for one in inside.members) for own in group.members for inside in inner.get(id(own), ())
-    }
-    are_different = len(kinds) > 1
+    main: list[tuple[Part, _Group]] = []
     for member in group.members:
         groups = inner.get(id(member), ())
         groups = _of_large_blocks(groups) or groups
-        if len(groups) == 1 and (groups[0].is_alike or member.is_list or are_different):
-            inside = groups[0].holder.path.removeprefix(member.path), groups[0].base
+        if _by_turns(groups, flow):
+            # What runs several lists by turns, as a UNet does on its way down, is one block.
+            return [(member, member.number) for member in group.members]
+        if groups:
+            # A stage may have a list besides its blocks, such as what makes its input smaller.
+            main.append((member, max(groups, key=lambda one: sum(part.size for part in one.members))))
+    # Stages differ, whereas each block of T5 is a list of the same parts.
+    are_different = len({tuple(type(one.module) for one in inside.members) for _, inside in main}) > 1
+    for member, own in main:
+        if own.is_alike or member.is_list or are_different:
+            inside = own.holder.path.removeprefix(member.path), own.base
             held = sum(block.size for block in _labelled(member, *inside, flow))
             if held >= _MOST_OF_A_STAGE * member.size:
                 sizes[inside] = sizes.get(inside, 0) + member.size
@@ -330,6 +333,12 @@ def _blocks(group: _Group, inner: Mapping[int, Sequence[_Group]], flow: Flow) ->
     for member in group.members:
         blocks += [(block, member.number) for block in _labelled(member, *label, flow)] or [(member, member.number)]
     return blocks
+
+
+def _by_turns(groups: Sequence[_Group], flow: Flow) -> bool:
+    """Whether one of some groups begins before another one ends."""
+    spans = sorted((_start(group.members[0], flow), _start(group.members[-1], flow)) for group in groups)
+    return any(one[1] > other[0] for one, other in pairwise(spans))
 
 
 def _labelled(stage: Part, path: str, base: str, flow: Flow) -> list[Part]:

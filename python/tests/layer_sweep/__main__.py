@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares layers from names with layers from watching.
 
-In python/tests, with timm and torchvision installed beside what the tests need:
+In python/tests, with timm installed beside what the tests need (`pip install --no-deps timm` is enough):
 
-    python -m layer_sweep timm timm.jsonl --per-module 3
+    python -m layer_sweep timm timm.jsonl
     python -m layer_sweep transformers transformers.jsonl
     python -m layer_sweep table timm.jsonl transformers.jsonl
 
-The first two add a line for each model to a file, and go on where they stopped; the last prints the table of
-docs/watching.md, and what differs.
+The first two add a line for each model to a file, and go on where they stopped; a model that takes too much of the
+processor's time is given up.  Of models of timm that differ in nothing but numbers, one is run and counted.  The last
+prints the table of docs/watching.md, and what differs.
 """
 
 import argparse
@@ -16,8 +17,12 @@ import gc
 import json
 import logging
 import os
+import signal
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -31,6 +36,7 @@ def main() -> None:
         command = commands.add_parser(name)
         command.add_argument("file", type=Path)
         command.add_argument("--per-module" if name == "timm" else "--limit", type=int, default=0, dest="count")
+        command.add_argument("--seconds", type=int, default=120, help="of processor time for each (%(default)s)")
     commands.add_parser("table").add_argument("files", type=Path, nargs="+")
     options = parser.parse_args()
     if options.command == "table":
@@ -43,18 +49,40 @@ def main() -> None:
         from .timm_models import all_of
     else:
         from .transformers_models import all_of
-    done = {row["name"] for row in rows(options.file)}
-    models = [entry for entry in all_of(options.count) if entry[0] not in done]
+    done = {row["name"]: row for row in rows(options.file)}
+    known = {row["structure"]: name for name, row in done.items() if "structure" in row}
+    models = [entry for entry in all_of(options.count, known) if entry[0] not in done]
     with options.file.open("a") as file:
         for name, look in track(models, console=Console(stderr=True)):
             try:
-                row = look()
-            except Exception as error:
+                with within(options.seconds):
+                    row = look()
+            except (Exception, GivenUp) as error:
                 row = {"error": f"{type(error).__name__}: {error}"[:300]}
             row.pop("named", None)
             file.write(json.dumps({"name": name, **row}) + "\n")
             file.flush()
             gc.collect()
+
+
+class GivenUp(BaseException):
+    """No Exception, since whoever watches a model takes one for the model's."""
+
+
+@contextmanager
+def within(seconds: int) -> Iterator[None]:
+    """Raise GivenUp in what takes more of the processor's time."""
+
+    def give_up(signum: int, frame: FrameType | None) -> None:
+        raise GivenUp(f"not within {seconds} s")
+
+    before = signal.signal(signal.SIGPROF, give_up)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -63,7 +91,8 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 def table(found: dict[str, list[dict[str, Any]]]) -> str:
     """The counts as a table, and below it each model that differs."""
-    ran = {name: [row for row in rows if "error" not in row] for name, rows in found.items()}
+    looked = {name: [row for row in rows if "like" not in row] for name, rows in found.items()}
+    ran = {name: [row for row in rows if "error" not in row] for name, rows in looked.items()}
 
     def differ(row: dict[str, Any]) -> bool:
         return row["inversion"] is not None
@@ -72,7 +101,7 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
         return bool(row["guesses"][way])
 
     counts = {
-        "models": found,
+        "models": looked,
         "built and run": ran,
         "same order both ways, names guess nothing": {
             name: [row for row in rows if not differ(row) and not guess(row, "names")] for name, rows in ran.items()

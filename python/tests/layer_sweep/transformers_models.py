@@ -134,7 +134,7 @@ def look(name: str) -> dict[str, Any]:
     return found
 
 
-def all_of(limit: int) -> Iterator[tuple[str, Any]]:
+def all_of(limit: int, known: dict[str, str]) -> Iterator[tuple[str, Any]]:
     """The classes of all tasks by turns, so that a part of them is of all tasks."""
     tasks = [getattr(modeling_auto, f"{task}_MAPPING_NAMES").values() for task in TASKS]
     seen: set[str] = set()
