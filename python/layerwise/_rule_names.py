@@ -46,6 +46,7 @@ ALIASES: Mapping[str, tuple[str, _Options]] = {
     "nadamlegacy": ("NAdam", {}),
     "radamw": ("RAdam", {"decoupled_weight_decay": True}),
     "radamlegacy": ("RAdam", {}),
+    "adamaxw": ("Adamax", {"decoupled_weight_decay": True}),
     "adanw": ("Adan", {"no_prox": True}),
     "adoptw": ("ADOPT", {"decoupled_weight_decay": True}),
     "bnbademamix": ("AdEMAMix", {}),
@@ -69,6 +70,7 @@ ALIASES: Mapping[str, tuple[str, _Options]] = {
     "fusednovograd": ("NovoGrad", {"variant": "apex"}),
     "nlarc": ("LARS", {"variant": "timm", "momentum": 0.9, "nesterov": True, "trust_clip": True}),
     # Rates that find themselves
+    "polyak_sgd": ("MoMo", {"beta": 0.0}),
     "dadapt_adamw": ("DAdaptAdam", {"decoupled_weight_decay": True, "use_bias_correction": True}),
     # Matrices
     "nmuon": ("Muon", {"nesterov": True}),
@@ -101,7 +103,7 @@ ABSENT: Mapping[str, tuple[str, ...]] = {
     ),
     "it chooses its own step size, and no rule here has its estimate": (
         "dadaptadagrad", "dadaptadan", "dadaptlion", "cocob",
-        "polyak_sgd", "alig", "momo", "momo_adam", "mechanize", "adamg", "sgdsai",
+        "alig", "mechanize", "adamg", "sgdsai",
     ),
     "it needs second derivatives, the loss, or several gradients of a step": (
         "lbfgs", "adahessian", "sophia", "sophiah", "bsam", "sam", "hutchinson_estimator_diag_hessian",
@@ -112,16 +114,14 @@ ABSENT: Mapping[str, tuple[str, ...]] = {
         "lookahead", "lossscaleoptimizer", "multioptimizer", "optimizermap", "optimizer", "schedule_free",
         "schedule_free_eval_params", "normalize", "reduce_on_plateau", "split_real_and_imaginary",
     ),
-    "of the Schedule-Free optimizers only AdamW and SGD are here": ("schedule_free_radam",),
-    "Adamax decays the gradient only": ("adamaxw",),
     "no rule here has its equation": (
         "a2grad", "accsgd", "acprop", "adabound", "adafactorbv", "adagc", "adai", "adalite", "adamod", "adamp", "adams",
         "adamwsn", "adanorm", "adapnm", "adashift", "adasmooth", "adatam", "aggmo", "aida", "amos", "apollodqn",
         "avagrad", "bcos", "diffgrad", "dualadam", "emofact", "emolynx", "emonavi", "exadam", "fadam", "focus",
         "ftrl", "grams", "gravity", "grokadamw", "grokfastadamw", "kate",
-        "mars", "msvag", "optimistic_adam", "optimistic_adam_v2",
+        "msvag", "optimistic_adam", "optimistic_adam_v2",
         "optimistic_gradient_descent", "padam", "pid", "pnm", "qhadam", "qhm", "radabelief", "ranger", "ranger21",
-        "sgdp", "simplified_ademamix", "spam", "srmm", "stablespam", "swats", "tam", "vsgd",
+        "sgdp", "spam", "srmm", "stablespam", "swats", "tam", "vsgd",
     ),
 }  # fmt: skip
 """Names of optimizers that are not here, by the reason."""
