@@ -568,6 +568,10 @@ typedef struct lw_step {
  *  square does not; and a quotient whose divisor is 0 (eps = 0) is 0.  An infinite parameter stays as it is. */
 LW_API int32_t lw_optimizer_step(lw_optimizer *optimizer, const lw_step *step, lw_error *error);
 
+/** Says the loss of the next step, for rules that need it, such as "momo"; over processes the mean.  It is forgotten once a step was
+ *  taken or skipped.  A step of such a rule is refused without a finite loss; other rules do not look at it. */
+LW_API int32_t lw_optimizer_set_loss(lw_optimizer *optimizer, double loss, lw_error *error);
+
 /** Says that a step will follow within some hundred microseconds: the worker threads wake up meanwhile, if the step will
  *  use them.  Never needed, and without effect on any result.  It is for callers that have gradients to gather first. */
 LW_API int32_t lw_optimizer_expect_step(lw_optimizer *optimizer, lw_error *error);

@@ -529,6 +529,7 @@ public:
         if (context.thrown) std::rethrow_exception(context.thrown);
         detail::check(code, found);
     }
+    void set_loss(double loss) { detail::call(lw_optimizer_set_loss, handle_, loss); }
     void expect_step() { detail::call(lw_optimizer_expect_step, handle_); }
 
     // Seeing what happens

@@ -208,7 +208,8 @@
  *      beta1                   number  default 0.9; [0, 1); decay β₁ of the first moment
  *      beta2                   number  default 0.999; [0, 1); decay β₂ of the largest gradient
  *      eps                     number  default 1e-08; [0, inf); number ε that is added to the size of the gradient
- *      weight_decay            number  default 0; [0, inf); decay coefficient λ */
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient, as AdamW does */
 #define LW_RULE_ADAMAX "adamax"
 
 /** RAdam: ρ > 5: w ← w − γ·r·m̂·√(1−β₂ᵗ)/(√v + ε); else w ← w − γ·m̂
@@ -345,6 +346,19 @@
  *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_ADEMAMIX "ademamix"
 
+/** SimplifiedAdEMAMix: m ← β₁m + g; v ← β₂v + (1−β₂)g²; w ← w − γ·((m + αg)/(√v̂ + ε) + λw)
+ *  Source: Morwani et al. 2025, arXiv:2502.02431; equals optax.contrib.simplified_ademamix.
+ *  States: exp_avg, exp_avg_sq, as far as the settings need them; with the defaults 8 bytes for each float32
+ *  parameter.
+ *
+ *      lr                      number  default 0.0001; [0, inf); learning rate γ
+ *      beta1                   number  default 0.99; [0, 1); decay β₁ of the sum
+ *      beta2                   number  default 0.95; [0, 1); decay β₂ of the second moment
+ *      alpha                   number  default 0; [0, inf); weight α of the gradient beside the sum
+ *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ */
+#define LW_RULE_SIMPLIFIED_ADEMAMIX "simplified_ademamix"
+
 /** LaProp: m ← β₁m + (1−β₁)γ·g/(√v̂ + ε); a ← β₁a + (1−β₁)γ; w ← (1−γλ)(w − m·γ/a)
  *  Source: Ziyin, Wang and Ueda 2020, algorithm 1, arXiv:2002.04839; equals timm's LaProp.
  *  States: exp_avg, exp_avg_sq, exp_avg_lr_1, as far as the settings need them; with the defaults 8 bytes for each
@@ -428,6 +442,29 @@
  *                                        of the update; "none" takes both everywhere
  *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_STABLE_ADAMW "stable_adamw"
+
+/** MARS: c = g + γ̂·β₁/(1−β₁)·(g − g_before); m, v of c/max(1, ‖c‖); w ← w − γ·(m̂/(√v̂ + ε) + λw)
+ *  Source: Yuan et al. 2024, arXiv:2411.10438; equals the authors' MARS.
+ *  States: last_grad, exp_avg, exp_avg_sq, max_exp_avg_sq, as far as the settings need them; with the defaults 12
+ *  bytes for each float32 parameter.
+ *
+ *      lr                      number  default 0.003; [0, inf); learning rate γ
+ *      beta1                   number  default 0.95; [0, 1); decay β₁ of the first moment
+ *      beta2                   number  default 0.99; [0, 1); decay β₂ of the second moment
+ *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      amsgrad                 flag    default 0; divide by the largest second moment so far
+ *      gamma                   number  default 0.025; [0, inf); strength γ̂ of the correction
+ *      mars_type               choice  default adamw; "adamw", "lion"; what the corrected gradient is given to
+ *      correct_first           flag    default 1; correct a tensor's first gradient too, as if one of 0 came before
+ *      optimize_1d             flag    default 0; treat tensors of rank 0 and 1 as all others
+ *      lr_1d_factor            number  default 1; [0, inf); else their rate, in units of γ
+ *      beta1_1d                number  default 0.9; [0, 1); else the decay of their first moment
+ *      beta2_1d                number  default 0.95; [0, 1); else the decay of their second moment
+ *      weight_decay_1d         number  default 0.1; [0, inf); else their decay coefficient
+ *
+ *  Presets, by the key "variant": paper, timm. */
+#define LW_RULE_MARS "mars"
 
 /** NovoGrad: v ← β₂v + (1−β₂)‖g‖²; m ← β₁m + g/(√v + ε) + λw; w ← w − γ·m
  *  Source: Ginsburg et al. 2019, algorithm 1, arXiv:1905.11286; equals pytorch_optimizer.NovoGrad.
@@ -559,6 +596,34 @@
  *      growth_rate             number  default infinity; (0, inf]; largest growth of d in one step */
 #define LW_RULE_DADAPT_SGD "dadapt_sgd"
 
+/** MoMo: τ = min(γ, max(0, f̄ + q − lb)/‖d‖²); w ← (w − τd)/(1 + γλ)
+ *  Source: Schaipp et al. 2024, algorithm 1, arXiv:2305.07583; equals momo-opt.
+ *  States: exp_avg, loss_avg, loss_weight, gap, lb, tau, as far as the settings need them; with the defaults 4 bytes
+ *  for each float32 parameter.
+ *
+ *      lr                      number  default 1; [0, inf); largest rate γ
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      beta                    number  default 0.9; [0, 1); decay β of the averages
+ *      lb                      number  default 0; (-inf, inf); lower bound of the loss
+ *      bias_correction         flag    default 0; start the averages at 0, and correct them
+ *      use_fstar               flag    default 0; estimate the lower bound, beginning at lb */
+#define LW_RULE_MOMO "momo"
+
+/** MoMoAdam: τ = min(γ/ρ, max(0, f̄ + q − ρ·lb)/⟨d, d/D⟩); w ← (w − τ·d/D)/(1 + γλ)
+ *  Source: Schaipp et al. 2024, algorithm 2, arXiv:2305.07583; equals momo-opt.
+ *  States: exp_avg, exp_avg_sq, loss_avg, loss_weight, gap, lb, tau, as far as the settings need them; with the
+ *  defaults 8 bytes for each float32 parameter.
+ *
+ *      lr                      number  default 0.01; [0, inf); largest rate γ
+ *      beta1                   number  default 0.9; [0, 1); decay β₁ of the first moment and of the losses
+ *      beta2                   number  default 0.999; [0, 1); decay β₂ of the second moment
+ *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      lb                      number  default 0; (-inf, inf); lower bound of the loss
+ *      divide                  flag    default 1; divide the stepped weights by 1 + γλ, in place of AdamW's decay
+ *      use_fstar               flag    default 0; estimate the lower bound, beginning at lb */
+#define LW_RULE_MOMO_ADAM "momo_adam"
+
 /** Schedule-Free AdamW: u = g/(√v̂ + ε) + λy; y ← (1−c)y + cz − γ(1 − β₁(1−c))u; z ← z − γu
  *  Source: Defazio et al. 2024, algorithm 1, arXiv:2405.15682; equals schedulefree.AdamWScheduleFree.
  *  States: z, exp_avg_sq, weight_sum, lr_max, as far as the settings need them; with the defaults 8 bytes for each
@@ -586,6 +651,22 @@
  *      r                       number  default 0; [0, inf); power r of t in the weight of the average
  *      weight_lr_power         number  default 2; [0, inf); power p of the largest rate in that weight */
 #define LW_RULE_SCHEDULE_FREE_SGD "schedule_free_sgd"
+
+/** Schedule-Free RAdam: u = g/(√v̂ + ε) + λy; y ← (1−c)y + cz − γr(1 − β₁(1−c))u; z ← z − γr·u
+ *  Source: Defazio et al. 2024, arXiv:2405.15682; equals schedulefree.RAdamScheduleFree.
+ *  States: z, exp_avg_sq, weight_sum, lr_max, as far as the settings need them; with the defaults 8 bytes for each
+ *  float32 parameter.
+ *
+ *      lr                      number  default 0.0025; [0, inf); learning rate γ
+ *      beta1                   number  default 0.9; (0, 1); how near β₁ the parameters are to the average
+ *      beta2                   number  default 0.999; [0, 1); decay β₂ of the second moment
+ *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      r                       number  default 0; [0, inf); power r of t in the weight of the average
+ *      weight_lr_power         number  default 2; [0, inf); power p of the largest rate in that weight
+ *      silent_sgd_phase        flag    default 1; leave the weights alone while the second moment is not known well
+ *                                        enough, in place of steps of SGD */
+#define LW_RULE_SCHEDULE_FREE_RADAM "schedule_free_radam"
 
 /** Adafactor: u = g/√(RC/mean(R)); w ← w − min(γ, 1/√t)·max(ε₂, RMS(w))·u/max(1, RMS(u)/d) − γλw
  *  Source: Shazeer and Stern 2018, algorithms 4 and 5, arXiv:1804.04235; equals torch.optim.Adafactor.
@@ -1145,7 +1226,9 @@
 #define LW_KEY_BASE_MOMENTUM "base_momentum"
 #define LW_KEY_BETA "beta"
 #define LW_KEY_BETA1 "beta1"
+#define LW_KEY_BETA1_1D "beta1_1d"
 #define LW_KEY_BETA2 "beta2"
+#define LW_KEY_BETA2_1D "beta2_1d"
 #define LW_KEY_BETA2_DECAY "beta2_decay"
 #define LW_KEY_BETA3 "beta3"
 #define LW_KEY_BIAS_CORRECTION "bias_correction"
@@ -1162,7 +1245,7 @@
 #define LW_KEY_CLIP_VALUE "clip_value"
 #define LW_KEY_CONVENTION "convention"
 #define LW_KEY_COOLDOWN "cooldown"
-#define LW_KEY_CORRECTED_WEIGHT_DECAY "corrected_weight_decay"
+#define LW_KEY_CORRECT_FIRST "correct_first"
 #define LW_KEY_COUNT_FROM "count_from"
 #define LW_KEY_CUT_FRAC "cut_frac"
 #define LW_KEY_CYCLE_LIMIT "cycle_limit"
@@ -1183,6 +1266,7 @@
 #define LW_KEY_DIRECTION "direction"
 #define LW_KEY_DISTANCE_SCOPE "distance_scope"
 #define LW_KEY_DIV_FACTOR "div_factor"
+#define LW_KEY_DIVIDE "divide"
 #define LW_KEY_DRY_RUN "dry_run"
 #define LW_KEY_EMPTY_STEP "empty_step"
 #define LW_KEY_EPS "eps"
@@ -1220,13 +1304,16 @@
 #define LW_KEY_LAMBD "lambd"
 #define LW_KEY_LAYER_SCALE "layer_scale"
 #define LW_KEY_LAYOUT "layout"
+#define LW_KEY_LB "lb"
 #define LW_KEY_LEVEL "level"
 #define LW_KEY_LOWER "lower"
 #define LW_KEY_LOWEST "lowest"
 #define LW_KEY_LR "lr"
+#define LW_KEY_LR_1D_FACTOR "lr_1d_factor"
 #define LW_KEY_LR_DECAY "lr_decay"
 #define LW_KEY_LR_IN_MOMENTUM "lr_in_momentum"
 #define LW_KEY_LR_POSITION "lr_position"
+#define LW_KEY_MARS_TYPE "mars_type"
 #define LW_KEY_MATCH "match"
 #define LW_KEY_MAX_MOMENTUM "max_momentum"
 #define LW_KEY_MAX_RANK "max_rank"
@@ -1253,6 +1340,7 @@
 #define LW_KEY_NS_COEFFICIENTS3 "ns_coefficients3"
 #define LW_KEY_NS_SCHEDULE "ns_schedule"
 #define LW_KEY_NS_STEPS "ns_steps"
+#define LW_KEY_OPTIMIZE_1D "optimize_1d"
 #define LW_KEY_OVERLAP "overlap"
 #define LW_KEY_PART_OF "part_of"
 #define LW_KEY_PATIENCE "patience"
@@ -1275,6 +1363,7 @@
 #define LW_KEY_SCALE_PARAMETER "scale_parameter"
 #define LW_KEY_SCALED "scaled"
 #define LW_KEY_SHAPE "shape"
+#define LW_KEY_SILENT_SGD_PHASE "silent_sgd_phase"
 #define LW_KEY_SKIP_ZERO_GRADIENT "skip_zero_gradient"
 #define LW_KEY_SPACING "spacing"
 #define LW_KEY_STAIRCASE "staircase"
@@ -1308,11 +1397,13 @@
 #define LW_KEY_UNUSED "unused"
 #define LW_KEY_UPPER "upper"
 #define LW_KEY_USE_BIAS_CORRECTION "use_bias_correction"
+#define LW_KEY_USE_FSTAR "use_fstar"
 #define LW_KEY_VARIANT "variant"
 #define LW_KEY_VECTORS "vectors"
 #define LW_KEY_WARMUP "warmup"
 #define LW_KEY_WARMUP_STEPS "warmup_steps"
 #define LW_KEY_WEIGHT_DECAY "weight_decay"
+#define LW_KEY_WEIGHT_DECAY_1D "weight_decay_1d"
 #define LW_KEY_WEIGHT_DECAY_EXCLUDE_1D "weight_decay_exclude_1d"
 #define LW_KEY_WEIGHT_LR_POWER "weight_lr_power"
 #define LW_KEY_WEIGHT_NORM_MAX "weight_norm_max"
@@ -1322,6 +1413,7 @@
 #define LW_CHOICE_ABS "abs"
 #define LW_CHOICE_ABSOLUTE "absolute"
 #define LW_CHOICE_ADAM "adam"
+#define LW_CHOICE_ADAMW "adamw"
 #define LW_CHOICE_ADDED "added"
 #define LW_CHOICE_ALL "all"
 #define LW_CHOICE_APEX "apex"
@@ -1355,6 +1447,7 @@
 #define LW_CHOICE_LAST "last"
 #define LW_CHOICE_LAYER "layer"
 #define LW_CHOICE_LINEAR "linear"
+#define LW_CHOICE_LION "lion"
 #define LW_CHOICE_LOG "log"
 #define LW_CHOICE_LR "lr"
 #define LW_CHOICE_MAE "mae"

@@ -67,6 +67,13 @@ public func lw_optimizer_step(
     }
 }
 
+@_cdecl("lw_optimizer_set_loss") @implementation
+public func lw_optimizer_set_loss(
+    _ optimizer: OpaquePointer!, _ loss: Double, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in optimizer.setLoss(loss) }
+}
+
 @_cdecl("lw_optimizer_expect_step") @implementation
 public func lw_optimizer_expect_step(_ optimizer: OpaquePointer!, _ error: UnsafeMutablePointer<lw_error>!) -> Int32 {
     withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in optimizer.expectStep() }

@@ -2,12 +2,14 @@
 import CLayerwiseKernels
 import LayerwiseRules
 
-/// g′ = g + λ·w;  m ← (m − f·m) + f·g′ with f = 1−β₁;  u ← max(|g′| + ε, β₂·u);  δ = s·(m / u).  `Adamax` documents the terms.
+/// g′ = g + λ·w;  m ← (m − f·m) + f·g′ with f = 1−β₁;  u ← max(|g′| + ε, β₂·u);  δ = s·(m / u) + γλ′·w.
+/// `Adamax` documents the terms.
 struct AdamaxArithmetic<Values: Lanes>: Arithmetic {
     /// The second is u, the largest recent gradient.
     typealias State = Moments<Values>
 
     let coupledDecay: Values
+    let decay: Values
     let firstShare: Values
     let keep: Values
     let epsilon: Values
@@ -17,6 +19,7 @@ struct AdamaxArithmetic<Values: Lanes>: Arithmetic {
     init(_ tile: lwk_tile) {
         let c = tile.coefficients.load(as: Adamax.Coefficients.self)
         coupledDecay = Values(c.coupledDecay)
+        decay = Values(c.decay)
         firstShare = Values(c.firstShare)
         keep = Values(c.keep)
         epsilon = Values(c.epsilon)
@@ -28,6 +31,6 @@ struct AdamaxArithmetic<Values: Lanes>: Arithmetic {
         let g = Values.fma(coupledDecay, weight, gradient)
         state.first = Values.fma(firstShare, g, Values.fma(firstShare, -state.first, state.first))
         state.second = (g.magnitude() + epsilon).maximum(keep * state.second)
-        return stepSize * (state.first / state.second)
+        return Values.fma(stepSize, state.first / state.second, decay * weight)
     }
 }

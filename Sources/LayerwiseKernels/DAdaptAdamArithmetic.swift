@@ -45,7 +45,7 @@ struct DAdaptAdamArithmetic<Values: Lanes>: SummingArithmetic {
     }
 
     @inline(__always)
-    static func addSecond(_ state: SummedState, to sum: inout SquareSum) { state.sum.magnitude().add(to: &sum) }
+    func addSecond(_ state: SummedState, to sum: inout SquareSum) { state.sum.magnitude().add(to: &sum) }
 
     @inline(__always)
     func change(weight: Values, gradient: Values, state: inout State) -> Values {

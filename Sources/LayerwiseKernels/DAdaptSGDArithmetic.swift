@@ -35,7 +35,7 @@ struct DAdaptSGDArithmetic<Values: Lanes>: SummingArithmetic {
     }
 
     @inline(__always)
-    static func addSecond(_ state: SummedState, to sum: inout SquareSum) { state.sum.addSquares(to: &sum) }
+    func addSecond(_ state: SummedState, to sum: inout SquareSum) { state.sum.addSquares(to: &sum) }
 
     @inline(__always)
     func change(weight: Values, gradient: Values, state: inout State) -> Values {

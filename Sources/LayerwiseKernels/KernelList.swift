@@ -427,6 +427,20 @@ private func adEMAMix_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         Float64Storage.self, pass, tile, sums)
 }
 
+private func simplifiedAdEMAMix_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        SimplifiedAdEMAMixArithmetic<FloatLanes>.self,
+        SimplifiedAdEMAMixArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func simplifiedAdEMAMix_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        SimplifiedAdEMAMixArithmetic<DoubleLanes>.self,
+        SimplifiedAdEMAMixArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
 private func laProp_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     run(
         LaPropArithmetic<FloatLanes>.self,
@@ -497,6 +511,48 @@ private func novoGrad_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
         Float64Storage.self, pass, tile, sums)
 }
 
+private func mars_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        MARSArithmetic<MARSState<FloatLanes>>.self,
+        MARSArithmetic<MARSState<CarefulLanes>>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func mars_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        MARSArithmetic<MARSState<DoubleLanes>>.self,
+        MARSArithmetic<MARSState<CarefulLanes>>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func marsAMSGrad_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        MARSArithmetic<MARSMaximumState<FloatLanes>>.self,
+        MARSArithmetic<MARSMaximumState<CarefulLanes>>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func marsAMSGrad_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        MARSArithmetic<MARSMaximumState<DoubleLanes>>.self,
+        MARSArithmetic<MARSMaximumState<CarefulLanes>>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func marsLion_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        MARSLionArithmetic<FloatLanes>.self,
+        MARSLionArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func marsLion_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithRatio(
+        MARSLionArithmetic<DoubleLanes>.self,
+        MARSLionArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
 private func lans_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     runWithSquares(
         LANSArithmetic<FloatLanes>.self,
@@ -536,6 +592,34 @@ private func prodigy_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     runWithSums(
         ProdigyArithmetic<DoubleLanes>.self,
         ProdigyArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func momo_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithSums(
+        MoMoArithmetic<FloatLanes>.self,
+        MoMoArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func momo_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithSums(
+        MoMoArithmetic<DoubleLanes>.self,
+        MoMoArithmetic<CarefulLanes>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func momoAdam_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithSums(
+        MoMoAdamArithmetic<FloatLanes>.self,
+        MoMoAdamArithmetic<CarefulLanes>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func momoAdam_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    runWithSums(
+        MoMoAdamArithmetic<DoubleLanes>.self,
+        MoMoAdamArithmetic<CarefulLanes>.self,
         Float64Storage.self, pass, tile, sums)
 }
 
@@ -756,6 +840,8 @@ package func ruleKernels(_ key: KernelKey) -> RuleKernels {
         RuleKernels(float32: adopt_float32, float64: adopt_float64)
     case .adEMAMix:
         RuleKernels(float32: adEMAMix_float32, float64: adEMAMix_float64)
+    case .simplifiedAdEMAMix:
+        RuleKernels(float32: simplifiedAdEMAMix_float32, float64: simplifiedAdEMAMix_float64)
     case .laProp:
         RuleKernels(float32: laProp_float32, float64: laProp_float64)
     case .madgrad:
@@ -766,12 +852,22 @@ package func ruleKernels(_ key: KernelKey) -> RuleKernels {
         RuleKernels(float32: stableAdamW_float32, float64: stableAdamW_float64)
     case .novoGrad:
         RuleKernels(float32: novoGrad_float32, float64: novoGrad_float64)
+    case .mars:
+        RuleKernels(float32: mars_float32, float64: mars_float64)
+    case .marsAMSGrad:
+        RuleKernels(float32: marsAMSGrad_float32, float64: marsAMSGrad_float64)
+    case .marsLion:
+        RuleKernels(float32: marsLion_float32, float64: marsLion_float64)
     case .lans:
         RuleKernels(float32: lans_float32, float64: lans_float64)
     case .distance:
         RuleKernels(float32: distance_float32, float64: distance_float64)
     case .prodigy:
         RuleKernels(float32: prodigy_float32, float64: prodigy_float64)
+    case .momo:
+        RuleKernels(float32: momo_float32, float64: momo_float64)
+    case .momoAdam:
+        RuleKernels(float32: momoAdam_float32, float64: momoAdam_float64)
     case .dAdaptAdam:
         RuleKernels(float32: dAdaptAdam_float32, float64: dAdaptAdam_float64)
     case .dAdaptSGD:

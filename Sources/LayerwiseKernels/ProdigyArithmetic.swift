@@ -47,7 +47,7 @@ struct ProdigyArithmetic<Values: Lanes>: SummingArithmetic {
     }
 
     @inline(__always)
-    static func addSecond(_ state: SummedState, to sum: inout SquareSum) { state.distance.magnitude().add(to: &sum) }
+    func addSecond(_ state: SummedState, to sum: inout SquareSum) { state.distance.magnitude().add(to: &sum) }
 
     @inline(__always)
     func change(weight: Values, gradient: Values, state: inout State) -> Values {

@@ -2,13 +2,15 @@
 import CLayerwiseKernels
 import LayerwiseRules
 
-/// v as in Adam;  q = γ′·g / (√v + ε′) + γλ′·y;  δ = c·(y − z) + a·q;  z ← z − q.  `ScheduleFreeAdamW` documents the terms.
+/// v as in Adam;  q = γ′·g / (b·√v + ε′) + γλ′·y;  δ = c·(y − z) + a·q;  z ← z − q.  b is 1, and 0 where v is not taken in.
+/// `ScheduleFreeAdamW` and `ScheduleFreeRAdam` document the terms.
 struct ScheduleFreeAdamWArithmetic<Values: Lanes>: Arithmetic {
     typealias State = ScheduleFreeState<Values>
 
     let decay: Values
     let secondShare: Values
     let rate: Values
+    let rootShare: Values
     let epsilon: Values
     let average: Values
     let step: Values
@@ -20,6 +22,7 @@ struct ScheduleFreeAdamWArithmetic<Values: Lanes>: Arithmetic {
         decay = Values(c.decay)
         secondShare = Values(c.secondShare)
         rate = Values(c.rate)
+        rootShare = Values(c.rootShare)
         epsilon = Values(c.epsilon)
         average = Values(c.average)
         step = Values(c.step)
@@ -30,7 +33,7 @@ struct ScheduleFreeAdamWArithmetic<Values: Lanes>: Arithmetic {
     func change(weight: Values, gradient: Values, state: inout State) -> Values {
         let g = gradient.bounded(by: squareLimit)
         state.second = Values.fma(secondShare, g * g, Values.fma(secondShare, -state.second, state.second))
-        let q = Values.fma(rate, g / (state.second.squareRoot() + epsilon), decay * weight)
+        let q = Values.fma(rate, g / Values.fma(rootShare, state.second.squareRoot(), epsilon), decay * weight)
         let change = Values.fma(step, q, average * (weight - state.stepped))
         state.stepped = state.stepped - q
         return change

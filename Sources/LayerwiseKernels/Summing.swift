@@ -10,7 +10,7 @@ protocol SummingArithmetic: Arithmetic {
     func advance(weight: Values, gradient: Values, state: inout SummedState) -> Summands<Values>
 
     /// Adds what a state adds to the second sum.
-    static func addSecond(_ state: SummedState, to sum: inout SquareSum)
+    func addSecond(_ state: SummedState, to sum: inout SquareSum)
 }
 
 /// The factors of what one group adds to the first sum of a stage.
@@ -58,7 +58,7 @@ private func advanceWithSums<A: SummingArithmetic, C: SummingArithmetic, S: Stor
         index &+= 1
         // Padding is 0, and so is what it adds.
         own.left.addProducts(own.right, to: &products)
-        A.addSecond(state, to: &second)
+        rule.addSecond(state, to: &second)
     }
     sums.pointee.weights += products.total
     sums.pointee.updates += second.total

@@ -6,23 +6,29 @@
 ///     m ← β₁·m + (1 − β₁)·g′
 ///     u ← max(β₂·u, |g′| + ε)
 ///     w ← w − γ/(1 − β₁ᵗ) · m / u
+///     w ← w − γ·λ·w_old                  (decoupled decay instead of the coupled one)
 ///
-/// Source: Kingma and Ba 2015, algorithm 2 (arXiv:1412.6980), which has no ε.  Equals `torch.optim.Adamax` and `optax.adamax`.
-/// Keras adds ε to u instead.
+/// Source: Kingma and Ba 2015, algorithm 2 (arXiv:1412.6980), which has no ε.  Equals `torch.optim.Adamax` and
+/// `optax.adamax`, and with decoupled decay `optax.adamaxw`.  Keras adds ε to u instead.
 public struct Adamax: Rule {
     public var learningRate = 2e-3
     public var beta1 = 0.9
     public var beta2 = 0.999
     public var epsilon = 1e-8
     public var weightDecay = 0.0
+    public var decoupledWeightDecay = false
 
     public init() {}
 
-    public init(lr: Double, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-8, weightDecay: Double = 0) {
+    public init(
+        lr: Double, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-8, weightDecay: Double = 0,
+        decoupledWeightDecay: Bool = false
+    ) {
         learningRate = lr
         (beta1, beta2) = betas
         epsilon = eps
         self.weightDecay = weightDecay
+        self.decoupledWeightDecay = decoupledWeightDecay
     }
 
     public static let declaration = Declaration(
@@ -42,17 +48,25 @@ public struct Adamax: Rule {
         .number("beta2", \.beta2, .fraction, "decay β₂ of the largest gradient"),
         .number("eps", \.epsilon, .nonNegative, "number ε that is added to the size of the gradient"),
         .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+        .flag(
+            "decoupled_weight_decay", \.decoupledWeightDecay,
+            "decay the weights in place of the gradient, as AdamW does"),
     ]
+
+    public var decouplesDecay: Bool { decoupledWeightDecay }
 
     /// What `AdamaxArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
-        package let coupledDecay, firstShare, keep, epsilon, stepSize: Double
+        package let coupledDecay, decay, firstShare, keep, epsilon, stepSize: Double
     }
 
     public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+        let decay = weightDecay * decayScale(moment.tensor)
         let coefficients = Coefficients(
-            coupledDecay: weightDecay * decayScale(moment.tensor), firstShare: 1 - beta1, keep: beta2,
-            epsilon: epsilon, stepSize: moment.learningRate / powers.complement(beta1, moment.step))
+            coupledDecay: decoupledWeightDecay ? 0 : decay,
+            decay: decoupledWeightDecay ? moment.decayRate * decay : 0,
+            firstShare: 1 - beta1, keep: beta2, epsilon: epsilon,
+            stepSize: moment.learningRate / powers.complement(beta1, moment.step))
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 

@@ -47,7 +47,7 @@ public struct Declaration: Sendable {
     /// The keywords that may also be given without their names, in order.
     public let positional: [String]
     /// Every state that a rule can have, at most 32: at most four of the parameter's shape, rows and columns of one of
-    /// these, two scalars and four shared ones.  Other components have none.
+    /// these, two scalars and eight shared ones.  Other components have none.
     public let states: [StateDeclaration]
     /// Whether a rule's plan needs t itself; else a state alone shows that a tensor has been stepped.
     public let needsStep: Bool

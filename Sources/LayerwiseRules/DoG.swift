@@ -57,7 +57,7 @@ public struct DoG: DistanceRule {
     public func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars {
         var kept = Self.kept(shared)
         kept.advance(DistanceSums(sums), firstDistance: initEta > 0 ? 0 : firstDistance, epsilon: epsilon)
-        return SharedScalars(kept.distance, kept.squares, 0, 0)
+        return SharedScalars(kept.distance, kept.squares, 0, 0, 0, 0, 0, 0)
     }
 
     public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {

@@ -54,7 +54,7 @@ public struct DoWG: DistanceRule {
         let first = initSquaredDistance > 0 ? initSquaredDistance : epsilon
         let distance = max(max(shared[0], first), sums.distanceSquare)
         let weighed = min(shared[1] + distance * sums.gradientSquares, .greatestFiniteMagnitude)
-        return SharedScalars(distance, weighed, 0, 0)
+        return SharedScalars(distance, weighed, 0, 0, 0, 0, 0, 0)
     }
 
     public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {

@@ -28,14 +28,20 @@ public enum KernelKey: CaseIterable, Sendable {
     case adan  // run AdanArithmetic
     case adopt  // run ADOPTArithmetic
     case adEMAMix  // run AdEMAMixArithmetic
+    case simplifiedAdEMAMix  // run SimplifiedAdEMAMixArithmetic
     case laProp  // run LaPropArithmetic
     case madgrad  // run MADGRADArithmetic
     case fromage  // runWithRatio FromageArithmetic
     case stableAdamW  // runWithRatio StableAdamWArithmetic
     case novoGrad  // runWithRatio NovoGradArithmetic
+    case mars  // runWithRatio MARSArithmetic<MARSState>
+    case marsAMSGrad  // runWithRatio MARSArithmetic<MARSMaximumState>
+    case marsLion  // runWithRatio MARSLionArithmetic
     case lans  // runWithSquares LANSArithmetic
     case distance  // runWithSquares DistanceArithmetic
     case prodigy  // runWithSums ProdigyArithmetic
+    case momo  // runWithSums MoMoArithmetic
+    case momoAdam  // runWithSums MoMoAdamArithmetic
     case dAdaptAdam  // runWithSums DAdaptAdamArithmetic
     case dAdaptSGD  // runWithSums DAdaptSGDArithmetic
     case scheduleFreeAdamW  // run ScheduleFreeAdamWArithmetic

@@ -60,14 +60,6 @@ public struct RAdam: AdjustableRule {
 
     public var decouplesDecay: Bool { decoupledWeightDecay }
 
-    /// r at step t, or nil where the second moment is not taken in.
-    private func rectification(_ step: Int64, _ complement: Double) -> Double? {
-        let limit = 2 / (1 - beta2) - 1
-        let length = limit - 2 * Double(step) * integerPower(beta2, step) / complement
-        if !(length > 5) { return nil }
-        return ((length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)).squareRoot()
-    }
-
     /// What `RAdamArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
         package let coupledDecay, decay, firstShare, secondShare, stepSize, epsilon: Double
@@ -76,7 +68,7 @@ public struct RAdam: AdjustableRule {
 
     public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let complement = powers.complement(beta2, moment.step)
-        let rectification = rectification(moment.step, complement)
+        let rectification = rectification(beta2, moment.step, complement, above: 5)
         let decay = weightDecay * decayScale(moment.tensor)
         let rate = moment.learningRate / powers.complement(beta1, moment.step)
         let coefficients = Coefficients(
@@ -89,4 +81,12 @@ public struct RAdam: AdjustableRule {
     }
 
     public var kernel: KernelKey { .radam }
+}
+
+/// r at step t, or nil where the second moment is not taken in since ρ is no more than `threshold`; `complement` is 1 − β₂ᵗ.
+func rectification(_ beta2: Double, _ step: Int64, _ complement: Double, above threshold: Double) -> Double? {
+    let limit = 2 / (1 - beta2) - 1
+    let length = limit - 2 * Double(step) * integerPower(beta2, step) / complement
+    if !(length > threshold) { return nil }
+    return ((length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)).squareRoot()
 }

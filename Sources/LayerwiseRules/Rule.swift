@@ -29,6 +29,12 @@ public protocol Rule: Component {
     /// The shared numbers after a stage whose scope is the optimizer.
     func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars
 
+    /// The shared numbers after such a stage, for a rule that needs the loss or the base rate of the step.
+    func advance(_ shared: SharedScalars, _ sums: StageSums, _ step: OptimizerStep) -> SharedScalars
+
+    /// Whether each step needs the loss.
+    var needsLoss: Bool { get }
+
     /// How `stage`, which factors, averages the mean squares of the tensor that `moment` describes.
     func factorAverage(_ stage: Int, _ moment: StepInput) -> FactorAverage
 
@@ -92,6 +98,10 @@ extension Rule {
     }
     public func betterScales(_ sums: StageSums) -> StageScales? { nil }
     public func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars { shared }
+    public func advance(_ shared: SharedScalars, _ sums: StageSums, _ step: OptimizerStep) -> SharedScalars {
+        advance(shared, sums)
+    }
+    public var needsLoss: Bool { false }
     public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers { .init(repeating: 1) }
     public func factorAverage(_ stage: Int, _ moment: StepInput) -> FactorAverage { FactorAverage(share: 1) }
     public var orthogonalization: NewtonSchulz? { nil }
@@ -127,6 +137,19 @@ public struct TensorTraits: Sendable, Equatable, BitwiseCopyable {
         self.decayScale = decayScale
         self.mayAdapt = mayAdapt
         self.epsilon = epsilon
+    }
+}
+
+/// What all tensors of a step share.
+public struct OptimizerStep: Sendable, BitwiseCopyable {
+    /// The loss, finite, where the rule needs it.
+    public let loss: Double
+    /// The rate that the schedule makes of the rule's own, before a policy scales it.
+    public let baseRate: Double
+
+    public init(loss: Double, baseRate: Double) {
+        self.loss = loss
+        self.baseRate = baseRate
     }
 }
 
@@ -173,8 +196,9 @@ package let coefficientBytes = 128
 public let allRules: [any Rule.Type] = [
     SGD.self, LARS.self, Adam.self, AdamW.self, LAMB.self, Lion.self, NAdam.self, RMSprop.self,
     Adagrad.self, Adadelta.self, Adamax.self, RAdam.self, Rprop.self, ASGD.self,
-    AdaBelief.self, Yogi.self, Adan.self, ADOPT.self, AdEMAMix.self, LaProp.self, MADGRAD.self, Tiger.self,
-    SignSGD.self, Fromage.self, StableAdamW.self, NovoGrad.self, LANS.self, DoG.self, LDoG.self, DoWG.self,
-    Prodigy.self, DAdaptAdam.self, DAdaptSGD.self, ScheduleFreeAdamW.self, ScheduleFreeSGD.self, Adafactor.self,
-    CAME.self, Muon.self,
+    AdaBelief.self, Yogi.self, Adan.self, ADOPT.self, AdEMAMix.self, SimplifiedAdEMAMix.self, LaProp.self,
+    MADGRAD.self, Tiger.self, SignSGD.self, Fromage.self, StableAdamW.self, MARS.self, NovoGrad.self, LANS.self,
+    DoG.self, LDoG.self, DoWG.self, Prodigy.self, DAdaptAdam.self, DAdaptSGD.self, MoMo.self, MoMoAdam.self,
+    ScheduleFreeAdamW.self, ScheduleFreeSGD.self, ScheduleFreeRAdam.self, Adafactor.self, CAME.self,
+    Muon.self,
 ]

@@ -8,7 +8,8 @@ import Glibc
 protocol ScheduleFreeRule: Rule {
     /// β, how near the parameters for training are to the average.
     var averaging: Double { get }
-    var warmupSteps: Int { get }
+    /// What the rate is multiplied by at a tensor's step.
+    func rateFactor(_ step: Int64) -> Double
     /// r.
     var stepPower: Double { get }
     /// p.
@@ -23,24 +24,24 @@ extension ScheduleFreeRule {
         Evaluation(slot: 0, toEvaluation: 1 - 1 / averaging, toTraining: 1 - averaging)
     }
 
-    /// What the rate is multiplied by at a tensor's step.
-    func warmup(_ step: Int64) -> Double {
-        warmupSteps > 0 && step < warmupSteps ? Double(step) / Double(warmupSteps) : 1
-    }
-
     /// κₜ, from the largest rate so far.
     private func weight(_ step: Int64, _ largest: Double) -> Double {
         min(pow(Double(step), stepPower) * pow(largest, ratePower), .greatestFiniteMagnitude)
     }
 
     public func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars {
-        let largest = max(moment.learningRate * warmup(moment.step), scalars[1])
+        let largest = max(moment.learningRate * rateFactor(moment.step), scalars[1])
         return StateScalars(min(scalars[0] + weight(moment.step, largest), .greatestFiniteMagnitude), largest)
     }
 
-    /// c = κₜ/Σκ, and 0 while all rates were 0.
+    /// c = κₜ/Σκ, and next to 0 while all rates were 0: an infinite weight times 0 would be NaN.
     func share(_ moment: StepInput) -> Double {
         let sum = moment.scalars[0]
-        return sum > 0 ? weight(moment.step, moment.scalars[1]) / sum : 0
+        return sum > 0 ? weight(moment.step, moment.scalars[1]) / sum : .leastNormalMagnitude
     }
+}
+
+/// A linear warm-up over so many steps.
+func linearWarmup(_ step: Int64, over steps: Int) -> Double {
+    steps > 0 && step < steps ? Double(step) / Double(steps) : 1
 }

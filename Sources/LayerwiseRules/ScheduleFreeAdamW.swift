@@ -66,18 +66,20 @@ public struct ScheduleFreeAdamW: ScheduleFreeRule {
 
     var averaging: Double { beta1 }
 
+    func rateFactor(_ step: Int64) -> Double { linearWarmup(step, over: warmupSteps) }
+
     /// What `ScheduleFreeAdamWArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
-        package let decay, secondShare, rate, epsilon, average, step: Double
+        package let decay, secondShare, rate, rootShare, epsilon, average, step: Double
     }
 
     public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let root = powers.complement(beta2, moment.step).squareRoot()
-        let warmup = warmup(moment.step)
+        let warmup = rateFactor(moment.step)
         let c = share(moment)
         let coefficients = Coefficients(
             decay: warmup * moment.decayRate * weightDecay * decayScale(moment.tensor), secondShare: 1 - beta2,
-            rate: warmup * moment.learningRate * root, epsilon: epsilon * root, average: c,
+            rate: warmup * moment.learningRate * root, rootShare: 1, epsilon: epsilon * root, average: c,
             step: 1 - beta1 * (1 - c))
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }

@@ -51,6 +51,8 @@ public struct ScheduleFreeSGD: ScheduleFreeRule {
 
     var averaging: Double { momentum }
 
+    func rateFactor(_ step: Int64) -> Double { linearWarmup(step, over: warmupSteps) }
+
     /// What `ScheduleFreeSGDArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
         package let coupledDecay, rate, average, step: Double
@@ -59,7 +61,7 @@ public struct ScheduleFreeSGD: ScheduleFreeRule {
     public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let c = share(moment)
         let coefficients = Coefficients(
-            coupledDecay: weightDecay * decayScale(moment.tensor), rate: warmup(moment.step) * moment.learningRate,
+            coupledDecay: weightDecay * decayScale(moment.tensor), rate: rateFactor(moment.step) * moment.learningRate,
             average: c, step: 1 - momentum * (1 - c))
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }

@@ -100,7 +100,7 @@ public struct StateDeclaration: Sendable, Equatable {
 }
 
 /// The optimizer's states of shape `shared`, by slot.
-public typealias SharedScalars = SIMD4<Double>
+public typealias SharedScalars = SIMD8<Double>
 
 /// A tensor's states of shape `scalar`, by slot.
 public typealias StateScalars = SIMD2<Double>

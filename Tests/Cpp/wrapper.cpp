@@ -162,6 +162,7 @@ static void test_layers_and_state() {
     optimizer.step();
     EXPECT(model.embed[0] == 1 && model.head[0] < 1);
     optimizer.unfreeze(0);
+    optimizer.set_loss(0.5);
     optimizer.expect_step();
     optimizer.step();
     EXPECT(optimizer.get_step_counts() == (std::vector<std::int64_t>{1, 2}));

@@ -48,15 +48,22 @@ final class KernelAccuracyTests: XCTestCase {
     func testAdan() throws { try check(RuleCase.adan(), Budget(float32: 8, float64: 8, states: 6)) }
     func testADOPT() throws { try check(RuleCase.adopt(), Budget(float32: 6, float64: 6, states: 6)) }
     func testAdEMAMix() throws { try check(RuleCase.adEMAMix(), Budget(float32: 8, float64: 8, states: 6)) }
+    func testSimplifiedAdEMAMix() throws {
+        try check(RuleCase.simplifiedAdEMAMix(), Budget(float32: 7, float64: 7, states: 5))
+    }
     func testLaProp() throws { try check(RuleCase.laProp(), Budget(float32: 7, float64: 7, states: 7)) }
     func testMADGRAD() throws { try check(RuleCase.madgrad(), Budget(float32: 6, float64: 6, states: 5)) }
     func testFromage() throws { try check(RuleCase.fromage(), Budget(float32: 5, float64: 8, states: 0)) }
     func testStableAdamW() throws { try check(RuleCase.stableAdamW(), Budget(float32: 7, float64: 14, states: 5)) }
+    func testMARS() throws { try check(RuleCase.mars(), Budget(float32: 9, float64: 14, states: 9)) }
     func testNovoGrad() throws { try check(RuleCase.novoGrad(), Budget(float32: 7, float64: 9, states: 6)) }
     func testLANS() throws { try check(RuleCase.lans(), Budget(float32: 9, float64: 12, states: 9)) }
     func testLDoG() throws { try check(RuleCase.ldog(), Budget(float32: 5, float64: 8, states: 0)) }
     func testScheduleFreeSGD() throws {
         try check(RuleCase.scheduleFreeSGD(), Budget(float32: 5, float64: 6, states: 5))
+    }
+    func testScheduleFreeRAdam() throws {
+        try check(RuleCase.scheduleFreeRAdam(), Budget(float32: 7, float64: 9, states: 7))
     }
     func testTiger() throws { try check(RuleCase.tiger(), Budget(float32: 3, float64: 3, states: 3)) }
     func testSignSGD() throws { try check(RuleCase.signSGD(), Budget(float32: 3, float64: 3, states: 3)) }

@@ -76,15 +76,18 @@ func referenceStep<N>(_ rule: any Rule, _ layer: inout [ReferenceTensor<N>], sca
     case let rule as Adan: rule.step(&layer, scale)
     case let rule as ADOPT: rule.step(&layer, scale)
     case let rule as AdEMAMix: rule.step(&layer, scale)
+    case let rule as SimplifiedAdEMAMix: rule.step(&layer, scale)
     case let rule as LaProp: rule.step(&layer, scale)
     case let rule as MADGRAD: rule.step(&layer, scale)
     case let rule as Fromage: rule.step(&layer, scale)
     case let rule as StableAdamW: rule.step(&layer, scale)
+    case let rule as MARS: rule.step(&layer, scale)
     case let rule as NovoGrad: rule.step(&layer, scale)
     case let rule as LANS: rule.step(&layer, scale)
     case let rule as LDoG: rule.step(&layer, scale)
     case let rule as ScheduleFreeSGD: rule.step(&layer, scale)
     case let rule as ScheduleFreeAdamW: rule.step(&layer, scale)
+    case let rule as ScheduleFreeRAdam: rule.step(&layer, scale)
     default: return false
     }
     return true

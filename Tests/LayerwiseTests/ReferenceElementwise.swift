@@ -173,11 +173,12 @@ extension Adamax {
         stepCells(&layer, ["exp_avg", "exp_inf"]) { _, t in
             let rate = N(learningRate) * N(scale) / (1 - power(beta1, t))
             return { cell in
-                let g = cell.decayed(weightDecay)
+                let g = cell.decayed(decoupledWeightDecay ? 0 : weightDecay)
+                let decay = decoupledWeightDecay ? N(learningRate) * N(scale) * N(weightDecay) : 0
                 cell["exp_avg"] = cell.mean(N(beta1), cell["exp_avg"], g)
                 let (old, new) = (N(beta2) * cell["exp_inf"], Term(g.value.magnitude, size: g.size) + N(epsilon))
                 cell["exp_inf"] = cell.floored(Term(max(old.value, new.value), size: max(old.size, new.size)))
-                return rate * (cell["exp_avg"] / cell["exp_inf"])
+                return rate * (cell["exp_avg"] / cell["exp_inf"]) + decay * cell.weight
             }
         }
     }
@@ -592,6 +593,86 @@ extension ScheduleFreeSGD {
                 let q = rate * cell.decayed(weightDecay)
                 cell["z"] = cell.floored(z - q)
                 return cell.floored(c * (cell.weight - z) + (1 - N(momentum) * (1 - c)) * q)
+            }
+        }
+    }
+}
+
+extension SimplifiedAdEMAMix {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let rate = N(learningRate) * N(scale)
+        stepCells(&layer, ["exp_avg", "exp_avg_sq"]) { _, t in
+            let correction: N = 1 - power(beta2, t)
+            return { cell in
+                let g = cell.gradient
+                cell["exp_avg"] = cell.floored(N(beta1) * cell["exp_avg"] + g)
+                cell["exp_avg_sq"] = cell.mean(N(beta2), cell["exp_avg_sq"], g * g)
+                let root = (1 / correction * cell["exp_avg_sq"]).squareRoot() + N(epsilon)
+                let direction = cell.floored(cell["exp_avg"] + N(alpha) * g) / root
+                return rate * direction + rate * N(weightDecay) * cell.weight
+            }
+        }
+    }
+}
+
+extension MARS {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        let names = ["last_grad", "exp_avg", "exp_avg_sq"] + (amsgrad ? ["max_exp_avg_sq"] : [])
+        stepCells(&layer, names) { tensor, t in
+            let isCorrected = tensor.isMatrix || optimize1D
+            let isLion = kind == .lion && isCorrected
+            let (b1, b2) = isCorrected ? (beta1, beta2) : (beta1Of1D, beta2Of1D)
+            let rate = N(learningRate) * N(scale) * (isCorrected ? 1 : N(rateScale1D))
+            let decay = rate * N(isCorrected ? weightDecay : weightDecay1D)
+            let isPlain = !isCorrected || (t == 1 && !correctFirst)
+            let factor = isPlain ? 0 : N(gamma) * N(b1) / (1 - N(b1))
+            let last = tensor.state("last_grad")
+            let norm = euclidean(
+                last.indices.map { tensor.gradients[$0] + factor * (tensor.gradients[$0] - last[$0]) })
+            let divisor = isPlain ? 1 : max(1, norm)
+            return { cell in
+                let change = cell.floored(cell.gradient - cell["last_grad"])
+                let c = cell.floored(1 / divisor * cell.floored(cell.gradient + factor * change))
+                cell["last_grad"] = cell.gradient
+                cell["exp_avg"] = cell.mean(N(b1), cell["exp_avg"], c)
+                if isLion { return cell.signed(rate, cell["exp_avg"]) + decay * cell.weight }
+                cell["exp_avg_sq"] = cell.mean(N(b2), cell["exp_avg_sq"], c * c)
+                var v = cell["exp_avg_sq"]
+                if amsgrad {
+                    let old = cell["max_exp_avg_sq"]
+                    v = Term(max(old.value, v.value), size: max(old.size, v.size))
+                    cell["max_exp_avg_sq"] = v
+                }
+                let root = (1 / (1 - power(b2, t)) * v).squareRoot() + N(epsilon)
+                return rate / (1 - power(b1, t)) * (cell["exp_avg"] / root) + decay * cell.weight
+            }
+        }
+    }
+}
+
+extension ScheduleFreeRAdam {
+    func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
+        stepCells(&layer, ["z", "exp_avg_sq"]) { tensor, t in
+            let power2: N = power(beta2, t)
+            let limit = 2 / (1 - N(beta2)) - 1
+            let length = limit - 2 * N(t) * power2 / (1 - power2)
+            let isRectified = length > 4
+            let squared = (length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)
+            let factor: N = isRectified ? squared.squareRoot() : silentSGDPhase ? 0 : 1
+            let rate = N(learningRate) * N(scale) * factor
+            let largest = max(Double(rate), Double(tensor.states["lr_max"]?.first ?? 0))
+            let weight = N(pow(Double(t), stepPower) * pow(largest, ratePower))
+            let sum = (tensor.states["weight_sum"]?.first ?? 0) + weight
+            let c = sum > 0 ? weight / sum : 0
+            (tensor.states["weight_sum"], tensor.states["lr_max"]) = ([sum], [N(largest)])
+            return { cell in
+                let z = t == 1 ? cell.weight : cell["z"]
+                cell["exp_avg_sq"] = cell.mean(N(beta2), cell["exp_avg_sq"], cell.gradient * cell.gradient)
+                let root = (1 / (1 - power2) * cell["exp_avg_sq"]).squareRoot() + N(epsilon)
+                let u = isRectified ? cell.gradient / root : cell.gradient
+                let q = rate * cell.floored(u + N(weightDecay) * cell.weight)
+                cell["z"] = cell.floored(z - q)
+                return cell.floored(c * (cell.weight - z) + (1 - N(beta1) * (1 - c)) * q)
             }
         }
     }

@@ -2,7 +2,7 @@
 import Layerwise
 import XCTest
 
-/// DoG, DoWG and D-Adaptation, whose sums run over all layers: so they are not among the cases of tests that compare layers with each
+/// DoG, DoWG, D-Adaptation and MoMo, whose sums run over all layers: so they are not among the cases of tests that compare layers with each
 /// other.
 final class SumsOverLayersTests: XCTestCase {
     private static let shapes = [[[40], [5, 7]], [[300, 200]], [[1]]]
@@ -21,8 +21,9 @@ final class SumsOverLayersTests: XCTestCase {
                     let base = 1 + 0.5 * Double(step % 3)
                     try model.optimizer.set([Setting("lr", ruleCase.rule.learningRate * base)])
                     Self.pull(model)
-                    reference.step(model.gradients.map { $0.map(\.values) }, base)
-                    try model.optimizer.step()
+                    let loss = Self.loss(model)
+                    reference.step(model.gradients.map { $0.map(\.values) }, base, loss: loss)
+                    try model.optimizer.step(StepOptions(loss: loss))
                 }
                 for layer in start.indices {
                     for tensor in start[layer].indices {
@@ -50,6 +51,17 @@ final class SumsOverLayersTests: XCTestCase {
         }
     }
 
+    /// Half the squared distance to 0.5, a step's loss, and a little more, which noise costs.
+    private static func loss(_ model: Model) -> Double {
+        var sum = 0.1
+        for buffer in model.parameters.joined() {
+            for value in buffer.values { sum += 0.5 * (value - 0.5) * (value - 0.5) }
+        }
+        return sum
+    }
+
+    private static func step(_ model: Model) throws { try model.optimizer.step(StepOptions(loss: loss(model))) }
+
     private static func model(_ rule: any Rule, _ kind: Kind, _ scales: [Double]) throws -> Model {
         let model = try Model(rule, kind, shapes: shapes)
         for (layer, scale) in scales.enumerated() { try model.optimizer.setLayer(layer, [Setting("scale", scale)]) }
@@ -66,14 +78,14 @@ final class SumsOverLayersTests: XCTestCase {
                     try model.optimizer.set(LayerwiseTests.settings(settings))
                     for _ in 0..<5 {
                         Self.pull(model)
-                        try model.optimizer.step()
+                        try Self.step(model)
                     }
                     digests.insert("\(try model.digest())")
                 }
                 let model = try Self.model(ruleCase.rule, kind, Self.scales)
                 for _ in 0..<3 {
                     Self.pull(model)
-                    try model.optimizer.step()
+                    try Self.step(model)
                 }
                 let bytes = try model.optimizer.exported()
                 let again = try Self.model(ruleCase.rule, kind, Self.scales)
@@ -83,17 +95,42 @@ final class SumsOverLayersTests: XCTestCase {
                 }
                 for _ in 0..<2 {
                     Self.pull(model)
-                    try model.optimizer.step()
+                    try Self.step(model)
                     for (own, other) in zip(again.gradients.joined(), model.gradients.joined()) {
                         own.bytes.copyBytes(from: other.bytes)
                     }
-                    try again.optimizer.step()
+                    try Self.step(again)
                 }
                 digests.insert("\(try model.digest())")
                 digests.insert("\(try again.digest())")
                 XCTAssertEqual(digests.count, 1, "\(ruleCase), \(kind)")
             }
         }
+    }
+
+    /// MoMo's step is refused without a loss, or with one that is not finite, and nothing changes.
+    func testLoss() throws {
+        for rule in [MoMo(), MoMoAdam()] as [any Rule] {
+            let model = try Self.model(rule, Kind(.float32), Self.scales)
+            let before = try model.fullDigest()
+            let title = type(of: rule).declaration.title
+            assertRefused(.invalidArgument, message: "\(title) needs the loss of each step, and none was given") {
+                try model.optimizer.step()
+            }
+            for (loss, text) in [(Double.nan, "nan"), (.infinity, "inf")] {
+                assertRefused(.outOfRange, message: "loss must be finite, found \(text)") {
+                    try model.optimizer.step(StepOptions(loss: loss))
+                }
+            }
+            XCTAssertEqual(try model.fullDigest(), before)
+            model.optimizer.setLoss(2)
+            try model.optimizer.step()
+            XCTAssertEqual(try model.state("loss_avg", layer: 0)[0], title == "MoMo" ? 2 : 2 * (1 - 0.9))
+            XCTAssertThrowsError(try model.optimizer.step(), "the loss was that of one step")
+        }
+        // Other rules do not look at it.
+        let model = try Self.model(AdamW(), Kind(.float32), Self.scales)
+        try model.optimizer.step(StepOptions(loss: .nan))
     }
 
     func testLayersCannotBeSteppedOneByOne() throws {
@@ -118,11 +155,11 @@ final class SumsOverLayersTests: XCTestCase {
             let start = model.parameters.map { $0.map(\.values) }
             for buffer in model.gradients.joined() { for i in 0..<buffer.count { buffer[i] = 0 } }
             for _ in 0..<2 {
-                try model.optimizer.step()
+                try Self.step(model)
                 XCTAssertEqual(model.parameters.map { $0.map(\.values) }, start, "\(ruleCase)")
             }
             Self.pull(model)
-            try model.optimizer.step()
+            try Self.step(model)
             XCTAssertTrue(model.parameters.joined().allSatisfy { $0.values.allSatisfy(\.isFinite) }, "\(ruleCase)")
         }
     }
@@ -137,7 +174,7 @@ final class SumsOverLayersTests: XCTestCase {
                     for buffer in model.gradients.joined() {
                         for i in 0..<buffer.count { buffer[i] = i % 2 == 0 ? huge : -huge }
                     }
-                    try model.optimizer.step()
+                    try Self.step(model)
                     for buffer in model.parameters.joined() {
                         XCTAssertTrue(buffer.values.allSatisfy(\.isFinite), "\(ruleCase), \(kind)")
                     }
@@ -158,7 +195,7 @@ private protocol ReferenceOverLayers {
     /// What is kept for all tensors.
     var numbers: [String: Double] { get }
     /// One step, where the rate is `base` times the rule's.
-    mutating func step(_ gradients: [[[Double]]], _ base: Double)
+    mutating func step(_ gradients: [[[Double]]], _ base: Double, loss: Double)
 }
 
 private func makeReference(
@@ -169,6 +206,15 @@ private func makeReference(
     case let rule as DoWG: ReferenceDoWG(rule: rule, scales: scales, starts: weights, weights: weights)
     case let rule as DAdaptAdam: ReferenceDAdaptAdam(rule, weights, scales)
     case let rule as DAdaptSGD: ReferenceDAdaptSGD(rule, weights, scales)
+    case let rule as MoMo:
+        ReferenceMoMo(
+            scales, weights, beta1: rule.beta, beta2: nil, epsilon: 0, rate: rule.learningRate, decay: rule.weightDecay,
+            lowerBound: rule.lowerBound, startsAtZero: rule.biasCorrection, divides: true, estimates: rule.useFstar)
+    case let rule as MoMoAdam:
+        ReferenceMoMo(
+            scales, weights, beta1: rule.beta1, beta2: rule.beta2, epsilon: rule.epsilon, rate: rule.learningRate,
+            decay: rule.weightDecay, lowerBound: rule.lowerBound, startsAtZero: true, divides: rule.divide,
+            estimates: rule.useFstar)
     default: nil
     }
 }
@@ -193,7 +239,7 @@ private struct ReferenceDoG: ReferenceOverLayers {
 
     var numbers: [String: Double] { ["rbar": distance, "G": squares] }
 
-    mutating func step(_ gradients: [[[Double]]], _ base: Double) {
+    mutating func step(_ gradients: [[[Double]]], _ base: Double, loss: Double) {
         let old = weights
         let g = each(old) { gradients[$0][$1][$2] + rule.weightDecay * old[$0][$1][$2] }
         func norm(_ x: [[[Double]]]) -> Double { total(each(x) { x[$0][$1][$2] * x[$0][$1][$2] }).squareRoot() }
@@ -222,7 +268,7 @@ private struct ReferenceDoWG: ReferenceOverLayers {
 
     var numbers: [String: Double] { ["estim_sq_dist": distance, "weighted_sq_norm_grads": squares] }
 
-    mutating func step(_ gradients: [[[Double]]], _ base: Double) {
+    mutating func step(_ gradients: [[[Double]]], _ base: Double, loss: Double) {
         let old = weights
         let g = each(old) { gradients[$0][$1][$2] + rule.weightDecay * old[$0][$1][$2] }
         func square(_ x: Double) -> Double { x * x }
@@ -258,7 +304,7 @@ private struct ReferenceDAdaptAdam: ReferenceOverLayers {
 
     var numbers: [String: Double] { ["d": d, "numerator_weighted": numerator] }
 
-    mutating func step(_ gradients: [[[Double]]], _ base: Double) {
+    mutating func step(_ gradients: [[[Double]]], _ base: Double, loss: Double) {
         t += 1
         let old = weights
         let (m, v, s) = (first, second, sums)
@@ -309,7 +355,7 @@ private struct ReferenceDAdaptSGD: ReferenceOverLayers {
 
     var numbers: [String: Double] { ["d": d, "numerator_weighted": numerator * norm * norm, "g0_norm": norm] }
 
-    mutating func step(_ gradients: [[[Double]]], _ base: Double) {
+    mutating func step(_ gradients: [[[Double]]], _ base: Double, loss: Double) {
         let (old, s) = (weights, sums)
         if norm == 0 {
             norm = total(each(old) { scales[$0] * gradients[$0][$1][$2] * gradients[$0][$1][$2] }).squareRoot()
@@ -324,6 +370,81 @@ private struct ReferenceDAdaptSGD: ReferenceOverLayers {
         weights = each(old) {
             rule.momentum * old[$0][$1][$2]
                 + (1 - rule.momentum) * (starts[$0][$1][$2] - new[$0][$1][$2])
+        }
+    }
+}
+
+/// As in the authors' package, which averages ⟨g, w⟩; unequal rates by the derivation of `MoMoRule`.
+private struct ReferenceMoMo: ReferenceOverLayers {
+    let scales: [Double]
+    var weights: [[[Double]]]
+    let beta1: Double
+    let beta2: Double?
+    let epsilon, rate, decay, lowerBound: Double
+    let startsAtZero, divides, estimates: Bool
+    var first: [[[Double]]]
+    var second: [[[Double]]]
+    var loss = 0.0
+    var product = 0.0
+    var bound: Double
+    var tau = 0.0
+    var t = 0
+
+    init(
+        _ scales: [Double], _ weights: [[[Double]]], beta1: Double, beta2: Double?, epsilon: Double, rate: Double,
+        decay: Double, lowerBound: Double, startsAtZero: Bool, divides: Bool, estimates: Bool
+    ) {
+        self.scales = scales
+        self.weights = weights
+        (self.beta1, self.beta2, self.epsilon, self.rate) = (beta1, beta2, epsilon, rate)
+        (self.decay, self.lowerBound, self.startsAtZero) = (decay, lowerBound, startsAtZero)
+        (self.divides, self.estimates) = (divides, estimates)
+        first = each(weights) { _, _, _ in 0 }
+        second = first
+        bound = lowerBound
+    }
+
+    var numbers: [String: Double] { ["loss_avg": loss, "tau": tau, "lb": bound] }
+
+    mutating func step(_ gradients: [[[Double]]], _ base: Double, loss: Double) {
+        t += 1
+        let (w, m, v) = (weights, first, second)
+        let inner = total(each(w) { gradients[$0][$1][$2] * w[$0][$1][$2] })
+        if t == 1 && !startsAtZero {
+            (first, self.loss, product) = (gradients, loss, inner)
+        } else {
+            first = each(w) { beta1 * m[$0][$1][$2] + (1 - beta1) * gradients[$0][$1][$2] }
+            self.loss = beta1 * self.loss + (1 - beta1) * loss
+            product = beta1 * product + (1 - beta1) * inner
+        }
+        let d = first
+        let rho = startsAtZero ? 1 - (0..<t).reduce(1) { power, _ in power * beta1 } : 1
+        var u = d
+        if let beta2 {
+            second = each(w) {
+                beta2 * v[$0][$1][$2] + (1 - beta2) * gradients[$0][$1][$2] * gradients[$0][$1][$2]
+            }
+            let correction = 1 - (0..<t).reduce(1) { power, _ in power * beta2 }
+            let own = second
+            u = each(w) { d[$0][$1][$2] / ((own[$0][$1][$2] / correction).squareRoot() + epsilon) }
+        }
+        let c = scales.map { rate * base * $0 * decay }
+        let height = self.loss + total(each(w) { d[$0][$1][$2] * w[$0][$1][$2] }) - product
+        let shrinkage = total(each(w) { c[$0] / (1 + c[$0]) * d[$0][$1][$2] * w[$0][$1][$2] })
+        if estimates && height - shrinkage < rho * bound {
+            bound = max((height - shrinkage) / (2 * rho), lowerBound)
+        }
+        let steepness = total(each(w) { scales[$0] / (1 + c[$0]) * d[$0][$1][$2] * u[$0][$1][$2] })
+        tau = min(rate * base / rho, max(height - shrinkage - rho * bound, 0) / steepness)
+        if estimates {
+            let square = total(each(w) { scales[$0] * d[$0][$1][$2] * u[$0][$1][$2] })
+            bound = max((height - 0.5 * tau * square) / rho, lowerBound)
+        }
+        let step = tau
+        weights = each(w) {
+            let moved = step * scales[$0] * u[$0][$1][$2]
+            return divides
+                ? (w[$0][$1][$2] - moved) / (1 + c[$0]) : (1 - c[$0]) * w[$0][$1][$2] - moved
         }
     }
 }

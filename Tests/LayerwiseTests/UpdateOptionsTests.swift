@@ -16,6 +16,7 @@ final class UpdateOptionsTests: XCTestCase {
                 try rule.assign(Setting("decoupled_weight_decay", 1))
             }
             if rule.decouplesDecay { try rule.assign(Setting("weight_decay", 0.3)) }
+            if rule is MARS { try rule.assign(Setting("weight_decay_1d", 0.3)) }
             // With it the step is never clipped, which would shrink the decay too.
             if rule is StableAdamW { try rule.assign(Setting("eps", 1)) }
             return rule

@@ -348,6 +348,7 @@ lw_layer_reset = _fallible("lw_layer_reset", Handle, c_int64)
 lw_tensor_bind = _fallible("lw_tensor_bind", Handle, c_int64, c_int64, c_void_p, c_void_p)
 
 lw_optimizer_step = _fallible("lw_optimizer_step", Handle, POINTER(lw_step))
+lw_optimizer_set_loss = _fallible("lw_optimizer_set_loss", Handle, c_double)
 lw_optimizer_expect_step = _fallible("lw_optimizer_expect_step", Handle)
 
 # It looks at Python's objects, so that unlike the others it keeps the interpreter, and raises what they leave behind.

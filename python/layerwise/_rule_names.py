@@ -46,6 +46,7 @@ ALIASES: Mapping[str, tuple[str, _Options]] = {
     "nadamlegacy": ("NAdam", {}),
     "radamw": ("RAdam", {"decoupled_weight_decay": True}),
     "radamlegacy": ("RAdam", {}),
+    "adamaxw": ("Adamax", {"decoupled_weight_decay": True}),
     "adanw": ("Adan", {"no_prox": True}),
     "adoptw": ("ADOPT", {"decoupled_weight_decay": True}),
     "bnbademamix": ("AdEMAMix", {}),
@@ -54,6 +55,33 @@ ALIASES: Mapping[str, tuple[str, _Options]] = {
     "rmsprop_bnb_32bit": ("RMSprop", {}),
     "rmsproptf": ("RMSprop", _RMSPROP_TF),
     "madgradw": ("MADGRAD", {"decoupled_weight_decay": True}),
+    # Cautious changes and corrected decay, by timm's names
+    "cadamw": ("AdamW", {"cautious": "update"}),
+    "adamc": ("AdamW", {"corrected_weight_decay": True}),
+    "cadamc": ("AdamW", {"cautious": "update", "corrected_weight_decay": True}),
+    "cadopt": ("ADOPT", {"cautious": "update"}),
+    "cadoptw": ("ADOPT", {"decoupled_weight_decay": True, "cautious": "update"}),
+    "adoptc": ("ADOPT", {"decoupled_weight_decay": True, "corrected_weight_decay": True}),
+    "cadoptc": (
+        "ADOPT", {"decoupled_weight_decay": True, "cautious": "update", "corrected_weight_decay": True},
+    ),
+    "claprop": ("LaProp", {"cautious": "update"}),
+    "lapropc": ("LaProp", {"corrected_weight_decay": True}),
+    "clion": ("Lion", {"cautious": "update"}),
+    "lionc": ("Lion", {"corrected_weight_decay": True}),
+    "clionc": ("Lion", {"cautious": "update", "corrected_weight_decay": True}),
+    "cmars": ("MARS", {"variant": "timm", "cautious": "update"}),
+    "crmsproptf": ("RMSprop", {**_RMSPROP_TF, "cautious": "update"}),
+    "csgdw": ("SGD", {"momentum": 0.9, "nesterov": True, "decoupled_weight_decay": True, "cautious": "update"}),
+    "sgdc": ("SGD", {"momentum": 0.9, "nesterov": True, "decoupled_weight_decay": True, "corrected_weight_decay": True}),
+    "csgdc": (
+        "SGD",
+        {"momentum": 0.9, "nesterov": True, "decoupled_weight_decay": True, "cautious": "update"}
+        | {"corrected_weight_decay": True},
+    ),
+    "cnadamw": ("NAdam", {"decoupled_weight_decay": True, "cautious": "update"}),
+    "nadamc": ("NAdam", {"decoupled_weight_decay": True, "corrected_weight_decay": True}),
+    "cnadamc": ("NAdam", {"decoupled_weight_decay": True, "cautious": "update", "corrected_weight_decay": True}),
     # Signs
     "lion_32bit": ("Lion", {}),
     "paged_lion": ("Lion", {}),
@@ -69,6 +97,7 @@ ALIASES: Mapping[str, tuple[str, _Options]] = {
     "fusednovograd": ("NovoGrad", {"variant": "apex"}),
     "nlarc": ("LARS", {"variant": "timm", "momentum": 0.9, "nesterov": True, "trust_clip": True}),
     # Rates that find themselves
+    "polyak_sgd": ("MoMo", {"beta": 0.0}),
     "dadapt_adamw": ("DAdaptAdam", {"decoupled_weight_decay": True, "use_bias_correction": True}),
     # Matrices
     "nmuon": ("Muon", {"nesterov": True}),
@@ -83,13 +112,11 @@ ABSENT: Mapping[str, tuple[str, ...]] = {
     ),
     "its states have another precision than float32": ("adamw_anyprecision", "flashadamw"),
     "it steps in the backward pass of torch and keeps no gradients": ("lomo", "adalomo"),
-    "its updates are cautious, and no rule here masks signs": (
-        "cadafactor", "cadafactorbv", "cadamw", "cadopt", "cadan", "cadanw", "cadoptw", "clamb", "clambw", "claprop",
-        "clion", "cmars", "cnadamw", "crmsproptf", "csgdw", "cadamp", "csgdp",
+    "its mask covers a part of the change, or is taken before a trust ratio": (
+        "cadafactor", "cadafactorbv", "cadan", "cadanw", "clamb", "clambw", "cadamp", "csgdp",
     ),
-    "its decay goes by lr²/max_lr; `decay_follows` has other choices": (
-        "adamc", "nadamc", "sgdc", "adoptc", "lambcd", "kronc", "lionc", "lapropc", "rmsproptfc", "adafactorbvc",
-        "cadamc", "cadoptc", "cnadamc", "csgdc", "clionc", "cadafactorbvc",
+    "no rule of its family has a corrected decay": (
+        "lambcd", "kronc", "rmsproptfc", "adafactorbvc", "cadafactorbvc",
     ),
     "it works on whole matrices": (
         "adamuon", "nadamuon", "distributedmuon", "muonclip", "normuon", "adago", "ano", "conda",
@@ -101,7 +128,7 @@ ABSENT: Mapping[str, tuple[str, ...]] = {
     ),
     "it chooses its own step size, and no rule here has its estimate": (
         "dadaptadagrad", "dadaptadan", "dadaptlion", "cocob",
-        "polyak_sgd", "alig", "momo", "momo_adam", "mechanize", "adamg", "sgdsai",
+        "alig", "mechanize", "adamg", "sgdsai",
     ),
     "it needs second derivatives, the loss, or several gradients of a step": (
         "lbfgs", "adahessian", "sophia", "sophiah", "bsam", "sam", "hutchinson_estimator_diag_hessian",
@@ -112,16 +139,14 @@ ABSENT: Mapping[str, tuple[str, ...]] = {
         "lookahead", "lossscaleoptimizer", "multioptimizer", "optimizermap", "optimizer", "schedule_free",
         "schedule_free_eval_params", "normalize", "reduce_on_plateau", "split_real_and_imaginary",
     ),
-    "of the Schedule-Free optimizers only AdamW and SGD are here": ("schedule_free_radam",),
-    "Adamax decays the gradient only": ("adamaxw",),
     "no rule here has its equation": (
         "a2grad", "accsgd", "acprop", "adabound", "adafactorbv", "adagc", "adai", "adalite", "adamod", "adamp", "adams",
         "adamwsn", "adanorm", "adapnm", "adashift", "adasmooth", "adatam", "aggmo", "aida", "amos", "apollodqn",
         "avagrad", "bcos", "diffgrad", "dualadam", "emofact", "emolynx", "emonavi", "exadam", "fadam", "focus",
         "ftrl", "grams", "gravity", "grokadamw", "grokfastadamw", "kate",
-        "mars", "msvag", "optimistic_adam", "optimistic_adam_v2",
+        "msvag", "optimistic_adam", "optimistic_adam_v2",
         "optimistic_gradient_descent", "padam", "pid", "pnm", "qhadam", "qhm", "radabelief", "ranger", "ranger21",
-        "sgdp", "simplified_ademamix", "spam", "srmm", "stablespam", "swats", "tam", "vsgd",
+        "sgdp", "spam", "srmm", "stablespam", "swats", "tam", "vsgd",
     ),
 }  # fmt: skip
 """Names of optimizers that are not here, by the reason."""

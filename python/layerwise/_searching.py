@@ -72,11 +72,13 @@ class Subject:
 
     def loss(self, batch: int) -> float:
         """Compute gradients and the loss."""
-        return float(self._closure(batch))
+        self._loss = float(self._closure(batch))
+        return self._loss
 
     def step(self) -> bool:
-        """Step; False where gradients are not finite."""
+        """Step, with the loss that was computed last; False where gradients are not finite."""
         try:
+            self.native._say_loss(self._loss)
             self.optimizer.step()
         except NonFiniteGradient:
             return False

@@ -15,7 +15,7 @@ import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, SupportsFloat, SupportsIndex
 
 from . import _binding as lw
 from . import _pickling, _settings, _spec
@@ -462,6 +462,7 @@ class Optimizer(Saved):
         grads: Mapping[str | int | Layer, object] | None = None,
         layer: str | int | Layer | None = None,
         gradient_scale: float = 1.0,
+        loss: SupportsFloat | None = None,
     ) -> None:
         """Take one step, in one native call.
 
@@ -471,14 +472,17 @@ class Optimizer(Saved):
                 or None is skipped: value, state and count stay as they are.
             layer: Step this layer only; what `grads` has for others is not used.
             gradient_scale: Every gradient is divided by it (loss scale, accumulated batches); finite, > 0.
+            loss: The loss, which MoMo needs and other rules do not look at; over processes the mean.
 
         Raises:
             NonFiniteGradient: A gradient holds NaN or infinity, and `nonfinite` is "raise".  Nothing was changed.
             InvalidArgument: A torch tensor was moved or resized since it was registered; or no layer that trains has a
-                gradient, and `empty_step` is "raise".
+                gradient, and `empty_step` is "raise"; or a rule needs the loss, and none was given.
             UnknownName: `grads` names a layer or tensor that is not there.
             DuplicateName: `grads` has a layer twice, as by its name and by its index.
         """
+        if loss is not None:
+            self._say_loss(loss)
         parameters, gradients = self._watches or self._watch()
         if parameters.tensors:
             parameters.check()
@@ -497,6 +501,14 @@ class Optimizer(Saved):
         if code:
             raise lw.failure(code, error.struct)
         self._errors.append(error)
+
+    def _say_loss(self, loss: SupportsFloat) -> None:
+        """Say the loss of the next step."""
+        if not isinstance(loss, SupportsFloat):
+            raise TypeError(f"loss: expected a number, found {type(loss).__name__}")
+        # torch warns of a float of what requires a gradient.
+        number = loss.item() if hasattr(loss, "item") else loss
+        lw.call(lw.lw_optimizer_set_loss, self._handle, float(number))
 
     def _step_with(
         self,

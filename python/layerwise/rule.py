@@ -453,6 +453,7 @@ class Adamax(Rule):
         betas: Decay β₁ of the first moment and decay β₂ of the largest gradient, in [0, 1) each.  Default (0.9, 0.999).
         eps: Number ε that is added to the size of the gradient, in [0, inf).  Default 1e-8.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
     """
 
     name: ClassVar[str] = "adamax"
@@ -462,6 +463,7 @@ class Adamax(Rule):
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
+    decoupled_weight_decay: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -740,6 +742,35 @@ class AdEMAMix(Rule):
 
 
 @dataclass(frozen=True, repr=False)
+class SimplifiedAdEMAMix(Rule):
+    """AdEMAMix with one sum of gradients in place of two means.
+
+        m ← β₁m + g; v ← β₂v + (1−β₂)g²; w ← w − γ·((m + αg)/(√v̂ + ε) + λw)
+
+    m = beta1 * m + g;  v = beta2 * v + (1 - beta2) * g * g;  w -= lr * ((m + alpha * g) / (sqrt(v / (1 - beta2**t)) +
+    eps) + weight_decay * w).  m adds up about 1 / (1 - beta1) gradients, so the rate is that much smaller than Adam's.
+    Source: Morwani et al. 2025, arXiv:2502.02431; equals optax.contrib.simplified_ademamix.  State: exp_avg,
+    exp_avg_sq.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.0001.
+        betas: Decay β₁ of the sum and decay β₂ of the second moment, in [0, 1) each.  Default (0.99, 0.95).
+        alpha: Weight α of the gradient beside the sum, in [0, inf).  Default 0.
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+    """
+
+    name: ClassVar[str] = "simplified_ademamix"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
+    lr: float = 0.0001
+    _: KW_ONLY
+    betas: tuple[float, float] = (0.99, 0.95)
+    alpha: float = 0.0
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, repr=False)
 class LaProp(Rule):
     """A mean of gradients that are divided by their root mean square first.
 
@@ -912,6 +943,57 @@ class StableAdamW(Rule):
     decoupled_weight_decay: bool = True
     cautious: Literal["none", "update", "decay"] = "none"
     corrected_weight_decay: bool = False
+
+
+@dataclass(frozen=True, repr=False)
+class MARS(Rule):
+    """AdamW or Lion on gradients that are corrected by the change since the last step.
+
+        c = g + γ̂·β₁/(1−β₁)·(g − g_before); m, v of c/max(1, ‖c‖); w ← w − γ·(m̂/(√v̂ + ε) + λw)
+
+    c = g + gamma * beta1 / (1 - beta1) * (g - last_grad);  c /= max(1, |c|), the norm of each tensor;  m = beta1 * m +
+    (1 - beta1) * c;  and w -= lr * (m_hat / (sqrt(v_hat) + eps) + weight_decay * w) with v of c, or with
+    mars_type="lion" w -= lr * (sign(m) + weight_decay * w).  Unless optimize_1d, tensors of rank 0 and 1 are stepped by
+    AdamW with the rate lr_1d_factor * lr, betas_1d and weight_decay_1d.  An option left at None is the variant's, else
+    the library's default; timm's has one weight_decay for all tensors.  Source: Yuan et al. 2024, arXiv:2411.10438;
+    equals the authors' MARS.  State: last_grad, exp_avg, exp_avg_sq, max_exp_avg_sq.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.003.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.95, 0.99).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        amsgrad: Divide by the largest second moment so far.  Default False.
+        gamma: Strength γ̂ of the correction, in [0, inf).  Default 0.025.
+        mars_type: What the corrected gradient is given to: "adamw" or "lion".  Default "adamw".
+        correct_first: Correct a tensor's first gradient too, as if one of 0 came before.  Default True.
+        optimize_1d: Treat tensors of rank 0 and 1 as all others.  Default False.
+        lr_1d_factor: Else their rate, in units of γ, in [0, inf).  Default 1.
+        betas_1d: Else the decay of their first moment and else the decay of their second moment, in [0, 1) each.
+            Default (0.9, 0.95).
+        weight_decay_1d: Else their decay coefficient, in [0, inf).  Default 0.1.
+        variant: Whose version: "paper" or "timm".
+    """
+
+    name: ClassVar[str] = "mars"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "betas": ("beta1", "beta2"),
+        "betas_1d": ("beta1_1d", "beta2_1d"),
+    }
+    lr: float | None = None
+    _: KW_ONLY
+    betas: tuple[float, float] | None = None
+    eps: float | None = None
+    weight_decay: float | None = None
+    amsgrad: bool | None = None
+    gamma: float | None = None
+    mars_type: Literal["adamw", "lion"] | None = None
+    correct_first: bool | None = None
+    optimize_1d: bool | None = None
+    lr_1d_factor: float | None = None
+    betas_1d: tuple[float, float] | None = None
+    weight_decay_1d: float | None = None
+    variant: Literal["paper", "timm"] | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -1199,6 +1281,76 @@ class DAdaptSGD(Rule):
 
 
 @dataclass(frozen=True, repr=False)
+class MoMo(Rule):
+    """SGD with momentum whose rate is lowered where a model of the loss asks for less.
+
+        τ = min(γ, max(0, f̄ + q − lb)/‖d‖²); w ← (w − τd)/(1 + γλ)
+
+    d = beta * d + (1 - beta) * g;  f averages the losses likewise;  tau = min(lr, max(0, (1 + lr * weight_decay) * (f +
+    q - lb) - lr * weight_decay * <d, w>) / |d|**2), where q says how far the average of the tangents lies from f;  w =
+    (w - tau * d) / (1 + lr * weight_decay).  Each step needs the loss: opt.step(loss=...).  The sums run over all
+    layers, so layers cannot be stepped one by one.  Source: Schaipp et al. 2024, algorithm 1, arXiv:2305.07583; equals
+    momo-opt.  State: exp_avg, loss_avg (a number that all tensors share), loss_weight (a number that all tensors
+    share), gap (a number that all tensors share), lb (a number that all tensors share), tau (a number that all tensors
+    share).
+
+    Args:
+        lr: Largest rate γ, in [0, inf).  Default 1.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        beta: Decay β of the averages, in [0, 1).  Default 0.9.
+        lb: Lower bound of the loss, in (-inf, inf).  Default 0.
+        bias_correction: Start the averages at 0, and correct them.  Default False.
+        use_fstar: Estimate the lower bound, beginning at lb.  Default False.
+    """
+
+    name: ClassVar[str] = "momo"
+    lr: float = 1.0
+    _: KW_ONLY
+    weight_decay: float = 0.0
+    beta: float = 0.9
+    lb: float = 0.0
+    bias_correction: bool = False
+    use_fstar: bool = False
+
+
+@dataclass(frozen=True, repr=False)
+class MoMoAdam(Rule):
+    """Adam whose rate is lowered where a model of the loss asks for less.
+
+        τ = min(γ/ρ, max(0, f̄ + q − ρ·lb)/⟨d, d/D⟩); w ← (w − τ·d/D)/(1 + γλ)
+
+    d and v as Adam's moments;  f averages the losses by beta1;  rho = 1 - beta1**t;  D = sqrt(v / (1 - beta2**t)) +
+    eps;  tau = min(lr / rho, max(0, (1 + lr * weight_decay) * (f + q - rho * lb) - lr * weight_decay * <d, w>) / <d, d
+    / D>), where q says how far the average of the tangents lies from f;  w = (w - tau * d / D) / (1 + lr *
+    weight_decay).  Each step needs the loss: opt.step(loss=...).  The sums run over all layers, so layers cannot be
+    stepped one by one.  Source: Schaipp et al. 2024, algorithm 2, arXiv:2305.07583; equals momo-opt.  State: exp_avg,
+    exp_avg_sq, loss_avg (a number that all tensors share), loss_weight (a number that all tensors share), gap (a number
+    that all tensors share), lb (a number that all tensors share), tau (a number that all tensors share).
+
+    Args:
+        lr: Largest rate γ, in [0, inf).  Default 0.01.
+        betas: Decay β₁ of the first moment and of the losses and decay β₂ of the second moment, in [0, 1) each.
+            Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        lb: Lower bound of the loss, in (-inf, inf).  Default 0.
+        divide: Divide the stepped weights by 1 + γλ, in place of AdamW's decay.  Default True.
+        use_fstar: Estimate the lower bound, beginning at lb.  Default False.
+    """
+
+    name: ClassVar[str] = "momo_adam"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
+    lr: float = 0.01
+    _: KW_ONLY
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    lb: float = 0.0
+    divide: bool = True
+    use_fstar: bool = False
+
+
+@dataclass(frozen=True, repr=False)
 class ScheduleFreeAdamW(Rule):
     """AdamW without a schedule: the weights that are evaluated are an average of those that are stepped.
 
@@ -1260,6 +1412,43 @@ class ScheduleFreeSGD(Rule):
     warmup_steps: int = 0
     r: float = 0.0
     weight_lr_power: float = 2.0
+
+
+@dataclass(frozen=True, repr=False)
+class ScheduleFreeRAdam(Rule):
+    """Schedule-Free AdamW whose rate grows by RAdam's rectification, so that it needs no warm-up.
+
+        u = g/(√v̂ + ε) + λy; y ← (1−c)y + cz − γr(1 − β₁(1−c))u; z ← z − γr·u
+
+    Call `eval` before the weights are evaluated or saved for use, and `train` before the next step.  rho and r as in
+    RAdam, with rho > 4;  u = g / (sqrt(v_hat) + eps) + weight_decay * y;  y = (1 - c) * y + c * z - lr * r * (1 - beta1
+    * (1 - c)) * u;  z -= lr * r * u, where c is the weight of this step in the average.  While rho <= 4, which is 4
+    steps with beta2 = 0.999, r is 0; without silent_sgd_phase it is 1 and u = g + weight_decay * y.  Source: Defazio et
+    al. 2024, arXiv:2405.15682; equals schedulefree.RAdamScheduleFree.  State: z, exp_avg_sq, weight_sum (a number),
+    lr_max (a number).
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.0025.
+        betas: How near β₁ the parameters are to the average and decay β₂ of the second moment, in (0, 1) and [0, 1).
+            Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        r: Power r of t in the weight of the average, in [0, inf).  Default 0.
+        weight_lr_power: Power p of the largest rate in that weight, in [0, inf).  Default 2.
+        silent_sgd_phase: Leave the weights alone while the second moment is not known well enough, in place of steps of
+            SGD.  Default True.
+    """
+
+    name: ClassVar[str] = "schedule_free_radam"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
+    lr: float = 0.0025
+    _: KW_ONLY
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    r: float = 0.0
+    weight_lr_power: float = 2.0
+    silent_sgd_phase: bool = True
 
 
 @dataclass(frozen=True, repr=False)
@@ -1424,17 +1613,19 @@ class Hyperparameters(TypedDict, total=False):
     axes: Literal["first", "last"]
     beta: float
     beta1: float
+    beta1_1d: float
     beta2: float
+    beta2_1d: float
     beta2_decay: float
     beta3: float
     betas: tuple[float, float] | tuple[float, float, float]
+    betas_1d: tuple[float, float]
     bias_correction: bool | Literal["moments", "none", "step_size"]
     cautious: Literal["none", "update", "decay"]
     centered: bool
     clip: bool
     clip_power: float
-    clip_threshold: float
-    corrected_weight_decay: bool
+    correct_first: bool
     d: float
     d0: float
     d_coef: float
@@ -1443,7 +1634,8 @@ class Hyperparameters(TypedDict, total=False):
     decay: Literal["update", "decoupled", "gradient", "lr", "step"]
     decoupled_weight_decay: bool
     distance_scope: Literal["tensor", "layer"]
-    eps: float | tuple[float | None, float] | tuple[float, float]
+    divide: bool
+    eps: float | tuple[float | None, float]
     eps1: float
     eps2: float
     eps_in_sqrt: bool
@@ -1452,6 +1644,7 @@ class Hyperparameters(TypedDict, total=False):
     eta1: float
     eta2: float
     etas: tuple[float, float]
+    gamma: float
     grad_averaging: bool
     growth_rate: float
     init_estim_sq_dist: float
@@ -1462,10 +1655,13 @@ class Hyperparameters(TypedDict, total=False):
     initial_square_avg: float
     lambd: float
     layer_scale: Literal["denominator", "both"]
+    lb: float
     lr: float
+    lr_1d_factor: float
     lr_decay: float
     lr_in_momentum: bool
     lr_position: Literal["inside", "outside"]
+    mars_type: Literal["adamw", "lion"]
     min_norm: float
     moment: Literal["normalized", "raw"]
     momentum: float
@@ -1482,6 +1678,7 @@ class Hyperparameters(TypedDict, total=False):
     ns_coefficients3: float
     ns_schedule: Literal["constant", "quintic", "polar_express"]
     ns_steps: int
+    optimize_1d: bool
     r: float
     ratio_eps: bool
     ratio_max: float
@@ -1490,6 +1687,7 @@ class Hyperparameters(TypedDict, total=False):
     rho: float
     safeguard_warmup: bool
     scale_parameter: bool
+    silent_sgd_phase: bool
     skip_zero_gradient: bool
     step_size: Literal["capped", "relative", "warmup", "constant"]
     step_size1: float
@@ -1502,9 +1700,11 @@ class Hyperparameters(TypedDict, total=False):
     trust_coefficient: float
     trust_ratio_scope: Literal["tensor", "layer"]
     use_bias_correction: bool
+    use_fstar: bool
     variant: Literal["paper", "timm", "optax", "mae", "pytorch_optimizer", "apex", "gluon", "torch", "transformers"]
     warmup_steps: int
     weight_decay: float
+    weight_decay_1d: float
     weight_decay_exclude_1d: bool
     weight_lr_power: float
     weight_norm_max: float

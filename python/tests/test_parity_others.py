@@ -16,6 +16,7 @@ import dog
 import jax
 import numpy as np
 import optax  # type: ignore[import-untyped]
+import prodigyopt
 import pytest
 import pytorch_optimizer
 import schedulefree
@@ -227,6 +228,49 @@ CASES: dict[str, tuple[str, dict[str, Any], Any, dict[str, Any], float]] = {
         {"lr": 0.01, "betas": (0.7, 0.9), "weight_decay": 0.2, "weight_decouple": False},
         1e-12,
     ),
+    # pytorch_optimizer divides ε by the root of 1 - β₂ᵗ and adds 1e-15 under the root: equal where squares are large.
+    "mars": (
+        "MARS",
+        {"lr": 0.01, "betas": (0.8, 0.9), "eps": 0.0, "weight_decay": 0.2, "gamma": 0.3, "lr_1d_factor": 0.5}
+        | {"betas_1d": (0.7, 0.95), "weight_decay_1d": 0.1},
+        pytorch_optimizer.MARS,
+        {"lr": 0.01, "betas": (0.8, 0.9), "eps": 0.0, "weight_decay": 0.2, "gamma": 0.3, "lr_1d": 0.005}
+        | {"betas_1d": (0.7, 0.95), "weight_decay_1d": 0.1, "foreach": False},
+        1e-8,
+    ),
+    "mars with lion": (
+        "MARS",
+        {"lr": 0.01, "betas": (0.8, 0.9), "mars_type": "lion", "gamma": 0.3, "weight_decay": 0.2, "optimize_1d": True},
+        pytorch_optimizer.MARS,
+        {"lr": 0.01, "betas": (0.8, 0.9), "mars_type": "lion", "gamma": 0.3, "weight_decay": 0.2, "optimize_1d": True}
+        | {"foreach": False},
+        1e-12,
+    ),
+    "mars of the authors": (
+        "MARS",
+        {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.2, "gamma": 0.3, "lr_1d_factor": 0.5}
+        | {"betas_1d": (0.7, 0.95), "weight_decay_1d": 0.1, "amsgrad": True},
+        twins.MARS,
+        {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.2, "gamma": 0.3, "lr_1d_factor": 0.5}
+        | {"betas_1d": (0.7, 0.95), "weight_decay_1d": 0.1, "amsgrad": True},
+        1e-12,
+    ),
+    "mars of timm": (
+        "MARS",
+        {"variant": "timm", "lr": 0.01, "eps": 1e-3, "weight_decay": 0.2, "weight_decay_1d": 0.2, "gamma": 0.3}
+        | {"lr_1d_factor": 0.5},
+        twins.MARS,
+        {"lr": 0.01, "betas": (0.9, 0.99), "eps": 1e-3, "weight_decay": 0.2, "weight_decay_1d": None, "gamma": 0.3}
+        | {"lr_1d_factor": 0.5, "betas_1d": (0.9, 0.99), "corrects_first": False},
+        1e-12,
+    ),
+    "mars of timm, everywhere": (
+        "MARS",
+        {"variant": "timm", "lr": 0.01, "betas": (0.7, 0.9), "weight_decay": 0.2, "optimize_1d": True},
+        twins.MARS,
+        {"lr": 0.01, "betas": (0.7, 0.9), "weight_decay": 0.2, "optimize_1d": True, "corrects_first": False},
+        1e-12,
+    ),
     "novograd": (
         "NovoGrad",
         {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-4, "weight_decay": 0.2, "grad_averaging": True},
@@ -333,6 +377,37 @@ CASES: dict[str, tuple[str, dict[str, Any], Any, dict[str, Any], float]] = {
         | {"foreach": False},
         1e-12,
     ),
+    "schedule-free radam": (
+        "ScheduleFreeRAdam",
+        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.2, "r": 0.5, "weight_lr_power": 1.5},
+        schedulefree.RAdamScheduleFree,
+        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.2, "r": 0.5, "weight_lr_power": 1.5}
+        | {"foreach": False},
+        1e-12,
+    ),
+    "schedule-free radam, first steps of sgd": (
+        "ScheduleFreeRAdam",
+        {"lr": 0.02, "betas": (0.7, 0.99), "weight_decay": 0.2, "silent_sgd_phase": False},
+        schedulefree.RAdamScheduleFree,
+        {"lr": 0.02, "betas": (0.7, 0.99), "weight_decay": 0.2, "silent_sgd_phase": False, "foreach": False},
+        1e-12,
+    ),
+    "prodigy of prodigyopt": (
+        "Prodigy",
+        {"lr": 0.7, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1, "d0": 1e-3, "d_coef": 1.3, "beta3": 0.9}
+        | {"growth_rate": 1.5, "use_bias_correction": True, "safeguard_warmup": True},
+        prodigyopt.Prodigy,
+        {"lr": 0.7, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1, "d0": 1e-3, "d_coef": 1.3, "beta3": 0.9}
+        | {"growth_rate": 1.5, "use_bias_correction": True, "safeguard_warmup": True},
+        1e-10,
+    ),
+    "prodigy of prodigyopt, decay in the gradient": (
+        "Prodigy",
+        {"lr": 0.9, "weight_decay": 0.1, "d0": 1e-3, "decoupled_weight_decay": False},
+        prodigyopt.Prodigy,
+        {"lr": 0.9, "weight_decay": 0.1, "d0": 1e-3, "decouple": False},
+        1e-10,
+    ),
     "tiger": (
         "Tiger",
         {"lr": 0.01, "beta": 0.9, "weight_decay": 0.2},
@@ -416,6 +491,14 @@ OF_OPTAX: dict[str, tuple[lw.Rule, Any]] = {
         optax.contrib.adopt(0.01, 0.8, 0.95, eps=1e-4, clip_value_fn=lambda t: t**0.4),
     ),
     "signsgd": (lw.SignSGD(lr=0.01), optax.sign_sgd(0.01)),
+    "adamaxw": (
+        lw.Adamax(lr=0.01, betas=(0.8, 0.95), eps=1e-4, weight_decay=0.2, decoupled_weight_decay=True),
+        optax.adamaxw(0.01, 0.8, 0.95, eps=1e-4, weight_decay=0.2),
+    ),
+    "simplified ademamix": (
+        lw.SimplifiedAdEMAMix(lr=0.003, betas=(0.8, 0.95), alpha=3.0, eps=1e-4, weight_decay=0.2),
+        optax.contrib.simplified_ademamix(0.003, 0.8, 0.95, alpha=3.0, eps=1e-4, weight_decay=0.2),
+    ),
     "dog": (
         lw.DoG(lr=0.8, reps_rel=1e-3, eps=1e-4, weight_decay=0.2),
         optax.contrib.dog(0.8, ("heuristic", 1e-3), eps=1e-4, weight_decay=0.2),

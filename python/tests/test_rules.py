@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from support.declarations import choices, documented, documented_default, documented_range, fields
-from support.rules import PARITY, TABLE
+from support.rules import PARITY, TABLE, WITH_LOSS
 
 import layerwise as lw
 
-RULES: list[type[lw.Rule]] = [getattr(lw, name) for name in TABLE]
+RULES: list[type[lw.Rule]] = [getattr(lw, name) for name in (*TABLE, *WITH_LOSS)]
 DECLARED = {declaration["name"]: declaration for declaration in lw.rules()}
 
 
@@ -29,7 +29,8 @@ def as_keyword(rule: type[lw.Rule], key: str) -> str:
 
 def default_of(rule: type[lw.Rule], key: str) -> object:
     value = documented_default(rule, as_keyword(rule, key))
-    one = value[int(key[-1]) - 1] if isinstance(value, tuple) else value
+    keys = rule.tuples.get(as_keyword(rule, key), (key,))
+    one = value[keys.index(key)] if isinstance(value, tuple) else value
     return hyperparameters(rule)[key]["none"] if one is None else one
 
 
@@ -42,7 +43,11 @@ def test_the_classes_are_what_the_declarations_and_torch_make_of_them() -> None:
 
 
 def test_every_rule_has_a_class_and_a_row_in_the_table() -> None:
-    assert [rule.name for rule in RULES] == list(DECLARED), "add the rule to support/rules.py"
+    names = [getattr(lw, name).name for name in WITH_LOSS]
+    assert [rule.name for rule in RULES] == [name for name in DECLARED if name not in names] + names, (
+        "add the rule to support/rules.py"
+    )
+    assert names == [name for name, declared in DECLARED.items() if declared["needs_loss"]]
 
 
 def test_the_table_compares_every_option_of_rules_that_have_a_peer() -> None:

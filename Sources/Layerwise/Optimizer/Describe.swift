@@ -43,6 +43,7 @@ private func describe<R: Rule>(_: R.Type) -> String {
                         .map { JSON.quoted($0.element.name) })
             ),
             ("steps_together", R().stages.contains { $0.scope == .optimizer } ? "true" : "false"),
+            ("needs_loss", R().needsLoss ? "true" : "false"),
             ("has_sums", R().stages.count > 1 ? "true" : "false"),
             (
                 "depends_on_axes",

@@ -175,6 +175,8 @@ public struct StepOptions {
     /// One address for each tensor of the layers stepped, in order of registration, in place of the bound buffers; nil
     /// skips the tensor.
     public var gradients: UnsafeBufferPointer<UnsafeRawPointer?>?
+    /// The loss, for rules that need it, such as MoMo; else what `setLoss` said.
+    public var loss: Double?
     /// Where tensors are spread over processes, each of which steps a part: adds up sums over all of them, in place.
     public var reduce: Reducer?
 
@@ -183,11 +185,12 @@ public struct StepOptions {
 
     public init(
         layer: Int? = nil, gradientScale: Double = 1, gradients: UnsafeBufferPointer<UnsafeRawPointer?>? = nil,
-        reduce: Reduce? = nil
+        loss: Double? = nil, reduce: Reduce? = nil
     ) {
         self.layer = layer
         self.gradientScale = gradientScale
         self.gradients = gradients
+        self.loss = loss
         self.reduce = reduce.map { .closure($0) }
     }
 }

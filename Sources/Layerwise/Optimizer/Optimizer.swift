@@ -42,6 +42,9 @@ public final class Optimizer {
     var shared = UnsafeArray<SharedScalars>()
     var nextShared = SharedScalars()
 
+    /// The loss of the next step, where it was said ahead of it.
+    var nextLoss: Double?
+
     /// What the parameters hold.
     public internal(set) var mode = Mode.training
 

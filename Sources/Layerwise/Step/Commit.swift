@@ -21,6 +21,7 @@ extension Optimizer {
         if observes, let reduce = options.reduce { addUpTelemetry(stepped, measured, reduce) }
         measure(stepped)
         shared.elements.pointee = nextShared
+        nextLoss = nil
         clock.advance(to: currentStep)
         summary.nextStep = clock.next
         summary.steps += 1

@@ -22,6 +22,8 @@ struct RuleRecord: BitwiseCopyable {
     let orthogonalizes: Bool
     /// Whether the first of the numbers that stages leave is a trust ratio.
     let hasTrustRatio: Bool
+    /// Whether each step needs the loss.
+    let needsLoss: Bool
     /// Whether tensors have states of one number.
     let hasScalars: Bool
     /// Whether a state starts as the parameters.
@@ -48,6 +50,7 @@ struct RuleRecord: BitwiseCopyable {
         factors = own.contains { $0.factors }
         orthogonalizes = own.contains { $0.orthogonalizes }
         hasTrustRatio = rule.hasTrustRatio
+        needsLoss = rule.needsLoss
         let states = type(of: rule).declaration.states
         hasScalars = states.contains { $0.shape == .scalar }
         copiesParameters = states.contains { $0.start == .parameters }
@@ -109,6 +112,8 @@ struct RulesInForce: BitwiseCopyable {
     private(set) var keepsDirections = false
     /// Whether a rule makes directions orthogonal.
     private(set) var orthogonalizes = false
+    /// Whether a rule needs the loss of each step.
+    private(set) var needsLoss = false
 
     init() {}
 
@@ -119,6 +124,7 @@ struct RulesInForce: BitwiseCopyable {
             copiesParameters = copiesParameters || rule.pointee.copiesParameters
             keepsDirections = keepsDirections || rule.pointee.keepsDirections
             orthogonalizes = orthogonalizes || rule.pointee.orthogonalizes
+            needsLoss = needsLoss || rule.pointee.needsLoss
         }
     }
 

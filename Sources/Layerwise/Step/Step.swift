@@ -32,6 +32,7 @@ extension Optimizer {
         }
         if mode == .evaluation { throw stepInEvaluation }
         try refresh()
+        let loss = try loss(options)
         let stepped = try plan(options)
         wakesWorkers = isWorthWaking(steppedElements)
         defer { if sharesWork(steppedElements) { lastStepEnd = Self.nanoseconds() } }
@@ -42,8 +43,25 @@ extension Optimizer {
         case .skip(let norm): return skip(norm)
         }
         try adjustSlices(context, options.reduce)
-        try update(context, options.reduce)
+        try update(context, options.reduce, loss)
         commit(stepped, measured, options)
+    }
+
+    /// Says the loss of the next step, for rules that need it, such as MoMo: the mean over all processes.
+    ///
+    /// Other rules do not look at it.  It is forgotten once a step was taken or skipped.
+    public func setLoss(_ loss: Double) { nextLoss = loss }
+
+    /// The loss of a step; 0 where the rules in force need none.
+    private func loss(_ options: StepOptions) throws(LayerwiseError) -> Double {
+        guard rulesInForce.needsLoss else { return 0 }
+        guard let loss = options.loss ?? nextLoss else {
+            throw LayerwiseError(
+                .invalidArgument,
+                "\(type(of: rule).declaration.title) needs the loss of each step, and none was given")
+        }
+        if !loss.isFinite { throw LayerwiseError(.outOfRange, "loss must be finite, found \(loss)") }
+        return loss
     }
 
     /// Says that a step will follow within some hundred microseconds: the worker threads wake up meanwhile.
@@ -165,6 +183,7 @@ extension Optimizer {
     }
 
     private func skip(_ norm: Double) {
+        nextLoss = nil
         summary.skippedSteps += 1
         summary.gradientNorm = norm
         summary.clipFactor = 1

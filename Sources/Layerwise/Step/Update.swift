@@ -5,7 +5,7 @@ import LayerwiseRules
 
 extension Optimizer {
     /// Changes weights and states: every stage of the rules in force.
-    func update(_ context: StepContext, _ reduce: Reducer?) throws(LayerwiseError) {
+    func update(_ context: StepContext, _ reduce: Reducer?, _ loss: Double) throws(LayerwiseError) {
         var context = context
         context.isSpread = reduce != nil
         if rulesInForce.copiesParameters {
@@ -17,7 +17,7 @@ extension Optimizer {
             context.items = UnsafePointer(work.items.elements)
             return run(updateItem, context, count: work.items.count)
         }
-        if reduce != nil || sumsOverOptimizer { return try updateTogether(context, reduce) }
+        if reduce != nil || sumsOverOptimizer { return try updateTogether(context, reduce, loss) }
         context.items = UnsafePointer(unitList.smallItems.elements)
         run(smallUnitItem, context, count: unitList.smallItems.count)
         for index in 0..<unitList.units.count {
@@ -42,7 +42,9 @@ extension Optimizer {
     ///
     /// Rules may have different numbers of stages: all change their weights in the last, so that none has changed where a sum
     /// over processes fails.
-    private func updateTogether(_ context: StepContext, _ reduce: Reducer?) throws(LayerwiseError) {
+    private func updateTogether(
+        _ context: StepContext, _ reduce: Reducer?, _ loss: Double
+    ) throws(LayerwiseError) {
         var context = context
         context.items = UnsafePointer(work.items.elements)
         context.directions = nil
@@ -56,7 +58,8 @@ extension Optimizer {
             try addUp(context, reduce)
             let total = sumsOverOptimizer ? totalAdded(context) : StageSums()
             if sumsOverOptimizer {
-                nextShared = ruleInForce(0).advance(nextShared, total)
+                let step = OptimizerStep(loss: loss, baseRate: baseRate(context))
+                nextShared = ruleInForce(0).advance(nextShared, total, step)
                 context.shared = nextShared
             }
             for index in 0..<unitList.units.count {
@@ -66,6 +69,13 @@ extension Optimizer {
                 finish(stage, unit, sums, context, rule(of: unit, context))
             }
         }
+    }
+
+    /// The rate that the schedule makes of the rule's own, in this step.
+    private func baseRate(_ context: StepContext) -> Double {
+        var largest = 0.0
+        for layer in 0..<layers.count { largest = max(largest, context.layers[layer].baseRate) }
+        return largest
     }
 
     /// How the rules in force end the stage after which so many are left.

@@ -32,7 +32,8 @@ struct TensorBuffers {
         weights = Buffer(kind.dtype, count: count)
         gradients = Buffer(kind.gradientDType, count: count)
         var states: [String: Buffer] = [:]
-        for (index, state) in type(of: rule).declaration.states.enumerated() where rule.states.contains(.state(index)) {
+        let own = rule.states(of: TensorTraits(isMatrix: shape.count > 1))
+        for (index, state) in type(of: rule).declaration.states.enumerated() where own.contains(.state(index)) {
             states[state.name] =
                 state.shape == .parameter ? Buffer(kind.computeType, count: count) : Buffer(.float64, count: 1)
             if case .value(let start) = state.start, let buffer = states[state.name] {
@@ -70,6 +71,7 @@ struct TensorBuffers {
                 switch name {
                 case "master": continue
                 case "momentum_buffer", "exp_avg", "grad_avg", "exp_avg_slow", "exp_avg_diff", "prev", "previous_grad",
+                    "last_grad",
                     "s":
                     value = drawn.moment
                 case "exp_avg_sq", "square_avg", "sum", "acc_delta", "exp_avg_var", "grad_sum_sq":

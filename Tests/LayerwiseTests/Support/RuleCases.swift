@@ -154,6 +154,7 @@ extension RuleCase {
         [
             try RuleCase("adamax"),
             try RuleCase("adamax", ["lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-3, "weight_decay": 0.07]),
+            try RuleCase("adamax", ["lr": 0.03, "weight_decay": 0.3, "decoupled_weight_decay": 1]),
         ]
     }
 
@@ -242,6 +243,15 @@ extension RuleCase {
         ]
     }
 
+    static func simplifiedAdEMAMix() throws -> [RuleCase] {
+        [
+            try RuleCase("simplified_ademamix"),
+            try RuleCase(
+                "simplified_ademamix",
+                ["lr": 0.003, "beta1": 0.9, "beta2": 0.93, "alpha": 3, "eps": 1e-3, "weight_decay": 0.3]),
+        ]
+    }
+
     static func laProp() throws -> [RuleCase] {
         [
             try RuleCase("laprop"),
@@ -272,6 +282,28 @@ extension RuleCase {
             try RuleCase(
                 "stable_adamw", ["lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-3, "weight_decay": 0.3]),
             try RuleCase("stable_adamw", ["lr": 0.03, "weight_decay": 0.07, "decoupled_weight_decay": 0]),
+        ]
+    }
+
+    static func mars() throws -> [RuleCase] {
+        [
+            try RuleCase("mars"),
+            try RuleCase(
+                "mars",
+                [
+                    "variant": "paper", "lr": 0.03, "beta2": 0.93, "eps": 1e-3, "weight_decay": 0.3, "gamma": 0.07,
+                    "optimize_1d": 1,
+                ]),
+            try RuleCase(
+                "mars",
+                [
+                    "variant": "timm", "lr": 0.03, "weight_decay": 0.3, "lr_1d_factor": 0.7,
+                    "beta1_1d": 0.8, "beta2_1d": 0.97, "weight_decay_1d": 0.07, "gamma": 1.5,
+                ]),
+            try RuleCase("mars", ["variant": "timm", "lr": 0.03]),
+            try RuleCase("mars", ["lr": 0.03, "amsgrad": 1, "weight_decay": 0.07]),
+            try RuleCase("mars", ["lr": 0.03, "mars_type": "lion", "weight_decay": 0.3, "amsgrad": 1]),
+            try RuleCase("mars", ["lr": 0.03, "mars_type": "lion", "beta1": 0.7, "gamma": 0.3, "optimize_1d": 1]),
         ]
     }
 
@@ -326,6 +358,18 @@ extension RuleCase {
         ]
     }
 
+    static func scheduleFreeRAdam() throws -> [RuleCase] {
+        [
+            try RuleCase("schedule_free_radam"),
+            try RuleCase(
+                "schedule_free_radam",
+                [
+                    "lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-5, "weight_decay": 0.3, "r": 0.5,
+                    "weight_lr_power": 1.5, "silent_sgd_phase": 0,
+                ]),
+        ]
+    }
+
     /// Rules whose sums run over all layers (SumsOverLayersTests).
     static func overLayers() throws -> [RuleCase] {
         [
@@ -343,6 +387,16 @@ extension RuleCase {
                 ]),
             try RuleCase("dadapt_adam", ["weight_decay": 0.1, "d0": 1e-4]),
             try RuleCase("dadapt_sgd", ["d0": 1e-4]),
+            try RuleCase("momo"),
+            try RuleCase("momo", ["lr": 0.3, "weight_decay": 0.1, "beta": 0.7, "lb": -1, "bias_correction": 1]),
+            try RuleCase("momo", ["lr": 0.3, "weight_decay": 0.1, "use_fstar": 1]),
+            try RuleCase("momo_adam"),
+            try RuleCase(
+                "momo_adam",
+                [
+                    "lr": 0.3, "beta1": 0.7, "beta2": 0.93, "eps": 1e-3, "weight_decay": 0.1, "lb": -1, "divide": 0,
+                ]),
+            try RuleCase("momo_adam", ["lr": 0.3, "weight_decay": 0.1, "use_fstar": 1]),
             try RuleCase(
                 "dadapt_sgd", ["lr": 0.7, "momentum": 0.8, "weight_decay": 0.1, "d0": 1e-3, "growth_rate": 1.5]),
         ]
@@ -456,9 +510,10 @@ extension RuleCase {
     static func all() throws -> [RuleCase] {
         let first = try sgd() + momentum() + lars() + adam() + adamW() + lamb() + lion() + nadam() + rmsprop()
         let second = try adagrad() + adadelta() + adamax() + radam() + rprop() + asgd() + adaBelief() + yogi() + adan()
-        let third = try adopt() + adEMAMix() + laProp() + madgrad() + tiger() + signSGD() + fromage()
-        let fourth = try stableAdamW() + novoGrad() + lans() + ldog() + scheduleFreeAdamW() + scheduleFreeSGD()
-        return first + second + third + fourth
+        let third = try adopt() + adEMAMix() + simplifiedAdEMAMix() + laProp() + madgrad() + tiger() + signSGD()
+        let fourth = try fromage() + stableAdamW() + mars() + novoGrad() + lans() + ldog()
+        let fifth = try scheduleFreeAdamW() + scheduleFreeSGD() + scheduleFreeRAdam()
+        return first + second + third + fourth + fifth
     }
 
     /// One of each arithmetic.
@@ -487,14 +542,19 @@ extension RuleCase {
             try RuleCase("adan", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("adopt", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("ademamix", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("simplified_ademamix", ["lr": 0.003, "alpha": 3, "weight_decay": 0.07]),
             try RuleCase("laprop", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("madgrad", ["lr": 0.03, "weight_decay": 0.0701]),
             try RuleCase("fromage", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("stable_adamw", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("mars", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("mars", ["lr": 0.03, "weight_decay": 0.07, "amsgrad": 1, "optimize_1d": 1]),
+            try RuleCase("mars", ["lr": 0.03, "weight_decay": 0.07, "mars_type": "lion"]),
             try RuleCase("novograd", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("lans", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("ldog", ["lr": 0.7, "reps_rel": 1e-3, "weight_decay": 0.07]),
             try RuleCase("schedule_free_sgd", ["lr": 0.03, "weight_decay": 0.07]),
+            try RuleCase("schedule_free_radam", ["lr": 0.03, "beta2": 0.9, "weight_decay": 0.07]),
             try RuleCase("tiger", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("signsgd", ["lr": 0.03, "weight_decay": 0.07]),
             try RuleCase("schedule_free_adamw", ["lr": 0.03, "weight_decay": 0.07]),

@@ -11,7 +11,7 @@ import ctypes
 from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import chain, compress
 from operator import attrgetter, is_, itemgetter
-from typing import Any
+from typing import Any, SupportsFloat
 
 import torch
 from torch import Tensor
@@ -99,6 +99,7 @@ class Engine:
             or options.get("nonfinite") != "propagate"
             or any(declaration_of(name)["has_sums"] for name in {rule.name, *own_rules(groups)})
         )
+        self._needs_loss: bool = declaration_of(rule.name)["needs_loss"]
         self._all_had_gradient = False
         self._had_gradient: set[int] = set()
         self._member_count = 0
@@ -450,8 +451,10 @@ class Engine:
 
     # ---- Step
 
-    def step(self, groups: Sequence[Group], scale: float) -> None:
+    def step(self, groups: Sequence[Group], scale: float, loss: SupportsFloat | None) -> None:
         """Step all parameters that have a gradient, in one native call."""
+        if loss is not None and self._needs_loss:
+            self.native._say_loss(loss)
         self._follow_threads()
         # The library's threads wake up while Python is busy.  What might be wrong, the step will say.
         _lw_optimizer_expect_step(self.native._handle, None)

@@ -9,7 +9,7 @@ import weakref
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, SupportsFloat, TypeVar, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -307,22 +307,25 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         inside.state = state
 
     @overload
-    def step(self, closure: None = None) -> None: ...
+    def step(self, closure: None = None, *, loss: SupportsFloat | None = None) -> None: ...
 
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
 
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(self, closure: Callable[[], float] | None = None, *, loss: SupportsFloat | None = None) -> float | None:
         """Step every parameter that has a gradient.
 
         Args:
             closure: Evaluates the model again and returns the loss; called first, with gradients enabled.
+            loss: The loss, which MoMo needs where no closure returns it; other rules do not look at it.
 
         Returns:
             What the closure returned.
         """
         if self._inside.hooks_ran or not _is_watched(self):
-            return self._step(closure)
+            return self._step(closure, loss)
+        if loss is not None:
+            return _watched_step(self, closure, loss)
         return _watched_step(self) if closure is None else _watched_step(self, closure)
 
     # torch would wrap it, and make a record for profilers also where none is: tens of microseconds between two steps.
@@ -343,16 +346,16 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
 
         return torch.optim.Optimizer.profile_hook_step(inner)
 
-    def _step(self, closure: Callable[[], float] | None = None) -> float | None:
-        loss = None
+    def _step(self, closure: Callable[[], float] | None = None, loss: SupportsFloat | None = None) -> float | None:
+        found_loss = None
         if closure is not None:
             with torch.enable_grad():
-                loss = closure()
+                found_loss = closure()
         scale = 1.0
         found: Tensor | None = getattr(self, "found_inf", None)
         if found is not None and self._inside.backward is None:
             if float(found) > 0:
-                return loss
+                return found_loss
             given: Tensor | None = getattr(self, "grad_scale", None)
             if given is not None:
                 scale = float(given)
@@ -362,10 +365,10 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
             if found is not None:
                 raise RuntimeError("GradScaler looks at all gradients, and step_in_backward has used them already")
             backward.finish()
-            return loss
+            return found_loss
         self._take_in_changes()
-        bridge.step(self.param_groups, scale)
-        return loss
+        bridge.step(self.param_groups, scale, found_loss if loss is None else loss)
+        return found_loss
 
     def _take_in_changes(self) -> None:
         """Take over what was put into `state` since the last step."""

@@ -736,6 +736,7 @@ class Adamax(LayerwiseOptimizer):
         maximize: Ascend instead of descend.
         differentiable: Must be False: a step runs outside of autograd.
         capturable: Taken as in torch; chooses nothing.
+        decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
         **options: See `Options`.
     """
 
@@ -744,6 +745,7 @@ class Adamax(LayerwiseOptimizer):
         "betas",
         "eps",
         "weight_decay",
+        "decoupled_weight_decay",
     )
 
     def __init__(
@@ -758,6 +760,7 @@ class Adamax(LayerwiseOptimizer):
         maximize: bool = False,
         differentiable: bool = False,
         capturable: bool = False,
+        decoupled_weight_decay: bool = False,
         **options: Unpack[Options],
     ) -> None:
         defaults: dict[str, Any] = {
@@ -769,6 +772,7 @@ class Adamax(LayerwiseOptimizer):
             "maximize": maximize,
             "differentiable": differentiable,
             "capturable": capturable,
+            "decoupled_weight_decay": decoupled_weight_decay,
         }
         super().__init__(params, defaults, options)
 
@@ -1248,6 +1252,53 @@ class AdEMAMix(LayerwiseOptimizer):
         super().__init__(params, defaults, options)
 
 
+class SimplifiedAdEMAMix(LayerwiseOptimizer):
+    """AdEMAMix with one sum of gradients in place of two means.
+
+    The hyperparameters are those of `layerwise.SimplifiedAdEMAMix`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.0001.  May be a tensor of one element.
+        betas: Decay β₁ of the sum and decay β₂ of the second moment, in [0, 1) each.  Default (0.99, 0.95).
+        alpha: Weight α of the gradient beside the sum, in [0, inf).  Default 0.
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.SimplifiedAdEMAMix
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "alpha",
+        "eps",
+        "weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.0001,
+        *,
+        betas: tuple[float, float] = (0.99, 0.95),
+        alpha: float = 0.0,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "alpha": alpha,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
 class LaProp(LayerwiseOptimizer):
     """A mean of gradients that are divided by their root mean square first.
 
@@ -1539,6 +1590,85 @@ class StableAdamW(LayerwiseOptimizer):
             "corrected_weight_decay": corrected_weight_decay,
             "maximize": maximize,
         }
+        super().__init__(params, defaults, options)
+
+
+class MARS(LayerwiseOptimizer):
+    """AdamW or Lion on gradients that are corrected by the change since the last step.
+
+    The hyperparameters are those of `layerwise.MARS`, which has the equation.  In the param groups stand the values in
+    force, those of the variant among them.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.003.  May be a tensor of one element.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.95, 0.99).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        amsgrad: Divide by the largest second moment so far.  Default False.
+        gamma: Strength γ̂ of the correction, in [0, inf).  Default 0.025.
+        mars_type: What the corrected gradient is given to: "adamw" or "lion".  Default "adamw".
+        correct_first: Correct a tensor's first gradient too, as if one of 0 came before.  Default True.
+        optimize_1d: Treat tensors of rank 0 and 1 as all others.  Default False.
+        lr_1d_factor: Else their rate, in units of γ, in [0, inf).  Default 1.
+        betas_1d: Else the decay of their first moment and else the decay of their second moment, in [0, 1) each.
+            Default (0.9, 0.95).
+        weight_decay_1d: Else their decay coefficient, in [0, inf).  Default 0.1.
+        variant: Whose version: "paper" or "timm".
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.MARS
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "weight_decay",
+        "amsgrad",
+        "gamma",
+        "mars_type",
+        "correct_first",
+        "optimize_1d",
+        "lr_1d_factor",
+        "betas_1d",
+        "weight_decay_1d",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor | None = None,
+        *,
+        betas: tuple[float, float] | None = None,
+        eps: float | None = None,
+        weight_decay: float | None = None,
+        amsgrad: bool | None = None,
+        gamma: float | None = None,
+        mars_type: Literal["adamw", "lion"] | None = None,
+        correct_first: bool | None = None,
+        optimize_1d: bool | None = None,
+        lr_1d_factor: float | None = None,
+        betas_1d: tuple[float, float] | None = None,
+        weight_decay_1d: float | None = None,
+        variant: Literal["paper", "timm"] | None = None,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        given: dict[str, Any] = {
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "gamma": gamma,
+            "mars_type": mars_type,
+            "correct_first": correct_first,
+            "optimize_1d": optimize_1d,
+            "lr_1d_factor": lr_1d_factor,
+            "betas_1d": betas_1d,
+            "weight_decay_1d": weight_decay_1d,
+            "variant": variant,
+        }
+        defaults = in_force(rule.MARS, lr, given) | {"maximize": maximize}
         super().__init__(params, defaults, options)
 
 
@@ -2013,6 +2143,113 @@ class DAdaptSGD(LayerwiseOptimizer):
         super().__init__(params, defaults, options)
 
 
+class MoMo(LayerwiseOptimizer):
+    """SGD with momentum whose rate is lowered where a model of the loss asks for less.
+
+    The hyperparameters are those of `layerwise.MoMo`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Largest rate γ, in [0, inf).  Default 1.  May be a tensor of one element.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        beta: Decay β of the averages, in [0, 1).  Default 0.9.
+        lb: Lower bound of the loss, in (-inf, inf).  Default 0.
+        bias_correction: Start the averages at 0, and correct them.  Default False.
+        use_fstar: Estimate the lower bound, beginning at lb.  Default False.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.MoMo
+    _keys: ClassVar[tuple[str, ...]] = (
+        "weight_decay",
+        "beta",
+        "lb",
+        "bias_correction",
+        "use_fstar",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 1.0,
+        *,
+        weight_decay: float = 0.0,
+        beta: float = 0.9,
+        lb: float = 0.0,
+        bias_correction: bool = False,
+        use_fstar: bool = False,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "beta": beta,
+            "lb": lb,
+            "bias_correction": bias_correction,
+            "use_fstar": use_fstar,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
+class MoMoAdam(LayerwiseOptimizer):
+    """Adam whose rate is lowered where a model of the loss asks for less.
+
+    The hyperparameters are those of `layerwise.MoMoAdam`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Largest rate γ, in [0, inf).  Default 0.01.  May be a tensor of one element.
+        betas: Decay β₁ of the first moment and of the losses and decay β₂ of the second moment, in [0, 1) each.
+            Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        lb: Lower bound of the loss, in (-inf, inf).  Default 0.
+        divide: Divide the stepped weights by 1 + γλ, in place of AdamW's decay.  Default True.
+        use_fstar: Estimate the lower bound, beginning at lb.  Default False.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.MoMoAdam
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "weight_decay",
+        "lb",
+        "divide",
+        "use_fstar",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.01,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        lb: float = 0.0,
+        divide: bool = True,
+        use_fstar: bool = False,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "lb": lb,
+            "divide": divide,
+            "use_fstar": use_fstar,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
 class ScheduleFreeAdamW(LayerwiseOptimizer):
     """AdamW without a schedule: the weights that are evaluated are an average of those that are stepped.
 
@@ -2115,6 +2352,63 @@ class ScheduleFreeSGD(LayerwiseOptimizer):
             "warmup_steps": warmup_steps,
             "r": r,
             "weight_lr_power": weight_lr_power,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
+class ScheduleFreeRAdam(LayerwiseOptimizer):
+    """Schedule-Free AdamW whose rate grows by RAdam's rectification, so that it needs no warm-up.
+
+    The hyperparameters are those of `layerwise.ScheduleFreeRAdam`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.0025.  May be a tensor of one element.
+        betas: How near β₁ the parameters are to the average and decay β₂ of the second moment, in (0, 1) and [0, 1).
+            Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        r: Power r of t in the weight of the average, in [0, inf).  Default 0.
+        weight_lr_power: Power p of the largest rate in that weight, in [0, inf).  Default 2.
+        silent_sgd_phase: Leave the weights alone while the second moment is not known well enough, in place of steps of
+            SGD.  Default True.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.ScheduleFreeRAdam
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "weight_decay",
+        "r",
+        "weight_lr_power",
+        "silent_sgd_phase",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.0025,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
+        silent_sgd_phase: bool = True,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "r": r,
+            "weight_lr_power": weight_lr_power,
+            "silent_sgd_phase": silent_sgd_phase,
             "maximize": maximize,
         }
         super().__init__(params, defaults, options)

@@ -261,6 +261,14 @@ TABLE: dict[str, Case] = {
             {"lr": 0.1, "betas": (0.9, 0.99, 0.5), "alpha": 1e30, "t_alpha": 3, "t_beta3": 3},
         ],
     ),
+    "SimplifiedAdEMAMix": Case(
+        {"lr": 0.002, "betas": (0.8, 0.95), "alpha": 3.0, "weight_decay": 0.1},
+        extremes=[
+            {"lr": 0.1},
+            {"lr": 0.1, "betas": (0.0, 0.0), "eps": 0.0, "weight_decay": 10.0},
+            {"lr": 1e30, "eps": 1e30, "alpha": 1e30},
+        ],
+    ),
     "LaProp": Case(
         {"lr": 0.02, "betas": (0.8, 0.95), "weight_decay": 0.1},
         extremes=[
@@ -311,6 +319,17 @@ TABLE: dict[str, Case] = {
         ],
         has_sums=True,
         averages=True,
+    ),
+    "MARS": Case(
+        {"lr": 0.02, "gamma": 0.1, "weight_decay": 0.1},
+        extremes=[
+            {"lr": 0.1},
+            {"lr": 0.1, "betas": (0.0, 0.0), "eps": 0.0, "weight_decay": 10.0, "amsgrad": True},
+            {"lr": 0.1, "mars_type": "lion", "gamma": 1e30, "weight_decay": 10.0},
+            {"lr": 0.1, "mars_type": "lion", "optimize_1d": True, "variant": "timm"},
+            {"lr": 1e30, "eps": 1e30, "lr_1d_factor": 0.0},
+        ],
+        has_sums=True,
     ),
     "NovoGrad": Case(
         {"lr": 0.02, "weight_decay": 0.1},
@@ -399,6 +418,14 @@ TABLE: dict[str, Case] = {
         {"lr": 0.1, "weight_decay": 0.1},
         extremes=[{"lr": 0.1}, {"lr": 0.1, "weight_decay": 2.0, "r": 2.0, "warmup_steps": 3}],
     ),
+    "ScheduleFreeRAdam": Case(
+        {"lr": 0.02, "betas": (0.9, 0.95), "weight_decay": 0.1},
+        extremes=[
+            {"lr": 0.1},
+            {"lr": 0.1, "weight_decay": 10.0, "r": 2.0, "silent_sgd_phase": False},
+            {"lr": 0.1, "betas": (0.5, 0.0), "eps": 0.0},
+        ],
+    ),
     "Adafactor": Case(
         {"lr": 0.05, "weight_decay": 0.1},
         {
@@ -442,6 +469,12 @@ TABLE: dict[str, Case] = {
     ),
 }
 """By the name of the class."""
+
+WITH_LOSS: dict[str, Options] = {
+    "MoMo": {"lr": 0.3, "weight_decay": 0.1},
+    "MoMoAdam": {"lr": 0.05, "weight_decay": 0.1},
+}
+"""Rules whose steps need the loss, with ordinary options: `test_momo.py` does what other tests do with the table."""
 
 PARITY = {case: (name, options) for name, row in TABLE.items() for case, options in row.parity.items()}
 """The class and the options of each run that is compared with a peer."""

@@ -294,3 +294,57 @@ class CautiousAdamW(torch.optim.Optimizer):
                 else:
                     decay = decay * (update * p >= 0)
                 p.sub_(update + decay, alpha=group["lr"])
+
+
+class MARS(torch.optim.Optimizer):
+    """The authors' MARS with `is_approx`, and timm's `Mars`, written from their equations.
+
+    timm takes a tensor's first gradient as it is, and has no `weight_decay_1d`.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 3e-3,
+        betas: tuple[float, float] = (0.95, 0.99),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        amsgrad: bool = False,
+        gamma: float = 0.025,
+        mars_type: str = "adamw",
+        optimize_1d: bool = False,
+        lr_1d_factor: float = 1.0,
+        betas_1d: tuple[float, float] = (0.9, 0.95),
+        weight_decay_1d: float | None = 0.1,
+        corrects_first: bool = True,
+    ) -> None:
+        self.corrected = (betas, weight_decay, lr)
+        self.plain = (betas_1d, weight_decay if weight_decay_1d is None else weight_decay_1d, lr * lr_1d_factor)
+        self.eps, self.amsgrad, self.gamma, self.type = eps, amsgrad, gamma, mars_type
+        self.every, self.corrects_first, self.steps = optimize_1d, corrects_first, 0
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        self.steps += 1
+        for param in (param for group in self.param_groups for param in group["params"]):
+            state = self.state[param] or {name: torch.zeros_like(param) for name in ("last", "m", "v", "largest")}
+            self.state[param] = state
+            is_corrected = self.every or param.dim() > 1
+            (first, second), decay, rate = self.corrected if is_corrected else self.plain
+            gradient = param.grad
+            if is_corrected and (self.corrects_first or self.steps > 1):
+                gradient = gradient + self.gamma * first / (1 - first) * (gradient - state["last"])
+                gradient = gradient / max(1.0, float(gradient.norm()))
+            state["last"] = param.grad.clone()
+            state["m"] = first * state["m"] + (1 - first) * gradient
+            if is_corrected and self.type == "lion":
+                param -= rate * (state["m"].sign() + decay * param)
+                continue
+            state["v"] = second * state["v"] + (1 - second) * gradient**2
+            state["largest"] = torch.maximum(state["largest"], state["v"])
+            v = state["largest"] if self.amsgrad else state["v"]
+            root = (v / (1 - second**self.steps)).sqrt() + self.eps
+            param -= rate * (state["m"] / (1 - first**self.steps) / root + decay * param)
+        return None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.rules import TABLE
+from support.rules import TABLE, WITH_LOSS
 from torch import Tensor, nn
 
 import layerwise as lw
@@ -18,7 +18,7 @@ from layerwise.torch._group_rules import values_in_force
 
 CLASSES = {kind._rule.name: kind for kind in vars(lt).values() if isinstance(kind, type) and hasattr(kind, "_rule")}
 
-TOGETHER = {kind._rule.name for kind in CLASSES.values() if TABLE[kind.__name__].together}
+TOGETHER = {name for name, kind in CLASSES.items() if kind.__name__ in WITH_LOSS or TABLE[kind.__name__].together}
 """Rules that take sums over all layers."""
 
 
