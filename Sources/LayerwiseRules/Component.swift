@@ -27,9 +27,12 @@ public protocol Component: Configurable {
 
 /// What a component says of itself, besides its parameters.
 public struct Declaration: Sendable {
-    /// The key in C and in checkpoints, such as "adamw" or "cosine".
+    /// The key in C and in checkpoints, such as "adamw" or "layer_decay": the name of the type in lower case, with underscores
+    /// between words.
     public let name: String
-    /// The name in prose, such as "AdamW"; without spaces and signs, the name of the class in Python.
+    /// The keys of former versions, which are still read.
+    public let formerNames: [String]
+    /// The name in prose, such as "AdamW"; without spaces and signs, the name of the type, and of the class in Python.
     public let title: String
     /// What it is, in a sentence.
     public let summary: String
@@ -55,12 +58,14 @@ public struct Declaration: Sendable {
     public let matricesNeedStep: Bool
 
     package init(
-        name: String, title: String = "", summary: String = "", details: String = "", equation: String = "",
+        name: String, formerNames: [String] = [], title: String = "", summary: String = "", details: String = "",
+        equation: String = "",
         source: String = "", values: String? = nil, parts: String? = nil, arguments: [Argument] = [],
         positional: [String] = [], states: [StateDeclaration] = [], needsStep: Bool = true,
         matricesNeedStep: Bool? = nil
     ) {
         self.name = name
+        self.formerNames = formerNames
         self.title = title
         self.summary = summary
         self.details = details
@@ -74,6 +79,11 @@ public struct Declaration: Sendable {
         self.needsStep = needsStep
         self.matricesNeedStep = matricesNeedStep ?? needsStep
     }
+}
+
+extension Declaration {
+    /// Whether `key` is the name, or one of former versions.
+    package func isCalled(_ key: String) -> Bool { key == name || formerNames.contains(key) }
 }
 
 /// A keyword of a class that holds a list of numbers, or parts.

@@ -58,17 +58,19 @@ from .policy import (
     Exclude,
     Explicit,
     ForTower,
+    GeometricRange,
     LayerDecay,
     LoRAPlus,
     MuP,
     Policy,
-    Range,
+    RateSlice,
     RelativeGradientNorm,
-    Slice,
     ULMFiT,
     Uniform,
     UpdateRatio,
 )
+from .policy import Range as Range
+from .policy import Slice as Slice
 from .reports import LayerInfo, LoadReport, StateInfo, Summary, Telemetry
 from .rule import (
     ADOPT,
@@ -117,6 +119,7 @@ from .schedule import (
     Cyclic,
     CyclicMomentum,
     Exponential,
+    FactorTable,
     FlatCosine,
     InverseSqrt,
     InverseTime,
@@ -133,11 +136,11 @@ from .schedule import (
     Sequential,
     SlantedTriangular,
     StepDecay,
-    Table,
     Tanh,
     Warmup,
     WarmupStableDecay,
 )
+from .schedule import Table as Table
 from .snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -200,6 +203,7 @@ __all__ = [
     "Exclude",
     "Explicit",
     "Exponential",
+    "FactorTable",
     "FlatCosine",
     "ForTower",
     "ForkedOptimizer",
@@ -208,6 +212,7 @@ __all__ = [
     "FreezeOut",
     "FreezePlan",
     "Fromage",
+    "GeometricRange",
     "GradualUnfreezing",
     "InferredLayer",
     "InvalidArgument",
@@ -245,7 +250,7 @@ __all__ = [
     "Product",
     "RAdam",
     "RMSprop",
-    "Range",
+    "RateSlice",
     "Rates",
     "ReduceFailed",
     "ReduceOnPlateau",
@@ -260,13 +265,11 @@ __all__ = [
     "ShapeMismatch",
     "SignSGD",
     "SlantedTriangular",
-    "Slice",
     "Snapshot",
     "StableAdamW",
     "StateInfo",
     "StepDecay",
     "Summary",
-    "Table",
     "Tanh",
     "Telemetry",
     "Tiger",

@@ -74,7 +74,7 @@ public let allFreezePlans: [any FreezePlan.Type] = [
 
 /// The freezing plan that `spec` describes.
 public func freezePlan(_ spec: Spec) throws(SettingError) -> any FreezePlan {
-    try component(spec.name, among: allFreezePlans, "freezing plan") { $0.declaration.name }.init(spec)
+    try component(spec.name, among: allFreezePlans, "freezing plan") { $0.declaration }.init(spec)
 }
 
 /// The length of a stage of a plan.

@@ -3,22 +3,22 @@ import LayerwiseRules
 
 /// The declaration of a rule as one line of JSON, or nil if there is none of that name.
 public func describeRule(_ name: String) -> String? {
-    allRules.first { $0.declaration.name == name }.map { describe($0) }
+    allRules.first { $0.declaration.isCalled(name) }.map { describe($0) }
 }
 
 /// The declaration of a policy as one line of JSON, or nil if there is none of that name.
 public func describePolicy(_ name: String) -> String? {
-    allPolicies.first { $0.declaration.name == name }.map { describe($0, $0.depthDependence) }
+    allPolicies.first { $0.declaration.isCalled(name) }.map { describe($0, $0.depthDependence) }
 }
 
 /// The declaration of a schedule as one line of JSON, or nil if there is none of that name.
 public func describeSchedule(_ name: String) -> String? {
-    allSchedules.first { $0.declaration.name == name }.map { describe($0) }
+    allSchedules.first { $0.declaration.isCalled(name) }.map { describe($0) }
 }
 
 /// The declaration of a freezing plan as one line of JSON, or nil if there is none of that name.
 public func describeFreezePlan(_ name: String) -> String? {
-    allFreezePlans.first { $0.declaration.name == name }.map { describe($0, $0.depthDependence) }
+    allFreezePlans.first { $0.declaration.isCalled(name) }.map { describe($0, $0.depthDependence) }
 }
 
 private func describe<R: Rule>(_: R.Type) -> String {
@@ -75,7 +75,9 @@ private func describe<C: Component>(_: C.Type, _ depthDependence: DepthDependenc
 
 private func text(_ declaration: Declaration) -> [(String, String)] {
     [
-        ("name", JSON.quoted(declaration.name)), ("title", JSON.quoted(declaration.title)),
+        ("name", JSON.quoted(declaration.name)),
+        ("former_names", JSON.array(declaration.formerNames.map(JSON.quoted))),
+        ("title", JSON.quoted(declaration.title)),
         ("summary", JSON.quoted(declaration.summary)), ("details", JSON.quoted(declaration.details)),
         ("equation", JSON.quoted(declaration.equation)), ("source", JSON.quoted(declaration.source)),
     ]

@@ -20,9 +20,10 @@ public struct GeometricRange: Policy {
     }
 
     public static let declaration = Declaration(
-        name: "range", title: "Range", summary: "rates that rise geometrically from depth 0 to the top",
+        name: "geometric_range", formerNames: ["range"], title: "GeometricRange",
+        summary: "rates that rise geometrically from depth 0 to the top",
         details: """
-            scale = lowest * (highest / lowest) ** (depth / top_depth), in each tower.  `Slice` says the same in \
+            scale = lowest * (highest / lowest) ** (depth / top_depth), in each tower.  `RateSlice` says the same in \
             rates.
             """,
         equation: "scale = lowest·(highest/lowest)^(depth/top)",

@@ -118,7 +118,7 @@ public let allPolicies: [any Policy.Type] = [
 
 /// The policy that `spec` describes.
 public func policy(_ spec: Spec) throws(SettingError) -> any Policy {
-    try component(spec.name, among: allPolicies, "policy") { $0.declaration.name }.init(spec)
+    try component(spec.name, among: allPolicies, "policy") { $0.declaration }.init(spec)
 }
 
 /// The layers of each tower by depth.

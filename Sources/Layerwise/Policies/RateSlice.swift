@@ -27,10 +27,11 @@ public struct RateSlice: Policy {
     }
 
     public static let declaration = Declaration(
-        name: "slice", title: "Slice", summary: "fastai's slice: rates from the first layer to the last",
+        name: "rate_slice", formerNames: ["slice"], title: "RateSlice",
+        summary: "fastai's slice: rates from the first layer to the last",
         details: """
-            Slice(lowest, highest): rate = lowest * (highest / lowest) ** (i / (n - 1)) for layer i of n; \
-            Slice(highest): rate = highest for the last layer, highest / 10 for the others.  Rates, not multipliers, \
+            RateSlice(lowest, highest): rate = lowest * (highest / lowest) ** (i / (n - 1)) for layer i of n; \
+            RateSlice(highest): rate = highest for the last layer, highest / 10 for the others.  Rates, not multipliers, \
             in place of the optimizer's lr; it equals fastai's slice.  Layers of one depth share a rate; each tower \
             has its own slice.
             """,

@@ -16,7 +16,8 @@ public struct FactorTable: Schedule {
     }
 
     public static let declaration = Declaration(
-        name: "table", title: "Table", summary: "a factor for each step, from a list",
+        name: "factor_table", formerNames: ["table"], title: "FactorTable",
+        summary: "a factor for each step, from a list",
         details: """
             f = factors[min(t, len(factors) - 1)].
             """,

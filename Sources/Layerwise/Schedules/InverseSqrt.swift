@@ -7,7 +7,7 @@ import LayerwiseRules
 ///     else:   f = 1/√((t − W + s)/s)                              (s = timescale, or W, or 10000 where W is 0)
 ///
 /// Source: Hugging Face's `inverse_sqrt`, which it equals; with the timescale at its default also fairseq's.
-public struct InverseSquareRoot: Schedule {
+public struct InverseSqrt: Schedule {
     public var warmupSteps = 0
     public var timescale = 0
 

@@ -19,7 +19,8 @@ public struct StepDecay: Schedule {
     }
 
     public static let declaration = Declaration(
-        name: "step", title: "StepDecay", summary: "a factor of γ every so many steps",
+        name: "step_decay", formerNames: ["step"], title: "StepDecay",
+        summary: "a factor of γ every so many steps",
         details: """
             f = gamma ** floor(t / every), as torch has it.
             """,

@@ -33,7 +33,8 @@ public struct WarmupStableDecay: Spanned {
     }
 
     public static let declaration = Declaration(
-        name: "wsd", title: "WarmupStableDecay", summary: "up, level, and down",
+        name: "warmup_stable_decay", formerNames: ["wsd"], title: "WarmupStableDecay",
+        summary: "up, level, and down",
         details: """
             f rises from the floor to 1 over W steps, is 1 until t = T - D, falls to the floor over D steps, and stays \
             there.  After a share x of the steps it has gone x of the way ("linear"), 0.5 * (1 - cos(pi * x)) \
