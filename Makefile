@@ -25,10 +25,11 @@ PYTEST = $(RUN_PYTHON) -m pytest python/tests -n $(WORKERS) --dist loadgroup
 # The tools below use all cores by themselves, and pytest's closing line comes last.
 .NOTPARALLEL:
 .PHONY: build build-tests help setup demo demo-auto demo-find demo-text check test bench docs classes format kernels lint check-header check-symbols
-.PHONY: check-arm check-install check-wheel names site size sanitize fuzz prove wheel sdist install uninstall clean
+.PHONY: check-arm check-documented swift-docs check-install check-wheel names site size sanitize fuzz prove wheel sdist install uninstall clean
 
 build: ## the shared library, also placed in the Python package, and the static one (default)
-	swift build $(SWIFT) --product layerwise -Xlinker -Map=$(CURDIR)/$(SHARED_BUILD)/liblayerwise.map
+	swift build $(SWIFT) --product LayerwiseC -Xlinker -Map=$(CURDIR)/$(SHARED_BUILD)/liblayerwise.map
+	ln -sf libLayerwiseC.so $(SHARED_BUILD)/release/liblayerwise.so
 	install -m 755 $(SHARED_BUILD)/release/liblayerwise.so $(LIBRARY)
 	.ci/make-static $(SHARED_BUILD)/release
 
@@ -69,6 +70,9 @@ bench: .venv/.bench build ## time a step beside its peers and the memory's limit
 docs: .venv/.demo build ## docs/rules.md and docs/images, from the library's own declarations and numbers
 	@PYTHONPATH="$(CURDIR)/python" $(PYTHON) -m layerwise rules > docs/rules.md
 	@$(RUN_PYTHON) docs/figures.py
+
+swift-docs: build ## the documentation of the Swift library, by DocC: build/swift-docs
+	.ci/swift-docs $(SHARED_BUILD) build/swift-docs
 
 site: .venv/.site ## the pages as a site with search and an API reference: build/site/index.html
 	.venv/bin/python .ci/site-pages build/site-pages
@@ -140,6 +144,9 @@ check-symbols: build ## what the library exports, needs and could mix up
 
 check-arm: build ## every kernel on an emulated ARM processor, with the same bits as here
 	Tests/Scripts/check-arm $(SHARED_BUILD)
+
+check-documented: build ## every public declaration of the Swift library has a comment
+	Tests/Scripts/check-documented $(SHARED_BUILD)
 
 check-install: build ## install to a scratch folder and build the C example with pkg-config and with CMake
 	Tests/Scripts/check-install.sh $(VERSION) $(SOVERSION)

@@ -7,6 +7,7 @@
 /// is a plain value: its initialiser assigns the properties and checks them.  A `Spec` describes it in words, for C and
 /// checkpoints.
 public protocol Component: Configurable {
+    /// What it says of itself: names, equation, source and states.
     static var declaration: Declaration { get }
 
     /// Everything at its default.
@@ -38,6 +39,7 @@ public struct Declaration: Sendable {
     public let summary: String
     /// What a user should know besides, with the equation in the words of the settings; it may be empty.
     public let details: String
+    /// The equation in a line.
     public let equation: String
     /// Paper or library, and which libraries it equals.
     public let source: String
@@ -88,6 +90,7 @@ extension Declaration {
 
 /// A keyword of a class that holds a list of numbers, or parts.
 public struct Argument: Sendable {
+    /// What an argument takes.
     public enum Shape: String, Sendable {
         /// Whole numbers of steps.
         case steps
@@ -109,12 +112,15 @@ public struct Argument: Sendable {
         case byPattern = "by_pattern"
     }
 
+    /// The keyword.
     public let name: String
+    /// What it takes.
     public let shape: Shape
     /// What each pattern makes; nil for other shapes.
     public let part: (any Component.Type)?
     /// The settings of such a part that the argument gives.
     public let keys: [String]
+    /// One line of documentation.
     public let doc: String
 
     package init(_ name: String, _ shape: Shape, _ doc: String) {

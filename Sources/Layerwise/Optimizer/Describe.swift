@@ -2,22 +2,22 @@
 import LayerwiseRules
 
 /// The declaration of a rule as one line of JSON, or nil if there is none of that name.
-public func describeRule(_ name: String) -> String? {
+package func describeRule(_ name: String) -> String? {
     allRules.first { $0.declaration.isCalled(name) }.map { describe($0) }
 }
 
 /// The declaration of a policy as one line of JSON, or nil if there is none of that name.
-public func describePolicy(_ name: String) -> String? {
+package func describePolicy(_ name: String) -> String? {
     allPolicies.first { $0.declaration.isCalled(name) }.map { describe($0, $0.depthDependence) }
 }
 
 /// The declaration of a schedule as one line of JSON, or nil if there is none of that name.
-public func describeSchedule(_ name: String) -> String? {
+package func describeSchedule(_ name: String) -> String? {
     allSchedules.first { $0.declaration.isCalled(name) }.map { describe($0) }
 }
 
 /// The declaration of a freezing plan as one line of JSON, or nil if there is none of that name.
-public func describeFreezePlan(_ name: String) -> String? {
+package func describeFreezePlan(_ name: String) -> String? {
     allFreezePlans.first { $0.declaration.isCalled(name) }.map { describe($0, $0.depthDependence) }
 }
 
@@ -127,7 +127,7 @@ private func describe<C: Configurable>(_ value: C) -> String {
 }
 
 /// The layers that rules and the names of a model's tensors tell of, as one line of JSON.
-public func describePlacedLayers(_ names: [String], rules: [LayerRule]) throws(SettingError) -> String {
+package func describePlacedLayers(_ names: [String], rules: [LayerRule]) throws(SettingError) -> String {
     JSON.array(
         try placeLayers(names, rules: rules).map { layer in
             JSON.object([
@@ -140,7 +140,7 @@ public func describePlacedLayers(_ names: [String], rules: [LayerRule]) throws(S
 }
 
 /// The layers that the names of a model's tensors tell of, as one line of JSON.
-public func describeLayers(_ names: [String]) -> String {
+package func describeLayers(_ names: [String]) -> String {
     JSON.array(
         inferLayers(names).map { layer in
             JSON.object([

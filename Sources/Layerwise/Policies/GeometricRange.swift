@@ -8,11 +8,14 @@ import LayerwiseRules
 ///
 /// A single layer has the scale `highest`.  `RateSlice` says the same in rates, as fastai does.
 public struct GeometricRange: Policy {
+    /// Scale at depth 0, at most highest.
     public var lowest = 0.01
+    /// Scale at the highest depth.
     public var highest = 1.0
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(lowest: Double, highest: Double = 1) throws(SettingError) {
         self.lowest = lowest
         self.highest = highest

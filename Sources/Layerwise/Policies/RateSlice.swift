@@ -10,17 +10,21 @@ import LayerwiseRules
 /// Source: fastai's `slice` in `set_hyper` (`even_mults`), which it equals.  Layers of one depth share a rate, as fastai's
 /// groups do; each tower has its own slice.
 public struct RateSlice: Policy {
+    /// Rate of the first layer, at most highest.
     public var lowest = Double.nan
+    /// Rate of the last layer.
     public var highest = Double.nan
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(_ lowest: Double, _ highest: Double) throws(SettingError) {
         self.lowest = try Self.given("lowest", lowest)
         self.highest = try Self.given("highest", highest)
         try settle()
     }
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(_ highest: Double) throws(SettingError) {
         self.highest = try Self.given("highest", highest)
         try settle()

@@ -11,6 +11,7 @@ public struct FactorTable: Schedule {
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(_ factors: [Double]) throws(SettingError) {
         try settle(values: factors)
     }

@@ -8,11 +8,14 @@ import LayerwiseRules
 ///
 /// Source: Hugging Face's `inverse_sqrt`, which it equals; with the timescale at its default also fairseq's.
 public struct InverseSqrt: Schedule {
+    /// W: steps of linear warm-up from 0.
     public var warmupSteps = 0
+    /// S; 0: warmup_steps, or 10000 if that is 0 too.
     public var timescale = 0
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(warmupSteps: Int = 0, timescale: Int = 0) throws(SettingError) {
         self.warmupSteps = warmupSteps
         self.timescale = timescale

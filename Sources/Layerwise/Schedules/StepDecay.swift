@@ -7,11 +7,14 @@ import LayerwiseRules
 ///
 /// Source: torch's StepLR, which it equals.
 public struct StepDecay: Schedule {
+    /// Steps for one factor of γ.
     public var every = 0
+    /// Γ: the factor.
     public var gamma = 0.1
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(every: Int, gamma: Double = 0.1) throws(SettingError) {
         self.every = every
         self.gamma = gamma

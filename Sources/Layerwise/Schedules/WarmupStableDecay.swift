@@ -12,19 +12,25 @@ import LayerwiseRules
 /// min_lr_ratio as `min_factor` and its decay_type, cosine by default, as `decay`.  Unlike that of `Decay`, the warm-up
 /// starts at the floor.
 public struct WarmupStableDecay: Spanned {
-    public var span = Span()
+    /// Steps, warm-up and floor.
+    public var span = DecaySpan()
+    /// D: steps down, the last of total_steps.
     public var decaySteps = 0
+    /// The curve up.
     public var warmup = Ramp.linear
+    /// The curve down.
     public var decay = Ramp.linear
+    /// Waves of the cosine down; 0.5 is down once.
     public var cycles = 0.5
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(
         totalSteps: Int, decaySteps: Int, warmupSteps: Int = 0, warmup: Ramp = .linear, decay: Ramp = .linear,
         cycles: Double = 0.5, minRate: Double = 0, floor: FloorKind = .scaled, minFactor: Double = 0
     ) throws(SettingError) {
-        span = Span(totalSteps, warmupSteps, minRate, floor, minFactor)
+        span = DecaySpan(totalSteps, warmupSteps, minRate, floor, minFactor)
         self.decaySteps = decaySteps
         self.warmup = warmup
         self.decay = decay
