@@ -25,10 +25,11 @@ PYTEST = $(RUN_PYTHON) -m pytest python/tests -n $(WORKERS) --dist loadgroup
 # The tools below use all cores by themselves, and pytest's closing line comes last.
 .NOTPARALLEL:
 .PHONY: build build-tests help setup demo demo-auto demo-find demo-text check test bench docs classes format kernels lint check-header check-symbols
-.PHONY: check-install check-wheel names site size sanitize fuzz prove wheel sdist install uninstall clean
+.PHONY: check-arm check-documented swift-docs check-install check-wheel names site size sanitize fuzz prove wheel sdist install uninstall clean
 
 build: ## the shared library, also placed in the Python package, and the static one (default)
-	swift build $(SWIFT) --product layerwise -Xlinker -Map=$(CURDIR)/$(SHARED_BUILD)/liblayerwise.map
+	swift build $(SWIFT) --product LayerwiseC -Xlinker -Map=$(CURDIR)/$(SHARED_BUILD)/liblayerwise.map
+	ln -sf libLayerwiseC.so $(SHARED_BUILD)/release/liblayerwise.so
 	install -m 755 $(SHARED_BUILD)/release/liblayerwise.so $(LIBRARY)
 	.ci/make-static $(SHARED_BUILD)/release
 
@@ -70,6 +71,9 @@ docs: .venv/.demo build ## docs/rules.md and docs/images, from the library's own
 	@PYTHONPATH="$(CURDIR)/python" $(PYTHON) -m layerwise rules > docs/rules.md
 	@$(RUN_PYTHON) docs/figures.py
 
+swift-docs: build ## the documentation of the Swift library, by DocC: build/swift-docs
+	.ci/swift-docs $(SHARED_BUILD) build/swift-docs
+
 site: .venv/.site ## the pages as a site with search and an API reference: build/site/index.html
 	.venv/bin/python .ci/site-pages build/site-pages
 	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet --strict --config-file docs/mkdocs.yml
@@ -83,7 +87,7 @@ check: setup lint build-tests ## what is quick: lint, types, XCTest and pytest w
 	Tests/Scripts/xctest.sh $(SHARED_BUILD)/release quick
 	@$(PYTEST) -m "not spawns"
 
-test: setup lint build-tests check-symbols check-install check-wheel ## everything: set-up, lint, build, symbols, install, wheel, XCTest, fuzzer's corpus, pytest
+test: setup lint build-tests check-symbols check-arm check-install check-wheel ## everything: set-up, lint, build, symbols, ARM, install, wheel, XCTest, fuzzer's corpus, pytest
 	Tests/Scripts/xctest.sh $(SHARED_BUILD)/release
 	Tests/Fuzz/fuzz.sh replay
 	@$(PYTEST)
@@ -137,6 +141,12 @@ check-header: ## the headers alone, in every language that may include them
 
 check-symbols: build ## what the library exports, needs and could mix up
 	Tests/Scripts/check-symbols.sh $(SHARED_BUILD)/release $(SOVERSION)
+
+check-arm: build ## every kernel on an emulated ARM processor, with the same bits as here
+	Tests/Scripts/check-arm $(SHARED_BUILD)
+
+check-documented: build ## every public declaration of the Swift library has a comment
+	Tests/Scripts/check-documented $(SHARED_BUILD)
 
 check-install: build ## install to a scratch folder and build the C example with pkg-config and with CMake
 	Tests/Scripts/check-install.sh $(VERSION) $(SOVERSION)

@@ -28,7 +28,7 @@ let package = Package(
     name: "layerwise",
     products: [
         .library(name: "Layerwise", targets: ["Layerwise"]),
-        .library(name: "layerwise", type: .dynamic, targets: ["LayerwiseC"]),
+        .library(name: "LayerwiseC", type: .dynamic, targets: ["LayerwiseC"]),
     ],
     targets: kernels + [
         // MARK: - Public API

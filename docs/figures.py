@@ -94,7 +94,7 @@ RISING = (
 COMPOSED = (
     "Piecewise([(40, 0.5), (80, 0.2)])",
     "Piecewise([(40, 0.5), (80, 0.2)], 'linear')",
-    "Table.from_callable(lambda t: 0.98**t, 60)",
+    "FactorTable.from_callable(lambda t: 0.98**t, 60)",
     "Warmup(20, Cosine(80))",
     "Sequential([Linear(60), Cosine(40)], [60])",
     "Product(Linear(100), Cyclic(step_size_up=10))",
@@ -293,7 +293,7 @@ def draw_policies() -> None:
             "LayerDecay(0.75)",
             "LayerDecay(0.75, convention='timm')",
             "LayerDecay(0.75, min_scale=0.1)",
-            "Range(0.001)",
+            "GeometricRange(0.001)",
             "ULMFiT()",
         ),
         (BLUE, ORANGE, GREEN, LAYERS[1], LAYERS[3]),

@@ -5,6 +5,8 @@
  * Written by `make names` from the declarations that the library itself checks settings against.  A misspelt macro is an error
  * of the compiler; a misspelt string is refused when the program runs.
  *
+ * A macro that stands for another is a name of a former version, whose string is still read too.
+ *
  * A table's second column is the field of lw_setting that a key wants: "number", "flag" (`number`, 0 or 1), or "choice" and
  * "text" (`choice`).  A key without a default must be given where its doc does not say otherwise.
  */
@@ -784,7 +786,8 @@
  *
  *      lowest                  number  default 0.01; (0, inf); scale at depth 0, at most highest
  *      highest                 number  default 1; (0, inf); scale at the highest depth */
-#define LW_POLICY_RANGE "range"
+#define LW_POLICY_GEOMETRIC_RANGE "geometric_range"
+#define LW_POLICY_RANGE LW_POLICY_GEOMETRIC_RANGE
 
 /** Each layer's rate is a fraction of that of the layer above: scale = factor^−(layers above)
  *  Source: Howard and Ruder 2018, arXiv:1801.06146, §3.2.
@@ -798,7 +801,8 @@
  *
  *      lowest                  number  no default; (0, inf); rate of the first layer, at most highest
  *      highest                 number  no default; (0, inf); rate of the last layer */
-#define LW_POLICY_SLICE "slice"
+#define LW_POLICY_RATE_SLICE "rate_slice"
+#define LW_POLICY_SLICE LW_POLICY_RATE_SLICE
 
 /** Tensors without decay or trust ratio, by rank or name: λ = 0 and trust ratio 1 for tensors of rank ≤ max_rank and
  *  those that a pattern matches
@@ -963,7 +967,8 @@
  *
  *      every                   number  no default; [1, 2^53]; steps for one factor of γ
  *      gamma                   number  default 0.1; (0, 1]; γ: the factor */
-#define LW_SCHEDULE_STEP "step"
+#define LW_SCHEDULE_STEP_DECAY "step_decay"
+#define LW_SCHEDULE_STEP LW_SCHEDULE_STEP_DECAY
 
 /** A factor of γ at each milestone: f = γ^#{milestones ≤ t}
  *  Source: torch MultiStepLR.
@@ -1044,7 +1049,8 @@
  *      warmup                  choice  default linear; "linear", "cosine", "one_minus_sqrt"; the curve up
  *      decay                   choice  default linear; "linear", "cosine", "one_minus_sqrt"; the curve down
  *      cycles                  number  default 0.5; (0, inf); waves of the cosine down; 0.5 is down once */
-#define LW_SCHEDULE_WSD "wsd"
+#define LW_SCHEDULE_WARMUP_STABLE_DECAY "warmup_stable_decay"
+#define LW_SCHEDULE_WSD LW_SCHEDULE_WARMUP_STABLE_DECAY
 
 /** Down a hyperbolic tangent: f = ½(1 − tanh(lower·(1 − p) + upper·p))
  *  Source: Hsueh et al. 2018, arXiv:1806.01593; timm tanh.
@@ -1109,7 +1115,8 @@
 /** A factor for each step, from a list: f = factors[min(t, n − 1)]
  *  Source: torch LambdaLR, with its values listed.
  *  Values: factors: one for each step; the last stays. */
-#define LW_SCHEDULE_TABLE "table"
+#define LW_SCHEDULE_FACTOR_TABLE "factor_table"
+#define LW_SCHEDULE_TABLE LW_SCHEDULE_FACTOR_TABLE
 
 /** Lower when a metric has stopped improving: f = max(factor^reductions, min_factor)
  *  Source: torch ReduceLROnPlateau.

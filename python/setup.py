@@ -63,12 +63,12 @@ def build_with_swift() -> Path:
             f"layerwise: building the native library needs Swift {least} or newer, and {swift} is Swift {found[1]}; "
             "install a wheel, or a newer Swift, or set LAYERWISE_PREBUILT to a built library"
         )
-    command = [swift, "build", "-c", "release", "--scratch-path", ".build_shared", "--product", "layerwise"]
+    command = [swift, "build", "-c", "release", "--scratch-path", ".build_shared", "--product", "LayerwiseC"]
     with audience() as say:
         say(f"building the native library with Swift {found[1]}, which takes some minutes")
         run_and_tell(command, say)
         say("the native library is built")
-    return ROOT / ".build_shared" / "release" / LIBRARY
+    return ROOT / ".build_shared" / "release" / LIBRARY.replace("layerwise", "LayerwiseC")
 
 
 def numbers(version: str) -> tuple[int, ...]:

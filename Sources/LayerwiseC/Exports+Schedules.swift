@@ -168,7 +168,7 @@ public func lw_optimizer_explain_json(
     _ needed: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
     withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
-        try copy(try optimizer.explainJson(at: step == -1 ? nil : step), text, capacity, needed)
+        try copy(try optimizer.explainJSON(at: step == -1 ? nil : step), text, capacity, needed)
     }
 }
 

@@ -6,7 +6,7 @@ import LayerwiseRules
 /// Second stage: δ = n₀·m / (√v + ε) + n₁·w, where n₀ is the clipped rate and n₁ the decay.  `StableAdamW` documents the terms.
 struct StableAdamWArithmetic<Values: Lanes>: TrustRatioArithmetic {
     typealias State = KnownMoments<Values>
-    typealias MeasuredState = Moments<Values>
+    typealias MeasuredState = MeasuredMoments<Values>
 
     let coupledDecay: Values
     let firstShare: Values
@@ -31,8 +31,8 @@ struct StableAdamWArithmetic<Values: Lanes>: TrustRatioArithmetic {
     @inline(__always)
     func direction(weight: Values, gradient: Values, state: inout MeasuredState) -> Values {
         let g = Values.fma(coupledDecay, weight, gradient).bounded(by: squareLimit)
-        _ = state.advance(gradient: g, firstShare: firstShare, secondShare: secondShare)
-        return g / state.second.squareRoot().maximum(epsilon)
+        _ = state.moments.advance(gradient: g, firstShare: firstShare, secondShare: secondShare)
+        return g / state.moments.second.squareRoot().maximum(epsilon)
     }
 
     @inline(__always)
@@ -44,5 +44,17 @@ struct StableAdamWArithmetic<Values: Lanes>: TrustRatioArithmetic {
     @inline(__always)
     func change(weight: Values, gradient: Values, state: inout State) -> Values {
         Values.fma(step, state.first / (state.second.squareRoot() + epsilon), decay * weight)
+    }
+}
+
+/// The moments, where what is measured does not depend on the first, so that both are looked at: `exp_avg`, `exp_avg_sq`.
+struct MeasuredMoments<Values: Lanes>: StateLanes {
+    var moments: Moments<Values>
+
+    @inline(__always) init(_ tile: lwk_tile, _ offset: Int) { moments = Moments(tile, offset) }
+    @inline(__always) func store(_ tile: lwk_tile, _ offset: Int) { moments.store(tile, offset) }
+    @inline(__always) var unbounded: Values? { moments.first + moments.second }
+    @inline(__always) static func prefetch(_ tile: lwk_tile, _ offset: Int) {
+        Moments<Values>.prefetch(tile, offset)
     }
 }

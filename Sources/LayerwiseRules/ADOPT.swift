@@ -14,18 +14,28 @@ import Glibc
 /// Source: Taniguchi et al. 2024, algorithm 2 (arXiv:2411.02853), with p = 1/4 as in the authors' package and `optax.contrib.adopt`,
 /// which it equals.  timm's p is 1/3.  `pytorch_optimizer.ADOPT` clamps to t^p, and lets the decoupled decay act at the first step.
 public struct ADOPT: AdjustableRule {
+    /// Learning rate γ.
     public var learningRate = 1e-3
+    /// Decay β₁ of the first moment.
     public var beta1 = 0.9
+    /// Decay β₂ of the second moment.
     public var beta2 = 0.9999
+    /// Least denominator ε.
     public var epsilon = 1e-6
+    /// Bound each quotient.
     public var clip = true
+    /// Power p of t − 1 in the bound.
     public var clipPower = 0.25
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Decay the weights in place of the gradient, as AdamW does.
     public var decoupledWeightDecay = false
+    /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, betas: (Double, Double) = (0.9, 0.9999), eps: Double = 1e-6, weightDecay: Double = 0,
         decoupledWeightDecay: Bool = false

@@ -14,14 +14,20 @@ import Glibc
 /// Source: Polyak and Juditsky 1992; Bottou 2010, section 5.  Equals `torch.optim.ASGD`, which keeps η and the weight in float32,
 /// and in which a new rate acts one step later.
 public struct ASGD: Rule {
+    /// Learning rate γ.
     public var learningRate = 1e-2
+    /// Decay λ of the weights, and of the rate.
     public var lambda = 1e-4
+    /// Power α of the rate's decay.
     public var alpha = 0.75
+    /// Step t₀ at which the average begins.
     public var averagesFrom = 1e6
+    /// Decay coefficient that is added to the gradient.
     public var weightDecay = 0.0
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(lr: Double, lambd: Double = 1e-4, alpha: Double = 0.75, t0: Double = 1e6, weightDecay: Double = 0) {
         learningRate = lr
         lambda = lambd

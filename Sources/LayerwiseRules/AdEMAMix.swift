@@ -15,19 +15,30 @@ import Glibc
 /// run.  The defaults are bitsandbytes' (α = 5, λ = 0.01, no warm-up), which `pytorch_optimizer.AdEMAMix` shares but for its λ = 0, and
 /// which it equals with decoupled decay.  optax has λ = 0.
 public struct AdEMAMix: AdjustableRule {
+    /// Learning rate γ.
     public var learningRate = 1e-3
+    /// Decay β₁ of the fast first moment.
     public var beta1 = 0.9
+    /// Decay β₂ of the second moment.
     public var beta2 = 0.999
+    /// Decay β₃ of the slow first moment.
     public var beta3 = 0.9999
+    /// Weight α of the slow first moment.
     public var alpha = 5.0
+    /// Steps over which α grows to its value; 0 is none.
     public var alphaSteps = 0
+    /// Steps over which β₃ grows from β₁ to its value; 0 is none.
     public var betaSteps = 0
+    /// Number ε that is added to the denominator.
     public var epsilon = 1e-8
+    /// Decay coefficient λ.
     public var weightDecay = 1e-2
+    /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, betas: (Double, Double, Double) = (0.9, 0.999, 0.9999), alpha: Double = 5, tAlpha: Int = 0,
         tBeta3: Int = 0, eps: Double = 1e-8, weightDecay: Double = 1e-2

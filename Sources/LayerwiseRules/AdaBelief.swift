@@ -12,16 +12,24 @@
 /// `pytorch_optimizer.AdaBelief`, which it equals; the paper has ε = 1e-8.  `optax.adabelief` has both ε as settings.  The authors'
 /// package rectifies as RAdam does by default, which is not offered here.
 public struct AdaBelief: AdjustableRule {
+    /// Learning rate γ.
     public var learningRate = 1e-3
+    /// Decay β₁ of the first moment.
     public var beta1 = 0.9
+    /// Decay β₂ of the squared surprise.
     public var beta2 = 0.999
+    /// Number ε that is added to s at every step, and to the denominator.
     public var epsilon = 1e-16
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Decay the weights in place of the gradient.
     public var decoupledWeightDecay = true
+    /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-16, weightDecay: Double = 0,
         decoupledWeightDecay: Bool = true

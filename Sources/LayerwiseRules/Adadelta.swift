@@ -11,13 +11,18 @@
 /// Source: Zeiler 2012, algorithm 1 (arXiv:1212.5701), which has γ = 1.  Equals `torch.optim.Adadelta`.  Keras takes
 /// γ = 0.001 and ρ = 0.95.
 public struct Adadelta: Rule {
+    /// Learning rate γ.
     public var learningRate = 1.0
+    /// Decay ρ of both mean squares.
     public var rho = 0.9
+    /// Number ε that is added under both roots.
     public var epsilon = 1e-6
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(lr: Double, rho: Double = 0.9, eps: Double = 1e-6, weightDecay: Double = 0) {
         learningRate = lr
         self.rho = rho

@@ -42,21 +42,34 @@ public struct Adafactor: AdjustableRule {
         case lr, step
     }
 
+    /// Learning rate γ.
     public var learningRate = 1e-2
+    /// Power β₂decay of t, the weight of a step in the second moment.
     public var beta2Decay = -0.8
+    /// Bound ε₁ of √v; 0 is the epsilon of the parameter's type.
     public var epsilon1 = 0.0
+    /// Least size ε₂ of the weights.
     public var epsilon2 = 1e-3
+    /// Largest root mean square d of u.
     public var clip = 1.0
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Decay β₁ of the average of changes; 0 keeps none.
     public var beta1 = 0.0
+    /// `capped` is min(γ, 1/√t) (torch), `relative` γ·min(0.01, 1/√t), `warmup` γ·min(1e-6·t, 1/√t), `constant` γ.
     public var stepSize = StepSize.capped
+    /// Multiply the change by max(ε₂, RMS(w)).
     public var scaleParameter = true
+    /// `floor` bounds √v from below (torch), `added` adds ε₁ to g² (transformers).
     public var epsilonPosition = EpsilonPosition.floor
+    /// The weights decay by `lr` times λ (torch), or by `step`, all that multiplies u, times λ.
     public var decay = Decay.lr
+    /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(lr: Double, beta2Decay: Double = -0.8, d: Double = 1, weightDecay: Double = 0) {
         learningRate = lr
         self.beta2Decay = beta2Decay

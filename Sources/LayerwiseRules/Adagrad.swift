@@ -11,14 +11,20 @@
 /// Source: Duchi, Hazan and Singer 2011, figure 1 with a diagonal matrix (JMLR 12, 2121–2159).  Equals `torch.optim.Adagrad`.
 /// optax and Keras start s at 0.1; optax has ε = 1e-7 inside the root.
 public struct Adagrad: Rule {
+    /// Learning rate γ.
     public var learningRate = 1e-2
+    /// Decay η of the rate: it is divided by 1 + (t − 1)·η.
     public var rateDecay = 0.0
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// What the sum of squares starts at.
     public var initialSum = 0.0
+    /// Number ε that is added to the denominator.
     public var epsilon = 1e-10
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, lrDecay: Double = 0, weightDecay: Double = 0, initialAccumulatorValue: Double = 0,
         eps: Double = 1e-10

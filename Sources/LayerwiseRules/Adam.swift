@@ -14,17 +14,26 @@
 /// Source: Kingma and Ba 2015, algorithm 1 (arXiv:1412.6980); Reddi et al. 2018 (arXiv:1904.09237).  Equals
 /// `torch.optim.Adam`.  ggml adds ε after √(v·β₂); ELECTRA has no bias correction.
 public struct Adam: AdjustableRule {
+    /// Learning rate γ.
     public var learningRate = 1e-3
+    /// Decay β₁ of the first moment.
     public var beta1 = 0.9
+    /// Decay β₂ of the second moment.
     public var beta2 = 0.999
+    /// Number ε that is added to the denominator.
     public var epsilon = 1e-8
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Divide by the largest second moment so far.
     public var amsgrad = false
+    /// Decay the weights in place of the gradient, as AdamW does.
     public var decoupledWeightDecay = false
+    /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-8, weightDecay: Double = 0,
         amsgrad: Bool = false, decoupledWeightDecay: Bool = false

@@ -9,16 +9,24 @@
 /// Source: Loshchilov and Hutter 2019, algorithm 2 (arXiv:1711.05101), with the schedule inside γ.  Equals
 /// `torch.optim.AdamW`, whose default decay of 0.01 it shares; optax's default is 0.0001.
 public struct AdamW: AdjustableRule {
+    /// Learning rate γ.
     public var learningRate = 1e-3
+    /// Decay β₁ of the first moment.
     public var beta1 = 0.9
+    /// Decay β₂ of the second moment.
     public var beta2 = 0.999
+    /// Number ε that is added to the denominator.
     public var epsilon = 1e-8
+    /// Decay coefficient λ.
     public var weightDecay = 1e-2
+    /// Divide by the largest second moment so far.
     public var amsgrad = false
+    /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-8, weightDecay: Double = 1e-2,
         amsgrad: Bool = false

@@ -11,15 +11,21 @@
 /// Source: Kingma and Ba 2015, algorithm 2 (arXiv:1412.6980), which has no ε.  Equals `torch.optim.Adamax` and
 /// `optax.adamax`, and with decoupled decay `optax.adamaxw`.  Keras adds ε to u instead.
 public struct Adamax: Rule {
+    /// Learning rate γ.
     public var learningRate = 2e-3
+    /// Decay β₁ of the first moment.
     public var beta1 = 0.9
+    /// Decay β₂ of the largest gradient.
     public var beta2 = 0.999
+    /// Number ε that is added to the size of the gradient.
     public var epsilon = 1e-8
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
     public var decoupledWeightDecay = false
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-8, weightDecay: Double = 0,
         decoupledWeightDecay: Bool = false

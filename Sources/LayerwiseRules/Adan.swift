@@ -13,17 +13,26 @@
 /// package (rate 1e-3, β 0.98, 0.92, 0.99).  Equals `pytorch_optimizer.Adan`, whose `weight_decouple` is `no_prox`, and
 /// `optax.adan` with no_prox, but for optax's factor 1 − β₂ before the differences in place of β₂.
 public struct Adan: AdjustableRule {
+    /// Learning rate γ.
     public var learningRate = 1e-3
+    /// Decay β₁ of the mean gradient.
     public var beta1 = 0.98
+    /// Decay β₂ of the mean difference.
     public var beta2 = 0.92
+    /// Decay β₃ of the mean square.
     public var beta3 = 0.99
+    /// Number ε that is added to the denominator.
     public var epsilon = 1e-8
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Decay the weights before the step, as AdamW does.
     public var noProx = false
+    /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, betas: (Double, Double, Double) = (0.98, 0.92, 0.99), eps: Double = 1e-8, weightDecay: Double = 0,
         noProx: Bool = false

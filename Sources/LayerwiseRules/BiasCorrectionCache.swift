@@ -19,6 +19,7 @@ public struct BiasCorrectionCache: Sendable {
         var vanishing = Int64.max
     }
 
+    /// Creates an empty cache.
     public init() {}
 
     /// 1 − base^exponent, for 0 ≤ base < 1 and exponent ≥ 0.

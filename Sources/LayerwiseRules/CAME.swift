@@ -22,6 +22,7 @@ public struct CAME: AdjustableRule {
     public var epsilon2 = 1e-16
     public var clip = 1.0
     public var weightDecay = 0.0
+    /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}

@@ -7,6 +7,7 @@
 /// is a plain value: its initialiser assigns the properties and checks them.  A `Spec` describes it in words, for C and
 /// checkpoints.
 public protocol Component: Configurable {
+    /// What it says of itself: names, equation, source and states.
     static var declaration: Declaration { get }
 
     /// Everything at its default.
@@ -27,14 +28,18 @@ public protocol Component: Configurable {
 
 /// What a component says of itself, besides its parameters.
 public struct Declaration: Sendable {
-    /// The key in C and in checkpoints, such as "adamw" or "cosine".
+    /// The key in C and in checkpoints, such as "adamw" or "layer_decay": the name of the type in lower case, with underscores
+    /// between words.
     public let name: String
-    /// The name in prose, such as "AdamW"; without spaces and signs, the name of the class in Python.
+    /// The keys of former versions, which are still read.
+    public let formerNames: [String]
+    /// The name in prose, such as "AdamW"; without spaces and signs, the name of the type, and of the class in Python.
     public let title: String
     /// What it is, in a sentence.
     public let summary: String
     /// What a user should know besides, with the equation in the words of the settings; it may be empty.
     public let details: String
+    /// The equation in a line.
     public let equation: String
     /// Paper or library, and which libraries it equals.
     public let source: String
@@ -55,12 +60,14 @@ public struct Declaration: Sendable {
     public let matricesNeedStep: Bool
 
     package init(
-        name: String, title: String = "", summary: String = "", details: String = "", equation: String = "",
+        name: String, formerNames: [String] = [], title: String = "", summary: String = "", details: String = "",
+        equation: String = "",
         source: String = "", values: String? = nil, parts: String? = nil, arguments: [Argument] = [],
         positional: [String] = [], states: [StateDeclaration] = [], needsStep: Bool = true,
         matricesNeedStep: Bool? = nil
     ) {
         self.name = name
+        self.formerNames = formerNames
         self.title = title
         self.summary = summary
         self.details = details
@@ -76,8 +83,14 @@ public struct Declaration: Sendable {
     }
 }
 
+extension Declaration {
+    /// Whether `key` is the name, or one of former versions.
+    package func isCalled(_ key: String) -> Bool { key == name || formerNames.contains(key) }
+}
+
 /// A keyword of a class that holds a list of numbers, or parts.
 public struct Argument: Sendable {
+    /// What an argument takes.
     public enum Shape: String, Sendable {
         /// Whole numbers of steps.
         case steps
@@ -99,12 +112,15 @@ public struct Argument: Sendable {
         case byPattern = "by_pattern"
     }
 
+    /// The keyword.
     public let name: String
+    /// What it takes.
     public let shape: Shape
     /// What each pattern makes; nil for other shapes.
     public let part: (any Component.Type)?
     /// The settings of such a part that the argument gives.
     public let keys: [String]
+    /// One line of documentation.
     public let doc: String
 
     package init(_ name: String, _ shape: Shape, _ doc: String) {

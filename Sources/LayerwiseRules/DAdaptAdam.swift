@@ -16,18 +16,28 @@
 /// Source: Defazio and Mishchenko 2023, algorithm 5 (arXiv:2301.07733), version 3.  Equals dadaptation's `DAdaptAdam`, whose decoupled
 /// decay has no r.
 public struct DAdaptAdam: Rule {
+    /// Factor γ of the estimated rate.
     public var learningRate = 1.0
+    /// Decay β₁ of the first moment.
     public var beta1 = 0.9
+    /// Decay β₂ of the second moment.
     public var beta2 = 0.999
+    /// Number ε that is added to the denominator.
     public var epsilon = 1e-8
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Decay the weights in place of the gradient, as AdamW does.
     public var decoupledWeightDecay = false
+    /// First estimate d₀ of the distance.
     public var d0 = 1e-6
+    /// Largest growth of d in one step.
     public var growthRate = Double.infinity
+    /// Correct the rate for the moments' start at 0.
     public var biasCorrection = false
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double = 1, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-8, weightDecay: Double = 0,
         decoupledWeightDecay: Bool = false, d0: Double = 1e-6

@@ -14,14 +14,20 @@
 /// Source: Defazio and Mishchenko 2023, algorithm 4 (arXiv:2301.07733), version 3.  Equals dadaptation's `DAdaptSGD`, whose s and N are
 /// s/G and N/G² here, and which takes one rate only.
 public struct DAdaptSGD: Rule {
+    /// Factor γ of the estimated rate.
     public var learningRate = 1.0
+    /// Momentum factor μ.
     public var momentum = 0.0
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// First estimate d₀ of the distance.
     public var d0 = 1e-6
+    /// Largest growth of d in one step.
     public var growthRate = Double.infinity
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(lr: Double = 1, momentum: Double = 0, weightDecay: Double = 0, d0: Double = 1e-6) {
         learningRate = lr
         self.momentum = momentum

@@ -13,14 +13,20 @@
 ///
 /// Source: Ivgi, Hinder and Carmon 2023 (arXiv:2302.12022).  Equals the authors' dog-optimizer, and `optax.contrib.dog`.
 public struct DoG: DistanceRule {
+    /// Factor γ of the rate.
     public var learningRate = 1.0
+    /// First distance r_ε, relative to 1 + ‖w₀‖.
     public var firstDistance = 1e-6
+    /// Number ε that is added to the sum of squares.
     public var epsilon = 1e-8
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// First rate, in place of reps_rel; 0 is none.
     public var initEta = 0.0
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(lr: Double = 1, repsRel: Double = 1e-6, eps: Double = 1e-8, weightDecay: Double = 0) {
         learningRate = lr
         firstDistance = repsRel

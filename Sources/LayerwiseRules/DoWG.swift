@@ -12,13 +12,18 @@
 ///
 /// Source: Khaled, Mishchenko and Jin 2023, algorithm 1 (arXiv:2305.16284).  Equals `optax.contrib.dowg`.
 public struct DoWG: DistanceRule {
+    /// Factor γ of the rate.
     public var learningRate = 1.0
+    /// First squared distance; 0 is ε.
     public var initSquaredDistance = 0.0
+    /// Number ε that is added to the denominator.
     public var epsilon = 1e-4
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(lr: Double = 1, eps: Double = 1e-4, weightDecay: Double = 0) {
         learningRate = lr
         epsilon = eps

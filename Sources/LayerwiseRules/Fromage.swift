@@ -10,13 +10,18 @@
 /// Source: Bernstein et al. 2020, algorithm 1 (arXiv:2002.03432), which has no λ.  Equals `pytorch_optimizer.Fromage` without
 /// `p_bound`, and `optax.fromage`, whose `min_norm` is 1e-6.
 public struct Fromage: TrustRatioRule {
+    /// Learning rate γ.
     public var learningRate = 1e-2
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Least norm in the ratio; optax has 1e-6.
     public var minNorm = 0.0
+    /// One ratio for each `tensor`, or for each `layer`.
     public var scope = TrustRatioScope.tensor
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(lr: Double, weightDecay: Double = 0, minNorm: Double = 0) {
         learningRate = lr
         self.weightDecay = weightDecay

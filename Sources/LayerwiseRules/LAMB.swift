@@ -27,24 +27,41 @@ public struct LAMB: TrustRatioRule {
         case stepSize = "step_size"
     }
 
+    /// Learning rate γ.
     public var learningRate = 1e-3
+    /// Decay β₁ of the first moment.
     public var beta1 = 0.9
+    /// Decay β₂ of the second moment.
     public var beta2 = 0.999
+    /// Number ε that is added to the denominator.
     public var epsilon = 1e-6
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Where the decay goes: `update` is inside u (the paper), `decoupled` is w ← w − γλw before the norm is taken,
+    /// `gradient` is g + λw.
     public var decay = Decay.update
+    /// Which tensors get a ratio: `all`, `decayed` (those with decay, as in timm) or `matrices` (of rank 2 and more).
     public var adapt = Adapt.all
+    /// One ratio for each `tensor`, or for each `layer`.
     public var scope = TrustRatioScope.tensor
+    /// `moments` corrects both; `none`; `step_size` corrects m only, on the step after the ratio (pytorch_optimizer).
     public var biasCorrection = BiasCorrection.moments
+    /// Weigh the gradient by 1 − β₁ in the first moment.
     public var gradAveraging = true
+    /// Add ε to ‖u‖ in the ratio.
     public var ratioEps = false
+    /// Lower limit of the ratio.
     public var ratioMin = 0.0
+    /// Upper limit of the ratio.
     public var ratioMax = Double.infinity
+    /// Upper limit of ‖w‖ in the ratio.
     public var weightNormMax = Double.infinity
+    /// No decay for tensors of rank 0 and 1.
     public var weightDecayExclude1D = false
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-6, weightDecay: Double = 0
     ) {

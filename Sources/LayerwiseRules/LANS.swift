@@ -19,20 +19,32 @@ public struct LANS: Rule {
         case update, gradient
     }
 
+    /// Learning rate γ.
     public var learningRate = 1e-3
+    /// Decay β₁ of the first moment.
     public var beta1 = 0.9
+    /// Decay β₂ of the second moment.
     public var beta2 = 0.999
+    /// Number ε that is added to the denominator.
     public var epsilon = 1e-6
+    /// Decay coefficient λ.
     public var weightDecay = 1e-2
+    /// Where the decay goes: `update` is inside r and c (the paper), `gradient` is g̃ + λw.
     public var decay = Decay.update
+    /// Divide the gradient by its norm.
     public var normalizeGrad = true
+    /// Add ε to that norm, as gluon-nlp does.
     public var normEps = false
+    /// Weigh the gradient by 1 − β₁.
     public var gradAveraging = true
+    /// Correct both moments for their start at 0.
     public var biasCorrection = true
+    /// Norms of each `tensor`, or of each `layer`.
     public var scope = TrustRatioScope.tensor
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-6, weightDecay: Double = 1e-2
     ) {

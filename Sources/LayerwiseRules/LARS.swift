@@ -25,24 +25,40 @@ public struct LARS: TrustRatioRule {
         case inside, outside
     }
 
+    /// Learning rate γ.
     public var learningRate = 1.0
+    /// Momentum factor μ; 0 keeps no velocity.
     public var momentum = 0.9
+    /// Share τ of the gradient that is left out of the velocity.
     public var dampening = 0.0
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Damp a tensor's first step too, as in pytorch_optimizer.
     public var dampenFirst = false
+    /// Nesterov momentum, which looks ahead along the velocity; needs momentum > 0 and dampening 0.
     public var nesterov = false
+    /// Factor η of the ratio.
     public var trustCoefficient = 0.001
+    /// Number ε that is added to the denominator of the ratio.
     public var epsilon = 0.0
+    /// Denominator: `separate` is ‖g‖ + λ‖w‖ + ε (the paper), `decayed` is ‖g + λw‖ + ε.
     public var norm = Norm.separate
+    /// `inside` keeps γr in the velocity (the paper), `outside` applies γ to the velocity.
     public var lrPosition = LRPosition.inside
+    /// Which tensors get a ratio: `all`, `decayed` (those with decay, as in timm) or `matrices` (of rank 2 and more).
     public var adapt = Adapt.all
+    /// One ratio for each `tensor`, or for each `layer`.
     public var scope = TrustRatioScope.tensor
+    /// Limit the ratio to min(r/γ, 1), as in timm.
     public var trustClip = false
+    /// With separate norms, the ratio is 1 where ‖g‖ is 0, also if there is decay, as in timm.
     public var skipZeroGradient = false
+    /// No decay for tensors of rank 0 and 1.
     public var weightDecayExclude1D = false
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(lr: Double, momentum: Double = 0.9, weightDecay: Double = 0, trustCoefficient: Double = 0.001) {
         learningRate = lr
         self.momentum = momentum

@@ -14,15 +14,22 @@
 /// it equals, and whose defaults these are.  `pytorch_optimizer.LaProp` adds 1e-15 under the root and divides ε by the root of
 /// 1 − β₂ᵗ as well.
 public struct LaProp: AdjustableRule {
+    /// Learning rate γ.
     public var learningRate = 4e-4
+    /// Decay β₁ of the mean quotient.
     public var beta1 = 0.9
+    /// Decay β₂ of the second moment.
     public var beta2 = 0.999
+    /// Number ε that is added to the denominator.
     public var epsilon = 1e-15
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(lr: Double, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-15, weightDecay: Double = 0) {
         learningRate = lr
         (beta1, beta2) = betas

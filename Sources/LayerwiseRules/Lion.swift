@@ -11,14 +11,20 @@
 /// Source: Chen et al. 2023, algorithm 2 (arXiv:2302.06675).  Equals lion-pytorch, timm's `Lion` and `optax.lion`, whose default
 /// decay is 0.001, and `pytorch_optimizer.Lion` with decoupled decay.
 public struct Lion: AdjustableRule {
+    /// Learning rate γ.
     public var learningRate = 1e-4
+    /// Share β₁ of the momentum in the direction.
     public var beta1 = 0.9
+    /// Decay β₂ of the momentum that is kept.
     public var beta2 = 0.99
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(lr: Double, betas: (Double, Double) = (0.9, 0.99), weightDecay: Double = 0) {
         learningRate = lr
         (beta1, beta2) = betas

@@ -18,14 +18,20 @@
 /// and `pytorch_optimizer.MADGRAD`, whose default rate is 1e-3 and whose decoupled decay is (γ + ε)·λ.  With momentum 0 both compute
 /// x₀ from the weights at each step, which has other rounding errors.
 public struct MADGRAD: Rule {
+    /// Learning rate γ.
     public var learningRate = 1e-2
+    /// Momentum factor μ.
     public var momentum = 0.9
+    /// Number ε that is added to the rate and to the denominator.
     public var epsilon = 1e-6
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Decay the weights in place of the gradient, as AdamW does.
     public var decoupledWeightDecay = false
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, momentum: Double = 0.9, eps: Double = 1e-6, weightDecay: Double = 0,
         decoupledWeightDecay: Bool = false

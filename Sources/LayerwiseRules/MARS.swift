@@ -35,6 +35,7 @@ public struct MARS: AdjustableRule {
     public var beta1Of1D = 0.9
     public var beta2Of1D = 0.95
     public var weightDecay1D = 0.1
+    /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}

@@ -28,25 +28,44 @@ public struct Muon: Rule {
         case spectral, none
     }
 
+    /// Learning rate γ.
     public var learningRate = 1e-3
+    /// Decay coefficient λ.
     public var weightDecay = 0.1
+    /// Decay μ of the momentum.
     public var momentum = 0.95
+    /// Look ahead along the momentum.
     public var nesterov = true
+    /// Coefficient a of a constant schedule.
     public var coefficientA = 3.4445
+    /// Coefficient b of a constant schedule.
     public var coefficientB = -4.775
+    /// Coefficient c of a constant schedule.
     public var coefficientC = 2.0315
+    /// Least norm ε that a matrix is divided by.
     public var epsilon = 1e-7
+    /// How many times the polynomial is applied.
     public var steps = 5
+    /// Factor s of the rate: `original` is √max(1, R/C), `match_rms_adamw` 0.2·√max(R, C), `spectral` √(R/C), `none` 1.
     public var adjustLR = AdjustLR.original
+    /// Coefficients of the iterations: `constant` takes ns_coefficients in all, `quintic` five polynomials found
+    /// together, `polar_express` those of arXiv:2505.16932.
     public var schedule = NewtonSchulz.Schedule.constant
+    /// A tensor of rank 3 and more is one matrix, the `first` axis against the others, or matrices of the `last` two
+    /// axes.
     public var axes = NewtonSchulz.Axes.first
+    /// The rate of tensors of rank 0 and 1, in units of γ.
     public var adamWRateScale = 1.0
+    /// Decay of the first moment of tensors of rank 0 and 1.
     public var adamWBeta1 = 0.9
+    /// Decay of the second moment of tensors of rank 0 and 1.
     public var adamWBeta2 = 0.95
+    /// Number that is added to the denominator of theirs.
     public var adamWEpsilon = 1e-10
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, weightDecay: Double = 0.1, momentum: Double = 0.95, nesterov: Bool = true,
         adjustLR: AdjustLR = .original

@@ -16,17 +16,26 @@ import Glibc
 /// Source: Dozat 2016 (OpenReview OM0jvwB8jIp57ZJjtNEZ).  Equals `torch.optim.NAdam`, which keeps Π in float32.  `optax.nadam` has
 /// no schedule of μ.
 public struct NAdam: AdjustableRule {
+    /// Learning rate γ.
     public var learningRate = 2e-3
+    /// Decay β₁ of the first moment.
     public var beta1 = 0.9
+    /// Decay β₂ of the second moment.
     public var beta2 = 0.999
+    /// Number ε that is added to the denominator.
     public var epsilon = 1e-8
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Decay ψ of the momentum's schedule.
     public var momentumDecay = 4e-3
+    /// Decay the weights in place of the gradient, as AdamW does.
     public var decoupledWeightDecay = false
+    /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-8, weightDecay: Double = 0,
         momentumDecay: Double = 4e-3, decoupledWeightDecay: Bool = false

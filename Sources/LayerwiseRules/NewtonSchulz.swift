@@ -25,10 +25,15 @@ public struct NewtonSchulz: Sendable, Equatable, BitwiseCopyable {
         case last
     }
 
+    /// How many iterations there are.
     public var steps: Int
+    /// The coefficients of each iteration.
     public var schedule: Schedule
+    /// The coefficients of each iteration.
     public var coefficients: SIMD3<Double>
+    /// The number that is added to the norm of the matrix.
     public var epsilon: Double
+    /// Which dimensions of a tensor are rows and columns.
     public var axes: Axes
 
     /// (a, b, c) of an iteration, counted from 0.  Behind the end of a list its last entry is repeated.

@@ -19,22 +19,36 @@ public struct NovoGrad: Rule {
         case normalized, raw
     }
 
+    /// Learning rate γ.
     public var learningRate = 1e-3
+    /// Decay β₁ of the first moment.
     public var beta1 = 0.95
+    /// Decay β₂ of the squared norm.
     public var beta2 = 0.98
+    /// Number ε that is added to the denominator.
     public var epsilon = 1e-8
+    /// Number ε′ that is added to v under the root, as in optax.
     public var epsilonInRoot = 0.0
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Decay the weights in place of the direction, as AdamW does.
     public var decoupledWeightDecay = false
+    /// Weigh the direction by 1 − β₁ in the first moment.
     public var gradAveraging = false
+    /// Weigh a tensor's first direction so too, as in timm and apex.
     public var averageFirst = false
+    /// Start the average of squared norms at 0.
     public var initZero = false
+    /// Correct both averages for their start at 0, as in apex.
     public var biasCorrection = false
+    /// The first moment is of `normalized` gradients (the paper), or of `raw` ones, and then divided (apex).
     public var moment = Moment.normalized
+    /// One norm for each `tensor`, or for each `layer`.
     public var scope = TrustRatioScope.tensor
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(lr: Double, betas: (Double, Double) = (0.95, 0.98), eps: Double = 1e-8, weightDecay: Double = 0) {
         learningRate = lr
         (beta1, beta2) = betas

@@ -11,11 +11,15 @@ package func holdsControlCharacters(_ text: String) -> Bool {
 /// One named value of a rule, a policy or an optimizer, declared once: its key, type, range, and how it is read and set.
 /// Validation, setting by key, the documentation and the wrappers' checks all read this declaration.
 public struct Parameter<Owner>: Sendable {
+    /// What a value is.
     public enum Kind: Sendable {
+        /// A number.
         case number(ValidRange)
         /// A whole number.
         case integer(ClosedRange<Int>)
+        /// 0 or 1.
         case flag
+        /// One of these names.
         case choice([String])
         /// Text of at most 255 bytes without control characters and separators of lines, such as a pattern of names.
         case text
@@ -31,8 +35,11 @@ public struct Parameter<Owner>: Sendable {
         case optional
     }
 
+    /// The key by which it is set from C, Python and a `Spec`.
     public let key: String
+    /// What it is, with its range.
     public let kind: Kind
+    /// One line of documentation.
     public let doc: String
     /// The number or the choice that stands for an absent value.  NaN and Python's None stand for it too.
     public let none: Setting.Value?
@@ -40,6 +47,7 @@ public struct Parameter<Owner>: Sendable {
     public private(set) var presence = Presence.usual
     /// Whether a checkpoint's identity does not say it where it has its default: it is younger than files of version 0.1.0.
     package private(set) var isOmittedAtDefault = false
+    /// Reads the value from its owner.
     public let read: @Sendable (Owner) -> Setting.Value
     let write: @Sendable (inout Owner, Setting.Value) -> Void
 
@@ -197,6 +205,7 @@ public struct Parameter<Owner>: Sendable {
 
 /// A type whose values can be read and set by key.
 public protocol Configurable: Sendable {
+    /// Everything that can be set, in the order of the documentation.
     static var parameters: [Parameter<Self>] { get }
 
     /// Sets of values with a name, chosen by the key "variant".
@@ -212,9 +221,12 @@ public protocol Configurable: Sendable {
 
 /// A set of values with a name: what one library or paper does.  It never sets the learning rate.
 public struct Preset: Sendable {
+    /// The name, as the value of the key `variant`.
     public let name: String
+    /// The settings that it stands for.
     public let settings: [Setting]
 
+    /// Creates a preset.
     public init(_ name: String, _ settings: [Setting]) {
         self.name = name
         self.settings = settings

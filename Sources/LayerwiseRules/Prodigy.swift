@@ -25,22 +25,36 @@ public struct Prodigy: Rule {
         case both
     }
 
+    /// Factor γ of the estimated rate.
     public var learningRate = 1.0
+    /// Decay β₁ of the first moment.
     public var beta1 = 0.9
+    /// Decay β₂ of the second moment.
     public var beta2 = 0.999
+    /// Decay β₃ of the estimate; 0 is √β₂.
     public var beta3 = 0.0
+    /// Number ε that is added to the denominator, times d.
     public var epsilon = 1e-8
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Decay the weights in place of the gradient.
     public var decoupledWeightDecay = true
+    /// First estimate d₀ of the distance.
     public var d0 = 1e-6
+    /// Factor of the estimate.
     public var dCoefficient = 1.0
+    /// Largest growth of d in one step.
     public var growthRate = Double.infinity
+    /// Correct the rate for the moments' start at 0.
     public var biasCorrection = false
+    /// Leave the rate out of s, for schedules that warm up.
     public var safeguardWarmup = false
+    /// Where a layer's rate counts in the estimate.
     public var layerScale = LayerScale.denominator
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double = 1, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-8, weightDecay: Double = 0,
         d0: Double = 1e-6, dCoefficient: Double = 1

@@ -12,16 +12,24 @@
 /// Source: Liu et al. 2020, algorithm 2 (arXiv:1908.03265), which has 4 in place of 5 and no ε.  Equals `torch.optim.RAdam`.
 /// optax adds ε to √v̂.
 public struct RAdam: AdjustableRule {
+    /// Learning rate γ.
     public var learningRate = 1e-3
+    /// Decay β₁ of the first moment.
     public var beta1 = 0.9
+    /// Decay β₂ of the second moment.
     public var beta2 = 0.999
+    /// Number ε that is added to the denominator.
     public var epsilon = 1e-8
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Decay the weights in place of the gradient, as AdamW does.
     public var decoupledWeightDecay = false
+    /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-8, weightDecay: Double = 0,
         decoupledWeightDecay: Bool = false

@@ -14,19 +14,30 @@
 /// but where rounding makes s − ḡ² negative: it counts as 0 here, and makes NaN there.  With `eps_in_sqrt` and `lr_in_momentum` it
 /// equals `optax.rmsprop`, and TensorFlow's, which timm's `RMSpropTF` follows, with `initial_square_avg` 1 as well.
 public struct RMSprop: AdjustableRule {
+    /// Learning rate γ.
     public var learningRate = 1e-2
+    /// Decay α of the mean square.
     public var alpha = 0.99
+    /// Number ε that is added to the denominator.
     public var epsilon = 1e-8
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Momentum factor μ; 0 keeps no velocity, from 1 on it grows without bound.
     public var momentum = 0.0
+    /// Divide by the standard deviation in place of the root mean square.
     public var centered = false
+    /// Add ε under the root.
     public var epsilonInRoot = false
+    /// Multiply by the rate before the momentum, not after it.
     public var rateInMomentum = false
+    /// What the mean square starts at.
     public var initialSquare = 0.0
+    /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, alpha: Double = 0.99, eps: Double = 1e-8, weightDecay: Double = 0, momentum: Double = 0,
         centered: Bool = false

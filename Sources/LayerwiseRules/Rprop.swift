@@ -14,15 +14,22 @@
 /// `torch.optim.Rprop`, which has no weight decay and takes the sign of the product g·p, so that signs count as equal to 0 where
 /// the product underflows.
 public struct Rprop: Rule {
+    /// First step size of every weight.
     public var learningRate = 1e-2
+    /// Factor η⁻ of the step size where the sign changes.
     public var shrink = 0.5
+    /// Factor η⁺ of the step size where the sign stays.
     public var growth = 1.2
+    /// Smallest step size.
     public var smallest = 1e-6
+    /// Largest step size.
     public var largest = 50.0
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, etas: (Double, Double) = (0.5, 1.2), stepSizes: (Double, Double) = (1e-6, 50),
         weightDecay: Double = 0

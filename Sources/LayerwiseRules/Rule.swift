@@ -132,6 +132,7 @@ public struct TensorTraits: Sendable, Equatable, BitwiseCopyable {
     /// The distance from 1 to the next larger number of the parameters' type.
     public let epsilon: Double
 
+    /// Creates the traits of a tensor.
     public init(isMatrix: Bool, decayScale: Double = 1, mayAdapt: Bool = true, epsilon: Double = 0x1p-23) {
         self.isMatrix = isMatrix
         self.decayScale = decayScale
@@ -161,6 +162,7 @@ public struct StepInput: Sendable {
     public var decayRate: Double
     /// t: the tensor's own step, counted from 1.
     public let step: Int64
+    /// The tensor.
     public let tensor: TensorTraits
     /// The tensor's scalars after this step, as far as the stages done so far tell.
     public var scalars = StateScalars()
@@ -174,6 +176,7 @@ public struct StepInput: Sendable {
     public var elements = 0.0
     /// The rows and columns of the matrices whose directions were made orthogonal.
     public var rows = 0.0
+    /// How many columns its matrices have.
     public var columns = 0.0
     /// The scale that the policy gives, for steps at which the base rate is 0.
     package var policyScale = 1.0
@@ -181,6 +184,7 @@ public struct StepInput: Sendable {
     /// The learning rate over the base rate.
     public var scale: Double { baseRate == 0 ? policyScale : learningRate / baseRate }
 
+    /// Creates what a plan knows of a step.
     public init(learningRate: Double, decayRate: Double, step: Int64, tensor: TensorTraits) {
         self.learningRate = learningRate
         self.decayRate = decayRate

@@ -11,16 +11,24 @@
 /// optax's and Keras's momentum start from b = 0 and so damp the first step too.  Differs from torch in one case: where
 /// momentum is switched on after a tensor's first step, b starts from 0.
 public struct SGD: AdjustableRule {
+    /// Learning rate γ.
     public var learningRate = 1e-3
+    /// Momentum factor μ; 0 keeps no velocity, from 1 on it grows without bound.
     public var momentum = 0.0
+    /// Share τ of the gradient that is left out of the velocity.
     public var dampening = 0.0
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Nesterov momentum, which looks ahead along the velocity; needs momentum > 0 and dampening 0.
     public var nesterov = false
+    /// Decay the weights in place of the gradient.
     public var decoupledWeightDecay = false
+    /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, momentum: Double = 0, dampening: Double = 0, weightDecay: Double = 0, nesterov: Bool = false,
         decoupledWeightDecay: Bool = false

@@ -13,15 +13,22 @@
 ///
 /// Source: Defazio et al. 2024, equations 2 to 4 (arXiv:2405.15682).  Equals schedulefree's `SGDScheduleFree`.
 public struct ScheduleFreeSGD: ScheduleFreeRule {
+    /// Learning rate γ.
     public var learningRate = 1.0
+    /// How near μ the parameters are to the average.
     public var momentum = 0.9
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Steps of linear warm-up, counted by each tensor.
     public var warmupSteps = 0
+    /// Power r of t in the weight of the average.
     public var stepPower = 0.0
+    /// Power p of the largest rate in that weight.
     public var ratePower = 2.0
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(lr: Double, momentum: Double = 0.9, weightDecay: Double = 0, warmupSteps: Int = 0) {
         learningRate = lr
         self.momentum = momentum

@@ -2,8 +2,11 @@
 
 /// A value given by key: a number (flags are 0 or 1), or text: the name of a choice, a pattern.
 public struct Setting: Sendable, Hashable {
+    /// A number, or text.
     public enum Value: Sendable, Hashable {
+        /// A number; flags are 0 or 1.
         case number(Double)
+        /// The name of a choice, or a pattern.
         case choice(String)
 
         public static func == (a: Value, b: Value) -> Bool {
@@ -22,14 +25,18 @@ public struct Setting: Sendable, Hashable {
         }
     }
 
+    /// The key, such as `weight_decay`.
     public let key: String
+    /// The value.
     public let value: Value
 
+    /// A number, or a flag that is 0 or 1.
     public init(_ key: String, _ number: Double) {
         self.key = key
         value = .number(number)
     }
 
+    /// The name of a choice, or text.
     public init(_ key: String, _ choice: String) {
         self.key = key
         value = .choice(choice)
@@ -92,6 +99,7 @@ public struct ValidRange: Sendable, CustomStringConvertible {
     /// 0 ≤ x ≤ 1.
     public static let closedFraction = ValidRange(lower: 0, upper: 1, includesLower: true, includesUpper: true)
 
+    /// Whether `x` is valid.
     public func contains(_ x: Double) -> Bool {
         (includesLower ? x >= lower : x > lower) && (includesUpper ? x <= upper : x < upper)
     }

@@ -10,13 +10,18 @@
 /// Source: Bernstein et al. 2018, algorithm 1, with λ and momentum in appendix D (arXiv:1802.04434).  Equals
 /// `pytorch_optimizer.SignSGD`, whose default momentum is 0.9, and without momentum `optax.sign_sgd`.
 public struct SignSGD: AdjustableRule {
+    /// Learning rate γ.
     public var learningRate = 1e-3
+    /// Momentum factor μ; 0 keeps no velocity.
     public var momentum = 0.0
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(lr: Double, momentum: Double = 0, weightDecay: Double = 0) {
         learningRate = lr
         self.momentum = momentum

@@ -6,12 +6,14 @@
 public struct Spec: Sendable, Hashable {
     /// The name of its kind, such as "cosine".
     public var name: String
+    /// Its settings; what is not given is at its default.
     public var settings: [Setting]
     /// Its list of numbers, such as milestones, where its kind has one.
     public var values: [Double]
     /// What it is made of, where its kind has parts.
     public var parts: [Spec]
 
+    /// Creates the description of a component.
     public init(_ name: String, _ settings: [Setting] = [], values: [Double] = [], parts: [Spec] = []) {
         self.name = name
         self.settings = settings

@@ -13,16 +13,24 @@
 /// Source: Wortsman et al. 2023, algorithm 2 (arXiv:2304.13013).  Equals `pytorch_optimizer.StableAdamW` and, with ε = 1e-6,
 /// optimi's `StableAdamW` without `decouple_lr`; their Kahan sums are what a float32 master copy is for.
 public struct StableAdamW: AdjustableRule {
+    /// Learning rate γ.
     public var learningRate = 1e-3
+    /// Decay β₁ of the first moment.
     public var beta1 = 0.9
+    /// Decay β₂ of the second moment.
     public var beta2 = 0.99
+    /// Number ε that is added to the denominator.
     public var epsilon = 1e-8
+    /// Decay coefficient λ.
     public var weightDecay = 1e-2
+    /// Decay the weights in place of the gradient.
     public var decoupledWeightDecay = true
+    /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, betas: (Double, Double) = (0.9, 0.99), eps: Double = 1e-8, weightDecay: Double = 1e-2,
         decoupledWeightDecay: Bool = true

@@ -77,16 +77,21 @@ public struct StageSums: Sendable, BitwiseCopyable {
     /// Powers of two by which the weights and the directions were multiplied before their squares were taken.
     public var scales = StageScales()
 
+    /// Creates what changes nothing: sums of 0, scales of 1.
     public init() {}
 }
 
 /// Powers of two that keep the squares of weights and directions in the range of float64.
 public struct StageScales: Sendable, Equatable, BitwiseCopyable {
+    /// The factor of weights.
     public var weights = 1.0
+    /// The factor of directions.
     public var directions = 1.0
 
+    /// Creates what changes nothing: sums of 0, scales of 1.
     public init() {}
 
+    /// Creates scales.
     public init(weights: Double, directions: Double) {
         self.weights = weights
         self.directions = directions
@@ -102,6 +107,7 @@ public struct FactorAverage: Sendable, Equatable, BitwiseCopyable {
     /// The least mean of a matrix's rows that the product of rows and columns is divided by.
     public var floor: Double
 
+    /// Creates the rule of an average.
     public init(share: Double, offset: Double = 0, floor: Double = 0) {
         self.share = share
         self.offset = offset

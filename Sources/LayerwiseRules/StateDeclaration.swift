@@ -33,7 +33,9 @@ public struct StateDeclaration: Sendable, Equatable {
 
     /// The key in checkpoints and in the C API, such as "exp_avg".
     public let name: String
+    /// Whether it has the parameter's shape, rows or columns of it, or is one number.
     public let shape: Shape
+    /// What it starts at.
     public let start: Start
     /// The state's place among the rule's states of this kind of memory: `lwk_tile.states` for `parameter`, and
     /// `StateScalars` for `scalar`, `SharedScalars` for `shared`.  `rows` and `columns` have the place of what they stand for.

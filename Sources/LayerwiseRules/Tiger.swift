@@ -10,13 +10,18 @@
 /// Source: Su 2023, "Tiger: a tight-fisted optimizer" (github.com/bojone/tiger), whose decay, β and rate these are; without its
 /// scales by the kind of layer.  Equals `pytorch_optimizer.Tiger`.
 public struct Tiger: AdjustableRule {
+    /// Learning rate γ.
     public var learningRate = 1e-3
+    /// Decay β of the momentum.
     public var beta = 0.965
+    /// Decay coefficient λ.
     public var weightDecay = 0.01
+    /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(lr: Double, beta: Double = 0.965, weightDecay: Double = 0.01) {
         learningRate = lr
         self.beta = beta

@@ -96,9 +96,12 @@ public struct TrustNorms: Sendable {
 
 /// The rates that a trust ratio may depend on: the tensor's own, or the layer's where its tensors share a ratio.
 public struct TrustRates: Sendable {
+    /// The rate of the layer at this step.
     public let learningRate: Double
+    /// The rate that weight decay is multiplied by.
     public let decayRate: Double
 
+    /// Creates the rates of a step.
     public init(learningRate: Double, decayRate: Double) {
         self.learningRate = learningRate
         self.decayRate = decayRate

@@ -13,17 +13,26 @@
 /// Source: Zaheer et al. 2018, algorithm 2 (NeurIPS), which has neither the correction of the moments nor a start.  Equals
 /// `optax.yogi` and `pytorch_optimizer.Yogi`.
 public struct Yogi: AdjustableRule {
+    /// Learning rate γ.
     public var learningRate = 1e-2
+    /// Decay β₁ of the first moment.
     public var beta1 = 0.9
+    /// Decay β₂ of the second moment.
     public var beta2 = 0.999
+    /// Number ε that is added to the denominator.
     public var epsilon = 1e-3
+    /// What both moments start at.
     public var initialAccumulator = 1e-6
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Decay the weights in place of the gradient.
     public var decoupledWeightDecay = true
+    /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-3, initialAccumulator: Double = 1e-6,
         weightDecay: Double = 0, decoupledWeightDecay: Bool = true

@@ -77,11 +77,11 @@ static void refuse_spec_structs(const model *m)
     const double value = 0.5;
     wrong = spec("constant", &setting, 0);
     refuse_specs(m, LW_ERROR_INVALID_ARGUMENT, &wrong, 1);
-    wrong = listed("table", &value, 0);
+    wrong = listed("factor_table", &value, 0);
     refuse_specs(m, LW_ERROR_INVALID_ARGUMENT, &wrong, 1);
     wrong = spec("constant", NULL, 1);
     refuse_specs(m, LW_ERROR_INVALID_ARGUMENT, &wrong, 1);
-    wrong = listed("table", NULL, 1);
+    wrong = listed("factor_table", NULL, 1);
     refuse_specs(m, LW_ERROR_INVALID_ARGUMENT, &wrong, 1);
     wrong = spec(NULL, NULL, 0);
     refuse_specs(m, LW_ERROR_INVALID_ARGUMENT, &wrong, 1);
@@ -107,11 +107,11 @@ static void refuse_spec_settings(const model *m)
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, set_schedule(m, &wrong, 1, error));
     wrong = spec("constant", &foreign, 1);
     REFUSED(m, LW_ERROR_UNKNOWN_NAME, set_schedule(m, &wrong, 1, error));
-    wrong = listed("table", infinite, 2);
+    wrong = listed("factor_table", infinite, 2);
     REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_schedule(m, &wrong, 1, error));
-    wrong = listed("table", unknown, 2);
+    wrong = listed("factor_table", unknown, 2);
     REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_schedule(m, &wrong, 1, error));
-    wrong = listed("table", NULL, 0);
+    wrong = listed("factor_table", NULL, 0);
     REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_schedule(m, &wrong, 1, error));
     wrong = listed("constant", finite, 1);
     REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_schedule(m, &wrong, 1, error));

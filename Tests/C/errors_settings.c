@@ -233,8 +233,8 @@ static void refuse_policies(const model *m)
     REFUSED(m, LW_ERROR_UNKNOWN_NAME, set_policy_with(m, "layer_decay", "lowest", 1, NULL, error));
     REFUSED(m, LW_ERROR_UNKNOWN_NAME, set_policy_with(m, "layer_decay", "direction", 0, "up", error));
     REFUSED(m, LW_ERROR_UNKNOWN_NAME, set_policy_with(m, "uniform", "scale", 1, NULL, error));
-    REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_policy_with(m, "range", "lowest", -1, NULL, error));
-    REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_policy(m, "range", reversed, 2, error));
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_policy_with(m, "geometric_range", "lowest", -1, NULL, error));
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, set_policy(m, "geometric_range", reversed, 2, error));
 }
 
 /** A policy "explicit" of one scale, or of the same one twice. */

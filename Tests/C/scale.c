@@ -79,7 +79,7 @@ enum {
 };
 
 static const char *const kinds[KINDS] = {
-    "registering", "setting", "unsetting", "scheduling", "binding", "asking", "ulmfit", "slice", "gradual_unfreezing",
+    "registering", "setting", "unsetting", "scheduling", "binding", "asking", "ulmfit", "rate_slice", "gradual_unfreezing",
     "chain_thaw", "layer_freezing", "registering with settings", "explaining"};
 
 /** One call for each of some layers of a crowd. */
@@ -170,7 +170,7 @@ static void measure(int64_t count, double *seconds)
     seconds[UNSETTING] = calls(&c, unset_layer);
     seconds[BINDING] = calls(&c, bind_elsewhere);
     seconds[FIRST_STEPS] = first_step(&c, lw_optimizer_set_policy, "ulmfit", NULL);
-    seconds[FIRST_STEPS + 1] = first_step(&c, lw_optimizer_set_policy, "slice", &highest);
+    seconds[FIRST_STEPS + 1] = first_step(&c, lw_optimizer_set_policy, "rate_slice", &highest);
     seconds[FIRST_STEPS + 2] = first_step(&c, lw_optimizer_set_freeze_plan, "gradual_unfreezing", &every);
     seconds[FIRST_STEPS + 3] = first_step(&c, lw_optimizer_set_freeze_plan, "chain_thaw", &every);
     seconds[FIRST_STEPS + 4] = first_step(&c, lw_optimizer_set_freeze_plan, "layer_freezing", &total);

@@ -45,7 +45,7 @@ final class CheckpointProgressTests: XCTestCase {
         XCTAssertEqual(try other.optimizer.scheduleState(for: "momentum"), [0.0625, 1, 0, 0])
         XCTAssertEqual(try other.optimizer.scheduleState(layer: 1), [1, 3, 0, 0])
         XCTAssertEqual(try other.digest(), try model.digest())
-        XCTAssertEqual(try other.optimizer.explainJson(), try model.optimizer.explainJson())
+        XCTAssertEqual(try other.optimizer.explainJSON(), try model.optimizer.explainJSON())
         // The layers that have not had their step are in the same round.
         for model in [model, other] {
             model.gradients[1][0][0] = 0.25
@@ -57,7 +57,7 @@ final class CheckpointProgressTests: XCTestCase {
         XCTAssertEqual(other.optimizer.summary.nextStep, model.optimizer.summary.nextStep)
         for (own, second) in zip(model.gradients.joined(), other.gradients.joined()) { second.values = own.values }
         for model in [model, other] { try model.optimizer.step() }
-        XCTAssertEqual(try other.optimizer.explainJson(), try model.optimizer.explainJson())
+        XCTAssertEqual(try other.optimizer.explainJSON(), try model.optimizer.explainJSON())
     }
 
     /// A rate of a layer that was taken back since is taken back by the load.

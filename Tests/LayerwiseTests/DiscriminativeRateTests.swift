@@ -7,7 +7,7 @@ import XCTest
 final class DiscriminativeRateTests: XCTestCase {
     private func rates(_ slice: RateSlice, depths: [Int]) throws -> [Double?] {
         let shares = slice.shares(of: LayerDescriptor.stack(depths))
-        XCTAssertTrue(shares.allSatisfy { $0.scale == 1 && $0.origin == "slice" && $0.tensors.isEmpty })
+        XCTAssertTrue(shares.allSatisfy { $0.scale == 1 && $0.origin == "rate_slice" && $0.tensors.isEmpty })
         return shares.map(\.rate)
     }
 
@@ -42,16 +42,18 @@ final class DiscriminativeRateTests: XCTestCase {
         XCTAssertEqual(try model.infos().map(\.effectiveRate), [0.25, 0.5, 1])
         XCTAssertEqual(try model.infos().map(\.baseRate), [0.25, 0.5, 1])
         XCTAssertEqual(try model.infos().map(\.scale), [1, 1, 1])
-        XCTAssertEqual(try model.infos().map(\.origin), ["slice", "slice", "slice"])
+        XCTAssertEqual(try model.infos().map(\.origin), ["rate_slice", "rate_slice", "rate_slice"])
         try model.optimizer.setLearningRate(3)
         XCTAssertEqual(try model.infos().map(\.effectiveRate), [0.25, 0.5, 1], "the optimizer's rate has no say")
     }
 
     func testSliceIsRefused() {
-        assertRefused(.invalid("slice: highest must be given, in (0, inf)")) { _ = try policy(Spec("slice")) }
-        assertRefused(.invalid("slice: lowest must not exceed highest, found 2.0 and 1.0")) { _ = try RateSlice(2, 1) }
-        assertRefused(.invalid("slice: lowest must be in (0, inf), found 0.0")) { _ = try RateSlice(0, 1) }
-        assertRefused(.invalid("slice: lowest must be in (0, inf), found nan")) { _ = try RateSlice(.nan, 1) }
+        assertRefused(.invalid("rate_slice: highest must be given, in (0, inf)")) { _ = try policy(Spec("rate_slice")) }
+        assertRefused(.invalid("rate_slice: lowest must not exceed highest, found 2.0 and 1.0")) {
+            _ = try RateSlice(2, 1)
+        }
+        assertRefused(.invalid("rate_slice: lowest must be in (0, inf), found 0.0")) { _ = try RateSlice(0, 1) }
+        assertRefused(.invalid("rate_slice: lowest must be in (0, inf), found nan")) { _ = try RateSlice(.nan, 1) }
     }
 
     /// η^(l−1) = η^l / 2.6.

@@ -174,7 +174,7 @@ final class ExplainTests: XCTestCase {
             model.optimizer.setFreezePlan(try ChainThaw(every: 4))
             try model.optimizer.setLayer(2, settings(["frozen": run % 2 == 0 ? "yes" : "plan"]))
             for t: Int64? in [nil, 0, 4, 17, 1 << 53] {
-                let text = try model.optimizer.explainJson(at: t)
+                let text = try model.optimizer.explainJSON(at: t)
                 XCTAssertFalse(text.contains("\n"))
                 let json = try JSONValue(parsing: text)
                 XCTAssertEqual(
@@ -196,19 +196,19 @@ final class ExplainTests: XCTestCase {
 
     func testJSONWithoutScheduleOrPlan() throws {
         let model = try Model(SGD(lr: 0), sizes: [1])
-        let json = try JSONValue(parsing: try model.optimizer.explainJson())
+        let json = try JSONValue(parsing: try model.optimizer.explainJSON())
         XCTAssertEqual([json["schedule"], json["freezing"]], [.null, .null])
         let row = try XCTUnwrap(try layers(json).first)
         XCTAssertEqual(row["schedule_factor"], .null, "0 / 0")
         XCTAssertEqual(["floor_lr", "changes_at", "frozen_by"].map { row[$0] }, [.null, .null, .null])
-        XCTAssertEqual(try layers(try JSONValue(parsing: try Optimizer(SGD()).explainJson())), [])
+        XCTAssertEqual(try layers(try JSONValue(parsing: try Optimizer(SGD()).explainJSON())), [])
     }
 
     func testJSONHasTelemetryWhereItIsOn() throws {
         let model = try Model(LAMB(lr: 0.1), sizes: [4])
         let keys = ["gradient_norm", "weight_norm", "update_ratio", "trust_ratio"]
         func row() throws -> JSONValue {
-            try XCTUnwrap(try layers(try JSONValue(parsing: try model.optimizer.explainJson())).first)
+            try XCTUnwrap(try layers(try JSONValue(parsing: try model.optimizer.explainJSON())).first)
         }
         XCTAssertTrue(try row().keys.isDisjoint(with: keys))
         try model.optimizer.set(settings(["telemetry": 1]))
@@ -225,6 +225,6 @@ final class ExplainTests: XCTestCase {
         let optimizer = try Optimizer(SGD(lr: 1))
         let buffer = Buffer(.float32, count: 1)
         try optimizer.addLayer(name, [TensorDescription("w", parameters: buffer.start, shape: [1], dtype: .float32)])
-        XCTAssertEqual(try layers(try JSONValue(parsing: try optimizer.explainJson())).first?["layer"], .text(name))
+        XCTAssertEqual(try layers(try JSONValue(parsing: try optimizer.explainJSON())).first?["layer"], .text(name))
     }
 }

@@ -66,7 +66,7 @@ final class PolicyInOptimizerTests: XCTestCase {
         try model.optimizer.addLayer(
             "head", [TensorDescription("w", parameters: extra.start, shape: [1], dtype: .float32)])
         XCTAssertEqual(try model.infos().map(\.scale), [0.25, 0.5, 1])
-        model.optimizer.setPolicy(try policy(Spec("range", settings(["lowest": 0.25]))))
+        model.optimizer.setPolicy(try policy(Spec("geometric_range", settings(["lowest": 0.25]))))
         XCTAssertEqual(try model.infos().map(\.scale), [0.25, 0.5, 1])
         model.optimizer.setPolicy(try policy(Spec("uniform")))
         XCTAssertEqual(try model.infos().map(\.scale), [1, 1, 1])

@@ -21,6 +21,36 @@ final class RecipeDeclarationTests: XCTestCase {
         }
     }
 
+    /// The type, its title without signs, and its key without underscores are one word.
+    func testAComponentHasOneName() throws {
+        for type in Vocabulary.all {
+            let declaration = type.declaration
+            let title = declaration.title.filter { $0.isLetter || $0.isNumber }
+            XCTAssertEqual(title, "\(type)")
+            XCTAssertEqual(declaration.name.filter { $0 != "_" }, title.lowercased())
+        }
+    }
+
+    /// A former name stands for one component, and is nobody's name now.
+    func testFormerNamesAreRead() throws {
+        for kind in [Vocabulary.rules, Vocabulary.policies, Vocabulary.schedules, Vocabulary.freezePlans] {
+            let names = kind.flatMap { [$0.declaration.name] + $0.declaration.formerNames }
+            XCTAssertEqual(Set(names).count, names.count)
+        }
+        for (former, type) in [("range", GeometricRange.self as any Policy.Type), ("slice", RateSlice.self)] {
+            XCTAssertTrue(type.declaration.formerNames.contains(former))
+            let made = try policy(Spec(former, [Setting("highest", 0.5), Setting("lowest", 0.25)]))
+            XCTAssertEqual(made.spec.name, type.declaration.name)
+            XCTAssertEqual(describePolicy(former), describePolicy(type.declaration.name))
+        }
+        let decay = try schedule(Spec("sequential", parts: [Spec("step", [Setting("every", 3)])]))
+        XCTAssertEqual(decay.spec.parts.map(\.name), ["step_decay"])
+        XCTAssertEqual(try schedule(Spec("table", values: [1, 0.5])).spec.name, "factor_table")
+        XCTAssertEqual(
+            try schedule(Spec("wsd", [Setting("total_steps", 10), Setting("decay_steps", 2)])).spec.name,
+            "warmup_stable_decay")
+    }
+
     func testKeysAreUnique() {
         func check<R: Component>(_: R.Type) {
             let keys = R.parameters.map(\.key)
@@ -45,7 +75,7 @@ final class RecipeDeclarationTests: XCTestCase {
             "name": .text(declaration.name), "title": .text(declaration.title), "doc": .text(declaration.summary),
             "summary": .text(declaration.summary), "equation": .text(declaration.equation),
             "source": .text(declaration.source), "values": JSONValue(declaration.values),
-            "parts": JSONValue(declaration.parts),
+            "parts": JSONValue(declaration.parts), "former_names": .list(declaration.formerNames.map { .text($0) }),
         ]
         let dependence =
             (R.self as? any Policy.Type)?.depthDependence ?? (R.self as? any FreezePlan.Type)?.depthDependence
@@ -226,4 +256,12 @@ final class RecipeDeclarationTests: XCTestCase {
             XCTAssertEqual(try again.shares(of: places), try policy.shares(of: places), "\(policy.spec)")
         }
     }
+}
+
+private enum Vocabulary {
+    static let rules = allRules.map { $0 as any Component.Type }
+    static let policies = allPolicies.map { $0 as any Component.Type }
+    static let schedules = allSchedules.map { $0 as any Component.Type }
+    static let freezePlans = allFreezePlans.map { $0 as any Component.Type }
+    static let all = rules + policies + schedules + freezePlans
 }

@@ -142,14 +142,15 @@ final class SchedulePropertyTests: XCTestCase {
         assert("steps of points must rise, found 1 after 1", "piecewise", [1, 0.5, 1, 0.25])
         assert("steps of points \(whole) 0.5", "piecewise", [0.5, 1])
         assert("factors must not be negative, found -0.5 at 1", "piecewise", [1, 0.5, 2, -0.5])
-        assert("factors must be given, at least one", "table", [])
-        assert("factors must not be negative, found -0.5 at 1", "table", [1, -0.5])
+        assert("factors must be given, at least one", "factor_table", [])
+        assert("factors must not be negative, found -0.5 at 1", "factor_table", [1, -0.5])
     }
 
     /// Settings without a default must be given.
     func testRequiredSettings() {
         for name in [
-            "linear", "cosine", "polynomial", "tanh", "flat_cosine", "wsd", "one_cycle", "one_cycle_momentum",
+            "linear", "cosine", "polynomial", "tanh", "flat_cosine", "warmup_stable_decay", "one_cycle",
+            "one_cycle_momentum",
             "slanted_triangular",
         ] {
             assertRefused(
@@ -161,7 +162,7 @@ final class SchedulePropertyTests: XCTestCase {
                 XCTAssertTrue("\($0)".contains("\(name): \(key) must be given, in "), "\($0)")
             }
         }
-        for (name, key) in [("step", "every"), ("noam", "model_size"), ("warmup", "steps")] {
+        for (name, key) in [("step_decay", "every"), ("noam", "model_size"), ("warmup", "steps")] {
             assertRefused(.invalid("\(name): \(key) must be given, a whole number from 1 to 9007199254740992")) {
                 _ = try schedule(Spec(name))
             }
@@ -184,10 +185,10 @@ final class SchedulePropertyTests: XCTestCase {
             "floor says what min_lr is for a layer, and has no effect on min_factor", "cosine",
             ["total_steps": 10, "floor": "absolute", "min_factor": 0.2])
         assert(
-            "warmup_steps + decay_steps must not exceed total_steps, found 6 + 5 and 10", "wsd",
+            "warmup_steps + decay_steps must not exceed total_steps, found 6 + 5 and 10", "warmup_stable_decay",
             ["total_steps": 10, "warmup_steps": 6, "decay_steps": 5])
         assert(
-            "cycles must be 0.5 unless decay is cosine, found 1.0", "wsd",
+            "cycles must be 0.5 unless decay is cosine, found 1.0", "warmup_stable_decay",
             ["total_steps": 10, "decay_steps": 5, "cycles": 1])
         assert("lower must be less than upper, found 1.0 and 1.0", "tanh", ["total_steps": 10, "lower": 1, "upper": 1])
         assert(

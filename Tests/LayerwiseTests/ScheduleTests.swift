@@ -126,9 +126,9 @@ final class ScheduleTests: XCTestCase {
     }
 
     func testInverseSquareRoot() throws {
-        assertValues(try InverseSquareRoot(warmupSteps: 4), [0: 0, 2: 0.5, 4: 1, 16: 0.5, 36: 1 / 3.0])
-        assertValues(InverseSquareRoot(), [0: 1, 30_000: 0.5])
-        assertValues(try InverseSquareRoot(warmupSteps: 2, timescale: 5), [0: 0, 1: 0.5, 2: 1, 17: 0.5])
+        assertValues(try InverseSqrt(warmupSteps: 4), [0: 0, 2: 0.5, 4: 1, 16: 0.5, 36: 1 / 3.0])
+        assertValues(InverseSqrt(), [0: 1, 30_000: 0.5])
+        assertValues(try InverseSqrt(warmupSteps: 2, timescale: 5), [0: 0, 1: 0.5, 2: 1, 17: 0.5])
     }
 
     func testInverseTime() throws {

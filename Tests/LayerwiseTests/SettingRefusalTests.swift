@@ -149,9 +149,11 @@ final class SettingRefusalTests: XCTestCase {
             .invalid("layer_decay: direction output needs convention depth, found timm"), "layer_decay",
             ["direction": "output", "convention": "timm"])
         assertRefused(
-            .invalid("range: lowest must not exceed highest, found 2.0 and 1.0"), "range", ["lowest": 2])
+            .invalid("geometric_range: lowest must not exceed highest, found 2.0 and 1.0"), "geometric_range",
+            ["lowest": 2])
         assertRefused(
-            .invalid("range: highest must be in (0, inf), found inf"), "range", ["highest": .number(.infinity)])
+            .invalid("geometric_range: highest must be in (0, inf), found inf"), "geometric_range",
+            ["highest": .number(.infinity)])
         assertRefused(.duplicate("ulmfit: factor is given twice"), "ulmfit", ["factor": 2, "factor": 2])
     }
 

@@ -16,8 +16,8 @@ run() {
     local build=.build-$kind flags=()
     # Swift 6.3's thread instrumentation emits a cast that LLVM's verifier refuses and its code generator takes.
     [ "$kind" = address ] || flags=(-Xswiftc -Xfrontend -Xswiftc -disable-llvm-verify)
-    swift build -c release --sanitize="$kind" "${flags[@]}" --scratch-path "$build" --product layerwise
-    ln -sf "$PWD/$build/release/liblayerwise.so" "$work/liblayerwise.so.0"
+    swift build -c release --sanitize="$kind" "${flags[@]}" --scratch-path "$build" --product LayerwiseC
+    ln -sf "$PWD/$build/release/libLayerwiseC.so" "$work/liblayerwise.so.0"
     for test in "$@"; do
         clang -std=c99 -fsanitize="$kind" -g -Iinclude "Tests/C/$test.c" -o "$work/$test" \
             "$work/liblayerwise.so.0" -L"$swift_libraries" -ldispatch -lBlocksRuntime -Wl,-rpath,"$swift_libraries" \

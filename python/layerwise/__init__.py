@@ -60,17 +60,19 @@ from .policy import (
     Exclude,
     Explicit,
     ForTower,
+    GeometricRange,
     LayerDecay,
     LoRAPlus,
     MuP,
     Policy,
-    Range,
+    RateSlice,
     RelativeGradientNorm,
-    Slice,
     ULMFiT,
     Uniform,
     UpdateRatio,
 )
+from .policy import Range as Range
+from .policy import Slice as Slice
 from .reports import LayerInfo, LoadReport, StateInfo, Summary, Telemetry
 from .rule import (
     ADOPT,
@@ -125,6 +127,7 @@ from .schedule import (
     Cyclic,
     CyclicMomentum,
     Exponential,
+    FactorTable,
     FlatCosine,
     InverseSqrt,
     InverseTime,
@@ -141,11 +144,11 @@ from .schedule import (
     Sequential,
     SlantedTriangular,
     StepDecay,
-    Table,
     Tanh,
     Warmup,
     WarmupStableDecay,
 )
+from .schedule import Table as Table
 from .snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -210,6 +213,7 @@ __all__ = [
     "Exclude",
     "Explicit",
     "Exponential",
+    "FactorTable",
     "FlatCosine",
     "ForTower",
     "ForkedOptimizer",
@@ -218,6 +222,7 @@ __all__ = [
     "FreezeOut",
     "FreezePlan",
     "Fromage",
+    "GeometricRange",
     "GradualUnfreezing",
     "InferredLayer",
     "InvalidArgument",
@@ -257,7 +262,7 @@ __all__ = [
     "Product",
     "RAdam",
     "RMSprop",
-    "Range",
+    "RateSlice",
     "Rates",
     "ReduceFailed",
     "ReduceOnPlateau",
@@ -274,13 +279,11 @@ __all__ = [
     "SignSGD",
     "SimplifiedAdEMAMix",
     "SlantedTriangular",
-    "Slice",
     "Snapshot",
     "StableAdamW",
     "StateInfo",
     "StepDecay",
     "Summary",
-    "Table",
     "Tanh",
     "Telemetry",
     "Tiger",

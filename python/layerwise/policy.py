@@ -113,20 +113,20 @@ class LayerDecay(Policy):
 
 
 @dataclass(frozen=True)
-class Range(Policy):
+class GeometricRange(Policy):
     """Rates that rise geometrically from depth 0 to the top.
 
         scale = lowest·(highest/lowest)^(depth/top)
 
-    scale = lowest * (highest / lowest) ** (depth / top_depth), in each tower.  `Slice` says the same in rates.  Source:
-    fastai's slice(lo, hi), as multipliers.
+    scale = lowest * (highest / lowest) ** (depth / top_depth), in each tower.  `RateSlice` says the same in rates.
+    Source: fastai's slice(lo, hi), as multipliers.
 
     Args:
         lowest: Scale at depth 0, at most highest, in (0, inf).
         highest: Scale at the highest depth, in (0, inf).  Default 1.
     """
 
-    name: ClassVar[str] = "range"
+    name: ClassVar[str] = "geometric_range"
     lowest: float
     highest: float = 1.0
 
@@ -149,21 +149,22 @@ class ULMFiT(Policy):
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class Slice(Policy, Unnamed):
+class RateSlice(Policy, Unnamed):
     """Fastai's slice: rates from the first layer to the last.
 
         rate = lowest·(highest/lowest)^(i/(n−1)); without lowest: highest/10 below the last layer
 
-    Slice(lowest, highest): rate = lowest * (highest / lowest) ** (i / (n - 1)) for layer i of n; Slice(highest): rate =
-    highest for the last layer, highest / 10 for the others.  Rates, not multipliers, in place of the optimizer's lr; it
-    equals fastai's slice.  Layers of one depth share a rate; each tower has its own slice.  Source: fastai, even_mults.
+    RateSlice(lowest, highest): rate = lowest * (highest / lowest) ** (i / (n - 1)) for layer i of n;
+    RateSlice(highest): rate = highest for the last layer, highest / 10 for the others.  Rates, not multipliers, in
+    place of the optimizer's lr; it equals fastai's slice.  Layers of one depth share a rate; each tower has its own
+    slice.  Source: fastai, even_mults.
 
     Args:
         lowest: Rate of the first layer, at most highest, in (0, inf).  May be left out.
         highest: Rate of the last layer, in (0, inf).
     """
 
-    name: ClassVar[str] = "slice"
+    name: ClassVar[str] = "rate_slice"
     lowest: float | None
     highest: float
 
@@ -369,3 +370,8 @@ class Combine(Policy, Unnamed):
     def __init__(self, *policies: Policy) -> None:
         object.__setattr__(self, "policies", policies)
         self._check()
+
+
+# The names of version 0.1.0.
+Range = GeometricRange
+Slice = RateSlice

@@ -252,7 +252,7 @@ class StepDecay(Schedule):
         gamma: γ: the factor, in (0, 1].  Default 0.1.
     """
 
-    name: ClassVar[str] = "step"
+    name: ClassVar[str] = "step_decay"
     every: int
     gamma: float = 0.1
 
@@ -456,7 +456,7 @@ class WarmupStableDecay(Schedule):
         cycles: Waves of the cosine down, in (0, inf); 0.5 is down once.  Default 0.5.
     """
 
-    name: ClassVar[str] = "wsd"
+    name: ClassVar[str] = "warmup_stable_decay"
     total_steps: int
     decay_steps: int
     _: KW_ONLY
@@ -610,7 +610,7 @@ class Piecewise(Schedule):
 
 
 @dataclass(frozen=True)
-class Table(Schedule):
+class FactorTable(Schedule):
     """A factor for each step, from a list.
 
         f = factors[min(t, n − 1)]
@@ -621,12 +621,12 @@ class Table(Schedule):
         factors: One in [0, inf) for each step, at least one.
     """
 
-    name: ClassVar[str] = "table"
+    name: ClassVar[str] = "factor_table"
     contents: ClassVar[tuple[Content, ...]] = (Numbers("factors"),)
     factors: Sequence[float]
 
     @classmethod
-    def from_callable(cls, function: Callable[[int], float], steps: int) -> Table:
+    def from_callable(cls, function: Callable[[int], float], steps: int) -> FactorTable:
         """The factors function(0), function(1) ... function(steps - 1): any schedule of one's own."""
         return cls([function(step) for step in range(steps)])
 
@@ -744,3 +744,7 @@ class Product(Schedule, Unnamed):
     def __init__(self, *schedules: Schedule) -> None:
         object.__setattr__(self, "schedules", schedules)
         self._check()
+
+
+# The names of version 0.1.0.
+Table = FactorTable

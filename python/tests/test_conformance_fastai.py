@@ -111,11 +111,11 @@ def test_slices(count: int) -> None:
     lowest, highest = 3e-6, 2e-3
     ratio = (highest / lowest) ** (1 / max(1, count - 1))
     expected = [highest] if count == 1 else [lowest * ratio**index for index in range(count)]
-    assert_same(rates_of(lw.Slice(lowest, highest), count), expected)
-    assert_same(rates_of(lw.Slice(highest), count), [highest / 10] * (count - 1) + [highest])
+    assert_same(rates_of(lw.RateSlice(lowest, highest), count), expected)
+    assert_same(rates_of(lw.RateSlice(highest), count), [highest / 10] * (count - 1) + [highest])
     # As multiples of the highest.
     scaled = [rate * BASE / highest for rate in expected]
-    assert_same(rates_of(lw.Range(lowest / highest), count), scaled)
+    assert_same(rates_of(lw.GeometricRange(lowest / highest), count), scaled)
 
 
 def test_fine_tune() -> None:
@@ -125,7 +125,7 @@ def test_fine_tune() -> None:
     expected = [values(combined([0.3, 0.7], [annealed(peak / 5, peak), annealed(peak, peak / 1e5)])) for peak in peaks]
     opt = lw.Optimizer(
         lw.SGD(lr=BASE),
-        policy=lw.Slice(base_lr / lr_mult, base_lr),
+        policy=lw.RateSlice(base_lr / lr_mult, base_lr),
         schedule=lw.OneCycle(T, div_factor=5, final_div_factor=1e5 / 5, timing="fraction"),
         dry_run=True,
     )

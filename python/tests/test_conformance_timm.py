@@ -146,7 +146,7 @@ def test_tanh(lower: float, upper: float) -> None:
     assert_same(lower_rise[:, :W], theirs[:, :W] * rate(0) / BASE)
     # Without it, timm's ends where the curve is at t = W.
     rise_to_curve = lw.Piecewise([(0, FIRST / BASE), (W, rate(W) / BASE)], "linear")
-    rest = lw.Table([value / BASE for value in curve.evaluate(120, base=BASE, first=W)])
+    rest = lw.FactorTable([value / BASE for value in curve.evaluate(120, base=BASE, first=W)])
     assert_same(
         rates_of_layers(lw.Sequential([rise_to_curve, rest], [W]), 120),
         rates_of_groups(lambda t: warmed_up(rate, t, prefix=False, top=rate(W)), 120),

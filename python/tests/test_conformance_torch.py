@@ -79,10 +79,10 @@ def sequential(milestones: list[int], *makes: Make) -> Make:
 
 
 CASES: dict[str, tuple[Make, lw.Schedule, int]] = {
-    "LambdaLR": (lambda twin: LambdaLR(twin, weekly), lw.Table.from_callable(weekly, 60), 60),
+    "LambdaLR": (lambda twin: LambdaLR(twin, weekly), lw.FactorTable.from_callable(weekly, 60), 60),
     "MultiplicativeLR": (
         lambda twin: MultiplicativeLR(twin, nearly_one),
-        lw.Table(list(accumulate((nearly_one(step) for step in range(1, 300)), mul, initial=1.0))),
+        lw.FactorTable(list(accumulate((nearly_one(step) for step in range(1, 300)), mul, initial=1.0))),
         300,
     ),
     "StepLR": (lambda twin: StepLR(twin, 7, 0.3), lw.StepDecay(7, 0.3), 60),
@@ -169,7 +169,7 @@ def test_a_lambda_for_each_group() -> None:
     functions: list[Callable[[int], float]] = [weekly, nearly_one, lambda step: 0.5**step]
     opt = optimizer(None)
     for name, function in zip(RATES, functions, strict=True):
-        opt.layer(name).schedule = lw.Table.from_callable(function, 50)
+        opt.layer(name).schedule = lw.FactorTable.from_callable(function, 50)
     assert_same(opt.preview(50), rates_of_groups(lambda twin: LambdaLR(twin, functions), 50))
 
 

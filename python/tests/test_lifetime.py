@@ -205,7 +205,7 @@ def test_a_released_view_is_still_held() -> None:
 def test_rules_policies_and_reports_can_be_pickled() -> None:
     with lw.Optimizer(lw.SGD()) as opt:
         info = opt.add_layer("a", np.ones(2)).info
-        for value in (lw.LAMB(variant="timm"), lw.AdamW(lr=0.5), lw.Explicit({"*": 1.0}), lw.Range(0.1), info):
+        for value in (lw.LAMB(variant="timm"), lw.AdamW(lr=0.5), lw.Explicit({"*": 1.0}), lw.GeometricRange(0.1), info):
             assert pickle.loads(pickle.dumps(value)) == value
 
 

@@ -85,7 +85,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "variant": (lambda: lw.LAMB(variant="tim"), lw.UnknownName, r'found "tim" \(did you mean "timm"\?\)'),
     "together": (lambda: lw.SGD(nesterov=True), lw.OutOfRange, "momentum"),
     "policy": (lambda: lw.LayerDecay(-1), lw.OutOfRange, r"layer_decay: decay must be in \(0, 1\], found -1"),
-    "slice": (lambda: lw.Slice(0.2, 0.1), lw.OutOfRange, "lowest must not exceed highest"),
+    "slice": (lambda: lw.RateSlice(0.2, 0.1), lw.OutOfRange, "lowest must not exceed highest"),
     "schedule": (lambda: lw.Cosine(-5), lw.OutOfRange, "cosine: total_steps must be a whole number from 1"),
     "plan": (lambda: lw.GradualUnfreezing(-1), lw.OutOfRange, "gradual_unfreezing: every must be a whole number"),
     "part": (lambda: lw.Warmup(100, 3), TypeError, "warmup: 3 cannot be a part of it"),
@@ -147,7 +147,7 @@ def test_the_message_says_what_to_do(mistake: str) -> None:
 
 
 def test_signatures_are_those_of_init() -> None:
-    for cls in (lw.Optimizer, lw.AdamW, lw.LAMB, lw.Cosine, lw.Product, lw.Slice, lwt.AdamW, lwt.LAMB, lwt.SGD):
+    for cls in (lw.Optimizer, lw.AdamW, lw.LAMB, lw.Cosine, lw.Product, lw.RateSlice, lwt.AdamW, lwt.LAMB, lwt.SGD):
         parameters = inspect.signature(cls).parameters
         assert list(parameters) == list(inspect.signature(cls.__init__).parameters)[1:], cls
         assert "keywords" not in parameters

@@ -98,7 +98,7 @@ fi
 echo "$PWD: $*" > {tools}/call
 echo "[1/2] Compiling everything"
 mkdir -p .build_shared/release
-cp {LIBRARY} .build_shared/release/liblayerwise.so
+cp {LIBRARY} .build_shared/release/libLayerwiseC.so
 """
     )
     swift.chmod(0o755)
@@ -114,7 +114,7 @@ def package_swift(folder: Path) -> None:
     shutil.copy(ROOT / "Package.swift", folder)
 
 
-BUILD = "build -c release --scratch-path .build_shared --product layerwise"
+BUILD = "build -c release --scratch-path .build_shared --product LayerwiseC"
 
 
 def test_a_checkout_builds_the_library_with_swift(source: Path, tools: Path) -> None:

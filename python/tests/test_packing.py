@@ -31,7 +31,7 @@ def unpack(recipe: _spec.Recipe | None) -> list[Unpacked]:
 
 
 def test_one() -> None:
-    assert unpack(lw.StepDecay(5)) == [("step", {"every": 5.0, "gamma": 0.1}, [], 0)]
+    assert unpack(lw.StepDecay(5)) == [("step_decay", {"every": 5.0, "gamma": 0.1}, [], 0)]
     assert unpack(lw.MultiStep([3, 7])) == [("multi_step", {"gamma": 0.1}, [3.0, 7.0], 0)]
     assert unpack(lw.Uniform()) == [("uniform", {}, [], 0)]
 
@@ -41,21 +41,21 @@ def test_none() -> None:
 
 
 def test_what_is_not_given_is_not_said() -> None:
-    assert unpack(lw.Slice(0.5)) == [("slice", {"highest": 0.5}, [], 0)]
-    assert unpack(lw.Slice(0.25, 0.5)) == [("slice", {"lowest": 0.25, "highest": 0.5}, [], 0)]
+    assert unpack(lw.RateSlice(0.5)) == [("rate_slice", {"highest": 0.5}, [], 0)]
+    assert unpack(lw.RateSlice(0.25, 0.5)) == [("rate_slice", {"lowest": 0.25, "highest": 0.5}, [], 0)]
     assert "head_scale" not in unpack(lw.LayerDecay(0.5))[0][1]
     assert unpack(lw.Warmup(5)) == [(*unpack(lw.Warmup(5))[0][:2], [], 0)]
 
 
 def test_parts_follow_their_whole_each_with_its_own_behind_it() -> None:
-    schedule = lw.Sequential([lw.Warmup(2, lw.Product(lw.Constant(), lw.Linear(3))), lw.Table([1.0, 0.5])], [10])
+    schedule = lw.Sequential([lw.Warmup(2, lw.Product(lw.Constant(), lw.Linear(3))), lw.FactorTable([1.0, 0.5])], [10])
     assert [(name, values, parts) for name, _, values, parts in unpack(schedule)] == [
         ("sequential", [10.0], 2),
         ("warmup", [], 1),
         ("product", [], 2),
         ("constant", [], 0),
         ("linear", [], 0),
-        ("table", [1.0, 0.5], 0),
+        ("factor_table", [1.0, 0.5], 0),
     ]
 
 
@@ -83,7 +83,7 @@ def test_points_are_numbers_one_after_another() -> None:
 def test_sequences_of_any_kind() -> None:
     for milestones in ([1, 2], (1, 2), range(1, 3), np.array([1, 2]), iter([1, 2])):
         assert lw.MultiStep(milestones) == lw.MultiStep([1, 2])  # type: ignore[arg-type]
-    assert lw.Table(np.array([1.0, 0.5])).evaluate(3).tolist() == [1.0, 0.5, 0.5]
+    assert lw.FactorTable(np.array([1.0, 0.5])).evaluate(3).tolist() == [1.0, 0.5, 0.5]
     assert lw.Piecewise(np.array([[1, 0.5], [2, 0.25]])).evaluate(3).tolist() == [1.0, 0.5, 0.25]
     assert lw.Constant(np.float32(0.5)).evaluate(1)[0] == lw.Constant(True).evaluate(1)[0] / 2 == 0.5
 
@@ -108,7 +108,7 @@ def test_what_is_no_number_is_refused(value: Any) -> None:
     for make in (
         lambda: lw.Constant(value),
         lambda: lw.MultiStep([1, value]),
-        lambda: lw.Table([value]),
+        lambda: lw.FactorTable([value]),
         lambda: lw.Piecewise([(1, value)]),
         lambda: lw.Sequential([lw.Linear(1), lw.Linear(1)], [value]),
     ):
@@ -119,13 +119,13 @@ def test_what_is_no_number_is_refused(value: Any) -> None:
 def test_lists_that_are_none() -> None:
     for make in (
         lambda: lw.MultiStep(5),  # type: ignore[arg-type]
-        lambda: lw.Table(0.5),  # type: ignore[arg-type]
+        lambda: lw.FactorTable(0.5),  # type: ignore[arg-type]
         lambda: lw.Piecewise([1, 2]),  # type: ignore[list-item]
         lambda: lw.Exclude("*/bias"),
         lambda: lw.MuP({"a": 8}),  # type: ignore[dict-item]
         lambda: lw.Explicit([1.0]),  # type: ignore[arg-type]
-        lambda: lw.Slice(),  # type: ignore[call-overload]
-        lambda: lw.Slice(1.0, 2.0, 3.0),  # type: ignore[call-overload]
+        lambda: lw.RateSlice(),  # type: ignore[call-overload]
+        lambda: lw.RateSlice(1.0, 2.0, 3.0),  # type: ignore[call-overload]
     ):
         with pytest.raises(TypeError):
             make()

@@ -58,8 +58,8 @@ def test_parameters_inside_lists() -> None:
     assert changed == lw.Sequential([lw.Warmup(3), lw.Product(lw.Linear(6), lw.Constant(3.0))], [4])
     combined = lw.Combine(lw.LayerDecay(0.5), lw.Exclude())
     assert combined.set_params(policies__0__decay=0.75) == lw.Combine(lw.LayerDecay(0.75), lw.Exclude())
-    assert lw.Slice(0.1).set_params(lowest=0.01) == lw.Slice(0.01, 0.1)
-    assert lw.Slice(0.01, 0.1).set_params(highest=0.2) == lw.Slice(0.01, 0.2)
+    assert lw.RateSlice(0.1).set_params(lowest=0.01) == lw.RateSlice(0.01, 0.1)
+    assert lw.RateSlice(0.01, 0.1).set_params(highest=0.2) == lw.RateSlice(0.01, 0.2)
 
 
 def test_what_cannot_be_set() -> None:

@@ -32,8 +32,8 @@ def test_scales_by_depth() -> None:
     assert scales(lw.LayerDecay(0.5, min_scale=0.3)) == [0.3, 0.5, 1.0]
     assert scales(lw.LayerDecay(0.5, direction="output")) == [1.0, 0.5, 0.25]
     assert scales(lw.LayerDecay(0.5, head_scale=7.0)) == [0.25, 0.5, 7.0]
-    assert scales(lw.Range(0.01)) == pytest.approx([0.01, 0.1, 1.0], rel=1e-15)
-    assert scales(lw.Range(1.0, 100.0)) == pytest.approx([1.0, 10.0, 100.0], rel=1e-15)
+    assert scales(lw.GeometricRange(0.01)) == pytest.approx([0.01, 0.1, 1.0], rel=1e-15)
+    assert scales(lw.GeometricRange(1.0, 100.0)) == pytest.approx([1.0, 10.0, 100.0], rel=1e-15)
     assert scales(lw.ULMFiT(2.0)) == [0.25, 0.5, 1.0]
     assert scales(lw.ULMFiT()) == pytest.approx([2.6**-2, 1 / 2.6, 1.0], rel=1e-15)
 
@@ -50,8 +50,8 @@ def test_scales_by_convention() -> None:
 
 
 def test_rates_in_place_of_the_optimizers() -> None:
-    assert rates(lw.Slice(0.01, 1.0)) == pytest.approx([0.01, 0.1, 1.0], rel=1e-15)
-    assert rates(lw.Slice(1.0)) == [0.1, 0.1, 1.0]
+    assert rates(lw.RateSlice(0.01, 1.0)) == pytest.approx([0.01, 0.1, 1.0], rel=1e-15)
+    assert rates(lw.RateSlice(1.0)) == [0.1, 0.1, 1.0]
     assert rates(lw.Explicit({"b": 10.0, "*": 0.5})) == [1.0, 20.0, 1.0]
     assert rates(lw.Explicit({"a": 0.5, "*": 1.0}, rates={"a": 0.25, "b": 0.125})) == [0.125, 0.125, 2.0]
 
@@ -137,12 +137,12 @@ REFUSED: list[tuple[Callable[[], lw.Policy], type[lw.LayerwiseError], str]] = [
     (lambda: lw.LayerDecay(0.5, head_scale=-1.0), lw.OutOfRange, r"head_scale must be in \[0, inf\), found -1.0"),
     (lambda: lw.LayerDecay(0.5, convention="keras"), lw.UnknownName, "one of depth, timm, beit, mae, electra"),  # type: ignore[arg-type]
     (lambda: lw.LayerDecay(0.5, direction="output", convention="mae"), lw.OutOfRange, "output needs convention depth"),
-    (lambda: lw.Range(2.0), lw.OutOfRange, "lowest must not exceed highest, found 2.0 and 1.0"),
-    (lambda: lw.Range(0.0), lw.OutOfRange, r"lowest must be in \(0, inf\)"),
-    (lambda: lw.Range(0.5, math.inf), lw.OutOfRange, r"highest must be in \(0, inf\), found inf"),
+    (lambda: lw.GeometricRange(2.0), lw.OutOfRange, "lowest must not exceed highest, found 2.0 and 1.0"),
+    (lambda: lw.GeometricRange(0.0), lw.OutOfRange, r"lowest must be in \(0, inf\)"),
+    (lambda: lw.GeometricRange(0.5, math.inf), lw.OutOfRange, r"highest must be in \(0, inf\), found inf"),
     (lambda: lw.ULMFiT(0.5), lw.OutOfRange, r"factor must be in \[1, inf\)"),
-    (lambda: lw.Slice(0.2, 0.1), lw.OutOfRange, "lowest must not exceed highest, found 0.2 and 0.1"),
-    (lambda: lw.Slice(-0.1), lw.OutOfRange, r"highest must be in \(0, inf\)"),
+    (lambda: lw.RateSlice(0.2, 0.1), lw.OutOfRange, "lowest must not exceed highest, found 0.2 and 0.1"),
+    (lambda: lw.RateSlice(-0.1), lw.OutOfRange, r"highest must be in \(0, inf\)"),
     (lambda: lw.Explicit({"a": -1.0}), lw.OutOfRange, r"scale must be in \[0, inf\), found -1.0"),
     (lambda: lw.Explicit(rates={"a": math.nan}), lw.OutOfRange, r"lr must be in \[0, inf\), found nan"),
     (lambda: lw.Explicit({"a": None}), lw.OutOfRange, '"a" needs a scale or an lr'),  # type: ignore[dict-item]
@@ -160,7 +160,7 @@ REFUSED: list[tuple[Callable[[], lw.Policy], type[lw.LayerwiseError], str]] = [
     (lambda: lw.LoRAPlus(match=""), lw.OutOfRange, "a pattern must not be empty"),
     (lambda: lw.Combine(), lw.OutOfRange, "expected at least two policies, found 0"),
     (lambda: lw.Combine(lw.Uniform()), lw.OutOfRange, "expected at least two policies, found 1"),
-    (lambda: lw.Combine(lw.Uniform(), lw.Range(2.0)), lw.OutOfRange, "range: lowest must not exceed"),
+    (lambda: lw.Combine(lw.Uniform(), lw.GeometricRange(2.0)), lw.OutOfRange, "range: lowest must not exceed"),
 ]
 
 
@@ -187,7 +187,7 @@ def test_a_policy_must_fit_the_layers_at_the_step() -> None:
             (lw.LoRAPlus(), lw.UnknownName, r"\*lora_B\*"),
             (lw.Exclude(["b/*"]), lw.UnknownName, "b/"),
             (lw.MuP({"a/weight": (2, 2)}), lw.OutOfRange, "no fan-in"),
-            (lw.Combine(lw.Slice(1.0), lw.Explicit(rates={"a": 1.0})), lw.OutOfRange, "a rate of its own"),
+            (lw.Combine(lw.RateSlice(1.0), lw.Explicit(rates={"a": 1.0})), lw.OutOfRange, "a rate of its own"),
         ):
             opt.policy = policy
             for call in (opt.step, opt.explain, opt.explain_json, lambda: opt.preview(1), lambda: opt.layer(0).info):

@@ -61,8 +61,8 @@ def test_every_key_is_a_field_and_every_field_a_key(cls: type[Recipe]) -> None:
 def test_only_the_declared_arguments_may_be_positional(cls: type[Recipe]) -> None:
     parameters = inspect.signature(cls).parameters.values()
     positional = [parameter.name for parameter in parameters if parameter.kind is not inspect.Parameter.KEYWORD_ONLY]
-    # Slice(highest) and Slice(lowest, highest) share a list.
-    assert positional == declaration(cls)["positional"] or (cls, positional) == (lw.Slice, ["numbers"])
+    # RateSlice(highest) and RateSlice(lowest, highest) share a list.
+    assert positional == declaration(cls)["positional"] or (cls, positional) == (lw.RateSlice, ["numbers"])
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=name_of)

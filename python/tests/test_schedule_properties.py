@@ -68,7 +68,7 @@ RISING = strategies.lists(STEPS, min_size=1, max_size=4, unique=True).map(sorted
 LEAVES = [
     cls
     for cls in concrete(lw.Schedule)
-    if cls not in (lw.MultiStep, lw.Piecewise, lw.Table, lw.Warmup, lw.Sequential, lw.Product)
+    if cls not in (lw.MultiStep, lw.Piecewise, lw.FactorTable, lw.Warmup, lw.Sequential, lw.Product)
 ]
 
 
@@ -95,7 +95,7 @@ LISTS = [
             lambda steps: strategies.tuples(*[strategies.tuples(strategies.just(step), FACTORS) for step in steps])
         ),
     ),
-    build(lw.Table, strategies.lists(FACTORS, min_size=1, max_size=5)),
+    build(lw.FactorTable, strategies.lists(FACTORS, min_size=1, max_size=5)),
 ]
 
 
@@ -159,7 +159,7 @@ def test_no_rate_is_negative_or_infinite(schedule: lw.Schedule, base: float, fir
 @MANY
 @given(
     SCHEDULES,
-    strategies.one_of(*(build(cls) for cls in (lw.LayerDecay, lw.Range, lw.ULMFiT, lw.Exclude, lw.LoRAPlus))),
+    strategies.one_of(*(build(cls) for cls in (lw.LayerDecay, lw.GeometricRange, lw.ULMFiT, lw.Exclude, lw.LoRAPlus))),
     strategies.one_of(*(build(cls) for cls in (lw.GradualUnfreezing, lw.ChainThaw, lw.FreezeOut, lw.LayerFreezing))),
     STEPS,
 )

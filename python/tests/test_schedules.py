@@ -96,7 +96,7 @@ def test_several_at_once() -> None:
 
 
 def test_what_leaves_its_range_is_refused_at_the_step() -> None:
-    with optimizer(lw.LARS(0.1, momentum=0.6), schedule={"momentum": lw.Table([1.0, 2.0])}) as opt:
+    with optimizer(lw.LARS(0.1, momentum=0.6), schedule={"momentum": lw.FactorTable([1.0, 2.0])}) as opt:
         opt.step()
         before = weights(opt), opt.summary().steps, opt.next_step
         with pytest.raises(
@@ -132,7 +132,7 @@ def test_a_layers_own_schedule() -> None:
         assert head.effective_lr == 0.1
         opt.step()
         assert (opt.layer("embed").effective_lr, head.effective_lr) == (0.1 * 0.75, 0.1)
-        head.schedule = lw.Table([1.0, 0.25])
+        head.schedule = lw.FactorTable([1.0, 0.25])
         assert head.effective_lr == 0.05
         head.schedule = None
         assert head.schedule is None
@@ -229,8 +229,8 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: lw.Cyclic(gamma=0.5), lw.OutOfRange, "gamma must be 1 unless mode is exp_range"),
     (lambda: lw.Piecewise([]), lw.OutOfRange, "expected pairs of a step and its factor"),
     (lambda: lw.Piecewise([(1, -0.5)]), lw.OutOfRange, "factors must not be negative, found -0.5 at 0"),
-    (lambda: lw.Table([]), lw.OutOfRange, "factors must be given, at least one"),
-    (lambda: lw.Table([1.0, math.inf]), lw.OutOfRange, "number 1 of the list must be finite, found inf"),
+    (lambda: lw.FactorTable([]), lw.OutOfRange, "factors must be given, at least one"),
+    (lambda: lw.FactorTable([1.0, math.inf]), lw.OutOfRange, "number 1 of the list must be finite, found inf"),
     (lambda: lw.ReduceOnPlateau(factor=1.0), lw.OutOfRange, r"factor must be in \(0, 1\)"),
     (lambda: lw.ReduceOnPlateau(patience=-1), lw.OutOfRange, "patience must be a whole number from 0"),
     (lambda: lw.Warmup(0), lw.OutOfRange, "steps must be a whole number from 1"),

@@ -52,7 +52,7 @@ POLICIES = strategies.one_of(
         min_scale=strategies.sampled_from([0.0, 0.3]),
         direction=strategies.sampled_from(["input", "output"]),
     ),
-    strategies.builds(lw.Range, strategies.sampled_from([0.1, 0.5])),
+    strategies.builds(lw.GeometricRange, strategies.sampled_from([0.1, 0.5])),
 )
 SCHEDULES = strategies.sampled_from(
     [None, lw.Linear(30), lw.Warmup(4, lw.Exponential(0.8)), lw.StepDecay(3, 0.5), lw.Constant(0.0)]

@@ -8,6 +8,11 @@
 
 #include <stdint.h>
 
+#if !defined(__clang__)
+#define _Nonnull
+#define _Nullable
+#endif
+
 // What a kernel does to a tile.  (An enum would be a type, with functions that the copies of the kernels share.)
 
 /// w <- w - change.
@@ -75,6 +80,8 @@ typedef struct lwk_product {
 #define LWK_PRODUCT_COLUMNS 192
 /// How much of the depth is worked on at a time.
 #define LWK_PRODUCT_DEPTH 256
+
+#if defined(__clang__)  // the vectors that Swift knows as SIMD16<Float> and so on; GCC has none of this kind
 
 typedef float lwk_float16x __attribute__((ext_vector_type(16)));
 typedef float lwk_float8x __attribute__((ext_vector_type(8)));
@@ -308,6 +315,8 @@ LWK_INLINE lwk_ushort16x lwk_to_float16(lwk_float16x x) {
 }
 
 #endif
+
+#endif  // __clang__
 
 /// How far ahead memory is asked for, in bytes; it depends on the processor.
 intptr_t lwk_prefetch_distance(void) __attribute__((const));

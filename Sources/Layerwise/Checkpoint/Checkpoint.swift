@@ -194,7 +194,7 @@ struct Checkpoint: ~Copyable {
 
 /// The contents of the checkpoint at `path` as one line of JSON, all checksums verified; `progress` receives the number of
 /// bytes read so far, and of all.  The file is opened once, so that all of it is of one checkpoint, even if another thread saves to the path meanwhile.
-public func describeCheckpoint(
+package func describeCheckpoint(
     at path: String, _ progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
 ) throws(LayerwiseError) -> String {
     let checkpoint = try Checkpoint(try ByteSource(path: path))

@@ -157,6 +157,39 @@ private func describe(_ states: [String: [Double]]) -> String {
 }
 
 extension JsonValue {
+    /// An identity in which policies, schedules and freezing plans have the names of this version.
+    func withPresentNames() -> JsonValue {
+        guard case .object(var fields) = self else { return self }
+        let schedules = allSchedules.map { $0.declaration }
+        fields["policy"] = fields["policy"]?.named(among: allPolicies.map { $0.declaration })
+        fields["freezing"] = fields["freezing"]?.named(among: allFreezePlans.map { $0.declaration })
+        fields["schedules"] = fields["schedules"]?.mapped { $0.named(among: schedules) }
+        fields["layers"] = fields["layers"]?.mapped { layer in
+            guard case .object(var own) = layer else { return layer }
+            own["schedules"] = own["schedules"]?.mapped { $0.named(among: schedules) }
+            return .object(own)
+        }
+        return .object(fields)
+    }
+
+    /// A component in words, and its parts, with the names that `declarations` have now.
+    private func named(among declarations: [Declaration]) -> JsonValue {
+        guard case .object(var spec) = self else { return self }
+        if case .string(let name) = spec["name"], let own = declarations.first(where: { $0.isCalled(name) }) {
+            spec["name"] = .string(own.name)
+        }
+        if case .array(let parts) = spec["parts"] {
+            spec["parts"] = .array(parts.map { $0.named(among: declarations) })
+        }
+        return .object(spec)
+    }
+
+    /// An object with changed values; what is no object stays.
+    private func mapped(_ change: (JsonValue) -> JsonValue) -> JsonValue {
+        guard case .object(let fields) = self else { return self }
+        return .object(fields.mapValues(change))
+    }
+
     /// An identity of version 0.1.0 in which layers have a `variant` among their own hyperparameters: the settings that it
     /// stands for, which the layer's other hyperparameters override.  nil if there is no preset.
     ///

@@ -163,7 +163,7 @@ extension Optimizer {
         do throws(JSONError) { present = try Checkpoint.value(of: "identity", header) } catch {
             throw LayerwiseError(.corrupt, "\(error.message)")
         }
-        let identity = try checkpoint.value(of: "identity")
+        let identity = try checkpoint.value(of: "identity").withPresentNames()
         var saved = Self.renamed(identity.withPresetsExpanded() ?? identity, renames)
         if !goesByDepth { saved = saved.withoutDepths() }
         ConfigurationDifference.add(to: &report, saved, present, converts: options.convert)

@@ -8,6 +8,7 @@ public struct SaveOptions: Configurable {
     /// Refuse to save a NaN or an infinity.
     public var requireFinite: Bool
 
+    /// Creates the options.
     public init(parameters: Bool = false, requireFinite: Bool = false) {
         self.parameters = parameters
         self.requireFinite = requireFinite

@@ -8,11 +8,14 @@ import LayerwiseRules
 /// Source: Felbo et al. 2017 (DeepMoji, arXiv:1708.00524), §3.3, whose order it follows.  There a stage lasts until the
 /// validation loss converges, here a fixed time.
 public struct ChainThaw: FreezePlan {
+    /// How long a stage takes.
     public var stageLength = StageLength()
+    /// Layers with the role norm always train.
     public var trainNorms = false
 
     public init() {}
 
+    /// Creates the plan; throws if a value is outside its range.  The properties document the settings.
     public init(every: Int, stepsPerEpoch: Int = 1, trainNorms: Bool = false) throws(SettingError) {
         stageLength = StageLength(every: every, stepsPerEpoch: stepsPerEpoch)
         self.trainNorms = trainNorms

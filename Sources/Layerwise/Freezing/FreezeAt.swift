@@ -10,12 +10,16 @@ import LayerwiseRules
 public struct FreezeAt: FreezePlan {
     /// What layers that match do.
     public struct Times: Component {
+        /// A pattern of names of layers.
         public var match = ""
+        /// The step from which they train; −1 if there is none.
         public var unfreezeAt = -1
+        /// The step from which they rest; −1 if there is none.
         public var freezeAt = -1
 
         public init() {}
 
+        /// Creates the times of the layers that match.
         public init(_ match: String, unfreezeAt: Int? = nil, freezeAt: Int? = nil) {
             self.match = match
             self.unfreezeAt = unfreezeAt ?? -1
@@ -56,7 +60,9 @@ public struct FreezeAt: FreezePlan {
         }
     }
 
+    /// How patterns are read and what is refused.
     public var matching = FreezeAt.startMatching
+    /// Times by pattern.
     public private(set) var times: [Times] = []
 
     private static var startMatching: Matching {
@@ -67,6 +73,7 @@ public struct FreezeAt: FreezePlan {
 
     public init() {}
 
+    /// Creates the plan; throws if a value is outside its range.  The properties document the settings.
     public init(
         _ times: [Times], syntax: PatternSyntax = .exact, unused: Matching.Unused = .error,
         unmatched: Matching.Unmatched = .keep, ambiguous: Matching.Ambiguous = .error

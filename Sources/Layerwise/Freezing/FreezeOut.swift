@@ -14,14 +14,20 @@ public struct FreezeOut: FreezePlan {
         case linear, squared, cubic
     }
 
+    /// T: steps to the end.
     public var totalSteps = 0
+    /// T₀: share of the steps that the first layer trains, before φ.
     public var start = 0.8
+    /// Φ.
     public var spacing = Spacing.cubic
+    /// Rates × 1/tᵢ, so that all layers move as far.
     public var scaled = true
+    /// Layers with the role norm always train.
     public var trainNorms = false
 
     public init() {}
 
+    /// Creates the plan; throws if a value is outside its range.  The properties document the settings.
     public init(
         totalSteps: Int, start: Double = 0.8, spacing: Spacing = .cubic, scaled: Bool = true, trainNorms: Bool = false
     ) throws(SettingError) {

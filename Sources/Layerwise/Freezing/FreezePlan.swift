@@ -33,11 +33,13 @@ public struct Activity: Sendable, Equatable {
     public var spans: [Range<Int64>]
     /// Half a cosine from `annealingGain` to 0 over so many steps, on top of the schedule; 0 is none.
     public var annealingSteps = 0.0
+    /// What multiplies the rate while it is annealed.
     public var annealingGain = 1.0
 
     /// Always.
     public static let always = Activity(spans: [0..<Int64.max])
 
+    /// Creates the activity of a layer.
     public init(spans: [Range<Int64>], annealingSteps: Double = 0, annealingGain: Double = 1) {
         self.spans = spans
         self.annealingSteps = annealingSteps
@@ -74,12 +76,14 @@ public let allFreezePlans: [any FreezePlan.Type] = [
 
 /// The freezing plan that `spec` describes.
 public func freezePlan(_ spec: Spec) throws(SettingError) -> any FreezePlan {
-    try component(spec.name, among: allFreezePlans, "freezing plan") { $0.declaration.name }.init(spec)
+    try component(spec.name, among: allFreezePlans, "freezing plan") { $0.declaration }.init(spec)
 }
 
 /// The length of a stage of a plan.
 public struct StageLength: Sendable {
+    /// Length of a stage, in epochs.
     public var every = 0
+    /// Steps of an epoch; 1 counts stages in steps.
     public var stepsPerEpoch = 1
 
     /// The step at which stage number `count` begins.

@@ -8,12 +8,16 @@ import LayerwiseRules
 /// Source: Howard and Ruder 2018 (ULMFiT, arXiv:1801.06146), §3.3, with one epoch a stage.  Layers of one depth thaw
 /// together, and towers side by side.
 public struct GradualUnfreezing: FreezePlan {
+    /// How long a stage takes.
     public var stageLength = StageLength()
+    /// Layers that train from the start.
     public var first = 1
+    /// Layers with the role norm always train.
     public var trainNorms = false
 
     public init() {}
 
+    /// Creates the plan; throws if a value is outside its range.  The properties document the settings.
     public init(every: Int, stepsPerEpoch: Int = 1, first: Int = 1, trainNorms: Bool = false) throws(SettingError) {
         stageLength = StageLength(every: every, stepsPerEpoch: stepsPerEpoch)
         self.first = first

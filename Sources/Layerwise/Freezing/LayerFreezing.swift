@@ -7,13 +7,18 @@ import LayerwiseRules
 ///
 /// Source: MosaicML Composer's LayerFreezing (freeze_start, freeze_level), which it equals.
 public struct LayerFreezing: FreezePlan {
+    /// T: steps to the end.
     public var totalSteps = 0
+    /// Share of the steps after which the first layer may freeze.
     public var start = 0.5
+    /// Share of the layers that are frozen in the end.
     public var level = 1.0
+    /// Layers with the role norm always train.
     public var trainNorms = false
 
     public init() {}
 
+    /// Creates the plan; throws if a value is outside its range.  The properties document the settings.
     public init(totalSteps: Int, start: Double = 0.5, level: Double = 1, trainNorms: Bool = false) throws(SettingError)
     {
         self.totalSteps = totalSteps

@@ -12,10 +12,10 @@ public enum DepthDependence: String, Sendable {
 
 /// The kind of component called `name` among `kinds`.
 func component<Kind>(
-    _ name: String, among kinds: [Kind], _ what: String, name of: (Kind) -> String
+    _ name: String, among kinds: [Kind], _ what: String, declaration of: (Kind) -> Declaration
 ) throws(SettingError) -> Kind {
-    if let kind = kinds.first(where: { of($0) == name }) { return kind }
-    let known = kinds.map(of)
+    if let kind = kinds.first(where: { of($0).isCalled(name) }) { return kind }
+    let known = kinds.map { of($0).name }
     throw .unknown(
         "no \(what) is called \"\(name)\"\(hint(for: name, among: known)), expected one of "
             + known.joined(separator: ", "))
@@ -25,7 +25,7 @@ func component<Kind>(
 func parts<Part: Component>(_ specs: [Spec], of whole: String) throws(SettingError) -> [Part] {
     var parts: [Part] = []
     for spec in specs {
-        let kind = try component(spec.name, among: [Part.self], "part of \(whole)") { $0.declaration.name }
+        let kind = try component(spec.name, among: [Part.self], "part of \(whole)") { $0.declaration }
         parts.append(try kind.init(spec))
     }
     return parts

@@ -10,6 +10,7 @@ public struct InferredLayer: Sendable, Equatable {
     public let depth: Int
     /// Which of several stacks of blocks the layer goes with, such as "encoder"; empty where there is one.
     public let tower: String
+    /// Whether it is a stem, a block, a norm or a head.
     public let role: LayerRole
     /// Which of the names are the layer's, in ascending order.
     public let tensors: [Int]
@@ -94,16 +95,20 @@ public struct LayerRule: Sendable {
         case marks(String, [Bool])
     }
 
+    /// What it applies to.
     public var subject: Subject
     /// The layer that the tensors make together; nil leaves each in its own.
     public var layer: String?
+    /// The position from the input.
     public var depth: Int?
+    /// The tower.
     public var tower: String?
     /// "stem", "block", "norm", "head", or "depth" for what the depth says.
     public var role: String?
     /// The layer's own rate multiplier.
     public var scale: Double?
 
+    /// Creates a rule.
     public init(
         _ subject: Subject, layer: String? = nil, depth: Int? = nil, tower: String? = nil, role: String? = nil,
         scale: Double? = nil
@@ -116,6 +121,7 @@ public struct LayerRule: Sendable {
         self.scale = scale
     }
 
+    /// Creates a rule for names that match a glob.
     public init(_ pattern: String, layer: String? = nil, depth: Int? = nil, scale: Double? = nil) {
         self.init(.pattern(pattern, .glob), layer: layer, depth: depth, scale: scale)
     }
@@ -123,8 +129,11 @@ public struct LayerRule: Sendable {
 
 /// A layer of a model, as the user's rules and the names of its tensors tell.
 public struct PlacedLayer: Sendable, Equatable {
+    /// The name.
     public let name: String
+    /// The position from the input.
     public let depth: Int
+    /// The tower.
     public let tower: String
     /// As `LayerRule.role`.
     public let role: String
@@ -132,7 +141,9 @@ public struct PlacedLayer: Sendable, Equatable {
     public let scale: Double?
     /// Which of the names are the layer's, in ascending order.
     public let tensors: [Int]
+    /// Why the layer is where it is, in words.
     public let reason: String
+    /// Whether the place is a guess.
     public let isGuess: Bool
 }
 

@@ -21,9 +21,14 @@ public struct Matching: Sendable {
     /// The pattern that stands for every name that no other matches.
     public static let others = "*"
 
+    /// How patterns are written: `exact`, `glob` or `regex`.
     public var syntax = PatternSyntax.exact
+    /// What a pattern that matches no layer is: an `error`, or something to `ignore`.
     public var unused = Unused.error
+    /// What a layer that no pattern matches is: an `error`, or one to `keep` as it is.
     public var unmatched = Unmatched.error
+    /// What a layer that several patterns match is: an `error`, or one for the `first` or `last` of them, in the order
+    /// of the arguments.
     public var ambiguous = Ambiguous.error
 
     static let parameters: [Parameter<Matching>] = [

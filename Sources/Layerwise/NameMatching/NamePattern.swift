@@ -46,7 +46,7 @@ struct NamePattern {
 }
 
 /// Whether each of some names matches a pattern, for who has rules of their own by patterns.
-public func matchNames(_ pattern: String, _ syntax: PatternSyntax, _ names: [String]) throws(SettingError) -> [Bool] {
+package func matchNames(_ pattern: String, _ syntax: PatternSyntax, _ names: [String]) throws(SettingError) -> [Bool] {
     let pattern = try NamePattern(pattern, syntax)
     return names.map(pattern.matches)
 }

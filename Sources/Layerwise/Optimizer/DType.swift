@@ -31,6 +31,7 @@ public enum DType: Int32, Sendable, BitwiseCopyable, CaseIterable {
         }
     }
 
+    /// The name in checkpoints and in Python, such as "float32".
     public var name: String {
         switch self {
         case .float32: "float32"

@@ -2,23 +2,23 @@
 import LayerwiseRules
 
 /// The declaration of a rule as one line of JSON, or nil if there is none of that name.
-public func describeRule(_ name: String) -> String? {
-    allRules.first { $0.declaration.name == name }.map { describe($0) }
+package func describeRule(_ name: String) -> String? {
+    allRules.first { $0.declaration.isCalled(name) }.map { describe($0) }
 }
 
 /// The declaration of a policy as one line of JSON, or nil if there is none of that name.
-public func describePolicy(_ name: String) -> String? {
-    allPolicies.first { $0.declaration.name == name }.map { describe($0, $0.depthDependence) }
+package func describePolicy(_ name: String) -> String? {
+    allPolicies.first { $0.declaration.isCalled(name) }.map { describe($0, $0.depthDependence) }
 }
 
 /// The declaration of a schedule as one line of JSON, or nil if there is none of that name.
-public func describeSchedule(_ name: String) -> String? {
-    allSchedules.first { $0.declaration.name == name }.map { describe($0) }
+package func describeSchedule(_ name: String) -> String? {
+    allSchedules.first { $0.declaration.isCalled(name) }.map { describe($0) }
 }
 
 /// The declaration of a freezing plan as one line of JSON, or nil if there is none of that name.
-public func describeFreezePlan(_ name: String) -> String? {
-    allFreezePlans.first { $0.declaration.name == name }.map { describe($0, $0.depthDependence) }
+package func describeFreezePlan(_ name: String) -> String? {
+    allFreezePlans.first { $0.declaration.isCalled(name) }.map { describe($0, $0.depthDependence) }
 }
 
 private func describe<R: Rule>(_: R.Type) -> String {
@@ -76,7 +76,9 @@ private func describe<C: Component>(_: C.Type, _ depthDependence: DepthDependenc
 
 private func text(_ declaration: Declaration) -> [(String, String)] {
     [
-        ("name", JSON.quoted(declaration.name)), ("title", JSON.quoted(declaration.title)),
+        ("name", JSON.quoted(declaration.name)),
+        ("former_names", JSON.array(declaration.formerNames.map(JSON.quoted))),
+        ("title", JSON.quoted(declaration.title)),
         ("summary", JSON.quoted(declaration.summary)), ("details", JSON.quoted(declaration.details)),
         ("equation", JSON.quoted(declaration.equation)), ("source", JSON.quoted(declaration.source)),
     ]
@@ -126,7 +128,7 @@ private func describe<C: Configurable>(_ value: C) -> String {
 }
 
 /// The layers that rules and the names of a model's tensors tell of, as one line of JSON.
-public func describePlacedLayers(_ names: [String], rules: [LayerRule]) throws(SettingError) -> String {
+package func describePlacedLayers(_ names: [String], rules: [LayerRule]) throws(SettingError) -> String {
     JSON.array(
         try placeLayers(names, rules: rules).map { layer in
             JSON.object([
@@ -139,7 +141,7 @@ public func describePlacedLayers(_ names: [String], rules: [LayerRule]) throws(S
 }
 
 /// The layers that the names of a model's tensors tell of, as one line of JSON.
-public func describeLayers(_ names: [String]) -> String {
+package func describeLayers(_ names: [String]) -> String {
     JSON.array(
         inferLayers(names).map { layer in
             JSON.object([

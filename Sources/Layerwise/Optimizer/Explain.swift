@@ -48,7 +48,7 @@ extension Optimizer {
     }
 
     /// Explains as one line of JSON: {"rule", "base_lr", "policy", "schedule", "freezing", "step", "layers": [{…}]}.
-    public func explainJson(at step: Int64? = nil) throws(LayerwiseError) -> String {
+    public func explainJSON(at step: Int64? = nil) throws(LayerwiseError) -> String {
         let infos = try infos(at: step)
         return JSON.object([
             ("rule", JSON.quoted(type(of: rule).declaration.name)), ("base_lr", JSON.number(rule.learningRate)),

@@ -120,23 +120,33 @@ public struct LayerInfo: Sendable {
         case plan, layer
     }
 
+    /// The name.
     public let name: String
     /// The name of the whole layer that this one is a part of; "" if it is a whole.
     public let partOf: String
+    /// The position from the input.
     public let depth: Int
+    /// The tower that it belongs to.
     public let tower: String
+    /// Whether it is a stem, a block, a norm or a head.
     public let role: LayerRole
     /// The key of the rule that steps it, such as "adamw": its own or the optimizer's.
     public let rule: String
+    /// How many tensors it has.
     public let tensorCount: Int
+    /// How many elements its tensors have together.
     public let parameterCount: Int
+    /// The memory of its states.
     public let stateBytes: Int
     /// The highest step count of its tensors.
     public let steps: Int64
+    /// What freezes it, if anything.
     public let frozenBy: FrozenBy
     /// The step at which the freezing plan next freezes or thaws it; nil if it does not.
     public let changesAt: Int64?
+    /// The factor of its rate.
     public let scale: Double
+    /// Where the scale comes from.
     public let scaleSource: ScaleSource
     /// The policy or pattern that says the scale, or "layer".
     public let origin: String
@@ -153,16 +163,19 @@ public struct LayerInfo: Sendable {
     /// Tensors whose share differs from the layer's.
     public let exceptions: [TensorOverride]
 
+    /// Whether it rests.
     public var frozen: Bool { frozenBy != .nobody }
 }
 
 /// A tensor that the policy treats apart from its layer.
 public struct TensorOverride: Sendable, Equatable {
+    /// The name.
     public let name: String
     /// On top of the layer's scale.
     public let scale: Double
     /// On top of the layer's decay.
     public let decayScale: Double
+    /// Whether it may have a trust ratio.
     public let mayAdapt: Bool
 }
 

@@ -5,6 +5,7 @@ import LayerwiseRules
 // Registering layers, and what can be done to one.
 
 extension Optimizer {
+    /// How many layers there are.
     public var layerCount: Int { entries.count }
 
     /// The index of the layer called `name`.
@@ -101,6 +102,7 @@ extension Optimizer {
         }
 
         entries.append(entry)
+        owners += descriptions.compactMap(\.owner)
         layerIndex[NameKey(name)] = layer
         var record = LayerStepData(firstTensor: tensors.count, tensorCount: records.count)
         record.whole = whole

@@ -27,6 +27,8 @@ public final class Optimizer {
     var tensors = UnsafeArray<TensorStepData>()
     var parameterIntervals = IntervalSet(areDisjoint: true)
     var gradientIntervals = IntervalSet(areDisjoint: false)
+    /// What must live as long as the optimizer (`TensorMemory`).
+    var owners: [AnyObject] = []
 
     // Derived from the settings.  The first rule is the optimizer's own; each other one belongs to one layer, its owner.
     //
@@ -85,6 +87,7 @@ public final class Optimizer {
     /// The parts of each layer that has some, in the order of registration (LayerParts.swift).
     var partsOfLayers: [Int: [Int]] = [:]
 
+    /// What the last step did.
     public internal(set) var summary = StepSummary()
 
     /// What tells its snapshots from those of other optimizers.

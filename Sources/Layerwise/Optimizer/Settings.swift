@@ -30,7 +30,9 @@ public enum DecayFollows: String, Choice {
 
 /// What an optimizer does besides its rule.
 public struct Settings: Configurable {
+    /// What a step does about a gradient that is NaN or infinite.
     public var nonfinite = NonFinite.raise
+    /// What a step does in which no layer that trains has a gradient.
     public var emptyStep = EmptyStep.raise
     /// The largest Euclidean norm of all gradients together; infinity is no limit.
     public var clipGlobalNorm = Double.infinity
@@ -60,6 +62,7 @@ public struct Settings: Configurable {
     /// The most threads that a step may use; 0 is as many as the machine grants.
     public var threads = 0
 
+    /// Everything at its default.
     public init() {}
 
     public static let parameters: [Parameter<Self>] = [
@@ -146,4 +149,4 @@ struct LayerSettings: Configurable {
 }
 
 /// The names of the choices that a layer has.
-public let layerChoiceNames = LayerSettings.choiceNames
+package let layerChoiceNames = LayerSettings.choiceNames

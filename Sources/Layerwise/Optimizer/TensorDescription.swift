@@ -15,12 +15,16 @@ public struct TensorDescription {
     public var shape: [Int]
     /// Of the tensor of which this is a part, where processes hold parts; nil where it is whole.  Policies go by it.
     public var wholeShape: [Int]?
+    /// The type of the parameters.
     public var dtype: DType
     /// The parameters' type, or float32.
     public var gradientDType: DType
     /// Keep a float32 copy of float16 or bfloat16 parameters, which the steps accumulate in.
     public var master: Bool
+    /// What the memory belongs to, if the optimizer is to keep it alive.
+    var owner: AnyObject?
 
+    /// Describes a tensor in memory of the caller.
     public init(
         _ name: String, parameters: UnsafeMutableRawPointer?, gradients: UnsafeRawPointer? = nil, shape: [Int],
         wholeShape: [Int]? = nil, dtype: DType, gradientDType: DType? = nil, master: Bool = false

@@ -4,7 +4,7 @@
 public let layerwiseVersion = "0.1.0"
 
 /// How often this process descends from a fork() since this was first asked.
-public func processForks() -> Int {
+package func processForks() -> Int {
     _ = ThreadPool.shared
     return ThreadPool.forks.load(ordering: .relaxed)
 }

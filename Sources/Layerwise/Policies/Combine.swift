@@ -9,6 +9,7 @@ public struct Combine: Policy {
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(_ policies: [any Policy]) throws(SettingError) {
         self.policies = policies
         try settle()

@@ -8,10 +8,12 @@ import LayerwiseRules
 public struct Exclude: Policy {
     /// Tensors by name.
     public struct Names: Component {
+        /// A pattern of "layer/tensor".
         public var match = ""
 
         public init() {}
 
+        /// Creates a pattern.
         public init(_ match: String) { self.match = match }
 
         public static let declaration = Declaration(
@@ -26,10 +28,15 @@ public struct Exclude: Policy {
         }
     }
 
+    /// They do not decay.
     public var decay = true
+    /// No trust ratio adapts them.
     public var trustRatio = true
+    /// Tensors of this rank or less are excluded; -1: none.
     public var maxRank = 1
+    /// How patterns are written: `exact`, `glob` or `regex`.
     public var syntax = PatternSyntax.glob
+    /// What a pattern that matches no tensor is: an `error`, or something to `ignore`.
     public var unused = Matching.Unused.error
     public private(set) var names: [Names] = []
 

@@ -8,8 +8,11 @@ import LayerwiseRules
 public struct Explicit: Policy {
     /// What layers that match get.
     public struct Assignment: Component {
+        /// A pattern of names of layers.
         public var match = ""
+        /// The scale of layers that match.
         public var scale = Double.nan
+        /// The rate of layers that match, in place of the optimizer's.
         public var learningRate = Double.nan
 
         public init() {}
@@ -37,6 +40,7 @@ public struct Explicit: Policy {
         }
     }
 
+    /// How patterns are read and what is refused.
     public var matching = Matching()
     public private(set) var assignments: [Assignment] = []
 
@@ -47,6 +51,7 @@ public struct Explicit: Policy {
         try self.init(scales.sorted { NameKey($0.key) < NameKey($1.key) }.map { Assignment($0.key, scale: $0.value) })
     }
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(
         _ assignments: [Assignment], syntax: PatternSyntax = .exact, unused: Matching.Unused = .error,
         unmatched: Matching.Unmatched = .error, ambiguous: Matching.Ambiguous = .error

@@ -5,11 +5,13 @@ import LayerwiseRules
 ///
 ///     combine(for_tower "vision": layer_decay 0.65, for_tower "text": layer_decay 0.8)
 public struct ForTower: Policy {
+    /// The tower's name, which some layer must have.
     public var tower = ""
     private var policies: [any Policy] = []
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(_ tower: String, _ policy: any Policy) throws(SettingError) {
         self.tower = tower
         policies = [policy]

@@ -8,11 +8,14 @@ import LayerwiseRules
 ///
 /// A single layer has the scale `highest`.  `RateSlice` says the same in rates, as fastai does.
 public struct GeometricRange: Policy {
+    /// Scale at depth 0, at most highest.
     public var lowest = 0.01
+    /// Scale at the highest depth.
     public var highest = 1.0
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(lowest: Double, highest: Double = 1) throws(SettingError) {
         self.lowest = lowest
         self.highest = highest
@@ -20,9 +23,10 @@ public struct GeometricRange: Policy {
     }
 
     public static let declaration = Declaration(
-        name: "range", title: "Range", summary: "rates that rise geometrically from depth 0 to the top",
+        name: "geometric_range", formerNames: ["range"], title: "GeometricRange",
+        summary: "rates that rise geometrically from depth 0 to the top",
         details: """
-            scale = lowest * (highest / lowest) ** (depth / top_depth), in each tower.  `Slice` says the same in \
+            scale = lowest * (highest / lowest) ** (depth / top_depth), in each tower.  `RateSlice` says the same in \
             rates.
             """,
         equation: "scale = lowest·(highest/lowest)^(depth/top)",

@@ -28,14 +28,20 @@ public struct LayerDecay: Policy {
         case depth, timm, beit, mae, electra
     }
 
+    /// Factor from one distance to the next.
     public var decay = 0.75
+    /// No scale falls below this.
     public var minScale = 0.0
+    /// `input` or `output`: the end with the lowest rate.
     public var direction = Direction.input
+    /// How the distance is counted: by `depth`, or as in `timm`, `beit`, `mae` or `electra`.
     public var convention = Convention.depth
+    /// Scale of heads in place of the decay's.
     public var headScale = Double.nan
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(
         _ decay: Double, minScale: Double = 0, direction: Direction = .input, convention: Convention = .depth,
         headScale: Double? = nil

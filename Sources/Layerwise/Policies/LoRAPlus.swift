@@ -8,13 +8,18 @@ import LayerwiseRules
 /// Source: Hayou, Ghosh, Yu 2024 (LoRA+, arXiv:2402.12354).  Equals PEFT's `create_loraplus_optimizer` for LoRA's matrices
 /// and vectors; PEFT gives embeddings a rate apart, which here is a layer's own `lr` or `scale`.
 public struct LoRAPlus: Policy {
+    /// Rate of B over rate of A.
     public var ratio = 16.0
+    /// Pattern of B, a `layer/tensor`, which must match some tensor.
     public var match = "*lora_B*"
+    /// Tensors of rank 0 and 1 have B's rate, as in PEFT.
     public var vectors = true
+    /// How the pattern is written: `exact`, `glob` or `regex`.
     public var syntax = PatternSyntax.glob
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(
         ratio: Double, match: String = "*lora_B*", vectors: Bool = true, syntax: PatternSyntax = .glob
     ) throws(SettingError) {

@@ -34,9 +34,12 @@ public struct Measuring: Configurable {
     public var period = 1
     /// Steps of a layer, from the warm-up on, over which its scale goes from 1 to what is measured.
     public var ramp = 0
+    /// No measured scale is lower.
     public var minScale = 0.0
+    /// No measured scale is higher.
     public var maxScale = 1.0
 
+    /// Everything at its default.
     public init() {}
 
     public static let parameters: [Parameter<Self>] = [

@@ -33,8 +33,11 @@ public struct MuP: Policy {
 
     /// The base widths of tensors that match.
     public struct Base: Component {
+        /// A pattern of "layer/tensor".
         public var match = ""
+        /// The fan-in of the narrow model; 0 if it is finite.
         public var fanIn = 0
+        /// The fan-out of the narrow model; 0 if it is finite.
         public var fanOut = 0
 
         public init() {}
@@ -61,14 +64,20 @@ public struct MuP: Policy {
         }
     }
 
+    /// Which rules' scaling: `adam` or `sgd`.
     public var family = Family.adam
+    /// Leave the decay as it is; else γ·λ stays as it is.
     public var decoupledDecay = false
+    /// Where a weight's dimensions stand: `out_in` (fan_out, fan_in, ...) as in torch, `in_out` (..., fan_in, fan_out)
+    /// as in JAX and Keras.
     public var layout = Layout.outIn
+    /// How patterns are written: `exact`, `glob` or `regex`.
     public var syntax = PatternSyntax.glob
     public private(set) var bases: [Base] = []
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(
         _ bases: [Base], family: Family = .adam, decoupledDecay: Bool = false, layout: Layout = .outIn,
         syntax: PatternSyntax = .glob

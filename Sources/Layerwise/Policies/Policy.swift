@@ -31,14 +31,18 @@ extension Policy {
 
 /// What a policy or a freezing plan sees of a layer.
 public struct LayerDescriptor: Sendable {
+    /// The name.
     public let name: String
     /// Position from the input: 0 is the first.
     public let depth: Int
     /// The stack it belongs to, each of which has depths of its own; "" where there is one.
     public let tower: String
+    /// Whether it is a stem, a block, a norm or a head.
     public let role: LayerRole
+    /// Its tensors.
     public let tensors: [TensorDescriptor]
 
+    /// Creates what a policy says; what is not given changes nothing.
     public init(
         name: String, depth: Int, tower: String = "", role: LayerRole = .block, tensors: [TensorDescriptor] = []
     ) {
@@ -52,12 +56,14 @@ public struct LayerDescriptor: Sendable {
 
 /// What a policy sees of a tensor.
 public struct TensorDescriptor: Sendable {
+    /// The name.
     public let name: String
     /// Of the whole tensor.
     public let shape: [Int]
     /// Of the part that is here; the same where it is whole.
     let part: [Int]
 
+    /// Describes a layer or a tensor to a policy.
     public init(name: String, shape: [Int]) { self.init(name: name, shape: shape, part: shape) }
 
     init(name: String, shape: [Int], part: [Int]) {
@@ -78,6 +84,7 @@ public struct LayerScaling: Sendable, Equatable {
     /// Each tensor's own, on top of it; empty where all are alike.
     public var tensors: [TensorScaling]
 
+    /// Creates what a policy says; what is not given changes nothing.
     public init(scale: Double = 1, rate: Double? = nil, origin: String = "", tensors: [TensorScaling] = []) {
         self.rate = rate
         self.scale = scale
@@ -103,6 +110,7 @@ public struct TensorScaling: Sendable, Equatable {
     /// Whether a trust ratio may adapt it.
     public var mayAdapt = true
 
+    /// Creates what a policy says; what is not given changes nothing.
     public init(scale: Double = 1, decay: Double = 1, mayAdapt: Bool = true) {
         self.scale = scale
         self.decay = decay
@@ -118,7 +126,7 @@ public let allPolicies: [any Policy.Type] = [
 
 /// The policy that `spec` describes.
 public func policy(_ spec: Spec) throws(SettingError) -> any Policy {
-    try component(spec.name, among: allPolicies, "policy") { $0.declaration.name }.init(spec)
+    try component(spec.name, among: allPolicies, "policy") { $0.declaration }.init(spec)
 }
 
 /// The layers of each tower by depth.

@@ -10,27 +10,32 @@ import LayerwiseRules
 /// Source: fastai's `slice` in `set_hyper` (`even_mults`), which it equals.  Layers of one depth share a rate, as fastai's
 /// groups do; each tower has its own slice.
 public struct RateSlice: Policy {
+    /// Rate of the first layer, at most highest.
     public var lowest = Double.nan
+    /// Rate of the last layer.
     public var highest = Double.nan
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(_ lowest: Double, _ highest: Double) throws(SettingError) {
         self.lowest = try Self.given("lowest", lowest)
         self.highest = try Self.given("highest", highest)
         try settle()
     }
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(_ highest: Double) throws(SettingError) {
         self.highest = try Self.given("highest", highest)
         try settle()
     }
 
     public static let declaration = Declaration(
-        name: "slice", title: "Slice", summary: "fastai's slice: rates from the first layer to the last",
+        name: "rate_slice", formerNames: ["slice"], title: "RateSlice",
+        summary: "fastai's slice: rates from the first layer to the last",
         details: """
-            Slice(lowest, highest): rate = lowest * (highest / lowest) ** (i / (n - 1)) for layer i of n; \
-            Slice(highest): rate = highest for the last layer, highest / 10 for the others.  Rates, not multipliers, \
+            RateSlice(lowest, highest): rate = lowest * (highest / lowest) ** (i / (n - 1)) for layer i of n; \
+            RateSlice(highest): rate = highest for the last layer, highest / 10 for the others.  Rates, not multipliers, \
             in place of the optimizer's lr; it equals fastai's slice.  Layers of one depth share a rate; each tower \
             has its own slice.
             """,

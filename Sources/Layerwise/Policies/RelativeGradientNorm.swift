@@ -14,11 +14,13 @@ import LayerwiseRules
 /// *Edge cases*: a layer whose weights are all 0 has no value and keeps scale 1, where the authors' code would give every other
 /// layer 0.  A gradient of 0 is a value of 0.  Frozen layers do not count for the maximum.
 public struct RelativeGradientNorm: MeasuredPolicy {
+    /// Exponent of the ratio to the largest: 1 as published; 2 singles layers out more sharply.
     public var power = 2.0
     public var measuring = Measuring()
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(power: Double = 2, measuring: Measuring = Measuring()) throws(SettingError) {
         self.power = power
         self.measuring = measuring

@@ -8,10 +8,12 @@ import LayerwiseRules
 /// Source: Howard and Ruder 2018 (ULMFiT, arXiv:1801.06146), §3.2: η^(l−1) = η^l / 2.6.  AllenNLP's SlantedTriangular has
 /// the same with decay_factor 0.38, about 1/2.6.  Layers count by their different depths, in each tower by itself.
 public struct ULMFiT: Policy {
+    /// Ratio between neighbouring layers.
     public var factor = 2.6
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(factor: Double) throws(SettingError) {
         self.factor = factor
         try settle()

@@ -17,11 +17,13 @@ import LayerwiseRules
 /// *Edge cases*: a layer whose weights are all 0, or whose rate is 0, has no value at that step.  A layer that does not move has
 /// the highest scale.
 public struct UpdateRatio: MeasuredPolicy {
+    /// ‖Δw‖/‖w‖ of a step, where the schedule's factor is 1.
     public var ratio = 1e-3
     public var measuring = UpdateRatio.usual
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(_ ratio: Double, measuring: Measuring = UpdateRatio.usual) throws(SettingError) {
         self.ratio = ratio
         self.measuring = measuring

@@ -8,10 +8,12 @@ import LayerwiseRules
 /// Source: optax's constant_schedule and Hugging Face's `constant`, which it equals; with `Warmup` in front Hugging
 /// Face's `constant_with_warmup`.  torch's ConstantLR ends: it is `Warmup` with the shape constant.
 public struct Constant: Schedule {
+    /// The factor.
     public var factor = 1.0
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(factor: Double) throws(SettingError) {
         self.factor = factor
         try settle()

@@ -11,17 +11,22 @@ import LayerwiseRules
 /// scaled; its warm-up by `Warmup`) with `k_decay`, and optax's cosine_decay_schedule with `exponent`.  After T it stays at
 /// the floor, as timm and optax do; torch's and Hugging Face's rise again.
 public struct Cosine: Decay {
-    public var span = Span()
+    /// Steps, warm-up and floor.
+    public var span = DecaySpan()
+    /// Waves; 0.5 is down once.
     public var cycles = 0.5
+    /// K: power of the progress.
     public var kDecay = 1.0
+    /// Power of the cosine.
     public var exponent = 1.0
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(
         totalSteps: Int, warmupSteps: Int = 0, minRate: Double = 0, floor: FloorKind = .scaled, minFactor: Double = 0
     ) throws(SettingError) {
-        span = Span(totalSteps, warmupSteps, minRate, floor, minFactor)
+        span = DecaySpan(totalSteps, warmupSteps, minRate, floor, minFactor)
         try settle()
     }
 

@@ -17,15 +17,22 @@ import LayerwiseRules
 /// CosineDecayRestarts where m_mul is 1 or alpha is 0.  Where a cycle is longer than the one before, timm finds the
 /// cycle by a logarithm and misses some restarts; Hugging Face and fastai miss some by rounding.
 public struct CosineRestarts: Floored {
+    /// T₀: steps of the first cycle, not always whole.
     public var cycleSteps = 0.0
+    /// How much longer each cycle is than the one before.
     public var cycleMult = 1.0
+    /// Each peak over the one before.
     public var amplitude = 1.0
+    /// Cycles, then the floor; 0: no end.
     public var cycleLimit = 0
+    /// W: steps of linear warm-up from 0.
     public var warmupSteps = 0
+    /// What the schedule falls to.
     public var floor = Floor()
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(
         cycleSteps: Double, cycleMult: Double = 1, amplitude: Double = 1, cycleLimit: Int = 0, warmupSteps: Int = 0,
         minRate: Double = 0, floor: FloorKind = .scaled, minFactor: Double = 0

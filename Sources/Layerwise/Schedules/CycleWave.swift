@@ -4,6 +4,7 @@ import LayerwiseRules
 
 /// A schedule that goes up and down along a `CycleWave`.
 public protocol Cycling: Schedule {
+    /// The form of a cycle.
     var wave: CycleWave { get set }
 }
 
@@ -12,12 +13,16 @@ public protocol Cycling: Schedule {
 ///     τ = t mod (up + down), i = ⌊t/(up + down)⌋
 ///     height = (τ ≤ up: τ/up, else (up + down − τ)/down)·(triangular: 1, triangular2: 2^−i, exp_range: γ^t)
 public struct CycleWave: Sendable {
+    /// Steps from the lowest to the highest value.
     public var stepSizeUp = 2000
     /// 0: as many as up.
     public var stepSizeDown = 0
+    /// How heights change from cycle to cycle.
     public var mode = Mode.triangular
+    /// γ of `expRange`.
     public var gamma = 1.0
 
+    /// How heights change from cycle to cycle.
     public enum Mode: String, Choice {
         /// All waves are of one height.
         case triangular

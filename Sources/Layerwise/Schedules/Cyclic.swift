@@ -8,11 +8,14 @@ import LayerwiseRules
 /// Source: Smith 2017 (arXiv:1506.01186).  Equals torch's CyclicLR, whose max_lr is the base rate and base_lr/max_lr
 /// `lowest`.
 public struct Cyclic: Cycling {
+    /// The form of a cycle.
     public var wave = CycleWave()
+    /// The factor between waves.
     public var lowest = 0.1
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(
         stepSizeUp: Int = 2000, stepSizeDown: Int = 0, lowest: Double = 0.1, mode: CycleWave.Mode = .triangular,
         gamma: Double = 1

@@ -9,12 +9,16 @@ import LayerwiseRules
 ///
 /// Source: torch's CyclicLR with cycle_momentum, which it equals.
 public struct CyclicMomentum: Cycling {
+    /// The form of a cycle.
     public var wave = CycleWave()
+    /// Momentum at the peak of the rate.
     public var baseMomentum = 0.8
+    /// Momentum between waves.
     public var maxMomentum = 0.9
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(
         stepSizeUp: Int = 2000, stepSizeDown: Int = 0, baseMomentum: Double = 0.8, maxMomentum: Double = 0.9,
         mode: CycleWave.Mode = .triangular, gamma: Double = 1

@@ -15,15 +15,17 @@ public protocol Decay: Spanned {
 
 /// A schedule that ends at a known step, at a floor.
 public protocol Spanned: Floored {
-    var span: Span { get set }
+    /// Steps, warm-up and floor.
+    var span: DecaySpan { get set }
 }
 
 /// The steps and the floor of a `Spanned` schedule.
-public struct Span: Sendable {
+public struct DecaySpan: Sendable {
     /// T, warm-up included; 0 until it is given.
     public var totalSteps = 0
     /// W.
     public var warmupSteps = 0
+    /// What the schedule falls to.
     public var floor = Floor()
 
     init() {}
@@ -36,6 +38,7 @@ public struct Span: Sendable {
 }
 
 extension Spanned {
+    /// What the schedule falls to.
     public var floor: Floor {
         get { span.floor }
         set { span.floor = newValue }

@@ -9,13 +9,18 @@ import LayerwiseRules
 /// Source: torch's ExponentialLR (every = 1), optax's exponential_decay (`every` is transition_steps, `lowest` its end
 /// value over its initial one), Keras's ExponentialDecay, all of which it equals.
 public struct Exponential: Schedule {
+    /// Γ: what is left after `every` steps.
     public var gamma = 0.0
+    /// Steps for one factor of γ.
     public var every = 1
+    /// Whole factors only.
     public var staircase = false
+    /// No factor is lower.
     public var lowest = 0.0
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(gamma: Double, every: Int = 1, staircase: Bool = false, lowest: Double = 0) throws(SettingError) {
         self.gamma = gamma
         self.every = every

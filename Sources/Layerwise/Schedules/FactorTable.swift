@@ -11,12 +11,14 @@ public struct FactorTable: Schedule {
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(_ factors: [Double]) throws(SettingError) {
         try settle(values: factors)
     }
 
     public static let declaration = Declaration(
-        name: "table", title: "Table", summary: "a factor for each step, from a list",
+        name: "factor_table", formerNames: ["table"], title: "FactorTable",
+        summary: "a factor for each step, from a list",
         details: """
             f = factors[min(t, len(factors) - 1)].
             """,

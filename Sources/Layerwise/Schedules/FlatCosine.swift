@@ -7,16 +7,19 @@ import LayerwiseRules
 ///
 /// Source: fastai's fit_flat_cos, which it equals with min_factor = 1/div_final, there 1e-5.
 public struct FlatCosine: Decay {
-    public var span = Span()
+    /// Steps, warm-up and floor.
+    public var span = DecaySpan()
+    /// Share of the steps that are level.
     public var pctStart = 0.75
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(
         totalSteps: Int, pctStart: Double = 0.75, warmupSteps: Int = 0, minRate: Double = 0,
         floor: FloorKind = .scaled, minFactor: Double = 0
     ) throws(SettingError) {
-        span = Span(totalSteps, warmupSteps, minRate, floor, minFactor)
+        span = DecaySpan(totalSteps, warmupSteps, minRate, floor, minFactor)
         self.pctStart = pctStart
         try settle()
     }

@@ -3,6 +3,7 @@ import LayerwiseRules
 
 /// A schedule that falls to a floor.
 public protocol Floored: Schedule {
+    /// What the schedule falls to.
     var floor: Floor { get set }
 }
 
@@ -10,6 +11,7 @@ public protocol Floored: Schedule {
 public struct Floor: Sendable {
     /// m, a rate.
     public var minRate = 0.0
+    /// What `minRate` is for a layer.
     public var kind = FloorKind.scaled
     /// The floor as a share of each layer's own rate, in place of `minRate`.
     public var minFactor = 0.0

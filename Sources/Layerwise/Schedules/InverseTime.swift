@@ -7,12 +7,16 @@ import LayerwiseRules
 ///
 /// Source: Keras's InverseTimeDecay, which it equals: decay_rate is `rate`, decay_steps `every`.
 public struct InverseTime: Schedule {
+    /// How fast.
     public var rate = 0.0
+    /// Steps that count as one.
     public var every = 1
+    /// Whole numbers of `every` steps only.
     public var staircase = false
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(rate: Double, every: Int = 1, staircase: Bool = false) throws(SettingError) {
         self.rate = rate
         self.every = every

@@ -8,14 +8,16 @@ import LayerwiseRules
 /// Source: Hugging Face's `linear`, optax's linear_schedule, torch's LinearLR from 1 to its end factor (`min_factor`),
 /// timm's poly with power 1, all of which it equals.
 public struct Linear: Decay {
-    public var span = Span()
+    /// Steps, warm-up and floor.
+    public var span = DecaySpan()
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(
         totalSteps: Int, warmupSteps: Int = 0, minRate: Double = 0, floor: FloorKind = .scaled, minFactor: Double = 0
     ) throws(SettingError) {
-        span = Span(totalSteps, warmupSteps, minRate, floor, minFactor)
+        span = DecaySpan(totalSteps, warmupSteps, minRate, floor, minFactor)
         try settle()
     }
 

@@ -7,11 +7,13 @@ import LayerwiseRules
 ///
 /// Source: torch's MultiStepLR, which it equals.  timm's multi-step lowers one step earlier (it looks at t + 1).
 public struct MultiStep: Schedule {
+    /// Γ: the factor of each milestone.
     public var gamma = 0.1
     public private(set) var milestones: [Int64] = []
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(milestones: [Int], gamma: Double = 0.1) throws(SettingError) {
         self.gamma = gamma
         try settle(values: milestones.map(Double.init))

@@ -8,11 +8,14 @@ import LayerwiseRules
 /// Source: Vaswani et al. 2017 (arXiv:1706.03762), section 5.3, which counts steps from 1, and AllenNLP's NoamLR, whose
 /// `factor` is the base rate; it equals both.
 public struct Noam: Schedule {
+    /// Width of the model.
     public var modelSize = 0
+    /// W: steps up.
     public var warmupSteps = 0
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(modelSize: Int, warmupSteps: Int) throws(SettingError) {
         self.modelSize = modelSize
         self.warmupSteps = warmupSteps

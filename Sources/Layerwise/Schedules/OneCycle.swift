@@ -11,12 +11,16 @@ import LayerwiseRules
 ///
 /// With three phases pct_start is at most 0.5: torch takes more, and then does not reach the end.
 public struct OneCycle: OneCyclePhased {
+    /// The form of the cycle.
     public var phases = OneCyclePhases()
+    /// The peak over the start.
     public var divFactor = 25.0
+    /// The start over the end.
     public var finalDivFactor = 1e4
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(
         totalSteps: Int, pctStart: Double = 0.3, divFactor: Double = 25, finalDivFactor: Double = 1e4,
         anneal: Anneal = .cosine, threePhase: Bool = false, timing: OneCycleTiming = .torch

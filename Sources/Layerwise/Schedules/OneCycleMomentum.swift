@@ -10,12 +10,16 @@ import LayerwiseRules
 /// Source: torch's OneCycleLR with cycle_momentum, and with the timing fraction fastai's `moms`, whose first and last
 /// are the same; it equals both.
 public struct OneCycleMomentum: OneCyclePhased {
+    /// The form of the cycle.
     public var phases = OneCyclePhases()
+    /// Momentum at the peak of the rate.
     public var baseMomentum = 0.85
+    /// Momentum at both ends.
     public var maxMomentum = 0.95
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(
         totalSteps: Int, pctStart: Double = 0.3, baseMomentum: Double = 0.85, maxMomentum: Double = 0.95,
         anneal: Anneal = .cosine, threePhase: Bool = false, timing: OneCycleTiming = .torch

@@ -3,6 +3,7 @@ import LayerwiseRules
 
 /// A schedule with the phases of one cycle.
 public protocol OneCyclePhased: Schedule {
+    /// The form of the cycle.
     var phases: OneCyclePhases { get set }
 }
 
@@ -13,9 +14,13 @@ public protocol OneCyclePhased: Schedule {
 public struct OneCyclePhases: Sendable {
     /// T; 0 until it is given.
     public var totalSteps = 0
+    /// The share of the steps in which the rate rises.
     public var pctStart = 0.3
+    /// The shape of a phase.
     public var anneal = Anneal.cosine
+    /// Whether the rate first falls back to where it began.
     public var threePhase = false
+    /// Which steps phases end at.
     public var timing = OneCycleTiming.torch
 
     init() {}

@@ -12,6 +12,7 @@ import LayerwiseRules
 /// the products of all scales so far, as they accumulate them.  Keras's PiecewiseConstantDecay changes one step later:
 /// its boundaries belong to the piece before.
 public struct Piecewise: Schedule {
+    /// The way from one point to the next: `none`, a jump; `linear` or `cosine`.
     public var interpolation = Interpolation.none
     private var milestones: [Int64] = []
     private var factors: [Double] = []
@@ -26,6 +27,7 @@ public struct Piecewise: Schedule {
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(_ points: [(step: Int, factor: Double)], interpolation: Interpolation = .none) throws(SettingError) {
         self.interpolation = interpolation
         try settle(values: points.flatMap { [Double($0.step), $0.factor] })

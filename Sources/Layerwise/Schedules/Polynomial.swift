@@ -10,17 +10,21 @@ import LayerwiseRules
 /// polynomial_schedule, Keras's PolynomialDecay without `cycle`, timm's poly (floor: scaled; its warm-up by `Warmup`),
 /// all of which it equals.
 public struct Polynomial: Decay {
-    public var span = Span()
+    /// Steps, warm-up and floor.
+    public var span = DecaySpan()
+    /// Power of what is left.
     public var power = 1.0
+    /// K: power of the progress.
     public var kDecay = 1.0
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(
         totalSteps: Int, power: Double = 1, kDecay: Double = 1, warmupSteps: Int = 0, minRate: Double = 0,
         floor: FloorKind = .scaled, minFactor: Double = 0
     ) throws(SettingError) {
-        span = Span(totalSteps, warmupSteps, minRate, floor, minFactor)
+        span = DecaySpan(totalSteps, warmupSteps, minRate, floor, minFactor)
         self.power = power
         self.kDecay = kDecay
         try settle()

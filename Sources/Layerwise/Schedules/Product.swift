@@ -14,6 +14,7 @@ public struct Product: Schedule {
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(_ schedules: [any Schedule]) throws(SettingError) {
         self.schedules = schedules
         try settle()

@@ -18,12 +18,20 @@ import LayerwiseRules
 /// may be negative, such as a log-likelihood, torch's "rel" is `torch_rel` here, with which a flat negative metric never
 /// counts as a plateau.  A metric that is not a number is bad.
 public struct ReduceOnPlateau: Schedule {
+    /// Which metrics are good: `min`, low ones, or `max`, high ones.
     public var mode = Mode.min
+    /// The factor of each reduction; below 1.
     public var factor = 0.1
+    /// Bad metrics in a row that are borne.
     public var patience = 10
+    /// How much better a metric must be to count.
     public var threshold = 1e-4
+    /// What threshold is: `rel`, a share of the best's magnitude; `abs`, a difference; `torch_rel`, a share of the best
+    /// with its sign, which is torch's `rel`.
     public var thresholdMode = ThresholdMode.relative
+    /// Metrics after a reduction that are not counted as bad.
     public var cooldown = 0
+    /// No factor is lower.
     public var minFactor = 0.0
 
     private var gain = 1.0
@@ -52,6 +60,7 @@ public struct ReduceOnPlateau: Schedule {
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(
         mode: Mode = .min, factor: Double = 0.1, patience: Int = 10, threshold: Double = 1e-4,
         thresholdMode: ThresholdMode = .relative, cooldown: Int = 0, minFactor: Double = 0

@@ -45,14 +45,14 @@ extension Schedule {
 /// Every schedule, in the order of the documentation.
 public let allSchedules: [any Schedule.Type] = [
     Constant.self, Linear.self, Cosine.self, CosineRestarts.self, Polynomial.self, Exponential.self, StepDecay.self,
-    MultiStep.self, InverseSquareRoot.self, InverseTime.self, Noam.self, OneCycle.self, OneCycleMomentum.self,
+    MultiStep.self, InverseSqrt.self, InverseTime.self, Noam.self, OneCycle.self, OneCycleMomentum.self,
     SlantedTriangular.self, WarmupStableDecay.self, Tanh.self, Cyclic.self, CyclicMomentum.self, FlatCosine.self,
     Piecewise.self, FactorTable.self, ReduceOnPlateau.self, Warmup.self, Sequential.self, Product.self,
 ]
 
 /// The schedule that `spec` describes.
 public func schedule(_ spec: Spec) throws(SettingError) -> any Schedule {
-    try component(spec.name, among: allSchedules, "schedule") { $0.declaration.name }.init(spec)
+    try component(spec.name, among: allSchedules, "schedule") { $0.declaration }.init(spec)
 }
 
 extension Schedule {

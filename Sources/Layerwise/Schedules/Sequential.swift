@@ -12,6 +12,7 @@ public struct Sequential: Schedule {
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(_ schedules: [any Schedule], milestones: [Int]) throws(SettingError) {
         self.schedules = schedules
         try settle(values: milestones.map(Double.init))

@@ -11,12 +11,16 @@ import LayerwiseRules
 /// Source: Howard and Ruder 2018 (ULMFiT, arXiv:1801.06146), section 3.2, where the way down is cut·(1/cut_frac − 1)
 /// long: the same where T·cut_frac is whole.  Equals AllenNLP's SlantedTriangular, whose trainer asks for step t + 1.
 public struct SlantedTriangular: Schedule {
+    /// T: steps to the end.
     public var totalSteps = 0
+    /// Share of the steps up.
     public var cutFraction = 0.1
+    /// The peak over both ends.
     public var ratio = 32.0
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(totalSteps: Int, cutFraction: Double = 0.1, ratio: Double = 32) throws(SettingError) {
         self.totalSteps = totalSteps
         self.cutFraction = cutFraction

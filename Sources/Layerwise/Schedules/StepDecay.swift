@@ -7,11 +7,14 @@ import LayerwiseRules
 ///
 /// Source: torch's StepLR, which it equals.
 public struct StepDecay: Schedule {
+    /// Steps for one factor of γ.
     public var every = 0
+    /// Γ: the factor.
     public var gamma = 0.1
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(every: Int, gamma: Double = 0.1) throws(SettingError) {
         self.every = every
         self.gamma = gamma
@@ -19,7 +22,8 @@ public struct StepDecay: Schedule {
     }
 
     public static let declaration = Declaration(
-        name: "step", title: "StepDecay", summary: "a factor of γ every so many steps",
+        name: "step_decay", formerNames: ["step"], title: "StepDecay",
+        summary: "a factor of γ every so many steps",
         details: """
             f = gamma ** floor(t / every), as torch has it.
             """,

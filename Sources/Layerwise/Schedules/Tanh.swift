@@ -12,17 +12,21 @@ import LayerwiseRules
 /// with warmup_prefix rises to the full rate, as a `Sequential` of `Warmup` and this does; `Warmup` in front rises to the
 /// curve's start, which is ½(1 + tanh(−lower)).
 public struct Tanh: Decay {
-    public var span = Span()
+    /// Steps, warm-up and floor.
+    public var span = DecaySpan()
+    /// Argument of the tangent at the start.
     public var lower = -7.0
+    /// Argument of the tangent at the end, above lower.
     public var upper = 3.0
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(
         totalSteps: Int, lower: Double = -7, upper: Double = 3, warmupSteps: Int = 0, minRate: Double = 0,
         floor: FloorKind = .scaled, minFactor: Double = 0
     ) throws(SettingError) {
-        span = Span(totalSteps, warmupSteps, minRate, floor, minFactor)
+        span = DecaySpan(totalSteps, warmupSteps, minRate, floor, minFactor)
         self.lower = lower
         self.upper = upper
         try settle()

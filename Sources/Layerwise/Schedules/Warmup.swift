@@ -23,10 +23,15 @@ import LayerwiseRules
 /// `cosine_warmup_with_min_lr` over T steps with W of warm-up is a linear one with steps = W − 1 and start = 1/W, or
 /// its warmup_lr_rate, and a cosine over T − W.
 public struct Warmup: Schedule {
+    /// Steps of warm-up.
     public var steps = 0
+    /// How the factor rises.
     public var shape = Shape.linear
+    /// Where it starts; above 0 for `exponential`.
     public var start = 0.0
+    /// The number of the first step; with 1 the last step of the warm-up is at 1.
     public var countFrom = 0
+    /// What follows counts its steps from the start of the warm-up.
     public var overlap = false
     private var schedule: (any Schedule)?
 
@@ -43,6 +48,7 @@ public struct Warmup: Schedule {
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(
         steps: Int, shape: Shape = .linear, start: Double = 0, countFrom: Int = 0, overlap: Bool = false,
         _ schedule: (any Schedule)? = nil

@@ -12,19 +12,25 @@ import LayerwiseRules
 /// min_lr_ratio as `min_factor` and its decay_type, cosine by default, as `decay`.  Unlike that of `Decay`, the warm-up
 /// starts at the floor.
 public struct WarmupStableDecay: Spanned {
-    public var span = Span()
+    /// Steps, warm-up and floor.
+    public var span = DecaySpan()
+    /// D: steps down, the last of total_steps.
     public var decaySteps = 0
+    /// The curve up.
     public var warmup = Ramp.linear
+    /// The curve down.
     public var decay = Ramp.linear
+    /// Waves of the cosine down; 0.5 is down once.
     public var cycles = 0.5
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(
         totalSteps: Int, decaySteps: Int, warmupSteps: Int = 0, warmup: Ramp = .linear, decay: Ramp = .linear,
         cycles: Double = 0.5, minRate: Double = 0, floor: FloorKind = .scaled, minFactor: Double = 0
     ) throws(SettingError) {
-        span = Span(totalSteps, warmupSteps, minRate, floor, minFactor)
+        span = DecaySpan(totalSteps, warmupSteps, minRate, floor, minFactor)
         self.decaySteps = decaySteps
         self.warmup = warmup
         self.decay = decay
@@ -33,7 +39,8 @@ public struct WarmupStableDecay: Spanned {
     }
 
     public static let declaration = Declaration(
-        name: "wsd", title: "WarmupStableDecay", summary: "up, level, and down",
+        name: "warmup_stable_decay", formerNames: ["wsd"], title: "WarmupStableDecay",
+        summary: "up, level, and down",
         details: """
             f rises from the floor to 1 over W steps, is 1 until t = T - D, falls to the floor over D steps, and stays \
             there.  After a share x of the steps it has gone x of the way ("linear"), 0.5 * (1 - cos(pi * x)) \

@@ -7,7 +7,9 @@ import LayerwiseRules
 /// A *sweep* is one run whose rate rises at every step; its losses are smoothed, and its ends are left out, as in fastai.  *Trials*
 /// begin from one snapshot, each with one rate.  Both may be repeated with other batches.
 public struct RateCurve: Sendable {
+    /// How the losses came about.
     public enum Kind: String, CaseIterable, Sendable {
+        /// `sweep`: one run whose rate rises from step to step; `trials`: a short run for each rate.
         case sweep, trials
 
         /// `count` rates from the lowest to the highest, with a constant ratio: lowest · (highest / lowest)^(i / n).  For trials n
@@ -32,12 +34,14 @@ public struct RateCurve: Sendable {
     /// Some suggestions compare all pairs.
     static let mostRates = 1 << 14
 
+    /// How the losses came about.
     public let kind: Kind
     /// Rising.
     public let rates: [Double]
     /// The loss at each rate, by repeat; NaN where a repeat had ended before, or was not finite.
     public let losses: [[Double]]
 
+    /// Creates a curve of losses by rate.
     public init(_ kind: Kind, rates: [Double], losses: [[Double]]) throws(LayerwiseError) {
         if rates.isEmpty || rates.count > Self.mostRates {
             throw LayerwiseError(

@@ -6,6 +6,7 @@ import LayerwiseRules
 public struct StateInfo: Sendable, Equatable {
     /// Such as "exp_avg" or "step".
     public let name: String
+    /// The type of its elements.
     public let dtype: DType
     /// Elements.
     public let count: Int

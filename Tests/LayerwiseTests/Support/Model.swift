@@ -113,7 +113,7 @@ final class Model {
         digest.add(optimizer.summary.gradientNorm)
         digest.add(optimizer.summary.clipFactor)
         digest.add(optimizer.summary.nextStep)
-        var text = "\(optimizer.layerCount) \(try optimizer.explainJson()) \(try schedules(layer: nil))"
+        var text = "\(optimizer.layerCount) \(try optimizer.explainJSON()) \(try schedules(layer: nil))"
         for layer in 0..<optimizer.layerCount {
             text += "\(try optimizer.info(layer)) \(try optimizer.states(layer: layer, tensor: 0))"
             text += try schedules(layer: layer)

@@ -36,7 +36,8 @@ struct RandomRecipes {
             spec.values = rising(Int.random(in: 1...4, using: &random)).flatMap {
                 [$0, 2 * random.uniform().magnitude]
             }
-        case "table": spec.values = (0..<Int.random(in: 1...40, using: &random)).map { _ in random.uniform().magnitude }
+        case "factor_table":
+            spec.values = (0..<Int.random(in: 1...40, using: &random)).map { _ in random.uniform().magnitude }
         default: break
         }
         return spec

@@ -68,7 +68,9 @@ RUNS: dict[str, dict[str, Callable[[], lw.Optimizer]]] = {
             decay_follows="base_lr",
         ),
         "lamb": lambda: lw.Optimizer(
-            lw.LAMB(lr=0.02, weight_decay=0.07, trust_ratio_scope="layer"), lw.Range(0.1), schedule=lw.Exponential(0.99)
+            lw.LAMB(lr=0.02, weight_decay=0.07, trust_ratio_scope="layer"),
+            lw.GeometricRange(0.1),
+            schedule=lw.Exponential(0.99),
         ),
     }
 }

@@ -85,7 +85,7 @@ def scales(policy: lw.Policy, layers: dict[str, LayerModel]) -> dict[str, float]
         match policy:
             case lw.LayerDecay():
                 return max(policy.min_scale, policy.decay ** (top - depth if policy.direction == "input" else depth))
-            case lw.Range():
+            case lw.GeometricRange():
                 return policy.lowest * (policy.highest / policy.lowest) ** (depth / top) if top else policy.highest
             case lw.Explicit():
                 return policy.scales.get(name, policy.scales["*"])

@@ -14,16 +14,16 @@ POLICIES: list[lw.Policy] = [
     lw.Uniform(),
     lw.Explicit({"embed": 0.5, "block.*": 0.75, "*": 2.0}, rates={"embed": 0.25}, syntax="glob", ambiguous="first"),
     lw.LayerDecay(0.75, min_scale=0.5, convention="timm", head_scale=3.0),
-    lw.Range(0.01, highest=2.0),
+    lw.GeometricRange(0.01, highest=2.0),
     lw.ULMFiT(2.0),
-    lw.Slice(0.001, 0.1),
+    lw.RateSlice(0.001, 0.1),
     lw.Exclude(["*/bias", "norm/*"], max_rank=0, decay=True, trust_ratio=False, unused="ignore"),
     lw.MuP({"*/weight": (4, 8), "*/bias": (0, 8)}, family="sgd", layout="in_out", decoupled_decay=True),
     lw.LoRAPlus(4.0, match="block.[01]/weight", vectors=False),
     lw.RelativeGradientNorm(2, average=0.5, warmup=2, period=3, ramp=4, min_scale=0.1, max_scale=2),
     lw.UpdateRatio(1e-2, average=0.5, warmup=2, period=3, ramp=4, min_scale=0.1, max_scale=2),
     lw.ForTower("", lw.LayerDecay(0.5)),
-    lw.Combine(lw.LayerDecay(0.5), lw.Exclude(), lw.ForTower("", lw.Slice(0.1))),
+    lw.Combine(lw.LayerDecay(0.5), lw.Exclude(), lw.ForTower("", lw.RateSlice(0.1))),
 ]
 
 SCHEDULES: list[lw.Schedule] = [
@@ -47,7 +47,7 @@ SCHEDULES: list[lw.Schedule] = [
     lw.CyclicMomentum(step_size_up=4, mode="triangular2", base_momentum=0.5, max_momentum=0.8),
     lw.FlatCosine(20, pct_start=0.5, warmup_steps=2, min_factor=1e-5),
     lw.Piecewise([(2, 1.0), (5, 0.5), (11, 0.75)], "cosine"),
-    lw.Table.from_callable(lambda step: 1 / (1 + step), 15),
+    lw.FactorTable.from_callable(lambda step: 1 / (1 + step), 15),
     lw.ReduceOnPlateau(mode="max", factor=0.5, patience=1, threshold=0.01, threshold_mode="abs", cooldown=1),
     lw.Warmup(4, lw.Cosine(12, min_lr=0.01), shape="exponential", start=0.01, count_from=1, overlap=True),
     lw.Sequential([lw.Warmup(4), lw.Constant(), lw.Product(lw.Linear(6), lw.Constant(2.0))], [4, 10]),

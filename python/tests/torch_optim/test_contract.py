@@ -357,7 +357,7 @@ def test_groups_that_are_taken_away() -> None:
 
 
 @every_class
-@pytest.mark.parametrize("policy", [None, lw.Slice(1e-3, 1e-1)], ids=["one rate", "rates of the policy's own"])
+@pytest.mark.parametrize("policy", [None, lw.RateSlice(1e-3, 1e-1)], ids=["one rate", "rates of the policy's own"])
 def test_a_step_at_rate_0_makes_all_states_and_nothing_else(name: str, policy: lw.Policy | None) -> None:
     model = network()
     opt = make(name, model, policy=policy, weight_decay=0.3)

@@ -86,7 +86,7 @@ def test_patterns_see_the_name_of_the_whole(syntax: Any) -> None:
     [
         (lw.LayerDecay(0.5), [0.25, 0.5, 1]),
         (lw.LayerDecay(0.5, convention="timm"), [0.25, 0.5, 1]),
-        (lw.Range(0.01), [0.01, 0.1, 1]),
+        (lw.GeometricRange(0.01), [0.01, 0.1, 1]),
         (lw.ULMFiT(2.0), [0.25, 0.5, 1]),
     ],
     ids=repr,

@@ -84,7 +84,7 @@ def _set_rate(rate: float) -> Callable[[lw.Optimizer], None]:
 CASES = {
     "sgd": Case(
         lw.SGD(lr=0.03, weight_decay=0.01),
-        {"policy": lw.Range(0.1), "schedule": lw.OneCycle(150), "clip_value": 0.75, "maximize": True},
+        {"policy": lw.GeometricRange(0.1), "schedule": lw.OneCycle(150), "clip_value": 0.75, "maximize": True},
         {90: _set_rate(0.05)},
     ),
     "sgd with momentum": Case(

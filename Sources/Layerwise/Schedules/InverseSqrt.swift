@@ -7,12 +7,15 @@ import LayerwiseRules
 ///     else:   f = 1/√((t − W + s)/s)                              (s = timescale, or W, or 10000 where W is 0)
 ///
 /// Source: Hugging Face's `inverse_sqrt`, which it equals; with the timescale at its default also fairseq's.
-public struct InverseSquareRoot: Schedule {
+public struct InverseSqrt: Schedule {
+    /// W: steps of linear warm-up from 0.
     public var warmupSteps = 0
+    /// S; 0: warmup_steps, or 10000 if that is 0 too.
     public var timescale = 0
 
     public init() {}
 
+    /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(warmupSteps: Int = 0, timescale: Int = 0) throws(SettingError) {
         self.warmupSteps = warmupSteps
         self.timescale = timescale

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLayerwiseKernels
+import LayerwiseRules
+
+#if AVX512
+import LayerwiseKernelsAVX512
+#elseif AVX2
+import LayerwiseKernelsAVX2
+#else
+import LayerwiseKernels
+#endif
+
+// The kernels of one instruction set, by number, for driver.c.  Storages are 0: float32, 1: float64, 2: float16,
+// 3: bfloat16.  Where a storage has no such kernel, the answer is NULL.
+
+@_cdecl("door_keys")
+public func doorKeys() -> Int32 { Int32(KernelKey.allCases.count) }
+
+@_cdecl("door_rule")
+public func doorRule(_ index: Int32, _ storage: Int32) -> RuleKernel? {
+    var key: KernelKey?
+    var count: Int32 = 0
+    for each in KernelKey.allCases {
+        if count == index { key = each }
+        count += 1
+    }
+    guard let key else { return nil }
+    let kernels = ruleKernels(key)
+    switch storage {
+    case 0: return kernels.float32
+    case 1: return kernels.float64
+    case 2: return kernels.float16
+    default: return kernels.bfloat16
+    }
+}
+
+private func storageKernels(_ storage: Int32) -> StorageKernels {
+    switch storage {
+    case 0: kernelTable().float32
+    case 1: kernelTable().float64
+    case 2: kernelTable().float16
+    default: kernelTable().bfloat16
+    }
+}
+
+@_cdecl("door_condition")
+public func doorCondition(_ storage: Int32) -> StorageKernels.Condition { storageKernels(storage).condition }
+
+@_cdecl("door_condition_wide")
+public func doorConditionWide(_ storage: Int32) -> StorageKernels.ConditionWide {
+    storageKernels(storage).conditionWide
+}
+
+@_cdecl("door_square_sum")
+public func doorSquareSum(_ storage: Int32) -> StorageKernels.SquareSum { storageKernels(storage).squareSum }
+
+@_cdecl("door_decode")
+public func doorDecode(_ storage: Int32) -> StorageKernels.Convert { storageKernels(storage).decode }
+
+@_cdecl("door_encode")
+public func doorEncode(_ storage: Int32) -> StorageKernels.Convert { storageKernels(storage).encode }
+
+@_cdecl("door_encode_finite")
+public func doorEncodeFinite(_ storage: Int32) -> StorageKernels.Convert { storageKernels(storage).encodeFinite }
+
+@_cdecl("door_blend")
+public func doorBlend(_ storage: Int32) -> StorageKernels.Blend { storageKernels(storage).blend }
+
+@_cdecl("door_adopt")
+public func doorAdopt(_ storage: Int32) -> StorageKernels.Convert? { storageKernels(storage).adopt }
+
+@_cdecl("door_condition_widened")
+public func doorConditionWidened() -> StorageKernels.Condition { kernelTable().conditionWidened }
+
+@_cdecl("door_condition_widened_wide")
+public func doorConditionWidenedWide() -> StorageKernels.ConditionWide { kernelTable().conditionWidenedWide }
+
+@_cdecl("door_square_sum_widened")
+public func doorSquareSumWidened() -> StorageKernels.SquareSum { kernelTable().squareSumWidened }
+
+@_cdecl("door_add_squares")
+public func doorAddSquares(_ isDouble: Int32) -> FactorKernels.AddSquares {
+    isDouble == 0 ? kernelTable().factors32.addSquares : kernelTable().factors64.addSquares
+}
+
+@_cdecl("door_multiply")
+public func doorMultiply(_ isDouble: Int32) -> FactorKernels.Multiply {
+    isDouble == 0 ? kernelTable().factors32.multiply : kernelTable().factors64.multiply
+}
+
+@_cdecl("door_product")
+public func doorProduct(_ isDouble: Int32) -> MatrixKernels.Product {
+    isDouble == 0 ? kernelTable().matrices32.product : kernelTable().matrices64.product
+}
