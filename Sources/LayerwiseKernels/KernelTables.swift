@@ -49,6 +49,14 @@ package func kernelTable() -> KernelTable {
             addSquares: { addSquares(DoubleLanes.self, $0, $1, $2, $3, $4, $5, $6) },
             multiply: { multiplyFactors(DoubleLanes.self, $0, $1, $2, $3, $4, $5, $6) }),
         matrices32: MatrixKernels(product: { multiplyMatrices(FloatLanes.self, $0, $1) }),
-        matrices64: MatrixKernels(product: { multiplyMatrices(DoubleLanes.self, $0, $1) })
+        matrices64: MatrixKernels(product: { multiplyMatrices(DoubleLanes.self, $0, $1) }),
+        watching32: WatchingKernels(
+            products: { watchProducts(FloatLanes.self, $0, $1, $2, $3, $4, $5) },
+            signs: { watchSigns(FloatLanes.self, $0, $1, $2, $3, $4) },
+            distance: { watchDistance(FloatLanes.self, $0, $1, $2, $3) }),
+        watching64: WatchingKernels(
+            products: { watchProducts(DoubleLanes.self, $0, $1, $2, $3, $4, $5) },
+            signs: { watchSigns(DoubleLanes.self, $0, $1, $2, $3, $4) },
+            distance: { watchDistance(DoubleLanes.self, $0, $1, $2, $3) })
     )
 }

@@ -40,7 +40,19 @@ from .errors import (
     ShapeMismatch,
     UnknownName,
 )
-from .freezing import ChainThaw, FreezeAt, FreezeOut, FreezePlan, GradualUnfreezing, LayerFreezing
+from .freezing import (
+    LISA,
+    AutoFreeze,
+    BAdam,
+    ChainThaw,
+    FreezeAt,
+    FreezeOut,
+    FreezePlan,
+    GradES,
+    GradualUnfreezing,
+    HiFT,
+    LayerFreezing,
+)
 from .introspection import (
     InferredLayer,
     available_threads,
@@ -54,17 +66,26 @@ from .introspection import (
 from .layer import Layer
 from .optimizer import Optimizer
 from .policy import (
+    LARC,
+    TVLARS,
+    Blockwise,
     Combine,
+    CompleteP,
     Exclude,
     Explicit,
     ForTower,
+    GradientNoise,
+    Hypergradient,
     LayerDecay,
+    LDoGScale,
     LoRAPlus,
     MuP,
     Policy,
     Range,
     RelativeGradientNorm,
+    SignAgreement,
     Slice,
+    TempBalance,
     ULMFiT,
     Uniform,
     UpdateRatio,
@@ -142,6 +163,7 @@ from .snapshot import Snapshot
 
 if TYPE_CHECKING:
     from .finder import Curve, FoundRates, find_rates
+    from .spike import LossSpikeError, SpikeGuard
     from .tournament import Candidate, Choice, Round, choose
 else:
 
@@ -149,6 +171,8 @@ else:
         # Imported when it is first used, as most programs search for no rates.
         if name in ("Curve", "FoundRates", "find_rates"):
             from . import finder as module
+        elif name in ("LossSpikeError", "SpikeGuard"):
+            from . import spike as module
         elif name in ("Candidate", "Choice", "Round", "choose"):
             from . import tournament as module
         else:
@@ -164,9 +188,12 @@ __all__ = [
     "ASGD",
     "LAMB",
     "LANS",
+    "LARC",
     "LARS",
+    "LISA",
     "MADGRAD",
     "SGD",
+    "TVLARS",
     "AdEMAMix",
     "AdaBelief",
     "Adadelta",
@@ -176,6 +203,9 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Adan",
+    "AutoFreeze",
+    "BAdam",
+    "Blockwise",
     "BusyOptimizer",
     "Candidate",
     "ChainThaw",
@@ -184,6 +214,7 @@ __all__ = [
     "Choice",
     "ClosedOptimizer",
     "Combine",
+    "CompleteP",
     "Constant",
     "CorruptCheckpoint",
     "Cosine",
@@ -208,12 +239,17 @@ __all__ = [
     "FreezeOut",
     "FreezePlan",
     "Fromage",
+    "GradES",
+    "GradientNoise",
     "GradualUnfreezing",
+    "HiFT",
+    "Hypergradient",
     "InferredLayer",
     "InvalidArgument",
     "InverseSqrt",
     "InverseTime",
     "LDoG",
+    "LDoGScale",
     "LaProp",
     "Layer",
     "LayerDecay",
@@ -224,6 +260,7 @@ __all__ = [
     "Lion",
     "LoRAPlus",
     "LoadReport",
+    "LossSpikeError",
     "MuP",
     "MultiStep",
     "Muon",
@@ -258,10 +295,12 @@ __all__ = [
     "ScheduleFreeSGD",
     "Sequential",
     "ShapeMismatch",
+    "SignAgreement",
     "SignSGD",
     "SlantedTriangular",
     "Slice",
     "Snapshot",
+    "SpikeGuard",
     "StableAdamW",
     "StateInfo",
     "StepDecay",
@@ -269,6 +308,7 @@ __all__ = [
     "Table",
     "Tanh",
     "Telemetry",
+    "TempBalance",
     "Tiger",
     "ULMFiT",
     "Uniform",

@@ -86,7 +86,8 @@ extension Optimizer {
             for index in records.indices where !self.settings.dryRun {
                 // The master copy comes first: a state may start as the parameters.
                 guard !descriptions[index].master || records[index].addMaster(),
-                    records[index].addStates(inForce.states(of: records[index].kind), declared)
+                    records[index].addStates(inForce.states(of: records[index].kind), declared),
+                    records[index].watch(policy.measuredPart?.watching ?? [])
                 else { throw .outOfMemory("the state of layer \"\(name)\"") }
             }
         } catch {
@@ -135,7 +136,13 @@ extension Optimizer {
             tensors.elements[index].restart(declared)
         }
         if record.whole == layer && layer < measurements.count {
-            measurements.elements[layer] = LayerMeasurement()
+            let depth = measurements.elements[layer].depth
+            measurements.elements[layer] = policy.measuredPart?.start ?? LayerMeasurement()
+            measurements.elements[layer].depth = depth
+            scalesAreStale = true
+        }
+        if record.whole == layer && layer < freezeMeasurements.count {
+            freezeMeasurements.elements[layer] = LayerMeasurement()
             scalesAreStale = true
         }
     }

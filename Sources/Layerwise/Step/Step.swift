@@ -112,7 +112,7 @@ extension Optimizer {
             rules: ruleRecords.elements, blocks: work.blocks.elements, sums: work.sums.elements,
             items: work.items.elements, units: unitList.units.elements, table: InstructionSet.kernels,
             scratch: scratch ?? UnsafeMutableRawPointer(tensors.elements), limit: settings.clipValue,
-            shared: nextShared, factors: work.factors.elements, observes: settings.telemetry || measuredPolicy != nil)
+            shared: nextShared, factors: work.factors.elements, observes: observes, watching: watching)
     }
 
     /// Runs a job over `count` items, on as many threads as the work is worth.

@@ -34,6 +34,8 @@ struct StepContext {
     var isSpread = false
     /// Whether the pass that updates keeps sums.
     let observes: Bool
+    /// What of each element is watched besides.
+    let watching: Watching
     /// Powers of two by which weights and directions are multiplied where a stage measures them again.
     var scales = StageScales()
 
@@ -50,13 +52,15 @@ struct Scratch {
     static let directionBytes = Block.elements * MemoryLayout<Double>.size
     /// A group of lanes, which a kernel may write behind a tile.
     private static let slack = 64
-    static let bytes = 3 * tileBytes + slack + directionBytes
+    static let bytes = 4 * tileBytes + 2 * slack + directionBytes
 
     /// Tiles, in the L1 cache.
     let gradients: UnsafeMutableRawPointer
     let weights: UnsafeMutableRawPointer
     /// A state that is kept by rows and columns.
     let product: UnsafeMutableRawPointer
+    /// Weights before the step, where changes are watched.
+    let former: UnsafeMutableRawPointer
     /// Directions between the stages of a small unit.
     let directions: UnsafeMutableRawPointer
 
@@ -64,6 +68,7 @@ struct Scratch {
         gradients = memory
         weights = memory + Self.tileBytes
         product = memory + 2 * Self.tileBytes
-        directions = memory + 3 * Self.tileBytes + Self.slack
+        former = memory + 3 * Self.tileBytes + Self.slack
+        directions = memory + 4 * Self.tileBytes + 2 * Self.slack
     }
 }
