@@ -377,7 +377,7 @@ LW_API int32_t lw_optimizer_set_schedule_state(lw_optimizer *optimizer, int64_t 
 
 /** The measurements of a policy or a freezing plan that measures layers ("relative_gradient_norm", "grades"), to be saved with the
  *  parameters and put back: for each layer, in order of registration, its average (NaN before the first value), the count of
- *  its values, its scale, and what else the policy keeps; then the same of the plan, whose scale is 0 for a layer that it has
+ *  its values, its scale, and what else the policy keeps; then those of the plan, whose scale is 0 for a layer that it has
  *  frozen.  With other policies and plans there are none.  The number of values is written to `*needed` where that is not
  *  NULL; LW_ERROR_BUFFER_TOO_SMALL if `capacity` is less. */
 LW_API int32_t lw_optimizer_get_measurements(lw_optimizer *optimizer, double *values, int64_t capacity, int64_t *needed,

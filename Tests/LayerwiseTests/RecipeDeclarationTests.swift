@@ -227,7 +227,8 @@ final class RecipeDeclarationTests: XCTestCase {
             try Hypergradient(0.1, form: .published, measuring: measuring),
             try SignAgreement(0.1, threshold: 0.75, measuring: measuring), try LDoGScale(0.1, measuring: measuring),
             try GradientNoise(measuring: measuring),
-            try TempBalance(0.25, 2, measure: .stableRank, ends: .highest, leastRank: 3), try ForTower("t", try ULMFiT(factor: 2)),
+            try TempBalance(0.25, 2, measure: .stableRank, ends: .highest, leastRank: 3),
+            try ForTower("t", try ULMFiT(factor: 2)),
             try Combine([try ForTower("t", try LayerDecay(0.5)), try Combine([Uniform(), Exclude()])]),
         ]
         XCTAssertEqual(Set(policies.map { $0.spec.name }), Set(allPolicies.map { $0.declaration.name }))

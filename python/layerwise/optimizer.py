@@ -632,7 +632,7 @@ class Optimizer(Saved):
 
         Returns:
             For each layer, in order of registration, its average (NaN before the first value), the count of its values,
-            its scale, and what else the policy keeps; then the same of the plan, whose scale is 0 for a layer that it
+            its scale, and what else the policy keeps; then those of the plan, whose scale is 0 for a layer that it
             has frozen.  Empty with other policies and plans.
         """
         return lw.numbers(lw.lw_optimizer_get_measurements, self._handle)

@@ -35,7 +35,8 @@ public struct GradES: MeasuredFreezePlan {
     }
 
     public static let declaration = Declaration(
-        name: "grades", title: "GradES", summary: "layers freeze for good once they hardly change, as measured at every step",
+        name: "grades", title: "GradES",
+        summary: "layers freeze for good once they hardly change, as measured at every step",
         details: """
             value = |dw| / sqrt(n) of a layer of n elements, or |g| / sqrt(n) with measure "gradient".  From step start * T on, a \
             layer freezes after the first step at which the average is below the threshold.  A schedule that lowers the rate lowers \

@@ -52,7 +52,9 @@ public struct LISA: FreezePlan {
     public func activities(of layers: [LayerDescriptor]) -> [Activity] {
         layers.map { layer in
             let depths = Turns.depths(layers, tower: layer.tower) { $0.role == .block }
-            guard layer.role == .block, let place = Turns.block(layer.depth, of: depths, size: 1) else { return .always }
+            guard layer.role == .block, let place = Turns.block(layer.depth, of: depths, size: 1) else {
+                return .always
+            }
             return Activity(
                 turns: Turns(
                     block: place.block, count: place.count, every: Int64(every), seed: Int64(seed), order: nil,

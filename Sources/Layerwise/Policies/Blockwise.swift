@@ -28,7 +28,8 @@ public struct Blockwise: Policy {
     public init() {}
 
     public init(
-        norm: Double = 1, valueOutput: Double = 4, feedForward: Double = 6, queryKey: Double = 8, embedding: Double = 10,
+        norm: Double = 1, valueOutput: Double = 4, feedForward: Double = 6, queryKey: Double = 8,
+        embedding: Double = 10,
         others: Double = 1
     ) throws(SettingError) {
         self.norm = norm

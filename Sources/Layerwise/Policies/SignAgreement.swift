@@ -40,7 +40,8 @@ public struct SignAgreement: MeasuredPolicy {
 
     public static let declaration = Declaration(
         name: "sign_agreement", title: "SignAgreement",
-        summary: "rates that grow while most elements of a layer keep the sign of their last change, and fall while they do not",
+        summary:
+            "rates that grow while most elements of a layer keep the sign of their last change, and fall while they do not",
         details: """
             value = share of the elements whose change has the sign of the last; scale += bump where the average is at least the \
             threshold, else scale -= bump.  The scales are those of the next step, and are saved in checkpoints.  Momentum makes \

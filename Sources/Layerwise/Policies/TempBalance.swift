@@ -44,7 +44,8 @@ public struct TempBalance: SpectralPolicy {
     public init() {}
 
     public init(
-        _ lowest: Double = 0.5, _ highest: Double = 1.5, measure: Measure = .alpha, ends: Ends = .one, leastRank: Int = 50
+        _ lowest: Double = 0.5, _ highest: Double = 1.5, measure: Measure = .alpha, ends: Ends = .one,
+        leastRank: Int = 50
     ) throws(SettingError) {
         self.lowest = lowest
         self.highest = highest

@@ -18,7 +18,8 @@ public struct LossSpike: Sendable {
         let least = threshold == .ratio ? 1.0 : 0
         if !(limit > least && limit < .infinity) {
             throw LayerwiseError(
-                .outOfRange, "the limit of \(threshold.rawValue) must be in (\(least == 1 ? "1" : "0"), inf), found \(limit)")
+                .outOfRange,
+                "the limit of \(threshold.rawValue) must be in (\(least == 1 ? "1" : "0"), inf), found \(limit)")
         }
         self.threshold = threshold
         self.limit = limit

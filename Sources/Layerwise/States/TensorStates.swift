@@ -80,7 +80,8 @@ extension Optimizer {
             guard let memory else { continue }
             states.append(
                 KeptState(
-                    name: name, dtype: record.pointee.laneType, shape: shape, count: count, memory: memory, lasts: true))
+                    name: name, dtype: record.pointee.laneType, shape: shape, count: count, memory: memory, lasts: true)
+            )
         }
         return states
     }

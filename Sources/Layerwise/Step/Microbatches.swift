@@ -21,7 +21,8 @@ extension Optimizer {
         guard let policy = measuredPolicy, policy.countsMicrobatches else {
             throw LayerwiseError(
                 .invalidArgument,
-                "the policy \(type(of: self.policy).declaration.name) measures no micro-batches, as gradient_noise does")
+                "the policy \(type(of: self.policy).declaration.name) measures no micro-batches, as gradient_noise does"
+            )
         }
         let stepped = try plan(options)
         wakesWorkers = true

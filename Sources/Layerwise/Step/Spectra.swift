@@ -91,7 +91,9 @@ extension Optimizer {
     private func squares(_ index: Int, _ shape: [Int]) throws(LayerwiseError) -> [Double] {
         let record = tensors.elements + index
         let layer = record.pointee.layer
-        guard let memory = record.pointee.master ?? record.pointee.parameters, record.pointee.count > 0 else { return [] }
+        guard let memory = record.pointee.master ?? record.pointee.parameters, record.pointee.count > 0 else {
+            return []
+        }
         let dtype = record.pointee.master == nil ? record.pointee.dtype : record.pointee.laneType
         let (rows, columns) = (shape[0], shape[1])
         let places = record.pointee.count / (rows * columns)
