@@ -413,10 +413,11 @@ LW_API int32_t lw_optimizer_get_schedule_state(lw_optimizer *optimizer, int64_t 
 LW_API int32_t lw_optimizer_set_schedule_state(lw_optimizer *optimizer, int64_t layer, const char *key,
                                                const double *values, int64_t count, lw_error *error);
 
-/** The measurements of a policy that measures layers ("relative_gradient_norm", "update_ratio"), to be saved with the
+/** The measurements of a policy or a freezing plan that measures layers ("relative_gradient_norm", "grades"), to be saved with the
  *  parameters and put back: for each layer, in order of registration, its average (NaN before the first value), the count of
- *  its values and its scale.  With other policies there are none.  The number of values is written to `*needed` where that
- *  is not NULL; LW_ERROR_BUFFER_TOO_SMALL if `capacity` is less. */
+ *  its values, its scale, and what else the policy keeps; then those of the plan, whose scale is 0 for a layer that it has
+ *  frozen.  With other policies and plans there are none.  The number of values is written to `*needed` where that is not
+ *  NULL; LW_ERROR_BUFFER_TOO_SMALL if `capacity` is less. */
 LW_API int32_t lw_optimizer_get_measurements(lw_optimizer *optimizer, double *values, int64_t capacity, int64_t *needed,
                                              lw_error *error);
 
@@ -424,6 +425,9 @@ LW_API int32_t lw_optimizer_get_measurements(lw_optimizer *optimizer, double *va
  *  policy that does not measure. */
 LW_API int32_t lw_optimizer_set_measurements(lw_optimizer *optimizer, const double *values, int64_t count,
                                              lw_error *error);
+
+/** Forgets what policy and freezing plan have measured.  States of tensors stay. */
+LW_API int32_t lw_optimizer_restart_measurements(lw_optimizer *optimizer, lw_error *error);
 
 /** Makes the next step of all layers the one at t = `step` >= 0, for a run that is resumed. */
 LW_API int32_t lw_optimizer_seek(lw_optimizer *optimizer, int64_t step, lw_error *error);
@@ -571,6 +575,16 @@ LW_API int32_t lw_optimizer_step(lw_optimizer *optimizer, const lw_step *step, l
 /** Says the loss of the next step, for rules that need it, such as "momo"; over processes the mean.  It is forgotten once a step was
  *  taken or skipped.  A step of such a rule is refused without a finite loss; other rules do not look at it. */
 LW_API int32_t lw_optimizer_set_loss(lw_optimizer *optimizer, double loss, lw_error *error);
+
+/** Measures the gradients of the micro-batches so far, before the step that takes their sum, for the policy "gradient_noise".  To
+ *  be called after each micro-batch, the last one too, with the arguments of the step to come; `step` may be NULL.  The next
+ *  step of all layers uses and forgets what was measured, which is in no checkpoint; nothing else changes.
+ *  LW_ERROR_INVALID_ARGUMENT with another policy, or with one layer alone. */
+LW_API int32_t lw_optimizer_measure_microbatch(lw_optimizer *optimizer, const lw_step *step, lw_error *error);
+
+/** Computes the singular values of all weights, for the policy "temp_balance", and sets its scales for the steps to come.  It takes
+ *  about 4 n^3 + 2 n^2 m operations for an n x m matrix, n <= m.  LW_ERROR_INVALID_ARGUMENT with another policy. */
+LW_API int32_t lw_optimizer_measure_spectra(lw_optimizer *optimizer, lw_error *error);
 
 /** Says that a step will follow within some hundred microseconds: the worker threads wake up meanwhile, if the step will
  *  use them.  Never needed, and without effect on any result.  It is for callers that have gradients to gather first. */
@@ -834,6 +848,12 @@ LW_API int32_t lw_search_analyse(const char *kind, const double *rates, int64_t 
  *  or above 4 times the lowest, as in fastai. */
 LW_API int32_t lw_search_has_diverged(const double *losses, int64_t loss_count, int64_t rate_count, int32_t *diverged,
                                       lw_error *error);
+
+/** Whether `loss` is a spike after the losses before, of which there may be none: 1 if it is not finite, or beyond the `threshold`:
+ *  "deviations", above their mean by more than `limit` of their standard deviations; or "ratio", above `limit` times their median.
+ *  Fewer than two finite losses before tell nothing, and then only a loss that is not finite is a spike. */
+LW_API int32_t lw_search_is_spike(const char *threshold, double limit, const double *losses, int64_t loss_count,
+                                  double loss, int32_t *spikes, lw_error *error);
 
 /** Divides factors by their geometric mean: how layers differ, at the level that all had.  A factor that is not above 0 and
  *  finite, of a layer for which none was found, is passed over and becomes 1.  `scales` has room for `count` numbers. */

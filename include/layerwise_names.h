@@ -832,6 +832,33 @@
  *                                        "glob" or "regex" */
 #define LW_POLICY_MUP "mup"
 
+/** Rates by width and depth: muP with a factor for the depth: blocks: scale = m_L^(a−1)/m_N of matrices, m_L^(a−1) of
+ *  vectors
+ *  Source: Dey et al. 2025, arXiv:2505.01618; EleutherAI/nanoGPT-mup, branch completep.
+ *
+ *      width                   number  no default; (0, inf); m_N: the width over that of the base model
+ *      depth                   number  no default; (0, inf); m_L: the number of blocks over that of the base model
+ *      alpha                   number  default 1; [0, 1]; a: the exponent of the depth; residual branches have
+ *                                        m_L^(−a) */
+#define LW_POLICY_COMPLETEP "completep"
+
+/** Rates by what a tensor of a transformer does: norm, attention, feed-forward, embedding: scale = 1 : 4 : 6 : 8 : 10
+ *  for norm : VO : FFN : QK : embedding
+ *  Source: Wang et al. 2025, arXiv:2502.19002.
+ *
+ *      norm                    number  default 1; [0, inf); scale of norms
+ *      value_output            number  default 4; [0, inf); scale of values and outputs of attention
+ *      feed_forward            number  default 6; [0, inf); scale of feed-forward layers
+ *      query_key               number  default 8; [0, inf); scale of queries and keys
+ *      embedding               number  default 10; [0, inf); scale of embeddings
+ *      others                  number  default 1; [0, inf); scale of all others, such as the head
+ *      norm_match              text    default ; regular expression of norms; "": the usual names
+ *      query_key_match         text    default ; likewise of queries and keys
+ *      value_output_match      text    default ; likewise of values and outputs of attention
+ *      feed_forward_match      text    default ; likewise of feed-forward layers
+ *      embedding_match         text    default ; likewise of embeddings */
+#define LW_POLICY_BLOCKWISE "blockwise"
+
 /** Higher rates for LoRA's B: scale = ratio for B and vectors, 1 for A
  *  Source: Hayou, Ghosh, Yu 2024, arXiv:2402.12354; PEFT create_loraplus_optimizer.
  *
@@ -854,10 +881,11 @@
  *                                        changes
  *      period                  number  default 1; [1, 2^53]; steps of a layer from one change of its scale to the
  *                                        next
- *      ramp                    number  default 0; [0, 2^53]; steps over which the scale goes from 1 to what is
- *                                        measured
+ *      ramp                    number  default 0; [0, 2^53]; steps over which the scale goes from start_scale to what
+ *                                        is measured
  *      min_scale               number  default 0; [0, inf); no measured scale is lower
- *      max_scale               number  default 1; (0, inf); no measured scale is higher */
+ *      max_scale               number  default 1; (0, inf); no measured scale is higher
+ *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured */
 #define LW_POLICY_RELATIVE_GRADIENT_NORM "relative_gradient_norm"
 
 /** Rates at which every layer moves by a given share of its weights at each step: scale = ratio / EMA(‖Δw‖/‖w‖ per
@@ -871,11 +899,140 @@
  *                                        changes
  *      period                  number  default 1; [1, 2^53]; steps of a layer from one change of its scale to the
  *                                        next
- *      ramp                    number  default 0; [0, 2^53]; steps over which the scale goes from 1 to what is
- *                                        measured
+ *      ramp                    number  default 0; [0, 2^53]; steps over which the scale goes from start_scale to what
+ *                                        is measured
  *      min_scale               number  default 0.001; [0, inf); no measured scale is lower
- *      max_scale               number  default 1000; (0, inf); no measured scale is higher */
+ *      max_scale               number  default 1000; (0, inf); no measured scale is higher
+ *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured */
 #define LW_POLICY_UPDATE_RATIO "update_ratio"
+
+/** A rate from the ratio of weight to gradient norms of each layer, for any rule: scale = min(trust·‖w‖/(‖g‖ + λ‖w‖ +
+ *  ε)/rate, 1)
+ *  Source: NVIDIA apex LARC, for each layer and from the step before.
+ *
+ *      trust                   number  default 0.02; (0, inf); η: the ratio of change to weights that is aimed at
+ *      clip                    flag    default 1; only lower rates
+ *      eps                     number  default 1e-08; [0, inf); what is added to the divisor
+ *      average                 number  default 0; [0, 1); share of the average that a step keeps; 0: the last value
+ *                                        alone
+ *      warmup                  number  default 1; [1, 2^53]; steps of a layer that are measured before its scale
+ *                                        changes
+ *      period                  number  default 1; [1, 2^53]; steps of a layer from one change of its scale to the
+ *                                        next
+ *      ramp                    number  default 0; [0, 2^53]; steps over which the scale goes from start_scale to what
+ *                                        is measured
+ *      min_scale               number  default 0; [0, inf); no measured scale is lower
+ *      max_scale               number  default 1000; (0, inf); no measured scale is higher
+ *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured */
+#define LW_POLICY_LARC "larc"
+
+/** LARS's ratio with a factor that begins high and falls, in place of a warm-up, for any rule: scale = η·‖w‖/(‖g‖ +
+ *  λ‖w‖ + ε)·(1/(α + e^(s·(t − d))) + lowest)
+ *  Source: Do, Tran, Tran 2023, arXiv:2309.14053, for each layer and from the step before.
+ *
+ *      trust                   number  default 0.001; (0, inf); η
+ *      steepness               number  default 0.001; (0, inf); how fast the factor falls
+ *      alpha                   number  default 0.1; (0, inf); bounds the factor at 1/alpha
+ *      delay                   number  default 0; [0, inf); steps by which the fall is put off
+ *      lowest                  number  default 0; [0, inf); what the factor falls to
+ *      eps                     number  default 1e-08; [0, inf); what is added to the divisor
+ *      average                 number  default 0; [0, 1); share of the average that a step keeps; 0: the last value
+ *                                        alone
+ *      warmup                  number  default 1; [1, 2^53]; steps of a layer that are measured before its scale
+ *                                        changes
+ *      period                  number  default 1; [1, 2^53]; steps of a layer from one change of its scale to the
+ *                                        next
+ *      ramp                    number  default 0; [0, 2^53]; steps over which the scale goes from start_scale to what
+ *                                        is measured
+ *      min_scale               number  default 0; [0, inf); no measured scale is lower
+ *      max_scale               number  default 1000; (0, inf); no measured scale is higher
+ *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured */
+#define LW_POLICY_TVLARS "tvlars"
+
+/** Rates that grow while a layer's gradient agrees with its last change, and fall while it does not: scale ← scale ·
+ *  exp(β·cos(g, u)), u the last change
+ *  Source: Baydin et al. 2018, arXiv:1703.04782, for each layer.
+ *
+ *      beta                    number  default 0.02; (0, inf); how fast scales change
+ *      form                    choice  default cosine; "cosine", "published"; how a product changes the scale:
+ *                                        "cosine" or "published"
+ *      average                 number  default 0; [0, 1); share of the average that a step keeps; 0: the last value
+ *                                        alone
+ *      warmup                  number  default 1; [1, 2^53]; steps of a layer that are measured before its scale
+ *                                        changes
+ *      period                  number  default 1; [1, 2^53]; steps of a layer from one change of its scale to the
+ *                                        next
+ *      ramp                    number  default 0; [0, 2^53]; steps over which the scale goes from start_scale to what
+ *                                        is measured
+ *      min_scale               number  default 0.001; [0, inf); no measured scale is lower
+ *      max_scale               number  default 1000; (0, inf); no measured scale is higher
+ *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured */
+#define LW_POLICY_HYPERGRADIENT "hypergradient"
+
+/** Rates that grow while most elements of a layer keep the sign of their last change, and fall while they do not:
+ *  scale ← scale ± bump, by the share of signs kept
+ *  Source: Automagic v2 of ai-toolkit (Ostris), for each layer and any rule.
+ *
+ *      bump                    number  default 0.01; (0, inf); by how much a scale changes
+ *      threshold               number  default 0.5; (0, 1); share of signs kept from which on a scale grows
+ *      average                 number  default 0; [0, 1); share of the average that a step keeps; 0: the last value
+ *                                        alone
+ *      warmup                  number  default 1; [1, 2^53]; steps of a layer that are measured before its scale
+ *                                        changes
+ *      period                  number  default 1; [1, 2^53]; steps of a layer from one change of its scale to the
+ *                                        next
+ *      ramp                    number  default 0; [0, 2^53]; steps over which the scale goes from start_scale to what
+ *                                        is measured
+ *      min_scale               number  default 0.1; [0, inf); no measured scale is lower
+ *      max_scale               number  default 10; (0, inf); no measured scale is higher
+ *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured */
+#define LW_POLICY_SIGN_AGREEMENT "sign_agreement"
+
+/** Rates from the distance that a layer has come, for any rule: scale = max‖w − w₀‖ / √Σ‖u‖²
+ *  Source: Ivgi, Hinder, Carmon 2023, arXiv:2302.12022, L-DoG, as a scale.
+ *
+ *      reps_rel                number  default 1e-06; (0, inf); the first distance, relative to 1 + ‖w‖
+ *      warmup                  number  default 1; [1, 2^53]; steps of a layer that are measured before its scale
+ *                                        changes
+ *      period                  number  default 1; [1, 2^53]; steps of a layer from one change of its scale to the
+ *                                        next
+ *      ramp                    number  default 0; [0, 2^53]; steps over which the scale goes from start_scale to what
+ *                                        is measured
+ *      min_scale               number  default 0; [0, inf); no measured scale is lower
+ *      max_scale               number  default 1e+06; (0, inf); no measured scale is higher
+ *      start_scale             number  default 1e-06; (0, inf); the scale of the steps before the first that is
+ *                                        measured */
+#define LW_POLICY_LDOG_SCALE "ldog_scale"
+
+/** Rates that follow the share of signal in the gradients of each layer, as micro-batches show it: scale = |G|²/(|G|²
+ *  + S/n)
+ *  Source: McCandlish et al. 2018, arXiv:1812.06162, for each layer.
+ *
+ *      average                 number  default 0.95; [0, 1); share of the average that a step keeps; 0: the last
+ *                                        value alone
+ *      warmup                  number  default 5; [1, 2^53]; steps of a layer that are measured before its scale
+ *                                        changes
+ *      period                  number  default 1; [1, 2^53]; steps of a layer from one change of its scale to the
+ *                                        next
+ *      ramp                    number  default 0; [0, 2^53]; steps over which the scale goes from start_scale to what
+ *                                        is measured
+ *      min_scale               number  default 0.01; [0, inf); no measured scale is lower
+ *      max_scale               number  default 1; (0, inf); no measured scale is higher
+ *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured */
+#define LW_POLICY_GRADIENT_NOISE "gradient_noise"
+
+/** Rates that follow the singular values of the weights, whenever measure_spectra is called: scale = lowest +
+ *  (highest − lowest)·(α − min)/(max − min)
+ *  Source: Zhou et al. 2023, TempBalance; LLR, arXiv:2605.22297.
+ *
+ *      lowest                  number  default 0.5; [0, inf); scale of the layer with the least value
+ *      highest                 number  default 1.5; (0, inf); scale of the layer with the largest value
+ *      measure                 choice  default alpha; "alpha", "stable_rank", "spectral_norm"; what is read off:
+ *                                        "alpha", "stable_rank" or "spectral_norm"
+ *      ends                    choice  default one; "one", "highest", "measured"; scale of the first layer and the
+ *                                        head: "one", the "highest", or as "measured"
+ *      least_rank              number  default 50; [2, 2^20]; tensors with fewer rows or columns are left out */
+#define LW_POLICY_TEMP_BALANCE "temp_balance"
 
 /** A policy for the layers of one tower only: scale = that of the part, else 1
  *  Source: Layerwise.
@@ -1214,6 +1371,68 @@
  *                                        of the arguments */
 #define LW_FREEZE_PLAN_FREEZE_AT "freeze_at"
 
+/** Few blocks train at a time, drawn at each turn; the first layer, norms and the head always train: active at turn
+ *  ⌊t/every⌋ if drawn
+ *  Source: Pan et al. 2024, arXiv:2403.17919; LMFlow lisa_trainer.
+ *
+ *      blocks                  number  default 2; [1, 2^20]; how many blocks train at a time
+ *      every                   number  default 20; [1, 2^53]; steps of a turn
+ *      seed                    number  default 0; [0, 2^53]; of the draws
+ *      states                  choice  default keep; "keep", "clear"; the states of a layer at rest: "keep" or
+ *                                        "clear" */
+#define LW_FREEZE_PLAN_LISA "lisa"
+
+/** One block of layers trains at a time, and its moments begin again at each turn: active at turns ⌊t/every⌋ of its
+ *  block
+ *  Source: Luo, Yu, Li 2024, arXiv:2404.02827; LLaMA-Factory.
+ *
+ *      layers                  number  default 1; [1, 2^20]; depths of a block
+ *      every                   number  default 50; [1, 2^53]; steps of a turn
+ *      order                   choice  default ascending; "ascending", "descending", "random"; of the blocks:
+ *                                        "ascending" from the input, "descending" or "random"
+ *      seed                    number  default 0; [0, 2^53]; of the random order
+ *      ends                    choice  default turns; "train", "turns", "frozen"; what layers of other roles than
+ *                                        block do: always "train", take "turns" too, or stay "frozen"
+ *      states                  choice  default clear; "keep", "clear"; the states of a layer at rest: "keep" or
+ *                                        "clear" */
+#define LW_FREEZE_PLAN_BADAM "badam"
+
+/** Each step trains the next few layers, in a round through all of them: active at turns ⌊t/every⌋ of its block
+ *  Source: Liu et al. 2024, arXiv:2401.15207.
+ *
+ *      layers                  number  default 1; [1, 2^20]; depths of a block
+ *      every                   number  default 1; [1, 2^53]; steps of a turn
+ *      order                   choice  default ascending; "ascending", "descending", "random"; of the blocks:
+ *                                        "ascending" from the input, "descending" or "random"
+ *      seed                    number  default 0; [0, 2^53]; of the random order
+ *      ends                    choice  default turns; "train", "turns", "frozen"; what layers of other roles than
+ *                                        block do: always "train", take "turns" too, or stay "frozen"
+ *      states                  choice  default keep; "keep", "clear"; the states of a layer at rest: "keep" or
+ *                                        "clear" */
+#define LW_FREEZE_PLAN_HIFT "hift"
+
+/** Layers freeze for good from the input on, as far as their gradients have settled: frozen: the first layers with
+ *  |a′ − a|/a′ below the quantile, a = Σ‖g‖ of an interval
+ *  Source: Liu et al. 2021, arXiv:2102.01386, from norms in place of summed gradients.
+ *
+ *      every                   number  no default; [1, 2^53]; steps of an interval
+ *      quantile                number  default 0.5; [0, 1]; which of the changes of all layers that train is the
+ *                                        limit */
+#define LW_FREEZE_PLAN_AUTO_FREEZE "auto_freeze"
+
+/** Layers freeze for good once they hardly change, as measured at every step: frozen once EMA(‖Δw‖/√n) < threshold,
+ *  from start·T on
+ *  Source: Wen et al. 2025, arXiv:2509.01842, whose measure is a sum that grows with the size.
+ *
+ *      threshold               number  no default; (0, inf); a layer whose average is lower freezes
+ *      total_steps             number  no default; [1, 2^53]; T: steps to the end
+ *      start                   number  default 0.55; [0, 1]; share of the steps before which no layer freezes
+ *      measure                 choice  default update; "update", "gradient"; what is measured: the "update" or the
+ *                                        "gradient"
+ *      average                 number  default 0.9; [0, 1); share of the average that a step keeps; 0: the last value
+ *                                        alone */
+#define LW_FREEZE_PLAN_GRADES "grades"
+
 /* ---- Keys ---------------------------------------------------------------------------------------------------------- */
 
 #define LW_KEY_ADAMW_BETA1 "adamw_beta1"
@@ -1240,6 +1459,8 @@
 #define LW_KEY_BETA3 "beta3"
 #define LW_KEY_BIAS_CORRECTION "bias_correction"
 #define LW_KEY_CAUTIOUS "cautious"
+#define LW_KEY_BLOCKS "blocks"
+#define LW_KEY_BUMP "bump"
 #define LW_KEY_CENTERED "centered"
 #define LW_KEY_CENTRALIZE_GRADIENTS "centralize_gradients"
 #define LW_KEY_CLIP "clip"
@@ -1269,13 +1490,17 @@
 #define LW_KEY_DECAY_STEPS "decay_steps"
 #define LW_KEY_DECOUPLED_DECAY "decoupled_decay"
 #define LW_KEY_DECOUPLED_WEIGHT_DECAY "decoupled_weight_decay"
+#define LW_KEY_DELAY "delay"
 #define LW_KEY_DEPTH "depth"
 #define LW_KEY_DIRECTION "direction"
 #define LW_KEY_DISTANCE_SCOPE "distance_scope"
 #define LW_KEY_DIV_FACTOR "div_factor"
 #define LW_KEY_DIVIDE "divide"
 #define LW_KEY_DRY_RUN "dry_run"
+#define LW_KEY_EMBEDDING "embedding"
+#define LW_KEY_EMBEDDING_MATCH "embedding_match"
 #define LW_KEY_EMPTY_STEP "empty_step"
+#define LW_KEY_ENDS "ends"
 #define LW_KEY_EPS "eps"
 #define LW_KEY_EPS1 "eps1"
 #define LW_KEY_EPS2 "eps2"
@@ -1288,9 +1513,12 @@
 #define LW_KEY_EXPONENT "exponent"
 #define LW_KEY_FACTOR "factor"
 #define LW_KEY_FAMILY "family"
+#define LW_KEY_FEED_FORWARD "feed_forward"
+#define LW_KEY_FEED_FORWARD_MATCH "feed_forward_match"
 #define LW_KEY_FINAL_DIV_FACTOR "final_div_factor"
 #define LW_KEY_FIRST "first"
 #define LW_KEY_FLOOR "floor"
+#define LW_KEY_FORM "form"
 #define LW_KEY_FROZEN "frozen"
 #define LW_KEY_GAMMA "gamma"
 #define LW_KEY_GRAD_AVERAGING "grad_averaging"
@@ -1310,8 +1538,10 @@
 #define LW_KEY_K_DECAY "k_decay"
 #define LW_KEY_LAMBD "lambd"
 #define LW_KEY_LAYER_SCALE "layer_scale"
+#define LW_KEY_LAYERS "layers"
 #define LW_KEY_LAYOUT "layout"
 #define LW_KEY_LB "lb"
+#define LW_KEY_LEAST_RANK "least_rank"
 #define LW_KEY_LEVEL "level"
 #define LW_KEY_LOWER "lower"
 #define LW_KEY_LOWEST "lowest"
@@ -1326,6 +1556,7 @@
 #define LW_KEY_MAX_RANK "max_rank"
 #define LW_KEY_MAX_SCALE "max_scale"
 #define LW_KEY_MAXIMIZE "maximize"
+#define LW_KEY_MEASURE "measure"
 #define LW_KEY_MIN_FACTOR "min_factor"
 #define LW_KEY_MIN_LR "min_lr"
 #define LW_KEY_MIN_NORM "min_norm"
@@ -1340,6 +1571,7 @@
 #define LW_KEY_NONFINITE "nonfinite"
 #define LW_KEY_NORM "norm"
 #define LW_KEY_NORM_EPS "norm_eps"
+#define LW_KEY_NORM_MATCH "norm_match"
 #define LW_KEY_NORM_SCOPE "norm_scope"
 #define LW_KEY_NORMALIZE_GRAD "normalize_grad"
 #define LW_KEY_NS_COEFFICIENTS1 "ns_coefficients1"
@@ -1348,12 +1580,17 @@
 #define LW_KEY_NS_SCHEDULE "ns_schedule"
 #define LW_KEY_NS_STEPS "ns_steps"
 #define LW_KEY_OPTIMIZE_1D "optimize_1d"
+#define LW_KEY_ORDER "order"
+#define LW_KEY_OTHERS "others"
 #define LW_KEY_OVERLAP "overlap"
 #define LW_KEY_PART_OF "part_of"
 #define LW_KEY_PATIENCE "patience"
 #define LW_KEY_PCT_START "pct_start"
 #define LW_KEY_PERIOD "period"
 #define LW_KEY_POWER "power"
+#define LW_KEY_QUANTILE "quantile"
+#define LW_KEY_QUERY_KEY "query_key"
+#define LW_KEY_QUERY_KEY_MATCH "query_key_match"
 #define LW_KEY_R "r"
 #define LW_KEY_RAMP "ramp"
 #define LW_KEY_RATE "rate"
@@ -1369,12 +1606,16 @@
 #define LW_KEY_SCALE "scale"
 #define LW_KEY_SCALE_PARAMETER "scale_parameter"
 #define LW_KEY_SCALED "scaled"
+#define LW_KEY_SEED "seed"
 #define LW_KEY_SHAPE "shape"
 #define LW_KEY_SILENT_SGD_PHASE "silent_sgd_phase"
 #define LW_KEY_SKIP_ZERO_GRADIENT "skip_zero_gradient"
 #define LW_KEY_SPACING "spacing"
 #define LW_KEY_STAIRCASE "staircase"
 #define LW_KEY_START "start"
+#define LW_KEY_START_SCALE "start_scale"
+#define LW_KEY_STATES "states"
+#define LW_KEY_STEEPNESS "steepness"
 #define LW_KEY_STEP_SIZE "step_size"
 #define LW_KEY_STEP_SIZE1 "step_size1"
 #define LW_KEY_STEP_SIZE2 "step_size2"
@@ -1396,6 +1637,7 @@
 #define LW_KEY_TOTAL_STEPS "total_steps"
 #define LW_KEY_TOWER "tower"
 #define LW_KEY_TRAIN_NORMS "train_norms"
+#define LW_KEY_TRUST "trust"
 #define LW_KEY_TRUST_CLIP "trust_clip"
 #define LW_KEY_TRUST_COEFFICIENT "trust_coefficient"
 #define LW_KEY_TRUST_RATIO "trust_ratio"
@@ -1405,6 +1647,8 @@
 #define LW_KEY_UPPER "upper"
 #define LW_KEY_USE_BIAS_CORRECTION "use_bias_correction"
 #define LW_KEY_USE_FSTAR "use_fstar"
+#define LW_KEY_VALUE_OUTPUT "value_output"
+#define LW_KEY_VALUE_OUTPUT_MATCH "value_output_match"
 #define LW_KEY_VARIANT "variant"
 #define LW_KEY_VECTORS "vectors"
 #define LW_KEY_WARMUP "warmup"
@@ -1414,6 +1658,7 @@
 #define LW_KEY_WEIGHT_DECAY_EXCLUDE_1D "weight_decay_exclude_1d"
 #define LW_KEY_WEIGHT_LR_POWER "weight_lr_power"
 #define LW_KEY_WEIGHT_NORM_MAX "weight_norm_max"
+#define LW_KEY_WIDTH "width"
 
 /* ---- Choices and presets ------------------------------------------------------------------------------------------- */
 
@@ -1423,10 +1668,13 @@
 #define LW_CHOICE_ADAMW "adamw"
 #define LW_CHOICE_ADDED "added"
 #define LW_CHOICE_ALL "all"
+#define LW_CHOICE_ALPHA "alpha"
 #define LW_CHOICE_APEX "apex"
+#define LW_CHOICE_ASCENDING "ascending"
 #define LW_CHOICE_BEIT "beit"
 #define LW_CHOICE_BOTH "both"
 #define LW_CHOICE_CAPPED "capped"
+#define LW_CHOICE_CLEAR "clear"
 #define LW_CHOICE_CONSTANT "constant"
 #define LW_CHOICE_COSINE "cosine"
 #define LW_CHOICE_CUBIC "cubic"
@@ -1435,6 +1683,7 @@
 #define LW_CHOICE_DECOUPLED "decoupled"
 #define LW_CHOICE_DENOMINATOR "denominator"
 #define LW_CHOICE_DEPTH "depth"
+#define LW_CHOICE_DESCENDING "descending"
 #define LW_CHOICE_ELECTRA "electra"
 #define LW_CHOICE_ERROR "error"
 #define LW_CHOICE_EXACT "exact"
@@ -1443,9 +1692,11 @@
 #define LW_CHOICE_FIRST "first"
 #define LW_CHOICE_FLOOR "floor"
 #define LW_CHOICE_FRACTION "fraction"
+#define LW_CHOICE_FROZEN "frozen"
 #define LW_CHOICE_GLOB "glob"
 #define LW_CHOICE_GLUON "gluon"
 #define LW_CHOICE_GRADIENT "gradient"
+#define LW_CHOICE_HIGHEST "highest"
 #define LW_CHOICE_IGNORE "ignore"
 #define LW_CHOICE_IN_OUT "in_out"
 #define LW_CHOICE_INPUT "input"
@@ -1461,10 +1712,12 @@
 #define LW_CHOICE_MATCH_RMS_ADAMW "match_rms_adamw"
 #define LW_CHOICE_MATRICES "matrices"
 #define LW_CHOICE_MAX "max"
+#define LW_CHOICE_MEASURED "measured"
 #define LW_CHOICE_MIN "min"
 #define LW_CHOICE_MOMENTS "moments"
 #define LW_CHOICE_NONE "none"
 #define LW_CHOICE_NORMALIZED "normalized"
+#define LW_CHOICE_ONE "one"
 #define LW_CHOICE_ONE_MINUS_SQRT "one_minus_sqrt"
 #define LW_CHOICE_OPTAX "optax"
 #define LW_CHOICE_ORIGINAL "original"
@@ -1473,8 +1726,10 @@
 #define LW_CHOICE_OUTSIDE "outside"
 #define LW_CHOICE_PAPER "paper"
 #define LW_CHOICE_POLAR_EXPRESS "polar_express"
+#define LW_CHOICE_PUBLISHED "published"
 #define LW_CHOICE_PYTORCH_OPTIMIZER "pytorch_optimizer"
 #define LW_CHOICE_QUINTIC "quintic"
+#define LW_CHOICE_RANDOM "random"
 #define LW_CHOICE_RAW "raw"
 #define LW_CHOICE_REGEX "regex"
 #define LW_CHOICE_REL "rel"
@@ -1483,17 +1738,21 @@
 #define LW_CHOICE_SEPARATE "separate"
 #define LW_CHOICE_SGD "sgd"
 #define LW_CHOICE_SPECTRAL "spectral"
+#define LW_CHOICE_SPECTRAL_NORM "spectral_norm"
 #define LW_CHOICE_SQRT "sqrt"
 #define LW_CHOICE_SQUARED "squared"
+#define LW_CHOICE_STABLE_RANK "stable_rank"
 #define LW_CHOICE_STEP "step"
 #define LW_CHOICE_STEP_SIZE "step_size"
 #define LW_CHOICE_TENSOR "tensor"
 #define LW_CHOICE_TIMM "timm"
 #define LW_CHOICE_TORCH "torch"
 #define LW_CHOICE_TORCH_REL "torch_rel"
+#define LW_CHOICE_TRAIN "train"
 #define LW_CHOICE_TRANSFORMERS "transformers"
 #define LW_CHOICE_TRIANGULAR "triangular"
 #define LW_CHOICE_TRIANGULAR2 "triangular2"
+#define LW_CHOICE_TURNS "turns"
 #define LW_CHOICE_UPDATE "update"
 #define LW_CHOICE_WARMUP "warmup"
 

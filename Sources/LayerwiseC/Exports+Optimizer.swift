@@ -74,6 +74,23 @@ public func lw_optimizer_set_loss(
     withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in optimizer.setLoss(loss) }
 }
 
+@_cdecl("lw_optimizer_measure_microbatch") @implementation
+public func lw_optimizer_measure_microbatch(
+    _ optimizer: OpaquePointer!, _ step: UnsafePointer<lw_step>!, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        guard let step else { return try optimizer.measureMicrobatch() }
+        try optimizer.measureMicrobatch(try options(step.pointee))
+    }
+}
+
+@_cdecl("lw_optimizer_measure_spectra") @implementation
+public func lw_optimizer_measure_spectra(
+    _ optimizer: OpaquePointer!, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in try optimizer.measureSpectra() }
+}
+
 @_cdecl("lw_optimizer_expect_step") @implementation
 public func lw_optimizer_expect_step(_ optimizer: OpaquePointer!, _ error: UnsafeMutablePointer<lw_error>!) -> Int32 {
     withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in optimizer.expectStep() }

@@ -104,6 +104,13 @@ public func lw_optimizer_set_measurements(
     }
 }
 
+@_cdecl("lw_optimizer_restart_measurements") @implementation
+public func lw_optimizer_restart_measurements(
+    _ optimizer: OpaquePointer!, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in try optimizer.restartMeasurements() }
+}
+
 @_cdecl("lw_optimizer_set_schedule_state") @implementation
 public func lw_optimizer_set_schedule_state(
     _ optimizer: OpaquePointer!, _ layer: Int64, _ key: UnsafePointer<CChar>!, _ values: UnsafePointer<Double>!,

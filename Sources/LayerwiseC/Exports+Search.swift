@@ -40,6 +40,22 @@ public func lw_search_judge(
     }
 }
 
+@_cdecl("lw_search_is_spike") @implementation
+public func lw_search_is_spike(
+    _ threshold: UnsafePointer<CChar>!, _ limit: Double, _ losses: UnsafePointer<Double>!, _ loss_count: Int64,
+    _ loss: Double, _ spikes: UnsafeMutablePointer<Int32>!, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    boundary(error) { () throws(LayerwiseError) in
+        let name = try string(threshold, "threshold")
+        guard let threshold = LossSpike.Threshold(rawValue: name) else {
+            throw LayerwiseError(.unknownName, "threshold must be deviations or ratio, found \"\(name)\"")
+        }
+        let spike = try LossSpike(threshold, limit: limit)
+        let before = try values(losses, loss_count)
+        try require(spikes, "spikes").pointee = spike.isSpike(loss, after: before) ? 1 : 0
+    }
+}
+
 @_cdecl("lw_search_has_diverged") @implementation
 public func lw_search_has_diverged(
     _ losses: UnsafePointer<Double>!, _ loss_count: Int64, _ rate_count: Int64,

@@ -57,6 +57,14 @@ package func kernelTable() -> KernelTable {
             adjust: { adjustSlices(DoubleLanes.self, $0, $1, $2, $3, $4, $5) },
             mask: { maskChanges(DoubleLanes.self, $0, $1, $2) }),
         matrices32: MatrixKernels(product: { multiplyMatrices(FloatLanes.self, $0, $1) }),
-        matrices64: MatrixKernels(product: { multiplyMatrices(DoubleLanes.self, $0, $1) })
+        matrices64: MatrixKernels(product: { multiplyMatrices(DoubleLanes.self, $0, $1) }),
+        watching32: WatchingKernels(
+            products: { watchProducts(FloatLanes.self, $0, $1, $2, $3, $4, $5) },
+            signs: { watchSigns(FloatLanes.self, $0, $1, $2, $3, $4) },
+            distance: { watchDistance(FloatLanes.self, $0, $1, $2, $3) }),
+        watching64: WatchingKernels(
+            products: { watchProducts(DoubleLanes.self, $0, $1, $2, $3, $4, $5) },
+            signs: { watchSigns(DoubleLanes.self, $0, $1, $2, $3, $4) },
+            distance: { watchDistance(DoubleLanes.self, $0, $1, $2, $3) })
     )
 }

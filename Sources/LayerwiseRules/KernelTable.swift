@@ -125,6 +125,36 @@ public struct MatrixKernels: Sendable {
     public init(product: Product) { self.product = product }
 }
 
+/// What measured policies watch of each element, for lanes of one type.
+///
+/// A kernel reads and writes whole groups of lanes, and adds to the sums behind its last argument.
+public struct WatchingKernels: Sendable {
+    /// Weights before and after the step, conditioned gradients, the last change, count, two sums: ⟨g, last⟩ and ‖last‖².
+    public typealias Products =
+        @convention(c) (
+            UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeMutableRawPointer, Int,
+            UnsafeMutablePointer<Double>
+        ) -> Void
+    /// Weights before and after the step, the last change, count, two sums: of the products of signs, and of their squares.
+    public typealias Signs =
+        @convention(c) (
+            UnsafeRawPointer, UnsafeRawPointer, UnsafeMutableRawPointer, Int, UnsafeMutablePointer<Double>
+        ) -> Void
+    /// Weights after the step, weights at the start, count, one sum: ‖w − w₀‖².
+    public typealias Distance =
+        @convention(c) (UnsafeRawPointer, UnsafeRawPointer, Int, UnsafeMutablePointer<Double>) -> Void
+
+    public let products: Products
+    public let signs: Signs
+    public let distance: Distance
+
+    public init(products: Products, signs: Signs, distance: Distance) {
+        self.products = products
+        self.signs = signs
+        self.distance = distance
+    }
+}
+
 /// The kernels of one instruction set that convert and measure, and know no rule.
 public struct KernelTable: Sendable {
     public let float32, float64, float16, bfloat16: StorageKernels
@@ -135,13 +165,15 @@ public struct KernelTable: Sendable {
     public let factors32, factors64: FactorKernels
     public let slices32, slices64: SliceKernels
     public let matrices32, matrices64: MatrixKernels
+    public let watching32, watching64: WatchingKernels
 
     public init(
         float32: StorageKernels, float64: StorageKernels, float16: StorageKernels,
         bfloat16: StorageKernels, conditionWidened: StorageKernels.Condition,
         conditionWidenedWide: StorageKernels.ConditionWide, squareSumWidened: StorageKernels.SquareSum,
         factors32: FactorKernels, factors64: FactorKernels, slices32: SliceKernels, slices64: SliceKernels,
-        matrices32: MatrixKernels, matrices64: MatrixKernels
+        matrices32: MatrixKernels, matrices64: MatrixKernels, watching32: WatchingKernels,
+        watching64: WatchingKernels
     ) {
         self.float32 = float32
         self.float64 = float64
@@ -156,5 +188,7 @@ public struct KernelTable: Sendable {
         self.slices64 = slices64
         self.matrices32 = matrices32
         self.matrices64 = matrices64
+        self.watching32 = watching32
+        self.watching64 = watching64
     }
 }

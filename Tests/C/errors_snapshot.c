@@ -166,7 +166,20 @@ static void refuse_search(model *m)
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_search_scales(losses, -1, room, error));
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_search_scales(losses, 2, NULL, error));
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_search_judge(NULL, 1, 1, text, sizeof text, NULL, error));
+    REFUSED(m, LW_ERROR_UNKNOWN_NAME, lw_search_is_spike("median", 3, losses, 1, 1, &diverged, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_search_is_spike(NULL, 3, losses, 1, 1, &diverged, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_search_is_spike("ratio", 3, NULL, 1, 1, &diverged, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_search_is_spike("ratio", 3, losses, -1, 1, &diverged, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_search_is_spike("ratio", 3, losses, 1, 1, NULL, error));
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, lw_search_is_spike("ratio", 1, losses, 1, 1, &diverged, error));
+    REFUSED(m, LW_ERROR_OUT_OF_RANGE, lw_search_is_spike("deviations", NAN, losses, 1, 1, &diverged, error));
+    /* The policy of this optimizer measures nothing. */
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_optimizer_measure_microbatch(m->optimizer, NULL, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_optimizer_measure_spectra(m->optimizer, error));
     /* What is odd and allowed. */
+    SUCCEEDS(lw_optimizer_restart_measurements(m->optimizer, error));
+    SUCCEEDS(lw_search_is_spike("deviations", 3, NULL, 0, NAN, &diverged, error));
+    CHECK(diverged == 1);
     SUCCEEDS(lw_search_has_diverged(NULL, 0, INT64_MIN, &diverged, error));
     CHECK(diverged == 0);
     SUCCEEDS(lw_search_has_diverged(losses, 2, 0, &diverged, error));

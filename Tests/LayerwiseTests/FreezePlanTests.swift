@@ -216,7 +216,7 @@ final class FreezePlanTests: XCTestCase {
         assert(
             .unknown(
                 "no freezing plan is called \"thaw\", expected one of gradual_unfreezing, chain_thaw, freeze_out, "
-                    + "layer_freezing, freeze_at"), "thaw", [:])
+                    + "layer_freezing, freeze_at, lisa, badam, hift, auto_freeze, grades"), "thaw", [:])
     }
 
     /// Stages that would end past the largest step.

@@ -233,7 +233,12 @@ final class RecipeDeclarationTests: XCTestCase {
         ]
         var measuring = Measuring()
         (measuring.average, measuring.warmup, measuring.period, measuring.ramp) = (0.5, 2, 3, 4)
-        (measuring.minScale, measuring.maxScale) = (0.1, 2)
+        (measuring.minScale, measuring.maxScale, measuring.startScale) = (0.1, 2, 0.5)
+        func blockwise() throws -> Blockwise {
+            var policy = try Blockwise(norm: 2, embedding: 3, others: 0.5)
+            policy.feedForwardMatch = "./w"
+            return policy
+        }
         let policies: [any Policy] = [
             Uniform(),
             try Explicit(
@@ -246,6 +251,13 @@ final class RecipeDeclarationTests: XCTestCase {
             try MuP([MuP.Base("*/w", fanIn: 2)], family: .sgd, decoupledDecay: true, layout: .inOut),
             try LoRAPlus(ratio: 3, match: "./w", vectors: false, syntax: .regex),
             try RelativeGradientNorm(power: 2, measuring: measuring), try UpdateRatio(0.01, measuring: measuring),
+            try CompleteP(width: 4, depth: 2, alpha: 0.5), try blockwise(),
+            try LARC(0.1, clip: false, eps: 0.5, measuring: measuring),
+            try TVLARS(0.1, steepness: 0.2, alpha: 0.3, delay: 4, lowest: 0.5, eps: 0.5, measuring: measuring),
+            try Hypergradient(0.1, form: .published, measuring: measuring),
+            try SignAgreement(0.1, threshold: 0.75, measuring: measuring), try LDoGScale(0.1, measuring: measuring),
+            try GradientNoise(measuring: measuring),
+            try TempBalance(0.25, 2, measure: .stableRank, ends: .highest, leastRank: 3),
             try ForTower("t", try ULMFiT(factor: 2)),
             try Combine([try ForTower("t", try LayerDecay(0.5)), try Combine([Uniform(), Exclude()])]),
         ]

@@ -131,7 +131,9 @@ final class SettingRefusalTests: XCTestCase {
         assertRefused(
             .unknown(
                 "no policy is called \"width\", expected one of uniform, explicit, layer_decay, range, ulmfit, slice, "
-                    + "exclude, mup, lora_plus, relative_gradient_norm, update_ratio, for_tower, combine"), "width", [:]
+                    + "exclude, mup, completep, blockwise, lora_plus, relative_gradient_norm, update_ratio, larc, tvlars, "
+                    + "hypergradient, sign_agreement, ldog_scale, gradient_noise, temp_balance, for_tower, combine"),
+            "width", [:]
         )
         assertRefused(
             .unknown(

@@ -40,7 +40,19 @@ from .errors import (
     ShapeMismatch,
     UnknownName,
 )
-from .freezing import ChainThaw, FreezeAt, FreezeOut, FreezePlan, GradualUnfreezing, LayerFreezing
+from .freezing import (
+    LISA,
+    AutoFreeze,
+    BAdam,
+    ChainThaw,
+    FreezeAt,
+    FreezeOut,
+    FreezePlan,
+    GradES,
+    GradualUnfreezing,
+    HiFT,
+    LayerFreezing,
+)
 from .introspection import (
     InferredLayer,
     available_threads,
@@ -56,17 +68,26 @@ from .introspection import (
 from .layer import Layer
 from .optimizer import Optimizer
 from .policy import (
+    LARC,
+    TVLARS,
+    Blockwise,
     Combine,
+    CompleteP,
     Exclude,
     Explicit,
     ForTower,
     GeometricRange,
+    GradientNoise,
+    Hypergradient,
     LayerDecay,
+    LDoGScale,
     LoRAPlus,
     MuP,
     Policy,
     RateSlice,
     RelativeGradientNorm,
+    SignAgreement,
+    TempBalance,
     ULMFiT,
     Uniform,
     UpdateRatio,
@@ -153,6 +174,7 @@ from .snapshot import Snapshot
 
 if TYPE_CHECKING:
     from .finder import Curve, FoundRates, find_rates
+    from .spike import LossSpikeError, SpikeGuard
     from .tournament import Candidate, Choice, Round, choose
 else:
 
@@ -160,6 +182,8 @@ else:
         # Imported when it is first used, as most programs search for no rates.
         if name in ("Curve", "FoundRates", "find_rates"):
             from . import finder as module
+        elif name in ("LossSpikeError", "SpikeGuard"):
+            from . import spike as module
         elif name in ("Candidate", "Choice", "Round", "choose"):
             from . import tournament as module
         else:
@@ -176,10 +200,13 @@ __all__ = [
     "CAME",
     "LAMB",
     "LANS",
+    "LARC",
     "LARS",
+    "LISA",
     "MADGRAD",
     "MARS",
     "SGD",
+    "TVLARS",
     "AdEMAMix",
     "AdaBelief",
     "Adadelta",
@@ -189,6 +216,9 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Adan",
+    "AutoFreeze",
+    "BAdam",
+    "Blockwise",
     "BusyOptimizer",
     "Candidate",
     "ChainThaw",
@@ -197,6 +227,7 @@ __all__ = [
     "Choice",
     "ClosedOptimizer",
     "Combine",
+    "CompleteP",
     "Constant",
     "CorruptCheckpoint",
     "Cosine",
@@ -223,12 +254,17 @@ __all__ = [
     "FreezePlan",
     "Fromage",
     "GeometricRange",
+    "GradES",
+    "GradientNoise",
     "GradualUnfreezing",
+    "HiFT",
+    "Hypergradient",
     "InferredLayer",
     "InvalidArgument",
     "InverseSqrt",
     "InverseTime",
     "LDoG",
+    "LDoGScale",
     "LaProp",
     "Layer",
     "LayerDecay",
@@ -239,6 +275,7 @@ __all__ = [
     "Lion",
     "LoRAPlus",
     "LoadReport",
+    "LossSpikeError",
     "MoMo",
     "MoMoAdam",
     "MuP",
@@ -276,16 +313,19 @@ __all__ = [
     "ScheduleFreeSGD",
     "Sequential",
     "ShapeMismatch",
+    "SignAgreement",
     "SignSGD",
     "SimplifiedAdEMAMix",
     "SlantedTriangular",
     "Snapshot",
+    "SpikeGuard",
     "StableAdamW",
     "StateInfo",
     "StepDecay",
     "Summary",
     "Tanh",
     "Telemetry",
+    "TempBalance",
     "Tiger",
     "ULMFiT",
     "Uniform",

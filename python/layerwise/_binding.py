@@ -325,6 +325,7 @@ lw_optimizer_get_measurements = _fallible(
     "lw_optimizer_get_measurements", Handle, POINTER(c_double), c_int64, POINTER(c_int64)
 )
 lw_optimizer_set_measurements = _fallible("lw_optimizer_set_measurements", Handle, POINTER(c_double), c_int64)
+lw_optimizer_restart_measurements = _fallible("lw_optimizer_restart_measurements", Handle)
 lw_optimizer_seek = _fallible("lw_optimizer_seek", Handle, c_int64)
 lw_optimizer_set_mode = _fallible("lw_optimizer_set_mode", Handle, c_int32)
 lw_optimizer_assume_mode = _fallible("lw_optimizer_assume_mode", Handle, c_int32)
@@ -349,6 +350,8 @@ lw_tensor_bind = _fallible("lw_tensor_bind", Handle, c_int64, c_int64, c_void_p,
 
 lw_optimizer_step = _fallible("lw_optimizer_step", Handle, POINTER(lw_step))
 lw_optimizer_set_loss = _fallible("lw_optimizer_set_loss", Handle, c_double)
+lw_optimizer_measure_microbatch = _fallible("lw_optimizer_measure_microbatch", Handle, POINTER(lw_step))
+lw_optimizer_measure_spectra = _fallible("lw_optimizer_measure_spectra", Handle)
 lw_optimizer_expect_step = _fallible("lw_optimizer_expect_step", Handle)
 
 # It looks at Python's objects, so that unlike the others it keeps the interpreter, and raises what they leave behind.
@@ -410,6 +413,9 @@ lw_search_analyse = _fallible(
     "lw_search_analyse", c_char_p, POINTER(c_double), c_int64, POINTER(c_double), c_int64, *_text_out
 )
 lw_search_has_diverged = _fallible("lw_search_has_diverged", POINTER(c_double), c_int64, c_int64, POINTER(c_int32))
+lw_search_is_spike = _fallible(
+    "lw_search_is_spike", c_char_p, c_double, POINTER(c_double), c_int64, c_double, POINTER(c_int32)
+)
 lw_search_scales = _fallible("lw_search_scales", POINTER(c_double), c_int64, POINTER(c_double))
 lw_search_judge = _fallible("lw_search_judge", POINTER(c_double), c_int64, c_int64, *_text_out)
 lw_checkpoint_describe = _fallible("lw_checkpoint_describe", c_char_p, lw_progress, c_void_p, *_text_out)

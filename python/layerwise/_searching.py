@@ -135,6 +135,13 @@ def has_diverged(losses: Sequence[float], steps: int) -> bool:
     return bool(diverged.value)
 
 
+def is_spike(threshold: str, limit: float, losses: Sequence[float], loss: float) -> bool:
+    """Whether a loss is a spike after others."""
+    seen, spikes = lw.array_of(losses), ctypes.c_int32()
+    lw.call(lw.lw_search_is_spike, threshold.encode(), limit, lw.pointer(seen), len(seen), loss, ctypes.byref(spikes))
+    return bool(spikes.value)
+
+
 def levelled(factors: Sequence[float | None]) -> list[float]:
     """Factors divided by their geometric mean; 1 where there is none."""
     given = lw.array_of([math.nan if factor is None else factor for factor in factors])

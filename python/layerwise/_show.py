@@ -91,10 +91,18 @@ def _rebuilt(description: dict[str, Any]) -> Optimizer:
         optimizer._register(name, tensors, None, None, False, pairs, whole)
         _set_schedules(optimizer, layer["schedules"], reached["schedule_states"], name)
     optimizer.seek(progress["next_step"])
-    if "measurements" in progress:
-        rows = [progress["measurements"][name] for name in description["steps"]]
+    if "measurements" in progress or "freezing_measurements" in progress:
+        rows = [_measured(progress, name) for name in description["steps"]]
         optimizer.set_measurements([math.nan if value is None else value for row in rows for value in row])
     return optimizer
+
+
+def _measured(progress: dict[str, Any], name: str) -> list[float | None]:
+    """What policy and freezing plan have measured of a layer."""
+    found: list[float | None] = []
+    for key in ("measurements", "freezing_measurements"):
+        found += progress.get(key, {}).get(name, [])
+    return found
 
 
 def _set_schedules(

@@ -157,3 +157,141 @@ class FreezeAt(FreezePlan):
     unused: Literal["error", "ignore"] = "error"
     unmatched: Literal["error", "keep"] = "keep"
     ambiguous: Literal["error", "first", "last"] = "error"
+
+
+@dataclass(frozen=True)
+class LISA(FreezePlan):
+    """Few blocks train at a time, drawn at each turn; the first layer, norms and the head always train.
+
+        active at turn ⌊t/every⌋ if drawn
+
+    At each turn of `every` steps, `blocks` of the layers with the role block are drawn without replacement, all alike;
+    layers of one depth are drawn together, and each tower has its own draw.  What is drawn depends on the seed and the
+    step alone.  With states "clear", the moments and step counts of a layer begin again at its next turn, and memory of
+    2 MiB and more is given back meanwhile.  Source: Pan et al. 2024, arXiv:2403.17919; LMFlow lisa_trainer.
+
+    Args:
+        blocks: How many blocks train at a time, in [1, 2**20].  Default 2.
+        every: Steps of a turn, in [1, 2**53].  Default 20.
+        seed: Of the draws, in [0, 2**53].  Default 0.
+        states: The states of a layer at rest: "keep" or "clear".  Default "keep".
+    """
+
+    name: ClassVar[str] = "lisa"
+    blocks: int = 2
+    _: KW_ONLY
+    every: int = 20
+    seed: int = 0
+    states: Literal["keep", "clear"] = "keep"
+
+
+@dataclass(frozen=True)
+class BAdam(FreezePlan):
+    """One block of layers trains at a time, and its moments begin again at each turn.
+
+        active at turns ⌊t/every⌋ of its block
+
+    Blocks of `layers` depths that follow each other take turns of `every` steps, each tower by itself.  With order
+    "random", each round through all blocks has its own order, which depends on the seed and the step alone.  With
+    states "clear", the moments and step counts of a layer begin again at its next turn, and memory of 2 MiB and more is
+    given back meanwhile.  Source: Luo, Yu, Li 2024, arXiv:2404.02827; LLaMA-Factory.
+
+    Args:
+        every: Steps of a turn, in [1, 2**53].  Default 50.
+        layers: Depths of a block, in [1, 2**20].  Default 1.
+        order: Of the blocks: "ascending" from the input, "descending" or "random".  Default "ascending".
+        seed: Of the random order, in [0, 2**53].  Default 0.
+        ends: What layers of other roles than block do: always "train", take "turns" too, or stay "frozen".  Default
+            "turns".
+        states: The states of a layer at rest: "keep" or "clear".  Default "clear".
+    """
+
+    name: ClassVar[str] = "badam"
+    every: int = 50
+    _: KW_ONLY
+    layers: int = 1
+    order: Literal["ascending", "descending", "random"] = "ascending"
+    seed: int = 0
+    ends: Literal["train", "turns", "frozen"] = "turns"
+    states: Literal["keep", "clear"] = "clear"
+
+
+@dataclass(frozen=True)
+class HiFT(FreezePlan):
+    """Each step trains the next few layers, in a round through all of them.
+
+        active at turns ⌊t/every⌋ of its block
+
+    Blocks of `layers` depths that follow each other take turns of `every` steps, each tower by itself.  With order
+    "random", each round through all blocks has its own order, which depends on the seed and the step alone.  With
+    states "clear", the moments and step counts of a layer begin again at its next turn, and memory of 2 MiB and more is
+    given back meanwhile.  Source: Liu et al. 2024, arXiv:2401.15207.
+
+    Args:
+        layers: Depths of a block, in [1, 2**20].  Default 1.
+        every: Steps of a turn, in [1, 2**53].  Default 1.
+        order: Of the blocks: "ascending" from the input, "descending" or "random".  Default "ascending".
+        seed: Of the random order, in [0, 2**53].  Default 0.
+        ends: What layers of other roles than block do: always "train", take "turns" too, or stay "frozen".  Default
+            "turns".
+        states: The states of a layer at rest: "keep" or "clear".  Default "keep".
+    """
+
+    name: ClassVar[str] = "hift"
+    layers: int = 1
+    _: KW_ONLY
+    every: int = 1
+    order: Literal["ascending", "descending", "random"] = "ascending"
+    seed: int = 0
+    ends: Literal["train", "turns", "frozen"] = "turns"
+    states: Literal["keep", "clear"] = "keep"
+
+
+@dataclass(frozen=True)
+class AutoFreeze(FreezePlan):
+    """Layers freeze for good from the input on, as far as their gradients have settled.
+
+        frozen: the first layers with |a′ − a|/a′ below the quantile, a = Σ‖g‖ of an interval
+
+    At the end of each interval of `every` steps, eta = |a' - a| / a' of each layer that trains, where a is the sum of
+    |g| over the interval and a' that of the one before.  The layers before the first, from the input, whose eta reaches
+    that quantile of all freeze.  Layers of one depth freeze together.  What was measured is saved in checkpoints.  It
+    costs what telemetry costs.  Source: Liu et al. 2021, arXiv:2102.01386, from norms in place of summed gradients.
+
+    Args:
+        every: Steps of an interval, in [1, 2**53].
+        quantile: Which of the changes of all layers that train is the limit, in [0, 1].  Default 0.5.
+    """
+
+    name: ClassVar[str] = "auto_freeze"
+    every: int
+    _: KW_ONLY
+    quantile: float = 0.5
+
+
+@dataclass(frozen=True)
+class GradES(FreezePlan):
+    """Layers freeze for good once they hardly change, as measured at every step.
+
+        frozen once EMA(‖Δw‖/√n) < threshold, from start·T on
+
+    value = |dw| / sqrt(n) of a layer of n elements, or |g| / sqrt(n) with measure "gradient".  From step start * T on,
+    a layer freezes after the first step at which the average is below the threshold.  A schedule that lowers the rate
+    lowers |dw| with it.  What was measured is saved in checkpoints.  It costs what telemetry costs.  Source: Wen et al.
+    2025, arXiv:2509.01842, whose measure is a sum that grows with the size.
+
+    Args:
+        threshold: A layer whose average is lower freezes, in (0, inf).
+        total_steps: T: steps to the end, in [1, 2**53].
+        start: Share of the steps before which no layer freezes, in [0, 1].  Default 0.55.
+        measure: What is measured: the "update" or the "gradient".  Default "update".
+        average: Share of the average that a step keeps, in [0, 1); 0: the last value alone.  Default 0.9.
+    """
+
+    name: ClassVar[str] = "grades"
+    threshold: float
+    total_steps: int
+    _: KW_ONLY
+    start: float = 0.55
+    measure: Literal["update", "gradient"] = "update"
+    average: float = 0.9

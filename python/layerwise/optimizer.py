@@ -13,7 +13,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, SupportsFloat, SupportsIndex
 
@@ -497,7 +497,7 @@ class Optimizer(Saved):
         if grads is None and layer is None and gradient_scale == 1.0:
             code = _lw_optimizer_step(self._handle, None, error.reference)
         else:
-            code = self._step_with(grads, layer, gradient_scale, error)
+            code = self._step_with(_lw_optimizer_step, grads, layer, gradient_scale, error)
         if code:
             raise lw.failure(code, error.struct)
         self._errors.append(error)
@@ -510,8 +510,45 @@ class Optimizer(Saved):
         number = loss.item() if hasattr(loss, "item") else loss
         lw.call(lw.lw_optimizer_set_loss, self._handle, float(number))
 
+    def measure_microbatch(
+        self, grads: Mapping[str | int | Layer, object] | None = None, gradient_scale: float = 1.0
+    ) -> None:
+        """Measure the gradients of the micro-batches so far, for the policy `GradientNoise`.
+
+        Call it after each micro-batch of a step, the last one too, while the gradients add up, and then `step`, which
+        uses and forgets what was measured.  Nothing else changes, and no checkpoint has it.
+
+        Args:
+            grads: As for `step`: the sum of the gradients of all micro-batches so far.
+            gradient_scale: As for `step`; the same at each call.
+
+        Raises:
+            InvalidArgument: The policy measures no micro-batches.
+        """
+        parameters, gradients = self._watches or self._watch()
+        if parameters.tensors:
+            parameters.check()
+        if grads is None and gradients.tensors:
+            gradients.check()
+        error = _Error()
+        code = self._step_with(lw.lw_optimizer_measure_microbatch, grads, None, gradient_scale, error)
+        if code:
+            raise lw.failure(code, error.struct)
+
+    def measure_spectra(self) -> None:
+        """Compute the singular values of all weights, for the policy `TempBalance`, which then sets its scales.
+
+        An n by m matrix, n <= m, takes about 4 n**3 + 2 n**2 m operations: call it now and then, such as once an epoch.
+
+        Raises:
+            InvalidArgument: The policy goes by no singular values.
+            NonFiniteGradient: Weights, or their squares, are not finite.
+        """
+        lw.call(lw.lw_optimizer_measure_spectra, self._handle)
+
     def _step_with(
         self,
+        function: Callable[..., int],
         grads: Mapping[Any, object] | None,
         layer: str | int | Layer | None,
         gradient_scale: float,
@@ -524,7 +561,7 @@ class Optimizer(Saved):
         if buffers is not None:
             step.gradients = lw.array_type(ctypes.c_void_p, len(buffers))(*map(address, buffers))
             step.gradient_count = len(buffers)
-        return int(_lw_optimizer_step(self._handle, step, error.reference))
+        return int(function(self._handle, step, error.reference))
 
     def _given_gradients(self, grads: Mapping[Any, object], layers: list[LayerRecord]) -> list[Buffer | None]:
         if not isinstance(grads, Mapping):
@@ -627,11 +664,12 @@ class Optimizer(Saved):
         lw.call(lw.lw_optimizer_set_schedule_state, self._handle, index, lw.name(key), lw.pointer(values), len(values))
 
     def measurements(self) -> list[float]:
-        """The state of a policy that measures layers, such as `RelativeGradientNorm`.
+        """The state of a policy or a freezing plan that measures layers, such as `RelativeGradientNorm` or `GradES`.
 
         Returns:
-            For each layer, in order of registration, its average (NaN before the first value), the count of its values
-            and its scale; empty with other policies.
+            For each layer, in order of registration, its average (NaN before the first value), the count of its values,
+            its scale, and what else the policy keeps; then those of the plan, whose scale is 0 for a layer that it
+            has frozen.  Empty with other policies and plans.
         """
         return lw.numbers(lw.lw_optimizer_get_measurements, self._handle)
 
@@ -639,6 +677,10 @@ class Optimizer(Saved):
         """Put back the values of `measurements`."""
         values = lw.array_of(state)
         lw.call(lw.lw_optimizer_set_measurements, self._handle, lw.pointer(values), len(values))
+
+    def restart_measurements(self) -> None:
+        """Forget what policy and freezing plan have measured; states of tensors stay."""
+        lw.call(lw.lw_optimizer_restart_measurements, self._handle)
 
     @property
     def next_step(self) -> int:

@@ -239,6 +239,72 @@ class MuP(Policy):
 
 
 @dataclass(frozen=True)
+class CompleteP(Policy):
+    """Rates by width and depth: muP with a factor for the depth.
+
+        blocks: scale = m_L^(a−1)/m_N of matrices, m_L^(a−1) of vectors
+
+    With width = m_N and depth = m_L, both relative to the model on which rates were tuned: matrices of layers with the
+    role block have scale = m_L ** (alpha - 1) / m_N and m_N times the decay, vectors of these layers scale = m_L **
+    (alpha - 1) and no decay; all other layers have scale 1, and their vectors no decay.  Give the rule an eps of base
+    eps / (m_N * m_L ** alpha).  Initialisation and multipliers of the output and of residual branches belong to the
+    model.  Source: Dey et al. 2025, arXiv:2505.01618; EleutherAI/nanoGPT-mup, branch completep.
+
+    Args:
+        width: M_N: the width over that of the base model, in (0, inf).
+        depth: M_L: the number of blocks over that of the base model, in (0, inf).
+        alpha: A: the exponent of the depth, in [0, 1]; residual branches have m_L^(−a).  Default 1.
+    """
+
+    name: ClassVar[str] = "completep"
+    width: float
+    depth: float
+    _: KW_ONLY
+    alpha: float = 1.0
+
+
+@dataclass(frozen=True)
+class Blockwise(Policy):
+    """Rates by what a tensor of a transformer does: norm, attention, feed-forward, embedding.
+
+        scale = 1 : 4 : 6 : 8 : 10 for norm : VO : FFN : QK : embedding
+
+    What a tensor does is read off "layer/tensor" in lower case, by patterns in the order norm, query and key, value and
+    output, feed-forward, embedding; the first that matches decides, and a tensor that none matches has the scale
+    `others`.  A projection of queries, keys and values in one is among values and outputs.  Refused where no tensor
+    matches any.  For pre-training; the ratios are relative to the best single rate of AdamW.  Source: Wang et al. 2025,
+    arXiv:2502.19002.
+
+    Args:
+        norm: Scale of norms, in [0, inf).  Default 1.
+        value_output: Scale of values and outputs of attention, in [0, inf).  Default 4.
+        feed_forward: Scale of feed-forward layers, in [0, inf).  Default 6.
+        query_key: Scale of queries and keys, in [0, inf).  Default 8.
+        embedding: Scale of embeddings, in [0, inf).  Default 10.
+        others: Scale of all others, such as the head, in [0, inf).  Default 1.
+        norm_match: Regular expression of norms; "": the usual names.  Default "".
+        query_key_match: Likewise of queries and keys.  Default "".
+        value_output_match: Likewise of values and outputs of attention.  Default "".
+        feed_forward_match: Likewise of feed-forward layers.  Default "".
+        embedding_match: Likewise of embeddings.  Default "".
+    """
+
+    name: ClassVar[str] = "blockwise"
+    _: KW_ONLY
+    norm: float = 1.0
+    value_output: float = 4.0
+    feed_forward: float = 6.0
+    query_key: float = 8.0
+    embedding: float = 10.0
+    others: float = 1.0
+    norm_match: str = ""
+    query_key_match: str = ""
+    value_output_match: str = ""
+    feed_forward_match: str = ""
+    embedding_match: str = ""
+
+
+@dataclass(frozen=True)
 class LoRAPlus(Policy):
     """Higher rates for LoRA's B.
 
@@ -281,9 +347,10 @@ class RelativeGradientNorm(Policy):
         average: Share of the average that a step keeps, in [0, 1); 0: the last value alone.  Default 0.9.
         warmup: Steps of a layer that are measured before its scale changes, in [1, 2**53].  Default 1.
         period: Steps of a layer from one change of its scale to the next, in [1, 2**53].  Default 1.
-        ramp: Steps over which the scale goes from 1 to what is measured, in [0, 2**53].  Default 0.
+        ramp: Steps over which the scale goes from start_scale to what is measured, in [0, 2**53].  Default 0.
         min_scale: No measured scale is lower, in [0, inf).  Default 0.
         max_scale: No measured scale is higher, in (0, inf).  Default 1.
+        start_scale: The scale of the steps before the first that is measured, in (0, inf).  Default 1.
     """
 
     name: ClassVar[str] = "relative_gradient_norm"
@@ -295,6 +362,7 @@ class RelativeGradientNorm(Policy):
     ramp: int = 0
     min_scale: float = 0.0
     max_scale: float = 1.0
+    start_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -314,9 +382,10 @@ class UpdateRatio(Policy):
         average: Share of the average that a step keeps, in [0, 1); 0: the last value alone.  Default 0.9.
         warmup: Steps of a layer that are measured before its scale changes, in [1, 2**53].  Default 1.
         period: Steps of a layer from one change of its scale to the next, in [1, 2**53].  Default 1.
-        ramp: Steps over which the scale goes from 1 to what is measured, in [0, 2**53].  Default 0.
+        ramp: Steps over which the scale goes from start_scale to what is measured, in [0, 2**53].  Default 0.
         min_scale: No measured scale is lower, in [0, inf).  Default 0.001.
         max_scale: No measured scale is higher, in (0, inf).  Default 1000.
+        start_scale: The scale of the steps before the first that is measured, in (0, inf).  Default 1.
     """
 
     name: ClassVar[str] = "update_ratio"
@@ -328,6 +397,258 @@ class UpdateRatio(Policy):
     ramp: int = 0
     min_scale: float = 0.001
     max_scale: float = 1000.0
+    start_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class LARC(Policy):
+    """A rate from the ratio of weight to gradient norms of each layer, for any rule.
+
+        scale = min(trust·‖w‖/(‖g‖ + λ‖w‖ + ε)/rate, 1)
+
+    value = trust * |w| / (|g| + lambda * |w| + eps); with clip, scale = min(value / rate, 1), so that the ratio only
+    lowers rates; without, scale = value.  The scales are those of the next step, and are saved in checkpoints: the
+    first step has start_scale.  It costs what telemetry costs.  Source: NVIDIA apex LARC, for each layer and from the
+    step before.
+
+    Args:
+        trust: η: the ratio of change to weights that is aimed at, in (0, inf).  Default 0.02.
+        clip: Only lower rates.  Default True.
+        eps: What is added to the divisor, in [0, inf).  Default 1e-8.
+        average: Share of the average that a step keeps, in [0, 1); 0: the last value alone.  Default 0.
+        warmup: Steps of a layer that are measured before its scale changes, in [1, 2**53].  Default 1.
+        period: Steps of a layer from one change of its scale to the next, in [1, 2**53].  Default 1.
+        ramp: Steps over which the scale goes from start_scale to what is measured, in [0, 2**53].  Default 0.
+        min_scale: No measured scale is lower, in [0, inf).  Default 0.
+        max_scale: No measured scale is higher, in (0, inf).  Default 1000.
+        start_scale: The scale of the steps before the first that is measured, in (0, inf).  Default 1.
+    """
+
+    name: ClassVar[str] = "larc"
+    trust: float = 0.02
+    _: KW_ONLY
+    clip: bool = True
+    eps: float = 1e-8
+    average: float = 0.0
+    warmup: int = 1
+    period: int = 1
+    ramp: int = 0
+    min_scale: float = 0.0
+    max_scale: float = 1000.0
+    start_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class TVLARS(Policy):
+    """LARS's ratio with a factor that begins high and falls, in place of a warm-up, for any rule.
+
+        scale = η·‖w‖/(‖g‖ + λ‖w‖ + ε)·(1/(α + e^(s·(t − d))) + lowest)
+
+    scale = trust * |w| / (|g| + lambda * |w| + eps) * (1 / (alpha + exp(steepness * (t - delay))) + lowest), where t
+    counts the steps of the layer from 1.  The scales are those of the next step, and are saved in checkpoints: the
+    first step has start_scale.  It costs what telemetry costs.  Source: Do, Tran, Tran 2023, arXiv:2309.14053, for each
+    layer and from the step before.
+
+    Args:
+        trust: η, in (0, inf).  Default 0.001.
+        steepness: How fast the factor falls, in (0, inf).  Default 0.001.
+        alpha: Bounds the factor at 1/alpha, in (0, inf).  Default 0.1.
+        delay: Steps by which the fall is put off, in [0, inf).  Default 0.
+        lowest: What the factor falls to, in [0, inf).  Default 0.
+        eps: What is added to the divisor, in [0, inf).  Default 1e-8.
+        average: Share of the average that a step keeps, in [0, 1); 0: the last value alone.  Default 0.
+        warmup: Steps of a layer that are measured before its scale changes, in [1, 2**53].  Default 1.
+        period: Steps of a layer from one change of its scale to the next, in [1, 2**53].  Default 1.
+        ramp: Steps over which the scale goes from start_scale to what is measured, in [0, 2**53].  Default 0.
+        min_scale: No measured scale is lower, in [0, inf).  Default 0.
+        max_scale: No measured scale is higher, in (0, inf).  Default 1000.
+        start_scale: The scale of the steps before the first that is measured, in (0, inf).  Default 1.
+    """
+
+    name: ClassVar[str] = "tvlars"
+    trust: float = 0.001
+    _: KW_ONLY
+    steepness: float = 0.001
+    alpha: float = 0.1
+    delay: float = 0.0
+    lowest: float = 0.0
+    eps: float = 1e-8
+    average: float = 0.0
+    warmup: int = 1
+    period: int = 1
+    ramp: int = 0
+    min_scale: float = 0.0
+    max_scale: float = 1000.0
+    start_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Hypergradient(Policy):
+    """Rates that grow while a layer's gradient agrees with its last change, and fall while it does not.
+
+        scale ← scale · exp(β·cos(g, u)), u the last change
+
+    With u the last change of a layer per unit of its rate: form "cosine" has scale *= exp(beta * cos(g, u)), which
+    depends on no scale of the gradients; "published" has scale += beta * <g, u> / base rate, for which beta is 1e-6
+    with SGD and 1e-8 with Adam.  The scales are those of the next step, and are saved in checkpoints.  Each tensor
+    keeps its last change, 4 bytes for a float32 parameter; the page on policies has the time that it costs.  Source:
+    Baydin et al. 2018, arXiv:1703.04782, for each layer.
+
+    Args:
+        beta: How fast scales change, in (0, inf).  Default 0.02.
+        form: How a product changes the scale: "cosine" or "published".  Default "cosine".
+        average: Share of the average that a step keeps, in [0, 1); 0: the last value alone.  Default 0.
+        warmup: Steps of a layer that are measured before its scale changes, in [1, 2**53].  Default 1.
+        period: Steps of a layer from one change of its scale to the next, in [1, 2**53].  Default 1.
+        ramp: Steps over which the scale goes from start_scale to what is measured, in [0, 2**53].  Default 0.
+        min_scale: No measured scale is lower, in [0, inf).  Default 0.001.
+        max_scale: No measured scale is higher, in (0, inf).  Default 1000.
+        start_scale: The scale of the steps before the first that is measured, in (0, inf).  Default 1.
+    """
+
+    name: ClassVar[str] = "hypergradient"
+    beta: float = 0.02
+    _: KW_ONLY
+    form: Literal["cosine", "published"] = "cosine"
+    average: float = 0.0
+    warmup: int = 1
+    period: int = 1
+    ramp: int = 0
+    min_scale: float = 0.001
+    max_scale: float = 1000.0
+    start_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class SignAgreement(Policy):
+    """Rates that grow while most elements of a layer keep the sign of their last change, and fall while they do not.
+
+        scale ← scale ± bump, by the share of signs kept
+
+    value = share of the elements whose change has the sign of the last; scale += bump where the average is at least the
+    threshold, else scale -= bump.  The scales are those of the next step, and are saved in checkpoints.  Momentum makes
+    changes agree, so that max_scale often decides.  Each tensor keeps its last change, 4 bytes for a float32 parameter;
+    the page on policies has the time that it costs.  Source: Automagic v2 of ai-toolkit (Ostris), for each layer and
+    any rule.
+
+    Args:
+        bump: By how much a scale changes, in (0, inf).  Default 0.01.
+        threshold: Share of signs kept from which on a scale grows, in (0, 1).  Default 0.5.
+        average: Share of the average that a step keeps, in [0, 1); 0: the last value alone.  Default 0.
+        warmup: Steps of a layer that are measured before its scale changes, in [1, 2**53].  Default 1.
+        period: Steps of a layer from one change of its scale to the next, in [1, 2**53].  Default 1.
+        ramp: Steps over which the scale goes from start_scale to what is measured, in [0, 2**53].  Default 0.
+        min_scale: No measured scale is lower, in [0, inf).  Default 0.1.
+        max_scale: No measured scale is higher, in (0, inf).  Default 10.
+        start_scale: The scale of the steps before the first that is measured, in (0, inf).  Default 1.
+    """
+
+    name: ClassVar[str] = "sign_agreement"
+    bump: float = 0.01
+    _: KW_ONLY
+    threshold: float = 0.5
+    average: float = 0.0
+    warmup: int = 1
+    period: int = 1
+    ramp: int = 0
+    min_scale: float = 0.1
+    max_scale: float = 10.0
+    start_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class LDoGScale(Policy):
+    """Rates from the distance that a layer has come, for any rule.
+
+        scale = max‖w − w₀‖ / √Σ‖u‖²
+
+    With r the largest |w - w0| of a layer so far, at first reps_rel * (1 + |w|), and G the sum of |u|**2 over its
+    steps, u the change per unit of rate: scale = r / sqrt(G).  Set the rule's lr to 1 or near it.  The scales are those
+    of the next step, and are saved in checkpoints; the first step has start_scale.  Each tensor keeps its weights at
+    the start, 4 bytes for a float32 parameter; the page on policies has the time that it costs.  Source: Ivgi, Hinder,
+    Carmon 2023, arXiv:2302.12022, L-DoG, as a scale.
+
+    Args:
+        reps_rel: The first distance, relative to 1 + ‖w‖, in (0, inf).  Default 1e-6.
+        warmup: Steps of a layer that are measured before its scale changes, in [1, 2**53].  Default 1.
+        period: Steps of a layer from one change of its scale to the next, in [1, 2**53].  Default 1.
+        ramp: Steps over which the scale goes from start_scale to what is measured, in [0, 2**53].  Default 0.
+        min_scale: No measured scale is lower, in [0, inf).  Default 0.
+        max_scale: No measured scale is higher, in (0, inf).  Default 1000000.
+        start_scale: The scale of the steps before the first that is measured, in (0, inf).  Default 1e-6.
+    """
+
+    name: ClassVar[str] = "ldog_scale"
+    reps_rel: float = 1e-6
+    _: KW_ONLY
+    warmup: int = 1
+    period: int = 1
+    ramp: int = 0
+    min_scale: float = 0.0
+    max_scale: float = 1000000.0
+    start_scale: float = 1e-6
+
+
+@dataclass(frozen=True)
+class GradientNoise(Policy):
+    """Rates that follow the share of signal in the gradients of each layer, as micro-batches show it.
+
+        scale = |G|²/(|G|² + S/n)
+
+    Call measure_microbatch after each of the n micro-batches of a step, while gradients add up.  |G|**2 and S, the
+    squared mean gradient and the variance of a micro-batch, follow from the norms of the sums by least squares; scale =
+    |G|**2 / (|G|**2 + S / n), both averaged.  A step without such calls measures nothing.  The scales are those of the
+    next step, and are saved in checkpoints.  Each call reads all gradients once.  Source: McCandlish et al. 2018,
+    arXiv:1812.06162, for each layer.
+
+    Args:
+        average: Share of the average that a step keeps, in [0, 1); 0: the last value alone.  Default 0.95.
+        warmup: Steps of a layer that are measured before its scale changes, in [1, 2**53].  Default 5.
+        period: Steps of a layer from one change of its scale to the next, in [1, 2**53].  Default 1.
+        ramp: Steps over which the scale goes from start_scale to what is measured, in [0, 2**53].  Default 0.
+        min_scale: No measured scale is lower, in [0, inf).  Default 0.01.
+        max_scale: No measured scale is higher, in (0, inf).  Default 1.
+        start_scale: The scale of the steps before the first that is measured, in (0, inf).  Default 1.
+    """
+
+    name: ClassVar[str] = "gradient_noise"
+    _: KW_ONLY
+    average: float = 0.95
+    warmup: int = 5
+    period: int = 1
+    ramp: int = 0
+    min_scale: float = 0.01
+    max_scale: float = 1.0
+    start_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class TempBalance(Policy):
+    """Rates that follow the singular values of the weights, whenever measure_spectra is called.
+
+        scale = lowest + (highest − lowest)·(α − min)/(max − min)
+
+    Call measure_spectra now and then, such as once an epoch.  value = alpha, the exponent of the tail of the squared
+    singular values, in the mean over the matrices of a layer; scale = lowest + (highest - lowest) * (value - least) /
+    (largest - least) over all layers.  Until the first call all scales are 1.  Scales are saved in checkpoints.  It
+    costs nothing in a step; a call takes about 4 n**3 + 2 n**2 m operations for an n * m matrix.  Source: Zhou et al.
+    2023, TempBalance; LLR, arXiv:2605.22297.
+
+    Args:
+        lowest: Scale of the layer with the least value, in [0, inf).  Default 0.5.
+        highest: Scale of the layer with the largest value, in (0, inf).  Default 1.5.
+        measure: What is read off: "alpha", "stable_rank" or "spectral_norm".  Default "alpha".
+        ends: Scale of the first layer and the head: "one", the "highest", or as "measured".  Default "one".
+        least_rank: Tensors with fewer rows or columns are left out, in [2, 2**20].  Default 50.
+    """
+
+    name: ClassVar[str] = "temp_balance"
+    lowest: float = 0.5
+    highest: float = 1.5
+    _: KW_ONLY
+    measure: Literal["alpha", "stable_rank", "spectral_norm"] = "alpha"
+    ends: Literal["one", "highest", "measured"] = "one"
+    least_rank: int = 50
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ extension Optimizer {
         if settings.dryRun {
             throw LayerwiseError(.invalidArgument, "an optimizer with dry_run has no state to save or load")
         }
+        try reserveWatching()
         var pieces: [CheckpointEntry] = []
         for layer in entries.indices {
             let record = layers.elements[layer]

@@ -94,13 +94,15 @@ extension Optimizer {
     private func sharedProgress() -> [(String, String)] {
         let states = sharedStates
         var mode = hasEvaluation ? [("mode", JSON.quoted(mode.rawValue))] : []
-        if measures {
-            let all = (0..<measurements.count).map { layer -> (String, String) in
-                let own = measurements.elements[layer]
-                let average = own.average.isNaN ? "null" : number(own.average)
-                return (entries[layer].name, JSON.array([average, String(own.count), number(own.scale)]))
+        for (key, count) in [
+            ("measurements", measures ? measurements.count : -1),
+            ("freezing_measurements", freezePlan?.measuredPart == nil ? -1 : freezeMeasurements.count),
+        ] where count >= 0 {
+            let all = (0..<count).map { layer -> (String, String) in
+                let own = measurementNumbers(layer, ofPlan: key != "measurements")
+                return (entries[layer].name, JSON.array(own.map { $0.isNaN ? "null" : number($0) }))
             }
-            mode.append(("measurements", JSON.object(all.sorted(by: byName))))
+            mode.append((key, JSON.object(all.sorted(by: byName))))
         }
         if states.isEmpty { return mode }
         return mode + [

@@ -65,7 +65,7 @@ extension Optimizer {
     func requireMemory() throws(LayerwiseError) {
         var header = 4096
         for (layer, entry) in entries.enumerated() {
-            let states = declaredStates(of: layer).count + 3
+            let states = declaredStates(of: layer).count + 5
             header += 512
             for tensor in entry.tensors {
                 // Each key stands there twice, with escapes.

@@ -17,6 +17,8 @@ struct RunState {
     var mode: Mode
     /// What the policy has measured, by layer; empty where it measures nothing.
     var measurements: [LayerMeasurement] = []
+    /// What the freezing plan has measured, likewise.
+    var freezeMeasurements: [LayerMeasurement] = []
 }
 
 extension Optimizer {
@@ -26,7 +28,8 @@ extension Optimizer {
             rate: rule.learningRate, nextStep: clock.next, round: clock.isTouched ? clock.round : nil,
             steps: summary.steps, skippedSteps: summary.skippedSteps, schedules: schedules, entries: entries,
             rounds: (0..<layers.count).map { layers.elements[$0].round }, shared: shared.elements.pointee, mode: mode,
-            measurements: (0..<measurements.count).map { measurements.elements[$0] })
+            measurements: (0..<measurements.count).map { measurements.elements[$0] },
+            freezeMeasurements: (0..<freezeMeasurements.count).map { freezeMeasurements.elements[$0] })
     }
 
     /// Parses the run state of a checkpoint; entries without a counterpart here are reported as differences.
@@ -65,21 +68,12 @@ extension Optimizer {
             }
         }
         if measures {
-            // A layer that the checkpoint lacks keeps what was measured here.
-            progress.measurements = (0..<layers.count).map {
-                $0 < measurements.count ? measurements.elements[$0] : LayerMeasurement()
-            }
-            let saved = fields.has("measurements") ? try fields.object("measurements") : [:]
-            if !fields.has("measurements") {
-                report.add(difference: "the policy's measurements: not in the checkpoint")
-            }
-            for (saved, value) in saved.sorted(by: { $0.key < $1.key }) {
-                guard let layer = layerIndex[renames[saved] ?? saved] else { continue }
-                guard case .array(let items) = value, let own = LayerMeasurement(items) else {
-                    throw fields.fail("measurements of \(saved.text) must be an average, a count and a scale")
-                }
-                progress.measurements[layer] = own
-            }
+            measuredPolicy = policy.measuredPart
+            progress.measurements = try readMeasurements(fields, renames, "measurements", ofPlan: false, &report)
+        }
+        if freezePlan?.measuredPart != nil {
+            progress.freezeMeasurements = try readMeasurements(
+                fields, renames, "freezing_measurements", ofPlan: true, &report)
         }
         if try fields.value("round") != .null {
             let round = try fields.count("round")
@@ -107,6 +101,36 @@ extension Optimizer {
             try restore(&progress.entries[layer].schedules, states, "\(subject(layer)): the schedule of ", &report)
         }
         return progress
+    }
+
+    /// What a checkpoint says that policy or freezing plan have measured.  A layer that it lacks keeps what was measured here.
+    private func readMeasurements(
+        _ fields: Fields, _ renames: [NameKey: NameKey], _ key: String, ofPlan: Bool, _ report: inout LoadReport
+    ) throws(JSONError) -> [LayerMeasurement] {
+        let start = ofPlan ? LayerMeasurement() : policy.measuredPart?.start ?? LayerMeasurement()
+        var found = (0..<layers.count).map { layer in
+            if ofPlan { return layer < freezeMeasurements.count ? freezeMeasurements.elements[layer] : start }
+            return layer < measurements.count ? measurements.elements[layer] : start
+        }
+        if !fields.has(key) {
+            report.add(
+                difference: "what the \(ofPlan ? "freezing plan" : "policy") has measured: not in the checkpoint")
+            return found
+        }
+        for (saved, value) in try fields.object(key).sorted(by: { $0.key < $1.key }) {
+            guard let layer = layerIndex[renames[saved] ?? saved] else { continue }
+            guard case .array(let items) = value,
+                let own = measurement(
+                    items.map { item in
+                        switch item {
+                        case .number(let x): x
+                        default: .nan
+                        }
+                    }, ofPlan: ofPlan)
+            else { throw fields.fail("\(key) of \(saved.text) must be an average, a count and a scale") }
+            found[layer] = own
+        }
+        return found
     }
 
     /// Puts states back into schedules.
@@ -143,6 +167,11 @@ extension Optimizer {
             measurements.removeAll()
             for own in progress.measurements { measurements.append(own) }
         }
+        let ofPlan = progress.freezeMeasurements
+        if !ofPlan.isEmpty && freezeMeasurements.reserve(ofPlan.count) {
+            freezeMeasurements.removeAll()
+            for own in ofPlan { freezeMeasurements.append(own) }
+        }
         schedules = progress.schedules
         entries = progress.entries
         for (layer, round) in progress.rounds.enumerated() { layers.elements[layer].round = round }
@@ -153,19 +182,6 @@ extension Optimizer {
         timeline.window = 0..<0
         placesAreStale = true
         scalesAreStale = true
-    }
-}
-
-extension LayerMeasurement {
-    /// An average or null, a count and a scale.
-    fileprivate init?(_ items: [JsonValue]) {
-        let numbers = items.map { item in
-            switch item {
-            case .number(let x): x
-            default: Double.nan
-            }
-        }
-        self.init(state: numbers)
     }
 }
 

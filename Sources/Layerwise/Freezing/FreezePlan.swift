@@ -14,9 +14,18 @@ public protocol FreezePlan: Component {
 
     /// Whether an activity depends on the layer's depth; if not, the order in which layers are registered does not matter.
     static var depthDependence: DepthDependence { get }
+
+    /// The plan itself or the part of it that goes by what steps measure; nil where none does.
+    var measuredPart: (any MeasuredFreezePlan)? { get }
+
+    /// Whether the states of a layer begin again where the plan freezes it.
+    var clearsStates: Bool { get }
 }
 
 extension FreezePlan {
+    public var measuredPart: (any MeasuredFreezePlan)? { nil }
+    public var clearsStates: Bool { false }
+
     /// Whether this plan's activities depend on the depths of layers.
     public var dependsOnDepth: Bool {
         switch Self.depthDependence {
@@ -35,6 +44,8 @@ public struct Activity: Sendable, Equatable {
     public var annealingSteps = 0.0
     /// What multiplies the rate while it is annealed.
     public var annealingGain = 1.0
+    /// The turns of its block, outside of which it does not train; nil where it takes none.
+    public var turns: Turns?
 
     /// Always.
     public static let always = Activity(spans: [0..<Int64.max])
@@ -46,17 +57,41 @@ public struct Activity: Sendable, Equatable {
         self.annealingGain = annealingGain
     }
 
+    /// In turns, for ever.
+    init(turns: Turns) {
+        self.init(spans: [0..<Int64.max])
+        self.turns = turns
+    }
+
     /// Whether it trains at step t.
-    func isActive(at step: Int64) -> Bool { spans.contains { $0.contains(step) } }
+    public func isActive(at step: Int64) -> Bool {
+        spans.contains { $0.contains(step) } && (turns?.isActive(at: step) ?? true)
+    }
+
+    /// A step after t up to which it is as at t; nil if it stays so.
+    func holds(after step: Int64) -> Int64? { turns.map { $0.nextTurn(after: step) } ?? nextChange(after: step) }
 
     /// The first step after t at which it begins or stops; nil if it stays as it is.
     func nextChange(after step: Int64) -> Int64? {
+        if let turns {
+            // A block may be drawn, or left out, several times in succession.
+            var end = turns.nextTurn(after: step)
+            for _ in 0..<Self.mostTurns {
+                guard let next = end else { return nil }
+                if turns.isActive(at: next) != turns.isActive(at: step) { return next }
+                end = turns.nextTurn(after: next)
+            }
+            return turns.count > 1 ? end : nil
+        }
         for span in spans {
             if step < span.lowerBound { return span.lowerBound }
             if step < span.upperBound { return span.upperBound == .max ? nil : span.upperBound }
         }
         return nil
     }
+
+    /// How many turns are looked at for the next change.
+    private static let mostTurns = 1024
 
     /// Whether its rate is multiplied by anything.
     var anneals: Bool { annealingSteps > 0 || annealingGain != 1 }
@@ -71,7 +106,8 @@ public struct Activity: Sendable, Equatable {
 
 /// Every freezing plan, in the order of the documentation.
 public let allFreezePlans: [any FreezePlan.Type] = [
-    GradualUnfreezing.self, ChainThaw.self, FreezeOut.self, LayerFreezing.self, FreezeAt.self,
+    GradualUnfreezing.self, ChainThaw.self, FreezeOut.self, LayerFreezing.self, FreezeAt.self, LISA.self, BAdam.self,
+    HiFT.self, AutoFreeze.self, GradES.self,
 ]
 
 /// The freezing plan that `spec` describes.

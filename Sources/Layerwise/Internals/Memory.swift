@@ -52,6 +52,21 @@ enum Memory {
         munmap(memory, wanted)
     }
 
+    /// Zeroes memory that `allocateZeroed` gave, and gives whole pages of large memory back until they are written to again.
+    static func clear(_ memory: UnsafeMutableRawPointer, _ bytes: Int) {
+        let start = UInt(bitPattern: memory)
+        let first = (start + UInt(page) - 1) & ~UInt(page - 1)
+        let end = (start + UInt(bytes)) & ~UInt(page - 1)
+        guard bytes >= hugePage, let pages = UnsafeMutableRawPointer(bitPattern: first),
+            madvise(pages, Int(end - first), MADV_DONTNEED) == 0
+        else {
+            memset(memory, 0, bytes)
+            return
+        }
+        memset(memory, 0, Int(first - start))
+        memset(pages + Int(end - first), 0, Int(start + UInt(bytes) - end))
+    }
+
     static func free(_ memory: UnsafeMutableRawPointer?, _ bytes: Int) {
         guard let memory else { return }
         let start = bytes >= staggered ? memory - Int(bitPattern: memory) & (page - 1) : memory

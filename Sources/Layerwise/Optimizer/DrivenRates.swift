@@ -24,6 +24,12 @@ extension Optimizer {
                 "\(type(of: policy).declaration.name) measures gradients and weights, which an optimizer that does not step "
                     + "cannot see")
         }
+        if let plan = freezePlan?.measuredPart {
+            throw LayerwiseError(
+                .invalidArgument,
+                "\(type(of: plan).declaration.name) measures gradients and weights, which an optimizer that does not step "
+                    + "cannot see")
+        }
         try refresh()
         let alike = alikeRules()
         let movesDecay = Set(timeline.movements.filter { $0.key == "weight_decay" }.map(\.rule))

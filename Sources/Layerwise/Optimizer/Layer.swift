@@ -60,6 +60,7 @@ struct LayerStepData: BitwiseCopyable {
     var wholeNorm = ScaledNumber(0)
 
     var telemetry = LayerTelemetry()
+    var watched = WatchedSums()
 }
 
 extension LayerStepData {

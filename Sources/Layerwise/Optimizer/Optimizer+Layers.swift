@@ -75,7 +75,7 @@ extension Optimizer {
                         throw LayerwiseError(.duplicate, "\(subject): the layer has a tensor of this name already")
                     }
                     var record = try record(description, layer: layer, subject: subject)
-                    record.noiseKey = GradientNoise.key(of: name, description.name)
+                    record.noiseKey = NormalNoise.key(of: name, description.name)
                     if !self.settings.dryRun {
                         try claim((record.parameters, record.boundGradient), record, (layer, index), subject)
                     }
@@ -88,7 +88,8 @@ extension Optimizer {
             for index in records.indices where !self.settings.dryRun {
                 // The master copy comes first: a state may start as the parameters.
                 guard !descriptions[index].master || records[index].addMaster(),
-                    records[index].addStates(inForce.states(of: records[index].kind), declared)
+                    records[index].addStates(inForce.states(of: records[index].kind), declared),
+                    records[index].watch(policy.measuredPart?.watching ?? [])
                 else { throw .outOfMemory("the state of layer \"\(name)\"") }
             }
         } catch {
@@ -138,7 +139,13 @@ extension Optimizer {
             tensors.elements[index].restart(declared)
         }
         if record.whole == layer && layer < measurements.count {
-            measurements.elements[layer] = LayerMeasurement()
+            let depth = measurements.elements[layer].depth
+            measurements.elements[layer] = policy.measuredPart?.start ?? LayerMeasurement()
+            measurements.elements[layer].depth = depth
+            scalesAreStale = true
+        }
+        if record.whole == layer && layer < freezeMeasurements.count {
+            freezeMeasurements.elements[layer] = LayerMeasurement()
             scalesAreStale = true
         }
     }

@@ -49,9 +49,11 @@ extension Optimizer {
         return entries[layer].schedules[key]
     }
 
-    /// Sets when each layer trains; nil takes the plan away.  It takes effect at the next step.
+    /// Sets when each layer trains; nil takes the plan away.  It takes effect at the next step, when a measured plan begins to
+    /// measure.
     public func setFreezePlan(_ plan: (any FreezePlan)?) {
         freezePlan = plan
+        freezeMeasurements.removeAll()
         scalesAreStale = true
     }
 

@@ -57,6 +57,9 @@ public final class Optimizer {
     var measuredPolicy: (any MeasuredPolicy)?
     /// What it keeps, by layer; empty with other policies.
     var measurements = UnsafeArray<LayerMeasurement>()
+    /// The freezing plan or the part of it that goes by measurement, and what it keeps, by layer.
+    var measuredPlan: (any MeasuredFreezePlan)?
+    var freezeMeasurements = UnsafeArray<LayerMeasurement>()
     /// What they see of the layers, as it was when they were asked.
     var places: [LayerDescriptor] = []
     /// Whether layers, depths, towers or roles have changed since.

@@ -86,7 +86,9 @@ extension Optimizer {
         let row = task.rates + layer * task.count + steps.lowerBound
         let frozen = entries[layer].settings.frozen
         let activity = frozen == .plan && layer < timeline.activities.count ? timeline.activities[layer] : .always
-        if frozen == .yes { return row.update(repeating: 0, count: steps.count) }
+        if frozen == .yes || (frozen == .plan && isFrozenByMeasurement(layer)) {
+            return row.update(repeating: 0, count: steps.count)
+        }
         for index in 0..<steps.count {
             row[index] = factors[index].rate(base: base, scale: record.scale)
         }

@@ -5,14 +5,17 @@ import LayerwiseRules
 /// A policy whose scales follow from what a step measures of the layers.
 ///
 ///     average ← β · average + (1 − β) · value         after each step of the layer whose value is finite
-///     scale = min(max(target, min_scale), max_scale)^ramp     every `period` steps of the layer, from `warmup` on
+///     scale = min(max(target, min_scale), max_scale)      every `period` steps of the layer, from `warmup` on
+///
+/// With `ramp`, the scale goes over from `start_scale` in equal ratios.
 ///
 /// The value and the target are the policy's own.  Norms are those of the whole layer: of all its tensors that were stepped, and of
 /// its parts.  Scales take effect at the layer's next step, and multiply those of other policies (`Combine`).  A layer that
 /// is frozen or has no gradient keeps its average and its scale.  A value that is undefined, NaN or infinite is passed over;
-/// as long as a layer has none, its scale is 1.  Averages, counts and scales are saved in checkpoints.
+/// as long as a layer has none, its scale is `start_scale`.  Averages, counts, scales and what else a policy keeps are saved in
+/// checkpoints.
 ///
-/// To measure costs what telemetry costs.  To add one, copy `RelativeGradientNorm.swift` and list it in `allPolicies`.
+/// To measure costs what telemetry costs; what `watching` asks for besides costs more.  To add one, copy `RelativeGradientNorm.swift` and list it in `allPolicies`.
 public protocol MeasuredPolicy: Policy {
     /// How it averages, bounds and ramps.
     var measuring: Measuring { get }
@@ -22,6 +25,36 @@ public protocol MeasuredPolicy: Policy {
 
     /// Sets the target of every layer that has an average, from the averages of all.
     func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>)
+
+    /// What of each element is watched for it, beside the norms.
+    var watching: Watching { get }
+
+    /// Whether it goes by `Optimizer.measureMicrobatch`.
+    var countsMicrobatches: Bool { get }
+
+    /// How many numbers of `LayerMeasurement.memory` it keeps from step to step.
+    static var memoryCount: Int { get }
+}
+
+/// What can be watched of each element of a step.
+public struct Watching: OptionSet, Sendable, BitwiseCopyable {
+    public let rawValue: UInt8
+
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    /// The product of the gradient with the last change, which every tensor then keeps.
+    public static let gradientProducts = Self(rawValue: 1)
+    /// Whether a change has the sign of the last change, which every tensor then keeps.
+    public static let signs = Self(rawValue: 2)
+    /// The distance from the weights at the start, of which every tensor then keeps a copy.
+    public static let distance = Self(rawValue: 4)
+
+    // A policy asks for one of these.
+
+    /// Whether tensors keep their last change.
+    var keepsLastChange: Bool { contains(.gradientProducts) || contains(.signs) }
+    /// Whether tensors keep their weights at the start.
+    var keepsStart: Bool { contains(.distance) }
 }
 
 /// How a measured policy averages, bounds and ramps.
@@ -38,6 +71,8 @@ public struct Measuring: Configurable {
     public var minScale = 0.0
     /// No measured scale is higher.
     public var maxScale = 1.0
+    /// The scale until it is measured.
+    public var startScale = 1.0
 
     /// Everything at its default.
     public init() {}
@@ -46,10 +81,14 @@ public struct Measuring: Configurable {
         .number("average", \.average, .fraction, "share of the average that a step keeps; 0: the last value alone"),
         .integer("warmup", \.warmup, 1...mostSteps, "steps of a layer that are measured before its scale changes"),
         .integer("period", \.period, 1...mostSteps, "steps of a layer from one change of its scale to the next"),
-        .integer("ramp", \.ramp, 0...mostSteps, "steps over which the scale goes from 1 to what is measured"),
+        .integer("ramp", \.ramp, 0...mostSteps, "steps over which the scale goes from start_scale to what is measured"),
         .number("min_scale", \.minScale, .nonNegative, "no measured scale is lower"),
         .number("max_scale", \.maxScale, .positive, "no measured scale is higher"),
+        .number("start_scale", \.startScale, .positive, "the scale of the steps before the first that is measured"),
     ]
+
+    /// The parameters of a policy that averages nothing.
+    static let withoutAverage = parameters.filter { $0.key != "average" }
 
     public func validate() throws(SettingError) {
         if minScale > maxScale {
@@ -64,7 +103,7 @@ public struct Measuring: Configurable {
         if done > Int64(ramp) { return bounded }
         // 0 to the power of a small share is no ramp.
         let share = Double(done) / Double(ramp + 1)
-        return bounded > 0 ? pow(bounded, share) : 1 - share
+        return startScale * (bounded > 0 ? pow(bounded / startScale, share) : 1 - share)
     }
 }
 
@@ -80,6 +119,24 @@ public struct LayerMeasurement: Sendable, BitwiseCopyable {
     public internal(set) var rate = 0.0
     /// The rate without schedule, freezing plan and measured scale.
     public internal(set) var baseRate = 0.0
+    /// λ of the step; that of its first tensor that was stepped.
+    public internal(set) var weightDecay = 0.0
+    /// How many elements the step took, of this process.
+    public internal(set) var elements = 0.0
+    /// ⟨g, w_(t−1) − w_t⟩ with the change of the step before, after clipping; 0 unless `Watching.gradientProducts` is asked for.
+    public internal(set) var gradientProduct = 0.0
+    /// ‖w_(t−1) − w_t‖ of the step before, and ‖g‖ after clipping, likewise.
+    public internal(set) var lastUpdateNorm = 0.0
+    public internal(set) var clippedGradientNorm = 0.0
+    /// The share of elements whose change has the sign of the last, of those with two changes other than 0; NaN where there are
+    /// none, and unless `Watching.signs` is asked for.
+    public internal(set) var signAgreement = Double.nan
+    /// ‖w − w₀‖ after the step; 0 unless `Watching.distance` is asked for.
+    public internal(set) var distance = 0.0
+    /// The layer's place from the input.
+    public internal(set) var depth = 0
+    /// Whether it is the first layer or the head of its tower.
+    public internal(set) var isEnd = false
     /// Whether the step took the layer.
     public internal(set) var isStepped = false
     /// Whether the layer is out of training now.
@@ -93,14 +150,31 @@ public struct LayerMeasurement: Sendable, BitwiseCopyable {
     public internal(set) var scale = 1.0
     /// What the policy wants the scale to be.
     public var target = 1.0
+    /// What the policy keeps besides, as many as its `memoryCount` says; 0 before the first step.
+    public var memory = SIMD4<Double>()
+
+    /// Of the micro-batches since the last step.
+    var microbatches = MicrobatchSums()
 
     /// For tests of policies.
     public init() {}
+
+    /// What there is before the first step.
+    init(scale: Double) { self.scale = scale }
+
+    /// The rate of the step without the measured scale.
+    var unscaledRate: Double { scale > 0 ? rate / scale : baseRate }
 }
 
 extension MeasuredPolicy {
     public static var depthDependence: DepthDependence { .never }
     public var measuredPart: (any MeasuredPolicy)? { self }
+    public var watching: Watching { [] }
+    public var countsMicrobatches: Bool { false }
+    public static var memoryCount: Int { 0 }
+
+    /// What a layer starts with.
+    var start: LayerMeasurement { LayerMeasurement(scale: measuring.startScale) }
 
     /// The scales are measured; nothing is given beforehand.
     public func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {

@@ -121,7 +121,10 @@ public struct TensorScaling: Sendable, Equatable {
 /// Every policy, in the order of the documentation.
 public let allPolicies: [any Policy.Type] = [
     Uniform.self, Explicit.self, LayerDecay.self, GeometricRange.self, ULMFiT.self, RateSlice.self, Exclude.self,
-    MuP.self, LoRAPlus.self, RelativeGradientNorm.self, UpdateRatio.self, ForTower.self, Combine.self,
+    MuP.self, CompleteP.self, Blockwise.self, LoRAPlus.self, RelativeGradientNorm.self, UpdateRatio.self, LARC.self,
+    TVLARS.self,
+    Hypergradient.self, SignAgreement.self, LDoGScale.self, GradientNoise.self, TempBalance.self, ForTower.self,
+    Combine.self,
 ]
 
 /// The policy that `spec` describes.

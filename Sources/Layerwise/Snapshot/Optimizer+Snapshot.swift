@@ -88,6 +88,7 @@ extension Optimizer {
         policy = snapshot.policy
         freezePlan = snapshot.freezePlan
         measurements.removeAll()
+        freezeMeasurements.removeAll()
     }
 
     // MARK: - Copying

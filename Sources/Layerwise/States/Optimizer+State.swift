@@ -21,6 +21,7 @@ extension Optimizer {
     /// The states of a tensor: its "step" count, the states of the rule, the "master" copy.
     public func states(layer: Int, tensor: Int) throws(LayerwiseError) -> [StateInfo] {
         try check(layer: layer, tensor: tensor)
+        try reserveWatching()
         return keptStates(layers.elements[layer].firstTensor + tensor).map {
             StateInfo(name: $0.name, dtype: $0.dtype, count: $0.count)
         }

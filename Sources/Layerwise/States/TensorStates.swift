@@ -24,6 +24,8 @@ struct KeptState {
 extension Optimizer {
     static let stepState = "step"
     static let masterState = "master"
+    static let lastChangeState = "last_change"
+    static let startWeightsState = "start_weights"
 
     /// The states that a layer's rule may keep, in the order of the declaration.
     func declaredStates(of layer: Int) -> [StateDeclaration] {
@@ -71,7 +73,26 @@ extension Optimizer {
                 KeptState(
                     name: Self.masterState, dtype: .float32, shape: shape, count: count, memory: master, lasts: true))
         }
+        let watched = [
+            (Self.lastChangeState, record.pointee.lastChange), (Self.startWeightsState, record.pointee.startWeights),
+        ]
+        for (name, memory) in watched {
+            guard let memory else { continue }
+            states.append(
+                KeptState(
+                    name: name, dtype: record.pointee.laneType, shape: shape, count: count, memory: memory, lasts: true)
+            )
+        }
         return states
+    }
+
+    /// Gives all tensors what the policy watches of them, where they lack it.  Refused where there is no memory; what was given
+    /// until then stays, and changes no result.
+    func reserveWatching() throws(LayerwiseError) {
+        guard let watching = policy.measuredPart?.watching, !watching.isEmpty, !settings.dryRun else { return }
+        for index in 0..<tensors.count where !tensors.elements[index].watch(watching) {
+            throw .outOfMemory("what the policy watches of \(subject(tensors.elements[index].layer))")
+        }
     }
 
     /// Starts the numbers that all tensors share.
@@ -208,6 +229,20 @@ extension TensorStepData {
         // The master copy comes first: a state may start as the parameters.
         fillMaster()
         restart(kept, declared)
+        restartWatching()
+        steps = 0
+    }
+
+    /// Resets the step count and the declared states, and gives back the memory of those that are 0.  The master copy stays.
+    mutating func clear(_ declared: [StateDeclaration]) {
+        for (position, state) in declared.enumerated() where kept.contains(.state(position)) {
+            if state.shape == .parameter, state.start == .value(0), let memory = self.state(state.slot) {
+                Memory.clear(memory, stateBytes)
+            } else {
+                start(state, isZeroed: false)
+            }
+        }
+        if let lastChange { Memory.clear(lastChange, stateBytes) }
         steps = 0
     }
 
@@ -284,8 +319,35 @@ extension TensorStepData {
         dtype.kernels(in: InstructionSet.kernels).decode(parameters, count, master)
     }
 
+    /// Makes room for what is watched; false if there is no memory.
+    mutating func watch(_ watching: Watching) -> Bool {
+        if watching.keepsLastChange && lastChange == nil {
+            guard let memory = allocateState(TensorStepData.stateSlots + 1) else { return false }
+            lastChange = memory
+        }
+        if watching.keepsStart && startWeights == nil {
+            guard let memory = allocateState(TensorStepData.stateSlots + 2) else { return false }
+            startWeights = memory
+            copyParameters(to: memory)
+        }
+        return true
+    }
+
+    /// There was no change yet, and the weights are those at the start.
+    func restartWatching() {
+        if let lastChange { memset(lastChange, 0, stateBytes) }
+        startWatching()
+    }
+
+    /// The weights are those at the start.
+    func startWatching() {
+        if let startWeights { copyParameters(to: startWeights) }
+    }
+
     /// Frees all that is kept.
     func freeStates() {
+        Memory.free(lastChange, stateBytes)
+        Memory.free(startWeights, stateBytes)
         for slot in 0..<TensorStepData.stateSlots { Memory.free(state(slot), stateBytes) }
         for pair in [factors.0, factors.1] {
             Memory.free(pair.rows, Self.factorBytes(matrices.rowCount, laneType))
@@ -296,7 +358,8 @@ extension TensorStepData {
 
     /// The bytes of all states but the step count, without padding.
     func keptBytes(_ declared: [StateDeclaration]) -> Int {
-        var bytes = master == nil ? 0 : count * laneType.size
+        let copies = (master == nil ? 0 : 1) + (lastChange == nil ? 0 : 1) + (startWeights == nil ? 0 : 1)
+        var bytes = copies * count * laneType.size
         for (position, state) in declared.enumerated() where kept.contains(.state(position)) {
             switch state.shape {
             case .parameter, .rows, .columns: bytes += elements(of: state) * laneType.size

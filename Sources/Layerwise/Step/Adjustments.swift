@@ -38,10 +38,10 @@ struct GradientAdjustments: BitwiseCopyable {
     }
 
     /// The noise of a tensor at the step under way.
-    func noise(of tensor: TensorStepData) -> GradientNoise? {
+    func noise(of tensor: TensorStepData) -> NormalNoise? {
         if noise == 0 { return nil }
         let deviation = (noise / pow(1 + Double(tensor.steps), noiseDecay)).squareRoot()
-        return GradientNoise(deviation: deviation, seed: seed, key: tensor.noiseKey, step: UInt64(tensor.steps))
+        return NormalNoise(deviation: deviation, seed: seed, key: tensor.noiseKey, step: UInt64(tensor.steps))
     }
 }
 

@@ -6,7 +6,7 @@ extension Optimizer {
     func commit(_ stepped: Range<Int>, _ measured: Measurement, _ options: StepOptions) {
         let layers = layers.elements
         let tensors = tensors.elements
-        let observes = settings.telemetry || measuredPolicy != nil
+        let observes = observes
         for layer in stepped {
             let record = layers + layer
             record.pointee.round = currentStep
@@ -20,6 +20,7 @@ extension Optimizer {
         }
         if observes, let reduce = options.reduce { addUpTelemetry(stepped, measured, reduce) }
         measure(stepped)
+        clearStates(stepped)
         shared.elements.pointee = nextShared
         nextLoss = nil
         clock.advance(to: currentStep)
@@ -46,6 +47,7 @@ extension Optimizer {
         var lost = 0.0
         var ratios = 0.0
         var active = 0
+        record.pointee.watched = WatchedSums()
         let hasRatio = ruleRecords.elements[record.pointee.rule].hasTrustRatio
         for index in record.pointee.firstTensor..<record.pointee.firstTensor + record.pointee.tensorCount {
             let tensor = tensors.elements[index]
@@ -55,6 +57,7 @@ extension Optimizer {
             var own = 0.0
             for block in tensor.firstBlock..<tensor.firstBlock + tensor.blockCount {
                 let sums = work.sums.elements[block].observed
+                record.pointee.watched += work.sums.elements[block].watched
                 own += sums.gradients
                 weights += sums.weights
                 updates += sums.updates

@@ -16,7 +16,7 @@ struct ConditionedGradients {
     private let scratch: Scratch
     /// What each slice is multiplied by, and what is taken from it then; nil where slices are left as they are.
     private let slices: UnsafePointer<Double>?
-    private let noise: GradientNoise?
+    private let noise: NormalNoise?
 
     /// `adjusts`: whether slices are adjusted and noise is added.
     init(

@@ -46,7 +46,7 @@ extension Optimizer {
     }
 
     /// Sums the squares of every active tensor's gradients, block by block.
-    private func scan(_ context: StepContext, limit: Double) {
+    func scan(_ context: StepContext, limit: Double) {
         var context = context
         context.scanLimit = limit
         context.items = UnsafePointer(work.items.elements)
@@ -55,7 +55,7 @@ extension Optimizer {
 
     /// Each layer's gradient norm, over `scale`, from the sums of the scan; returns that of all.  What overflowed is measured
     /// again; with `isExact` also what lost digits, since its squares are too small.
-    private func gatherNorms(_ stepped: Range<Int>, scale: Double, isExact: Bool) -> ScaledNumber {
+    func gatherNorms(_ stepped: Range<Int>, scale: Double, isExact: Bool) -> ScaledNumber {
         for layer in stepped {
             let record = layers.elements + layer
             let sum = scannedSum(record.pointee)

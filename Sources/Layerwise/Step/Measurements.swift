@@ -10,10 +10,30 @@ extension Optimizer {
     /// Makes room for the measurements of all layers, where the policy measures.
     func reserveMeasurements() throws(LayerwiseError) {
         measuredPolicy = policy.measuredPart
+        try reserveFreezeMeasurements()
         if measuredPolicy == nil { return measurements.removeAll() }
         guard measurements.reserve(layers.count) else { throw .outOfMemory("the policy's measurements") }
-        while measurements.count < layers.count { measurements.append(LayerMeasurement()) }
+        let first = measurements.count
+        let start = measuredPolicy?.start ?? LayerMeasurement()
+        while measurements.count < layers.count { measurements.append(start) }
+        for layer in 0..<layers.count {
+            measurements.elements[layer].depth = places[layer].depth
+            measurements.elements[layer].isEnd = places[layer].role == .stem || places[layer].role == .head
+        }
+        if settings.dryRun { return }
+        // Layers that begin to be measured begin to be watched.
+        let watching = watching
+        for index in 0..<tensors.count where tensors.elements[index].layer >= first {
+            guard tensors.elements[index].watch(watching) else { throw .outOfMemory("what the policy watches") }
+            tensors.elements[index].restartWatching()
+        }
     }
+
+    /// What the policy watches of each element.
+    var watching: Watching { measuredPolicy?.watching ?? [] }
+
+    /// Whether steps keep norms, for telemetry or for what measures.
+    var observes: Bool { settings.telemetry || measuredPolicy != nil || measuredPlan != nil }
 
     /// The measured scale of a layer: that of the whole, where it is a part.
     func measuredScale(_ layer: Int) -> Double {
@@ -21,24 +41,60 @@ extension Optimizer {
         return whole < measurements.count ? measurements.elements[whole].scale : 1
     }
 
-    /// Takes what was observed of the layers stepped into the policy's averages and scales, for the steps to come.
+    /// Takes what was observed of the layers stepped into the policy's averages and scales, and into what the freezing plan goes
+    /// by, for the steps to come.
     func measure(_ stepped: Range<Int>) {
-        guard measurements.count == layers.count, let policy = measuredPolicy else { return }
         let layers = layers.elements
-        let all = UnsafeMutableBufferPointer(start: measurements.elements, count: measurements.count)
+        if measurements.count == self.layers.count, let policy = measuredPolicy {
+            let all = UnsafeMutableBufferPointer(start: measurements.elements, count: measurements.count)
+            gather(stepped, into: all)
+            policy.advance(all)
+            for layer in all.indices { all[layer].microbatches = MicrobatchSums() }
+            for layer in 0..<self.layers.count where layers[layer].isMeasured {
+                layers[layer].scale = layers[layer].share * all[layers[layer].whole].scale
+            }
+        }
+        if freezeMeasurements.count == self.layers.count, let plan = measuredPlan {
+            let all = UnsafeMutableBufferPointer(start: freezeMeasurements.elements, count: freezeMeasurements.count)
+            gather(stepped, into: all)
+            if plan.advance(all, step: currentStep) { timeline.window = 0..<0 }
+        }
+    }
+
+    /// Fills in what was observed of the layers stepped.
+    private func gather(_ stepped: Range<Int>, into all: UnsafeMutableBufferPointer<LayerMeasurement>) {
+        let layers = layers.elements
         for index in all.indices {
             all[index].gradientNorm = 0
             all[index].weightNorm = 0
             all[index].updateNorm = 0
+            all[index].gradientProduct = 0
+            all[index].lastUpdateNorm = 0
+            all[index].clippedGradientNorm = 0
+            all[index].signAgreement = .nan
+            all[index].distance = 0
+            all[index].elements = 0
             all[index].isStepped = false
             all[index].isFrozen = layers[index].frozen
         }
-        // Squares are added, of a layer and its parts.
+        // Squares are added, of a layer and its parts; signs are counted, in two numbers.
         for layer in stepped where hasActiveTensor(layer) {
-            let (whole, telemetry) = (layers[layer].whole, layers[layer].telemetry)
+            let (whole, telemetry, watched) = (layers[layer].whole, layers[layer].telemetry, layers[layer].watched)
+            if !all[whole].isStepped {
+                all[whole].weightDecay = weightDecay(layer)
+                all[whole].signAgreement = 0
+                all[whole].target = 0
+            }
             all[whole].gradientNorm += telemetry.gradientNorm * telemetry.gradientNorm
             all[whole].weightNorm += telemetry.weightNorm * telemetry.weightNorm
             all[whole].updateNorm += telemetry.updateNorm * telemetry.updateNorm
+            all[whole].gradientProduct += watched.product
+            all[whole].lastUpdateNorm += watched.lastSquares
+            all[whole].clippedGradientNorm += watched.gradientSquares
+            all[whole].signAgreement += watched.signs
+            all[whole].target += watched.compared
+            all[whole].distance += watched.distanceSquares
+            all[whole].elements += activeElements(layer)
             all[whole].rate = layers[whole].effectiveRate
             all[whole].baseRate = layers[whole].plainRate
             all[whole].isStepped = true
@@ -47,11 +103,32 @@ extension Optimizer {
             all[index].gradientNorm = all[index].gradientNorm.squareRoot()
             all[index].weightNorm = all[index].weightNorm.squareRoot()
             all[index].updateNorm = all[index].updateNorm.squareRoot()
+            all[index].lastUpdateNorm = all[index].lastUpdateNorm.squareRoot()
+            all[index].clippedGradientNorm = all[index].clippedGradientNorm.squareRoot()
+            all[index].distance = all[index].distance.squareRoot()
+            let compared = all[index].target
+            all[index].signAgreement =
+                compared > 0 ? 0.5 + 0.5 * all[index].signAgreement / compared : .nan
         }
-        policy.advance(all)
-        for layer in 0..<self.layers.count where layers[layer].isMeasured {
-            layers[layer].scale = layers[layer].share * all[layers[layer].whole].scale
+    }
+
+    /// λ of the first tensor of a layer that was stepped.
+    private func weightDecay(_ layer: Int) -> Double {
+        let record = layers.elements[layer]
+        let rule = ruleInForce(record.rule)
+        for index in record.firstTensor..<record.firstTensor + record.tensorCount where tensors.elements[index].active {
+            return rule.weightDecay * rule.decayScale(tensors.elements[index].kind)
         }
+        return 0
+    }
+
+    private func activeElements(_ layer: Int) -> Double {
+        let record = layers.elements[layer]
+        var count = 0.0
+        for index in record.firstTensor..<record.firstTensor + record.tensorCount where tensors.elements[index].active {
+            count += Double(tensors.elements[index].count)
+        }
+        return count
     }
 
     private func hasActiveTensor(_ layer: Int) -> Bool {
@@ -61,50 +138,102 @@ extension Optimizer {
 
     // MARK: - Saving and restoring
 
-    /// What the policy has measured, for a checkpoint: average, count and scale of each layer, in order of registration; empty
-    /// where it measures nothing.  An average is NaN before the first value.
+    /// The numbers that the policy keeps of a layer.
+    private var policyNumbers: Int { 3 + (measuredPolicy.map { type(of: $0).memoryCount } ?? 0) }
+
+    /// The numbers that the freezing plan keeps of a layer.
+    private var planNumbers: Int { freezePlan?.measuredPart == nil ? 0 : Self.planNumbers }
+
+    /// What policy and freezing plan have measured, for a checkpoint: of each layer, in order of registration, average, count and
+    /// scale, and what else the policy keeps; then the same of the plan, whose scale is 0 for a layer that it has frozen.  Empty
+    /// where nothing is measured.  An average is NaN before the first value.
     public func measurementState() throws(LayerwiseError) -> [Double] {
-        if !measures { return [] }
+        if !measures && planNumbers == 0 { return [] }
         try refresh()
-        return (0..<measurements.count).flatMap { measurements.elements[$0].state }
+        return (0..<layers.count).flatMap { layer in
+            (layer < measurements.count ? measurementNumbers(layer, ofPlan: false) : [])
+                + (layer < freezeMeasurements.count ? measurementNumbers(layer, ofPlan: true) : [])
+        }
     }
 
     /// Puts back what `measurementState` gave.
     public func setMeasurementState(_ state: [Double]) throws(LayerwiseError) {
         try refresh()
-        if state.count != 3 * measurements.count {
-            throw LayerwiseError(
-                .shape,
-                "the policy \(type(of: policy).declaration.name) keeps \(3 * measurements.count) numbers, found \(state.count)"
-            )
+        let ofPolicy = measures ? policyNumbers : 0
+        let numbers = ofPolicy + planNumbers
+        if state.count != numbers * layers.count {
+            let keeper =
+                planNumbers == 0
+                ? "the policy \(type(of: policy).declaration.name) keeps" : "policy and freezing plan keep"
+            throw LayerwiseError(.shape, "\(keeper) \(numbers * layers.count) numbers, found \(state.count)")
         }
-        for layer in 0..<measurements.count where LayerMeasurement(state: state[(3 * layer)..<(3 * layer + 3)]) == nil {
-            throw LayerwiseError(
-                .outOfRange, "\(subject(layer)): these are no average, count and scale of a measured policy",
-                layer: layer)
-        }
-        for layer in 0..<measurements.count {
-            if let own = LayerMeasurement(state: state[(3 * layer)..<(3 * layer + 3)]) {
-                measurements.elements[layer] = own
+        var found: [(policy: LayerMeasurement, plan: LayerMeasurement)] = []
+        for layer in 0..<layers.count {
+            let first = numbers * layer
+            let start = LayerMeasurement()
+            let ofThis =
+                ofPolicy == 0 ? start : measurement(Array(state[first..<first + ofPolicy]), ofPlan: false)
+            let ofItsPlan =
+                planNumbers == 0 ? start : measurement(Array(state[first + ofPolicy..<first + numbers]), ofPlan: true)
+            guard let ofThis, let ofItsPlan else {
+                throw LayerwiseError(
+                    .outOfRange, "\(subject(layer)): these are no average, count and scale of a measured policy",
+                    layer: layer)
             }
+            found.append((ofThis, ofItsPlan))
         }
+        for layer in 0..<measurements.count { measurements.elements[layer].adopt(found[layer].policy) }
+        for layer in 0..<freezeMeasurements.count { freezeMeasurements.elements[layer].adopt(found[layer].plan) }
         scalesAreStale = true
+    }
+
+    /// Forgets what policy and freezing plan have measured.  What tensors keep for them stays.
+    public func restartMeasurements() throws(LayerwiseError) {
+        try refresh()
+        let start = measuredPolicy?.start ?? LayerMeasurement()
+        for layer in 0..<measurements.count { measurements.elements[layer].adopt(start) }
+        for layer in 0..<freezeMeasurements.count { freezeMeasurements.elements[layer].adopt(LayerMeasurement()) }
+        scalesAreStale = true
+    }
+
+    /// What a checkpoint says of one layer; nil where nothing is measured.
+    func measurementNumbers(_ layer: Int, ofPlan: Bool) -> [Double] {
+        ofPlan
+            ? freezeMeasurements.elements[layer].state(Self.planNumbers)
+            : measurements.elements[layer].state(policyNumbers)
+    }
+
+    /// A layer's measurement as a checkpoint says it; nil if it cannot be one.
+    func measurement(_ numbers: [Double], ofPlan: Bool) -> LayerMeasurement? {
+        LayerMeasurement(state: numbers, numbers: ofPlan ? Self.planNumbers : policyNumbers)
     }
 }
 
 extension LayerMeasurement {
-    /// Average, count and scale.
-    var state: [Double] { [average, Double(count), scale] }
+    /// Average, count and scale, and the memory that makes it `numbers`.
+    func state(_ numbers: Int) -> [Double] {
+        [average, Double(count), scale] + (0..<max(0, numbers - 3)).map { memory[$0] }
+    }
 
     /// A measurement that left this state behind; nil if none can.
-    init?(state: some Collection<Double>) {
+    init?(state: some Collection<Double>, numbers count: Int) {
         let numbers = Array(state)
-        guard numbers.count == 3, let count = Int64(exactly: numbers[1]), count >= 0, count <= mostSteps,
-            count == 0 ? numbers[0].isNaN : numbers[0].isFinite, numbers[2] >= 0, numbers[2] < .infinity
+        guard numbers.count == count, let count = Int64(exactly: numbers[1]), count >= 0, count <= mostSteps,
+            count == 0 ? numbers[0].isNaN : numbers[0].isFinite, numbers[2] >= 0, numbers[2] < .infinity,
+            numbers.dropFirst(3).allSatisfy(\.isFinite)
         else { return nil }
         self.init()
         average = numbers[0]
         self.count = count
         scale = numbers[2]
+        for (index, number) in numbers.dropFirst(3).enumerated() { memory[index] = number }
+    }
+
+    /// Takes over what is saved of another.
+    mutating func adopt(_ other: Self) {
+        average = other.average
+        count = other.count
+        scale = other.scale
+        memory = other.memory
     }
 }

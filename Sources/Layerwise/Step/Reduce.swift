@@ -96,5 +96,36 @@ extension Optimizer {
             let lost = sums[4 * position + 3]
             if succeeded, lost >= 0, lost < 0x1p+62 { record.pointee.telemetry.lostCount = Int(lost) }
         }
+        if !watching.isEmpty { addUpWatched(stepped, reduce) }
+    }
+
+    /// Adds up what the policy watches; where that failed it is NaN, which the policy passes over.
+    private func addUpWatched(_ stepped: Range<Int>, _ reduce: Reducer) {
+        // A policy watches one of these, and so needs at most three sums.
+        let watching = watching
+        let sums = numbers(3 * stepped.count)
+        for (position, layer) in stepped.enumerated() {
+            let watched = layers.elements[layer].watched
+            sums[3 * position] =
+                watching.keepsStart
+                ? watched.distanceSquares : watching.contains(.signs) ? watched.signs : watched.product
+            sums[3 * position + 1] = watching.contains(.signs) ? watched.compared : watched.lastSquares
+            sums[3 * position + 2] = watched.gradientSquares
+        }
+        let succeeded = reduce(sums)
+        for (position, layer) in stepped.enumerated() {
+            let first = succeeded ? sums[3 * position] : .nan
+            let second = succeeded ? sums[3 * position + 1] : .nan
+            let third = succeeded ? sums[3 * position + 2] : .nan
+            var watched = WatchedSums()
+            if watching.keepsStart {
+                watched.distanceSquares = first
+            } else if watching.contains(.signs) {
+                (watched.signs, watched.compared) = (first, second)
+            } else {
+                (watched.product, watched.lastSquares, watched.gradientSquares) = (first, second, third)
+            }
+            layers.elements[layer].watched = watched
+        }
     }
 }

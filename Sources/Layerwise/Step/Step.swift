@@ -135,8 +135,7 @@ extension Optimizer {
             items: work.items.elements, units: unitList.units.elements, table: InstructionSet.kernels,
             scratch: scratch ?? UnsafeMutableRawPointer(tensors.elements), limit: settings.clipValue,
             shared: nextShared, factors: work.factors.elements, adjustments: GradientAdjustments(settings),
-            sliceSums: work.sliceSums.elements, slices: work.slices.elements,
-            observes: settings.telemetry || measuredPolicy != nil)
+            sliceSums: work.sliceSums.elements, slices: work.slices.elements, observes: observes, watching: watching)
     }
 
     /// Runs a job over `count` items, on as many threads as the work is worth.

@@ -39,6 +39,8 @@ struct StepContext {
     var isSpread = false
     /// Whether the pass that updates keeps sums.
     let observes: Bool
+    /// What of each element is watched besides.
+    let watching: Watching
     /// Powers of two by which weights and directions are multiplied where a stage measures them again.
     var scales = StageScales()
 
@@ -55,7 +57,7 @@ struct Scratch {
     static let directionBytes = Block.elements * MemoryLayout<Double>.size
     /// A group of lanes, which a kernel may write behind a tile.
     private static let slack = 64
-    static let bytes = (4 + TensorStepData.stateSlots) * tileBytes + slack + directionBytes
+    static let bytes = (5 + TensorStepData.stateSlots) * tileBytes + 2 * slack + directionBytes
 
     /// Tiles, in the L1 cache.
     let gradients: UnsafeMutableRawPointer
@@ -66,6 +68,8 @@ struct Scratch {
     let change: UnsafeMutableRawPointer
     /// Copies of states, one behind the other.
     let states: UnsafeMutableRawPointer
+    /// Weights before the step, where changes are watched.
+    let former: UnsafeMutableRawPointer
     /// Directions between the stages of a small unit.
     let directions: UnsafeMutableRawPointer
 
@@ -75,6 +79,7 @@ struct Scratch {
         change = memory + 2 * Self.tileBytes
         states = memory + 3 * Self.tileBytes
         product = memory + (3 + TensorStepData.stateSlots) * Self.tileBytes
-        directions = product + Self.tileBytes + Self.slack
+        former = product + Self.tileBytes + Self.slack
+        directions = former + Self.tileBytes + Self.slack
     }
 }

@@ -34,6 +34,9 @@ struct TensorStepData: BitwiseCopyable {
     var firstSlice = 0
     /// From the names of the layer and the tensor.
     var noiseKey: UInt64 = 0
+    /// The last change and the weights at the start, where the policy watches these.
+    var lastChange: UnsafeMutableRawPointer?
+    var startWeights: UnsafeMutableRawPointer?
     /// States of one number, by slot.
     var scalars = StateScalars()
     var steps: Int64 = 0
@@ -277,4 +280,28 @@ struct BlockSums: BitwiseCopyable {
     var measured = lwk_sums()
     /// Conditioned gradients, old weights and changes, by the pass that updates.
     var observed = lwk_sums()
+    /// What the policy watches.
+    var watched = WatchedSums()
+}
+
+/// What is watched of elements, added up.
+struct WatchedSums: BitwiseCopyable {
+    /// ⟨g, last change⟩, ‖last change‖² and ‖g‖², of conditioned gradients.
+    var product = 0.0
+    var lastSquares = 0.0
+    var gradientSquares = 0.0
+    /// Elements that kept the sign of their last change less those that did not, and how many had two changes.
+    var signs = 0.0
+    var compared = 0.0
+    /// ‖w − w₀‖².
+    var distanceSquares = 0.0
+
+    static func += (a: inout Self, b: Self) {
+        a.product += b.product
+        a.lastSquares += b.lastSquares
+        a.gradientSquares += b.gradientSquares
+        a.signs += b.signs
+        a.compared += b.compared
+        a.distanceSquares += b.distanceSquares
+    }
 }

@@ -23,6 +23,8 @@ struct Timeline: ~Copyable {
     var activities: [Activity] = []
     /// Whether any of them anneals.
     var anneals = false
+    /// Whether states begin again where the plan freezes a layer.
+    var clearsStates = false
     /// The steps for which the layers' frozen marks hold.
     var window: Range<Int64> = 0..<0
 
@@ -132,6 +134,7 @@ extension Optimizer {
     func refreshActivities() throws(LayerwiseError) {
         timeline.window = 0..<0
         timeline.anneals = false
+        timeline.clearsStates = freezePlan?.clearsStates ?? false
         guard let freezePlan else { return timeline.activities = [] }
         do throws(SettingError) {
             try freezePlan.checkWhole()
@@ -161,7 +164,7 @@ extension Optimizer {
         for layer in 0..<layers.count {
             layers.elements[layer].frozen = frozenBy(layer, at: step) != .nobody
             layers.elements[layer].annealing = 1
-            if layer < timeline.activities.count, let change = timeline.activities[layer].nextChange(after: step) {
+            if layer < timeline.activities.count, let change = timeline.activities[layer].holds(after: step) {
                 end = min(end, change)
             }
         }
@@ -174,6 +177,7 @@ extension Optimizer {
         case .yes: return .layer
         case .no: return .nobody
         case .plan:
+            if isFrozenByMeasurement(layer) { return .plan }
             let isActive = layer >= timeline.activities.count || timeline.activities[layer].isActive(at: step)
             return isActive ? .nobody : .plan
         }

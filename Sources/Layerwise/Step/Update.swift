@@ -13,6 +13,11 @@ extension Optimizer {
                 tensors.elements[index].copyParameters(declaredStates(of: tensors.elements[index].layer))
             }
         }
+        if context.watching.keepsStart {
+            for index in 0..<tensors.count where tensors.elements[index].active && tensors.elements[index].steps == 0 {
+                tensors.elements[index].startWatching()
+            }
+        }
         if !rulesInForce.hasStages {
             context.items = UnsafePointer(work.items.elements)
             return run(updateItem, context, count: work.items.count)
@@ -312,8 +317,9 @@ private func processBlock(
     let keepsDirections = finishes || (!changes && !measuresAgain && stage.keepsDirections)
     let laneKernel = lane == .float64 ? kernels.float64 : kernels.float32
     let ownKernel = weightType.kernel(in: kernels)
+    let watches = changes && !context.watching.isEmpty
     let isInPlace =
-        ownKernel != nil && !isCautious && !stage.factorsDirections
+        ownKernel != nil && !watches && !isCautious && !stage.factorsDirections
         && (!readsGradients
             || (gradientType == weightType && (orthogonal != nil || conditioned.isPlain)))
     let kernelPass =
@@ -329,6 +335,7 @@ private func processBlock(
     let products = isFactored ? Products(tensor, place > rule.pointee.secondFactors ? 1 : 0, context, scratch) : nil
     let sumsOfFactors = stage.factorsDirections ? FactorSums(block, tensor, context) : nil
     var sums = lwk_sums()
+    var watched = WatchedSums()
 
     var offset = block.start
     let end = block.start + block.count
@@ -362,6 +369,8 @@ private func processBlock(
             gradientMemory = UnsafeRawPointer(scratch.gradients)
             factor = 1
         }
+
+        if watches { weightType.kernels(in: context.table).decode(stored, count, scratch.former) }
 
         // The rule.
         let shift = offset * size
@@ -413,6 +422,11 @@ private func processBlock(
                     weights, count, parameters + offset * tensor.pointee.dtype.size)
             }
         }
+        if watches {
+            if weightType != lane { weightType.kernels(in: context.table).decode(stored, count, scratch.weights) }
+            if orthogonal != nil { conditioned.fill(offset, count) }
+            watch(tensor, offset, count, weights, context, scratch, &watched)
+        }
         offset += count
     }
     if !changes {
@@ -421,6 +435,41 @@ private func processBlock(
         // What the last kernel took for gradients was something else.
         if orthogonal != nil || isCautious { sums.gradients = squares(of: conditioned, block, lane, context, scratch) }
         context.sums[index].observed = sums
+        context.sums[index].watched = watched
+    }
+}
+
+/// Adds up what the policy watches of `count` elements from `offset` on: `scratch` holds their weights before the step and their
+/// gradients, `weights` those after it.
+@inline(never)
+private func watch(
+    _ tensor: UnsafePointer<TensorStepData>, _ offset: Int, _ count: Int, _ weights: UnsafeRawPointer,
+    _ context: StepContext, _ scratch: Scratch, _ sums: inout WatchedSums
+) {
+    let lane = tensor.pointee.laneType
+    let kernels = lane == .float64 ? context.table.watching64 : context.table.watching32
+    let shift = offset * lane.size
+    var own = (0.0, 0.0)
+    withUnsafeMutableBytes(of: &own) { memory in
+        guard let own = memory.baseAddress?.assumingMemoryBound(to: Double.self) else { return }
+        if let last = tensor.pointee.lastChange {
+            if context.watching.contains(.gradientProducts) {
+                kernels.products(scratch.former, weights, scratch.gradients, last + shift, count, own)
+                sums.product += own[0]
+                sums.lastSquares += own[1]
+                sums.gradientSquares += lane.kernels(in: context.table).squareSum(
+                    scratch.gradients, count, 1, .infinity)
+            } else if context.watching.contains(.signs) {
+                kernels.signs(scratch.former, weights, last + shift, count, own)
+                sums.signs += own[0]
+                sums.compared += own[1]
+            }
+        }
+        if context.watching.contains(.distance), let start = tensor.pointee.startWeights {
+            (own[0], own[1]) = (0, 0)
+            kernels.distance(weights, start + shift, count, own)
+            sums.distanceSquares += own[0]
+        }
     }
 }
 

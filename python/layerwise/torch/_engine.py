@@ -8,7 +8,7 @@ parameters in Python would take longer than the step.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from itertools import chain, compress
 from operator import attrgetter, is_, itemgetter
 from typing import Any, SupportsFloat
@@ -498,6 +498,18 @@ class Engine:
         # Autograd may have kept a parameter for a backward to come, which must not go by the new value.
         increment_version(stepped)
 
+    def measure_microbatch(self, scale: float) -> None:
+        """Measure the gradients of the micro-batches so far, in one native call."""
+        while True:
+            call, search = self._new_call()
+            found = self._find_gradients(call, search)
+            if found is not None:
+                break
+        call.step.gradient_scale = scale
+        if self._reduction is not None:
+            call.step.reduce = self._reduction.callback
+        self._run(call, lw.lw_optimizer_measure_microbatch)
+
     def _find_gradients(self, call: _Call, search: Search) -> tuple[list[Any], bool] | None:
         """Put the addresses of all gradients into a call.
 
@@ -535,8 +547,8 @@ class Engine:
         """
         return [index for index in self._single if gradients[index] is not None and gradients[index].is_neg()]
 
-    def _run(self, call: _Call) -> None:
-        code = _lw_optimizer_step(self.native._handle, call.step_reference, call.error.reference)
+    def _run(self, call: _Call, function: Callable[..., int] = _lw_optimizer_step) -> None:
+        code = function(self.native._handle, call.step_reference, call.error.reference)
         if code:
             if self._reduction is not None and self._reduction.error is not None:
                 error, self._reduction.error = self._reduction.error, None

@@ -28,6 +28,9 @@ _FLOATS = {"float64": torch.float64, "float32": torch.float32}
 _PARAMETERS = "parameters"
 """What a state starts as that starts as a copy of the parameters."""
 
+_WATCHED: dict[str, float | str] = {"last_change": 0.0, "start_weights": _PARAMETERS}
+"""What tensors keep for policies that watch elements, and what it starts as."""
+
 Values = tuple[tuple[str, Any], ...]
 """Hyperparameters of a group."""
 
@@ -116,7 +119,7 @@ class _Declared:
     name: str
     """The rule's."""
     names: tuple[str, ...]
-    """What it may keep, and the master copy."""
+    """What it may keep, the master copy, and what a policy may watch."""
     kinds: Mapping[str, str]
     """What each state is: "parameter", "rows", "columns", "scalar" or "shared"."""
     numbers: frozenset[str]
@@ -132,14 +135,14 @@ class _Declared:
         """What the rule of this name declares."""
         declared = {entry["name"]: entry for entry in declared_rules()}
         own = declared[name]
-        names = (*own["states"], "master")
-        kinds = own["state_shapes"] | {"master": "parameter"}
+        names = (*own["states"], "master", *_WATCHED)
+        kinds = own["state_shapes"] | {"master": "parameter"} | dict.fromkeys(_WATCHED, "parameter")
         return cls(
             name,
             names,
             kinds,
             frozenset(state for state, kind in kinds.items() if kind in ("scalar", "shared")),
-            own["state_starts"] | {"master": _PARAMETERS},
+            own["state_starts"] | {"master": _PARAMETERS} | _WATCHED,
             (own["needs_step"], own["matrices_need_step"]),
             frozenset(state for entry in declared.values() for state in entry["states"]) - {*names, "step"},
         )

@@ -370,6 +370,28 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         bridge.step(self.param_groups, scale, found_loss if loss is None else loss)
         return found_loss
 
+    def measure_microbatch(self, gradient_scale: float = 1.0) -> None:
+        """Measure the gradients of the micro-batches so far, for the policy `layerwise.GradientNoise`.
+
+        Call it after each `backward()` of a step, the last one too, while the gradients add up in `.grad`, and then
+        `step()`, which uses and forgets what was measured.
+
+        Args:
+            gradient_scale: Every gradient is divided by it, such as the scale of a GradScaler; the same at each call.
+
+        Raises:
+            InvalidArgument: The policy measures no micro-batches, or steps are taken in the backward pass.
+        """
+        bridge = self._ready()
+        if self._inside.backward is not None:
+            raise InvalidArgument("step_in_backward takes each gradient as it comes: there are no sums to measure")
+        bridge.measure_microbatch(gradient_scale)
+
+    def measure_spectra(self) -> None:
+        """Compute the singular values of all weights, for `TempBalance`: see `layerwise.Optimizer`."""
+        self._ready()
+        self.native.measure_spectra()
+
     def _take_in_changes(self) -> None:
         """Take over what was put into `state` since the last step."""
         inside = self._inside

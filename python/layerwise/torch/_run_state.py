@@ -45,10 +45,21 @@ def dump(native: Optimizer, *, untouched: bool = False) -> str:
 
 
 def _by_layer(native: Optimizer) -> dict[str, list[float | None]]:
-    """What a policy has measured of each layer: its average or None, a count and a scale."""
+    """What policy and freezing plan have measured of each layer; None for NaN."""
+    rows = _rows(native)
+    return {layer.name: row for layer, row in zip(native._layers, rows, strict=False) if any(_counts(row))}
+
+
+def _rows(native: Optimizer) -> list[list[float | None]]:
+    """What is measured of each layer, in order of registration."""
     values = [None if math.isnan(value) else value for value in native.measurements()]
-    rows = [values[start : start + 3] for start in range(0, len(values), 3)]
-    return {layer.name: row for layer, row in zip(native._layers, rows, strict=False) if row[1]}
+    size = len(values) // max(1, len(native._layers))
+    return [values[start : start + size] for start in range(0, len(values), size)] if size else []
+
+
+def _counts(row: list[float | None]) -> list[float | None]:
+    """The count of values of a policy, and that of a freezing plan, whose five numbers come last."""
+    return row[1:2] + row[-4:-3]
 
 
 def parse(native: Optimizer, text: object) -> dict[str, Any] | None:
@@ -130,5 +141,6 @@ def _put_measurements(native: Optimizer, by_layer: dict[str, Any]) -> None:
     """Put measurements back; layers of which there are none begin to be measured."""
     if not native.measurements():
         return
-    rows = [by_layer.get(layer.name, [None, 0, 1.0]) for layer in native._layers]
+    native.restart_measurements()
+    rows = [by_layer.get(layer.name, row) for layer, row in zip(native._layers, _rows(native), strict=True)]
     native.set_measurements([math.nan if value is None else value for row in rows for value in row])

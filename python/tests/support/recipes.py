@@ -22,6 +22,15 @@ POLICIES: list[lw.Policy] = [
     lw.LoRAPlus(4.0, match="block.[01]/weight", vectors=False),
     lw.RelativeGradientNorm(2, average=0.5, warmup=2, period=3, ramp=4, min_scale=0.1, max_scale=2),
     lw.UpdateRatio(1e-2, average=0.5, warmup=2, period=3, ramp=4, min_scale=0.1, max_scale=2),
+    lw.CompleteP(4.0, 2.0, alpha=0.5),
+    lw.Blockwise(norm=0.5, embedding=3.0, others=2.0, feed_forward_match="block.*"),
+    lw.LARC(0.05, clip=False, eps=1e-6, average=0.5, warmup=2, start_scale=0.5),
+    lw.TVLARS(0.01, steepness=0.1, alpha=0.5, delay=2.0, lowest=0.125, eps=1e-6, average=0.5),
+    lw.Hypergradient(0.1, form="published", average=0.5, max_scale=4.0),
+    lw.SignAgreement(0.125, threshold=0.6, average=0.5, ramp=3),
+    lw.LDoGScale(1e-3, min_scale=1e-4, start_scale=1e-3),
+    lw.GradientNoise(average=0.5, warmup=2, min_scale=0.1, start_scale=0.5),
+    lw.TempBalance(0.25, 2.0, measure="stable_rank", ends="highest", least_rank=3),
     lw.ForTower("", lw.LayerDecay(0.5)),
     lw.Combine(lw.LayerDecay(0.5), lw.Exclude(), lw.ForTower("", lw.RateSlice(0.1))),
 ]
@@ -60,7 +69,31 @@ PLANS: list[lw.FreezePlan] = [
     lw.FreezeOut(20, start=0.5, spacing="squared", scaled=False, train_norms=True),
     lw.LayerFreezing(20, start=0.25, level=0.75, train_norms=True),
     lw.FreezeAt({"block.*": 4, "head": 2}, {"block.*": 9, "embed": 3}, syntax="glob"),
+    lw.LISA(1, every=3, seed=7, states="clear"),
+    lw.BAdam(3, layers=2, order="random", seed=5, ends="train", states="keep"),
+    lw.HiFT(2, every=2, order="descending", seed=1, ends="frozen", states="clear"),
+    lw.AutoFreeze(3, quantile=0.75),
+    lw.GradES(0.5, 20, start=0.25, measure="gradient", average=0.5),
 ]
+
+
+MEASURING = (
+    lw.RelativeGradientNorm,
+    lw.UpdateRatio,
+    lw.LARC,
+    lw.TVLARS,
+    lw.Hypergradient,
+    lw.SignAgreement,
+    lw.LDoGScale,
+    lw.GradientNoise,
+    lw.TempBalance,
+)
+"""Policies whose scales change with what a step measures: a preview holds until the next step only."""
+
+MEASURED_PLANS = lw.AutoFreeze, lw.GradES
+"""Freezing plans that go by what a step measures."""
+
+FIXED_PLANS = [plan for plan in PLANS if not isinstance(plan, MEASURED_PLANS)]
 
 
 def name_of(value: object) -> str:

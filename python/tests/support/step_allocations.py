@@ -126,7 +126,14 @@ def cases() -> Iterator[tuple[str, int]]:
     for policy in recipes.POLICIES:
         with recipes.optimizer(lw.AdamW(lr=0.1), policy=policy) as opt:
             yield f"{policy}", allocations(opt, step_options(), 3)
-    for policy in (lw.RelativeGradientNorm(1.5, ramp=20), lw.UpdateRatio(ramp=20)):
+    for policy in (
+        lw.RelativeGradientNorm(1.5, ramp=20),
+        lw.UpdateRatio(ramp=20),
+        lw.LARC(),
+        lw.Hypergradient(ramp=20),
+        lw.SignAgreement(),
+        lw.LDoGScale(),
+    ):
         for label, kind in (("all layers", {}), ("one layer", {"layer": 1})):
             with optimizer(lw.AdamW(lr=0.1), np.float32, 37, policy=policy) as opt:
                 yield f"{policy}, {label}", allocations(opt, step_options(**kind), 40)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.recipes import PLANS, POLICIES, SCHEDULES
+from support.recipes import FIXED_PLANS, MEASURING, POLICIES, SCHEDULES
 from torch_optim.support.networks import assert_same, states_of, values_of
 
 import layerwise as lw
@@ -29,12 +29,14 @@ CASES = [
     pytest.param(
         POLICIES[policy],
         None if schedule == len(SCHEDULES) else SCHEDULES[schedule],
-        None if (policy + schedule) % (len(PLANS) + 1) == 0 else PLANS[(policy + schedule) % (len(PLANS) + 1) - 1],
+        None
+        if (policy + schedule) % (len(FIXED_PLANS) + 1) == 0
+        else FIXED_PLANS[(policy + schedule) % (len(FIXED_PLANS) + 1) - 1],
         id=f"{policy}-{schedule}",
     )
     for policy, schedule in itertools.product(range(len(POLICIES)), range(0, len(SCHEDULES) + 1, 2))
     # A policy that measures is refused where another optimizer steps.
-    if not isinstance(POLICIES[policy], lw.RelativeGradientNorm | lw.UpdateRatio)
+    if not isinstance(POLICIES[policy], MEASURING)
 ]
 
 

@@ -6,7 +6,7 @@
 /// counts: threads, instruction sets and the order of tensors change nothing, and a resumed run goes on with the same noise.
 ///
 /// Sources: Salmon et al. 2011 for Philox4x32-10; Box and Muller 1958; Neelakantan et al. 2015 (arXiv:1511.06807) for the noise.
-struct GradientNoise {
+struct NormalNoise {
     let deviation: Double
     let seed: UInt64
     /// From the names of the layer and the tensor.

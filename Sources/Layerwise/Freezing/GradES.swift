@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+import LayerwiseRules
+
+/// Layers freeze for good once they hardly change.
+///
+///     value = ‖Δw‖/√n or ‖g‖/√n of a layer, n its elements
+///     frozen from the step after the first with t ≥ start · T and average < threshold
+///
+/// Source: Wen et al. 2025 (GradES, arXiv:2509.01842).  The paper measures the change of the gradients of each matrix, the authors'
+/// code the sum of |Δw|, from a copy; both grow with the size of a matrix.  Here it is a root mean square of the layer, which needs
+/// no copy, so that thresholds are other ones than theirs.
+public struct GradES: MeasuredFreezePlan {
+    /// What is measured.
+    public enum Measure: String, Choice {
+        case update, gradient
+    }
+
+    public var threshold = Double.nan
+    public var totalSteps = 0
+    public var start = 0.55
+    public var measure = Measure.update
+    public var average = 0.9
+
+    public init() {}
+
+    public init(
+        threshold: Double, totalSteps: Int, start: Double = 0.55, measure: Measure = .update, average: Double = 0.9
+    ) throws(SettingError) {
+        self.threshold = threshold
+        self.totalSteps = totalSteps
+        self.start = start
+        self.measure = measure
+        self.average = average
+        try settle()
+    }
+
+    public static let declaration = Declaration(
+        name: "grades", title: "GradES",
+        summary: "layers freeze for good once they hardly change, as measured at every step",
+        details: """
+            value = |dw| / sqrt(n) of a layer of n elements, or |g| / sqrt(n) with measure "gradient".  From step start * T on, a \
+            layer freezes after the first step at which the average is below the threshold.  A schedule that lowers the rate lowers \
+            |dw| with it.  What was measured is saved in checkpoints.  It costs what telemetry costs.
+            """,
+        equation: "frozen once EMA(‖Δw‖/√n) < threshold, from start·T on",
+        source: "Wen et al. 2025, arXiv:2509.01842, whose measure is a sum that grows with the size",
+        positional: ["threshold", "total_steps"])
+
+    public static let depthDependence = DepthDependence.never
+
+    public static let parameters: [Parameter<Self>] = [
+        .number("threshold", \.threshold, .positive, "a layer whose average is lower freezes").required,
+        .integer("total_steps", \.totalSteps, 1...mostSteps, "T: steps to the end"),
+        .number("start", \.start, .closedFraction, "share of the steps before which no layer freezes"),
+        .choice("measure", \.measure, "what is measured: the \"update\" or the \"gradient\""),
+        .number("average", \.average, .fraction, "share of the average that a step keeps; 0: the last value alone"),
+    ]
+
+    public func validate() throws(SettingError) {
+        if threshold.isNaN { throw .invalid("threshold must be given") }
+        try require("total_steps", totalSteps)
+    }
+
+    public var averaging: Double { average }
+
+    public func value(of layer: LayerMeasurement) -> Double? {
+        if layer.elements == 0 { return nil }
+        return (measure == .update ? layer.updateNorm : layer.gradientNorm) / layer.elements.squareRoot()
+    }
+
+    public func decide(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>, step: Int64) {
+        if Double(step) < start * Double(totalSteps) { return }
+        for index in layers.indices where layers[index].isStepped && layers[index].average < threshold {
+            layers[index].target = 0
+        }
+    }
+}

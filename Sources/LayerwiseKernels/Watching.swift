@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLayerwiseKernels
+
+// What measured policies watch of each element, beside the norms that every observed step has.
+
+/// Adds ⟨g, last⟩ and ‖last‖² to `sums`, and keeps the change old − new as the last.
+@inline(__always)
+func watchProducts<V: Lanes>(
+    _: V.Type, _ old: UnsafeRawPointer, _ new: UnsafeRawPointer, _ gradients: UnsafeRawPointer,
+    _ last: UnsafeMutableRawPointer, _ count: Int, _ sums: UnsafeMutablePointer<Double>
+) {
+    var products = SquareSum()
+    var squares = SquareSum()
+    forEachGroup(V.self, count) { offset, valid in
+        let before = V.load(last, offset)
+        V.load(gradients, offset).prefix(valid).addProducts(before, to: &products)
+        before.addSquares(to: &squares)
+        (V.load(old, offset) - V.load(new, offset)).prefix(valid).store(last, offset)
+    }
+    sums[0] += products.total
+    sums[1] += squares.total
+}
+
+/// Adds to `sums` how many elements have kept the sign of their last change less those that have not, and how many had two
+/// changes other than 0; keeps the change old − new as the last.
+@inline(__always)
+func watchSigns<V: Lanes>(
+    _: V.Type, _ old: UnsafeRawPointer, _ new: UnsafeRawPointer, _ last: UnsafeMutableRawPointer, _ count: Int,
+    _ sums: UnsafeMutablePointer<Double>
+) {
+    var signs = SquareSum()
+    var compared = SquareSum()
+    forEachGroup(V.self, count) { offset, valid in
+        let change = (V.load(old, offset) - V.load(new, offset)).prefix(valid)
+        let product = V.load(last, offset).sign() * change.sign()
+        product.add(to: &signs)
+        product.addSquares(to: &compared)
+        change.store(last, offset)
+    }
+    sums[0] += signs.total
+    sums[1] += compared.total
+}
+
+/// Adds ‖new − start‖² to `sums`.
+@inline(__always)
+func watchDistance<V: Lanes>(
+    _: V.Type, _ new: UnsafeRawPointer, _ start: UnsafeRawPointer, _ count: Int, _ sums: UnsafeMutablePointer<Double>
+) {
+    var squares = SquareSum()
+    forEachGroup(V.self, count) { offset, valid in
+        (V.load(new, offset) - V.load(start, offset)).prefix(valid).addSquares(to: &squares)
+    }
+    sums[0] += squares.total
+}
+
+/// The offset of each group of lanes in bytes, and how many of its numbers count.
+@inline(__always)
+private func forEachGroup<V: Lanes>(_: V.Type, _ count: Int, _ body: (_ offset: Int, _ valid: Int64) -> Void) {
+    var index = 0
+    while index < count {
+        body(index &* (groupBytes / V.count), Int64(min(count &- index, V.count)))
+        index &+= V.count
+    }
+}

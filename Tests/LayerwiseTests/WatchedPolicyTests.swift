@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import Layerwise
+import XCTest
+
+/// Policies that watch elements, and freezing plans that take turns or measure.  Their equations are tested from Python, beside NumPy.
+final class WatchedPolicyTests: XCTestCase {
+    private static let shapes = [[[40], [5, 7]], [[130, 300]], [[17, 3]]]
+
+    private static func policies() throws -> [any MeasuredPolicy] {
+        [try Hypergradient(0.1), try SignAgreement(0.1), try LDoGScale(1e-3), try LARC(), try TVLARS()]
+    }
+
+    /// Every storage of parameters, and rules of one and several stages, with sums of layers and with matrices.
+    func testSameBitsOverThreads() throws {
+        for policy in try Self.policies() {
+            for rule in [AdamW(lr: 0.01), LAMB(lr: 0.01), Adafactor(lr: 0.01), Muon(lr: 0.01)] as [any Rule] {
+                for kind in [Kind(.float32), Kind(.bfloat16), Kind(.float16, master: true)] {
+                    let models = try [1, 4].map { threads in
+                        let model = try Model(rule, kind, shapes: Self.shapes, policy: policy)
+                        try model.optimizer.set(settings(["threads": .number(threads)]))
+                        return model
+                    }
+                    for _ in 0..<3 {
+                        for model in models {
+                            model.drawGradients()
+                            try model.optimizer.step()
+                        }
+                    }
+                    XCTAssertEqual(try models[0].digest(), try models[1].digest(), "\(policy.spec) \(rule.spec)")
+                    XCTAssertEqual(
+                        try models[0].optimizer.measurementState().map(\.bitPattern),
+                        try models[1].optimizer.measurementState().map(\.bitPattern))
+                }
+            }
+        }
+    }
+
+    /// To be watched changes nothing of a step.
+    func testWatchingChangesNoStep() throws {
+        for policy in [try Hypergradient(1e-30), try LDoGScale(measuring: still())] as [any MeasuredPolicy] {
+            for kind in [Kind(.float32), Kind(.float64), Kind(.bfloat16)] {
+                let watched = try Model(AdamW(lr: 0.01), kind, shapes: Self.shapes, policy: policy)
+                let plain = try Model(AdamW(lr: 0.01), kind, shapes: Self.shapes)
+                for _ in 0..<3 {
+                    for model in [watched, plain] {
+                        model.drawGradients()
+                        try model.optimizer.step()
+                    }
+                }
+                for (one, two) in zip(watched.parameters.joined(), plain.parameters.joined()) {
+                    XCTAssertEqual(one.values, two.values, "\(policy.spec)")
+                }
+            }
+        }
+    }
+
+    private func still() -> Measuring {
+        var measuring = Measuring()
+        (measuring.minScale, measuring.maxScale) = (1, 1)
+        return measuring
+    }
+
+    /// What is watched is added up over processes: the scales are those of the whole.
+    func testTensorsSpreadOverProcesses() throws {
+        for policy in try Self.policies() {
+            let kind = Kind(.float64)
+            let whole = try Model(SGD(lr: 0.01), kind, shapes: [[[8, 7]], [[6]]], policy: policy)
+            let parts = try (0..<2).map { _ in
+                try Model(SGD(lr: 0.01), kind, shapes: [[[4, 7]], [[3]]], policy: policy)
+            }
+            for (index, part) in parts.enumerated() {
+                for layer in 0..<2 {
+                    let count = part.parameters[layer][0].count
+                    for element in 0..<count {
+                        part.parameters[layer][0][element] = whole.parameters[layer][0][index * count + element]
+                        part.gradients[layer][0][element] = whole.gradients[layer][0][index * count + element]
+                    }
+                }
+            }
+            for _ in 0..<3 {
+                try whole.optimizer.step()
+                XCTAssertEqual(stepTogether(parts.map(\.optimizer)), [nil, nil])
+            }
+            for part in parts {
+                for (a, b) in zip(try part.infos(), try whole.infos()) {
+                    XCTAssertEqual(a.scale, b.scale, accuracy: 1e-12 * b.scale, "\(policy.spec)")
+                }
+            }
+        }
+    }
+
+    func testStatesAreListedReadAndReset() throws {
+        let model = try Model(SGD(lr: 0.01), shapes: Self.shapes, policy: try Hypergradient(0.1))
+        XCTAssertEqual(try model.optimizer.states(layer: 0, tensor: 0).map(\.name), ["step", "last_change"])
+        try model.optimizer.step()
+        var change = [Float](repeating: 0, count: 40)
+        try change.withUnsafeMutableBytes {
+            try model.optimizer.readState(layer: 0, tensor: 0, name: "last_change", into: $0)
+        }
+        for (own, gradient) in zip(change, model.gradients[0][0].values) {
+            // A change is a difference of float32 weights in [-1, 1], each rounded to half of 2⁻²⁴.
+            XCTAssertEqual(Double(own), 0.01 * gradient, accuracy: 0x1p-23)
+        }
+        try model.optimizer.reset(0)
+        try change.withUnsafeMutableBytes {
+            try model.optimizer.readState(layer: 0, tensor: 0, name: "last_change", into: $0)
+        }
+        XCTAssertEqual(change, [Float](repeating: 0, count: 40))
+        XCTAssertEqual(try model.infos()[0].stateBytes, 4 * 75)
+    }
+
+    func testRefuses() throws {
+        for value in [0, -1, Double.nan, .infinity] {
+            XCTAssertThrowsError(try Hypergradient(value))
+            XCTAssertThrowsError(try SignAgreement(value))
+            XCTAssertThrowsError(try LDoGScale(value))
+            XCTAssertThrowsError(try LARC(value))
+            XCTAssertThrowsError(try TVLARS(value))
+            XCTAssertThrowsError(try CompleteP(width: value, depth: 1))
+            XCTAssertThrowsError(try GradES(threshold: value, totalSteps: 10))
+        }
+        XCTAssertThrowsError(try SignAgreement(threshold: 1))
+        XCTAssertThrowsError(try LISA(blocks: 0))
+        XCTAssertThrowsError(try AutoFreeze(every: 0))
+        XCTAssertEqual(try CompleteP(width: 4, depth: 8, alpha: 0.5).epsilon(1), 1 / (4 * 8.0.squareRoot()))
+        let model = try Model(SGD(lr: 0.01), shapes: Self.shapes, policy: try LDoGScale())
+        let good = try model.optimizer.measurementState()
+        XCTAssertEqual(good.count, 15)
+        for (index, value) in [(0, 1.0), (1, -1), (2, -1), (3, .nan), (4, .infinity)] as [(Int, Double)] {
+            var state = good
+            state[index] = value
+            assertRefused(.outOfRange, layer: 0) { try model.optimizer.setMeasurementState(state) }
+        }
+        assertRefused(.invalidArgument) { try model.optimizer.measureMicrobatch() }
+        assertRefused(.invalidArgument) { try model.optimizer.measureMicrobatch(StepOptions(layer: 0)) }
+    }
+
+    /// A turn goes by t alone: far steps, and steps in any order.
+    func testTurns() throws {
+        let layers = (0..<5).map { LayerDescriptor(name: "\($0)", depth: $0, role: .block) }
+        for plan in [
+            try LISA(blocks: 2, every: 7, seed: 3), try BAdam(every: 7, order: .random, seed: 3),
+            try HiFT(layers: 2, every: 7, order: .descending),
+        ] as [any FreezePlan] {
+            let activities = try plan.activities(of: layers)
+            for step in [0, 6, 7, 8, 1000, Int64(1) << 53, Int64(1) << 62] {
+                let active = activities.indices.filter { isActive(activities[$0], step) }
+                XCTAssertTrue((1...2).contains(active.count), "\(plan.spec) \(step)")
+                XCTAssertEqual(active, activities.indices.filter { isActive(activities[$0], step / 7 * 7) })
+            }
+        }
+    }
+
+    private func isActive(_ activity: Activity, _ step: Int64) -> Bool { activity.isActive(at: step) }
+
+    func testSpikes() throws {
+        let deviations = try LossSpike(.deviations, limit: 3)
+        XCTAssertTrue(deviations.isSpike(.nan, after: []))
+        XCTAssertTrue(deviations.isSpike(.infinity, after: [1, 2, 3]))
+        XCTAssertFalse(deviations.isSpike(100, after: [1]))
+        XCTAssertFalse(deviations.isSpike(100, after: [1, .nan]))
+        // The mean is 2, the deviation 1.
+        XCTAssertFalse(deviations.isSpike(5, after: [1, 2, 3]))
+        XCTAssertTrue(deviations.isSpike(5.001, after: [1, 2, 3]))
+        XCTAssertFalse(deviations.isSpike(-100, after: [1, 2, 3]))
+        XCTAssertTrue(deviations.isSpike(2.1, after: [2, 2, 2]))
+        XCTAssertFalse(deviations.isSpike(2, after: [2, 2, 2]))
+        let ratio = try LossSpike(.ratio, limit: 3)
+        XCTAssertFalse(ratio.isSpike(6, after: [1, 2, 100]))
+        XCTAssertTrue(ratio.isSpike(6.001, after: [100, 1, 2]))
+        XCTAssertTrue(ratio.isSpike(4.6, after: [1, 2]))
+        XCTAssertFalse(ratio.isSpike(4.5, after: [1, 2]))
+        XCTAssertFalse(ratio.isSpike(1, after: [-1, -2]), "no ratio to losses below 0")
+        for limit in [0, -1, Double.nan, .infinity] {
+            assertRefused(.outOfRange) { _ = try LossSpike(.deviations, limit: limit) }
+        }
+        assertRefused(.outOfRange) { _ = try LossSpike(.ratio, limit: 1) }
+    }
+}
