@@ -21,6 +21,7 @@ public struct Adamax: Rule {
     public var epsilon = 1e-8
     /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Decay the weights in place of the gradient, as AdamW does.
     public var decoupledWeightDecay = false
 
     public init() {}

@@ -14,19 +14,28 @@
 /// Source: Luo et al. 2023, algorithm 2 (arXiv:2307.02047), as the authors' code and `pytorch_optimizer.CAME` have it: the paper
 /// averages u before it is clipped.
 public struct CAME: AdjustableRule {
+    /// Learning rate γ.
     public var learningRate = 2e-4
+    /// Decay β₁ of the average of changes.
     public var beta1 = 0.9
+    /// Decay β₂ of the second moment.
     public var beta2 = 0.999
+    /// Decay β₃ of the disagreement.
     public var beta3 = 0.9999
+    /// Number ε₁ that is added to g².
     public var epsilon1 = 1e-30
+    /// Number ε₂ that is added to the square of the disagreement.
     public var epsilon2 = 1e-16
+    /// Largest root mean square d of u.
     public var clip = 1.0
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
     /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, betas: (Double, Double, Double) = (0.9, 0.999, 0.9999), eps: (Double, Double) = (1e-30, 1e-16),
         clipThreshold: Double = 1, weightDecay: Double = 0

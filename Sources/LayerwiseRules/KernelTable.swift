@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLayerwiseKernels
 
-// Internal to Layerwise, though public: rules name their kernels by these types.
-
 /// A rule's passes, `lwk_pass_…`, over tiles of one storage.
-public typealias RuleKernel =
+package typealias RuleKernel =
     @convention(c) (Int32, UnsafePointer<lwk_tile>, UnsafeMutablePointer<lwk_sums>) -> Void
 
 /// The kernels of one `KernelKey` for one instruction set: each works on weights and gradients of one storage.
-public struct RuleKernels: Sendable, BitwiseCopyable {
-    public let float32, float64: RuleKernel
+package struct RuleKernels: Sendable, BitwiseCopyable {
+    package let float32, float64: RuleKernel
     /// nil where tensors of this storage go by tiles of float32.
-    public let float16, bfloat16: RuleKernel?
+    package let float16, bfloat16: RuleKernel?
 
-    public init(
+    package init(
         float32: RuleKernel, float64: RuleKernel, float16: RuleKernel? = nil, bfloat16: RuleKernel? = nil
     ) {
         self.float32 = float32
@@ -24,31 +22,31 @@ public struct RuleKernels: Sendable, BitwiseCopyable {
 }
 
 /// What one storage of elements needs: source, count, and then factor and limit, or the target.
-public struct StorageKernels: Sendable {
-    public typealias Condition =
+package struct StorageKernels: Sendable {
+    package typealias Condition =
         @convention(c) (UnsafeRawPointer, Int, Double, Double, UnsafeMutableRawPointer) -> Void
-    public typealias SquareSum = @convention(c) (UnsafeRawPointer, Int, Double, Double) -> Double
-    public typealias Convert = @convention(c) (UnsafeRawPointer, Int, UnsafeMutableRawPointer) -> Void
+    package typealias SquareSum = @convention(c) (UnsafeRawPointer, Int, Double, Double) -> Double
+    package typealias Convert = @convention(c) (UnsafeRawPointer, Int, UnsafeMutableRawPointer) -> Void
 
     /// Source, count, factor, power, limit, target: for a factor that lanes cannot hold.
-    public typealias ConditionWide =
+    package typealias ConditionWide =
         @convention(c) (UnsafeRawPointer, Int, Double, Double, Double, UnsafeMutableRawPointer) -> Void
 
-    public let condition: Condition
-    public let conditionWide: ConditionWide
-    public let squareSum: SquareSum
-    public let decode: Convert
-    public let encode: Convert
+    package let condition: Condition
+    package let conditionWide: ConditionWide
+    package let squareSum: SquareSum
+    package let decode: Convert
+    package let encode: Convert
     /// Encodes so that a finite number stays finite.
-    public let encodeFinite: Convert
+    package let encodeFinite: Convert
     /// State, count, factor, elements: e ← e + factor·(state − e), for a state of lanes; a finite number stays finite.
-    public typealias Blend = @convention(c) (UnsafeRawPointer, Int, Double, UnsafeMutableRawPointer) -> Void
+    package typealias Blend = @convention(c) (UnsafeRawPointer, Int, Double, UnsafeMutableRawPointer) -> Void
 
-    public let blend: Blend
+    package let blend: Blend
     /// Parameters, count, master copy: takes in what was changed from outside.  Of 16-bit storage.
-    public let adopt: Convert?
+    package let adopt: Convert?
 
-    public init(
+    package init(
         condition: Condition, conditionWide: ConditionWide, squareSum: SquareSum, decode: Convert, encode: Convert,
         encodeFinite: Convert, blend: Blend, adopt: Convert? = nil
     ) {
@@ -64,51 +62,51 @@ public struct StorageKernels: Sendable {
 }
 
 /// What states need that are kept by rows and columns, for lanes of one type.
-public struct FactorKernels: Sendable {
+package struct FactorKernels: Sendable {
     /// Lanes, count, the place of the first in its tensor, rows and columns of its matrices; the sums of the first element's row
     /// and of those behind it, and the sums of the columns of its matrix and of those behind it.
-    public typealias AddSquares =
+    package typealias AddSquares =
         @convention(c) (
             UnsafeRawPointer, Int, Int, Int, Int, UnsafeMutablePointer<Double>, UnsafeMutablePointer<Double>
         ) -> Void
     /// What each row is multiplied by, the columns, the place of the first element, count, rows and columns, target: the
     /// products, at most the largest number.
-    public typealias Multiply =
+    package typealias Multiply =
         @convention(c) (
             UnsafePointer<Double>, UnsafeRawPointer, Int, Int, Int, Int, UnsafeMutableRawPointer
         ) -> Void
 
-    public let addSquares: AddSquares
-    public let multiply: Multiply
+    package let addSquares: AddSquares
+    package let multiply: Multiply
 
-    public init(addSquares: AddSquares, multiply: Multiply) {
+    package init(addSquares: AddSquares, multiply: Multiply) {
         self.addSquares = addSquares
         self.multiply = multiply
     }
 }
 
 /// What adjusts gradients and changes in a tile, for lanes of one type.
-public struct SliceKernels: Sendable {
+package struct SliceKernels: Sendable {
     /// Lanes, count, the place of the first in its tensor, elements of a slice, from one slice's numbers to the next's, and the sums
     /// of the first element's slice and of those behind it: of the numbers, or nil, and of their squares.
-    public typealias AddSums =
+    package typealias AddSums =
         @convention(c) (
             UnsafeRawPointer, Int, Int, Int, Int, UnsafeMutablePointer<Double>?, UnsafeMutablePointer<Double>
         ) -> Void
     /// Lanes, count, the place of the first in its tensor, elements of a slice, a factor and an offset for every slice of the tensor,
     /// target: factor·x − offset.
-    public typealias Adjust =
+    package typealias Adjust =
         @convention(c) (
             UnsafeRawPointer, Int, Int, Int, UnsafePointer<Double>, UnsafeMutableRawPointer
         ) -> Void
     /// Negatives of changes, gradients, count: changes that have not the sign of the gradient become 0; how many are left.
-    public typealias Mask = @convention(c) (UnsafeMutableRawPointer, UnsafeRawPointer, Int) -> Double
+    package typealias Mask = @convention(c) (UnsafeMutableRawPointer, UnsafeRawPointer, Int) -> Double
 
-    public let addSums: AddSums
-    public let adjust: Adjust
-    public let mask: Mask
+    package let addSums: AddSums
+    package let adjust: Adjust
+    package let mask: Mask
 
-    public init(addSums: AddSums, adjust: Adjust, mask: Mask) {
+    package init(addSums: AddSums, adjust: Adjust, mask: Mask) {
         self.addSums = addSums
         self.adjust = adjust
         self.mask = mask
@@ -116,39 +114,39 @@ public struct SliceKernels: Sendable {
 }
 
 /// Products of matrices, for lanes of one type.
-public struct MatrixKernels: Sendable {
+package struct MatrixKernels: Sendable {
     /// The product that the arguments describe, in the scratch memory behind them.
-    public typealias Product = @convention(c) (UnsafePointer<lwk_product>, UnsafeMutableRawPointer) -> Void
+    package typealias Product = @convention(c) (UnsafePointer<lwk_product>, UnsafeMutableRawPointer) -> Void
 
-    public let product: Product
+    package let product: Product
 
-    public init(product: Product) { self.product = product }
+    package init(product: Product) { self.product = product }
 }
 
 /// What measured policies watch of each element, for lanes of one type.
 ///
 /// A kernel reads and writes whole groups of lanes, and adds to the sums behind its last argument.
-public struct WatchingKernels: Sendable {
+package struct WatchingKernels: Sendable {
     /// Weights before and after the step, conditioned gradients, the last change, count, two sums: ⟨g, last⟩ and ‖last‖².
-    public typealias Products =
+    package typealias Products =
         @convention(c) (
             UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeMutableRawPointer, Int,
             UnsafeMutablePointer<Double>
         ) -> Void
     /// Weights before and after the step, the last change, count, two sums: of the products of signs, and of their squares.
-    public typealias Signs =
+    package typealias Signs =
         @convention(c) (
             UnsafeRawPointer, UnsafeRawPointer, UnsafeMutableRawPointer, Int, UnsafeMutablePointer<Double>
         ) -> Void
     /// Weights after the step, weights at the start, count, one sum: ‖w − w₀‖².
-    public typealias Distance =
+    package typealias Distance =
         @convention(c) (UnsafeRawPointer, UnsafeRawPointer, Int, UnsafeMutablePointer<Double>) -> Void
 
-    public let products: Products
-    public let signs: Signs
-    public let distance: Distance
+    package let products: Products
+    package let signs: Signs
+    package let distance: Distance
 
-    public init(products: Products, signs: Signs, distance: Distance) {
+    package init(products: Products, signs: Signs, distance: Distance) {
         self.products = products
         self.signs = signs
         self.distance = distance
@@ -156,18 +154,18 @@ public struct WatchingKernels: Sendable {
 }
 
 /// The kernels of one instruction set that convert and measure, and know no rule.
-public struct KernelTable: Sendable {
-    public let float32, float64, float16, bfloat16: StorageKernels
+package struct KernelTable: Sendable {
+    package let float32, float64, float16, bfloat16: StorageKernels
     /// float32 gradients of float64 parameters.
-    public let conditionWidened: StorageKernels.Condition
-    public let conditionWidenedWide: StorageKernels.ConditionWide
-    public let squareSumWidened: StorageKernels.SquareSum
-    public let factors32, factors64: FactorKernels
-    public let slices32, slices64: SliceKernels
-    public let matrices32, matrices64: MatrixKernels
-    public let watching32, watching64: WatchingKernels
+    package let conditionWidened: StorageKernels.Condition
+    package let conditionWidenedWide: StorageKernels.ConditionWide
+    package let squareSumWidened: StorageKernels.SquareSum
+    package let factors32, factors64: FactorKernels
+    package let slices32, slices64: SliceKernels
+    package let matrices32, matrices64: MatrixKernels
+    package let watching32, watching64: WatchingKernels
 
-    public init(
+    package init(
         float32: StorageKernels, float64: StorageKernels, float16: StorageKernels,
         bfloat16: StorageKernels, conditionWidened: StorageKernels.Condition,
         conditionWidenedWide: StorageKernels.ConditionWide, squareSumWidened: StorageKernels.SquareSum,

@@ -21,25 +21,40 @@ public struct MARS: AdjustableRule {
         case adamw, lion
     }
 
+    /// Learning rate γ.
     public var learningRate = 3e-3
+    /// Decay β₁ of the first moment.
     public var beta1 = 0.95
+    /// Decay β₂ of the second moment.
     public var beta2 = 0.99
+    /// Number ε that is added to the denominator.
     public var epsilon = 1e-8
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Divide by the largest second moment so far.
     public var amsgrad = false
+    /// Strength γ̂ of the correction.
     public var gamma = 0.025
+    /// What the corrected gradient is given to.
     public var kind = Kind.adamw
+    /// Correct a tensor's first gradient too, as if one of 0 came before.
     public var correctFirst = true
+    /// Treat tensors of rank 0 and 1 as all others.
     public var optimize1D = false
+    /// Else their rate, in units of γ.
     public var rateScale1D = 1.0
+    /// Else the decay of their first moment.
     public var beta1Of1D = 0.9
+    /// Else the decay of their second moment.
     public var beta2Of1D = 0.95
+    /// Else their decay coefficient.
     public var weightDecay1D = 0.1
     /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, betas: (Double, Double) = (0.95, 0.99), eps: Double = 1e-8, weightDecay: Double = 0,
         gamma: Double = 0.025, kind: Kind = .adamw, optimize1D: Bool = false
@@ -69,22 +84,23 @@ public struct MARS: AdjustableRule {
             .parameter("last_grad"), .parameter("exp_avg"), .parameter("exp_avg_sq"), .parameter("max_exp_avg_sq"),
         ])
 
-    public static let parameters: [Parameter<Self>] = [
-        .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
-        .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
-        .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
-        .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
-        .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
-        .flag("amsgrad", \.amsgrad, "divide by the largest second moment so far"),
-        .number("gamma", \.gamma, .nonNegative, "strength γ̂ of the correction"),
-        .choice("mars_type", \.kind, "what the corrected gradient is given to"),
-        .flag("correct_first", \.correctFirst, "correct a tensor's first gradient too, as if one of 0 came before"),
-        .flag("optimize_1d", \.optimize1D, "treat tensors of rank 0 and 1 as all others"),
-        .number("lr_1d_factor", \.rateScale1D, .nonNegative, "else their rate, in units of γ"),
-        .number("beta1_1d", \.beta1Of1D, .fraction, "else the decay of their first moment"),
-        .number("beta2_1d", \.beta2Of1D, .fraction, "else the decay of their second moment"),
-        .number("weight_decay_1d", \.weightDecay1D, .nonNegative, "else their decay coefficient"),
-    ] + updateParameters
+    public static let parameters: [Parameter<Self>] =
+        [
+            .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
+            .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
+            .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
+            .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
+            .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+            .flag("amsgrad", \.amsgrad, "divide by the largest second moment so far"),
+            .number("gamma", \.gamma, .nonNegative, "strength γ̂ of the correction"),
+            .choice("mars_type", \.kind, "what the corrected gradient is given to"),
+            .flag("correct_first", \.correctFirst, "correct a tensor's first gradient too, as if one of 0 came before"),
+            .flag("optimize_1d", \.optimize1D, "treat tensors of rank 0 and 1 as all others"),
+            .number("lr_1d_factor", \.rateScale1D, .nonNegative, "else their rate, in units of γ"),
+            .number("beta1_1d", \.beta1Of1D, .fraction, "else the decay of their first moment"),
+            .number("beta2_1d", \.beta2Of1D, .fraction, "else the decay of their second moment"),
+            .number("weight_decay_1d", \.weightDecay1D, .nonNegative, "else their decay coefficient"),
+        ] + updateParameters
 
     public static let presets = [
         Preset(

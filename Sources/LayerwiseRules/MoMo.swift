@@ -13,15 +13,22 @@
 /// Source: Schaipp et al. 2024, algorithms 1 and 3 (arXiv:2305.07583).  Equals momo-opt's `Momo`, and without decay `optax.contrib.momo`, which
 /// does not divide the step by 1 + γλ.  With β = 0 it is SGD with Polyak's step size, as `optax.polyak_sgd`.
 public struct MoMo: MoMoRule {
+    /// Largest rate γ.
     public var learningRate = 1.0
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Decay β of the averages.
     public var beta = 0.9
+    /// Lower bound of the loss.
     public var lowerBound = 0.0
+    /// Start the averages at 0, and correct them.
     public var biasCorrection = false
+    /// Estimate the lower bound, beginning at lb.
     public var useFstar = false
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double = 1, weightDecay: Double = 0, beta: Double = 0.9, lowerBound: Double = 0, useFstar: Bool = false
     ) {

@@ -13,17 +13,26 @@
 /// Source: Schaipp et al. 2024, algorithm 2 (arXiv:2305.07583).  Equals momo-opt's `MomoAdam`, and without decay
 /// `optax.contrib.momo_adam`.
 public struct MoMoAdam: MoMoRule {
+    /// Largest rate γ.
     public var learningRate = 1e-2
+    /// Decay β₁ of the first moment and of the losses.
     public var beta1 = 0.9
+    /// Decay β₂ of the second moment.
     public var beta2 = 0.999
+    /// Number ε that is added to the denominator.
     public var epsilon = 1e-8
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Lower bound of the loss.
     public var lowerBound = 0.0
+    /// Divide the stepped weights by 1 + γλ, in place of AdamW's decay.
     public var divide = true
+    /// Estimate the lower bound, beginning at lb.
     public var useFstar = false
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-8, weightDecay: Double = 0,
         lowerBound: Double = 0, useFstar: Bool = false

@@ -17,17 +17,26 @@
 /// Source: Defazio et al. 2024 (arXiv:2405.15682) with Liu et al. 2020, algorithm 2 (arXiv:1908.03265).  Equals schedulefree's
 /// `RAdamScheduleFree`.
 public struct ScheduleFreeRAdam: ScheduleFreeRule {
+    /// Learning rate γ.
     public var learningRate = 2.5e-3
+    /// How near β₁ the parameters are to the average.
     public var beta1 = 0.9
+    /// Decay β₂ of the second moment.
     public var beta2 = 0.999
+    /// Number ε that is added to the denominator.
     public var epsilon = 1e-8
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Power r of t in the weight of the average.
     public var stepPower = 0.0
+    /// Power p of the largest rate in that weight.
     public var ratePower = 2.0
+    /// Leave the weights alone while the second moment is not known well enough, in place of steps of SGD.
     public var silentSGDPhase = true
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, betas: (Double, Double) = (0.9, 0.999), eps: Double = 1e-8, weightDecay: Double = 0,
         silentSGDPhase: Bool = true

@@ -63,7 +63,7 @@ public enum SettingError: Error, Equatable {
 }
 
 /// Refuses a key that is given twice.
-public func refuseDuplicates(_ settings: [Setting]) throws(SettingError) {
+package func refuseDuplicates(_ settings: [Setting]) throws(SettingError) {
     var seen: Set<NameKey> = []
     for setting in settings where !seen.insert(NameKey(setting.key)).inserted {
         throw .duplicate("\(setting.key) is given twice")

@@ -11,15 +11,22 @@
 /// Source: Morwani et al. 2025 (arXiv:2502.02431).  Equals `optax.contrib.simplified_ademamix`.  pytorch_optimizer weighs g by 1 − β₁ in m, and
 /// divides by √(1 − β₂ᵗ) in place of multiplying.
 public struct SimplifiedAdEMAMix: Rule {
+    /// Learning rate γ.
     public var learningRate = 1e-4
+    /// Decay β₁ of the sum.
     public var beta1 = 0.99
+    /// Decay β₂ of the second moment.
     public var beta2 = 0.95
+    /// Weight α of the gradient beside the sum.
     public var alpha = 0.0
+    /// Number ε that is added to the denominator.
     public var epsilon = 1e-8
+    /// Decay coefficient λ.
     public var weightDecay = 0.0
 
     public init() {}
 
+    /// Creates the rule from its hyperparameters, which the properties document.
     public init(
         lr: Double, betas: (Double, Double) = (0.99, 0.95), alpha: Double = 0, eps: Double = 1e-8,
         weightDecay: Double = 0

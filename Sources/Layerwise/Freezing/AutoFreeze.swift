@@ -11,11 +11,14 @@ import LayerwiseRules
 /// which needs a copy of all gradients; here norms of the steps are added up.  Layers of one depth freeze together, and the layer with
 /// the largest η never does.
 public struct AutoFreeze: MeasuredFreezePlan {
+    /// Steps of an interval.
     public var every = 0
+    /// Which of the changes of all layers that train is the limit.
     public var quantile = 0.5
 
     public init() {}
 
+    /// Creates the plan; throws if a value is outside its range.  The properties document the settings.
     public init(every: Int, quantile: Double = 0.5) throws(SettingError) {
         self.every = every
         self.quantile = quantile

@@ -8,15 +8,22 @@ import LayerwiseRules
 /// Source: Luo, Yu, Li 2024 (BAdam, arXiv:2404.02827), with LLaMA-Factory's defaults: 50 steps, from the input.  Theirs leaves
 /// embeddings and head frozen unless it is asked to include them; here they take turns, and `ends` says otherwise.
 public struct BAdam: FreezePlan {
+    /// Steps of a turn.
     public var every = 50
+    /// Depths of a block.
     public var layers = 1
+    /// Of the blocks: `ascending` from the input, `descending` or `random`.
     public var order = Turns.Order.ascending
+    /// Of the random order.
     public var seed = 0
+    /// What layers of other roles than block do: always `train`, take `turns` too, or stay `frozen`.
     public var ends = EndLayers.turns
+    /// The states of a layer at rest: `keep` or `clear`.
     public var states = IdleStates.clear
 
     public init() {}
 
+    /// Creates the plan; throws if a value is outside its range.  The properties document the settings.
     public init(
         every: Int = 50, layers: Int = 1, order: Turns.Order = .ascending, seed: Int = 0, ends: EndLayers = .turns,
         states: IdleStates = .clear

@@ -15,14 +15,20 @@ public struct GradES: MeasuredFreezePlan {
         case update, gradient
     }
 
+    /// A layer whose average is lower freezes.
     public var threshold = Double.nan
+    /// T: steps to the end.
     public var totalSteps = 0
+    /// Share of the steps before which no layer freezes.
     public var start = 0.55
+    /// What is measured: the `update` or the `gradient`.
     public var measure = Measure.update
+    /// Share of the average that a step keeps; 0: the last value alone.
     public var average = 0.9
 
     public init() {}
 
+    /// Creates the plan; throws if a value is outside its range.  The properties document the settings.
     public init(
         threshold: Double, totalSteps: Int, start: Double = 0.55, measure: Measure = .update, average: Double = 0.9
     ) throws(SettingError) {

@@ -8,15 +8,22 @@ import LayerwiseRules
 /// Source: Liu et al. 2024 (HiFT, arXiv:2401.15207): one group a step.  Their learning rate advances once a round, which here is a
 /// schedule in rounds, such as StepDecay.
 public struct HiFT: FreezePlan {
+    /// Depths of a block.
     public var layers = 1
+    /// Steps of a turn.
     public var every = 1
+    /// Of the blocks: `ascending` from the input, `descending` or `random`.
     public var order = Turns.Order.ascending
+    /// Of the random order.
     public var seed = 0
+    /// What layers of other roles than block do: always `train`, take `turns` too, or stay `frozen`.
     public var ends = EndLayers.turns
+    /// The states of a layer at rest: `keep` or `clear`.
     public var states = IdleStates.keep
 
     public init() {}
 
+    /// Creates the plan; throws if a value is outside its range.  The properties document the settings.
     public init(
         layers: Int = 1, every: Int = 1, order: Turns.Order = .ascending, seed: Int = 0, ends: EndLayers = .turns,
         states: IdleStates = .keep

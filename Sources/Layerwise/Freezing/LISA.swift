@@ -8,13 +8,18 @@ import LayerwiseRules
 /// Source: Pan et al. 2024 (LISA, arXiv:2403.17919), with the defaults of LMFlow's `lisa_trainer.py`.  The draw is that of
 /// `Turns`, so it differs from theirs by the random numbers.
 public struct LISA: FreezePlan {
+    /// How many blocks train at a time.
     public var blocks = 2
+    /// Steps of a turn.
     public var every = 20
+    /// Of the draws.
     public var seed = 0
+    /// The states of a layer at rest: `keep` or `clear`.
     public var states = IdleStates.keep
 
     public init() {}
 
+    /// Creates the plan; throws if a value is outside its range.  The properties document the settings.
     public init(
         blocks: Int = 2, every: Int = 20, seed: Int = 0, states: IdleStates = .keep
     ) throws(SettingError) {

@@ -43,6 +43,7 @@ public struct Settings: Configurable {
     /// λ: the largest norm of the gradients of a unit over that of its weights, which is taken to be at least `clipUnitEpsilon`.  A unit
     /// is a part of a tensor along its first axis, or a tensor of rank 0 or 1.  Infinity is no limit.
     public var clipUnitRatio = Double.infinity
+    /// Least norm that the weights of a unit are taken to have.
     public var clipUnitEpsilon = 1e-3
     /// Take the mean of each unit from its gradients, in tensors of rank 2 and more.
     public var centralizeGradients = false
@@ -50,6 +51,7 @@ public struct Settings: Configurable {
     public var gradientNoise = 0.0
     /// γ: the variance of the noise is η/(1 + t)^γ after t steps.
     public var gradientNoiseDecay = 0.55
+    /// Seed of the noise.
     public var gradientNoiseSeed = 0
     /// Ascend instead of descend.
     public var maximize = false

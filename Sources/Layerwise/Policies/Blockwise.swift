@@ -13,20 +13,32 @@ import LayerwiseRules
 /// feed-forward, embedding.  The first that matches decides; a tensor that none matches has the scale `others`.  A
 /// projection of queries, keys and values in one is among values and outputs, the lower of both.
 public struct Blockwise: Policy {
+    /// Scale of norms.
     public var norm = 1.0
+    /// Scale of values and outputs of attention.
     public var valueOutput = 4.0
+    /// Scale of feed-forward layers.
     public var feedForward = 6.0
+    /// Scale of queries and keys.
     public var queryKey = 8.0
+    /// Scale of embeddings.
     public var embedding = 10.0
+    /// Scale of all others, such as the head.
     public var others = 1.0
+    /// Regular expression of norms; ``: the usual names.
     public var normMatch = ""
+    /// Likewise of queries and keys.
     public var queryKeyMatch = ""
+    /// Likewise of values and outputs of attention.
     public var valueOutputMatch = ""
+    /// Likewise of feed-forward layers.
     public var feedForwardMatch = ""
+    /// Likewise of embeddings.
     public var embeddingMatch = ""
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(
         norm: Double = 1, valueOutput: Double = 4, feedForward: Double = 6, queryKey: Double = 8,
         embedding: Double = 10,

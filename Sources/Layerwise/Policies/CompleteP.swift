@@ -15,12 +15,16 @@ import LayerwiseRules
 /// the multiplier of the output and that of the residual branches, m_L^(−a), belong to the model.  Their ε is m_N⁻¹ · m_L^(−a) times
 /// the base's for all tensors: give the rule that eps (`epsilon(_:)`).
 public struct CompleteP: Policy {
+    /// M_N: the width over that of the base model.
     public var width = Double.nan
+    /// M_L: the number of blocks over that of the base model.
     public var depth = Double.nan
+    /// A: the exponent of the depth; residual branches have m_L^(−a).
     public var alpha = 1.0
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(width: Double, depth: Double, alpha: Double = 1) throws(SettingError) {
         self.width = width
         self.depth = depth

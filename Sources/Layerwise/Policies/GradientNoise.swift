@@ -20,6 +20,7 @@ public struct GradientNoise: MeasuredPolicy {
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(measuring: Measuring) throws(SettingError) {
         self.measuring = measuring
         try settle()

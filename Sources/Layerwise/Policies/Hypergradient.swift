@@ -22,12 +22,15 @@ public struct Hypergradient: MeasuredPolicy {
         case cosine, published
     }
 
+    /// How fast scales change.
     public var beta = 0.02
+    /// How a product changes the scale: `cosine` or `published`.
     public var form = Form.cosine
     public var measuring = Hypergradient.usual
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(
         _ beta: Double = 0.02, form: Form = .cosine, measuring: Measuring = Hypergradient.usual
     ) throws(SettingError) {

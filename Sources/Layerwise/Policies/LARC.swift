@@ -23,13 +23,17 @@ struct NormRatio {
 ///
 /// *Edge cases*: a layer whose weights or gradients are all 0 has no value, and keeps its scale, where apex takes 1.
 public struct LARC: MeasuredPolicy {
+    /// Η: the ratio of change to weights that is aimed at.
     public var trust = 0.02
+    /// Only lower rates.
     public var clip = true
+    /// What is added to the divisor.
     public var eps = 1e-8
     public var measuring = LARC.usual
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(
         _ trust: Double = 0.02, clip: Bool = true, eps: Double = 1e-8, measuring: Measuring = LARC.usual
     ) throws(SettingError) {
@@ -95,16 +99,23 @@ public struct LARC: MeasuredPolicy {
 ///
 /// *Edge cases*: those of LARC.
 public struct TVLARS: MeasuredPolicy {
+    /// Η: the ratio of change to weights that is aimed at.
     public var trust = 0.001
+    /// How fast the factor falls.
     public var steepness = 0.001
+    /// Bounds the factor at 1/alpha.
     public var alpha = 0.1
+    /// Steps by which the fall is put off.
     public var delay = 0.0
+    /// What the factor falls to.
     public var lowest = 0.0
+    /// What is added to the divisor.
     public var eps = 1e-8
     public var measuring = LARC.usual
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(
         _ trust: Double = 0.001, steepness: Double = 0.001, alpha: Double = 0.1, delay: Double = 0, lowest: Double = 0,
         eps: Double = 1e-8, measuring: Measuring = LARC.usual

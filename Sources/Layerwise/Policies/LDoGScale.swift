@@ -16,11 +16,13 @@ import LayerwiseRules
 /// *Edge cases*: the first step has `start_scale`, the authors' `init_eta`, as nothing is measured before.  Decay and clipping
 /// change what is measured.  A step that does not move, or whose rate is 0, has no value.
 public struct LDoGScale: MeasuredPolicy {
+    /// The first distance, relative to 1 + ‖w‖.
     public var repsRel = 1e-6
     public var measuring = LDoGScale.usual
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(_ repsRel: Double = 1e-6, measuring: Measuring = LDoGScale.usual) throws(SettingError) {
         self.repsRel = repsRel
         self.measuring = measuring

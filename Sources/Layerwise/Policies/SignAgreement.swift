@@ -14,12 +14,15 @@ import LayerwiseRules
 /// *Edge cases*: a layer no element of which changed twice has no value.  Momentum makes changes agree: with it the share is
 /// seldom below a half, and `max_scale` is what ends the growth.
 public struct SignAgreement: MeasuredPolicy {
+    /// By how much a scale changes.
     public var bump = 0.01
+    /// Share of signs kept from which on a scale grows.
     public var threshold = 0.5
     public var measuring = SignAgreement.usual
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(
         _ bump: Double = 0.01, threshold: Double = 0.5, measuring: Measuring = SignAgreement.usual
     ) throws(SettingError) {

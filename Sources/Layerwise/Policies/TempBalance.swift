@@ -35,14 +35,20 @@ public struct TempBalance: SpectralPolicy {
         case one, highest, measured
     }
 
+    /// Scale of the layer with the least value.
     public var lowest = 0.5
+    /// Scale of the layer with the largest value.
     public var highest = 1.5
+    /// What is read off: `alpha`, `stable_rank` or `spectral_norm`.
     public var measure = Measure.alpha
+    /// Scale of the first layer and the head: `one`, the `highest`, or as `measured`.
     public var ends = Ends.one
+    /// Tensors with fewer rows or columns are left out.
     public var leastRank = 50
 
     public init() {}
 
+    /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(
         _ lowest: Double = 0.5, _ highest: Double = 1.5, measure: Measure = .alpha, ends: Ends = .one,
         leastRank: Int = 50
