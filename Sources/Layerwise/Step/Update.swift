@@ -285,7 +285,7 @@ private func processBlock(
     let ownKernel = weightType.kernel(in: kernels)
     let watches = changes && !context.watching.isEmpty
     let isInPlace =
-        ownKernel != nil && !watches
+        ownKernel != nil && (!watches || weightType == lane)
         && (!readsGradients
             || (gradientType == weightType && (orthogonal != nil || (limit == .infinity && !isFactorWide))))
     let kernelPass =
@@ -297,7 +297,9 @@ private func processBlock(
             finishes ? lwk_pass_finish : context.observes ? lwk_pass_observe : lwk_pass_update
         }
     let ahead = Int64(lwk_prefetch_distance())
-    let tileCount = isInPlace && !tensor.pointee.isFactored ? Block.elements : Scratch.tileBytes / size
+    // What is watched is compared with the weights before, which a tile has room for.
+    let isWhole = isInPlace && !tensor.pointee.isFactored && !watches
+    let tileCount = isWhole ? Block.elements : Scratch.tileBytes / size
     let products = tensor.pointee.isFactored ? Products(tensor, context, scratch) : nil
     var sums = lwk_sums()
     var watched = WatchedSums()
@@ -380,8 +382,9 @@ private func processBlock(
                 condition(
                     gradients + offset * tensor.pointee.gradientDType.size, count, tensor, isFactorWide, limit,
                     context.table, scratch.gradients)
+                (gradientMemory, factor) = (UnsafeRawPointer(scratch.gradients), 1)
             }
-            watch(tensor, offset, count, weights, context, scratch, &watched)
+            watch(tensor, offset, count, weights, gradientMemory, factor, context, scratch, &watched)
         }
         offset += count
     }
@@ -394,12 +397,13 @@ private func processBlock(
     }
 }
 
-/// Adds up what the policy watches of `count` elements from `offset` on: `scratch` holds their weights before the step and their
-/// gradients, `weights` those after it.
+/// Adds up what the policy watches of `count` elements from `offset` on: `scratch` holds their weights before the step, `weights`
+/// those after it, and `gradients` are to be multiplied by `factor`.
 @inline(never)
 private func watch(
     _ tensor: UnsafePointer<TensorStepData>, _ offset: Int, _ count: Int, _ weights: UnsafeRawPointer,
-    _ context: StepContext, _ scratch: Scratch, _ sums: inout WatchedSums
+    _ gradients: UnsafeRawPointer, _ factor: Double, _ context: StepContext, _ scratch: Scratch,
+    _ sums: inout WatchedSums
 ) {
     let lane = tensor.pointee.laneType
     let kernels = lane == .float64 ? context.table.watching64 : context.table.watching32
@@ -409,11 +413,11 @@ private func watch(
         guard let own = memory.baseAddress?.assumingMemoryBound(to: Double.self) else { return }
         if let last = tensor.pointee.lastChange {
             if context.watching.contains(.gradientProducts) {
-                kernels.products(scratch.former, weights, scratch.gradients, last + shift, count, own)
-                sums.product += own[0]
+                kernels.products(scratch.former, weights, gradients, last + shift, count, own)
+                sums.product += factor * own[0]
                 sums.lastSquares += own[1]
                 sums.gradientSquares += lane.kernels(in: context.table).squareSum(
-                    scratch.gradients, count, 1, .infinity)
+                    gradients, count, factor, .infinity)
             } else if context.watching.contains(.signs) {
                 kernels.signs(scratch.former, weights, last + shift, count, own)
                 sums.signs += own[0]
