@@ -389,8 +389,8 @@ def test_every_policy_and_plan_declares_whether_it_goes_by_depth() -> None:
     assert set(found.values()) == {"always", "never", "parts"}
     assert [name for name, value in found.items() if value == "parts"] == ["for_tower", "combine"]
     assert [name for name, value in found.items() if value == "never"] == [
-        "uniform", "explicit", "exclude", "mup", "blockwise", "lora_plus", "relative_gradient_norm", "update_ratio", "larc",
-        "tvlars", "hypergradient", "sign_agreement", "ldog_scale", "gradient_noise", "freeze_at", "grades",
+        "uniform", "explicit", "exclude", "mup", "blockwise", "lora_plus", "relative_gradient_norm", "update_ratio",
+        "larc", "tvlars", "hypergradient", "sign_agreement", "ldog_scale", "gradient_noise", "freeze_at", "grades",
     ]  # fmt: skip
     assert not any("depends_on_depth" in it for it in introspection.schedules())
 

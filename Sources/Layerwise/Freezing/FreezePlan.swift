@@ -57,7 +57,7 @@ public struct Activity: Sendable, Equatable {
         self.annealingGain = annealingGain
     }
 
-    /// In turns, for ever.
+    /// In turns, to the end of the run.
     init(turns: Turns) {
         self.init(spans: [0..<Int64.max])
         self.turns = turns

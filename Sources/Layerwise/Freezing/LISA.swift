@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import LayerwiseRules
 
-/// Few blocks train at a time, drawn anew at each turn; the first layer, norms and the head always train.
+/// Few blocks train at a time, drawn again at each turn; the first layer, norms and the head always train.
 ///
 ///     at turn ⌊t/every⌋: `blocks` of all blocks, drawn without replacement, all alike
 ///

@@ -145,7 +145,7 @@ extension Optimizer {
     private var planNumbers: Int { freezePlan?.measuredPart == nil ? 0 : Self.planNumbers }
 
     /// What policy and freezing plan have measured, for a checkpoint: of each layer, in order of registration, average, count and
-    /// scale, and what else the policy keeps; then the same of the plan, whose scale is 0 for a layer that it has frozen.  Empty
+    /// scale, and what else the policy keeps; then those of the plan, whose scale is 0 for a layer that it has frozen.  Empty
     /// where nothing is measured.  An average is NaN before the first value.
     public func measurementState() throws(LayerwiseError) -> [Double] {
         if !measures && planNumbers == 0 { return [] }

@@ -319,7 +319,7 @@ private func processBlock(
     let ownKernel = weightType.kernel(in: kernels)
     let watches = changes && !context.watching.isEmpty
     let isInPlace =
-        ownKernel != nil && !watches && !isCautious && !stage.factorsDirections
+        ownKernel != nil && (!watches || weightType == lane) && !isCautious && !stage.factorsDirections
         && (!readsGradients
             || (gradientType == weightType && (orthogonal != nil || conditioned.isPlain)))
     let kernelPass =
@@ -331,7 +331,9 @@ private func processBlock(
             finishes ? lwk_pass_finish : context.observes ? lwk_pass_observe : lwk_pass_update
         }
     let ahead = Int64(lwk_prefetch_distance())
-    let tileCount = isInPlace && !isFactored ? Block.elements : Scratch.tileBytes / size
+    // What is watched is compared with the weights before, which a tile has room for.
+    let isWhole = isInPlace && !isFactored && !watches
+    let tileCount = isWhole ? Block.elements : Scratch.tileBytes / size
     let products = isFactored ? Products(tensor, place > rule.pointee.secondFactors ? 1 : 0, context, scratch) : nil
     let sumsOfFactors = stage.factorsDirections ? FactorSums(block, tensor, context) : nil
     var sums = lwk_sums()
@@ -424,8 +426,11 @@ private func processBlock(
         }
         if watches {
             if weightType != lane { weightType.kernels(in: context.table).decode(stored, count, scratch.weights) }
-            if orthogonal != nil { conditioned.fill(offset, count) }
-            watch(tensor, offset, count, weights, context, scratch, &watched)
+            if orthogonal != nil {
+                conditioned.fill(offset, count)
+                (gradientMemory, factor) = (UnsafeRawPointer(scratch.gradients), 1)
+            }
+            watch(tensor, offset, count, weights, gradientMemory, factor, context, scratch, &watched)
         }
         offset += count
     }
@@ -439,12 +444,13 @@ private func processBlock(
     }
 }
 
-/// Adds up what the policy watches of `count` elements from `offset` on: `scratch` holds their weights before the step and their
-/// gradients, `weights` those after it.
+/// Adds up what the policy watches of `count` elements from `offset` on: `scratch` holds their weights before the step, `weights`
+/// those after it, and `gradients` are to be multiplied by `factor`.
 @inline(never)
 private func watch(
     _ tensor: UnsafePointer<TensorStepData>, _ offset: Int, _ count: Int, _ weights: UnsafeRawPointer,
-    _ context: StepContext, _ scratch: Scratch, _ sums: inout WatchedSums
+    _ gradients: UnsafeRawPointer, _ factor: Double, _ context: StepContext, _ scratch: Scratch,
+    _ sums: inout WatchedSums
 ) {
     let lane = tensor.pointee.laneType
     let kernels = lane == .float64 ? context.table.watching64 : context.table.watching32
@@ -454,11 +460,11 @@ private func watch(
         guard let own = memory.baseAddress?.assumingMemoryBound(to: Double.self) else { return }
         if let last = tensor.pointee.lastChange {
             if context.watching.contains(.gradientProducts) {
-                kernels.products(scratch.former, weights, scratch.gradients, last + shift, count, own)
-                sums.product += own[0]
+                kernels.products(scratch.former, weights, gradients, last + shift, count, own)
+                sums.product += factor * own[0]
                 sums.lastSquares += own[1]
                 sums.gradientSquares += lane.kernels(in: context.table).squareSum(
-                    scratch.gradients, count, 1, .infinity)
+                    gradients, count, factor, .infinity)
             } else if context.watching.contains(.signs) {
                 kernels.signs(scratch.former, weights, last + shift, count, own)
                 sums.signs += own[0]
