@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLayerwiseKernels
 
-// Internal to Layerwise, though public: rules name their kernels by these types.
-
 /// A rule's passes, `lwk_pass_…`, over tiles of one storage.
-public typealias RuleKernel =
+package typealias RuleKernel =
     @convention(c) (Int32, UnsafePointer<lwk_tile>, UnsafeMutablePointer<lwk_sums>) -> Void
 
 /// The kernels of one `KernelKey` for one instruction set: each works on weights and gradients of one storage.
-public struct RuleKernels: Sendable, BitwiseCopyable {
-    public let float32, float64: RuleKernel
+package struct RuleKernels: Sendable, BitwiseCopyable {
+    package let float32, float64: RuleKernel
     /// nil where tensors of this storage go by tiles of float32.
-    public let float16, bfloat16: RuleKernel?
+    package let float16, bfloat16: RuleKernel?
 
-    public init(
+    package init(
         float32: RuleKernel, float64: RuleKernel, float16: RuleKernel? = nil, bfloat16: RuleKernel? = nil
     ) {
         self.float32 = float32
@@ -24,31 +22,31 @@ public struct RuleKernels: Sendable, BitwiseCopyable {
 }
 
 /// What one storage of elements needs: source, count, and then factor and limit, or the target.
-public struct StorageKernels: Sendable {
-    public typealias Condition =
+package struct StorageKernels: Sendable {
+    package typealias Condition =
         @convention(c) (UnsafeRawPointer, Int, Double, Double, UnsafeMutableRawPointer) -> Void
-    public typealias SquareSum = @convention(c) (UnsafeRawPointer, Int, Double, Double) -> Double
-    public typealias Convert = @convention(c) (UnsafeRawPointer, Int, UnsafeMutableRawPointer) -> Void
+    package typealias SquareSum = @convention(c) (UnsafeRawPointer, Int, Double, Double) -> Double
+    package typealias Convert = @convention(c) (UnsafeRawPointer, Int, UnsafeMutableRawPointer) -> Void
 
     /// Source, count, factor, power, limit, target: for a factor that lanes cannot hold.
-    public typealias ConditionWide =
+    package typealias ConditionWide =
         @convention(c) (UnsafeRawPointer, Int, Double, Double, Double, UnsafeMutableRawPointer) -> Void
 
-    public let condition: Condition
-    public let conditionWide: ConditionWide
-    public let squareSum: SquareSum
-    public let decode: Convert
-    public let encode: Convert
+    package let condition: Condition
+    package let conditionWide: ConditionWide
+    package let squareSum: SquareSum
+    package let decode: Convert
+    package let encode: Convert
     /// Encodes so that a finite number stays finite.
-    public let encodeFinite: Convert
+    package let encodeFinite: Convert
     /// State, count, factor, elements: e ← e + factor·(state − e), for a state of lanes; a finite number stays finite.
-    public typealias Blend = @convention(c) (UnsafeRawPointer, Int, Double, UnsafeMutableRawPointer) -> Void
+    package typealias Blend = @convention(c) (UnsafeRawPointer, Int, Double, UnsafeMutableRawPointer) -> Void
 
-    public let blend: Blend
+    package let blend: Blend
     /// Parameters, count, master copy: takes in what was changed from outside.  Of 16-bit storage.
-    public let adopt: Convert?
+    package let adopt: Convert?
 
-    public init(
+    package init(
         condition: Condition, conditionWide: ConditionWide, squareSum: SquareSum, decode: Convert, encode: Convert,
         encodeFinite: Convert, blend: Blend, adopt: Convert? = nil
     ) {
@@ -64,50 +62,50 @@ public struct StorageKernels: Sendable {
 }
 
 /// What states need that are kept by rows and columns, for lanes of one type.
-public struct FactorKernels: Sendable {
+package struct FactorKernels: Sendable {
     /// Lanes, count, the place of the first in its tensor, rows and columns of its matrices; the sums of the first element's row
     /// and of those behind it, and the sums of the columns of its matrix and of those behind it.
-    public typealias AddSquares =
+    package typealias AddSquares =
         @convention(c) (
             UnsafeRawPointer, Int, Int, Int, Int, UnsafeMutablePointer<Double>, UnsafeMutablePointer<Double>
         ) -> Void
     /// What each row is multiplied by, the columns, the place of the first element, count, rows and columns, target: the
     /// products, at most the largest number.
-    public typealias Multiply =
+    package typealias Multiply =
         @convention(c) (
             UnsafePointer<Double>, UnsafeRawPointer, Int, Int, Int, Int, UnsafeMutableRawPointer
         ) -> Void
 
-    public let addSquares: AddSquares
-    public let multiply: Multiply
+    package let addSquares: AddSquares
+    package let multiply: Multiply
 
-    public init(addSquares: AddSquares, multiply: Multiply) {
+    package init(addSquares: AddSquares, multiply: Multiply) {
         self.addSquares = addSquares
         self.multiply = multiply
     }
 }
 
 /// Products of matrices, for lanes of one type.
-public struct MatrixKernels: Sendable {
+package struct MatrixKernels: Sendable {
     /// The product that the arguments describe, in the scratch memory behind them.
-    public typealias Product = @convention(c) (UnsafePointer<lwk_product>, UnsafeMutableRawPointer) -> Void
+    package typealias Product = @convention(c) (UnsafePointer<lwk_product>, UnsafeMutableRawPointer) -> Void
 
-    public let product: Product
+    package let product: Product
 
-    public init(product: Product) { self.product = product }
+    package init(product: Product) { self.product = product }
 }
 
 /// The kernels of one instruction set that convert and measure, and know no rule.
-public struct KernelTable: Sendable {
-    public let float32, float64, float16, bfloat16: StorageKernels
+package struct KernelTable: Sendable {
+    package let float32, float64, float16, bfloat16: StorageKernels
     /// float32 gradients of float64 parameters.
-    public let conditionWidened: StorageKernels.Condition
-    public let conditionWidenedWide: StorageKernels.ConditionWide
-    public let squareSumWidened: StorageKernels.SquareSum
-    public let factors32, factors64: FactorKernels
-    public let matrices32, matrices64: MatrixKernels
+    package let conditionWidened: StorageKernels.Condition
+    package let conditionWidenedWide: StorageKernels.ConditionWide
+    package let squareSumWidened: StorageKernels.SquareSum
+    package let factors32, factors64: FactorKernels
+    package let matrices32, matrices64: MatrixKernels
 
-    public init(
+    package init(
         float32: StorageKernels, float64: StorageKernels, float16: StorageKernels,
         bfloat16: StorageKernels, conditionWidened: StorageKernels.Condition,
         conditionWidenedWide: StorageKernels.ConditionWide, squareSumWidened: StorageKernels.SquareSum,
