@@ -87,7 +87,7 @@ check: setup lint build-tests ## what is quick: lint, types, XCTest and pytest w
 	Tests/Scripts/xctest.sh $(SHARED_BUILD)/release quick
 	@$(PYTEST) -m "not spawns"
 
-test: setup lint build-tests check-symbols check-arm check-install check-wheel ## everything: set-up, lint, build, symbols, ARM, install, wheel, XCTest, fuzzer's corpus, pytest
+test: setup lint build-tests check-symbols check-documented check-arm check-install check-wheel ## everything: set-up, lint, build, symbols, ARM, install, wheel, XCTest, fuzzer's corpus, pytest
 	Tests/Scripts/xctest.sh $(SHARED_BUILD)/release
 	Tests/Fuzz/fuzz.sh replay
 	@$(PYTEST)

@@ -43,25 +43,6 @@ public struct Setting: Sendable, Hashable {
     }
 }
 
-/// Why a setting was refused.
-public enum SettingError: Error, Equatable {
-    /// No such key, or no such choice.
-    case unknown(String)
-    /// A key given twice.
-    case duplicate(String)
-    /// A value outside its range, a number where a choice is expected or the reverse, or values that exclude each other.
-    case invalid(String)
-
-    /// This error with the name of its subject in front of the message.
-    public func within(_ subject: String) -> SettingError {
-        switch self {
-        case .unknown(let text): .unknown("\(subject): \(text)")
-        case .duplicate(let text): .duplicate("\(subject): \(text)")
-        case .invalid(let text): .invalid("\(subject): \(text)")
-        }
-    }
-}
-
 /// Refuses a key that is given twice.
 package func refuseDuplicates(_ settings: [Setting]) throws(SettingError) {
     var seen: Set<NameKey> = []

@@ -14,10 +14,10 @@ import LayerwiseKernels
 // 3: bfloat16.  Where a storage has no such kernel, the answer is NULL.
 
 @_cdecl("door_keys")
-public func doorKeys() -> Int32 { Int32(KernelKey.allCases.count) }
+package func doorKeys() -> Int32 { Int32(KernelKey.allCases.count) }
 
 @_cdecl("door_rule")
-public func doorRule(_ index: Int32, _ storage: Int32) -> RuleKernel? {
+package func doorRule(_ index: Int32, _ storage: Int32) -> RuleKernel? {
     var key: KernelKey?
     var count: Int32 = 0
     for each in KernelKey.allCases {
@@ -44,51 +44,51 @@ private func storageKernels(_ storage: Int32) -> StorageKernels {
 }
 
 @_cdecl("door_condition")
-public func doorCondition(_ storage: Int32) -> StorageKernels.Condition { storageKernels(storage).condition }
+package func doorCondition(_ storage: Int32) -> StorageKernels.Condition { storageKernels(storage).condition }
 
 @_cdecl("door_condition_wide")
-public func doorConditionWide(_ storage: Int32) -> StorageKernels.ConditionWide {
+package func doorConditionWide(_ storage: Int32) -> StorageKernels.ConditionWide {
     storageKernels(storage).conditionWide
 }
 
 @_cdecl("door_square_sum")
-public func doorSquareSum(_ storage: Int32) -> StorageKernels.SquareSum { storageKernels(storage).squareSum }
+package func doorSquareSum(_ storage: Int32) -> StorageKernels.SquareSum { storageKernels(storage).squareSum }
 
 @_cdecl("door_decode")
-public func doorDecode(_ storage: Int32) -> StorageKernels.Convert { storageKernels(storage).decode }
+package func doorDecode(_ storage: Int32) -> StorageKernels.Convert { storageKernels(storage).decode }
 
 @_cdecl("door_encode")
-public func doorEncode(_ storage: Int32) -> StorageKernels.Convert { storageKernels(storage).encode }
+package func doorEncode(_ storage: Int32) -> StorageKernels.Convert { storageKernels(storage).encode }
 
 @_cdecl("door_encode_finite")
-public func doorEncodeFinite(_ storage: Int32) -> StorageKernels.Convert { storageKernels(storage).encodeFinite }
+package func doorEncodeFinite(_ storage: Int32) -> StorageKernels.Convert { storageKernels(storage).encodeFinite }
 
 @_cdecl("door_blend")
-public func doorBlend(_ storage: Int32) -> StorageKernels.Blend { storageKernels(storage).blend }
+package func doorBlend(_ storage: Int32) -> StorageKernels.Blend { storageKernels(storage).blend }
 
 @_cdecl("door_adopt")
-public func doorAdopt(_ storage: Int32) -> StorageKernels.Convert? { storageKernels(storage).adopt }
+package func doorAdopt(_ storage: Int32) -> StorageKernels.Convert? { storageKernels(storage).adopt }
 
 @_cdecl("door_condition_widened")
-public func doorConditionWidened() -> StorageKernels.Condition { kernelTable().conditionWidened }
+package func doorConditionWidened() -> StorageKernels.Condition { kernelTable().conditionWidened }
 
 @_cdecl("door_condition_widened_wide")
-public func doorConditionWidenedWide() -> StorageKernels.ConditionWide { kernelTable().conditionWidenedWide }
+package func doorConditionWidenedWide() -> StorageKernels.ConditionWide { kernelTable().conditionWidenedWide }
 
 @_cdecl("door_square_sum_widened")
-public func doorSquareSumWidened() -> StorageKernels.SquareSum { kernelTable().squareSumWidened }
+package func doorSquareSumWidened() -> StorageKernels.SquareSum { kernelTable().squareSumWidened }
 
 @_cdecl("door_add_squares")
-public func doorAddSquares(_ isDouble: Int32) -> FactorKernels.AddSquares {
+package func doorAddSquares(_ isDouble: Int32) -> FactorKernels.AddSquares {
     isDouble == 0 ? kernelTable().factors32.addSquares : kernelTable().factors64.addSquares
 }
 
 @_cdecl("door_multiply")
-public func doorMultiply(_ isDouble: Int32) -> FactorKernels.Multiply {
+package func doorMultiply(_ isDouble: Int32) -> FactorKernels.Multiply {
     isDouble == 0 ? kernelTable().factors32.multiply : kernelTable().factors64.multiply
 }
 
 @_cdecl("door_product")
-public func doorProduct(_ isDouble: Int32) -> MatrixKernels.Product {
+package func doorProduct(_ isDouble: Int32) -> MatrixKernels.Product {
     isDouble == 0 ? kernelTable().matrices32.product : kernelTable().matrices64.product
 }

@@ -73,7 +73,7 @@ final class ExplicitPolicyTests: XCTestCase {
         }
         for pattern in ["(", "[a", "a{2,1}", "\\"] {
             XCTAssertThrowsError(try Explicit([Assignment(pattern, scale: 1)], syntax: .regex), pattern) {
-                guard case .invalid(let text)? = $0 as? SettingError else { return XCTFail("\(pattern): \($0)") }
+                guard let text = ($0 as? LayerwiseError)?.message else { return XCTFail("\(pattern): \($0)") }
                 XCTAssertTrue(text.contains("is not a regular expression"), text)
             }
         }

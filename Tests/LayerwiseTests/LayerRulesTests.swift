@@ -107,10 +107,7 @@ final class LayerRulesTests: XCTestCase {
             ),
         ] {
             XCTAssertThrowsError(try placeLayers(Self.names, rules: [rule])) { error in
-                switch error as? SettingError {
-                case .unknown(let text), .invalid(let text), .duplicate(let text): XCTAssertEqual(text, message)
-                case nil: XCTFail("\(error)")
-                }
+                XCTAssertEqual((error as? LayerwiseError)?.message, message, "\(error)")
             }
         }
     }
