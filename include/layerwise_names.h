@@ -464,6 +464,10 @@
  *      beta1_1d                number  default 0.9; [0, 1); else the decay of their first moment
  *      beta2_1d                number  default 0.95; [0, 1); else the decay of their second moment
  *      weight_decay_1d         number  default 0.1; [0, inf); else their decay coefficient
+ *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
+ *                                        it has the sign of the gradient, or the "decay" only where it has the sign
+ *                                        of the update; "none" takes both everywhere
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by
  *
  *  Presets, by the key "variant": paper, timm. */
 #define LW_RULE_MARS "mars"
@@ -1458,9 +1462,9 @@
 #define LW_KEY_BETA2_DECAY "beta2_decay"
 #define LW_KEY_BETA3 "beta3"
 #define LW_KEY_BIAS_CORRECTION "bias_correction"
-#define LW_KEY_CAUTIOUS "cautious"
 #define LW_KEY_BLOCKS "blocks"
 #define LW_KEY_BUMP "bump"
+#define LW_KEY_CAUTIOUS "cautious"
 #define LW_KEY_CENTERED "centered"
 #define LW_KEY_CENTRALIZE_GRADIENTS "centralize_gradients"
 #define LW_KEY_CLIP "clip"
@@ -1474,6 +1478,7 @@
 #define LW_KEY_CONVENTION "convention"
 #define LW_KEY_COOLDOWN "cooldown"
 #define LW_KEY_CORRECT_FIRST "correct_first"
+#define LW_KEY_CORRECTED_WEIGHT_DECAY "corrected_weight_decay"
 #define LW_KEY_COUNT_FROM "count_from"
 #define LW_KEY_CUT_FRAC "cut_frac"
 #define LW_KEY_CYCLE_LIMIT "cycle_limit"

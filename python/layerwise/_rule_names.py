@@ -63,7 +63,8 @@ ALIASES: Mapping[str, tuple[str, _Options]] = {
     "cadoptw": ("ADOPT", {"decoupled_weight_decay": True, "cautious": "update"}),
     "adoptc": ("ADOPT", {"decoupled_weight_decay": True, "corrected_weight_decay": True}),
     "cadoptc": (
-        "ADOPT", {"decoupled_weight_decay": True, "cautious": "update", "corrected_weight_decay": True},
+        "ADOPT",
+        {"decoupled_weight_decay": True, "cautious": "update", "corrected_weight_decay": True},
     ),
     "claprop": ("LaProp", {"cautious": "update"}),
     "lapropc": ("LaProp", {"corrected_weight_decay": True}),
@@ -73,7 +74,10 @@ ALIASES: Mapping[str, tuple[str, _Options]] = {
     "cmars": ("MARS", {"variant": "timm", "cautious": "update"}),
     "crmsproptf": ("RMSprop", {**_RMSPROP_TF, "cautious": "update"}),
     "csgdw": ("SGD", {"momentum": 0.9, "nesterov": True, "decoupled_weight_decay": True, "cautious": "update"}),
-    "sgdc": ("SGD", {"momentum": 0.9, "nesterov": True, "decoupled_weight_decay": True, "corrected_weight_decay": True}),
+    "sgdc": (
+        "SGD",
+        {"momentum": 0.9, "nesterov": True, "decoupled_weight_decay": True, "corrected_weight_decay": True},
+    ),
     "csgdc": (
         "SGD",
         {"momentum": 0.9, "nesterov": True, "decoupled_weight_decay": True, "cautious": "update"}

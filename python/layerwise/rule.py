@@ -972,6 +972,9 @@ class MARS(Rule):
         betas_1d: Else the decay of their first moment and else the decay of their second moment, in [0, 1) each.
             Default (0.9, 0.95).
         weight_decay_1d: Else their decay coefficient, in [0, inf).  Default 0.1.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
         variant: Whose version: "paper" or "timm".
     """
 
@@ -993,6 +996,8 @@ class MARS(Rule):
     lr_1d_factor: float | None = None
     betas_1d: tuple[float, float] | None = None
     weight_decay_1d: float | None = None
+    cautious: Literal["none", "update", "decay"] | None = None
+    corrected_weight_decay: bool | None = None
     variant: Literal["paper", "timm"] | None = None
 
 
@@ -1625,7 +1630,9 @@ class Hyperparameters(TypedDict, total=False):
     centered: bool
     clip: bool
     clip_power: float
+    clip_threshold: float
     correct_first: bool
+    corrected_weight_decay: bool
     d: float
     d0: float
     d_coef: float
@@ -1635,7 +1642,7 @@ class Hyperparameters(TypedDict, total=False):
     decoupled_weight_decay: bool
     distance_scope: Literal["tensor", "layer"]
     divide: bool
-    eps: float | tuple[float | None, float]
+    eps: float | tuple[float | None, float] | tuple[float, float]
     eps1: float
     eps2: float
     eps_in_sqrt: bool

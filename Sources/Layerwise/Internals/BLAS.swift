@@ -158,7 +158,7 @@ struct BLASProduct {
     fileprivate var first: Layout { Layout(a, columns: depth) }
     fileprivate var second: Layout { Layout(b, columns: columns) }
 
-    /// How CBLAS is told of a matrix.
+    /// How CBLAS takes a matrix.
     fileprivate struct Layout {
         /// CblasNoTrans or CblasTrans.
         let transposition: Int32

@@ -1614,6 +1614,9 @@ class MARS(LayerwiseOptimizer):
         betas_1d: Else the decay of their first moment and else the decay of their second moment, in [0, 1) each.
             Default (0.9, 0.95).
         weight_decay_1d: Else their decay coefficient, in [0, inf).  Default 0.1.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
         variant: Whose version: "paper" or "timm".
         maximize: Ascend instead of descend.
         **options: See `Options`.
@@ -1632,6 +1635,8 @@ class MARS(LayerwiseOptimizer):
         "lr_1d_factor",
         "betas_1d",
         "weight_decay_1d",
+        "cautious",
+        "corrected_weight_decay",
     )
 
     def __init__(
@@ -1650,6 +1655,8 @@ class MARS(LayerwiseOptimizer):
         lr_1d_factor: float | None = None,
         betas_1d: tuple[float, float] | None = None,
         weight_decay_1d: float | None = None,
+        cautious: Literal["none", "update", "decay"] | None = None,
+        corrected_weight_decay: bool | None = None,
         variant: Literal["paper", "timm"] | None = None,
         maximize: bool = False,
         **options: Unpack[Options],
@@ -1666,6 +1673,8 @@ class MARS(LayerwiseOptimizer):
             "lr_1d_factor": lr_1d_factor,
             "betas_1d": betas_1d,
             "weight_decay_1d": weight_decay_1d,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
             "variant": variant,
         }
         defaults = in_force(rule.MARS, lr, given) | {"maximize": maximize}
