@@ -42,7 +42,7 @@ struct CautiousDecayArithmetic<Values: Lanes>: Arithmetic {
 }
 
 /// Sets those of `count` changes to 0 that do not have the sign of the gradient, and returns how many are left.  `changes` holds
-/// their negatives.  NaN stays.
+/// their negatives.  NaN stays, and is not counted.
 @inline(__always)
 func maskChanges<V: Lanes>(
     _: V.Type, _ changes: UnsafeMutableRawPointer, _ gradients: UnsafeRawPointer, _ count: Int
@@ -55,7 +55,8 @@ func maskChanges<V: Lanes>(
         // 1 where the signs of both agree; 0 elsewhere.
         let keeps = (-(change.sign() * V.load(gradients, offset).sign())).maximum(V(0))
         (change * keeps).store(changes, offset)
-        (count &- index < V.count ? keeps.prefix(Int64(count &- index)) : keeps).add(to: &kept)
+        let counted = keeps.replaced(by: V(0), whereNotFinite: keeps)
+        (count &- index < V.count ? counted.prefix(Int64(count &- index)) : counted).add(to: &kept)
         index &+= V.count
     }
     return kept.total

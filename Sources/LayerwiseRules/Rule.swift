@@ -148,6 +148,8 @@ public struct OptimizerStep: Sendable, BitwiseCopyable {
     /// The rate that the schedule makes of the rule's own, before a policy scales it.
     public let baseRate: Double
 
+    /// Creates the values of a step.
+    /// Creates the values of a step.
     public init(loss: Double, baseRate: Double) {
         self.loss = loss
         self.baseRate = baseRate

@@ -17,11 +17,13 @@ public struct UpdateOptions: Sendable, Equatable, BitwiseCopyable {
         case none, update, decay
     }
 
+    /// Which part of a change is taken only where its sign agrees; none by default.
     public var cautious = Cautious.none
 
     /// Whether decoupled decay is multiplied by what the schedule multiplies the learning rate by.
     public var correctsDecay = false
 
+    /// Takes every change whole, and the decay as it is.
     public init() {}
 
     /// What a change is multiplied by where `kept` of `count` elements keep theirs.

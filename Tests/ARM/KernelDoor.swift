@@ -92,3 +92,29 @@ package func doorMultiply(_ isDouble: Int32) -> FactorKernels.Multiply {
 package func doorProduct(_ isDouble: Int32) -> MatrixKernels.Product {
     isDouble == 0 ? kernelTable().matrices32.product : kernelTable().matrices64.product
 }
+
+private func slices(_ isDouble: Int32) -> SliceKernels {
+    isDouble == 0 ? kernelTable().slices32 : kernelTable().slices64
+}
+
+@_cdecl("door_add_sums")
+package func doorAddSums(_ isDouble: Int32) -> SliceKernels.AddSums { slices(isDouble).addSums }
+
+@_cdecl("door_adjust")
+package func doorAdjust(_ isDouble: Int32) -> SliceKernels.Adjust { slices(isDouble).adjust }
+
+@_cdecl("door_mask")
+package func doorMask(_ isDouble: Int32) -> SliceKernels.Mask { slices(isDouble).mask }
+
+private func watching(_ isDouble: Int32) -> WatchingKernels {
+    isDouble == 0 ? kernelTable().watching32 : kernelTable().watching64
+}
+
+@_cdecl("door_products")
+package func doorProducts(_ isDouble: Int32) -> WatchingKernels.Products { watching(isDouble).products }
+
+@_cdecl("door_signs")
+package func doorSigns(_ isDouble: Int32) -> WatchingKernels.Signs { watching(isDouble).signs }
+
+@_cdecl("door_distance")
+package func doorDistance(_ isDouble: Int32) -> WatchingKernels.Distance { watching(isDouble).distance }

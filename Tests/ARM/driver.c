@@ -22,6 +22,12 @@ typedef void blend_kernel(const void *, intptr_t, double, void *);
 typedef void add_squares_kernel(const void *, intptr_t, intptr_t, intptr_t, intptr_t, double *, double *);
 typedef void multiply_kernel(const double *, const void *, intptr_t, intptr_t, intptr_t, intptr_t, void *);
 typedef void product_kernel(const lwk_product *, void *);
+typedef void add_sums_kernel(const void *, intptr_t, intptr_t, intptr_t, intptr_t, double *, double *);
+typedef void adjust_kernel(const void *, intptr_t, intptr_t, intptr_t, const double *, void *);
+typedef double mask_kernel(void *, const void *, intptr_t);
+typedef void products_kernel(const void *, const void *, const void *, void *, intptr_t, double *);
+typedef void signs_kernel(const void *, const void *, void *, intptr_t, double *);
+typedef void distance_kernel(const void *, const void *, intptr_t, double *);
 
 int32_t door_keys(void);
 rule_kernel *door_rule(int32_t key, int32_t storage);
@@ -39,6 +45,12 @@ square_sum_kernel *door_square_sum_widened(void);
 add_squares_kernel *door_add_squares(int32_t is_double);
 multiply_kernel *door_multiply(int32_t is_double);
 product_kernel *door_product(int32_t is_double);
+add_sums_kernel *door_add_sums(int32_t is_double);
+adjust_kernel *door_adjust(int32_t is_double);
+mask_kernel *door_mask(int32_t is_double);
+products_kernel *door_products(int32_t is_double);
+signs_kernel *door_signs(int32_t is_double);
+distance_kernel *door_distance(int32_t is_double);
 
 /* ---- Storages */
 
@@ -357,6 +369,42 @@ static void run_product(int is_double, int regime, int rows, int columns, int de
     free(a), free(b), free(c), free(d), free(mirror), free(scratch);
 }
 
+/* What adjusts gradients and changes, and what measured policies watch, for `count` numbers in slices of `length`. */
+static void run_slices(int is_double, int regime, int count, int length)
+{
+    const int lanes = is_double ? float64 : float32, slices = count / length + 2;
+    random_state = ((uint64_t)regime << 32 | (uint64_t)(count << 8 | length)) * 0x1000193u;
+    void *a = memory_of((size_t)(count + 32) * 8), *b = memory_of((size_t)(count + 32) * 8);
+    void *c = memory_of((size_t)(count + 32) * 8), *d = memory_of((size_t)(count + 32) * 8);
+    double *numbers = memory_of((size_t)slices * 3 * 8), sums[2] = {0, 0};
+    fill(a, lanes, count + 16, regime, 1);
+    fill(b, lanes, count + 16, regime, 1);
+    fill(c, lanes, count + 16, regime, 1);
+    door_add_sums(is_double)(a, count, 1, length, 3, numbers, numbers + 1);
+    hash = 0xcbf29ce484222325u;
+    hash_numbers(numbers, float64, slices * 3);
+    fill(numbers, float64, slices * 3, ordinary, 1);
+    door_adjust(is_double)(a, count, 1, length, numbers, d);
+    hash_numbers(d, lanes, count);
+    say("slices", length, formats[lanes].name, regime, count);
+    hash = 0xcbf29ce484222325u;
+    sums[0] = door_mask(is_double)(d, b, count);
+    hash_numbers(sums, float64, 2);
+    hash_numbers(d, lanes, count);
+    say("mask", length, formats[lanes].name, regime, count);
+    hash = 0xcbf29ce484222325u;
+    door_products(is_double)(a, b, c, d, count, sums);
+    hash_numbers(sums, float64, 2);
+    hash_numbers(d, lanes, count);
+    door_signs(is_double)(b, a, d, count, sums);
+    hash_numbers(sums, float64, 2);
+    hash_numbers(d, lanes, count);
+    door_distance(is_double)(a, c, count, sums);
+    hash_numbers(sums, float64, 2);
+    say("watching", length, formats[lanes].name, regime, count);
+    free(a), free(b), free(c), free(d), free(numbers);
+}
+
 int main(void)
 {
     static const int sizes[] = {1, 3, 4, 5, most_groups}, counts[] = {1, 7, 16, 37, 333};
@@ -375,6 +423,7 @@ int main(void)
             run_factors(is_double, regime, 5, 37), run_factors(is_double, regime, 33, 3);
             run_product(is_double, regime, 1, 1, 1), run_product(is_double, regime, 13, 37, 300);
             run_product(is_double, regime, 96, 192, 17);
+            run_slices(is_double, regime, 1, 1), run_slices(is_double, regime, 37, 5), run_slices(is_double, regime, 333, 48);
         }
     return 0;
 }

@@ -80,7 +80,8 @@ final class KernelAccuracyTests: XCTestCase {
                     try BitRecord.add("\(ruleCase), \(kind), several blocks", digest)
                     continue
                 }
-                let budget = Budget(float32: 8, float64: 12, states: 8)
+                // In float64 the norm of so many squares is off by some units, and is in the second moment of MARS twice.
+                let budget = Budget(float32: 8, float64: 12, states: kind.computeType == .float64 ? 12 : 8)
                 let worst = try run.measure(budget: budget.weights(kind))
                 assertWithin(budget, worst, kind)
                 all[kind.computeType, default: Worst()].merge(worst)

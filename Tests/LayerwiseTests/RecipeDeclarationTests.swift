@@ -43,8 +43,9 @@ final class RecipeDeclarationTests: XCTestCase {
             XCTAssertEqual(made.spec.name, type.declaration.name)
             XCTAssertEqual(describePolicy(former), describePolicy(type.declaration.name))
         }
-        let decay = try schedule(Spec("sequential", parts: [Spec("step", [Setting("every", 3)])]))
-        XCTAssertEqual(decay.spec.parts.map(\.name), ["step_decay"])
+        let decay = try schedule(
+            Spec("sequential", values: [5], parts: [Spec("step", [Setting("every", 3)]), Spec("constant")]))
+        XCTAssertEqual(decay.spec.parts.map(\.name), ["step_decay", "constant"])
         XCTAssertEqual(try schedule(Spec("table", values: [1, 0.5])).spec.name, "factor_table")
         XCTAssertEqual(
             try schedule(Spec("wsd", [Setting("total_steps", 10), Setting("decay_steps", 2)])).spec.name,

@@ -10,8 +10,9 @@ final class SettingRefusalTests: XCTestCase {
         "lr, beta1, beta2, eps, weight_decay, decay, adapt, trust_ratio_scope, bias_correction, grad_averaging, ratio_eps, "
         + "ratio_min, ratio_max, weight_norm_max, weight_decay_exclude_1d, variant"
     private static let keys =
-        "\(ruleKeys), nonfinite, empty_step, clip_global_norm, clip_layer_norm, clip_value, maximize, telemetry, "
-        + "decay_follows, dry_run, threads"
+        "\(ruleKeys), nonfinite, empty_step, clip_global_norm, clip_layer_norm, clip_value, clip_unit_ratio, "
+        + "clip_unit_eps, centralize_gradients, gradient_noise, gradient_noise_decay, gradient_noise_seed, maximize, "
+        + "telemetry, decay_follows, dry_run, threads"
 
     func testSettings() throws {
         func set(_ key: String, _ value: Double) -> (Optimizer) throws -> Void {
@@ -130,7 +131,7 @@ final class SettingRefusalTests: XCTestCase {
         }
         assertRefused(
             .unknown(
-                "no policy is called \"width\", expected one of uniform, explicit, layer_decay, range, ulmfit, slice, "
+                "no policy is called \"width\", expected one of uniform, explicit, layer_decay, geometric_range, ulmfit, rate_slice, "
                     + "exclude, mup, completep, blockwise, lora_plus, relative_gradient_norm, update_ratio, larc, tvlars, "
                     + "hypergradient, sign_agreement, ldog_scale, gradient_noise, temp_balance, for_tower, combine"),
             "width", [:]

@@ -32,6 +32,8 @@ final class SpreadStepTests: XCTestCase {
         let parts = try Self.parts(of: whole, ruleCase.rule)
         for model in parts + [whole] { try model.optimizer.set(settings(options)) }
         for _ in 0..<10 {
+            // For rules that need it.
+            for model in parts + [whole] { model.optimizer.setLoss(2) }
             try whole.optimizer.step()
             let errors = Self.step(parts)
             XCTAssertEqual(errors.compactMap { $0 }.count, 0, "\(label): \(errors)")

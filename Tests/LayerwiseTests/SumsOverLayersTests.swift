@@ -142,7 +142,7 @@ final class SumsOverLayersTests: XCTestCase {
             assertRefused(
                 .invalidArgument,
                 message: "layer \"1\": \(title) takes sums over all layers, which can only be stepped together"
-            ) { try model.optimizer.step(StepOptions(layer: 1)) }
+            ) { try model.optimizer.step(StepOptions(layer: 1, loss: 1)) }
             XCTAssertEqual(try model.fullDigest(), before)
         }
     }

@@ -84,7 +84,7 @@ final class TimelineTests: XCTestCase {
         try model.optimizer.setLayer(2, settings(["lr": 2]))
         XCTAssertEqual(try step(model), [0.5, 0.5, 2])
         XCTAssertEqual(try step(model), [0.375, 0.25, 1.5])
-        XCTAssertEqual(try model.optimizer.schedule(layer: 1)?.spec.name, "step")
+        XCTAssertEqual(try model.optimizer.schedule(layer: 1)?.spec.name, "step_decay")
         XCTAssertNil(try model.optimizer.schedule(layer: 0))
         try model.optimizer.setSchedule(nil, layer: 1)
         XCTAssertEqual(try step(model), [0.25, 0.25, 1])

@@ -195,6 +195,7 @@ final class UpdateOptionsTests: XCTestCase {
                 }
                 let factor = 1 + (0.1 - 1) * Double(step) / 10
                 try other.optimizer.set([Setting("weight_decay", plain.weightDecay * factor)])
+                if plain is MARS { try other.optimizer.set([Setting("weight_decay_1d", plain.weightDecay * factor)]) }
                 try model.optimizer.step()
                 try other.optimizer.step()
             }

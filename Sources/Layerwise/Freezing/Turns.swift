@@ -6,9 +6,11 @@ import LayerwiseRules
 /// The turn of step t is ⌊t / every⌋.  Which blocks train follows from the turn and the seed alone, so that a run that resumes, or
 /// seeks another step, trains the same ones.
 public struct Turns: Sendable, Equatable {
+    /// In which order the blocks take their turns.
     public enum Order: String, Choice {
         /// From the input to the output.
         case ascending
+        /// From the output to the input.
         case descending
         /// Another order in each round through all blocks.
         case random
@@ -16,12 +18,15 @@ public struct Turns: Sendable, Equatable {
 
     /// Which of the blocks the layer is in, and how many there are.
     public var block: Int
+    /// How many blocks there are.
     public var count: Int
     /// The steps of a turn.
     public var every: Int64
+    /// The seed of the random order.
     public var seed: Int64
     /// The order in which one block a turn trains; nil where `drawn` of them are drawn at each turn, all alike.
     public var order: Order?
+    /// How many blocks each turn draws; 0 where they follow an order.
     public var drawn: Int
 
     /// Whether the layer's block trains at step t.

@@ -197,6 +197,7 @@ public struct StepOptions {
     /// Replaces each number by its sum over all processes; false if that failed.
     public typealias Reduce = (UnsafeMutableBufferPointer<Double>) -> Bool
 
+    /// Creates the options of a step of all layers, or of one.
     public init(
         layer: Int? = nil, gradientScale: Double = 1, gradients: UnsafeBufferPointer<UnsafeRawPointer?>? = nil,
         loss: Double? = nil, reduce: Reduce? = nil

@@ -38,6 +38,7 @@ public struct Exclude: Policy {
     public var syntax = PatternSyntax.glob
     /// What a pattern that matches no tensor is: an `error`, or something to `ignore`.
     public var unused = Matching.Unused.error
+    /// Patterns of names that are excluded.
     public private(set) var names: [Names] = []
 
     public init() {}

@@ -42,6 +42,7 @@ public struct Explicit: Policy {
 
     /// How patterns are read and what is refused.
     public var matching = Matching()
+    /// Patterns of names with the scales of the layers that they match.
     public private(set) var assignments: [Assignment] = []
 
     public init() {}

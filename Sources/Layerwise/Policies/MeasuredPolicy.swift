@@ -127,6 +127,7 @@ public struct LayerMeasurement: Sendable, BitwiseCopyable {
     public internal(set) var gradientProduct = 0.0
     /// ‖w_(t−1) − w_t‖ of the step before, and ‖g‖ after clipping, likewise.
     public internal(set) var lastUpdateNorm = 0.0
+    /// The norm of the gradients as the rule saw them.
     public internal(set) var clippedGradientNorm = 0.0
     /// The share of elements whose change has the sign of the last, of those with two changes other than 0; NaN where there are
     /// none, and unless `Watching.signs` is asked for.

@@ -73,6 +73,7 @@ public struct MuP: Policy {
     public var layout = Layout.outIn
     /// How patterns are written: `exact`, `glob` or `regex`.
     public var syntax = PatternSyntax.glob
+    /// The widths of the base model, by patterns of names.
     public private(set) var bases: [Base] = []
 
     public init() {}

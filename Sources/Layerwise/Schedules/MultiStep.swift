@@ -9,6 +9,7 @@ import LayerwiseRules
 public struct MultiStep: Schedule {
     /// Γ: the factor of each milestone.
     public var gamma = 0.1
+    /// The steps at which the rate falls.
     public private(set) var milestones: [Int64] = []
 
     public init() {}

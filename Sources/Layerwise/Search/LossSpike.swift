@@ -4,6 +4,7 @@ import LayerwiseRules
 
 /// What counts as a spike of the loss.
 public struct LossSpike: Sendable {
+    /// With what a loss is compared.
     public enum Threshold: String, CaseIterable, Sendable {
         /// The loss is above the mean of the losses before by more than `limit` of their standard deviations.
         case deviations
@@ -11,9 +12,12 @@ public struct LossSpike: Sendable {
         case ratio
     }
 
+    /// With what a loss is compared.
     public let threshold: Threshold
+    /// How far a loss may lie beyond it.
     public let limit: Double
 
+    /// Creates the rule; throws where the limit is outside the range of the threshold.
     public init(_ threshold: Threshold, limit: Double) throws(LayerwiseError) {
         let least = threshold == .ratio ? 1.0 : 0
         if !(limit > least && limit < .infinity) {

@@ -4,6 +4,7 @@ import LayerwiseRules
 
 /// The singular values of one tensor's matrices, squared, rising.
 public struct Spectrum: Sendable {
+    /// The squares, in ascending order.
     public let squares: [Double]
 
     /// α of a power law of the upper half of the squares, by Hill's estimator: 1 + n / Σ ln(λᵢ/λ_k) over the n largest, λ_k the smallest
