@@ -82,14 +82,14 @@ enum Eigenvalues {
     /// One implicit QL step on rows `first` to `m`.
     private static func step(_ d: inout [Double], _ e: inout [Double], _ first: Int, _ m: Int) {
         var g = (d[first + 1] - d[first]) / (2 * e[first])
-        var r = hypot(g, 1)
+        var r = hypotenuse(g.magnitude, 1)
         g = d[m] - d[first] + e[first] / (g + (g < 0 ? -r : r))
         var (s, c, p) = (1.0, 1.0, 0.0)
         var row = m - 1
         while row >= first {
             let f = s * e[row]
             let b = c * e[row]
-            r = hypot(f, g)
+            r = hypotenuse(f.magnitude, g.magnitude)
             e[row + 1] = r
             if r == 0 {
                 d[row + 1] -= p

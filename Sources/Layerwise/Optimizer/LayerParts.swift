@@ -103,11 +103,3 @@ private func hypotenuse(_ x: ScaledNumber, _ y: ScaledNumber) -> ScaledNumber {
             .scaled(x.value, by: x.exponent - exponent), .scaled(y.value, by: y.exponent - exponent)),
         exponent: exponent)
 }
-
-/// √(x² + y²) of norms, also where their squares leave the range of numbers.
-private func hypotenuse(_ x: Double, _ y: Double) -> Double {
-    let (largest, smallest) = (max(x, y), min(x, y))
-    if !(largest > 0 && largest < .infinity) { return x + y }
-    let ratio = smallest / largest
-    return largest * (1 + ratio * ratio).squareRoot()
-}

@@ -87,9 +87,18 @@ func logarithm(_ x: Double) -> Double {
     // ln m = 2·artanh(s): 2·(s + s³/3 + s⁵/5 + …), with |s| ≤ 0.172.
     let s = (m - 1) / (m + 1)
     let square = s * s
-    var sum = 0.0
-    for power in stride(from: 23, through: 3, by: -2) { sum = (sum + 1 / Double(power)) * square }
-    return exponent * 0.6931471805599453 + 2 * (s + s * sum)
+    var sum = 1.0 / 23
+    sum = sum * square + 1.0 / 21
+    sum = sum * square + 1.0 / 19
+    sum = sum * square + 1.0 / 17
+    sum = sum * square + 1.0 / 15
+    sum = sum * square + 1.0 / 13
+    sum = sum * square + 1.0 / 11
+    sum = sum * square + 1.0 / 9
+    sum = sum * square + 1.0 / 7
+    sum = sum * square + 1.0 / 5
+    sum = sum * square + 1.0 / 3
+    return exponent * 0.6931471805599453 + 2 * (s + s * (sum * square))
 }
 
 /// cos 2πx and sin 2πx for x in [0, 1), to about an ulp of 1.
@@ -98,12 +107,21 @@ func cosineAndSine(_ x: Double) -> (Double, Double) {
     let angle = (x - quarter / 4) * 6.283185307179586
     let square = angle * angle
     // Taylor's series, with |angle| ≤ π/4.
-    var (cosine, sine) = (0.0, 0.0)
-    for n in stride(from: 17, through: 1, by: -2) {
-        sine = 1 - sine * square / Double((n + 1) * (n + 2))
-        cosine = 1 - cosine * square / Double(n * (n + 1))
-    }
-    sine *= angle
+    var cosine = 1 - square * (1.0 / (15 * 16))
+    cosine = 1 - square * (1.0 / (13 * 14)) * cosine
+    cosine = 1 - square * (1.0 / (11 * 12)) * cosine
+    cosine = 1 - square * (1.0 / (9 * 10)) * cosine
+    cosine = 1 - square * (1.0 / (7 * 8)) * cosine
+    cosine = 1 - square * (1.0 / (5 * 6)) * cosine
+    cosine = 1 - square * (1.0 / (3 * 4)) * cosine
+    cosine = 1 - square * (1.0 / (1 * 2)) * cosine
+    var sine = 1 - square * (1.0 / (14 * 15))
+    sine = 1 - square * (1.0 / (12 * 13)) * sine
+    sine = 1 - square * (1.0 / (10 * 11)) * sine
+    sine = 1 - square * (1.0 / (8 * 9)) * sine
+    sine = 1 - square * (1.0 / (6 * 7)) * sine
+    sine = 1 - square * (1.0 / (4 * 5)) * sine
+    sine = angle * (1 - square * (1.0 / (2 * 3)) * sine)
     switch Int(quarter) & 3 {
     case 0: return (cosine, sine)
     case 1: return (-sine, cosine)
