@@ -66,4 +66,4 @@ kinds = lw.Rule, lw.Schedule, lw.Policy, lw.FreezePlan
 print(*(cls.__name__ for cls in classes if issubclass(cls, kinds) and cls.__init__.__name__ == "__init__"))
 """
     # Those whose __init__ is written out, since they take any number of values.
-    assert set(printed(code)) <= {"Combine", "Product", "Slice"}
+    assert set(printed(code)) <= {"Combine", "Product", "RateSlice"}

@@ -8,6 +8,8 @@ extension Optimizer {
     public func setPolicy(_ policy: any Policy) {
         self.policy = policy
         measurements.removeAll()
+        // What an earlier policy watched is not that of this one.
+        for index in 0..<tensors.count { tensors.elements[index].restartWatching() }
         scalesAreStale = true
     }
 

@@ -21,11 +21,10 @@ extension Optimizer {
             measurements.elements[layer].isEnd = places[layer].role == .stem || places[layer].role == .head
         }
         if settings.dryRun { return }
-        // Layers that begin to be measured begin to be watched.
+        // Layers that begin to be measured begin to be watched.  What was written to their states stays.
         let watching = watching
         for index in 0..<tensors.count where tensors.elements[index].layer >= first {
             guard tensors.elements[index].watch(watching) else { throw .outOfMemory("what the policy watches") }
-            tensors.elements[index].restartWatching()
         }
     }
 

@@ -18,6 +18,8 @@ from ._parameters import Group
 
 _MODULE = "torch.distributed.checkpoint.state_dict"
 _PREFIX = "param_groups."
+_NOT_OF_TORCH = {"decoupled_weight_decay", "cautious", "corrected_weight_decay"}
+"""Hyperparameters that torch's classes of the same rules do not have, or not all of them."""
 _MOST_FRAMES = 4
 """How many callers may lie between: wrappers pass `param_groups` on."""
 
@@ -43,5 +45,5 @@ def _without_missing(groups: list[Group], state_dict: Any, hyperparameters: Sequ
     if not isinstance(state_dict, dict):
         return groups
     present = {str(key).rpartition(".")[2] for key in state_dict if str(key).startswith(_PREFIX)}
-    present |= {"params", "lr", "maximize", *hyperparameters} - {"decoupled_weight_decay"}
+    present |= {"params", "lr", "maximize", *hyperparameters} - _NOT_OF_TORCH
     return [{key: value for key, value in group.items() if key in present} for group in groups]

@@ -419,10 +419,11 @@ TABLE: dict[str, Case] = {
         extremes=[{"lr": 0.1}, {"lr": 0.1, "weight_decay": 2.0, "r": 2.0, "warmup_steps": 3}],
     ),
     "ScheduleFreeRAdam": Case(
-        {"lr": 0.02, "betas": (0.9, 0.95), "weight_decay": 0.1},
+        # Without the option weights stand still for the first steps.
+        {"lr": 0.02, "betas": (0.9, 0.95), "weight_decay": 0.1, "silent_sgd_phase": False},
         extremes=[
             {"lr": 0.1},
-            {"lr": 0.1, "weight_decay": 10.0, "r": 2.0, "silent_sgd_phase": False},
+            {"lr": 0.1, "weight_decay": 10.0, "r": 2.0, "silent_sgd_phase": True},
             {"lr": 0.1, "betas": (0.5, 0.0), "eps": 0.0},
         ],
     ),
