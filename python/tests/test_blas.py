@@ -114,6 +114,7 @@ with lw.Optimizer(lw.Muon(lr=0.02)) as opt:
 """
 
 
+@pytest.mark.spawns
 @pytest.mark.parametrize("found", [True, False])
 def test_environment(found: bool) -> None:
     """LAYERWISE_BLAS names one; a step is refused, and changes nothing, where it cannot be used."""
