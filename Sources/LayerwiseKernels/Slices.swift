@@ -3,9 +3,9 @@ import CLayerwiseKernels
 
 // Slices are parts of a tensor of one length, side by side: what its first axis counts, or the whole tensor.
 
-/// Adds the numbers of `count` lanes, of which the first is element `start` of its tensor, to the sums of their slices, and their
-/// squares too.  `sums`, which may be nil, and `squares` begin with the slice of the first element; the next slice's are `stride`
-/// numbers further.
+/// Adds `count` lanes and their squares to the sums of their slices.  The first lane is element `start` of its tensor.
+///
+/// `sums`, which may be nil, and `squares` begin with the slice of the first element; the next slice's are `stride` numbers further.
 @inline(__always)
 func addSliceSums<V: Lanes>(
     _: V.Type, _ source: UnsafeRawPointer, _ count: Int, _ start: Int, _ length: Int, _ stride: Int,
@@ -40,7 +40,7 @@ func addSliceSums<V: Lanes>(
     }
 }
 
-/// target = factor·x − offset for `count` lanes x, of which the first is element `start` of its tensor.  `numbers` holds factor and
+/// target = factor·x − offset for `count` lanes x.  The first is element `start` of its tensor.  `numbers` holds factor and
 /// offset of every slice of the tensor.  Up to a group of lanes behind the target is written; a group that is not whole is padded
 /// with zeros.
 @inline(__always)

@@ -117,7 +117,7 @@ struct BLASFunctions: Sendable {
 
     fileprivate var float32: Function?
     fileprivate var float64: Function?
-    /// Those of products A·Aᵀ, of which they compute the upper triangle.
+    /// Functions for A·Aᵀ.  They compute the upper triangle alone.
     fileprivate var symmetric32: Function?
     fileprivate var symmetric64: Function?
     /// Whether their integers have 32 bits.

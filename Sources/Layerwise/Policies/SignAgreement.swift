@@ -11,7 +11,7 @@ import LayerwiseRules
 /// layers of any rule.  There the rate begins at 1e-6, and the bump is as large: `start_scale` says where to begin.  Elements
 /// whose change is 0 now or was 0 before are not counted, where theirs count two zeros as agreement.
 ///
-/// *Edge cases*: a layer no element of which changed twice has no value.  Momentum makes changes agree: with it the share is
+/// *Edge cases*: a layer has no value until one of its elements has changed twice.  Momentum makes changes agree: with it the share is
 /// seldom below a half, and `max_scale` is what ends the growth.
 public struct SignAgreement: MeasuredPolicy {
     /// By how much a scale changes.

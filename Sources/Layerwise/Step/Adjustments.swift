@@ -78,7 +78,7 @@ extension Optimizer {
         }
     }
 
-    /// Adds up the sums of tensors of rank 0 and 1 over processes, each of which may have a part.
+    /// Adds up the sums of tensors of rank 0 and 1 over processes.  Each process may have a part of such a tensor.
     private func addUpVectors(_ reduce: Reducer) throws(LayerwiseError) {
         let numbers = UnsafeMutableBufferPointer(start: work.numbers.elements, count: 2 * tensors.count)
         for index in 0..<tensors.count {

@@ -23,7 +23,7 @@ struct NormalNoise {
         return hash
     }
 
-    /// Adds noise to `count` lanes, of which the first is element `offset` of the tensor.
+    /// Adds noise to `count` lanes.  The first is element `offset` of the tensor.
     func add(to memory: UnsafeMutableRawPointer, _ offset: Int, _ count: Int, isDouble: Bool) {
         if isDouble {
             let lanes = memory.assumingMemoryBound(to: Double.self)

@@ -597,7 +597,7 @@ private struct FactorSums {
         rowSums.update(repeating: 0, count: rows.count + matrices.matrices(in: block).count * matrices.columns)
     }
 
-    /// Adds the squares of `count` lanes, of which the first is element `offset` of the tensor.
+    /// Adds the squares of `count` lanes.  The first is element `offset` of the tensor.
     func add(_ lanes: UnsafeRawPointer, _ offset: Int, _ count: Int) {
         let row = offset / matrices.columns
         kernels.addSquares(
