@@ -20,6 +20,7 @@ from . import composition as composition
 from . import cycle as cycle
 from ._rate_array import Rates
 from ._rule_names import rule_by_name
+from .averaging import EMA, Average, Lookahead, PolyakAverage, PolynomialAverage
 from .errors import (
     BusyOptimizer,
     CheckpointIOError,
@@ -198,6 +199,7 @@ __all__ = [
     "ADOPT",
     "ASGD",
     "CAME",
+    "EMA",
     "LAMB",
     "LANS",
     "LARC",
@@ -217,6 +219,7 @@ __all__ = [
     "Adamax",
     "Adan",
     "AutoFreeze",
+    "Average",
     "BAdam",
     "Blockwise",
     "BusyOptimizer",
@@ -275,6 +278,7 @@ __all__ = [
     "Lion",
     "LoRAPlus",
     "LoadReport",
+    "Lookahead",
     "LossSpikeError",
     "MoMo",
     "MoMoAdam",
@@ -294,7 +298,9 @@ __all__ = [
     "OverlappingBuffers",
     "Piecewise",
     "Policy",
+    "PolyakAverage",
     "Polynomial",
+    "PolynomialAverage",
     "Prodigy",
     "Product",
     "RAdam",

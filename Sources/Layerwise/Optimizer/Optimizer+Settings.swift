@@ -254,6 +254,13 @@ extension Optimizer {
                 "decay_follows must be layer_lr where the decay is not decoupled, found "
                     + "\(settings.decayFollows.rawValue) with \(type(of: rule).declaration.title)")
         }
+        let averages = WeightAverages(settings)
+        if averages.averages || averages.looksAhead, let rule = rules.first(where: { $0.evaluation != nil }) {
+            throw .invalid(
+                "the rule has weights for evaluation of its own: average must be none and lookahead_period 0, found "
+                    + "average \(settings.average.rawValue) and lookahead_period "
+                    + "\(settings.lookaheadPeriod)")
+        }
     }
 
     /// Whether a layer needs a rule apart from the optimizer's.
@@ -283,6 +290,7 @@ extension Optimizer {
                 rules[ruleOfLayer[tensors[tensor].layer]].states(of: tensors[tensor].kind)
             }
         }
+        try reserveFollowing(settings)
 
         let stages = (0..<layers.count).map { self.rules[layers.elements[$0].rule].stagesInForce }
         self.rule = rule

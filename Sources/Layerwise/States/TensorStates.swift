@@ -26,6 +26,13 @@ extension Optimizer {
     static let masterState = "master"
     static let lastChangeState = "last_change"
     static let startWeightsState = "start_weights"
+    static let averageState = "average"
+    static let averageCountState = "average_count"
+    static let parkedState = "training_weights"
+    static let slowWeightsState = "slow_weights"
+
+    /// What follows the weights, which is not of the rule.
+    static let followingStates: Set<String> = [averageState, averageCountState, parkedState, slowWeightsState]
 
     /// The states that a layer's rule may keep, in the order of the declaration.
     func declaredStates(of layer: Int) -> [StateDeclaration] {
@@ -83,6 +90,28 @@ extension Optimizer {
                     name: name, dtype: record.pointee.laneType, shape: shape, count: count, memory: memory, lasts: true)
             )
         }
+        return states + followingStates(record, shape)
+    }
+
+    /// What follows the weights of a tensor.
+    private func followingStates(_ record: UnsafeMutablePointer<TensorStepData>, _ shape: [Int]) -> [KeptState] {
+        let following = record.pointee.following
+        func state(_ name: String, _ dtype: DType, _ memory: UnsafeMutableRawPointer) -> KeptState {
+            KeptState(
+                name: name, dtype: dtype, shape: shape, count: record.pointee.count, memory: memory, lasts: true)
+        }
+        var states: [KeptState] = []
+        if let average = following.average {
+            states.append(state(Self.averageState, record.pointee.laneType, average))
+            withUnsafeMutablePointer(to: &record.pointee.following.count) {
+                states.append(
+                    KeptState(
+                        name: Self.averageCountState, dtype: .float64, shape: [], count: 1,
+                        memory: UnsafeMutableRawPointer($0), lasts: false))
+            }
+        }
+        if let parked = following.parked { states.append(state(Self.parkedState, record.pointee.dtype, parked)) }
+        if let slow = following.slow { states.append(state(Self.slowWeightsState, record.pointee.laneType, slow)) }
         return states
     }
 
@@ -230,6 +259,8 @@ extension TensorStepData {
         fillMaster()
         restart(kept, declared)
         restartWatching()
+        startAverage()
+        startSlowWeights()
         steps = 0
     }
 
@@ -295,7 +326,7 @@ extension TensorStepData {
     }
 
     /// Copies the parameters, as lanes: the master copy if there is one, which knows them best.
-    private func copyParameters(to memory: UnsafeMutableRawPointer) {
+    func copyParameters(to memory: UnsafeMutableRawPointer) {
         guard let parameters, count > 0 else { return }
         if let master {
             dtype.kernels(in: InstructionSet.kernels).adopt?(parameters, count, master)
@@ -348,6 +379,7 @@ extension TensorStepData {
     func freeStates() {
         Memory.free(lastChange, stateBytes)
         Memory.free(startWeights, stateBytes)
+        freeFollowing()
         for slot in 0..<TensorStepData.stateSlots { Memory.free(state(slot), stateBytes) }
         for pair in [factors.0, factors.1] {
             Memory.free(pair.rows, Self.factorBytes(matrices.rowCount, laneType))
@@ -359,7 +391,7 @@ extension TensorStepData {
     /// The bytes of all states but the step count, without padding.
     func keptBytes(_ declared: [StateDeclaration]) -> Int {
         let copies = (master == nil ? 0 : 1) + (lastChange == nil ? 0 : 1) + (startWeights == nil ? 0 : 1)
-        var bytes = copies * count * laneType.size
+        var bytes = copies * count * laneType.size + followingBytes
         for (position, state) in declared.enumerated() where kept.contains(.state(position)) {
             switch state.shape {
             case .parameter, .rows, .columns: bytes += elements(of: state) * laneType.size

@@ -37,6 +37,8 @@ struct TensorStepData: BitwiseCopyable {
     /// The last change and the weights at the start, where the policy watches these.
     var lastChange: UnsafeMutableRawPointer?
     var startWeights: UnsafeMutableRawPointer?
+    /// The average of the weights and the slow weights of Lookahead (WeightAverages.swift).
+    var following = FollowingWeights()
     /// States of one number, by slot.
     var scalars = StateScalars()
     var steps: Int64 = 0
