@@ -28,6 +28,8 @@ struct RuleRecord: BitwiseCopyable {
     let hasScalars: Bool
     /// Whether a state starts as the parameters.
     let copiesParameters: Bool
+    /// Whether states are kept by axes.
+    let keepsAxes: Bool
     /// The slot of the state that weights are blended with for evaluation.
     let evaluationSlot: Int
 
@@ -54,6 +56,7 @@ struct RuleRecord: BitwiseCopyable {
         let states = type(of: rule).declaration.states
         hasScalars = states.contains { $0.shape == .scalar }
         copiesParameters = states.contains { $0.start == .parameters }
+        keepsAxes = states.contains { $0.shape == .axes }
         evaluationSlot = rule.evaluation?.stateSlot ?? 0
     }
 
@@ -114,6 +117,8 @@ struct RulesInForce: BitwiseCopyable {
     private(set) var orthogonalizes = false
     /// Whether a rule needs the loss of each step.
     private(set) var needsLoss = false
+    /// Whether states are kept by axes.
+    private(set) var keepsAxes = false
 
     init() {}
 
@@ -125,6 +130,7 @@ struct RulesInForce: BitwiseCopyable {
             keepsDirections = keepsDirections || rule.pointee.keepsDirections
             orthogonalizes = orthogonalizes || rule.pointee.orthogonalizes
             needsLoss = needsLoss || rule.pointee.needsLoss
+            keepsAxes = keepsAxes || rule.pointee.keepsAxes
         }
     }
 

@@ -9,7 +9,9 @@ extension Optimizer {
         _ context: StepContext, _ stepped: Range<Int>, _ reduce: Reducer?, _ loss: Double
     ) throws(LayerwiseError) {
         let concernsResting = planFollowing(stepped)
+        if rulesInForce.keepsAxes { beginAxes(context) }
         try applyRules(context, reduce, loss)
+        if rulesInForce.keepsAxes { endAxes(context) }
         if concernsResting { followResting(context) }
     }
 
@@ -344,6 +346,7 @@ private func processBlock(
     let tileCount = isWhole ? Block.elements : Scratch.tileBytes / size
     let products = isFactored ? Products(tensor, place > rule.pointee.secondFactors ? 1 : 0, context, scratch) : nil
     let sumsOfFactors = stage.factorsDirections ? FactorSums(block, tensor, context) : nil
+    let maxima = changes && tensor.pointee.factors.0.kind == .least ? Maxima(block, tensor, context) : nil
     var sums = lwk_sums()
     var watched = WatchedSums()
 
@@ -423,6 +426,7 @@ private func processBlock(
             (goesByTile ? laneKernel : ownKernel ?? laneKernel)(kernelPass, &tile, &sums)
         }
         sumsOfFactors?.add(scratch.change, offset, count)
+        maxima?.add(scratch.product, offset, count)
 
         // Encode.
         if changes {
@@ -548,19 +552,23 @@ private func squares(
     return sum
 }
 
-/// A state that is kept by rows and columns, as the kernels read it: the products of both, in a tile.
+/// A state that is kept by rows and columns, by row or by axes, as the kernels read it: in a tile.
 private struct Products {
     private let kernels: FactorKernels
+    private let kind: FactorPair.Kind
     private let rowFactors: UnsafePointer<Double>
     private let columns: UnsafeRawPointer
     private let matrices: MatrixShape
+    private let isDouble: Bool
     private let slot: Int
     private let tile: UnsafeMutableRawPointer
 
     /// Of the first or the second pair of rows and columns.
     init?(_ tensor: UnsafePointer<TensorStepData>, _ pair: Int, _ context: StepContext, _ scratch: Scratch) {
         let own = pair == 0 ? tensor.pointee.factors.0 : tensor.pointee.factors.1
-        guard let columns = own.columns else { return nil }
+        guard let columns = own.columns ?? own.rows else { return nil }
+        kind = own.kind
+        isDouble = tensor.pointee.laneType == .float64
         kernels = tensor.pointee.laneType == .float64 ? context.table.factors64 : context.table.factors32
         rowFactors = UnsafePointer(context.factors + tensor.pointee.firstFactor(pair))
         self.columns = UnsafeRawPointer(columns)
@@ -569,7 +577,7 @@ private struct Products {
         tile = scratch.product
     }
 
-    /// Multiplies for `count` elements from `offset` on, and puts the tile in the state's place.
+    /// Works out `count` elements from `offset` on, and puts the tile in the state's place.
     @inline(never)
     func fill(
         _ offset: Int, _ count: Int,
@@ -578,7 +586,11 @@ private struct Products {
                 UnsafeMutableRawPointer?, UnsafeMutableRawPointer?, UnsafeMutableRawPointer?, UnsafeMutableRawPointer?
             )
     ) {
-        kernels.multiply(rowFactors, columns, offset, count, matrices.rows, matrices.columns, tile)
+        switch kind {
+        case .product: kernels.multiply(rowFactors, columns, offset, count, matrices.rows, matrices.columns, tile)
+        case .means: fillRows(offset, count)
+        case .least: kernels.minimize(rowFactors, columns, offset, count, matrices.columns, tile)
+        }
         switch slot {
         case 0: states.0 = tile
         case 1: states.1 = tile
@@ -586,29 +598,79 @@ private struct Products {
         default: states.3 = tile
         }
     }
+
+    /// Each element has the number of its row.
+    private func fillRows(_ offset: Int, _ count: Int) {
+        var row = offset / matrices.columns
+        var column = offset % matrices.columns
+        var index = 0
+        while index < count {
+            let run = min(matrices.columns - column, count - index)
+            if isDouble {
+                (tile + index * 8).assumingMemoryBound(to: Double.self).update(repeating: rowFactors[row], count: run)
+            } else {
+                (tile + index * 4).assumingMemoryBound(to: Float.self)
+                    .update(repeating: Float(rowFactors[row]), count: run)
+            }
+            index += run
+            column = 0
+            row += 1
+        }
+    }
 }
 
-/// The sums of a block's squares, by row and by column.
+/// The largest numbers of a block, by row and by column.
+private struct Maxima {
+    private let kernels: FactorKernels
+    private let columns: Int
+    private let firstRow: Int
+    private let rowMaxima: UnsafeMutablePointer<Double>
+    private let columnMaxima: UnsafeMutableRawPointer
+
+    init(_ block: Block, _ tensor: UnsafePointer<TensorStepData>, _ context: StepContext) {
+        kernels = tensor.pointee.laneType == .float64 ? context.table.factors64 : context.table.factors32
+        columns = tensor.pointee.matrices.columns
+        let rows = tensor.pointee.matrices.rows(in: block)
+        firstRow = rows.lowerBound
+        rowMaxima = context.factors + block.firstFactor
+        columnMaxima = UnsafeMutableRawPointer(rowMaxima + rows.count)
+    }
+
+    /// Raises them to those of `count` lanes.  The first is element `offset` of the tensor.
+    func add(_ lanes: UnsafeRawPointer, _ offset: Int, _ count: Int) {
+        kernels.addMaxima(lanes, count, offset, columns, rowMaxima + (offset / columns - firstRow), columnMaxima)
+    }
+}
+
+/// The sums of a block's squares, by row and by column, or by row alone.
 private struct FactorSums {
     private let kernels: FactorKernels
+    /// For sums by row alone.
+    private let slices: SliceKernels?
     private let matrices: MatrixShape
     private let firstRow: Int
     private let rowSums: UnsafeMutablePointer<Double>
     private let columnSums: UnsafeMutablePointer<Double>
 
     init(_ block: Block, _ tensor: UnsafePointer<TensorStepData>, _ context: StepContext) {
-        kernels = tensor.pointee.laneType == .float64 ? context.table.factors64 : context.table.factors32
+        let isDouble = tensor.pointee.laneType == .float64
+        kernels = isDouble ? context.table.factors64 : context.table.factors32
+        let hasColumns = tensor.pointee.factors.0.kind == .product
+        slices = hasColumns ? nil : isDouble ? context.table.slices64 : context.table.slices32
         matrices = tensor.pointee.matrices
         let rows = matrices.rows(in: block)
         firstRow = rows.lowerBound
         rowSums = context.factors + block.firstFactor
         columnSums = rowSums + rows.count
-        rowSums.update(repeating: 0, count: rows.count + matrices.matrices(in: block).count * matrices.columns)
+        rowSums.update(repeating: 0, count: tensor.pointee.factorRoom(of: block))
     }
 
     /// Adds the squares of `count` lanes.  The first is element `offset` of the tensor.
     func add(_ lanes: UnsafeRawPointer, _ offset: Int, _ count: Int) {
         let row = offset / matrices.columns
+        if let slices {
+            return slices.addSums(lanes, count, offset, matrices.columns, 1, nil, rowSums + (row - firstRow))
+        }
         kernels.addSquares(
             lanes, count, offset, matrices.rows, matrices.columns, rowSums + (row - firstRow),
             columnSums + (row / matrices.rows - firstRow / matrices.rows) * matrices.columns)
