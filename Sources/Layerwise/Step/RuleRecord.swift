@@ -60,6 +60,8 @@ struct RuleRecord: BitwiseCopyable {
         evaluationSlot = rule.evaluation?.stateSlot ?? 0
     }
 
+    // Inlined: the record is large, and a call would copy it.
+    @inline(__always)
     func stage(_ index: Int) -> Stage {
         switch index {
         case 0: stages.0
@@ -71,6 +73,7 @@ struct RuleRecord: BitwiseCopyable {
     }
 
     /// The kernels of a stage, for tensors of rank 2 and more or for others.
+    @inline(__always)
     func kernels(_ stage: Int, isMatrix: Bool) -> RuleKernels {
         if !isMatrix { return vectorKernels }
         return switch stage {

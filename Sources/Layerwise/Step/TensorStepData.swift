@@ -61,7 +61,10 @@ struct TensorStepData: BitwiseCopyable {
     var changeScale = 1.0
     var separateDecay = 0.0
 
+    // What is asked for each block is inlined: the record is large, and a call would copy it.
+
     /// The type of lanes, moments and arithmetic.
+    @inline(__always)
     var laneType: DType { dtype.laneType }
 
     /// The bytes of one state: whole groups of lanes, so that no kernel needs a shorter last one.
@@ -70,12 +73,14 @@ struct TensorStepData: BitwiseCopyable {
     static let stateSlots = 4
 
     /// Whether rows and columns, row means or axes stand for one of its states.
+    @inline(__always)
     var isFactored: Bool { factors.0.isPresent }
 
     /// How many pairs of rows and columns there are.
     var factorPairs: Int { (factors.0.isPresent ? 1 : 0) + (factors.1.isPresent ? 1 : 0) }
 
     /// Where the sums of a pair begin.
+    @inline(__always)
     func firstFactor(_ pair: Int) -> Int { firstFactor + pair * (matrices.rowCount + matrices.columnCount) }
 
     /// Room that its sums take in `WorkList.factors`: those of the tensor, and those of a block.
@@ -261,6 +266,7 @@ struct ScaledNumber: BitwiseCopyable {
     var number: Double { exponent == 0 ? value : Double.scaled(value, by: exponent) }
 
     /// Whether lanes of a type hold it with all digits.
+    @inline(__always)
     func fits(_ lane: DType) -> Bool {
         let magnitude = value.magnitude
         let range =
