@@ -59,7 +59,7 @@ public enum InstructionSet: String, CaseIterable, Sendable {
     /// The kernels of the current instruction set.
     static let kernels = current.kernels
 
-    /// The same in memory that stays, so that what a thread copies is small.
+    /// Those kernels in memory that stays, so that what a thread copies is small.
     nonisolated(unsafe) static let kernelMemory: UnsafePointer<KernelTable> = {
         let memory = UnsafeMutablePointer<KernelTable>.allocate(capacity: 1)
         memory.initialize(to: kernels)
