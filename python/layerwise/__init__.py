@@ -70,6 +70,8 @@ from .optimizer import Optimizer
 from .policy import (
     LARC,
     TVLARS,
+    AlphaDecay,
+    AutoLR,
     Blockwise,
     Combine,
     CompleteP,
@@ -94,7 +96,7 @@ from .policy import (
 )
 from .policy import Range as Range
 from .policy import Slice as Slice
-from .reports import LayerInfo, LoadReport, StateInfo, Summary, Telemetry
+from .reports import LayerInfo, LoadReport, Spectrum, StateInfo, Summary, Telemetry
 from .rule import (
     ADOPT,
     ASGD,
@@ -216,7 +218,9 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Adan",
+    "AlphaDecay",
     "AutoFreeze",
+    "AutoLR",
     "BAdam",
     "Blockwise",
     "BusyOptimizer",
@@ -318,6 +322,7 @@ __all__ = [
     "SimplifiedAdEMAMix",
     "SlantedTriangular",
     "Snapshot",
+    "Spectrum",
     "SpikeGuard",
     "StableAdamW",
     "StateInfo",

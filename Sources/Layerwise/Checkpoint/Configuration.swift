@@ -93,6 +93,7 @@ extension Optimizer {
     /// The mode, the numbers that all tensors share, and what the policy has measured, where there are such.
     private func sharedProgress() -> [(String, String)] {
         let states = sharedStates
+        settleSpectra()
         var mode = hasEvaluation ? [("mode", JSON.quoted(mode.rawValue))] : []
         for (key, count) in [
             ("measurements", measures ? measurements.count : -1),
