@@ -105,6 +105,12 @@ extension Optimizer {
             }
             mode.append((key, JSON.object(all.sorted(by: byName))))
         }
+        if measures && measurements.count > 0 {
+            let targets = (0..<measurements.count).map {
+                (entries[$0].name, JSON.number(measurements.elements[$0].target))
+            }
+            mode.append(("measured_targets", JSON.object(targets.sorted(by: byName))))
+        }
         if states.isEmpty { return mode }
         return mode + [
             ("shared_states", JSON.object(states.map { ($0.name, number(shared.elements.pointee[$0.slot])) }))

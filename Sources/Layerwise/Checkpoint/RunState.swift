@@ -71,6 +71,7 @@ extension Optimizer {
         if measures {
             measuredPolicy = policy.measuredPart
             progress.measurements = try readMeasurements(fields, renames, "measurements", ofPlan: false, &report)
+            try readTargets(fields, renames, into: &progress.measurements)
         }
         if freezePlan?.measuredPart != nil {
             progress.freezeMeasurements = try readMeasurements(
@@ -132,6 +133,17 @@ extension Optimizer {
             found[layer] = own
         }
         return found
+    }
+
+    /// What the policy wanted the scales to be, which is only shown: an earlier version did not save it.
+    private func readTargets(
+        _ fields: Fields, _ renames: [NameKey: NameKey], into measurements: inout [LayerMeasurement]
+    ) throws(JSONError) {
+        if !fields.has("measured_targets") { return }
+        for (saved, value) in try fields.object("measured_targets") {
+            guard let layer = layerIndex[renames[saved] ?? saved] else { continue }
+            measurements[layer].target = if case .number(let target) = value { target } else { .nan }
+        }
     }
 
     /// Puts states back into schedules.
