@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import layerwise as lw
+from layerwise import _binding as native
 
 SIZES = {"stem": 30, "a": 12, "b": 50, "c": 7, "d": 90, "head": 20}
 
@@ -218,3 +220,15 @@ def test_policy_and_plan_that_both_measure_load_into_more_layers() -> None:
         assert np.array_equal(found[2 * size : 3 * size], own[size:], equal_nan=True)
         assert np.array_equal(found[size : 2 * size], before[size : 2 * size], equal_nan=True)
         many.step(given)
+
+
+def test_programs_with_the_former_layer_info_still_run() -> None:
+    """A struct of the former size is filled up to its end, and one of any other size is refused."""
+    opt, _ = model(lw.RelativeGradientNorm())
+    row = native.lw_layer_info(native.lw_layer_info.measured_value.offset)
+    row.measured_value = 7.0
+    native.call(native.lw_layer_get_info, opt._handle, 1, ctypes.byref(row))
+    assert (row.depth, row.scale, row.measured_value) == (1, 1.0, 7.0)
+    row.struct_size += 8
+    with pytest.raises(lw.LayerwiseError, match="struct_size must be"):
+        native.call(native.lw_layer_get_info, opt._handle, 1, ctypes.byref(row))
