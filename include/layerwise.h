@@ -140,8 +140,9 @@ LW_API const char *lw_error_name(int32_t code);
 
 /* A BLAS for rules that multiply matrices ("muon").  None is in use unless it is asked for: the library's own kernels give the
  * same bits on any number of threads and any processor, and a BLAS rounds in an order of its own.  It serves all optimizers of
- * the process, from their next step on.  The environment variable LAYERWISE_BLAS names one too, in place of lw_use_blas; a step
- * is refused where that one cannot be used. */
+ * the process, from their next step on.  Where its library has LAPACK's dsyevd too, it computes the singular values that policies such
+ * as "temp_balance" go by.  The environment variable LAYERWISE_BLAS names one too, in place of lw_use_blas; a step is refused where
+ * that one cannot be used. */
 
 /** cblas_sgemm and cblas_dgemm, with integers of 32 bits.  Any thread may call them. */
 typedef void (*lw_sgemm)(int32_t order, int32_t trans_a, int32_t trans_b, int32_t rows, int32_t columns, int32_t depth,
@@ -597,9 +598,13 @@ LW_API int32_t lw_optimizer_set_loss(lw_optimizer *optimizer, double loss, lw_er
  *  LW_ERROR_INVALID_ARGUMENT with another policy, or with one layer alone. */
 LW_API int32_t lw_optimizer_measure_microbatch(lw_optimizer *optimizer, const lw_step *step, lw_error *error);
 
-/** Computes the singular values of all weights, for the policy "temp_balance", and sets its scales for the steps to come.  It takes
- *  about 4 n^3 + 2 n^2 m operations for an n x m matrix, n <= m.  LW_ERROR_INVALID_ARGUMENT with another policy. */
-LW_API int32_t lw_optimizer_measure_spectra(lw_optimizer *optimizer, lw_error *error);
+/** Computes the singular values of all weights, for the policies "temp_balance" and "alpha_decay", which then set their scales.  It takes
+ *  about 4 n^3 + 2 n^2 m operations for an n x m matrix, n <= m.  With a `delay` of 0 it does so within the call.  Else it copies the
+ *  weights, a thread computes, and the result is in force from the step on that comes `delay` steps after the next, which waits for the
+ *  thread if need be, so that the thread's speed changes no result.  A layer whose weights are not finite then has no new value.
+ *  Checkpoints and snapshots wait for the result, and have it.  LW_ERROR_INVALID_ARGUMENT with another policy, and while a measurement
+ *  is under way. */
+LW_API int32_t lw_optimizer_measure_spectra(lw_optimizer *optimizer, int64_t delay, lw_error *error);
 
 /** Says that a step will follow within some hundred microseconds: the worker threads wake up meanwhile, if the step will
  *  use them.  Never needed, and without effect on any result.  It is for callers that have gradients to gather first. */
@@ -668,10 +673,14 @@ typedef struct lw_layer_info {
     const char *frozen_by;      /* "", "plan" or "layer".  Static */
     int64_t changes_at;         /* the step at which the freezing plan next freezes or thaws it; -1: never */
     double schedule_factor;     /* effective rate / (base rate x scale), were it not frozen; NaN where that is 0 / 0 */
+    double measured_value;      /* what a measured policy has measured, in the mean; NaN where there is nothing (yet) */
+    double measured_target;     /* the scale that it computes from that, before period, ramp and bounds; NaN likewise, and after a
+                                   load until a step or a measurement has computed it */
+    double measured_scale;      /* the scale of the rate, or of the decay, that it has put in force; NaN where none measures */
 } lw_layer_info;
 
 #define LW_LAYER_INFO_INIT \
-    {LW_SIZE_OF_(lw_layer_info), 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, LW_NULL_, LW_NULL_, LW_NULL_, 0, 0.0}
+    {LW_SIZE_OF_(lw_layer_info), 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, LW_NULL_, LW_NULL_, LW_NULL_, 0, 0.0, 0.0, 0.0, 0.0}
 
 /** What the layer is and what it will get at the next step.  The policy is asked, so that a pattern which matches nothing is
  *  refused here as by a step (lw_optimizer_set_policy). */
@@ -760,6 +769,24 @@ LW_API int32_t lw_tensor_get_state_address(lw_optimizer *optimizer, int64_t laye
 
 /** The step count of every tensor, in order of registration.  `count` is the number of tensors of all layers. */
 LW_API int32_t lw_optimizer_get_step_counts(lw_optimizer *optimizer, int64_t *counts, int64_t count, lw_error *error);
+
+/** The singular values of a tensor's matrix: of its first two axes, at each place of the others.  Initialise with LW_SPECTRUM_INIT. */
+typedef struct lw_spectrum {
+    uint32_t struct_size;
+    int32_t reserved;
+    int64_t count;      /* singular values */
+    double alpha;       /* exponent of the tail of their squares: Hill's estimate over the upper half; NaN where there are too few */
+    double stable_rank; /* sum of the squares / the largest; NaN for zeros */
+    double norm;        /* the largest: the spectral norm */
+} lw_spectrum;
+
+#define LW_SPECTRUM_INIT {LW_SIZE_OF_(lw_spectrum), 0, 0, 0.0, 0.0, 0.0}
+
+/** Computes what the policies "temp_balance" and "alpha_decay" go by, of one tensor and with any policy.  Nothing changes.
+ *  LW_ERROR_SHAPE for a tensor of fewer than two axes or spread over processes, LW_ERROR_NONFINITE where weights or their squares
+ *  are not finite. */
+LW_API int32_t lw_tensor_get_spectrum(lw_optimizer *optimizer, int64_t layer, int64_t tensor, lw_spectrum *spectrum,
+                                      lw_error *error);
 
 /* ---- Checkpoints --------------------------------------------------------------------------------------------- */
 

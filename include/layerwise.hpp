@@ -530,6 +530,8 @@ public:
         detail::check(code, found);
     }
     void set_loss(double loss) { detail::call(lw_optimizer_set_loss, handle_, loss); }
+    /// With a `delay` of 0 the call computes; else a thread does, and the result is in force so many steps later.
+    void measure_spectra(std::int64_t delay = 0) { detail::call(lw_optimizer_measure_spectra, handle_, delay); }
     void expect_step() { detail::call(lw_optimizer_expect_step, handle_); }
 
     // Seeing what happens
@@ -550,6 +552,11 @@ public:
         std::vector<lw_telemetry> rows(static_cast<std::size_t>(layer_count()), empty);
         detail::call(lw_optimizer_get_telemetry, handle_, detail::pointer(rows), detail::count(rows));
         return rows;
+    }
+    lw_spectrum get_spectrum(std::int64_t layer, std::int64_t tensor) const {
+        lw_spectrum result = LW_SPECTRUM_INIT;
+        detail::call(lw_tensor_get_spectrum, handle_, layer, tensor, &result);
+        return result;
     }
     lw_layer_info get_layer_info(std::int64_t layer) const {
         lw_layer_info result = LW_LAYER_INFO_INIT;

@@ -922,7 +922,9 @@
  *                                        is measured
  *      min_scale               number  default 0; [0, inf); no measured scale is lower
  *      max_scale               number  default 1; (0, inf); no measured scale is higher
- *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured */
+ *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured
+ *      unit                    choice  default layer; "layer", "tower"; what has a scale of its own: each "layer", or
+ *                                        each "tower" as a whole */
 #define LW_POLICY_RELATIVE_GRADIENT_NORM "relative_gradient_norm"
 
 /** Rates at which every layer moves by a given share of its weights at each step: scale = ratio / EMA(‖Δw‖/‖w‖ per
@@ -940,7 +942,9 @@
  *                                        is measured
  *      min_scale               number  default 0.001; [0, inf); no measured scale is lower
  *      max_scale               number  default 1000; (0, inf); no measured scale is higher
- *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured */
+ *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured
+ *      unit                    choice  default layer; "layer", "tower"; what has a scale of its own: each "layer", or
+ *                                        each "tower" as a whole */
 #define LW_POLICY_UPDATE_RATIO "update_ratio"
 
 /** A rate from the ratio of weight to gradient norms of each layer, for any rule: scale = min(trust·‖w‖/(‖g‖ + λ‖w‖ +
@@ -960,7 +964,9 @@
  *                                        is measured
  *      min_scale               number  default 0; [0, inf); no measured scale is lower
  *      max_scale               number  default 1000; (0, inf); no measured scale is higher
- *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured */
+ *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured
+ *      unit                    choice  default layer; "layer", "tower"; what has a scale of its own: each "layer", or
+ *                                        each "tower" as a whole */
 #define LW_POLICY_LARC "larc"
 
 /** LARS's ratio with a factor that begins high and falls, in place of a warm-up, for any rule: scale = η·‖w‖/(‖g‖ +
@@ -983,7 +989,9 @@
  *                                        is measured
  *      min_scale               number  default 0; [0, inf); no measured scale is lower
  *      max_scale               number  default 1000; (0, inf); no measured scale is higher
- *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured */
+ *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured
+ *      unit                    choice  default layer; "layer", "tower"; what has a scale of its own: each "layer", or
+ *                                        each "tower" as a whole */
 #define LW_POLICY_TVLARS "tvlars"
 
 /** Rates that grow while a layer's gradient agrees with its last change, and fall while it does not: scale ← scale ·
@@ -1003,7 +1011,9 @@
  *                                        is measured
  *      min_scale               number  default 0.001; [0, inf); no measured scale is lower
  *      max_scale               number  default 1000; (0, inf); no measured scale is higher
- *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured */
+ *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured
+ *      unit                    choice  default layer; "layer", "tower"; what has a scale of its own: each "layer", or
+ *                                        each "tower" as a whole */
 #define LW_POLICY_HYPERGRADIENT "hypergradient"
 
 /** Rates that grow while most elements of a layer keep the sign of their last change, and fall while they do not:
@@ -1022,7 +1032,9 @@
  *                                        is measured
  *      min_scale               number  default 0.1; [0, inf); no measured scale is lower
  *      max_scale               number  default 10; (0, inf); no measured scale is higher
- *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured */
+ *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured
+ *      unit                    choice  default layer; "layer", "tower"; what has a scale of its own: each "layer", or
+ *                                        each "tower" as a whole */
 #define LW_POLICY_SIGN_AGREEMENT "sign_agreement"
 
 /** Rates from the distance that a layer has come, for any rule: scale = max‖w − w₀‖ / √Σ‖u‖²
@@ -1038,7 +1050,9 @@
  *      min_scale               number  default 0; [0, inf); no measured scale is lower
  *      max_scale               number  default 1e+06; (0, inf); no measured scale is higher
  *      start_scale             number  default 1e-06; (0, inf); the scale of the steps before the first that is
- *                                        measured */
+ *                                        measured
+ *      unit                    choice  default layer; "layer", "tower"; what has a scale of its own: each "layer", or
+ *                                        each "tower" as a whole */
 #define LW_POLICY_LDOG_SCALE "ldog_scale"
 
 /** Rates that follow the share of signal in the gradients of each layer, as micro-batches show it: scale = |G|²/(|G|²
@@ -1055,8 +1069,32 @@
  *                                        is measured
  *      min_scale               number  default 0.01; [0, inf); no measured scale is lower
  *      max_scale               number  default 1; (0, inf); no measured scale is higher
- *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured */
+ *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured
+ *      unit                    choice  default layer; "layer", "tower"; what has a scale of its own: each "layer", or
+ *                                        each "tower" as a whole */
 #define LW_POLICY_GRADIENT_NOISE "gradient_noise"
+
+/** Rates at which layers move the more the nearer they are to the output: scale ← scale · aim / movement, while
+ *  movements do not rise with depth
+ *  Source: Ro and Choi 2021, arXiv:2002.06048, without trials.
+ *
+ *      threshold               number  default 0.94; [0, 1); the score that is good enough
+ *      threshold_decay         number  default 0.99; (0, 1]; what the threshold is multiplied by after each good
+ *                                        score, until it is below 0.8
+ *      lowest                  number  default 2; (0, inf); the first aim of the first layer, in least movements
+ *      highest                 number  default 0.4; (0, inf); the first aim of the last layer, in largest movements
+ *      average                 number  default 0.9; [0, 1); share of the average that a step keeps; 0: the last value
+ *                                        alone
+ *      warmup                  number  default 20; [1, 2^53]; steps of a layer that are measured before its scale
+ *                                        changes
+ *      period                  number  default 20; [1, 2^53]; steps of a layer from one change of its scale to the
+ *                                        next
+ *      ramp                    number  default 0; [0, 2^53]; steps over which the scale goes from start_scale to what
+ *                                        is measured
+ *      min_scale               number  default 0.001; [0, inf); no measured scale is lower
+ *      max_scale               number  default 1000; (0, inf); no measured scale is higher
+ *      start_scale             number  default 1; (0, inf); the scale of the steps before the first that is measured */
+#define LW_POLICY_AUTO_LR "auto_lr"
 
 /** Rates that follow the singular values of the weights, whenever measure_spectra is called: scale = lowest +
  *  (highest − lowest)·(α − min)/(max − min)
@@ -1068,8 +1106,33 @@
  *                                        "alpha", "stable_rank" or "spectral_norm"
  *      ends                    choice  default one; "one", "highest", "measured"; scale of the first layer and the
  *                                        head: "one", the "highest", or as "measured"
- *      least_rank              number  default 50; [2, 2^20]; tensors with fewer rows or columns are left out */
+ *      least_rank              number  default 50; [2, 2^20]; tensors with fewer rows or columns are left out
+ *      average                 number  default 0; [0, 1); share of the average that a call keeps; 0: the last value
+ *                                        alone
+ *      ramp                    number  default 0; [0, 2^53]; steps in which a scale goes from the present one to a
+ *                                        new one */
 #define LW_POLICY_TEMP_BALANCE "temp_balance"
+
+/** Weight decay that follows the singular values of the weights, whenever measure_spectra is called: λ · (lowest +
+ *  (highest − lowest)·(α − min)/(max − min))
+ *  Source: AlphaDecay, arXiv:2506.14562, for each layer.
+ *
+ *      lowest                  number  default 0.5; [0, inf); factor of the layer with the least value
+ *      highest                 number  default 1.5; (0, inf); factor of the layer with the largest value
+ *      map                     choice  default linear; "linear", "sigmoid"; how values become factors: "linear" or
+ *                                        "sigmoid"
+ *      of                      choice  default decay; "decay", "rate"; what is multiplied: the weight "decay" or the
+ *                                        "rate"
+ *      measure                 choice  default alpha; "alpha", "stable_rank", "spectral_norm"; what is read off:
+ *                                        "alpha", "stable_rank" or "spectral_norm"
+ *      ends                    choice  default one; "one", "highest", "measured"; scale of the first layer and the
+ *                                        head: "one", the "highest", or as "measured"
+ *      least_rank              number  default 50; [2, 2^20]; tensors with fewer rows or columns are left out
+ *      average                 number  default 0; [0, 1); share of the average that a call keeps; 0: the last value
+ *                                        alone
+ *      ramp                    number  default 0; [0, 2^53]; steps in which a scale goes from the present one to a
+ *                                        new one */
+#define LW_POLICY_ALPHA_DECAY "alpha_decay"
 
 /** A policy for the layers of one tower only: scale = that of the part, else 1
  *  Source: Layerwise.
@@ -1596,6 +1659,7 @@
 #define LW_KEY_LR_DECAY "lr_decay"
 #define LW_KEY_LR_IN_MOMENTUM "lr_in_momentum"
 #define LW_KEY_LR_POSITION "lr_position"
+#define LW_KEY_MAP "map"
 #define LW_KEY_MARS_TYPE "mars_type"
 #define LW_KEY_MATCH "match"
 #define LW_KEY_MAX_MOMENTUM "max_momentum"
@@ -1626,6 +1690,7 @@
 #define LW_KEY_NS_COEFFICIENTS3 "ns_coefficients3"
 #define LW_KEY_NS_SCHEDULE "ns_schedule"
 #define LW_KEY_NS_STEPS "ns_steps"
+#define LW_KEY_OF "of"
 #define LW_KEY_OPTIMIZE_1D "optimize_1d"
 #define LW_KEY_ORDER "order"
 #define LW_KEY_OTHERS "others"
@@ -1678,6 +1743,7 @@
 #define LW_KEY_THREADS "threads"
 #define LW_KEY_THREE_PHASE "three_phase"
 #define LW_KEY_THRESHOLD "threshold"
+#define LW_KEY_THRESHOLD_DECAY "threshold_decay"
 #define LW_KEY_THRESHOLD_MODE "threshold_mode"
 #define LW_KEY_TIMESCALE "timescale"
 #define LW_KEY_TIMING "timing"
@@ -1689,6 +1755,7 @@
 #define LW_KEY_TRUST_COEFFICIENT "trust_coefficient"
 #define LW_KEY_TRUST_RATIO "trust_ratio"
 #define LW_KEY_TRUST_RATIO_SCOPE "trust_ratio_scope"
+#define LW_KEY_UNIT "unit"
 #define LW_KEY_UNMATCHED "unmatched"
 #define LW_KEY_UNUSED "unused"
 #define LW_KEY_UPPER "upper"
@@ -1777,6 +1844,7 @@
 #define LW_CHOICE_PYTORCH_OPTIMIZER "pytorch_optimizer"
 #define LW_CHOICE_QUINTIC "quintic"
 #define LW_CHOICE_RANDOM "random"
+#define LW_CHOICE_RATE "rate"
 #define LW_CHOICE_RAW "raw"
 #define LW_CHOICE_REGEX "regex"
 #define LW_CHOICE_REL "rel"
@@ -1784,6 +1852,7 @@
 #define LW_CHOICE_SCALED "scaled"
 #define LW_CHOICE_SEPARATE "separate"
 #define LW_CHOICE_SGD "sgd"
+#define LW_CHOICE_SIGMOID "sigmoid"
 #define LW_CHOICE_SPECTRAL "spectral"
 #define LW_CHOICE_SPECTRAL_NORM "spectral_norm"
 #define LW_CHOICE_SQRT "sqrt"
@@ -1795,6 +1864,7 @@
 #define LW_CHOICE_TIMM "timm"
 #define LW_CHOICE_TORCH "torch"
 #define LW_CHOICE_TORCH_REL "torch_rel"
+#define LW_CHOICE_TOWER "tower"
 #define LW_CHOICE_TRAIN "train"
 #define LW_CHOICE_TRANSFORMERS "transformers"
 #define LW_CHOICE_TRIANGULAR "triangular"

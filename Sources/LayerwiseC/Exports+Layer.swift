@@ -175,7 +175,9 @@ public func lw_layer_get_info(
 ) -> Int32 {
     withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
         let target = try require(info, "info")
-        try check(size: target.pointee.struct_size, of: "lw_layer_info", expected: MemoryLayout<lw_layer_info>.size)
+        if target.pointee.struct_size != formerLayerInfoSize {
+            try check(size: target.pointee.struct_size, of: "lw_layer_info", expected: MemoryLayout<lw_layer_info>.size)
+        }
         let info = try optimizer.info(index(layer))
         target.pointee.frozen = info.frozen ? 1 : 0
         target.pointee.depth = Int64(info.depth)
@@ -191,8 +193,15 @@ public func lw_layer_get_info(
         target.pointee.frozen_by = InternedCString.of(info.frozenBy.rawValue)
         target.pointee.changes_at = info.changesAt ?? -1
         target.pointee.schedule_factor = info.factor
+        if target.pointee.struct_size == formerLayerInfoSize { return }
+        target.pointee.measured_value = info.measuredValue
+        target.pointee.measured_target = info.measuredTarget
+        target.pointee.measured_scale = info.measuredScale
     }
 }
+
+/// The size that `lw_layer_info` had before `measured_value`, in programs that were compiled then.
+private let formerLayerInfoSize = UInt32(MemoryLayout<lw_layer_info>.offset(of: \.measured_value) ?? 0)
 
 @_cdecl("lw_layer_get_telemetry") @implementation
 public func lw_layer_get_telemetry(

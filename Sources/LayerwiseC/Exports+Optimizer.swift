@@ -86,9 +86,11 @@ public func lw_optimizer_measure_microbatch(
 
 @_cdecl("lw_optimizer_measure_spectra") @implementation
 public func lw_optimizer_measure_spectra(
-    _ optimizer: OpaquePointer!, _ error: UnsafeMutablePointer<lw_error>!
+    _ optimizer: OpaquePointer!, _ delay: Int64, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
-    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in try optimizer.measureSpectra() }
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try optimizer.measureSpectra(delay: Int(delay))
+    }
 }
 
 @_cdecl("lw_optimizer_expect_step") @implementation

@@ -12,6 +12,22 @@ public func lw_tensor_bind(
     }
 }
 
+@_cdecl("lw_tensor_get_spectrum") @implementation
+public func lw_tensor_get_spectrum(
+    _ optimizer: OpaquePointer!, _ layer: Int64, _ tensor: Int64, _ spectrum: UnsafeMutablePointer<lw_spectrum>!,
+    _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        let target = try require(spectrum, "spectrum")
+        try check(size: target.pointee.struct_size, of: "lw_spectrum", expected: MemoryLayout<lw_spectrum>.size)
+        let found = try optimizer.spectrum(layer: index(layer), tensor: index(tensor))
+        target.pointee.count = Int64(found.squares.count)
+        target.pointee.alpha = found.tailExponent ?? .nan
+        target.pointee.stable_rank = found.stableRank ?? .nan
+        target.pointee.norm = found.norm
+    }
+}
+
 @_cdecl("lw_tensor_state_count") @implementation
 public func lw_tensor_state_count(
     _ optimizer: OpaquePointer!, _ layer: Int64, _ tensor: Int64, _ count: UnsafeMutablePointer<Int64>!,

@@ -11,11 +11,16 @@ func watchProducts<V: Lanes>(
 ) {
     var products = SquareSum()
     var squares = SquareSum()
+    let ahead = lwk_prefetch_distance()
+    let next = new + count &* (groupBytes / V.count)
     forEachGroup(V.self, count) { offset, valid in
+        lwk_prefetch_write(last + (offset &+ ahead))
+        // The weights of the next tile are copied before anything else is done with them.
+        lwk_prefetch_write(next + offset)
         let before = V.load(last, offset)
-        V.load(gradients, offset).prefix(valid).addProducts(before, to: &products)
+        V.load(gradients, offset).first(valid).addProducts(before, to: &products)
         before.addSquares(to: &squares)
-        (V.load(old, offset) - V.load(new, offset)).prefix(valid).store(last, offset)
+        (V.load(old, offset) - V.load(new, offset)).first(valid).store(last, offset)
     }
     sums[0] += products.total
     sums[1] += squares.total
@@ -30,8 +35,10 @@ func watchSigns<V: Lanes>(
 ) {
     var signs = SquareSum()
     var compared = SquareSum()
+    let ahead = lwk_prefetch_distance()
     forEachGroup(V.self, count) { offset, valid in
-        let change = (V.load(old, offset) - V.load(new, offset)).prefix(valid)
+        lwk_prefetch_write(last + (offset &+ ahead))
+        let change = (V.load(old, offset) - V.load(new, offset)).first(valid)
         let product = V.load(last, offset).sign() * change.sign()
         product.add(to: &signs)
         product.addSquares(to: &compared)
@@ -47,18 +54,29 @@ func watchDistance<V: Lanes>(
     _: V.Type, _ new: UnsafeRawPointer, _ start: UnsafeRawPointer, _ count: Int, _ sums: UnsafeMutablePointer<Double>
 ) {
     var squares = SquareSum()
+    let ahead = lwk_prefetch_distance()
     forEachGroup(V.self, count) { offset, valid in
-        (V.load(new, offset) - V.load(start, offset)).prefix(valid).addSquares(to: &squares)
+        lwk_prefetch_read(start + (offset &+ ahead))
+        (V.load(new, offset) - V.load(start, offset)).first(valid).addSquares(to: &squares)
     }
     sums[0] += squares.total
 }
 
-/// The offset of each group of lanes in bytes, and how many of its numbers count.
+/// The offset of each group of lanes in bytes, and how many of its numbers count: nil for all, as in every group but the last.
 @inline(__always)
-private func forEachGroup<V: Lanes>(_: V.Type, _ count: Int, _ body: (_ offset: Int, _ valid: Int64) -> Void) {
+private func forEachGroup<V: Lanes>(_: V.Type, _ count: Int, _ body: (_ offset: Int, _ valid: Int64?) -> Void) {
     var index = 0
-    while index < count {
-        body(index &* (groupBytes / V.count), Int64(min(count &- index, V.count)))
+    while index &+ V.count <= count {
+        body(index &* (groupBytes / V.count), nil)
         index &+= V.count
+    }
+    if index < count { body(index &* (groupBytes / V.count), Int64(count &- index)) }
+}
+
+extension Lanes {
+    /// The first `valid` numbers and zeros; nil leaves all.
+    @inline(__always)
+    fileprivate func first(_ valid: Int64?) -> Self {
+        if let valid { prefix(valid) } else { self }
     }
 }

@@ -166,6 +166,14 @@ static inline int32_t call_layer_get_info(lw_optimizer *o, lw_error *e)
     return lw_layer_get_info(o, 0, &info, e);
 }
 
+static inline int32_t call_measure_spectra(lw_optimizer *o, lw_error *e) { return lw_optimizer_measure_spectra(o, 3, e); }
+
+static inline int32_t call_get_spectrum(lw_optimizer *o, lw_error *e)
+{
+    lw_spectrum spectrum = LW_SPECTRUM_INIT;
+    return lw_tensor_get_spectrum(o, 0, 0, &spectrum, e);
+}
+
 static inline int32_t call_layer_get_name(lw_optimizer *o, lw_error *e)
 {
     char text[256];
@@ -288,6 +296,8 @@ static const call calls[] = {
     {"lw_optimizer_preview", call_preview},
     {"lw_optimizer_get_rate_groups", call_rate_groups},
     {"lw_optimizer_get_driven_values", call_driven_values},
+    {"lw_optimizer_measure_spectra", call_measure_spectra},
+    {"lw_tensor_get_spectrum", call_get_spectrum},
     {"lw_tensor_state_count", call_state_count},
     {"lw_tensor_get_state_info", call_get_state_info},
     {"lw_tensor_read_state", call_read_state},

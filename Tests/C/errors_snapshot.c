@@ -175,7 +175,7 @@ static void refuse_search(model *m)
     REFUSED(m, LW_ERROR_OUT_OF_RANGE, lw_search_is_spike("deviations", NAN, losses, 1, 1, &diverged, error));
     /* The policy of this optimizer measures nothing. */
     REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_optimizer_measure_microbatch(m->optimizer, NULL, error));
-    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_optimizer_measure_spectra(m->optimizer, error));
+    REFUSED(m, LW_ERROR_INVALID_ARGUMENT, lw_optimizer_measure_spectra(m->optimizer, 0, error));
     /* What is odd and allowed. */
     SUCCEEDS(lw_optimizer_restart_measurements(m->optimizer, error));
     SUCCEEDS(lw_search_is_spike("deviations", 3, NULL, 0, NAN, &diverged, error));

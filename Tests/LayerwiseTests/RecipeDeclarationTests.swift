@@ -235,6 +235,11 @@ final class RecipeDeclarationTests: XCTestCase {
         var measuring = Measuring()
         (measuring.average, measuring.warmup, measuring.period, measuring.ramp) = (0.5, 2, 3, 4)
         (measuring.minScale, measuring.maxScale, measuring.startScale) = (0.1, 2, 0.5)
+        let byLayer = measuring
+        measuring.unit = .tower
+        var spectra = SpectralMeasuring()
+        (spectra.measure, spectra.ends, spectra.leastRank) = (.stableRank, .highest, 3)
+        (spectra.average, spectra.ramp) = (0.5, 7)
         func blockwise() throws -> Blockwise {
             var policy = try Blockwise(norm: 2, embedding: 3, others: 0.5)
             policy.feedForwardMatch = "./w"
@@ -258,7 +263,9 @@ final class RecipeDeclarationTests: XCTestCase {
             try Hypergradient(0.1, form: .published, measuring: measuring),
             try SignAgreement(0.1, threshold: 0.75, measuring: measuring), try LDoGScale(0.1, measuring: measuring),
             try GradientNoise(measuring: measuring),
-            try TempBalance(0.25, 2, measure: .stableRank, ends: .highest, leastRank: 3),
+            try AutoLR(0.9, thresholdDecay: 0.5, lowest: 3, highest: 0.5, measuring: byLayer),
+            try TempBalance(0.25, 2, spectra: spectra),
+            try AlphaDecay(0.25, 2, map: .sigmoid, of: .rate, spectra: spectra),
             try ForTower("t", try ULMFiT(factor: 2)),
             try Combine([try ForTower("t", try LayerDecay(0.5)), try Combine([Uniform(), Exclude()])]),
         ]

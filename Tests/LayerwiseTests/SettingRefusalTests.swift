@@ -134,7 +134,8 @@ final class SettingRefusalTests: XCTestCase {
             .unknown(
                 "no policy is called \"width\", expected one of uniform, explicit, layer_decay, geometric_range, ulmfit, rate_slice, "
                     + "exclude, mup, completep, blockwise, lora_plus, relative_gradient_norm, update_ratio, larc, tvlars, "
-                    + "hypergradient, sign_agreement, ldog_scale, gradient_noise, temp_balance, for_tower, combine"),
+                    + "hypergradient, sign_agreement, ldog_scale, gradient_noise, auto_lr, temp_balance, alpha_decay, "
+                    + "for_tower, combine"),
             "width", [:]
         )
         assertRefused(

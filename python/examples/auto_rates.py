@@ -14,15 +14,42 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
+import changed_digits as digits
 import layerwise as lw
 import which_layers
 from experiment_report import Comparison, empty_table, progress_bar, say
-from which_layers import ONE_RATE, Way
+from small_network import Network
+from which_layers import ONE_RATE, Way, learn
 from which_layers_results import Results, accuracy_table
+
+PARTS, SPECTRA_EVERY = 5, 10
+
+
+def learn_in_parts(network: Network, optimizer: lw.Optimizer, images: digits.Images) -> None:
+    """Take one step on the sum of the gradients of some micro-batches, each of which is measured."""
+    totals = [np.zeros_like(own) for layer in network.layers for own in layer.gradients.values()]
+    for part in range(PARTS):
+        some = images.take(np.arange(part, len(images), PARTS))
+        network.backward(some.pixels, some.labels)
+        gradients = [own for layer in network.layers for own in layer.gradients.values()]
+        for total, own in zip(totals, gradients, strict=True):
+            total += own / PARTS
+            np.copyto(own, total)
+        optimizer.measure_microbatch()
+    optimizer.step()
+
+
+def learn_by_spectra(network: Network, optimizer: lw.Optimizer, images: digits.Images) -> None:
+    """Take one step; every now and then the singular values of the weights are looked at before."""
+    if optimizer.summary().steps % SPECTRA_EVERY == 0:
+        optimizer.measure_spectra()
+    learn(network, optimizer, images)
+
 
 BY_HAND = tuple(way for way in which_layers.WAYS if way is not ONE_RATE)
 MEASURED = (
@@ -30,6 +57,14 @@ MEASURED = (
     Way("  as published, power 1", lw.RelativeGradientNorm(1)),
     Way("update ratio", lw.UpdateRatio()),
     Way("  1 / steps", lw.UpdateRatio(1e-2)),
+    Way("LARC", lw.LARC()),
+    Way("hypergradient", lw.Hypergradient()),
+    Way("sign agreement", lw.SignAgreement()),
+    Way("L-DoG as a scale", lw.LDoGScale()),
+    Way("gradient noise", lw.GradientNoise(), learn=learn_in_parts),
+    Way("AutoLR", lw.AutoLR()),
+    Way("TempBalance", lw.TempBalance(), learn=learn_by_spectra),
+    Way("AlphaDecay", lw.AlphaDecay(), learn=learn_by_spectra),
 )
 WAYS = (ONE_RATE, *BY_HAND, *MEASURED)
 

@@ -19,7 +19,7 @@ finetune_minilm.py.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,11 +51,12 @@ QUICK_RATES, QUICK_SEEDS, QUICK_STEPS = (3e-3, 3e-2), 2, 30
 
 @dataclass(frozen=True)
 class Way:
-    """A way to adapt: a policy for the rates, and the one layer that learns (None: every layer)."""
+    """A way to adapt: a policy for the rates, the one layer that learns (None: every layer), how a step is taken."""
 
     name: str
     policy: lw.Policy
     only: str | None = None
+    learn: Callable[[Network, lw.Optimizer, digits.Images], None] | None = None
 
 
 ONE_RATE = Way("one rate", lw.Uniform())
@@ -112,7 +113,7 @@ def adapt(network: Network, way: Way, examples: digits.Images, rate: float, step
     """Adapt ``network`` in one way."""
     with optimizer_for(network, way, rate, steps) as optimizer:
         for _ in range(steps):
-            learn(network, optimizer, examples)
+            (way.learn or learn)(network, optimizer, examples)
 
 
 def watch(network: Network, way: Way, examples: digits.Images, rate: float, steps: int) -> tuple[Trace, str]:

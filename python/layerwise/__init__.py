@@ -71,6 +71,8 @@ from .optimizer import Optimizer
 from .policy import (
     LARC,
     TVLARS,
+    AlphaDecay,
+    AutoLR,
     Blockwise,
     Combine,
     CompleteP,
@@ -95,7 +97,7 @@ from .policy import (
 )
 from .policy import Range as Range
 from .policy import Slice as Slice
-from .reports import LayerInfo, LoadReport, StateInfo, Summary, Telemetry
+from .reports import LayerInfo, LoadReport, Spectrum, StateInfo, Summary, Telemetry
 from .rule import (
     ADOPT,
     ASGD,
@@ -222,7 +224,9 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Adan",
+    "AlphaDecay",
     "AutoFreeze",
+    "AutoLR",
     "Average",
     "BAdam",
     "Blockwise",
@@ -328,6 +332,7 @@ __all__ = [
     "SimplifiedAdEMAMix",
     "SlantedTriangular",
     "Snapshot",
+    "Spectrum",
     "SpikeGuard",
     "StableAdamW",
     "StateInfo",

@@ -225,6 +225,22 @@ class lw_layer_info(ctypes.Structure):
         ("frozen_by", c_char_p),
         ("changes_at", c_int64),
         ("schedule_factor", c_double),
+        ("measured_value", c_double),
+        ("measured_target", c_double),
+        ("measured_scale", c_double),
+    )
+
+
+class lw_spectrum(ctypes.Structure):
+    """What the singular values of one tensor say."""
+
+    _fields_ = (
+        ("struct_size", c_uint32),
+        ("reserved", c_int32),
+        ("count", c_int64),
+        ("alpha", c_double),
+        ("stable_rank", c_double),
+        ("norm", c_double),
     )
 
 
@@ -351,7 +367,7 @@ lw_tensor_bind = _fallible("lw_tensor_bind", Handle, c_int64, c_int64, c_void_p,
 lw_optimizer_step = _fallible("lw_optimizer_step", Handle, POINTER(lw_step))
 lw_optimizer_set_loss = _fallible("lw_optimizer_set_loss", Handle, c_double)
 lw_optimizer_measure_microbatch = _fallible("lw_optimizer_measure_microbatch", Handle, POINTER(lw_step))
-lw_optimizer_measure_spectra = _fallible("lw_optimizer_measure_spectra", Handle)
+lw_optimizer_measure_spectra = _fallible("lw_optimizer_measure_spectra", Handle, c_int64)
 lw_optimizer_expect_step = _fallible("lw_optimizer_expect_step", Handle)
 
 # It looks at Python's objects, so that unlike the others it keeps the interpreter, and raises what they leave behind.
@@ -386,6 +402,7 @@ lw_optimizer_get_driven_values = _fallible(
     c_int64,
 )
 
+lw_tensor_get_spectrum = _fallible("lw_tensor_get_spectrum", Handle, c_int64, c_int64, POINTER(lw_spectrum))
 lw_tensor_state_count = _fallible("lw_tensor_state_count", Handle, c_int64, c_int64, POINTER(c_int64))
 lw_tensor_get_state_info = _fallible(
     "lw_tensor_get_state_info", Handle, c_int64, c_int64, c_int64, POINTER(lw_state_info)

@@ -71,11 +71,15 @@ def of_explanation(explained: Mapping[str, Any]) -> str:
         "tower": "tower",
         "scale": "scale",
         "scale_from": "from",
+        "measured": "measured",
+        "target": "target",
+        "measured_scale": "measured scale",
         "schedule_factor": "schedule",
         "effective_lr": "rate",
         "weight_decay": "decay",
     }
-    shown = [key for key in columns if key != "tower" or any(row[key] for row in layers)]
+    optional = ("tower", "measured", "target", "measured_scale")
+    shown = [key for key in columns if key not in optional or any(row.get(key) not in (None, "") for row in layers)]
     rows = [(*(row[key] for key in shown), _state(row)) for row in layers]
     parts = [f"{explained['rule']}, base rate {explained['base_lr']:g}"]
     parts += [f"{kind} {explained[kind]}" for kind in ("policy", "schedule", "freezing") if explained.get(kind)]

@@ -67,7 +67,15 @@ class Measured(TypedDict, total=False):
     lost_count: int
 
 
-class ExplainedLayer(Measured):
+class ByPolicy(TypedDict, total=False):
+    """The numbers of a row where the policy measures: `LayerInfo` says what they are."""
+
+    measured: float | None
+    target: float | None
+    measured_scale: float | None
+
+
+class ExplainedLayer(Measured, ByPolicy):
     """A row of `explain_rows`: one layer at one step.  A number that is not finite is None."""
 
     layer: str

@@ -13,7 +13,17 @@ from ._buffers import BYTES, Place, describe
 from ._names import hint
 from ._registry import Tensor, address, by_tensor
 from .errors import DTypeMismatch, LayerwiseError, UnknownName
-from .reports import LayerInfo, StateInfo, Telemetry, layer_report, state_report, telemetry_reports, telemetry_rows
+from .reports import (
+    LayerInfo,
+    Spectrum,
+    StateInfo,
+    Telemetry,
+    layer_report,
+    report,
+    state_report,
+    telemetry_reports,
+    telemetry_rows,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -124,6 +134,22 @@ class Layer:
         rows = telemetry_rows(1)
         self._call(lw.lw_layer_get_telemetry, rows)
         return telemetry_reports(rows)[0]
+
+    def spectrum(self, tensor: str | int = 0) -> Spectrum:
+        """What the singular values of one of its tensors say, with any policy.
+
+        They are those of a matrix: of the first two axes, at each place of the others.
+
+        Args:
+            tensor: Name or index of the tensor.
+
+        Raises:
+            ShapeMismatch: The tensor has fewer than two axes, or is spread over processes.
+            NonFiniteGradient: Weights, or their squares, are not finite.
+        """
+        row = lw.lw_spectrum(ctypes.sizeof(lw.lw_spectrum))
+        self._call(lw.lw_tensor_get_spectrum, self._record.tensor_index(tensor), ctypes.byref(row))
+        return report(Spectrum, row)
 
     def freeze(self) -> None:
         """Leave it out of every step, whatever the plan says: not updated, decayed or counted.  Its state is kept."""

@@ -543,16 +543,21 @@ class Optimizer(Saved):
         if code:
             raise lw.failure(code, error.struct)
 
-    def measure_spectra(self) -> None:
-        """Compute the singular values of all weights, for the policy `TempBalance`, which then sets its scales.
+    def measure_spectra(self, delay: int = 0) -> None:
+        """Compute the singular values of all weights, for `TempBalance` or `AlphaDecay`, which then sets its scales.
 
         An n by m matrix, n <= m, takes about 4 n**3 + 2 n**2 m operations: call it now and then, such as once an epoch.
 
+        Args:
+            delay: 0 computes within the call.  Else the weights are copied, a thread computes, and the result is in
+                force from the step on that comes so many steps after the next, which waits for the thread if need be.
+                So the thread's speed changes no result.  Checkpoints and snapshots wait for it, and have it.
+
         Raises:
-            InvalidArgument: The policy goes by no singular values.
-            NonFiniteGradient: Weights, or their squares, are not finite.
+            InvalidArgument: The policy goes by no singular values, or a measurement is under way.
+            NonFiniteGradient: Weights, or their squares, are not finite.  With a delay such a layer has no new value.
         """
-        lw.call(lw.lw_optimizer_measure_spectra, self._handle)
+        lw.call(lw.lw_optimizer_measure_spectra, self._handle, lw.whole("delay", delay))
 
     def _step_with(
         self,

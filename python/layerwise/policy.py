@@ -351,6 +351,7 @@ class RelativeGradientNorm(Policy):
         min_scale: No measured scale is lower, in [0, inf).  Default 0.
         max_scale: No measured scale is higher, in (0, inf).  Default 1.
         start_scale: The scale of the steps before the first that is measured, in (0, inf).  Default 1.
+        unit: What has a scale of its own: each "layer", or each "tower" as a whole.  Default "layer".
     """
 
     name: ClassVar[str] = "relative_gradient_norm"
@@ -363,6 +364,7 @@ class RelativeGradientNorm(Policy):
     min_scale: float = 0.0
     max_scale: float = 1.0
     start_scale: float = 1.0
+    unit: Literal["layer", "tower"] = "layer"
 
 
 @dataclass(frozen=True)
@@ -386,6 +388,7 @@ class UpdateRatio(Policy):
         min_scale: No measured scale is lower, in [0, inf).  Default 0.001.
         max_scale: No measured scale is higher, in (0, inf).  Default 1000.
         start_scale: The scale of the steps before the first that is measured, in (0, inf).  Default 1.
+        unit: What has a scale of its own: each "layer", or each "tower" as a whole.  Default "layer".
     """
 
     name: ClassVar[str] = "update_ratio"
@@ -398,6 +401,7 @@ class UpdateRatio(Policy):
     min_scale: float = 0.001
     max_scale: float = 1000.0
     start_scale: float = 1.0
+    unit: Literal["layer", "tower"] = "layer"
 
 
 @dataclass(frozen=True)
@@ -422,6 +426,7 @@ class LARC(Policy):
         min_scale: No measured scale is lower, in [0, inf).  Default 0.
         max_scale: No measured scale is higher, in (0, inf).  Default 1000.
         start_scale: The scale of the steps before the first that is measured, in (0, inf).  Default 1.
+        unit: What has a scale of its own: each "layer", or each "tower" as a whole.  Default "layer".
     """
 
     name: ClassVar[str] = "larc"
@@ -436,6 +441,7 @@ class LARC(Policy):
     min_scale: float = 0.0
     max_scale: float = 1000.0
     start_scale: float = 1.0
+    unit: Literal["layer", "tower"] = "layer"
 
 
 @dataclass(frozen=True)
@@ -463,6 +469,7 @@ class TVLARS(Policy):
         min_scale: No measured scale is lower, in [0, inf).  Default 0.
         max_scale: No measured scale is higher, in (0, inf).  Default 1000.
         start_scale: The scale of the steps before the first that is measured, in (0, inf).  Default 1.
+        unit: What has a scale of its own: each "layer", or each "tower" as a whole.  Default "layer".
     """
 
     name: ClassVar[str] = "tvlars"
@@ -480,6 +487,7 @@ class TVLARS(Policy):
     min_scale: float = 0.0
     max_scale: float = 1000.0
     start_scale: float = 1.0
+    unit: Literal["layer", "tower"] = "layer"
 
 
 @dataclass(frozen=True)
@@ -504,6 +512,7 @@ class Hypergradient(Policy):
         min_scale: No measured scale is lower, in [0, inf).  Default 0.001.
         max_scale: No measured scale is higher, in (0, inf).  Default 1000.
         start_scale: The scale of the steps before the first that is measured, in (0, inf).  Default 1.
+        unit: What has a scale of its own: each "layer", or each "tower" as a whole.  Default "layer".
     """
 
     name: ClassVar[str] = "hypergradient"
@@ -517,6 +526,7 @@ class Hypergradient(Policy):
     min_scale: float = 0.001
     max_scale: float = 1000.0
     start_scale: float = 1.0
+    unit: Literal["layer", "tower"] = "layer"
 
 
 @dataclass(frozen=True)
@@ -541,6 +551,7 @@ class SignAgreement(Policy):
         min_scale: No measured scale is lower, in [0, inf).  Default 0.1.
         max_scale: No measured scale is higher, in (0, inf).  Default 10.
         start_scale: The scale of the steps before the first that is measured, in (0, inf).  Default 1.
+        unit: What has a scale of its own: each "layer", or each "tower" as a whole.  Default "layer".
     """
 
     name: ClassVar[str] = "sign_agreement"
@@ -554,6 +565,7 @@ class SignAgreement(Policy):
     min_scale: float = 0.1
     max_scale: float = 10.0
     start_scale: float = 1.0
+    unit: Literal["layer", "tower"] = "layer"
 
 
 @dataclass(frozen=True)
@@ -576,6 +588,7 @@ class LDoGScale(Policy):
         min_scale: No measured scale is lower, in [0, inf).  Default 0.
         max_scale: No measured scale is higher, in (0, inf).  Default 1000000.
         start_scale: The scale of the steps before the first that is measured, in (0, inf).  Default 1e-6.
+        unit: What has a scale of its own: each "layer", or each "tower" as a whole.  Default "layer".
     """
 
     name: ClassVar[str] = "ldog_scale"
@@ -587,6 +600,7 @@ class LDoGScale(Policy):
     min_scale: float = 0.0
     max_scale: float = 1000000.0
     start_scale: float = 1e-6
+    unit: Literal["layer", "tower"] = "layer"
 
 
 @dataclass(frozen=True)
@@ -609,6 +623,7 @@ class GradientNoise(Policy):
         min_scale: No measured scale is lower, in [0, inf).  Default 0.01.
         max_scale: No measured scale is higher, in (0, inf).  Default 1.
         start_scale: The scale of the steps before the first that is measured, in (0, inf).  Default 1.
+        unit: What has a scale of its own: each "layer", or each "tower" as a whole.  Default "layer".
     """
 
     name: ClassVar[str] = "gradient_noise"
@@ -620,6 +635,50 @@ class GradientNoise(Policy):
     min_scale: float = 0.01
     max_scale: float = 1.0
     start_scale: float = 1.0
+    unit: Literal["layer", "tower"] = "layer"
+
+
+@dataclass(frozen=True)
+class AutoLR(Policy):
+    """Rates at which layers move the more the nearer they are to the output.
+
+        scale ← scale · aim / movement, while movements do not rise with depth
+
+    movement = average of |dw| / elements.  Every period steps the movements are compared with the order of the layers:
+    score = 1 - 2 * sum(|i - rank|) / n**2, for each tower without its head.  While it is below the threshold, scale *=
+    aim / movement.  The first aims rise in equal steps from lowest * the least movement to highest * the largest; later
+    ones are the movements, put in order from the middle outwards.  The published AutoLR compares whole epochs, and
+    rolls back those whose score is low; here nothing is taken back.  The scales are those of the next step, and are
+    saved in checkpoints.  It costs what telemetry costs.  Source: Ro and Choi 2021, arXiv:2002.06048, without trials.
+
+    Args:
+        threshold: The score that is good enough, in [0, 1).  Default 0.94.
+        threshold_decay: What the threshold is multiplied by after each good score, until it is below 0.8, in (0, 1].
+            Default 0.99.
+        lowest: The first aim of the first layer, in least movements, in (0, inf).  Default 2.
+        highest: The first aim of the last layer, in largest movements, in (0, inf).  Default 0.4.
+        average: Share of the average that a step keeps, in [0, 1); 0: the last value alone.  Default 0.9.
+        warmup: Steps of a layer that are measured before its scale changes, in [1, 2**53].  Default 20.
+        period: Steps of a layer from one change of its scale to the next, in [1, 2**53].  Default 20.
+        ramp: Steps over which the scale goes from start_scale to what is measured, in [0, 2**53].  Default 0.
+        min_scale: No measured scale is lower, in [0, inf).  Default 0.001.
+        max_scale: No measured scale is higher, in (0, inf).  Default 1000.
+        start_scale: The scale of the steps before the first that is measured, in (0, inf).  Default 1.
+    """
+
+    name: ClassVar[str] = "auto_lr"
+    threshold: float = 0.94
+    _: KW_ONLY
+    threshold_decay: float = 0.99
+    lowest: float = 2.0
+    highest: float = 0.4
+    average: float = 0.9
+    warmup: int = 20
+    period: int = 20
+    ramp: int = 0
+    min_scale: float = 0.001
+    max_scale: float = 1000.0
+    start_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -630,9 +689,10 @@ class TempBalance(Policy):
 
     Call measure_spectra now and then, such as once an epoch.  value = alpha, the exponent of the tail of the squared
     singular values, in the mean over the matrices of a layer; scale = lowest + (highest - lowest) * (value - least) /
-    (largest - least) over all layers.  Until the first call all scales are 1.  Scales are saved in checkpoints.  It
-    costs nothing in a step; a call takes about 4 n**3 + 2 n**2 m operations for an n * m matrix.  Source: Zhou et al.
-    2023, TempBalance; LLR, arXiv:2605.22297.
+    (largest - least) over all layers.  Until the first call all scales are 1; from then on they go over to new ones in
+    `ramp` steps.  Scales are saved in checkpoints.  It costs nothing in a step; a call takes about 4 n**3 + 2 n**2 m
+    operations for an n * m matrix, on a thread of its own if it has a delay.  Source: Zhou et al. 2023, TempBalance;
+    LLR, arXiv:2605.22297.
 
     Args:
         lowest: Scale of the layer with the least value, in [0, inf).  Default 0.5.
@@ -640,6 +700,8 @@ class TempBalance(Policy):
         measure: What is read off: "alpha", "stable_rank" or "spectral_norm".  Default "alpha".
         ends: Scale of the first layer and the head: "one", the "highest", or as "measured".  Default "one".
         least_rank: Tensors with fewer rows or columns are left out, in [2, 2**20].  Default 50.
+        average: Share of the average that a call keeps, in [0, 1); 0: the last value alone.  Default 0.
+        ramp: Steps in which a scale goes from the present one to a new one, in [0, 2**53].  Default 0.
     """
 
     name: ClassVar[str] = "temp_balance"
@@ -649,6 +711,46 @@ class TempBalance(Policy):
     measure: Literal["alpha", "stable_rank", "spectral_norm"] = "alpha"
     ends: Literal["one", "highest", "measured"] = "one"
     least_rank: int = 50
+    average: float = 0.0
+    ramp: int = 0
+
+
+@dataclass(frozen=True)
+class AlphaDecay(Policy):
+    """Weight decay that follows the singular values of the weights, whenever measure_spectra is called.
+
+        λ · (lowest + (highest − lowest)·(α − min)/(max − min))
+
+    Call measure_spectra now and then.  value = alpha, the exponent of the tail of the squared singular values, in the
+    mean over the matrices of a layer.  With map "linear" the weight decay is multiplied by lowest + (highest - lowest)
+    * (value - least) / (largest - least) over all layers; with "sigmoid" by lowest + (highest - lowest) / (1 + exp(-4
+    z)), z = (value - mean) / standard deviation, which is the published one from 0 to 2.  With of "rate" the rate is
+    multiplied instead.  Until the first call all factors are 1.  They are saved in checkpoints.  It costs what
+    TempBalance costs.  Source: AlphaDecay, arXiv:2506.14562, for each layer.
+
+    Args:
+        lowest: Factor of the layer with the least value, in [0, inf).  Default 0.5.
+        highest: Factor of the layer with the largest value, in (0, inf).  Default 1.5.
+        map: How values become factors: "linear" or "sigmoid".  Default "linear".
+        of: What is multiplied: the weight "decay" or the "rate".  Default "decay".
+        measure: What is read off: "alpha", "stable_rank" or "spectral_norm".  Default "alpha".
+        ends: Scale of the first layer and the head: "one", the "highest", or as "measured".  Default "one".
+        least_rank: Tensors with fewer rows or columns are left out, in [2, 2**20].  Default 50.
+        average: Share of the average that a call keeps, in [0, 1); 0: the last value alone.  Default 0.
+        ramp: Steps in which a scale goes from the present one to a new one, in [0, 2**53].  Default 0.
+    """
+
+    name: ClassVar[str] = "alpha_decay"
+    lowest: float = 0.5
+    highest: float = 1.5
+    _: KW_ONLY
+    map: Literal["linear", "sigmoid"] = "linear"
+    of: Literal["decay", "rate"] = "decay"
+    measure: Literal["alpha", "stable_rank", "spectral_norm"] = "alpha"
+    ends: Literal["one", "highest", "measured"] = "one"
+    least_rank: int = 50
+    average: float = 0.0
+    ramp: int = 0
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from dataclasses import fields, replace
 from struct import Struct
 from typing import NamedTuple, TypeVar
@@ -97,6 +98,10 @@ class LayerInfo(_Shown):
         frozen_by: "plan" or "layer"; None while it is not frozen.
         changes_at: The step at which the freezing plan next freezes or thaws it; None for never.
         schedule_factor: Effective rate / (base rate * scale), were it not frozen; NaN where that is 0 / 0.
+        measured_value: What a measured policy has measured, in the mean; None where there is nothing, or nothing yet.
+        measured_target: The scale that it computes from that, before period, ramp and bounds; None likewise, and after
+            a load until it was computed again.
+        measured_scale: The scale of the rate, or of the decay, that it has put in force; None where no policy measures.
     """
 
     frozen: bool
@@ -113,6 +118,26 @@ class LayerInfo(_Shown):
     frozen_by: str | None
     changes_at: int | None
     schedule_factor: float
+    measured_value: float | None = None
+    measured_target: float | None = None
+    measured_scale: float | None = None
+
+
+@dataclass(frozen=True)
+class Spectrum(_Shown):
+    """What the singular values of a tensor say.
+
+    Attributes:
+        count: How many there are.
+        alpha: Exponent of the tail of their squares, by Hill's estimate over the upper half; NaN for too few.
+        stable_rank: Sum of the squares / the largest; NaN for zeros.
+        norm: The largest: the spectral norm.
+    """
+
+    count: int
+    alpha: float
+    stable_rank: float
+    norm: float
 
 
 @dataclass(frozen=True)
@@ -188,7 +213,14 @@ def layer_report(row: lw_layer_info) -> LayerInfo:
         role=row.role.decode(),
         frozen_by=row.frozen_by.decode() or None,
         changes_at=None if row.changes_at < 0 else row.changes_at,
+        measured_value=_known(row.measured_value),
+        measured_target=_known(row.measured_target),
+        measured_scale=_known(row.measured_scale),
     )
+
+
+def _known(number: float) -> float | None:
+    return None if math.isnan(number) else number
 
 
 def state_report(row: lw_state_info) -> StateInfo:

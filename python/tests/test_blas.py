@@ -31,6 +31,33 @@ def own_kernels() -> Iterator[None]:
     lw.use_blas(None)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_singular_values(dtype: str) -> None:
+    """LAPACK's eigenvalues are ours but for rounding, and those of NumPy's singular values."""
+    random = np.random.default_rng(2)
+    for shape in [(5, 3), (40, 200), (300, 33), (1, 1), (7, 7)]:
+        weight = random.normal(size=shape).astype(dtype)
+        with lw.Optimizer(lw.SGD()) as opt:
+            opt.add_layer("a", weight)
+            own = opt.layer("a").spectrum()
+            lw.use_blas(bundled())
+            other = opt.layer("a").spectrum()
+            lw.use_blas(None)
+            assert opt.layer("a").spectrum() == own or np.isnan(own.alpha)
+        values = np.linalg.svd(weight.astype(np.float64), compute_uv=False)
+        # Both add up a Gram matrix in float64, with errors of about 1e-13 of its largest eigenvalue.
+        assert (own.stable_rank, own.norm) == pytest.approx((other.stable_rank, other.norm), rel=1e-9)
+        assert other.norm == pytest.approx(values[0], rel=1e-9)
+        assert np.isnan(own.alpha) if len(values) < 2 else other.alpha == pytest.approx(own.alpha, rel=1e-6)
+        if min(shape) > 10:
+            assert own != other, "LAPACK was not used"
+    weight[0, 0] = np.nan
+    lw.use_blas(bundled())
+    with lw.Optimizer(lw.SGD()) as opt, pytest.raises(lw.NonFiniteGradient):
+        opt.add_layer("a", weight)
+        opt.layer("a").spectrum()
+
+
 SHAPES = [(31, 47), (47, 31), (64, 64), (1, 9), (9, 1), (1, 1), (3, 4, 5)]
 
 

@@ -128,7 +128,10 @@ def test_measured_policies_are_compared(capsys: pytest.CaptureFixture[str], monk
         for other in ("less one rate", "less the best by hand"):
             name = f"{measured.name.strip()}, {other}"
             assert sum(line.strip().startswith(name) for line in rows) == 1, name
-    assert {way.policy.name for way in auto_rates.MEASURED} == {"relative_gradient_norm", "update_ratio"}
+    of_norms = {"relative_gradient_norm", "update_ratio", "larc", "auto_lr", "gradient_noise"}
+    of_elements = {"hypergradient", "sign_agreement", "ldog_scale"}
+    of_spectra = {"temp_balance", "alpha_decay"}
+    assert {way.policy.name for way in auto_rates.MEASURED} == of_norms | of_elements | of_spectra
     with pytest.raises(SystemExit):
         auto_rates.main(["--seeds", "1"])
 

@@ -109,10 +109,11 @@ def test_keywords_are_those_that_the_library_takes() -> None:
 
 def test_rows_are_those_that_the_library_writes() -> None:
     hints = get_type_hints(_keywords.ExplainedLayer)
-    with lw.Optimizer(lw.SGD(), lw.Exclude(), telemetry=True) as opt:
+    with lw.Optimizer(lw.SGD(), lw.Combine(lw.Exclude(), lw.LARC()), telemetry=True) as opt:
         opt.add_layer("head", {"weight": np.ones((2, 2)), "bias": np.ones(2)}, {"weight": np.ones((2, 2))})
         opt.step()
         (row,) = opt.explain_rows()
     assert row.keys() == hints.keys()
     assert row["apart"] and row["apart"][0].keys() == get_type_hints(_keywords.Apart).keys()
-    assert get_type_hints(_keywords.Measured).keys() == row.keys() - _keywords.ExplainedLayer.__required_keys__
+    optional = get_type_hints(_keywords.Measured).keys() | get_type_hints(_keywords.ByPolicy).keys()
+    assert optional == row.keys() - _keywords.ExplainedLayer.__required_keys__

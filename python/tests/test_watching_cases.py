@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerwise.torch import LayerTable, layers
+from layerwise.torch import AdamW, LayerTable, layers
 
 X = torch.ones(2, 4)
 IDS = torch.arange(2)
@@ -302,3 +302,39 @@ def test_a_copy_of_the_blocks_that_does_not_run() -> None:
     assert depths == {"blocks.0": 1, "blocks.1": 2, "head": 3}
     guessed = {name for row in table if row.guess for name in row.parameters}
     assert guessed == {name for name, _ in model.named_parameters() if name.startswith("ema.")}
+
+
+class HeadFirst(nn.Module):
+    """A model whose head is made before its embeddings, and shares their table, as CamemBERT of Transformers."""
+
+    def __init__(self, is_tied: bool = True) -> None:
+        super().__init__()
+        self.lm_head = nn.Module()
+        self.lm_head.dense, self.lm_head.decoder = nn.Linear(8, 8), nn.Linear(8, 20)
+        self.encoder = nn.Module()
+        self.encoder.embeddings = nn.Embedding(20, 8)
+        self.encoder.layer = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+        if is_tied:
+            self.lm_head.decoder.weight = self.encoder.embeddings.weight
+
+
+def test_a_shared_table_is_where_it_is_nearest_to_the_input() -> None:
+    model = HeadFirst()
+    # torch goes by the name that came first.
+    assert "lm_head.decoder.weight" in dict(model.named_parameters())
+    rows = list(layers(model))
+    assert rows[0].parameters == ("encoder.embeddings.weight",)
+    assert [(row.depth, row.role) for row in rows] == [(0, "stem"), *((1 + n, "block") for n in range(3)), (4, "head")]
+    assert not any(row.guess for row in rows)
+    optimizer = AdamW(model, lr=1e-2, layer_decay=0.5)
+    assert {row["layer"]: row["scale"] for row in optimizer.native.explain_rows()} == {
+        row.name: 0.5 ** (4 - (row.depth or 0)) for row in rows
+    }
+    # A head that is made last, and one that shares nothing, stay as they were.
+    apart = HeadFirst(is_tied=False)
+    assert [row.parameters for row in layers(apart)][-1][-2:] == ("lm_head.decoder.weight", "lm_head.decoder.bias")
+    last = HeadFirst()
+    head = last.lm_head
+    del last.lm_head
+    last.lm_head = head
+    assert [row.parameters for row in layers(last)] == [row.parameters for row in rows]

@@ -93,6 +93,7 @@ extension Optimizer {
     /// The mode, the numbers that all tensors share, and what the policy has measured, where there are such.
     private func sharedProgress() -> [(String, String)] {
         let states = sharedStates
+        settleSpectra()
         var mode = hasEvaluation ? [("mode", JSON.quoted(mode.rawValue))] : []
         for (key, count) in [
             ("measurements", measures ? measurements.count : -1),
@@ -103,6 +104,12 @@ extension Optimizer {
                 return (entries[layer].name, JSON.array(own.map { $0.isNaN ? "null" : number($0) }))
             }
             mode.append((key, JSON.object(all.sorted(by: byName))))
+        }
+        if measures && measurements.count > 0 {
+            let targets = (0..<measurements.count).map {
+                (entries[$0].name, JSON.number(measurements.elements[$0].target))
+            }
+            mode.append(("measured_targets", JSON.object(targets.sorted(by: byName))))
         }
         if states.isEmpty { return mode }
         return mode + [

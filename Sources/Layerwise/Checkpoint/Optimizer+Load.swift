@@ -114,6 +114,7 @@ extension Optimizer {
         try checkpoint.withTensors { data throws(LayerwiseError) in
             // What the tensors took may have been the last.
             try requireMemory()
+            try prepare(for: progress)
             try checkStepCounts(match.transfers, data)
             for transfer in match.transfers + (try addFormerStates(match)) { transfer.run(data) }
         }

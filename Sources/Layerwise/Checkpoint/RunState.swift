@@ -24,7 +24,8 @@ struct RunState {
 extension Optimizer {
     /// The run state as it is.
     var runState: RunState {
-        RunState(
+        settleSpectra()
+        return RunState(
             rate: rule.learningRate, nextStep: clock.next, round: clock.isTouched ? clock.round : nil,
             steps: summary.steps, skippedSteps: summary.skippedSteps, schedules: schedules, entries: entries,
             rounds: (0..<layers.count).map { layers.elements[$0].round }, shared: shared.elements.pointee, mode: mode,
@@ -73,6 +74,7 @@ extension Optimizer {
         if measures {
             measuredPolicy = policy.measuredPart
             progress.measurements = try readMeasurements(fields, renames, "measurements", ofPlan: false, &report)
+            try readTargets(fields, renames, into: &progress.measurements)
         }
         if freezePlan?.measuredPart != nil {
             progress.freezeMeasurements = try readMeasurements(
@@ -136,6 +138,17 @@ extension Optimizer {
         return found
     }
 
+    /// What the policy wanted the scales to be, which is only shown: an earlier version did not save it.
+    private func readTargets(
+        _ fields: Fields, _ renames: [NameKey: NameKey], into measurements: inout [LayerMeasurement]
+    ) throws(JSONError) {
+        if !fields.has("measured_targets") { return }
+        for (saved, value) in try fields.object("measured_targets") {
+            guard let layer = layerIndex[renames[saved] ?? saved] else { continue }
+            measurements[layer].target = if case .number(let target) = value { target } else { .nan }
+        }
+    }
+
     /// Puts states back into schedules.
     private func restore(
         _ schedules: inout [String: any Schedule], _ states: [NameKey: JsonValue], _ what: String,
@@ -161,19 +174,37 @@ extension Optimizer {
         }
     }
 
-    /// Applies a run state of this optimizer, or one that `readProgress` has checked.
+    /// Makes room for a run state of this optimizer, or one that `readProgress` has checked, so that to apply it cannot fail.
+    ///
+    /// What is measured may be of fewer layers, where some came since, and is never of more.
+    func prepare(for progress: RunState) throws(LayerwiseError) {
+        let counts = (progress.measurements.count, progress.freezeMeasurements.count)
+        if progress.entries.count != layers.count || progress.rounds.count != layers.count
+            || max(counts.0, counts.1) > layers.count
+        {
+            throw LayerwiseError(
+                .mismatch,
+                "the progress is of \(progress.entries.count) layers, with \(counts.0) and \(counts.1) measured, the "
+                    + "optimizer has \(layers.count)")
+        }
+        guard measurements.reserve(counts.0), freezeMeasurements.reserve(counts.1) else {
+            throw .outOfMemory("what policy and freezing plan have measured")
+        }
+    }
+
+    /// Applies a run state for which `prepare` has made room.
     func adopt(_ progress: RunState) {
+        dropSpectra()
         setCheckedRate(progress.rate)
         shared.elements.pointee = progress.shared
         mode = progress.mode
-        if !progress.measurements.isEmpty && measurements.reserve(progress.measurements.count) {
+        if !progress.measurements.isEmpty {
             measurements.removeAll()
             for own in progress.measurements { measurements.append(own) }
         }
-        let ofPlan = progress.freezeMeasurements
-        if !ofPlan.isEmpty && freezeMeasurements.reserve(ofPlan.count) {
+        if !progress.freezeMeasurements.isEmpty {
             freezeMeasurements.removeAll()
-            for own in ofPlan { freezeMeasurements.append(own) }
+            for own in progress.freezeMeasurements { freezeMeasurements.append(own) }
         }
         schedules = progress.schedules
         entries = progress.entries

@@ -56,7 +56,10 @@ extension Optimizer {
         if measuredPlan == nil { return freezeMeasurements.removeAll() }
         guard freezeMeasurements.reserve(layers.count) else { throw .outOfMemory("the freezing plan's measurements") }
         while freezeMeasurements.count < layers.count { freezeMeasurements.append(LayerMeasurement()) }
-        for layer in 0..<layers.count { freezeMeasurements.elements[layer].depth = places[layer].depth }
+        for layer in 0..<layers.count {
+            freezeMeasurements.elements[layer].depth = places[layer].depth
+            freezeMeasurements.elements[layer].unit = layers.elements[layer].whole
+        }
     }
 
     /// Whether a measured plan has frozen a layer.

@@ -2,7 +2,8 @@
 import Glibc
 import Synchronization
 
-/// A BLAS that multiplies matrices in place of the library's own kernels, found at run time.
+/// A BLAS that multiplies matrices in place of the library's own kernels, found at run time.  Where the shared library has a LAPACK too,
+/// as OpenBLAS and MKL do, it also computes the singular values that spectral policies go by.
 ///
 /// None is in use unless it is asked for, by `use(path:)`, by `use(sgemm:dgemm:)` or by the environment variable `LAYERWISE_BLAS`,
 /// which is read once.  Results then depend on that library, its threads and the processor, since it rounds its products in an order
@@ -86,6 +87,8 @@ public enum BLAS {
                 else { continue }
                 var functions = BLASFunctions()
                 functions.isNarrow = suffix.isEmpty
+                functions.eigenvalues = LAPACK.eigenvalues(
+                    in: library, prefix: prefix.hasPrefix("scipy") ? "scipy_" : "", suffix: suffix)
                 if suffix.isEmpty {
                     functions.float32 = narrow(unsafeBitCast(sgemm, to: SGEMM.self))
                     functions.float64 = narrow(unsafeBitCast(dgemm, to: DGEMM.self))
@@ -122,10 +125,17 @@ struct BLASFunctions: Sendable {
     fileprivate var symmetric64: Function?
     /// Whether their integers have 32 bits.
     fileprivate var isNarrow = false
+    /// The eigenvalues of a symmetric matrix, of a LAPACK in the same library.
+    fileprivate var eigenvalues: LAPACK.Eigenvalues?
 
     init() {}
 
     var isPresent: Bool { float32 != nil }
+
+    /// What computes the eigenvalues of a symmetric n × n matrix; nil where that is left to the library's own functions.
+    func eigenvalues(_ n: Int) -> LAPACK.Eigenvalues? {
+        n == 0 || (isNarrow && n > Int(Int32.max)) ? nil : eigenvalues
+    }
 
     /// Computes a product; false where the library's own kernels do.  `isSymmetric`: it is A·Aᵀ, or A·A of a symmetric A.
     func multiply(_ product: BLASProduct, isSymmetric: Bool, isDouble: Bool) -> Bool {
@@ -191,6 +201,80 @@ struct BLASProduct {
                 }
             }
         }
+    }
+}
+
+// MARK: - LAPACK
+
+/// The LAPACK in the shared library of a BLAS.
+enum LAPACK {
+    /// The eigenvalues of a symmetric n × n matrix, which is overwritten, rising; nil if they do not converge.
+    typealias Eigenvalues = @Sendable (UnsafeMutablePointer<Double>, Int) -> [Double]?
+
+    // dsyevd's job, triangle, order, matrix, leading dimension, eigenvalues, work, its size, work of integers, its size and result;
+    // and the lengths of both texts, which Fortran compilers pass at the end.
+    private typealias DSYEVD =
+        @convention(c) (
+            UnsafePointer<CChar>, UnsafePointer<CChar>, UnsafePointer<Int32>, UnsafeMutablePointer<Double>,
+            UnsafePointer<Int32>, UnsafeMutablePointer<Double>, UnsafeMutablePointer<Double>, UnsafePointer<Int32>,
+            UnsafeMutablePointer<Int32>, UnsafePointer<Int32>, UnsafeMutablePointer<Int32>, Int, Int
+        ) -> Void
+    private typealias WideDSYEVD =
+        @convention(c) (
+            UnsafePointer<CChar>, UnsafePointer<CChar>, UnsafePointer<Int>, UnsafeMutablePointer<Double>,
+            UnsafePointer<Int>, UnsafeMutablePointer<Double>, UnsafeMutablePointer<Double>, UnsafePointer<Int>,
+            UnsafeMutablePointer<Int>, UnsafePointer<Int>, UnsafeMutablePointer<Int>, Int, Int
+        ) -> Void
+
+    /// nil where the library has none.
+    fileprivate static func eigenvalues(
+        in library: UnsafeMutableRawPointer, prefix: String, suffix: String
+    ) -> Eigenvalues? {
+        guard let symbol = dlsym(library, suffix.isEmpty ? "\(prefix)dsyevd_" : "\(prefix)dsyevd_\(suffix)") else {
+            return nil
+        }
+        if suffix.isEmpty {
+            let function = unsafeBitCast(symbol, to: DSYEVD.self)
+            return { matrix, n in
+                solve(n, Int32(truncatingIfNeeded: n)) { order, values, work, size, whole, wholeSize, result in
+                    function(job, triangle, order, matrix, order, values, work, size, whole, wholeSize, result, 1, 1)
+                }
+            }
+        }
+        let function = unsafeBitCast(symbol, to: WideDSYEVD.self)
+        return { matrix, n in
+            solve(n, n) { order, values, work, size, whole, wholeSize, result in
+                function(job, triangle, order, matrix, order, values, work, size, whole, wholeSize, result, 1, 1)
+            }
+        }
+    }
+
+    /// Eigenvalues without vectors, of the upper triangle.
+    private static let job: [CChar] = [0x4E, 0]
+    private static let triangle: [CChar] = [0x55, 0]
+
+    private static func solve<Whole: FixedWidthInteger>(
+        _ n: Int, _ order: Whole,
+        _ call: (
+            UnsafePointer<Whole>, UnsafeMutablePointer<Double>, UnsafeMutablePointer<Double>, UnsafePointer<Whole>,
+            UnsafeMutablePointer<Whole>, UnsafePointer<Whole>, UnsafeMutablePointer<Whole>
+        ) -> Void
+    ) -> [Double]? {
+        var (order, result, ask) = (order, Whole(0), Whole(-1))
+        var values = [Double](repeating: 0, count: n)
+        // It says first how much room works best.
+        var best = [0.0]
+        var least: [Whole] = [0]
+        call(&order, &values, &best, &ask, &least, &ask, &result)
+        guard result == 0, var size = Whole(exactly: best[0].rounded(.up)), var wholeSize = least.first else {
+            return nil
+        }
+        size = max(size, 2 * order + 1)
+        wholeSize = max(wholeSize, 1)
+        var work = [Double](repeating: 0, count: Int(size))
+        var whole = [Whole](repeating: 0, count: Int(wholeSize))
+        call(&order, &values, &work, &size, &whole, &wholeSize, &result)
+        return result == 0 ? values : nil
     }
 }
 

@@ -5,22 +5,26 @@ import Glibc
 /// steps with Wilkinson's shifts (Wilkinson and Reinsch 1971, II/2 and II/3).
 enum Eigenvalues {
     /// The eigenvalues of the n × n matrix in `matrix`, which is overwritten, rising; nil if they do not converge, as where numbers
-    /// are not finite.
-    static func of(_ matrix: UnsafeMutablePointer<Double>, _ n: Int) -> [Double]? {
+    /// are not finite, or if it is cancelled.
+    static func of(
+        _ matrix: UnsafeMutablePointer<Double>, _ n: Int, isCancelled: () -> Bool = { false }
+    ) -> [Double]? {
         if n == 0 { return [] }
         var diagonal = [Double](repeating: 0, count: n)
         var beside = [Double](repeating: 0, count: n)
-        reduce(matrix, n, &diagonal, &beside)
+        if !reduce(matrix, n, &diagonal, &beside, isCancelled) { return nil }
         return solve(&diagonal, &beside) ? diagonal.sorted() : nil
     }
 
-    /// Leaves the diagonal, and in `beside[j]` what is beside it in rows j and j + 1.
+    /// Leaves the diagonal, and in `beside[j]` what is beside it in rows j and j + 1; false if it was cancelled.
     private static func reduce(
-        _ a: UnsafeMutablePointer<Double>, _ n: Int, _ diagonal: inout [Double], _ beside: inout [Double]
-    ) {
+        _ a: UnsafeMutablePointer<Double>, _ n: Int, _ diagonal: inout [Double], _ beside: inout [Double],
+        _ isCancelled: () -> Bool
+    ) -> Bool {
         var v = [Double](repeating: 0, count: n)
         var w = [Double](repeating: 0, count: n)
         for column in 0..<max(0, n - 2) {
+            if column % 16 == 0 && isCancelled() { return false }
             var square = 0.0
             for row in column + 1..<n {
                 v[row] = a[row * n + column]
@@ -55,6 +59,7 @@ enum Eigenvalues {
         }
         for row in 0..<n { diagonal[row] = a[row * n + row] }
         if n > 1 { beside[n - 2] = a[(n - 1) * n + n - 2] }
+        return true
     }
 
     private static func solve(_ d: inout [Double], _ e: inout [Double]) -> Bool {

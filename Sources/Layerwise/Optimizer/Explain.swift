@@ -15,6 +15,7 @@ extension Optimizer {
         if hasTowers { header.append("tower") }
         if hasRules { header.append("rule") }
         header += ["tensors", "parameters", "scale", "from"]
+        if measures { header += ["measured", "target", "measured scale"] }
         if moves { header.append("schedule") }
         if hasFloors { header.append("floor") }
         header += ["rate", "decay"]
@@ -29,6 +30,7 @@ extension Optimizer {
             if hasTowers { row.append(info.tower) }
             if hasRules { row.append(info.rule) }
             row += [String(info.tensorCount), String(info.parameterCount), text(info.scale), info.origin]
+            if measures { row += [info.measuredValue, info.measuredTarget, info.measuredScale].map(measuredText) }
             if moves { row.append(info.factor.isNaN ? "" : text(info.factor)) }
             if hasFloors { row.append(info.floor.map(text) ?? "") }
             row += [text(info.effectiveRate), text(info.weightDecay)]
@@ -59,6 +61,8 @@ extension Optimizer {
             ("layers", JSON.array(infos.enumerated().map { json($1, layers.elements[$0].telemetry) })),
         ])
     }
+
+    private func measuredText(_ number: Double) -> String { number.isNaN ? "" : text(number) }
 
     private func title(at step: Int64?) -> String {
         var title =
@@ -96,6 +100,12 @@ extension Optimizer {
             ("changes_at", info.changesAt.map { String($0) } ?? "null"),
             ("apart", JSON.array(info.exceptions.map(json))),
         ]
+        if measures {
+            fields += [
+                ("measured", JSON.number(info.measuredValue)), ("target", JSON.number(info.measuredTarget)),
+                ("measured_scale", JSON.number(info.measuredScale)),
+            ]
+        }
         if settings.telemetry {
             fields += [
                 ("gradient_norm", JSON.number(telemetry.gradientNorm)),

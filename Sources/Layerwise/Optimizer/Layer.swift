@@ -163,6 +163,12 @@ public struct LayerInfo: Sendable {
     public let weightDecay: Double
     /// Tensors whose share differs from the layer's.
     public let exceptions: [TensorOverride]
+    /// What a measured policy has measured of it, in the mean; NaN where there is nothing yet, or nothing is measured.
+    public let measuredValue: Double
+    /// The scale that the policy computes from it, before period, ramp and bounds, likewise; also until a step after a checkpoint was loaded.
+    public let measuredTarget: Double
+    /// The scale of the rate, or of the decay, that is in force for it; NaN where nothing is measured.
+    public let measuredScale: Double
 
     /// Whether it rests.
     public var frozen: Bool { frozenBy != .nobody }

@@ -48,6 +48,7 @@ extension Optimizer {
         }
         let own = (record.firstTensor..<record.firstTensor + record.tensorCount).map { tensors.elements[$0] }
         let decayScale = own.map(\.kind.decayScale).max() ?? 1
+        let measured = measurement(of: layer)
         return LayerInfo(
             name: entry.name, partOf: entry.settings.partOf, depth: place.depth, tower: place.tower, role: place.role,
             rule: type(of: rule).declaration.name, tensorCount: record.tensorCount,
@@ -61,7 +62,10 @@ extension Optimizer {
             baseRate: baseRate, factor: rate / (baseRate * record.scale), floor: floor,
             effectiveRate: frozenBy == .nobody ? rate : 0,
             weightDecay: rule.weightDecay * (own.map { rule.decayScale($0.kind) }.max() ?? 1),
-            exceptions: exceptions(entry, own, decayScale))
+            exceptions: exceptions(entry, own, decayScale),
+            measuredValue: measured?.average ?? .nan,
+            measuredTarget: measured.flatMap { measuredPolicy?.shownTarget(of: $0) } ?? .nan,
+            measuredScale: measured?.scale ?? .nan)
     }
 
     private func exceptions(

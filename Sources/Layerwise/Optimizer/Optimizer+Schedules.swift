@@ -7,6 +7,7 @@ extension Optimizer {
     /// Changes the policy, which takes effect at the next step.  A measured policy begins to measure then.
     public func setPolicy(_ policy: any Policy) {
         self.policy = policy
+        dropSpectra()
         measurements.removeAll()
         // What an earlier policy watched is not that of this one.
         for index in 0..<tensors.count { tensors.elements[index].restartWatching() }

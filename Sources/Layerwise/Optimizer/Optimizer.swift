@@ -59,6 +59,11 @@ public final class Optimizer {
     var measuredPolicy: (any MeasuredPolicy)?
     /// What it keeps, by layer; empty with other policies.
     var measurements = UnsafeArray<LayerMeasurement>()
+    /// The measured policy, where it goes by singular values.
+    var spectralPolicy: (any SpectralPolicy)?
+    /// Singular values that a thread computes now, and the step from which on they are in force; .max where none are under way.
+    var spectraJob: SpectraJob?
+    var spectraDue = Int64.max
     /// The freezing plan or the part of it that goes by measurement, and what it keeps, by layer.
     var measuredPlan: (any MeasuredFreezePlan)?
     var freezeMeasurements = UnsafeArray<LayerMeasurement>()

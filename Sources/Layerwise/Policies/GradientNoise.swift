@@ -71,7 +71,7 @@ public struct GradientNoise: MeasuredPolicy {
                 layers[index].count == 1 ? line.noise : old + (1 - measuring.average) * (line.noise - old)
             let signal = max(0, layers[index].average)
             let noise = max(0, layers[index].memory[0]) / layers[index].microbatches.count
-            if signal + noise > 0 { layers[index].target = signal / (signal + noise) }
+            layers[index].target = signal + noise > 0 ? signal / (signal + noise) : 0
         }
     }
 }

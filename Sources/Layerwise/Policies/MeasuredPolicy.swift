@@ -32,8 +32,14 @@ public protocol MeasuredPolicy: Policy {
     /// Whether it goes by `Optimizer.measureMicrobatch`.
     var countsMicrobatches: Bool { get }
 
+    /// Whether its scales are of the weight decay; else they are of the rate.
+    var scalesDecay: Bool { get }
+
     /// How many numbers of `LayerMeasurement.memory` it keeps from step to step.
     static var memoryCount: Int { get }
+
+    /// The target of a layer as `explain` shows it; NaN where there is none.
+    func shownTarget(of layer: LayerMeasurement) -> Double
 }
 
 /// What can be watched of each element of a step.
@@ -73,6 +79,13 @@ public struct Measuring: Configurable {
     public var maxScale = 1.0
     /// The scale until it is measured.
     public var startScale = 1.0
+    /// What has a scale of its own: each `layer`, or each `tower`, whose norms are those of all its layers.
+    public var unit = Unit.layer
+
+    /// What is measured as one, and has one scale.
+    public enum Unit: String, Choice {
+        case layer, tower
+    }
 
     /// Everything at its default.
     public init() {}
@@ -85,6 +98,7 @@ public struct Measuring: Configurable {
         .number("min_scale", \.minScale, .nonNegative, "no measured scale is lower"),
         .number("max_scale", \.maxScale, .positive, "no measured scale is higher"),
         .number("start_scale", \.startScale, .positive, "the scale of the steps before the first that is measured"),
+        .choice("unit", \.unit, "what has a scale of its own: each \"layer\", or each \"tower\" as a whole"),
     ]
 
     /// The parameters of a policy that averages nothing.
@@ -138,6 +152,10 @@ public struct LayerMeasurement: Sendable, BitwiseCopyable {
     public internal(set) var depth = 0
     /// Whether it is the first layer or the head of its tower.
     public internal(set) var isEnd = false
+    /// Whether it is the head of its tower.
+    public internal(set) var isHead = false
+    /// The tower that it belongs to, by number.
+    public internal(set) var tower = 0
     /// Whether the step took the layer.
     public internal(set) var isStepped = false
     /// Whether the layer is out of training now.
@@ -149,13 +167,18 @@ public struct LayerMeasurement: Sendable, BitwiseCopyable {
     public internal(set) var count: Int64 = 0
     /// The scale in force.
     public internal(set) var scale = 1.0
-    /// What the policy wants the scale to be.
-    public var target = 1.0
+    /// What the policy wants the scale to be; NaN before it was computed, also where averages were loaded from a checkpoint.
+    public var target = Double.nan
     /// What the policy keeps besides, as many as its `memoryCount` says; 0 before the first step.
     public var memory = SIMD4<Double>()
 
     /// Of the micro-batches since the last step.
     var microbatches = MicrobatchSums()
+    /// The layer with whose measurements this one's are added up: itself, or the first layer of its tower.
+    var unit = 0
+    /// Elements whose signs were compared, and squares that are being added up.
+    var compared = 0.0
+    var squares = 0.0
 
     /// For tests of policies.
     public init() {}
@@ -172,7 +195,9 @@ extension MeasuredPolicy {
     public var measuredPart: (any MeasuredPolicy)? { self }
     public var watching: Watching { [] }
     public var countsMicrobatches: Bool { false }
+    public var scalesDecay: Bool { false }
     public static var memoryCount: Int { 0 }
+    public func shownTarget(of layer: LayerMeasurement) -> Double { layer.target }
 
     /// What a layer starts with.
     var start: LayerMeasurement { LayerMeasurement(scale: measuring.startScale) }

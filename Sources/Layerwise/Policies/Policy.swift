@@ -123,8 +123,8 @@ public let allPolicies: [any Policy.Type] = [
     Uniform.self, Explicit.self, LayerDecay.self, GeometricRange.self, ULMFiT.self, RateSlice.self, Exclude.self,
     MuP.self, CompleteP.self, Blockwise.self, LoRAPlus.self, RelativeGradientNorm.self, UpdateRatio.self, LARC.self,
     TVLARS.self,
-    Hypergradient.self, SignAgreement.self, LDoGScale.self, GradientNoise.self, TempBalance.self, ForTower.self,
-    Combine.self,
+    Hypergradient.self, SignAgreement.self, LDoGScale.self, GradientNoise.self, AutoLR.self, TempBalance.self,
+    AlphaDecay.self, ForTower.self, Combine.self,
 ]
 
 /// The policy that `spec` describes.

@@ -38,11 +38,13 @@ extension Optimizer {
         let entry = entries[layer]
         let ownScale = entry.settings.scale
         let record = layers.elements + layer
+        let measured = measurements.count > 0 ? measuredScale(layer) : 1
+        let scalesDecay = measurements.count > 0 && measuredPolicy?.scalesDecay ?? false
         // Where all tensors have a share of the scale in common, it is the layer's.
         let common = share.tensors.map(\.scale).max() ?? 1
         record.pointee.share = ownScale.isNaN ? share.scale * common : ownScale
-        record.pointee.isMeasured = ownScale.isNaN && measurements.count > 0
-        record.pointee.scale = record.pointee.share * (record.pointee.isMeasured ? measuredScale(layer) : 1)
+        record.pointee.isMeasured = ownScale.isNaN && measurements.count > 0 && !scalesDecay
+        record.pointee.scale = record.pointee.share * (record.pointee.isMeasured ? measured : 1)
         record.pointee.ownRate = entry.rate.isNaN ? share.rate ?? .nan : entry.rate
         entries[layer].origin = ownScale.isNaN ? share.origin : "layer"
         for tensor in 0..<record.pointee.tensorCount {
@@ -50,7 +52,8 @@ extension Optimizer {
             let target = tensors.elements + record.pointee.firstTensor + tensor
             target.pointee.scale = !ownScale.isNaN || common == 0 ? 1 : own.scale / common
             target.pointee.kind = TensorTraits(
-                isMatrix: target.pointee.kind.isMatrix, decayScale: own.decay, mayAdapt: own.mayAdapt,
+                isMatrix: target.pointee.kind.isMatrix, decayScale: own.decay * (scalesDecay ? measured : 1),
+                mayAdapt: own.mayAdapt,
                 epsilon: target.pointee.kind.epsilon)
         }
     }

@@ -38,6 +38,7 @@ extension Optimizer {
         try requireMemory()
         let copies = try copies(from: snapshot)
         guard let list = Self.parts(of: copies) else { throw .outOfMemory("restoring a snapshot") }
+        try prepare(for: snapshot.run)
         try adoptConfiguration(of: snapshot)
         copy(list, byteCount: snapshot.byteCount)
         for index in 0..<tensors.count {

@@ -10,16 +10,16 @@ extension Optimizer {
     /// Makes room for the measurements of all layers, where the policy measures.
     func reserveMeasurements() throws(LayerwiseError) {
         measuredPolicy = policy.measuredPart
+        spectralPolicy = measuredPolicy as? any SpectralPolicy
+        if spectralPolicy == nil { dropSpectra() }
         try reserveFreezeMeasurements()
         if measuredPolicy == nil { return measurements.removeAll() }
         guard measurements.reserve(layers.count) else { throw .outOfMemory("the policy's measurements") }
         let first = measurements.count
         let start = measuredPolicy?.start ?? LayerMeasurement()
         while measurements.count < layers.count { measurements.append(start) }
-        for layer in 0..<layers.count {
-            measurements.elements[layer].depth = places[layer].depth
-            measurements.elements[layer].isEnd = places[layer].role == .stem || places[layer].role == .head
-        }
+        placeMeasurements()
+        findPendingSpectra()
         if settings.dryRun { return }
         // Layers that begin to be measured begin to be watched.  What was written to their states stays.
         let watching = watching
@@ -28,16 +28,39 @@ extension Optimizer {
         }
     }
 
+    /// Tells measurements where their layers are, and with which others they are added up.
+    private func placeMeasurements() {
+        let byTower = measuredPolicy?.measuring.unit == .tower
+        var towers: [NameKey: (number: Int, first: Int)] = [:]
+        for layer in 0..<layers.count {
+            let own = measurements.elements + layer
+            let tower = NameKey(places[layer].tower)
+            let (number, first) = towers[tower] ?? (towers.count, layer)
+            towers[tower] = (number, first)
+            own.pointee.depth = places[layer].depth
+            own.pointee.isHead = places[layer].role == .head
+            own.pointee.isEnd = places[layer].role == .stem || own.pointee.isHead
+            own.pointee.tower = number
+            own.pointee.unit = byTower ? first : layers.elements[layer].whole
+        }
+    }
+
     /// What the policy watches of each element.
     var watching: Watching { measuredPolicy?.watching ?? [] }
 
     /// Whether steps keep norms, for telemetry or for what measures.
-    var observes: Bool { settings.telemetry || measuredPolicy != nil || measuredPlan != nil }
+    var observes: Bool {
+        settings.telemetry || (measuredPolicy != nil && spectralPolicy == nil) || measuredPlan != nil
+    }
 
-    /// The measured scale of a layer: that of the whole, where it is a part.
+    /// What is measured of a layer: of the whole, where it is a part, or of its tower; nil where nothing is.
+    func measurement(of layer: Int) -> LayerMeasurement? {
+        layer < measurements.count ? measurements.elements[measurements.elements[layer].unit] : nil
+    }
+
+    /// The measured scale of a layer.
     func measuredScale(_ layer: Int) -> Double {
-        let whole = layers.elements[layer].whole
-        return whole < measurements.count ? measurements.elements[whole].scale : 1
+        layer < measurements.count ? measurements.elements[measurements.elements[layer].unit].scale : 1
     }
 
     /// Takes what was observed of the layers stepped into the policy's averages and scales, and into what the freezing plan goes
@@ -46,11 +69,15 @@ extension Optimizer {
         let layers = layers.elements
         if measurements.count == self.layers.count, let policy = measuredPolicy {
             let all = UnsafeMutableBufferPointer(start: measurements.elements, count: measurements.count)
-            gather(stepped, into: all)
-            policy.advance(all)
-            for layer in all.indices { all[layer].microbatches = MicrobatchSums() }
+            if spectralPolicy != nil {
+                if rampSpectra(stepped) && policy.scalesDecay { scalesAreStale = true }
+            } else {
+                gather(stepped, into: all)
+                policy.advance(all)
+                for layer in all.indices { all[layer].microbatches = MicrobatchSums() }
+            }
             for layer in 0..<self.layers.count where layers[layer].isMeasured {
-                layers[layer].scale = layers[layer].share * all[layers[layer].whole].scale
+                layers[layer].scale = layers[layer].share * measuredScale(layer)
             }
         }
         if freezeMeasurements.count == self.layers.count, let plan = measuredPlan {
@@ -71,18 +98,22 @@ extension Optimizer {
             all[index].lastUpdateNorm = 0
             all[index].clippedGradientNorm = 0
             all[index].signAgreement = .nan
+            all[index].compared = 0
             all[index].distance = 0
             all[index].elements = 0
             all[index].isStepped = false
-            all[index].isFrozen = layers[index].frozen
+            all[index].isFrozen = true
         }
+        for index in all.indices where !layers[index].frozen { all[all[index].unit].isFrozen = false }
         // Squares are added, of a layer and its parts; signs are counted, in two numbers.
         for layer in stepped where hasActiveTensor(layer) {
-            let (whole, telemetry, watched) = (layers[layer].whole, layers[layer].telemetry, layers[layer].watched)
+            let (telemetry, watched) = (layers[layer].telemetry, layers[layer].watched)
+            let whole = all[layer].unit
             if !all[whole].isStepped {
                 all[whole].weightDecay = weightDecay(layer)
                 all[whole].signAgreement = 0
-                all[whole].target = 0
+                all[whole].rate = layers[layers[layer].whole].effectiveRate
+                all[whole].baseRate = layers[layers[layer].whole].plainRate
             }
             all[whole].gradientNorm += telemetry.gradientNorm * telemetry.gradientNorm
             all[whole].weightNorm += telemetry.weightNorm * telemetry.weightNorm
@@ -91,11 +122,9 @@ extension Optimizer {
             all[whole].lastUpdateNorm += watched.lastSquares
             all[whole].clippedGradientNorm += watched.gradientSquares
             all[whole].signAgreement += watched.signs
-            all[whole].target += watched.compared
+            all[whole].compared += watched.compared
             all[whole].distance += watched.distanceSquares
             all[whole].elements += activeElements(layer)
-            all[whole].rate = layers[whole].effectiveRate
-            all[whole].baseRate = layers[whole].plainRate
             all[whole].isStepped = true
         }
         for index in all.indices where all[index].isStepped {
@@ -105,7 +134,7 @@ extension Optimizer {
             all[index].lastUpdateNorm = all[index].lastUpdateNorm.squareRoot()
             all[index].clippedGradientNorm = all[index].clippedGradientNorm.squareRoot()
             all[index].distance = all[index].distance.squareRoot()
-            let compared = all[index].target
+            let compared = all[index].compared
             all[index].signAgreement =
                 compared > 0 ? 0.5 + 0.5 * all[index].signAgreement / compared : .nan
         }
@@ -130,7 +159,7 @@ extension Optimizer {
         return count
     }
 
-    private func hasActiveTensor(_ layer: Int) -> Bool {
+    func hasActiveTensor(_ layer: Int) -> Bool {
         let record = layers.elements[layer]
         return (record.firstTensor..<record.firstTensor + record.tensorCount).contains { tensors.elements[$0].active }
     }
@@ -149,6 +178,7 @@ extension Optimizer {
     public func measurementState() throws(LayerwiseError) -> [Double] {
         if !measures && planNumbers == 0 { return [] }
         try refresh()
+        settleSpectra()
         return (0..<layers.count).flatMap { layer in
             (layer < measurements.count ? measurementNumbers(layer, ofPlan: false) : [])
                 + (layer < freezeMeasurements.count ? measurementNumbers(layer, ofPlan: true) : [])
@@ -181,6 +211,7 @@ extension Optimizer {
             }
             found.append((ofThis, ofItsPlan))
         }
+        dropSpectra()
         for layer in 0..<measurements.count { measurements.elements[layer].adopt(found[layer].policy) }
         for layer in 0..<freezeMeasurements.count { freezeMeasurements.elements[layer].adopt(found[layer].plan) }
         scalesAreStale = true
@@ -189,6 +220,7 @@ extension Optimizer {
     /// Forgets what policy and freezing plan have measured.  What tensors keep for them stays.
     public func restartMeasurements() throws(LayerwiseError) {
         try refresh()
+        dropSpectra()
         let start = measuredPolicy?.start ?? LayerMeasurement()
         for layer in 0..<measurements.count { measurements.elements[layer].adopt(start) }
         for layer in 0..<freezeMeasurements.count { freezeMeasurements.elements[layer].adopt(LayerMeasurement()) }
@@ -234,5 +266,6 @@ extension LayerMeasurement {
         count = other.count
         scale = other.scale
         memory = other.memory
+        target = other.target
     }
 }

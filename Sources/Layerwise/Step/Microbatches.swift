@@ -31,13 +31,13 @@ extension Optimizer {
         _ = gatherNorms(stepped, scale: options.gradientScale, isExact: false)
         if let reduce = options.reduce { _ = try addUpNorms(stepped, reduce) }
         let all = measurements.elements
-        for layer in 0..<measurements.count { all[layer].target = 0 }
+        for layer in 0..<measurements.count { all[layer].squares = 0 }
         for layer in stepped where layers.elements[layer].whole < measurements.count {
             let norm = layers.elements[layer].gradientNorm.number
-            all[layers.elements[layer].whole].target += norm * norm
+            all[all[layers.elements[layer].whole].unit].squares += norm * norm
         }
-        for layer in 0..<measurements.count where layers.elements[layer].whole == layer {
-            all[layer].microbatches.add(all[layer].target)
+        for layer in 0..<measurements.count where all[layer].unit == layer {
+            all[layer].microbatches.add(all[layer].squares)
         }
     }
 }

@@ -31,31 +31,47 @@ extension Optimizer {
     /// Computes the singular values of the weights, for a policy such as `TempBalance`, and sets its scales, for the steps to come.
     ///
     /// It takes about 4 n³ + 2 n² m operations for an n × m matrix, n ≤ m, so it is called now and then: once an epoch.
-    public func measureSpectra() throws(LayerwiseError) {
+    ///
+    /// With a `delay` it copies the weights and returns.  A thread computes meanwhile, and the result is in force from the step
+    /// on that comes `delay` steps after the next, which waits for the thread if need be.  So the thread's speed changes no bit.  A
+    /// layer whose weights are not finite then has no new value, where without a delay the call is refused.  A checkpoint or
+    /// snapshot that is made meanwhile waits for the result, and has it.
+    public func measureSpectra(delay: Int = 0) throws(LayerwiseError) {
         if isTorn { throw Self.torn }
         if settings.dryRun {
             throw LayerwiseError(.invalidArgument, "an optimizer with dry_run has no memory and measures nothing")
         }
+        if delay < 0 || delay > mostSteps {
+            throw LayerwiseError(.outOfRange, "the delay must be from 0 to \(mostSteps) steps, found \(delay)")
+        }
         try refresh()
-        guard let policy = measuredPolicy as? any SpectralPolicy else {
+        guard let policy = spectralPolicy else {
             throw LayerwiseError(
                 .invalidArgument,
                 "the policy \(type(of: self.policy).declaration.name) goes by no singular values, as temp_balance does")
         }
-        var values: [Double?] = []
-        for layer in 0..<layers.count {
-            values.append(layers.elements[layer].whole == layer ? try spectralValue(layer, policy) : nil)
+        if spectraDue != .max {
+            throw LayerwiseError(
+                .invalidArgument,
+                "singular values are being computed already, for the steps from \(spectraDue) on")
         }
-        let all = UnsafeMutableBufferPointer(start: measurements.elements, count: measurements.count)
-        for layer in all.indices {
-            all[layer].isStepped = false
-            guard let value = values[layer], value.isFinite else { continue }
-            all[layer].average = value
-            if all[layer].count < Int64(mostSteps) { all[layer].count += 1 }
+        let job = try SpectraJob(
+            try spectrumSources(policy), layers: layers.count, policy, copies: delay > 0, blas: try BLAS.current())
+        let due = clock.next + Int64(delay)
+        if delay == 0 {
+            job.wait()
+            if let layer = job.firstNonFinite {
+                throw LayerwiseError(
+                    .nonfinite, "\(subject(layer)): its weights, or their squares, are not finite", layer: layer)
+            }
         }
-        policy.setTargets(all)
-        for layer in all.indices where all[layer].target.isFinite { all[layer].scale = all[layer].target }
-        scalesAreStale = true
+        for layer in 0..<measurements.count {
+            measurements.elements[layer].pendingValue = .nan
+            measurements.elements[layer].pendingStep = due
+        }
+        spectraDue = due
+        spectraJob = job
+        if delay == 0 { applySpectra() } else { job.start() }
     }
 
     /// The singular values of a tensor of rank 2 or more, squared: of its first two axes at each place of the others.
@@ -64,6 +80,30 @@ extension Optimizer {
         if settings.dryRun {
             throw LayerwiseError(.invalidArgument, "an optimizer with dry_run has no memory and measures nothing")
         }
+        let source = try spectrumSource(layer, tensor)
+        guard let room = SpectrumRoom([source]) else {
+            throw .outOfMemory("singular values of \(subject(layer))", layer: layer)
+        }
+        guard let squares = source.squares(room, try BLAS.current(), isCancelled: { false }) else {
+            throw LayerwiseError(
+                .nonfinite, "\(subject(layer)): its weights, or their squares, are not finite", layer: layer)
+        }
+        return Spectrum(squares: squares)
+    }
+
+    /// The matrices of all layers and their parts that are large enough.
+    private func spectrumSources(_ policy: any SpectralPolicy) throws(LayerwiseError) -> [SpectrumSource] {
+        var sources: [SpectrumSource] = []
+        for layer in 0..<layers.count {
+            for (tensor, place) in entries[layer].tensors.enumerated() where place.part.count > 1 {
+                if place.shape.prefix(2).min() ?? 0 < policy.spectra.leastRank { continue }
+                sources.append(try spectrumSource(layer, tensor))
+            }
+        }
+        return sources
+    }
+
+    private func spectrumSource(_ layer: Int, _ tensor: Int) throws(LayerwiseError) -> SpectrumSource {
         let place = entries[layer].tensors[tensor]
         if place.shape.count < 2 || place.part != place.shape {
             throw LayerwiseError(
@@ -71,61 +111,113 @@ extension Optimizer {
                 "\(subject(layer, tensor)): singular values are those of a whole tensor of two axes or more",
                 layer: layer, tensor: tensor)
         }
-        return Spectrum(squares: try squares(layers.elements[layer].firstTensor + tensor, place.shape))
+        let record = tensors.elements[layers.elements[layer].firstTensor + tensor]
+        let (rows, columns) = (place.shape[0], place.shape[1])
+        let memory = record.master ?? record.parameters
+        return SpectrumSource(
+            memory: memory.map { UnsafeRawPointer($0) }, dtype: record.master == nil ? record.dtype : record.laneType,
+            rows: rows, columns: columns,
+            places: memory == nil || record.count == 0 ? 0 : record.count / (rows * columns),
+            unit: layers.elements[layer].whole)
     }
 
-    /// The mean over the matrices of a layer and its parts that are large enough; nil where there is none.
-    private func spectralValue(_ whole: Int, _ policy: any SpectralPolicy) throws(LayerwiseError) -> Double? {
-        var sum = 0.0
-        var count = 0.0
-        for layer in CollectionOfOne(whole) + parts(of: whole) {
-            for (tensor, place) in entries[layer].tensors.enumerated() where place.part.count > 1 {
-                if place.shape.prefix(2).min() ?? 0 < policy.leastRank { continue }
-                guard let value = policy.value(of: try spectrum(layer: layer, tensor: tensor)) else { continue }
-                sum += value
-                count += 1
-            }
+    // MARK: - What is under way
+
+    /// Waits for the thread, and takes its values to the measurements, where checkpoints find them.
+    func settleSpectra() {
+        guard let job = spectraJob else { return }
+        job.wait()
+        for layer in 0..<min(measurements.count, job.values.count)
+        where measurements.elements[layer].pendingStep == spectraDue {
+            measurements.elements[layer].pendingValue = job.values[layer]
         }
-        return count > 0 ? sum / count : nil
+        spectraJob = nil
     }
 
-    private func squares(_ index: Int, _ shape: [Int]) throws(LayerwiseError) -> [Double] {
-        let record = tensors.elements + index
-        let layer = record.pointee.layer
-        guard let memory = record.pointee.master ?? record.pointee.parameters, record.pointee.count > 0 else {
-            return []
+    /// Takes the values that are due into averages and targets.
+    func applySpectra() {
+        settleSpectra()
+        spectraDue = .max
+        guard let policy = spectralPolicy else { return }
+        let all = UnsafeMutableBufferPointer(start: measurements.elements, count: measurements.count)
+        for layer in all.indices {
+            guard let step = all[layer].pendingStep, step <= clock.next else { continue }
+            let value = all[layer].pendingValue
+            all[layer].pendingStep = nil
+            if !value.isFinite { continue }
+            let old = all[layer].average
+            all[layer].average = old.isNaN ? value : old + (1 - policy.spectra.average) * (value - old)
+            if all[layer].count < Int64(mostSteps) { all[layer].count += 1 }
         }
-        let dtype = record.pointee.master == nil ? record.pointee.dtype : record.pointee.laneType
-        let (rows, columns) = (shape[0], shape[1])
-        let places = record.pointee.count / (rows * columns)
-        let (short, long) = (min(rows, columns), max(rows, columns))
-        let bytes = (short * short + short) * MemoryLayout<Double>.size
-        guard let room = Memory.allocateZeroed(bytes) else {
-            throw .outOfMemory("singular values of \(subject(layer))", layer: layer)
+        policy.setTargets(all)
+        for layer in all.indices where all[layer].target.isFinite {
+            all[layer].goal = all[layer].target
+            all[layer].stepsToGoal = policy.spectra.ramp
+            if policy.spectra.ramp == 0 { all[layer].scale = all[layer].target }
         }
-        defer { Memory.free(room, bytes) }
-        let gram = room.bindMemory(to: Double.self, capacity: short * short + short)
-        let line = gram + short * short
-        var squares: [Double] = []
-        for place in 0..<places {
-            gram.update(repeating: 0, count: short * short)
-            for far in 0..<long {
-                for near in 0..<short {
-                    let element = rows <= columns ? near * columns + far : far * columns + near
-                    line[near] = Self.element(memory, element * places + place, dtype)
-                }
-                for near in 0..<short where line[near] != 0 {
-                    let own = gram + near * short
-                    let factor = line[near]
-                    for other in 0..<short { own[other] += factor * line[other] }
-                }
-            }
-            guard let own = Eigenvalues.of(gram, short) else {
-                throw LayerwiseError(
-                    .nonfinite, "\(subject(layer)): its weights, or their squares, are not finite", layer: layer)
-            }
-            squares += own.map { max(0, $0) }
+        scalesAreStale = true
+        findPendingSpectra()
+    }
+
+    /// Moves the scales of the layers stepped on to what was measured.  Whether there were any to move.
+    func rampSpectra(_ stepped: Range<Int>) -> Bool {
+        let all = measurements.elements
+        for layer in 0..<measurements.count { all[layer].isStepped = false }
+        for layer in stepped where hasActiveTensor(layer) { all[all[layer].unit].isStepped = true }
+        var moves = false
+        for layer in 0..<measurements.count where all[layer].isStepped && all[layer].stepsToGoal > 0 {
+            all[layer].moveToGoal()
+            moves = true
         }
-        return squares.sorted()
+        return moves
+    }
+
+    /// Forgets a measurement that is under way.
+    func dropSpectra() {
+        spectraJob = nil
+        spectraDue = .max
+    }
+
+    /// Finds out from which step on values are in force that are not yet, as after a load.
+    func findPendingSpectra() {
+        spectraDue = .max
+        if spectralPolicy == nil { return }
+        for layer in 0..<measurements.count {
+            if let step = measurements.elements[layer].pendingStep { spectraDue = min(spectraDue, step) }
+        }
+    }
+}
+
+/// What a spectral policy keeps in a layer's memory.
+extension LayerMeasurement {
+    /// The scale that was last aimed at.
+    var goal: Double {
+        get { max(0, memory[0]) }
+        set { memory[0] = newValue }
+    }
+
+    /// Steps until the scale is there.
+    var stepsToGoal: Int {
+        get { memory[1] >= 1 ? Int(exactly: memory[1].rounded(.down)) ?? 1 : 0 }
+        set { memory[1] = Double(newValue) }
+    }
+
+    /// A value that is not in force yet; NaN where there is none.
+    var pendingValue: Double {
+        get { memory[2] >= 0 ? memory[2] : .nan }
+        set { memory[2] = newValue.isFinite ? newValue : -1 }
+    }
+
+    /// The step from which on it is; nil where none is under way.
+    var pendingStep: Int64? {
+        get { memory[3] >= 1 ? Int64(exactly: memory[3].rounded(.down)).map { $0 - 1 } : nil }
+        set { memory[3] = newValue.map { Double($0 + 1) } ?? 0 }
+    }
+
+    /// Goes one of equal steps on.
+    mutating func moveToGoal() {
+        let left = stepsToGoal
+        scale = left == 1 ? goal : scale + (goal - scale) / Double(left)
+        stepsToGoal = left - 1
     }
 }

@@ -74,6 +74,10 @@ extension Optimizer {
     /// Updates everything that follows from layers, settings and policy, if any of them has changed.
     func refresh() throws(LayerwiseError) {
         if scalesAreStale { try refreshShares() }
+        if clock.next >= spectraDue {
+            applySpectra()
+            try refreshShares()
+        }
         if timeline.isStale {
             try refreshTimeline()
             rulesInForce = RulesInForce(ruleRecords)

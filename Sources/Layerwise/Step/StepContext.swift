@@ -56,11 +56,15 @@ struct Scratch {
     /// The bytes of one tile: 384 lanes of float32.  bfloat16 AdamW by tiles took 0.78 of float32's time with it on AVX-512,
     /// 0.83 with 512 lanes and 0.90 with 1,024: what is asked for ahead needs its place in the L1 cache too.
     static let tileBytes = 1536
+    /// The bytes of weights that are kept at once where changes are watched in place: more than a tile, since a kernel is called for
+    /// each, and less than the L1 cache holds of all arrays.
+    static let formerBytes = 4096
     /// A small unit's directions.
     static let directionBytes = Block.elements * MemoryLayout<Double>.size
     /// A group of lanes, which a kernel may write behind a tile.
     private static let slack = 64
-    static let bytes = (5 + TensorStepData.stateSlots) * tileBytes + 2 * slack + directionBytes
+    static let bytes =
+        (4 + TensorStepData.stateSlots) * tileBytes + formerBytes + 2 * slack + directionBytes
 
     /// Tiles, in the L1 cache.
     let gradients: UnsafeMutableRawPointer
@@ -83,6 +87,6 @@ struct Scratch {
         states = memory + 3 * Self.tileBytes
         product = memory + (3 + TensorStepData.stateSlots) * Self.tileBytes
         former = product + Self.tileBytes + Self.slack
-        directions = former + Self.tileBytes + Self.slack
+        directions = former + Self.formerBytes + Self.slack
     }
 }

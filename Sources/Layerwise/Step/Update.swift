@@ -341,9 +341,13 @@ private func processBlock(
             finishes ? lwk_pass_finish : context.observes ? lwk_pass_observe : lwk_pass_update
         }
     let ahead = Int64(lwk_prefetch_distance())
-    // What is watched is compared with the weights before, which a tile has room for.
-    let isWhole = isInPlace && !isFactored && !watches
-    let tileCount = isWhole ? Block.elements : Scratch.tileBytes / size
+    // What is watched of changes is compared with the weights before, of which there is a copy.  All of it is looked at while it is in
+    // the L1 cache.
+    let comparesWeights = watches && context.watching != .distance
+    let tileBytes =
+        !isInPlace || isFactored || (watches && orthogonal != nil)
+        ? Scratch.tileBytes : watches ? Scratch.formerBytes : Block.elements * size
+    let tileCount = tileBytes / size
     let products = isFactored ? Products(tensor, place > rule.pointee.secondFactors ? 1 : 0, context, scratch) : nil
     let sumsOfFactors = stage.factorsDirections ? FactorSums(block, tensor, context) : nil
     let maxima = changes && tensor.pointee.factors.0.kind == .least ? Maxima(block, tensor, context) : nil
@@ -383,7 +387,7 @@ private func processBlock(
             factor = 1
         }
 
-        if watches { weightType.kernels(in: context.table).decode(stored, count, scratch.former) }
+        if comparesWeights { weightType.kernels(in: context.table).decode(stored, count, scratch.former) }
 
         // The rule.
         let shift = offset * size
@@ -453,6 +457,7 @@ private func processBlock(
         // What the last kernel took for gradients was something else.
         if orthogonal != nil || isCautious { sums.gradients = squares(of: conditioned, block, lane, context, scratch) }
         context.sums[index].observed = sums
+        watched.gradientSquares = sums.gradients
         context.sums[index].watched = watched
     }
 }
@@ -476,8 +481,6 @@ private func watch(
                 kernels.products(scratch.former, weights, gradients, last + shift, count, own)
                 sums.product += factor * own[0]
                 sums.lastSquares += own[1]
-                sums.gradientSquares += lane.kernels(in: context.table).squareSum(
-                    gradients, count, factor, .infinity)
             } else if context.watching.contains(.signs) {
                 kernels.signs(scratch.former, weights, last + shift, count, own)
                 sums.signs += own[0]

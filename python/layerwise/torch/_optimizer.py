@@ -387,10 +387,10 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
             raise InvalidArgument("step_in_backward takes each gradient as it comes: there are no sums to measure")
         bridge.measure_microbatch(gradient_scale)
 
-    def measure_spectra(self) -> None:
-        """Compute the singular values of all weights, for `TempBalance`: see `layerwise.Optimizer`."""
+    def measure_spectra(self, delay: int = 0) -> None:
+        """Compute the singular values of all weights, for `TempBalance` or `AlphaDecay`: see `layerwise.Optimizer`."""
         self._ready()
-        self.native.measure_spectra()
+        self.native.measure_spectra(delay)
 
     def _take_in_changes(self) -> None:
         """Take over what was put into `state` since the last step."""

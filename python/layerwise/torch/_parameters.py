@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .._buffers import ELSEWHERE
+from .._placement import Placement, by_name
 from ..errors import DTypeMismatch, InvalidArgument, OverlappingBuffers
 from ..rule import Rule
 
@@ -91,9 +92,51 @@ def clean(names: Iterable[str]) -> list[str]:
 
 
 def named_parameters(module: nn.Module) -> list[tuple[str, Tensor]]:
-    """A module's parameters by clean names."""
+    """A module's parameters by clean names, in the order of their first names.
+
+    A parameter that several modules share has the name under which it is nearest to the input: the table that
+    embeddings and head share is the embeddings', whichever was made first.
+    """
     named = list(module.named_parameters())
-    return list(zip(clean(name for name, _ in named), [param for _, param in named], strict=True))
+    names, params = clean(name for name, _ in named), [param for _, param in named]
+    others = _other_names(module, params)
+    if not others:
+        return list(zip(names, params, strict=True))
+    together = by_name([*names, *(name for found in others.values() for name in found)], None)
+    for index, found in others.items():
+        for other in found:
+            if not _precedes(together[other], together[names[index]]):
+                continue
+            # The other names of the rest would make layers of their own.
+            changed = [*names[:index], other, *names[index + 1 :]]
+            if _precedes(by_name(changed, None)[other], by_name(names, None)[names[index]]):
+                names = changed
+    return list(zip(names, params, strict=True))
+
+
+def _precedes(one: Placement, other: Placement) -> bool:
+    """Whether the first is surely nearer to the input of the same tower."""
+    return one.tower == other.tower and not one.guess and (one.depth or 0) < (other.depth or 0)
+
+
+def _other_names(module: nn.Module, params: Sequence[Tensor]) -> dict[int, list[str]]:
+    """The names but the first of each parameter that has several, by its index."""
+    if type(module).named_parameters is not nn.Module.named_parameters:
+        return {}
+    every = list(module.named_parameters(remove_duplicate=False))
+    if len(every) == len(params):
+        return {}
+    index = {id(param): position for position, param in enumerate(params)}
+    names = clean(name for name, _ in every)
+    if len(set(names)) < len(names):
+        return {}
+    found: dict[int, list[str]] = {}
+    seen: set[int] = set()
+    for name, (_, param) in zip(names, every, strict=True):
+        if id(param) in seen:
+            found.setdefault(index[id(param)], []).append(name)
+        seen.add(id(param))
+    return found
 
 
 def describe(names: Sequence[str] | None, index: int, position: int) -> str:

@@ -58,8 +58,12 @@ def _rows(native: Optimizer) -> list[list[float | None]]:
 
 
 def _counts(row: list[float | None]) -> list[float | None]:
-    """The count of values of a policy, and that of a freezing plan, whose five numbers come last."""
-    return row[1:2] + row[-4:-3]
+    """What is 0 before anything was measured, of a policy and a freezing plan: counts, and what else they keep.
+
+    Each begins with average, count and scale.  Those of a plan are the last five; a policy alone has at most seven.
+    """
+    split = len(row) - 5 if len(row) > 7 else len(row)
+    return [value for part in (row[:split], row[split:]) for value in part[1:2] + part[3:]]
 
 
 def parse(native: Optimizer, text: object) -> dict[str, Any] | None:

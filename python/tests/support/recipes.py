@@ -30,7 +30,9 @@ POLICIES: list[lw.Policy] = [
     lw.SignAgreement(0.125, threshold=0.6, average=0.5, ramp=3),
     lw.LDoGScale(1e-3, min_scale=1e-4, start_scale=1e-3),
     lw.GradientNoise(average=0.5, warmup=2, min_scale=0.1, start_scale=0.5),
-    lw.TempBalance(0.25, 2.0, measure="stable_rank", ends="highest", least_rank=3),
+    lw.AutoLR(0.9, threshold_decay=0.5, lowest=3, highest=0.5, average=0.5, warmup=2, period=3, ramp=4, max_scale=2),
+    lw.TempBalance(0.25, 2.0, measure="stable_rank", ends="highest", least_rank=3, average=0.5, ramp=7),
+    lw.AlphaDecay(0.25, 2.0, map="sigmoid", of="rate", least_rank=3, average=0.5),
     lw.ForTower("", lw.LayerDecay(0.5)),
     lw.Combine(lw.LayerDecay(0.5), lw.Exclude(), lw.ForTower("", lw.RateSlice(0.1))),
 ]
@@ -86,7 +88,9 @@ MEASURING = (
     lw.SignAgreement,
     lw.LDoGScale,
     lw.GradientNoise,
+    lw.AutoLR,
     lw.TempBalance,
+    lw.AlphaDecay,
 )
 """Policies whose scales change with what a step measures: a preview holds until the next step only."""
 
