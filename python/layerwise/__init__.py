@@ -21,6 +21,7 @@ from . import cycle as cycle
 from ._rate_array import Rates
 from ._rule_names import rule_by_name
 from .errors import (
+    BufferTooSmall,
     BusyOptimizer,
     CheckpointIOError,
     CheckpointMismatch,
@@ -219,6 +220,7 @@ __all__ = [
     "AutoFreeze",
     "BAdam",
     "Blockwise",
+    "BufferTooSmall",
     "BusyOptimizer",
     "Candidate",
     "ChainThaw",

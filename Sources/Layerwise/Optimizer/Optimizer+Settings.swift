@@ -15,7 +15,12 @@ extension Optimizer {
         if settings.dryRun != self.settings.dryRun && !entries.isEmpty {
             throw LayerwiseError(.invalidArgument, "dry_run cannot be changed once there are layers")
         }
+        let changesMemory = settings.memory != self.settings.memory
+        if changesMemory && !entries.isEmpty {
+            throw LayerwiseError(.invalidArgument, "memory cannot be changed once there are layers")
+        }
         try adopt(rule, schedules, settings)
+        if changesMemory { memory = settings.memory == .caller ? .promised : .library }
     }
 
     /// γ, the base learning rate.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 import LayerwiseRules
 
 /// The singular values of one tensor's matrices, squared, rising.
@@ -36,6 +36,7 @@ extension Optimizer {
         if settings.dryRun {
             throw LayerwiseError(.invalidArgument, "an optimizer with dry_run has no memory and measures nothing")
         }
+        try checkMemory()
         try refresh()
         guard let policy = measuredPolicy as? any SpectralPolicy else {
             throw LayerwiseError(
@@ -64,6 +65,7 @@ extension Optimizer {
         if settings.dryRun {
             throw LayerwiseError(.invalidArgument, "an optimizer with dry_run has no memory and measures nothing")
         }
+        try checkMemory()
         let place = entries[layer].tensors[tensor]
         if place.shape.count < 2 || place.part != place.shape {
             throw LayerwiseError(

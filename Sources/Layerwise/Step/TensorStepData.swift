@@ -19,6 +19,8 @@ struct TensorStepData: BitwiseCopyable {
 
     // Kept by the library (States/TensorStates.swift).
     var master: UnsafeMutableRawPointer?
+    /// Which copies of lanes it has besides the states of its rule.
+    var copies = LaneCopies()
     /// Which of the states that the rule declares there are.
     var kept = StateSet()
     /// States of the parameter's shape, by slot.
@@ -99,9 +101,9 @@ struct TensorStepData: BitwiseCopyable {
     ///
     /// Parameters and states begin 13 cache lines apart in their pages.  On a Zen 3 processor, loops over four arrays that begin
     /// at one offset moved 25 GB/s, and over arrays at least 3 lines apart 44 GB/s.
-    func allocateState(_ slot: Int) -> UnsafeMutableRawPointer? {
+    func allocateState(_ slot: Int, from source: inout MemorySource) -> UnsafeMutableRawPointer? {
         let distance = 13 * 64 * (slot + 1)
-        return Memory.allocateZeroed(stateBytes, pageOffset: Int(bitPattern: parameters) &+ distance)
+        return source.allocateZeroed(stateBytes, pageOffset: Int(bitPattern: parameters) &+ distance)
     }
 
     func state(_ slot: Int) -> UnsafeMutableRawPointer? {
@@ -123,14 +125,26 @@ struct TensorStepData: BitwiseCopyable {
     }
 }
 
+/// Copies of lanes that a tensor has besides the states of its rule: the master copy, and what a policy watches.
+struct LaneCopies: OptionSet, BitwiseCopyable {
+    let rawValue: UInt8
+
+    static let master = Self(rawValue: 1)
+    static let lastChange = Self(rawValue: 2)
+    static let startWeights = Self(rawValue: 4)
+}
+
 /// Rows and columns that stand for a state of the parameter's shape.
 struct FactorPair: BitwiseCopyable {
     /// The slot of that state.
     var slot = 0
     var rows: UnsafeMutableRawPointer?
     var columns: UnsafeMutableRawPointer?
+    /// Whether there are such states, which may have no memory yet.
+    var hasRows = false
+    var hasColumns = false
 
-    var isPresent: Bool { rows != nil && columns != nil }
+    var isPresent: Bool { hasRows && hasColumns }
 }
 
 /// A tensor as matrices: its last two axes are rows and columns.  A tensor of rank 0 or 1 is one row.
