@@ -186,6 +186,17 @@ LW_API int32_t lw_blas(char *text, int64_t capacity, int64_t *needed, lw_error *
  *                         tensor, the step and the place alone
  *      gradient_noise_decay  >= 0, 0.55 by default
  *      gradient_noise_seed  a whole number, 0 ... 2147483647.  Where a tensor is spread over processes, each needs its own
+ *      average            choice: the average of the weights that is kept for evaluation (lw_optimizer_set_mode): "none" (default),
+ *                         "ema" a = d * a + (1 - d) * w, "polynomial" a = (1 - c) * a + c * w with c = (y + 1) / (y + t) at its
+ *                         t-th weights.  The first weights are its start.  4 bytes an element, 8 for float64
+ *      average_decay      d of "ema", 0 <= d < 1, 0.999 by default
+ *      average_warmup     flag: d is at most (1 + n) / (10 + n) after n weights
+ *      average_gamma      y of "polynomial", >= 0, 8 by default; 0 is the mean of all
+ *      average_start      a whole number >= 0: steps before the average takes in weights
+ *      average_period     a whole number >= 1: steps from one time to the next
+ *      lookahead_period   k, a whole number, 0 = off: every k steps, slow weights s = s + r * (w - s) replace the weights.  As
+ *                         many bytes as an average
+ *      lookahead_rate     r, 0 < r <= 1, 0.5 by default
  *      maximize           flag: ascend instead of descend
  *      telemetry          flag: keep norms per layer (lw_optimizer_get_telemetry)
  *      decay_follows      choice: what multiplies decoupled decay: "layer_lr" (default) the layer's effective rate; "base_lr"
@@ -434,15 +445,19 @@ LW_API int32_t lw_optimizer_restart_measurements(lw_optimizer *optimizer, lw_err
 /** Makes the next step of all layers the one at t = `step` >= 0, for a run that is resumed. */
 LW_API int32_t lw_optimizer_seek(lw_optimizer *optimizer, int64_t step, lw_error *error);
 
-/** What the parameters hold, for rules whose weights differ between training and evaluation ("schedule_free_adamw"). */
+/** What the parameters hold, for rules whose weights differ between training and evaluation ("schedule_free_adamw"), and where
+ *  an average of the weights is kept (the setting "average"). */
 enum lw_mode {
     LW_MODE_TRAINING = 0,
     LW_MODE_EVALUATION = 1
 };
 
-/** Puts the weights for training or for evaluation (enum lw_mode) into the parameters; of other rules nothing changes.
+/** Puts the weights for training or for evaluation (enum lw_mode) into the parameters; where both are the same nothing changes.
  *  An optimizer begins in training; a step while it evaluates is LW_ERROR_INVALID_ARGUMENT.  Each change rounds the
- *  parameters once, in their own type, or in float32 where there is a master copy.  Checkpoints save the mode. */
+ *  parameters of such a rule once, in their own type, or in float32 where there is a master copy; from an average the weights
+ *  for training come back bit by bit.  Checkpoints save the mode.  While an average is in the parameters, the state "average"
+ *  holds the weights for training of float32 and float64 tensors, and "training_weights" those of 16-bit tensors without a
+ *  master copy. */
 LW_API int32_t lw_optimizer_set_mode(lw_optimizer *optimizer, int32_t mode, lw_error *error);
 
 /** Says which weights the parameters hold, and changes none: for parameters that were loaded as they were saved. */

@@ -20,6 +20,7 @@ from . import composition as composition
 from . import cycle as cycle
 from ._rate_array import Rates
 from ._rule_names import rule_by_name
+from .averaging import EMA, Average, Lookahead, PolyakAverage, PolynomialAverage
 from .errors import (
     BufferTooSmall,
     BusyOptimizer,
@@ -199,6 +200,7 @@ __all__ = [
     "ADOPT",
     "ASGD",
     "CAME",
+    "EMA",
     "LAMB",
     "LANS",
     "LARC",
@@ -218,6 +220,7 @@ __all__ = [
     "Adamax",
     "Adan",
     "AutoFreeze",
+    "Average",
     "BAdam",
     "Blockwise",
     "BufferTooSmall",
@@ -277,6 +280,7 @@ __all__ = [
     "Lion",
     "LoRAPlus",
     "LoadReport",
+    "Lookahead",
     "LossSpikeError",
     "MoMo",
     "MoMoAdam",
@@ -296,7 +300,9 @@ __all__ = [
     "OverlappingBuffers",
     "Piecewise",
     "Policy",
+    "PolyakAverage",
     "Polynomial",
+    "PolynomialAverage",
     "Prodigy",
     "Product",
     "RAdam",

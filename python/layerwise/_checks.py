@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from . import _binding as lw
 from . import _settings, _spec
 from ._values import changed
+from .errors import LayerwiseError
 
 if TYPE_CHECKING:
     from .rule import Rule
@@ -26,6 +27,19 @@ def check_rule(rule: Rule) -> None:
     pairs = _settings.expand(changed(rule, rule.settings()), rule)
     with _optimizer(rule.name, pairs):
         pass
+
+
+def check_options(settings: Mapping[str, object], names: Mapping[str, str]) -> None:
+    """Refuse settings that no optimizer can have; messages name them by `names`."""
+    try:
+        with _optimizer("sgd", list(settings.items())):
+            pass
+    except LayerwiseError as error:
+        text = str(error).removeprefix("SGD: ")
+        for key, name in names.items():
+            text = text.replace(key, name)
+        error.args = (text,)
+        raise
 
 
 def check_policy(policy: _spec.Recipe) -> None:

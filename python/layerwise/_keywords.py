@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
+from .averaging import Average, Lookahead
 from .rule import Hyperparameters
 
 
@@ -40,6 +41,8 @@ class OptimizerSettings(Hyperparameters, total=False):
     gradient_noise: float
     gradient_noise_decay: float
     gradient_noise_seed: int
+    average: Average | None
+    lookahead: Lookahead | None
     maximize: bool
     telemetry: bool
     decay_follows: Literal["layer_lr", "base_lr", "independent"]

@@ -139,8 +139,9 @@ ABSENT: Mapping[str, tuple[str, ...]] = {
     ),
     "it adds noise or clips each example's gradient": ("noisy_sgd", "dpsgd", "differentially_private_aggregate"),
     "it is for sparse gradients": ("sparseadam",),
+    "any rule can have it: lookahead=layerwise.Lookahead()": ("lookahead",),
     "it is a wrapper, and no optimizer by itself": (
-        "lookahead", "lossscaleoptimizer", "multioptimizer", "optimizermap", "optimizer", "schedule_free",
+        "lossscaleoptimizer", "multioptimizer", "optimizermap", "optimizer", "schedule_free",
         "schedule_free_eval_params", "normalize", "reduce_on_plateau", "split_real_and_imaginary",
     ),
     "no rule here has its equation": (

@@ -19,12 +19,13 @@ from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, SupportsFloat, SupportsIndex
 
 from . import _binding as lw
-from . import _pickling, _settings, _spec
+from . import _pickling, _settings, _spec, averaging
 from ._buffers import Buffer, Memory, describe
 from ._checkpointing import Saved
 from ._rate_array import Explanation, Rates
 from ._registry import LayerRecord, Watch, address, pack, record
 from ._values import InitSignature, refuse_unknown
+from .averaging import Average, Lookahead
 from .errors import (
     BusyOptimizer,
     ClosedOptimizer,
@@ -111,6 +112,9 @@ class Optimizer(Saved):
             own.
         gradient_noise_decay: See gradient_noise, >= 0.
         gradient_noise_seed: See gradient_noise, from 0 to 2147483647.
+        average: An average of the weights to keep, which `eval` puts into the parameters: `EMA(0.999)`,
+            `PolyakAverage()` or `PolynomialAverage()`; None for none.
+        lookahead: Slow weights that the weights return to every k steps: `Lookahead(k=5, alpha=0.5)`; None for none.
         maximize: Ascend instead of descend.
         telemetry: Keep norms for each layer at each step.
         decay_follows: What multiplies decoupled decay: "layer_lr", the layer's effective rate; "base_lr", the rate of a
@@ -148,6 +152,8 @@ class Optimizer(Saved):
         gradient_noise: float = 0.0,
         gradient_noise_decay: float = 0.55,
         gradient_noise_seed: int = 0,
+        average: Average | None = None,
+        lookahead: Lookahead | None = None,
         maximize: bool = False,
         telemetry: bool = False,
         decay_follows: Literal["layer_lr", "base_lr", "independent"] = "layer_lr",
@@ -169,13 +175,15 @@ class Optimizer(Saved):
             "gradient_noise": gradient_noise,
             "gradient_noise_decay": gradient_noise_decay,
             "gradient_noise_seed": gradient_noise_seed,
+            "average": average,
+            "lookahead": lookahead,
             "maximize": maximize,
             "telemetry": telemetry,
             "decay_follows": decay_follows,
             "dry_run": dry_run,
             "memory": memory,
         }
-        given = {key: value for key, value in options.items() if value is not None}
+        given = averaging.expand({key: value for key, value in options.items() if value is not None})
         self._rule = rule
         self._policy: Policy = _uniform()
         self._schedules: dict[str, Schedule] = {}
@@ -740,14 +748,15 @@ class Optimizer(Saved):
     def train(self) -> None:
         """Put the weights for training into the parameters, for rules whose weights for evaluation differ.
 
-        An optimizer begins in training.  For other rules nothing changes.
+        The same where an average of the weights is kept.  An optimizer begins in training.  Otherwise nothing changes.
         """
         lw.call(lw.lw_optimizer_set_mode, self._handle, lw.MODE_TRAINING)
 
     def eval(self) -> None:
-        """Put the weights for evaluation into the parameters, such as the average of Schedule-Free AdamW.
+        """Put the weights for evaluation into the parameters: those of `average`, or of a Schedule-Free rule.
 
-        Until `train` is called a step is refused.  Each change rounds the parameters once.  Checkpoints save the mode.
+        Until `train` is called a step is refused.  Each change rounds the parameters of a Schedule-Free rule once; with
+        `average`, the weights for training come back bit by bit.  Checkpoints save the mode.
         """
         lw.call(lw.lw_optimizer_set_mode, self._handle, lw.MODE_EVALUATION)
 
@@ -769,11 +778,16 @@ class Optimizer(Saved):
         The keys are those of the rule and of this class; infinity switches a clip off.  Layers with a value of their
         own keep it.
         """
-        pairs = _settings.expand(settings, self._rule)
+        pairs = _settings.expand(averaging.expand(settings), self._rule)
         _settings.call(pairs, lw.lw_optimizer_set, self._handle, *_settings.pack(pairs))
 
-    def get(self, key: str) -> float | str | tuple[float | str, ...]:
-        """The value in force: a number (flags are 0.0 or 1.0), a choice, or a tuple for `betas`."""
+    def get(self, key: str) -> float | str | tuple[float | str, ...] | Average | Lookahead | None:
+        """The value in force: a number (flags are 0.0 or 1.0), a choice, a tuple for `betas`, or an object."""
+        if key in averaging.KEYS:
+            return averaging.found(key, self._get)
+        return self._get(key)
+
+    def _get(self, key: str) -> float | str | tuple[float | str, ...]:
         return _settings.get(
             lw.lw_optimizer_get, lw.lw_optimizer_get_choice, self._handle, key=key, tuples=self._rule.tuples
         )

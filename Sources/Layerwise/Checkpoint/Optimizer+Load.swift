@@ -98,6 +98,14 @@ extension Optimizer {
         try compareIdentities(checkpoint, renames, options, &report)
         let match = try match(checkpoint.header.entries, renames, options, &report)
         let progress = try readProgress(checkpoint, renames, &report)
+        if settings.average != .none && (mode == .evaluation || progress.mode == .evaluation)
+            && (!options.strict || options.convert)
+        {
+            throw LayerwiseError(
+                .mismatch,
+                "a checkpoint of an optimizer that evaluates, or that is loaded into one, is loaded strictly and without "
+                    + "conversion where an average of the weights is kept: set the mode to training first")
+        }
         if options.strict && !report.problems.isEmpty {
             report.loaded = []
             loadReport = report
@@ -111,6 +119,14 @@ extension Optimizer {
         }
         for piece in match.newMasters {
             tensors.elements[layers.elements[piece.layer].firstTensor + piece.tensor].fillMaster()
+        }
+        for piece in match.newFollowers {
+            let tensor = tensors.elements + layers.elements[piece.layer].firstTensor + piece.tensor
+            if piece.state == Self.slowWeightsState {
+                tensor.pointee.startSlowWeights()
+            } else {
+                tensor.pointee.startAverage()
+            }
         }
         adopt(progress)
         loadReport = report
@@ -203,18 +219,23 @@ extension Optimizer {
             let tensor = layers.elements[piece.layer].firstTensor + piece.tensor
             if piece.state == CheckpointEntry.parameters {
                 parametersLack[tensor] = piece.state
-            } else if piece.state != Self.masterState && stateLacks[tensor] == nil {
+            } else if piece.state != Self.masterState && !Self.followingStates.contains(String(piece.state))
+                && stateLacks[tensor] == nil
+            {
                 stateLacks[tensor] = piece.state
             }
         }
         for (piece, fit) in zip(pieces, fits) {
+            if !fit.isLoaded && Self.followingStates.contains(String(piece.state)) { match.newFollowers.append(piece) }
             unused.remove(NameKey(piece.key))
             let tensor = layers.elements[piece.layer].firstTensor + piece.tensor
             let lack: Substring? =
                 if piece.state == Self.masterState {
                     parametersLack[tensor]
-                } else if piece.state == CheckpointEntry.parameters {
-                    // They are of use without their master copy.
+                } else if piece.state == CheckpointEntry.parameters
+                    || Self.followingStates.contains(String(piece.state))
+                {
+                    // They are of use without a master copy or the rule's states.
                     nil
                 } else {
                     stateLacks[tensor]
@@ -239,8 +260,12 @@ extension Optimizer {
                 match.newMasters.append(piece)
             }
         }
-        // A master copy comes and goes with the type of the parameters.
-        if options.convert { unused = unused.filter { !$0.text.hasUTF8Suffix("/\(Self.masterState)") } }
+        // A master copy and room for weights come and go with the type of the parameters.
+        if options.convert {
+            unused = unused.filter {
+                !$0.text.hasUTF8Suffix("/\(Self.masterState)") && !$0.text.hasUTF8Suffix("/\(Self.parkedState)")
+            }
+        }
         if options.strict { findFormerStates(saved, &match, &unused, &report) }
         report.unexpected = unused.sorted().map(\.text)
         return match
@@ -251,6 +276,7 @@ extension Optimizer {
         _ piece: CheckpointEntry, _ saved: [NameKey: SafetensorsHeader.Entry], _ options: LoadOptions
     ) -> Fit {
         guard let entry = saved[NameKey(piece.key)] else {
+            if options.convert && piece.state == Self.parkedState { return .isMade(nil) }
             if !options.convert || piece.state != Self.masterState { return .isAbsent }
             // Its parameters may be as exact.
             let parameters = piece.suitable(saved[NameKey(piece.sibling(CheckpointEntry.parameters))])
@@ -334,6 +360,8 @@ private struct LoadPlan {
     var transfers: [TensorCopy] = []
     /// Master copies that the checkpoint has nothing for: they are the parameters again, as at registration.
     var newMasters: [CheckpointEntry] = []
+    /// Averages and slow weights that the checkpoint has nothing for, which begin as the weights.
+    var newFollowers: [CheckpointEntry] = []
     /// What there is no place for yet, and the states of each tensor that it takes.
     var formerStates: [NameKey: SafetensorsHeader.Entry] = [:]
     var formerSets: [Int: StateSet] = [:]

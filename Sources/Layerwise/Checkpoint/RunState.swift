@@ -50,11 +50,14 @@ extension Optimizer {
             steps: try fields.count("steps"), skippedSteps: try fields.count("skipped_steps"), schedules: schedules,
             entries: entries, rounds: [],
             shared: shared.elements.pointee, mode: mode)
-        if hasEvaluation {
+        // Checkpoints without an average say no mode.
+        if hasEvaluation && (fields.has("mode") || settings.average == .none) {
             guard let mode = Mode(rawValue: try fields.text("mode")) else {
                 throw fields.fail("mode must be training or evaluation")
             }
             progress.mode = mode
+        } else {
+            progress.mode = .training
         }
         // A layer that the checkpoint lacks was stepped before its next step, at the latest.
         progress.rounds = (0..<layers.count).map { min(layers.elements[$0].round, progress.nextStep - 1) }

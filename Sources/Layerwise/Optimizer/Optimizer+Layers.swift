@@ -93,7 +93,8 @@ extension Optimizer {
                 // The master copy comes first: a state may start as the parameters.
                 guard !descriptions[index].master || records[index].addMaster(&memory),
                     records[index].addStates(inForce.states(of: records[index].kind), declared, &memory),
-                    records[index].watch(policy.measuredPart?.watching ?? [], &memory)
+                    records[index].watch(policy.measuredPart?.watching ?? [], &memory),
+                    records[index].follow(WeightAverages(self.settings), &memory)
                 else { throw .outOfMemory("the state of layer \"\(name)\"") }
             }
         } catch {
@@ -137,6 +138,12 @@ extension Optimizer {
     /// parameters again, and a policy's measurements begin again.
     public func reset(_ layer: Int) throws(LayerwiseError) {
         try check(layer: layer)
+        if mode == .evaluation && settings.average != .none {
+            throw LayerwiseError(
+                .invalidArgument,
+                "\(subject(layer)): the parameters hold the average for evaluation: set the mode to training first",
+                layer: layer)
+        }
         let record = layers.elements[layer]
         let declared = declaredStates(of: layer)
         for index in record.firstTensor..<record.firstTensor + record.tensorCount {

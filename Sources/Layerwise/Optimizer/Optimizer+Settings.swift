@@ -259,6 +259,13 @@ extension Optimizer {
                 "decay_follows must be layer_lr where the decay is not decoupled, found "
                     + "\(settings.decayFollows.rawValue) with \(type(of: rule).declaration.title)")
         }
+        let averages = WeightAverages(settings)
+        if averages.averages || averages.looksAhead, let rule = rules.first(where: { $0.evaluation != nil }) {
+            throw .invalid(
+                "the rule has weights for evaluation of its own: average must be none and lookahead_period 0, found "
+                    + "average \(settings.average.rawValue) and lookahead_period "
+                    + "\(settings.lookaheadPeriod)")
+        }
     }
 
     /// Whether a layer needs a rule apart from the optimizer's.
@@ -284,10 +291,13 @@ extension Optimizer {
         for layer in entries.indices { try checkEvaluation(rules[ruleOfLayer[layer]], layer) }
         guard ruleRecords.reserve(rules.count) else { throw .outOfMemory("kernel table") }
         if !settings.dryRun {
-            try addStates { [tensors = tensors.elements] tensor in
+            let wanted = { [tensors = tensors.elements] (tensor: Int) in
                 rules[ruleOfLayer[tensors[tensor].layer]].states(of: tensors[tensor].kind)
             }
+            try checkRoom(for: 0..<layers.count, following: settings, wanted)
+            try addStates(wanted: wanted)
         }
+        try reserveFollowing(settings)
 
         let stages = (0..<layers.count).map { self.rules[layers.elements[$0].rule].stagesInForce }
         self.rule = rule

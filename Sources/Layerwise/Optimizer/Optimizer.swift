@@ -49,6 +49,8 @@ public final class Optimizer {
 
     /// What the parameters hold.
     public internal(set) var mode = Mode.training
+    /// Whether something followed the weights in the last step.
+    var hasFollowed = false
 
     // What follows from policy, schedules and freezing plan.
     /// Whether the policy must be asked again before the next step.

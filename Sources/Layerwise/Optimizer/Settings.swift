@@ -36,6 +36,16 @@ public enum MemoryOwner: String, Choice {
     case caller
 }
 
+/// The average of the weights that an optimizer keeps for evaluation.
+public enum AverageKind: String, Choice, BitwiseCopyable {
+    /// None is kept.
+    case none
+    /// An exponential moving average: a ← d·a + (1 − d)·w.
+    case ema
+    /// A polynomial-decay average: a ← (1 − c)·a + c·w, with c = (γ + 1)/(γ + t) at its t-th weights.  γ = 0 is the mean of all.
+    case polynomial
+}
+
 /// What an optimizer does besides its rule.
 public struct Settings: Configurable {
     /// What a step does about a gradient that is NaN or infinite.
@@ -61,6 +71,22 @@ public struct Settings: Configurable {
     public var gradientNoiseDecay = 0.55
     /// Seed of the noise.
     public var gradientNoiseSeed = 0
+    /// The average of the weights that is kept for evaluation (`Optimizer.setMode`).  The first weights that it takes in are its start.
+    public var average = AverageKind.none
+    /// d of `ema`.
+    public var averageDecay = 0.999
+    /// d of `ema` is at most (1 + n)/(10 + n) after n weights.
+    public var averageWarmup = false
+    /// γ of `polynomial`.
+    public var averageGamma = 8.0
+    /// Steps before the average takes in weights for the first time, at least 1.
+    public var averageStart = 0
+    /// Steps from one time to the next.
+    public var averagePeriod = 1
+    /// k of Lookahead: every k steps, slow weights φ ← φ + α·(w − φ) replace the weights; 0 is no Lookahead.
+    public var lookaheadPeriod = 0
+    /// α of Lookahead.
+    public var lookaheadRate = 0.5
     /// Ascend instead of descend.
     public var maximize = false
     /// Keep norms per layer.
@@ -103,6 +129,25 @@ public struct Settings: Configurable {
         ).omittedAtDefault,
         .integer(
             "gradient_noise_seed", \.gradientNoiseSeed, 0...Int(Int32.max), "seed of the noise"
+        ).omittedAtDefault,
+        .choice("average", \.average, "average of the weights that is kept for evaluation").omittedAtDefault,
+        .number("average_decay", \.averageDecay, .fraction, "what an ema keeps of itself").omittedAtDefault,
+        .flag("average_warmup", \.averageWarmup, "an ema keeps less of itself at first").omittedAtDefault,
+        .number(
+            "average_gamma", \.averageGamma, .nonNegative, "how fast a polynomial average forgets; 0: the mean of all"
+        ).omittedAtDefault,
+        .integer(
+            "average_start", \.averageStart, 0...mostSteps, "steps before the average takes in weights"
+        ).omittedAtDefault,
+        .integer(
+            "average_period", \.averagePeriod, 1...mostSteps, "steps from one time to the next"
+        ).omittedAtDefault,
+        .integer(
+            "lookahead_period", \.lookaheadPeriod, 0...mostSteps,
+            "steps from one exchange with the slow weights of Lookahead to the next; 0: none"
+        ).omittedAtDefault,
+        .number(
+            "lookahead_rate", \.lookaheadRate, .positiveFraction, "share of the weights that the slow weights take"
         ).omittedAtDefault,
         .flag("maximize", \.maximize, "ascend instead of descend"),
         .flag("telemetry", \.telemetry, "keep norms per layer"),

@@ -104,15 +104,20 @@ extension Optimizer {
         }
     }
 
-    /// Refuses states for which the rest of the caller's memory is too small.
-    func checkRoom(for layers: some Sequence<Int>, _ wanted: (_ tensor: Int) -> StateSet) throws(LayerwiseError) {
+    /// Refuses states, and what follows the weights with other settings, for which the rest of the caller's memory is too small.
+    func checkRoom(
+        for layers: some Sequence<Int>, following settings: Settings? = nil, _ wanted: (_ tensor: Int) -> StateSet
+    ) throws(LayerwiseError) {
+        if !memory.isGiven { return }
+        let averages = WeightAverages(settings ?? self.settings)
         var missing = 0
         for layer in layers {
             let record = self.layers.elements[layer]
             let declared = declaredStates(of: layer)
             for index in record.firstTensor..<record.firstTensor + record.tensorCount {
                 let tensor = tensors.elements + index
-                missing += tensor.pointee.bytes(of: wanted(index).subtracting(tensor.pointee.kept), declared)
+                missing += tensor.pointee.bytes(
+                    of: wanted(index).subtracting(tensor.pointee.kept), declared, tensor.pointee.missing(averages))
             }
         }
         if missing > memory.unused { throw noMemory("new states", besides: missing) }

@@ -3,29 +3,36 @@ import LayerwiseRules
 
 extension Optimizer {
     /// Puts the weights for training or for evaluation into the parameters, for rules whose weights differ between both, such as
-    /// `ScheduleFreeAdamW`; of other rules nothing changes.
+    /// `ScheduleFreeAdamW`, and where an average of the weights is kept (`Settings.average`); else nothing changes.
     ///
     /// An optimizer begins in training.  A step while it evaluates is refused.  Tensors that have not stepped are the same in
     /// both.  The mode is saved in checkpoints: what is loaded is in the mode in which it was saved.  Each change of mode rounds
-    /// the parameters once, in their own type, or in float32 where there is a master copy.
+    /// the parameters of such a rule once, in their own type, or in float32 where there is a master copy; averages give way to
+    /// the weights as these were, bit by bit.
     public func setMode(_ mode: Mode) throws(LayerwiseError) {
         if isTorn { throw Self.torn }
         guard mode != self.mode, hasEvaluation else { return }
         self.mode = mode
         if settings.dryRun { return }
         try refresh()
+        let averages = settings.average != .none
         steppedElements = work.elements
         wakesWorkers = false
         for index in 0..<tensors.count {
             let tensor = tensors.elements + index
             let evaluation = ruleInForce(layers.elements[tensor.pointee.layer].rule).evaluation
+            if averages {
+                tensor.pointee.active = tensor.pointee.following.count > 0
+                tensor.pointee.numbers[0] = mode == .evaluation ? 1 : 0
+                continue
+            }
             tensor.pointee.active = tensor.pointee.steps > 0 && evaluation != nil
             tensor.pointee.numbers[0] =
                 (mode == .evaluation ? evaluation?.toEvaluation : evaluation?.toTraining) ?? 0
         }
         var context = context()
         context.items = UnsafePointer(work.items.elements)
-        run(blendItem, context, count: work.items.count)
+        run(averages ? exchangeItem : blendItem, context, count: work.items.count)
         if isTorn { throw Self.torn }
     }
 
@@ -46,8 +53,8 @@ extension Optimizer {
         }
     }
 
-    /// Whether a rule's weights differ between training and evaluation.
-    var hasEvaluation: Bool { rules.contains { $0.evaluation != nil } }
+    /// Whether weights differ between training and evaluation.
+    var hasEvaluation: Bool { settings.average != .none || rules.contains { $0.evaluation != nil } }
 
     /// Why a step is refused while the optimizer evaluates.
     var stepInEvaluation: LayerwiseError {

@@ -26,6 +26,13 @@ extension Optimizer {
     static let masterState = "master"
     static let lastChangeState = "last_change"
     static let startWeightsState = "start_weights"
+    static let averageState = "average"
+    static let averageCountState = "average_count"
+    static let parkedState = "training_weights"
+    static let slowWeightsState = "slow_weights"
+
+    /// What follows the weights, which is not of the rule.
+    static let followingStates: Set<String> = [averageState, averageCountState, parkedState, slowWeightsState]
 
     /// The states that a layer's rule may keep, in the order of the declaration.
     func declaredStates(of layer: Int) -> [StateDeclaration] {
@@ -84,6 +91,33 @@ extension Optimizer {
                     name: name, dtype: record.pointee.laneType, shape: shape, count: count, memory: memory, lasts: true)
             )
         }
+        return states + followingStates(record, shape)
+    }
+
+    /// What follows the weights of a tensor.
+    private func followingStates(_ record: UnsafeMutablePointer<TensorStepData>, _ shape: [Int]) -> [KeptState] {
+        let following = record.pointee.following
+        func state(_ name: String, _ dtype: DType, _ memory: UnsafeMutableRawPointer?) -> KeptState {
+            KeptState(
+                name: name, dtype: dtype, shape: shape, count: record.pointee.count, memory: memory, lasts: true)
+        }
+        var states: [KeptState] = []
+        let copies = record.pointee.copies
+        if copies.contains(.average) {
+            states.append(state(Self.averageState, record.pointee.laneType, following.average))
+            withUnsafeMutablePointer(to: &record.pointee.following.count) {
+                states.append(
+                    KeptState(
+                        name: Self.averageCountState, dtype: .float64, shape: [], count: 1,
+                        memory: UnsafeMutableRawPointer($0), lasts: false))
+            }
+        }
+        if copies.contains(.parked) {
+            states.append(state(Self.parkedState, record.pointee.dtype, following.parked))
+        }
+        if copies.contains(.slow) {
+            states.append(state(Self.slowWeightsState, record.pointee.laneType, following.slow))
+        }
         return states
     }
 
@@ -117,7 +151,7 @@ extension Optimizer {
     func addStates(
         to layers: some Sequence<Int>, wanted: (_ tensor: Int) -> StateSet
     ) throws(LayerwiseError) {
-        if memory.isGiven { try checkRoom(for: layers, wanted) }
+        try checkRoom(for: layers, wanted)
         var added: [(tensor: Int, states: StateSet)] = []
         for layer in layers {
             let own = self.layers.elements[layer]
@@ -204,30 +238,36 @@ extension TensorStepData {
     /// Takes memory for all that is kept from another source, and moves there what there is; if it is only counted, nothing changes.
     mutating func layOut(_ declared: [StateDeclaration], in source: inout MemorySource) {
         // The master copy comes first: a state may start as the parameters.
-        if copies.contains(.master), let memory = source.allocateZeroed(stateBytes) {
-            let former = master
-            master = memory
-            if let former { memcpy(memory, former, stateBytes) } else { fillMaster() }
-        }
+        let hadMaster = master != nil
+        layOut(.master, \.master, in: &source) { _, _ in }
+        if !hadMaster { fillMaster() }
         for (position, state) in declared.enumerated() where state.shape.isArray && kept.contains(.state(position)) {
             guard let memory = source.allocateZeroed(bytes(of: state)) else { continue }
             let former = self.memory(of: state)
             set(state, memory)
             if let former { memcpy(memory, former, bytes(of: state)) } else { start(state, isZeroed: true) }
         }
-        if copies.contains(.lastChange), let memory = source.allocateZeroed(stateBytes) {
-            if let lastChange { memcpy(memory, lastChange, stateBytes) }
-            lastChange = memory
-        }
-        if copies.contains(.startWeights), let memory = source.allocateZeroed(stateBytes) {
-            if let startWeights { memcpy(memory, startWeights, stateBytes) } else { copyParameters(to: memory) }
-            startWeights = memory
-        }
+        layOut(.lastChange, \.lastChange, in: &source) { _, _ in }
+        layOut(.startWeights, \.startWeights, in: &source) { $0.copyParameters(to: $1) }
+        layOut(.average, \.following.average, in: &source) { $0.copyParameters(to: $1) }
+        layOut(.parked, \.following.parked, in: &source) { _, _ in }
+        layOut(.slow, \.following.slow, in: &source) { $0.copyParameters(to: $1) }
     }
 
-    /// The bytes of memory that these states take of the caller's.
-    func bytes(of states: StateSet, _ declared: [StateDeclaration]) -> Int {
+    /// The same for one copy, which is made by `start` where there is none yet.
+    private mutating func layOut(
+        _ copy: LaneCopies, _ place: WritableKeyPath<Self, UnsafeMutableRawPointer?>, in source: inout MemorySource,
+        start: (_ tensor: Self, _ memory: UnsafeMutableRawPointer) -> Void
+    ) {
+        guard copies.contains(copy), let memory = source.allocateZeroed(stateBytes) else { return }
+        if let former = self[keyPath: place] { memcpy(memory, former, stateBytes) } else { start(self, memory) }
+        self[keyPath: place] = memory
+    }
+
+    /// The bytes of memory that these states and copies take of the caller's.
+    func bytes(of states: StateSet, _ declared: [StateDeclaration], _ copies: LaneCopies = []) -> Int {
         var counted = MemorySource.counted
+        for _ in 0..<copies.rawValue.nonzeroBitCount { _ = counted.allocateZeroed(stateBytes) }
         for (position, state) in declared.enumerated() where state.shape.isArray && states.contains(.state(position)) {
             _ = allocate(state, &counted)
         }
@@ -273,6 +313,8 @@ extension TensorStepData {
         fillMaster()
         restart(kept, declared)
         restartWatching()
+        startAverage()
+        startSlowWeights()
         steps = 0
     }
 
@@ -341,7 +383,7 @@ extension TensorStepData {
     }
 
     /// Copies the parameters, as lanes: the master copy if there is one, which knows them best.
-    private func copyParameters(to memory: UnsafeMutableRawPointer) {
+    func copyParameters(to memory: UnsafeMutableRawPointer) {
         guard let parameters, count > 0 else { return }
         if let master {
             dtype.kernels(in: InstructionSet.kernels).adopt?(parameters, count, master)
@@ -399,6 +441,7 @@ extension TensorStepData {
     func freeStates() {
         Memory.free(lastChange, stateBytes)
         Memory.free(startWeights, stateBytes)
+        freeFollowing()
         for slot in 0..<TensorStepData.stateSlots { Memory.free(state(slot), stateBytes) }
         for pair in [factors.0, factors.1] {
             Memory.free(pair.rows, Self.factorBytes(matrices.rowCount, laneType))
@@ -409,7 +452,9 @@ extension TensorStepData {
 
     /// The bytes of all states but the step count, without padding.
     func keptBytes(_ declared: [StateDeclaration]) -> Int {
-        var bytes = copies.rawValue.nonzeroBitCount * count * laneType.size
+        let lanes = copies.subtracting(.parked).rawValue.nonzeroBitCount
+        var bytes = count * (lanes * laneType.size + (copies.contains(.parked) ? dtype.size : 0))
+        if copies.contains(.average) { bytes += MemoryLayout<Double>.size }
         for (position, state) in declared.enumerated() where kept.contains(.state(position)) {
             switch state.shape {
             case .parameter, .rows, .columns: bytes += elements(of: state) * laneType.size

@@ -19,6 +19,7 @@ extension Optimizer {
             if observes { observe(layer, measured) } else { record.pointee.telemetry.nonfiniteCount = 0 }
         }
         if observes, let reduce = options.reduce { addUpTelemetry(stepped, measured, reduce) }
+        countFollowing()
         measure(stepped)
         clearStates(stepped)
         shared.elements.pointee = nextShared

@@ -44,7 +44,7 @@ extension Optimizer {
         case .skip(let norm): return skip(norm)
         }
         try adjustSlices(context, options.reduce)
-        try update(context, options.reduce, loss)
+        try update(context, stepped, options.reduce, loss)
         commit(stepped, measured, options)
     }
 

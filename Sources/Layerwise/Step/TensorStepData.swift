@@ -39,6 +39,8 @@ struct TensorStepData: BitwiseCopyable {
     /// The last change and the weights at the start, where the policy watches these.
     var lastChange: UnsafeMutableRawPointer?
     var startWeights: UnsafeMutableRawPointer?
+    /// The average of the weights and the slow weights of Lookahead (WeightAverages.swift).
+    var following = FollowingWeights()
     /// States of one number, by slot.
     var scalars = StateScalars()
     var steps: Int64 = 0
@@ -125,13 +127,17 @@ struct TensorStepData: BitwiseCopyable {
     }
 }
 
-/// Copies of lanes that a tensor has besides the states of its rule: the master copy, and what a policy watches.
+/// Copies of lanes that a tensor has besides the states of its rule: the master copy, what a policy watches, and what follows the
+/// weights.
 struct LaneCopies: OptionSet, BitwiseCopyable {
     let rawValue: UInt8
 
     static let master = Self(rawValue: 1)
     static let lastChange = Self(rawValue: 2)
     static let startWeights = Self(rawValue: 4)
+    static let average = Self(rawValue: 8)
+    static let parked = Self(rawValue: 16)
+    static let slow = Self(rawValue: 32)
 }
 
 /// Rows and columns that stand for a state of the parameter's shape.

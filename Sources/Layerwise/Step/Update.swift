@@ -4,8 +4,16 @@ import LayerwisePlatform
 import LayerwiseRules
 
 extension Optimizer {
-    /// Changes weights and states: every stage of the rules in force.
-    func update(_ context: StepContext, _ reduce: Reducer?, _ loss: Double) throws(LayerwiseError) {
+    /// Changes weights and states: every stage of the rules in force, and what follows the weights.
+    func update(
+        _ context: StepContext, _ stepped: Range<Int>, _ reduce: Reducer?, _ loss: Double
+    ) throws(LayerwiseError) {
+        let concernsResting = planFollowing(stepped)
+        try applyRules(context, reduce, loss)
+        if concernsResting { followResting(context) }
+    }
+
+    private func applyRules(_ context: StepContext, _ reduce: Reducer?, _ loss: Double) throws(LayerwiseError) {
         var context = context
         context.isSpread = reduce != nil
         if rulesInForce.copiesParameters {
@@ -434,6 +442,7 @@ private func processBlock(
         }
         offset += count
     }
+    if changes && tensor.pointee.following.isDue { follow(block, tensor, context, scratch) }
     if !changes {
         context.sums[index].measured = sums
     } else if context.observes {

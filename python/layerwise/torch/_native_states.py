@@ -23,13 +23,25 @@ from ..snapshot import Snapshot
 from ._parameter_slot import ParameterSlot, number_difference, state_shape, value_difference
 from ._parameters import Group
 
-_FLOATS = {"float64": torch.float64, "float32": torch.float32}
+_FLOATS = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
 
 _PARAMETERS = "parameters"
 """What a state starts as that starts as a copy of the parameters."""
 
-_WATCHED: dict[str, float | str] = {"last_change": 0.0, "start_weights": _PARAMETERS}
-"""What tensors keep for policies that watch elements, and what it starts as."""
+_BESIDE: dict[str, float | str] = {
+    "last_change": 0.0,
+    "start_weights": _PARAMETERS,
+    "average": _PARAMETERS,
+    "average_count": 0.0,
+    "training_weights": _PARAMETERS,
+    "slow_weights": _PARAMETERS,
+}
+"""What tensors keep for policies that watch elements, for averages and for Lookahead, and what it starts as."""
 
 Values = tuple[tuple[str, Any], ...]
 """Hyperparameters of a group."""
@@ -119,7 +131,7 @@ class _Declared:
     name: str
     """The rule's."""
     names: tuple[str, ...]
-    """What it may keep, the master copy, and what a policy may watch."""
+    """What it may keep, the master copy, and what other parts of the optimizer may keep."""
     kinds: Mapping[str, str]
     """What each state is: "parameter", "rows", "columns", "scalar" or "shared"."""
     numbers: frozenset[str]
@@ -135,14 +147,15 @@ class _Declared:
         """What the rule of this name declares."""
         declared = {entry["name"]: entry for entry in declared_rules()}
         own = declared[name]
-        names = (*own["states"], "master", *_WATCHED)
-        kinds = own["state_shapes"] | {"master": "parameter"} | dict.fromkeys(_WATCHED, "parameter")
+        names = (*own["states"], "master", *_BESIDE)
+        beside = dict.fromkeys(_BESIDE, "parameter") | {"average_count": "scalar"}
+        kinds = own["state_shapes"] | {"master": "parameter"} | beside
         return cls(
             name,
             names,
             kinds,
             frozenset(state for state, kind in kinds.items() if kind in ("scalar", "shared")),
-            own["state_starts"] | {"master": _PARAMETERS} | _WATCHED,
+            own["state_starts"] | {"master": _PARAMETERS} | _BESIDE,
             (own["needs_step"], own["matrices_need_step"]),
             frozenset(state for entry in declared.values() for state in entry["states"]) - {*names, "step"},
         )

@@ -401,14 +401,14 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
     def train(self) -> None:
         """Put the weights for training into the parameters, for rules whose weights for evaluation differ.
 
-        An optimizer begins in training.  For rules whose weights are the same in both, nothing changes.
+        The same where an `average` is kept.  An optimizer begins in training.  Otherwise nothing changes.
         """
         bridge = self._ready()
         self._take_in_changes()
         bridge.native.train()
 
     def eval(self) -> None:
-        """Put the weights for evaluation into the parameters, such as the average of Schedule-Free AdamW.
+        """Put the weights for evaluation into the parameters: those of `average`, or of a Schedule-Free rule.
 
         Until `train` is called a step is refused.  For rules whose weights are the same in both, nothing changes.
         """

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .._names import nearest
 from .._placement import KEYS
+from ..averaging import Average, Lookahead
 from ..errors import InvalidArgument, OutOfRange
 from ..freezing import FreezePlan
 from ..policy import Combine, Exclude, LayerDecay, Policy
@@ -58,6 +59,10 @@ class RuleOptions(TypedDict, total=False):
             Default 0, none.
         gradient_noise_decay: See gradient_noise.  Default 0.55.
         gradient_noise_seed: See gradient_noise.  Default 0.
+        average: An average of the weights to keep, such as `layerwise.EMA(0.999)`, which `eval` puts into the
+            parameters.  Default None.
+        lookahead: Slow weights that the weights return to every k steps: `layerwise.Lookahead(k=5, alpha=0.5)`.
+            Default None.
         decay_follows: What multiplies decoupled decay: "layer_lr", "base_lr" or "independent".  Default "layer_lr".
         telemetry: Keep norms for each layer at each step.  Default False.
         process_group: Where each process has parts of its own of every tensor, without DTensor: over which processes
@@ -90,6 +95,8 @@ class RuleOptions(TypedDict, total=False):
     gradient_noise: float
     gradient_noise_decay: float
     gradient_noise_seed: int
+    average: Average | None
+    lookahead: Lookahead | None
     decay_follows: Literal["layer_lr", "base_lr", "independent"]
     telemetry: bool
     process_group: Any
@@ -121,6 +128,8 @@ NATIVE = (
     "gradient_noise",
     "gradient_noise_decay",
     "gradient_noise_seed",
+    "average",
+    "lookahead",
     "decay_follows",
     "telemetry",
     "threads",
