@@ -107,6 +107,39 @@ def test_what_policies_watch_lies_there_too(policy: lw.Policy) -> None:
     assert saved[0] == saved[1]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+@pytest.mark.parametrize(
+    "options",
+    [{"average": lw.EMA(0.9)}, {"average": lw.PolynomialAverage(start=2)}, {"lookahead": lw.Lookahead(2)}],
+    ids=str,
+)
+def test_what_follows_the_weights_lies_there_too(dtype: Any, options: dict[str, Any]) -> None:
+    plain, given = Model(lw.AdamW(lr=0.1), dtype, **options), Model(lw.AdamW(lr=0.1), dtype, memory="caller", **options)
+    memory = Memory(given.opt.memory_size)
+    given.opt.set_memory(memory.used)
+    assert given.run() == plain.run()
+    for model in (plain, given):
+        model.opt.eval()
+    assert given.opt.to_bytes(parameters=True) == plain.opt.to_bytes(parameters=True)
+    memory.check()
+    other = Memory(given.opt.memory_size, offset=5)
+    given.opt.set_memory(other.used)
+    for model in (plain, given):
+        model.opt.train()
+    assert given.run() == plain.run()
+    other.check()
+
+
+def test_an_average_that_does_not_fit_is_refused_with_all_else() -> None:
+    model = Model(lw.SGD(lr=0.1), memory="caller")
+    memory = Memory(2 * model.opt.memory_size)
+    model.opt.set_memory(memory.used)
+    before = model.run(2)
+    with pytest.raises(lw.BufferTooSmall, match="no memory for new states"):
+        model.opt.set(momentum=0.9, average=lw.EMA(0.9), lookahead=lw.Lookahead(3))
+    assert model.opt.to_bytes(parameters=True) == before
+
+
 def test_states_lie_in_the_memory() -> None:
     model = Model(lw.AdamW(lr=0.1), memory="caller")
     memory = Memory(model.opt.memory_size)

@@ -120,7 +120,9 @@ def test_keywords_are_those_that_the_library_takes() -> None:
         for keys, known in ((optimizer, opt.set), (layer, view.set)):
             with pytest.raises(lw.UnknownName, match="expected one of") as caught:
                 known(xyzzy=1)  # type: ignore[call-arg]
-            listed = set(str(caught.value).partition("expected one of ")[2].split(", "))
+            names = str(caught.value).partition("expected one of ")[2].split(", ")
+            # A message has at most 511 bytes; its last name, which only the constructor takes, may be cut.
+            listed = set(names[:-1] if len(str(caught.value)) == 511 else names)
             # What only add_layer and the constructor take.
             others = {entry["key"] for entry in lw.rules()[0]["hyperparameters"]} | {
                 "part_of",

@@ -152,6 +152,14 @@ def cases() -> Iterator[tuple[str, int]]:
 
 def cases_of_options() -> Iterator[tuple[str, int]]:
     """What is done with gradients and changes around a rule."""
+    for options in (
+        {"average": lw.EMA(0.9, warmup=True), "clip_global_norm": 1.0},
+        {"average": lw.PolynomialAverage(start=2, period=2), "lookahead": lw.Lookahead(2)},
+    ):
+        for memory in ("library", "caller"):
+            for size, dtype in ((37, np.float32), (20_000, np.float16)):
+                with optimizer(lw.AdamW(lr=0.1), dtype, size, memory=memory, **options) as opt:
+                    yield f"{options}, {size}, {memory}", allocations(opt, step_options(), 6)
     for options in ({"cautious": "update"}, {"cautious": "decay"}, {"corrected_weight_decay": True}):
         for rule in (lw.AdamW(lr=0.1, **options), lw.Lion(lr=0.1, **options)):
             for size in (37, 100_000):
