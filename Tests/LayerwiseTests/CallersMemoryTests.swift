@@ -34,7 +34,7 @@ final class CallersMemoryTests: XCTestCase {
             for model in [plain, model] {
                 for _ in 0..<3 { try model.optimizer.step() }
             }
-            XCTAssertEqual(try model.fullDigest(), try plain.fullDigest(), "\(ruleCase.rule)")
+            XCTAssertEqual(try model.digest(), try plain.digest(), "\(ruleCase.rule)")
         }
     }
 
@@ -57,8 +57,10 @@ final class CallersMemoryTests: XCTestCase {
         let (model, memory) = try given(SGD(lr: 0.1))
         defer { memory.deallocate() }
         for model in [plain, model] { try model.optimizer.step() }
+        let before = try model.fullDigest()
         assertRefused(.bufferTooSmall) { try model.optimizer.set([Setting("momentum", 0.9)]) }
-        XCTAssertEqual(try model.fullDigest(), try plain.fullDigest())
+        XCTAssertEqual(try model.fullDigest(), before)
+        XCTAssertEqual(try model.digest(), try plain.digest())
         let more = UnsafeMutableRawBufferPointer.allocate(byteCount: 4 * memory.count + (1 << 18), alignment: 64)
         defer { more.deallocate() }
         try model.optimizer.setMemory(more)
@@ -68,7 +70,7 @@ final class CallersMemoryTests: XCTestCase {
             try model.optimizer.prepare()
             for _ in 0..<3 { try model.optimizer.step() }
         }
-        XCTAssertEqual(try model.fullDigest(), try plain.fullDigest())
+        XCTAssertEqual(try model.digest(), try plain.digest())
     }
 
     func testTheMemoryIsTheLibrarysByDefault() throws {

@@ -207,7 +207,7 @@ struct UnsafeArray<Element: BitwiseCopyable>: ~Copyable {
         return true
     }
 
-    /// The same, in memory that the caller gave the optimizer, if there is such.
+    /// Room for `total` elements, in memory that the caller gave the optimizer, if there is such; false if there is none.
     mutating func reserve(_ total: Int, from source: inout MemorySource) -> Bool {
         if !source.isGiven { return reserve(total) }
         wanted = max(wanted, total)

@@ -254,7 +254,7 @@ extension TensorStepData {
         layOut(.slow, \.following.slow, in: &source) { $0.copyParameters(to: $1) }
     }
 
-    /// The same for one copy, which is made by `start` where there is none yet.
+    /// Lays out one copy, which `start` makes where there is none yet.
     private mutating func layOut(
         _ copy: LaneCopies, _ place: WritableKeyPath<Self, UnsafeMutableRawPointer?>, in source: inout MemorySource,
         start: (_ tensor: Self, _ memory: UnsafeMutableRawPointer) -> Void

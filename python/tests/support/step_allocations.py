@@ -92,7 +92,7 @@ def cases() -> Iterator[tuple[str, int]]:
             ("float16, master", np.float16, True, 100_000),
         ):
             for label, options in OPTIONS.items():
-                if label in ("units", "noise") and dtype is np.float64:
+                if label in ("units", "noise") and size > 100:
                     continue
                 with optimizer(rule, dtype, size, master, threads=3, **options) as opt:
                     is_long = size < 100 and label == "plain" and not TABLE[type(rule).__name__].together
@@ -166,14 +166,11 @@ def cases_of_options() -> Iterator[tuple[str, int]]:
                 with optimizer(rule, np.float32, size, threads=3, telemetry=True, clip_unit_ratio=0.1) as opt:
                     yield f"{rule}, {size}", allocations(opt, step_options(), 5)
     for rule in (lw.MoMo(), lw.MoMoAdam()):
-        for memory in ("library", "caller"):
-            with optimizer(rule, np.float32, 37, memory=memory) as opt:
-                for step in range(3):
-                    opt._say_loss(0.5)
-                    if step or memory == "caller":
-                        yield f"{rule}, {memory}", allocations(opt, step_options(), 1)
-                    else:
-                        opt.step(loss=0.5)
+        # Each step needs its loss, also the one that is not counted where the memory is the library's.
+        with optimizer(rule, np.float32, 37, memory="caller") as opt:
+            for _ in range(3):
+                opt._say_loss(0.5)
+                yield f"{rule}, memory of the caller", allocations(opt, step_options(), 1)
 
 
 def cases_of_callers_memory() -> Iterator[tuple[str, int]]:
