@@ -723,6 +723,39 @@
  *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_CAME "came"
 
+/** SM3: ν = min(μ) + g²; μ ← max(ν) by place along each axis; m ← μ₁m + (1−μ₁)·g/√(ν + ε); w ← w − γm − γλw
+ *  Source: Anil et al. 2019, SM3-II, arXiv:1901.11150; equals pytorch_optimizer.SM3.
+ *  States: accumulator, momentum_buffer, as far as the settings need them; with the defaults 8 bytes for each float32
+ *  parameter.
+ *
+ *      lr                      number  default 0.1; [0, inf); learning rate γ
+ *      momentum                number  default 0.9; [0, 1); decay of the average of changes; 0 keeps none
+ *      beta                    number  default 0; [0, 1); decay β of the squares; 0: their sum
+ *      eps                     number  default 1e-30; [0, inf); number ε that is added to ν
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      monotone                flag    default 1; with β above 0, the largest numbers never fall
+ *
+ *  Presets, by the key "variant": pytorch_optimizer, optax. */
+#define LW_RULE_SM3 "sm3"
+
+/** Adam-Mini: v ← β₂v + (1−β₂)·mean(g²) of a block; w ← w − γ·(m̂/(√v̂ + ε) + λw)
+ *  Source: Zhang et al. 2024, algorithm 1, arXiv:2406.16793; equals the authors' package for equal blocks.
+ *  States: exp_avg, exp_avg_sq_row, as far as the settings need them; with the defaults 4 bytes for each float32
+ *  parameter.
+ *
+ *      lr                      number  default 0.001; [0, inf); learning rate γ
+ *      beta1                   number  default 0.9; [0, 1); decay β₁ of the first moment
+ *      beta2                   number  default 0.999; [0, 1); decay β₂ of the second moment
+ *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      block_rows              number  default 0; [0, 2147483647]; rows that share a second moment, in tensors of
+ *                                        rank 2 and more; 0: the whole tensor
+ *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
+ *                                        it has the sign of the gradient, or the "decay" only where it has the sign
+ *                                        of the update; "none" takes both everywhere
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
+#define LW_RULE_ADAM_MINI "adam_mini"
+
 /** Muon: m ← m + (1−μ)(g − m); O = NewtonSchulz(g + μ(m − g)); w ← w − γ·s·O − γλw
  *  Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon; equals torch.optim.Muon, which works in bfloat16.
  *  States: momentum_buffer, exp_avg_sq, as far as the settings need them; with the defaults 8 bytes for each float32
@@ -1467,6 +1500,7 @@
 #define LW_KEY_BETA2_DECAY "beta2_decay"
 #define LW_KEY_BETA3 "beta3"
 #define LW_KEY_BIAS_CORRECTION "bias_correction"
+#define LW_KEY_BLOCK_ROWS "block_rows"
 #define LW_KEY_BLOCKS "blocks"
 #define LW_KEY_BUMP "bump"
 #define LW_KEY_CAUTIOUS "cautious"
@@ -1579,6 +1613,7 @@
 #define LW_KEY_MOMENT "moment"
 #define LW_KEY_MOMENTUM "momentum"
 #define LW_KEY_MOMENTUM_DECAY "momentum_decay"
+#define LW_KEY_MONOTONE "monotone"
 #define LW_KEY_NESTEROV "nesterov"
 #define LW_KEY_NO_PROX "no_prox"
 #define LW_KEY_NONFINITE "nonfinite"

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLayerwiseKernels
 
-// What states need that are kept by rows and columns: the sums of squared gradients, and the products of both.
+// What states need that are kept by rows and columns, or by axes: the sums of squared gradients, and the products of both; the
+// least of an element's axes, and the largest by row and by column.
 
 /// Adds the squares of `count` lanes, of which the first is element `start` of its tensor, to the sums of their rows and of
 /// their columns.  `rowSums` begins with the row of the first element, `columnSums` with the columns of its matrix.
@@ -74,6 +75,83 @@ func multiplyFactors<V: Lanes>(
         index &+= run
         column &+= run
         if column == columns {
+            column = 0
+            row &+= 1
+        }
+    }
+}
+
+/// The least of what rows and columns have for `count` elements, of which the first is element `start` of its tensor, whose rows of
+/// `columns` elements have the same columns.  `rowValues` and `columnValues` begin with the first row and column.  Up to a group of
+/// lanes behind the columns is read, and behind the target written.
+@inline(__always)
+func minimizeFactors<V: Lanes>(
+    _: V.Type, _ rowValues: UnsafePointer<Double>, _ columnValues: UnsafeRawPointer, _ start: Int, _ count: Int,
+    _ columns: Int, _ target: UnsafeMutableRawPointer
+) {
+    let laneBytes = groupBytes / V.count
+    var column = start % columns
+    var row = start / columns
+    var index = 0
+    while index < count {
+        let run = min(columns &- column, count &- index)
+        let negative = -V(rowValues[row])
+        let own = columnValues + column &* laneBytes
+        let place = target + index &* laneBytes
+        var done = 0
+        while done < run {
+            (-(negative.maximum(-V.load(own, done &* laneBytes)))).store(place, done &* laneBytes)
+            done &+= V.count
+        }
+        index &+= run
+        column = 0
+        row &+= 1
+    }
+}
+
+/// Raises the largest numbers by row and by column to those of `count` lanes, of which the first is element `start` of its tensor.
+/// No lane is below 0, and NaN changes nothing.  `rowMaxima` begins with the row of the first element, `columnMaxima`, which
+/// holds lanes, with the first column.
+@inline(__always)
+func addMaxima<V: Lanes>(
+    _: V.Type, _ source: UnsafeRawPointer, _ count: Int, _ start: Int, _ columns: Int,
+    _ rowMaxima: UnsafeMutablePointer<Double>, _ columnMaxima: UnsafeMutableRawPointer
+) {
+    let laneBytes = groupBytes / V.count
+    var column = start % columns
+    var row = 0
+    var index = 0
+    var padded = SIMD16<UInt32>(repeating: 0)
+    withUnsafeMutableBytes(of: &padded) { pad in
+        guard let pad = pad.baseAddress else { return }
+        while index < count {
+            let run = min(columns &- column, count &- index)
+            let own = columnMaxima + column &* laneBytes
+            var largest = V(0)
+            var done = 0
+            while done &+ V.count <= run {
+                let values = V.load(source, (index &+ done) &* laneBytes)
+                largest = largest.maximum(values)
+                V.load(own, done &* laneBytes).maximum(values).store(own, done &* laneBytes)
+                done &+= V.count
+            }
+            if done < run {
+                // Behind the columns are those of another block.
+                let rest = (run &- done) &* laneBytes
+                pad.copyMemory(from: own + done &* laneBytes, byteCount: rest)
+                let values = V.load(source, (index &+ done) &* laneBytes).prefix(Int64(run &- done))
+                largest = largest.maximum(values)
+                V.load(pad, 0).maximum(values).store(pad, 0)
+                (own + done &* laneBytes).copyMemory(from: pad, byteCount: rest)
+            }
+            largest.store(pad, 0)
+            var most = rowMaxima[row]
+            for lane in 0..<min(run, V.count) {
+                let x = V.number(pad, lane)
+                most = x > most ? x : most
+            }
+            rowMaxima[row] = most
+            index &+= run
             column = 0
             row &+= 1
         }

@@ -707,6 +707,34 @@ private func adafactorMomentum_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums
         Float64Storage.self, pass, tile, sums)
 }
 
+private func sm3_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        SM3Arithmetic<Accumulator<FloatLanes>>.self,
+        SM3Arithmetic<Accumulator<CarefulLanes>>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func sm3_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        SM3Arithmetic<Accumulator<DoubleLanes>>.self,
+        SM3Arithmetic<Accumulator<CarefulLanes>>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
+private func sm3Momentum_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        SM3Arithmetic<AccumulatorAndMomentum<FloatLanes>>.self,
+        SM3Arithmetic<AccumulatorAndMomentum<CarefulLanes>>.self,
+        Float32Storage.self, pass, tile, sums)
+}
+
+private func sm3Momentum_float64(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
+    run(
+        SM3Arithmetic<AccumulatorAndMomentum<DoubleLanes>>.self,
+        SM3Arithmetic<AccumulatorAndMomentum<CarefulLanes>>.self,
+        Float64Storage.self, pass, tile, sums)
+}
+
 private func came_float32(_ pass: Int32, _ tile: Tile, _ sums: Sums) {
     runWithRatio(
         CAMEArithmetic<FloatLanes>.self,
@@ -880,6 +908,10 @@ package func ruleKernels(_ key: KernelKey) -> RuleKernels {
         RuleKernels(float32: adafactor_float32, float64: adafactor_float64)
     case .adafactorMomentum:
         RuleKernels(float32: adafactorMomentum_float32, float64: adafactorMomentum_float64)
+    case .sm3:
+        RuleKernels(float32: sm3_float32, float64: sm3_float64)
+    case .sm3Momentum:
+        RuleKernels(float32: sm3Momentum_float32, float64: sm3Momentum_float64)
     case .came:
         RuleKernels(float32: came_float32, float64: came_float64)
     case .cameVector:

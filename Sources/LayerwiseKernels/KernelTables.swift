@@ -44,10 +44,14 @@ package func kernelTable() -> KernelTable {
         squareSumWidened: { squareSum(WidenedFloat32.self, $0, $1, $2, $3) },
         factors32: FactorKernels(
             addSquares: { addSquares(FloatLanes.self, $0, $1, $2, $3, $4, $5, $6) },
-            multiply: { multiplyFactors(FloatLanes.self, $0, $1, $2, $3, $4, $5, $6) }),
+            multiply: { multiplyFactors(FloatLanes.self, $0, $1, $2, $3, $4, $5, $6) },
+            minimize: { minimizeFactors(FloatLanes.self, $0, $1, $2, $3, $4, $5) },
+            addMaxima: { addMaxima(FloatLanes.self, $0, $1, $2, $3, $4, $5) }),
         factors64: FactorKernels(
             addSquares: { addSquares(DoubleLanes.self, $0, $1, $2, $3, $4, $5, $6) },
-            multiply: { multiplyFactors(DoubleLanes.self, $0, $1, $2, $3, $4, $5, $6) }),
+            multiply: { multiplyFactors(DoubleLanes.self, $0, $1, $2, $3, $4, $5, $6) },
+            minimize: { minimizeFactors(DoubleLanes.self, $0, $1, $2, $3, $4, $5) },
+            addMaxima: { addMaxima(DoubleLanes.self, $0, $1, $2, $3, $4, $5) }),
         slices32: SliceKernels(
             addSums: { addSliceSums(FloatLanes.self, $0, $1, $2, $3, $4, $5, $6) },
             adjust: { adjustSlices(FloatLanes.self, $0, $1, $2, $3, $4, $5) },

@@ -176,10 +176,18 @@ func blend<S: Storage>(
     }
     let lanes = groupBytes / S.laneBytes
     let whole = count / lanes
+    let ahead = lwk_prefetch_distance()
     var index = 0
     while index < whole {
+        lwk_prefetch_write(elements + (index &* S.bytes &+ ahead))
         let own = S.load(elements, index &* S.bytes)
-        S.store(blended(own, .load(state, index &* groupBytes)), elements, index &* S.bytes)
+        let other = S.Values.load(state, index &* groupBytes)
+        let sum = S.Values.fma(scale, other - own, own)
+        if _fastPath(S.allFinite(sum, with: nil)) {
+            S.storeFinite(sum, elements, index &* S.bytes)
+        } else {
+            S.store(blended(own, other), elements, index &* S.bytes)
+        }
         index &+= 1
     }
     let rest = count &- whole &* lanes

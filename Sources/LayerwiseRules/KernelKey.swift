@@ -48,6 +48,8 @@ public enum KernelKey: CaseIterable, Sendable {
     case scheduleFreeSGD  // run ScheduleFreeSGDArithmetic
     case adafactor  // runWithRatio AdafactorArithmetic<Variance>
     case adafactorMomentum  // runWithRatio AdafactorArithmetic<VarianceAndChange>
+    case sm3  // run SM3Arithmetic<Accumulator>
+    case sm3Momentum  // run SM3Arithmetic<AccumulatorAndMomentum>
     case came  // runWithRatio CAMEArithmetic
     case cameVector  // runWithRatio CAMEVectorArithmetic
     case cautiousUpdate  // run CautiousUpdateArithmetic

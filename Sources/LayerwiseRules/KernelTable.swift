@@ -76,12 +76,28 @@ package struct FactorKernels: Sendable {
             UnsafePointer<Double>, UnsafeRawPointer, Int, Int, Int, Int, UnsafeMutableRawPointer
         ) -> Void
 
+    /// What each row has, what the columns have, the place of the first element, count, columns, target: the least of both.
+    package typealias Minimize =
+        @convention(c) (UnsafePointer<Double>, UnsafeRawPointer, Int, Int, Int, UnsafeMutableRawPointer) -> Void
+    /// Lanes, count, the place of the first in its tensor, columns, the largest numbers of the first element's row and of those
+    /// behind it, and those of the columns, as lanes.
+    package typealias AddMaxima =
+        @convention(c) (
+            UnsafeRawPointer, Int, Int, Int, UnsafeMutablePointer<Double>, UnsafeMutableRawPointer
+        ) -> Void
+
     package let addSquares: AddSquares
     package let multiply: Multiply
+    package let minimize: Minimize
+    package let addMaxima: AddMaxima
 
-    package init(addSquares: AddSquares, multiply: Multiply) {
+    package init(
+        addSquares: AddSquares, multiply: Multiply, minimize: Minimize, addMaxima: AddMaxima
+    ) {
         self.addSquares = addSquares
         self.multiply = multiply
+        self.minimize = minimize
+        self.addMaxima = addMaxima
     }
 }
 

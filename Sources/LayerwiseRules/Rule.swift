@@ -206,5 +206,6 @@ public let allRules: [any Rule.Type] = [
     MADGRAD.self, Tiger.self, SignSGD.self, Fromage.self, StableAdamW.self, MARS.self, NovoGrad.self, LANS.self,
     DoG.self, LDoG.self, DoWG.self, Prodigy.self, DAdaptAdam.self, DAdaptSGD.self, MoMo.self, MoMoAdam.self,
     ScheduleFreeAdamW.self, ScheduleFreeSGD.self, ScheduleFreeRAdam.self, Adafactor.self, CAME.self,
+    SM3.self, AdamMini.self,
     Muon.self,
 ]

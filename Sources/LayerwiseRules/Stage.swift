@@ -55,7 +55,7 @@ public struct Stage: Sendable, Equatable, BitwiseCopyable {
         Self(scope: nil, readsGradients: readsGradients, keepsDirections: keepsDirections)
     }
 
-    /// The stage that advances the rows and columns of tensors that have them, as the rule's `factorAverage` says.
+    /// The stage that advances the rows and columns, or the row means, of tensors that have them, as the rule's `factorAverage` says.
     public static let factor = Self(scope: .tensor, factors: true)
 
     /// The stage that advances a second pair of rows and columns by the squares of the directions that its kernel leaves.
@@ -106,12 +106,28 @@ public struct FactorAverage: Sendable, Equatable, BitwiseCopyable {
     public var offset: Double
     /// The least mean of a matrix's rows that the product of rows and columns is divided by.
     public var floor: Double
+    /// Of row means: how many rows share one; 0 is all.
+    public var rows = 1
+    /// Of axes: whether their largest numbers never fall.
+    public var keepsMaxima = false
 
     /// Creates the rule of an average.
     public init(share: Double, offset: Double = 0, floor: Double = 0) {
         self.share = share
         self.offset = offset
         self.floor = floor
+    }
+
+    /// Creates the rule of row means.
+    init(share: Double, rows: Int) {
+        self.init(share: share)
+        self.rows = rows
+    }
+
+    /// Creates the rule of axes.
+    init(keepsMaxima: Bool) {
+        self.init(share: 0)
+        self.keepsMaxima = keepsMaxima
     }
 }
 

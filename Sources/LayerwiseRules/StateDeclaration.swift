@@ -13,13 +13,27 @@ public struct StateDeclaration: Sendable, Equatable {
         case rows
         /// One for each column of each matrix: shape […, 1, C].
         case columns
+        /// An average for each row, of a tensor of any rank, which stands for a state of the parameter's shape: shape […, R, 1] for
+        /// […, R, C].  A tensor of rank 0 or 1 is one row.
+        case rowMeans = "row_means"
+        /// One for each place along each axis, side by side from the first axis to the last, and one for a tensor of rank 0.  It
+        /// stands for a state of the parameter's shape: the least of an element's axes.
+        case axes
         /// One float64 for each tensor, which the rule's `advance` computes.
         case scalar
         /// One float64 for the optimizer, which the rule's `advance` computes when a stage over the optimizer is done.
         case shared
 
         /// Whether it is an array in the type of the parameter's lanes, and not one number.
-        package var isArray: Bool { self == .parameter || self == .rows || self == .columns }
+        package var isArray: Bool { self == .parameter || standsForWhole }
+
+        /// Whether it stands, alone or with another, for a state of the parameter's shape.
+        package var standsForWhole: Bool {
+            switch self {
+            case .rows, .columns, .rowMeans, .axes: true
+            case .parameter, .scalar, .shared: false
+            }
+        }
     }
 
     /// What a state is before the first step, and after a reset.
@@ -73,6 +87,20 @@ public struct StateDeclaration: Sendable, Equatable {
         return [first, Self(columns, .columns, .value(0))]
     }
 
+    /// An average of squares that the elements of each row share.
+    public static func rowMeans(_ name: String) -> Self {
+        var state = Self(name, .rowMeans, .value(0))
+        state.opensSlot = true
+        return state
+    }
+
+    /// A largest number for each place along each axis.
+    public static func axes(_ name: String) -> Self {
+        var state = Self(name, .axes, .value(0))
+        state.opensSlot = true
+        return state
+    }
+
     /// One number for each tensor, which starts at `value`.
     public static func scalar(_ name: String, start value: Double) -> Self { Self(name, .scalar, .value(value)) }
 
@@ -87,7 +115,7 @@ public struct StateDeclaration: Sendable, Equatable {
         var next: [Shape: Int] = [:]
         return states.map { state in
             var state = state
-            if state.shape == .rows || state.shape == .columns {
+            if state.shape.standsForWhole {
                 if state.opensSlot { next[.parameter, default: 0] += 1 }
                 state.slot = next[.parameter, default: 1] - 1
                 state.pair = next[state.shape, default: 0]

@@ -88,6 +88,16 @@ package func doorMultiply(_ isDouble: Int32) -> FactorKernels.Multiply {
     isDouble == 0 ? kernelTable().factors32.multiply : kernelTable().factors64.multiply
 }
 
+@_cdecl("door_minimize")
+package func doorMinimize(_ isDouble: Int32) -> FactorKernels.Minimize {
+    isDouble == 0 ? kernelTable().factors32.minimize : kernelTable().factors64.minimize
+}
+
+@_cdecl("door_add_maxima")
+package func doorAddMaxima(_ isDouble: Int32) -> FactorKernels.AddMaxima {
+    isDouble == 0 ? kernelTable().factors32.addMaxima : kernelTable().factors64.addMaxima
+}
+
 @_cdecl("door_product")
 package func doorProduct(_ isDouble: Int32) -> MatrixKernels.Product {
     isDouble == 0 ? kernelTable().matrices32.product : kernelTable().matrices64.product

@@ -21,6 +21,8 @@ typedef void convert_kernel(const void *, intptr_t, void *);
 typedef void blend_kernel(const void *, intptr_t, double, void *);
 typedef void add_squares_kernel(const void *, intptr_t, intptr_t, intptr_t, intptr_t, double *, double *);
 typedef void multiply_kernel(const double *, const void *, intptr_t, intptr_t, intptr_t, intptr_t, void *);
+typedef void minimize_kernel(const double *, const void *, intptr_t, intptr_t, intptr_t, void *);
+typedef void add_maxima_kernel(const void *, intptr_t, intptr_t, intptr_t, double *, void *);
 typedef void product_kernel(const lwk_product *, void *);
 typedef void add_sums_kernel(const void *, intptr_t, intptr_t, intptr_t, intptr_t, double *, double *);
 typedef void adjust_kernel(const void *, intptr_t, intptr_t, intptr_t, const double *, void *);
@@ -44,6 +46,8 @@ condition_wide_kernel *door_condition_widened_wide(void);
 square_sum_kernel *door_square_sum_widened(void);
 add_squares_kernel *door_add_squares(int32_t is_double);
 multiply_kernel *door_multiply(int32_t is_double);
+minimize_kernel *door_minimize(int32_t is_double);
+add_maxima_kernel *door_add_maxima(int32_t is_double);
 product_kernel *door_product(int32_t is_double);
 add_sums_kernel *door_add_sums(int32_t is_double);
 adjust_kernel *door_adjust(int32_t is_double);
@@ -334,7 +338,19 @@ static void run_factors(int is_double, int regime, int rows, int columns)
     door_multiply(is_double)(row_sums, numbers, start, count - start, rows, columns, target);
     hash_numbers(target, lanes, count - start);
     say("factors", columns, formats[lanes].name, regime, rows);
-    free(numbers), free(target), free(row_sums), free(column_sums);
+
+    door_minimize(is_double)(row_sums, numbers, start, count - start, columns, target);
+    hash = 0xcbf29ce484222325u;
+    hash_numbers(target, lanes, count - start);
+    char *column_maxima = memory_of((size_t)columns * 8);
+    memset(row_sums, 0, (size_t)rows * 2 * 8);
+    memset(column_maxima, 0, (size_t)columns * 8);
+    fill(numbers, lanes, count, regime, 0);
+    door_add_maxima(is_double)(numbers + start * bytes, count - start, start, columns, row_sums, column_maxima);
+    hash_numbers(row_sums, float64, rows * 2);
+    hash_numbers(column_maxima, lanes, columns);
+    say("axes", columns, formats[lanes].name, regime, rows);
+    free(numbers), free(target), free(row_sums), free(column_sums), free(column_maxima);
 }
 
 static void run_product(int is_double, int regime, int rows, int columns, int depth)

@@ -3,7 +3,7 @@ import Foundation
 import Layerwise
 import XCTest
 
-/// Adafactor and CAME, which keep averages of squares by rows and columns.
+/// Adafactor and CAME, which keep averages of squares by rows and columns, Adam-Mini by rows, and SM3 by places along axes.
 final class FactoredRuleTests: XCTestCase {
     /// Of rank 0 to 4; matrices of one block and of several, whose rows end within blocks; one row, one column, one element.
     private static let shapes = [
@@ -139,7 +139,9 @@ final class FactoredRuleTests: XCTestCase {
     func testPartsStepAsTheWhole() throws {
         let whole = [[40], [5, 7], [300, 200], [6, 3, 4], [1, 5]]
         let rows = [[23, 17], [3, 2], [100, 200], [2, 4], [1, 0]]
-        for ruleCase in try RuleCase.factored() {
+        for ruleCase in try RuleCase.factored() where !(ruleCase.rule is SM3) {
+            // Each part must have whole blocks of rows.
+            if (ruleCase.rule as? AdamMini)?.blockRows == 3 { continue }
             let model = try Model(ruleCase.rule, Kind(.float64), shapes: [whole])
             let parts = try (0..<2).map { part in
                 try Part(ruleCase.rule, of: whole, rows: rows.map { $0[part] })
@@ -182,11 +184,71 @@ final class FactoredRuleTests: XCTestCase {
         ) { try part.optimizer.step(StepOptions(reduce: { _ in true })) }
     }
 
+    /// A matrix keeps a number for each row, or for each row and each column; a vector one, or one for each element.
+    func testRowMeansAndAxes() throws {
+        let shapes = [[40], [5, 7], [2, 3, 4], [], [0, 3]]
+        func states(_ rule: any Rule) throws -> [[StateInfo]] {
+            let model = try Model(rule, Kind(.bfloat16), shapes: [shapes])
+            return try shapes.indices.map { try model.optimizer.states(layer: 0, tensor: $0) }
+        }
+        let means = try states(AdamMini())
+        XCTAssertEqual(means[0].map(\.name), ["step", "exp_avg", "exp_avg_sq_row"])
+        XCTAssertEqual(means.map { $0[2].count }, [1, 5, 6, 1, 0])
+        let axes = try states(SM3())
+        XCTAssertEqual(axes[0].map(\.name), ["step", "accumulator", "momentum_buffer"])
+        XCTAssertEqual(axes.map { $0[1].count }, [40, 12, 9, 1, 0])
+        XCTAssertEqual(axes[1].map(\.dtype), [.int64, .float32, .float32])
+    }
+
+    /// Blocks of three rows end where processes meet; one of four would not.
+    func testPartsOfBlocks() throws {
+        let rule = AdamMini(lr: 0.02, blockRows: 3)
+        let model = try Model(rule, Kind(.float64), shapes: [[[9, 5]]])
+        let parts = try [3, 6].map { try Part(rule, of: [[9, 5]], rows: [$0]) }
+        for (offset, part) in zip([0, 15], parts) {
+            for i in 0..<part.parameters[0].count { part.parameters[0][i] = model.parameters[0][0][offset + i] }
+            for i in 0..<part.gradients[0].count { part.gradients[0][i] = model.gradients[0][0][offset + i] }
+        }
+        try model.optimizer.step()
+        XCTAssertEqual(stepTogether(parts.map(\.optimizer)).compactMap { $0 }.count, 0)
+        XCTAssertEqual(parts.flatMap { $0.parameters[0].values }, model.parameters[0][0].values)
+        let other = try Part(AdamMini(lr: 0.02, blockRows: 4), of: [[9, 5]], rows: [5])
+        assertRefused(
+            .shape,
+            message:
+                "layer \"layer\": tensor \"0\": Adam-Mini takes blocks of 4 rows, of which each process must hold whole "
+                + "ones"
+        ) { try other.optimizer.step(StepOptions(reduce: { _ in true })) }
+        let axes = try Part(SM3(), of: [[9, 5]], rows: [5])
+        assertRefused(
+            .shape,
+            message:
+                "layer \"layer\": tensor \"0\": SM3 takes the largest numbers along all axes, so that a tensor cannot "
+                + "be spread over processes"
+        ) { try axes.optimizer.step(StepOptions(reduce: { _ in true })) }
+        let whole = try Part(SM3(), of: [[9, 5]], rows: [9])
+        try whole.optimizer.step(StepOptions(reduce: { _ in true }))
+    }
+
+    /// NaN enters no accumulator.
+    func testAxesPassOverNaN() throws {
+        let model = try Model(
+            SM3(), Kind(.float32), shapes: [[[5, 7]]],
+            settings: {
+                var s = Settings(); s.nonfinite = .propagate; return s
+            }())
+        model.gradients[0][0][8] = .nan
+        try model.optimizer.step()
+        XCTAssertTrue(try model.state("accumulator", layer: 0, tensor: 0).values.allSatisfy(\.isFinite))
+        XCTAssertEqual(model.parameters[0][0].values.filter(\.isNaN).count, 1)
+    }
+
     /// Where every gradient is 0, nothing moves and nothing becomes NaN, whatever ε.
     func testGradientsOfZero() throws {
         let cases = try [
             RuleCase("adafactor"), RuleCase("adafactor", ["eps_position": "added"]), RuleCase("came"),
-            RuleCase("came", ["eps1": 0, "eps2": 0]),
+            RuleCase("came", ["eps1": 0, "eps2": 0]), RuleCase("adam_mini"), RuleCase("adam_mini", ["eps": 0]),
+            RuleCase("sm3"), RuleCase("sm3", ["eps": 0]), RuleCase("sm3", ["eps": 0, "momentum": 0]),
         ]
         for ruleCase in cases {
             let model = try Model(ruleCase.rule, Kind(.float32), shapes: Self.shapes)
@@ -238,10 +300,12 @@ final class FactoredRuleTests: XCTestCase {
     /// Tensors without elements, of any rank, and extents whose product no computer could hold.
     func testEmptyTensors() throws {
         for shape in [[0], [0, 5], [5, 0], [0, 3, 4], [3, 4, 0], [1 << 40, 1 << 40, 0], [0, 1 << 40, 1 << 40]] {
-            let optimizer = try Optimizer(Adafactor())
-            try optimizer.addLayer("a", [TensorDescription("a", parameters: nil, shape: shape, dtype: .float32)])
-            try optimizer.set([Setting("empty_step", "allow")])
-            try optimizer.step()
+            for rule in [Adafactor(), AdamMini(), SM3()] as [any Rule] {
+                let optimizer = try Optimizer(rule)
+                try optimizer.addLayer("a", [TensorDescription("a", parameters: nil, shape: shape, dtype: .float32)])
+                try optimizer.set([Setting("empty_step", "allow")])
+                try optimizer.step()
+            }
         }
     }
 }
@@ -281,6 +345,8 @@ private func reference(
     _ rule: any Rule, _ epsilon: Double, _ weights: [Double], shape: [Int]
 ) -> any ReferenceFactored {
     if let rule = rule as? CAME { return ReferenceCAME(rule, weights, shape: shape) }
+    if let rule = rule as? AdamMini { return ReferenceAdamMini(rule, weights, shape: shape) }
+    if let rule = rule as? SM3 { return ReferenceSM3(rule, weights, shape: shape) }
     return ReferenceAdafactor(rule as! Adafactor, epsilon, weights, shape: shape)
 }
 
@@ -339,6 +405,92 @@ private func cautious(
         let kept = g.indices.map { changes[$0] * g[$0] > 0 ? 1.0 : 0 }
         let scale = 1 / max(kept.reduce(0, +) / Double(g.count), 1e-3)
         return weights.indices.map { scale * kept[$0] * changes[$0] + decay * weights[$0] }
+    }
+}
+
+/// Adam-mini.
+private struct ReferenceAdamMini: ReferenceFactored {
+    let rule: AdamMini
+    let columns: Int
+    var weights: [Double]
+    var states: [String: [Double]] = [:]
+    let blockRows: Int
+    var steps = 0.0
+
+    init(_ rule: AdamMini, _ weights: [Double], shape: [Int]) {
+        self.rule = rule
+        self.weights = weights
+        columns = shape.last ?? 1
+        let rows = weights.count / columns
+        blockRows = rule.blockRows == 0 || shape.count < 2 ? rows : rule.blockRows
+        states["exp_avg"] = weights.map { _ in 0 }
+        states["exp_avg_sq_row"] = Array(repeating: 0, count: rows)
+    }
+
+    mutating func step(_ g: [Double]) {
+        steps += 1
+        var (m, v) = (states["exp_avg"]!, states["exp_avg_sq_row"]!)
+        let corrections = (1 - pow(rule.beta1, steps), 1 - pow(rule.beta2, steps))
+        for first in stride(from: 0, to: v.count, by: blockRows) {
+            let rows = first..<min(first + blockRows, v.count)
+            let elements = first * columns..<rows.upperBound * columns
+            let mean = elements.reduce(0) { $0 + g[$1] * g[$1] } / Double(elements.count)
+            for row in rows { v[row] = rule.beta2 * v[row] + (1 - rule.beta2) * mean }
+        }
+        m = zip(m, g).map { rule.beta1 * $0 + (1 - rule.beta1) * $1 }
+        (states["exp_avg"], states["exp_avg_sq_row"]) = (m, v)
+        let changes = m.indices.map { index in
+            rule.learningRate * (m[index] / corrections.0)
+                / ((v[index / columns] / corrections.1).squareRoot() + rule.epsilon)
+        }
+        let all = cautious(rule.updateOptions, changes, rule.learningRate * rule.weightDecay, weights, g)
+        for i in weights.indices { weights[i] -= all[i] }
+    }
+}
+
+/// SM3.
+private struct ReferenceSM3: ReferenceFactored {
+    let rule: SM3
+    let shape: [Int]
+    var weights: [Double]
+    var states: [String: [Double]] = [:]
+
+    init(_ rule: SM3, _ weights: [Double], shape: [Int]) {
+        self.rule = rule
+        self.weights = weights
+        self.shape = shape.isEmpty ? [1] : shape
+        states["accumulator"] = Array(repeating: 0, count: self.shape.reduce(0, +))
+        if rule.momentum > 0 { states["momentum_buffer"] = weights.map { _ in 0 } }
+    }
+
+    /// The places of an element along all axes, side by side.
+    private func places(_ index: Int) -> [Int] {
+        var (places, rest, end): ([Int], Int, Int) = ([], index, shape.reduce(0, +))
+        for extent in shape.reversed() {
+            end -= extent
+            places.append(end + rest % extent)
+            rest /= extent
+        }
+        return places
+    }
+
+    mutating func step(_ g: [Double]) {
+        let old = states["accumulator"]!
+        var new = rule.monotone && rule.beta > 0 ? old : old.map { _ in 0 }
+        for index in weights.indices {
+            let places = places(index)
+            let least = places.map { old[$0] }.min()!
+            let nu = (rule.beta > 0 ? rule.beta : 1) * least + (1 - rule.beta) * g[index] * g[index]
+            for place in places { new[place] = max(new[place], nu) }
+            var change = g[index] / (nu + rule.epsilon).squareRoot()
+            if rule.momentum > 0 {
+                let m = states["momentum_buffer"]![index]
+                change = m + (1 - rule.momentum) * (change - m)
+                states["momentum_buffer"]![index] = change
+            }
+            weights[index] -= rule.learningRate * (change + rule.weightDecay * weights[index])
+        }
+        states["accumulator"] = new
     }
 }
 

@@ -56,7 +56,10 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     report.write_json(options.output / "bench.json", here, settings, results)
     title = f"{here.processor}, {options.threads} threads" + (", --quick: not a measurement" if options.quick else "")
-    chart.draw(options.output / "bench.png", title, results)
+    chart.draw(options.output / "bench.png", title, {key: each for key, each in results.items() if not each.by_byte})
+    for key, each in results.items():
+        if each.by_byte:
+            chart.draw_shares(options.output / f"{key}.svg", title, each)
     console.print(f"\n{options.output / 'bench.json'}\n{options.output / 'bench.png'}", highlight=False, soft_wrap=True)
 
 
@@ -94,7 +97,9 @@ def _result(meeting: Meeting, samples: Mapping[str, list[float]]) -> CaseResult:
     loops = {kind: {name: measured.pop(name) for name in names} for kind, names in meeting.loops.items()}
     rows = {kind: family[fastest(family)] for kind, family in loops.items()} | measured
     shapes, parameters = meeting.workload.shapes, meeting.workload.parameter_count
-    return CaseResult(meeting.title, meeting.ours, len(shapes), parameters, rows, meeting.absent, loops)
+    return CaseResult(
+        meeting.title, meeting.ours, len(shapes), parameters, rows, meeting.absent, loops, meeting.by_byte
+    )
 
 
 def _parse() -> argparse.Namespace:

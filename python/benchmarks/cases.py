@@ -15,6 +15,7 @@ from . import contestants as who
 from . import training
 from .meeting import Meeting
 from .results import STREAM, STREAM_TWICE
+from .rules import all_rules
 from .stream import ONE_MOMENT, TWO_MOMENTS, TWO_MOMENTS_16_BIT, Look, Stream, Traffic
 from .workloads import BFLOAT16, Shape, Workload, matrices, minilm, minilm_names, small_tensors
 
@@ -311,6 +312,19 @@ def _muon(shape: Shape, scope: Scope) -> Meeting:
     return meeting
 
 
+def every_rule(scope: Scope) -> Meeting:
+    """Every rule at its defaults but Muon, whose time is that of products; by the bytes that each moves."""
+    workload = Workload(matrices(4, scope.side))
+    count = workload.parameter_count
+    meeting = Meeting("Every rule, float32", "AdamW", workload, TWO_MOMENTS.bytes_per_parameter * count, by_byte=True)
+    meeting.add_loops(STREAM, scope.stream.steppers(workload, TWO_MOMENTS, scope.threads))
+    for name, rule in all_rules().items():
+        meeting.invite(name, partial(who.by_byte, rule, workload, scope.threads), compare=False)
+        meeting.invite(f"{name}, peer", partial(who.peer_of, rule, workload), compare=False)
+    meeting.first_step()
+    return meeting
+
+
 CASES: dict[str, Callable[[Scope], Meeting]] = {
     "adamw_float32": adamw_float32,
     "sgd_float32": sgd_float32,
@@ -327,6 +341,7 @@ CASES: dict[str, Callable[[Scope], Meeting]] = {
     "layer_rates": layer_rates,
     "driven_minilm": driven_minilm,
     "training_minilm": training_minilm,
+    "every_rule": every_rule,
     "muon_square": muon_square,
     "muon_tall": muon_tall,
 }

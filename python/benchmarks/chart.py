@@ -16,6 +16,8 @@ from .results import STREAM, CaseResult
 
 OURS, LIMIT, RIVAL = "#d1495b", "#b0b0b0", "#30638e"
 COLUMNS = 2
+PEER = ", peer"
+"""How the name of a rule's peer ends."""
 LOGARITHMIC_FROM = 20.0
 """Ratio of the slowest to the fastest contestant above which a panel's axis is logarithmic."""
 
@@ -32,6 +34,30 @@ def draw(path: Path, title: str, results: Mapping[str, CaseResult]) -> None:
         unused.set_axis_off()
     figure.suptitle(title)
     figure.savefig(path, dpi=110)
+
+
+def draw_shares(path: Path, title: str, result: CaseResult) -> None:
+    """Writes the speed of every contestant and of its peer by byte, as shares of the streaming loop's."""
+    names = [name for name in result.rows if name != STREAM and not name.endswith(PEER)]
+    shares = {name: share.median for name in result.rows if (share := result.of_limit(name)) is not None}
+    names.sort(key=lambda name: -shares[name])
+    figure = Figure(figsize=(9, 1 + 0.24 * len(names)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.barh(range(len(names)), [shares[name] for name in names], color=OURS, label="layerwise")
+    peers = [(place, shares[name + PEER]) for place, name in enumerate(names) if name + PEER in shares]
+    axes.scatter(
+        [share for _, share in peers], [place for place, _ in peers], color=RIVAL, zorder=3, s=14, label="peer"
+    )
+    axes.axvline(1, color=LIMIT, label="streaming loop")
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("bytes that a step must move over its time, as a share of the streaming loop's")
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.legend(loc="lower right", fontsize=8)
+    figure.savefig(path)
 
 
 def _draw_case(axes: Axes, result: CaseResult) -> None:

@@ -11,8 +11,11 @@ import logging
 import os
 import sysconfig
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 from unittest import mock
+
+import numpy as np
 
 import layerwise as lw
 
@@ -35,11 +38,16 @@ class AbsentError(Exception):
 
 
 class Entry(NamedTuple):
-    """What a contestant brings: how it takes a step, the buffers that it steps, and what happens before each step."""
+    """What a contestant brings.
+
+    How it takes a step, the buffers that it steps, what happens before each step, and the bytes that a step must move
+    where the case has no number for all.
+    """
 
     step: Callable[[], object]
     buffers: Buffers
     renew: Callable[[], object] | None = None
+    traffic: int | None = None
 
 
 def use_threads(count: int) -> None:
@@ -92,6 +100,45 @@ def lamb(variant: Literal["pytorch_optimizer"] | None = None) -> lw.LAMB:
 def lars(variant: Literal["pytorch_optimizer"] | None = None) -> lw.LARS:
     """LARS, likewise."""
     return lw.LARS(lr=LARS_LR, momentum=MOMENTUM, weight_decay=SGD_DECAY, variant=variant)
+
+
+def by_byte(rule: lw.Rule, workload: Workload, threads: int) -> Entry:
+    """A rule at its defaults, and the bytes that it must move."""
+    buffers = workload.copy()
+    optimizer = layerwise(rule, buffers, threads)
+    needs_loss = next(entry["needs_loss"] for entry in lw.rules() if entry["name"] == rule.name)
+    step = partial(optimizer.step, loss=1.0) if needs_loss else optimizer.step
+    return Entry(step, buffers, None, traffic(rule, workload))
+
+
+def traffic(rule: lw.Rule, workload: Workload) -> int:
+    """Weights and states of their shape are read and written, gradients read; a rule that looks first reads twice."""
+    side = 64
+    with lw.Optimizer(rule) as optimizer:
+        optimizer.add_layer("layer", np.zeros((side, side), np.float32))
+        states = optimizer.layer("layer").states()["weight"]
+    whole = sum(state.count == side * side for state in states.values())
+    looks = next(entry["has_sums"] for entry in lw.rules() if entry["name"] == rule.name)
+    return (12 + 8 * whole + (8 if looks else 0)) * workload.parameter_count
+
+
+def peer_of(rule: lw.Rule, workload: Workload) -> Entry:
+    """The class of the same name in torch, fused where it can be, or else in pytorch_optimizer, at its defaults."""
+    name = type(rule).__name__
+    torch = import_torch()
+    kind = getattr(torch.optim, name, None)
+    buffers = workload.copy()
+    parameters = _parameters(torch, buffers)
+    if kind is not None:
+        fused = name in ("SGD", "Adam", "AdamW", "Adagrad")
+        options = {"momentum": 0.9} if name == "SGD" else {}
+        optimizer = kind(parameters, lr=LR, **options, **({"fused": True} if fused else {"foreach": True}))
+        return Entry(optimizer.step, buffers, None, traffic(rule, workload))
+    module = _import("pytorch_optimizer")
+    kind = getattr(module, {"LAMB": "Lamb"}.get(name, name), None)
+    if kind is None or name == "AdamMini":
+        raise AbsentError("none of this name")
+    return Entry(kind(parameters, lr=LR).step, buffers, None, traffic(rule, workload))
 
 
 # ---- torch

@@ -27,6 +27,7 @@ class Meeting:
         ours: The contestant that tables relate the others to.
         workload: The tensors that are stepped.
         traffic: Bytes a step cannot avoid to move, or None where memory is not the limit.
+        by_byte: Whether contestants move different bytes, so that only their times a byte can be compared.
         rounds: How many times as many rounds it has as others, where the contestants differ by little.
         contestants: Who takes part.
         absent: Who cannot, and why.
@@ -37,6 +38,7 @@ class Meeting:
     ours: str
     workload: Workload
     traffic: int | None = None
+    by_byte: bool = False
     rounds: int = 1
     contestants: list[Contestant] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
@@ -64,11 +66,11 @@ class Meeting:
     def invite(self, name: str, make: Callable[[], Entry], traffic: int | None = None, compare: bool = True) -> None:
         """Adds a rival, or notes why it is absent.  ``traffic`` is its own where it moves other bytes than we do."""
         try:
-            step, buffers, renew = make()
+            step, buffers, renew, own = make()
         except AbsentError as reason:
             self.absent[name] = str(reason)
             return
-        self.contestants.append(Contestant(name, step, None, traffic or self.traffic, renew))
+        self.contestants.append(Contestant(name, step, None, own or traffic or self.traffic, renew))
         if compare:
             self._buffers[name] = buffers
 

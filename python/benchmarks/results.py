@@ -46,6 +46,7 @@ class CaseResult:
         parameters: How many elements.
         rows: A row for each contestant.
         absent: Who could not take part, and why.
+        by_byte: Whether the limit is compared by byte.
         loops: For each streaming loop in ``rows`` its whole family, of which it is the fastest, by name.
     """
 
@@ -56,6 +57,7 @@ class CaseResult:
     rows: dict[str, Row]
     absent: dict[str, str]
     loops: dict[str, dict[str, Row]]
+    by_byte: bool = False
 
     def fastest_loop(self, kind: str) -> str:
         """The name of the loop that is the yardstick ``kind``."""
@@ -64,6 +66,8 @@ class CaseResult:
     def of_limit(self, name: str) -> Estimate | None:
         """The streaming loop's time over that of a contestant, or None where the loop does not move its bytes."""
         limit = self.rows.get(STREAM)
+        if self.by_byte and limit is not None and name in self.rows:
+            return self.ratio(STREAM, name, per_byte=True)
         return None if limit is None or limit.traffic != self.rows[name].traffic else self.ratio(STREAM, name)
 
     def ratio(self, subject: str, base: str, per_byte: bool = False) -> Estimate:

@@ -9,6 +9,7 @@ from enum import Enum
 
 from . import cases
 from .results import STREAM, STREAM_TWICE, CaseResult
+from .rules import elementwise
 from .timing import Estimate
 
 
@@ -115,6 +116,10 @@ TARGETS: list[Target] = [
         cases.PLAIN,
         at_least=1.0,
         per_byte=True,
+    ),
+    *(
+        Target("every_rule", f"{name}, by byte: streaming loop / layerwise", STREAM, name, at_least=0.9, per_byte=True)
+        for name in elementwise()
     ),
     *_trust("lamb_float32", cases.LAMB, cases.ADAMW, cases.PEER_LAMB),
     *_trust("lars_float32", cases.LARS, cases.SGD, cases.PEER_LARS),

@@ -125,10 +125,10 @@ ABSENT: Mapping[str, tuple[str, ...]] = {
     "it works on whole matrices": (
         "adamuon", "nadamuon", "distributedmuon", "muonclip", "normuon", "adago", "ano", "conda",
         "dash", "shampoo", "scalableshampoo", "soap", "kron", "kronw", "scion", "scionlight", "splus", "alice", "racs",
-        "spectralsphere", "lorarite", "demo", "fira", "galore", "sara", "adammini", "magma", "rose",
+        "spectralsphere", "lorarite", "demo", "fira", "galore", "sara", "magma", "rose",
         "galore_adamw", "galore_adamw_8bit", "galore_adafactor", "galore_adamw_layerwise",
         "galore_adamw_8bit_layerwise", "galore_adafactor_layerwise", "apollo", "apollo_adamw",
-        "apollo_adamw_layerwise", "sm3", "nero",
+        "apollo_adamw_layerwise", "nero",
     ),
     "it chooses its own step size, and no rule here has its estimate": (
         "dadaptadagrad", "dadaptadan", "dadaptlion", "cocob",

@@ -1546,6 +1546,76 @@ class CAME(Rule):
 
 
 @dataclass(frozen=True, repr=False)
+class SM3(Rule):
+    """Adagrad whose sums of squares are kept by row, by column, and by place along further axes.
+
+        ν = min(μ) + g²; μ ← max(ν) by place along each axis; m ← μ₁m + (1−μ₁)·g/√(ν + ε); w ← w − γm − γλw
+
+    nu = min(accumulators of the element's places) + g * g, or beta * min + (1 - beta) * g * g;  each place's
+    accumulator becomes the largest nu of its elements;  m = momentum * m + (1 - momentum) * g / sqrt(nu + eps);  w -=
+    lr * m + lr * weight_decay * w.  Tensors may not be spread over processes.  Source: Anil et al. 2019, SM3-II,
+    arXiv:1901.11150; equals pytorch_optimizer.SM3.  State: accumulator (a number for each place along each axis),
+    momentum_buffer.
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.1.
+        momentum: Decay of the average of changes, in [0, 1); 0 keeps none.  Default 0.9.
+        beta: Decay β of the squares, in [0, 1); 0: their sum.  Default 0.
+        eps: Number ε that is added to ν, in [0, inf).  Default 1e-30.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        monotone: With β above 0, the largest numbers never fall.  Default True.
+        variant: Whose version: "pytorch_optimizer" or "optax".
+    """
+
+    name: ClassVar[str] = "sm3"
+    lr: float | None = None
+    _: KW_ONLY
+    momentum: float | None = None
+    beta: float | None = None
+    eps: float | None = None
+    weight_decay: float | None = None
+    monotone: bool | None = None
+    variant: Literal["pytorch_optimizer", "optax"] | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class AdamMini(Rule):
+    """AdamW with one second moment for each block of rows or for each tensor.
+
+        v ← β₂v + (1−β₂)·mean(g²) of a block; w ← w − γ·(m̂/(√v̂ + ε) + λw)
+
+    v = beta2 * v + (1 - beta2) * mean(g * g) over the block;  w is changed as AdamW does.  A block is block_rows rows
+    of a tensor of rank 2 and more, counted through all axes but the last, or the whole tensor where block_rows is 0 or
+    the rank is less than 2.  The authors take the whole tensor, the rows of a head for queries and keys, and AdamW for
+    embeddings and the output: give layers a block_rows or a rule of their own.  Source: Zhang et al. 2024, algorithm 1,
+    arXiv:2406.16793; equals the authors' package for equal blocks.  State: exp_avg, exp_avg_sq_row (a number for each
+    row).
+
+    Args:
+        lr: Learning rate γ, in [0, inf).  Default 0.001.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        block_rows: Rows that share a second moment, in tensors of rank 2 and more, in [0, 2147483647]; 0: the whole
+            tensor.  Default 0.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
+    """
+
+    name: ClassVar[str] = "adam_mini"
+    tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
+    lr: float = 0.001
+    _: KW_ONLY
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    block_rows: int = 0
+    cautious: Literal["none", "update", "decay"] = "none"
+    corrected_weight_decay: bool = False
+
+
+@dataclass(frozen=True, repr=False)
 class Muon(Rule):
     """Momentum whose direction is made orthogonal, for matrices, and AdamW for tensors of rank 0 and 1.
 
@@ -1626,6 +1696,7 @@ class Hyperparameters(TypedDict, total=False):
     betas: tuple[float, float] | tuple[float, float, float]
     betas_1d: tuple[float, float]
     bias_correction: bool | Literal["moments", "none", "step_size"]
+    block_rows: int
     cautious: Literal["none", "update", "decay"]
     centered: bool
     clip: bool
@@ -1673,6 +1744,7 @@ class Hyperparameters(TypedDict, total=False):
     moment: Literal["normalized", "raw"]
     momentum: float
     momentum_decay: float
+    monotone: bool
     nesterov: bool
     no_prox: bool
     norm: Literal["separate", "decayed"]

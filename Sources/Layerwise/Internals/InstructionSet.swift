@@ -58,4 +58,11 @@ public enum InstructionSet: String, CaseIterable, Sendable {
 
     /// The kernels of the current instruction set.
     static let kernels = current.kernels
+
+    /// Those kernels in memory that stays, so that what a thread copies is small.
+    nonisolated(unsafe) static let kernelMemory: UnsafePointer<KernelTable> = {
+        let memory = UnsafeMutablePointer<KernelTable>.allocate(capacity: 1)
+        memory.initialize(to: kernels)
+        return UnsafePointer(memory)
+    }()
 }

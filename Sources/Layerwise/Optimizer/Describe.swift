@@ -47,7 +47,8 @@ private func describe<R: Rule>(_: R.Type) -> String {
             ("has_sums", R().stages.count > 1 ? "true" : "false"),
             (
                 "depends_on_axes",
-                R().stages.contains { $0.factors || $0.orthogonalizes } ? "true" : "false"
+                R().stages.contains { $0.factors || $0.orthogonalizes }
+                    || declaration.states.contains { $0.shape.standsForWhole } ? "true" : "false"
             ),
         ])
 }

@@ -67,6 +67,7 @@ extension Optimizer {
     /// Makes what the next step would make, beyond `refresh`.
     private func readyNextStep() {
         powers.reserve()
+        _ = InstructionSet.kernelMemory
         // Rules whose hyperparameters follow a schedule are copied where they are first moved.  If the step is to be refused for
         // what a schedule says, it will say so itself.
         do { try move(to: clock.next) } catch {}

@@ -61,7 +61,7 @@ extension Optimizer {
             let memory =
                 switch state.shape {
                 case .parameter: record.pointee.state(state.slot)
-                case .rows: record.pointee.factors(of: state).rows
+                case .rows, .rowMeans, .axes: record.pointee.factors(of: state).rows
                 case .columns: record.pointee.factors(of: state).columns
                 case .scalar:
                     withUnsafeMutablePointer(to: &record.pointee.scalars) {
@@ -178,7 +178,8 @@ extension TensorStepData {
     func layout(of state: StateDeclaration, _ parameter: [Int]) -> (dtype: DType, shape: [Int]) {
         switch state.shape {
         case .parameter: (laneType, parameter)
-        case .rows: (laneType, parameter.dropLast() + [1])
+        case .rows, .rowMeans: (laneType, parameter.dropLast() + [1])
+        case .axes: (laneType, [matrices.axisCount])
         case .columns: (laneType, parameter.dropLast(2) + [1] + parameter.suffix(1))
         case .scalar, .shared: (.float64, [])
         }
@@ -188,8 +189,9 @@ extension TensorStepData {
     func elements(of state: StateDeclaration) -> Int {
         switch state.shape {
         case .parameter: count
-        case .rows: matrices.rowCount
+        case .rows, .rowMeans: matrices.rowCount
         case .columns: matrices.columnCount
+        case .axes: matrices.axisCount
         case .scalar, .shared: 1
         }
     }
@@ -277,7 +279,7 @@ extension TensorStepData {
     /// The memory of a state that is an array.
     private func memory(of state: StateDeclaration) -> UnsafeMutableRawPointer? {
         switch state.shape {
-        case .rows: factors(of: state).rows
+        case .rows, .rowMeans, .axes: factors(of: state).rows
         case .columns: factors(of: state).columns
         default: self.state(state.slot)
         }
@@ -299,6 +301,10 @@ extension TensorStepData {
         switch state.shape {
         case .rows: (pair.rows, pair.hasRows) = (memory, isKept)
         case .columns: (pair.columns, pair.hasColumns) = (memory, isKept)
+        case .rowMeans: (pair.kind, pair.rows, pair.hasRows) = (.means, memory, isKept)
+        case .axes:
+            (pair.kind, pair.rows, pair.hasRows, pair.hasColumns) = (.least, memory, isKept, isKept)
+            pair.columns = memory.map { $0 + max(0, matrices.axisCount - matrices.columns) * laneType.size }
         default: return setState(state.slot, memory)
         }
         if state.pair == 0 { factors.0 = pair } else { factors.1 = pair }
@@ -347,9 +353,12 @@ extension TensorStepData {
         switch (declaration.shape, declaration.start) {
         case (.scalar, .value(let value)): scalars[declaration.slot] = value
         // The optimizer starts its own; and no declaration makes a scalar of anything else.
-        case (.shared, _), (.scalar, _), (_, .setting), (.rows, .parameters), (.columns, .parameters): break
-        case (.rows, .value(let value)), (.columns, .value(let value)):
-            // All rows and columns start at 0.
+        case (.shared, _), (.scalar, _), (_, .setting), (.rows, .parameters), (.columns, .parameters),
+            (.rowMeans, .parameters), (.axes, .parameters):
+            break
+        case (.rows, .value(let value)), (.columns, .value(let value)), (.rowMeans, .value(let value)),
+            (.axes, .value(let value)):
+            // All of them start at 0.
             if let memory = memory(of: declaration), !isZeroed, value == 0 { memset(memory, 0, bytes(of: declaration)) }
         case (.parameter, .value(let value)):
             guard let memory = state(declaration.slot) else { return }
@@ -444,8 +453,9 @@ extension TensorStepData {
         freeFollowing()
         for slot in 0..<TensorStepData.stateSlots { Memory.free(state(slot), stateBytes) }
         for pair in [factors.0, factors.1] {
-            Memory.free(pair.rows, Self.factorBytes(matrices.rowCount, laneType))
-            Memory.free(pair.columns, Self.factorBytes(matrices.columnCount, laneType))
+            let places = pair.kind == .least ? matrices.axisCount : matrices.rowCount
+            Memory.free(pair.rows, Self.factorBytes(places, laneType))
+            if pair.kind == .product { Memory.free(pair.columns, Self.factorBytes(matrices.columnCount, laneType)) }
         }
         Memory.free(master, stateBytes)
     }
@@ -457,7 +467,7 @@ extension TensorStepData {
         if copies.contains(.average) { bytes += MemoryLayout<Double>.size }
         for (position, state) in declared.enumerated() where kept.contains(.state(position)) {
             switch state.shape {
-            case .parameter, .rows, .columns: bytes += elements(of: state) * laneType.size
+            case .parameter, .rows, .columns, .rowMeans, .axes: bytes += elements(of: state) * laneType.size
             case .scalar: bytes += MemoryLayout<Double>.size
             case .shared: break
             }

@@ -29,6 +29,9 @@ struct GradientAdjustments: BitwiseCopyable {
 
     var clipsSlices: Bool { ratio < .infinity }
 
+    /// Whether gradients are adjusted at all.
+    var areAny: Bool { concernsSlices || noise > 0 }
+
     /// Whether any tensor has slices whose sums are needed.
     var concernsSlices: Bool { clipsSlices || centralizes }
 
@@ -145,7 +148,7 @@ private let sliceItem: ThreadPool.Job = { memory, item, slot in
         let sums = context.sliceSums + 3 * block.firstSlice
         sums.update(repeating: 0, count: 3 * slices.count)
         let conditioned = ConditionedGradients(
-            tensor, gradients, context.layers[tensor.pointee.layer], context, scratch, adjusts: false)
+            tensor, gradients, UnsafePointer(context.layers + tensor.pointee.layer), context, scratch, adjusts: false)
         let weightType = tensor.pointee.master == nil ? tensor.pointee.dtype : lane
         let weights = tensor.pointee.master ?? parameters
         let tileCount = Scratch.tileBytes / lane.size

@@ -12,7 +12,7 @@ struct ConditionedGradients {
     private let limit: Double
     /// A factor that lanes cannot hold is applied in float64.
     private let isFactorWide: Bool
-    private let table: KernelTable
+    private let kernels: UnsafePointer<KernelTable>
     private let scratch: Scratch
     /// What each slice is multiplied by, and what is taken from it then; nil where slices are left as they are.
     private let slices: UnsafePointer<Double>?
@@ -20,22 +20,24 @@ struct ConditionedGradients {
 
     /// `adjusts`: whether slices are adjusted and noise is added.
     init(
-        _ tensor: UnsafePointer<TensorStepData>, _ gradients: UnsafeRawPointer, _ layer: LayerStepData,
+        _ tensor: UnsafePointer<TensorStepData>, _ gradients: UnsafeRawPointer, _ layer: UnsafePointer<LayerStepData>,
         _ context: StepContext, _ scratch: Scratch, adjusts: Bool = true
     ) {
         self.tensor = tensor
         self.gradients = gradients
         // Values are clamped before norms are clipped, and both are one multiplication and one bound here.
-        limit = context.limit < .infinity ? context.limit * layer.clipFactor.number : .infinity
+        limit = context.limit < .infinity ? context.limit * layer.pointee.clipFactor.number : .infinity
         isFactorWide = !tensor.pointee.factor.fits(tensor.pointee.laneType)
-        table = context.table
+        kernels = context.kernels
         self.scratch = scratch
+        let adjusts = adjusts && context.adjustments.areAny
         let hasSlices = adjusts && context.adjustments.concernsSlices(of: tensor.pointee)
         slices = hasSlices ? UnsafePointer(context.slices + 2 * tensor.pointee.firstSlice) : nil
         noise = adjusts ? context.adjustments.noise(of: tensor.pointee) : nil
     }
 
     /// Whether a kernel may read the gradients where they are, if it applies the factor.
+    @inline(__always)
     var isPlain: Bool { limit == .infinity && !isFactorWide && slices == nil && noise == nil }
 
     /// Puts `count` gradients from `offset` on into the tile for gradients, padded with zeros to a whole group.
@@ -43,19 +45,21 @@ struct ConditionedGradients {
         let target = slices == nil ? scratch.gradients : scratch.change
         let source = gradients + offset * tensor.pointee.gradientDType.size
         let type = tensor.pointee.gradientDType
-        let kernels = type.kernels(in: table)
+        let table = kernels
+        let own = type.kernels(in: table.pointee)
         let widens = type != tensor.pointee.laneType && tensor.pointee.laneType == .float64
         if isFactorWide {
             let (factor, power) = tensor.pointee.factor.parts
-            (widens ? table.conditionWidenedWide : kernels.conditionWide)(source, count, factor, power, limit, target)
+            (widens ? table.pointee.conditionWidenedWide : own.conditionWide)(
+                source, count, factor, power, limit, target)
         } else {
-            (widens ? table.conditionWidened : kernels.condition)(
+            (widens ? table.pointee.conditionWidened : own.condition)(
                 source, count, tensor.pointee.factor.value, limit, target)
         }
         let isDouble = tensor.pointee.laneType == .float64
         if let slices {
-            let kernels = isDouble ? table.slices64 : table.slices32
-            kernels.adjust(target, count, offset, tensor.pointee.sliceLength, slices, scratch.gradients)
+            let adjusting = isDouble ? table.pointee.slices64 : table.pointee.slices32
+            adjusting.adjust(target, count, offset, tensor.pointee.sliceLength, slices, scratch.gradients)
         }
         noise?.add(to: scratch.gradients, offset, count, isDouble: isDouble)
     }

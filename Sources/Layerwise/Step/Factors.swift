@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import LayerwiseRules
 
-// The end of a stage that factors: the sums of squared gradients by row and by column become the averages that are kept, in
-// float64 and in the order of the blocks.
+// The end of a stage that factors: the sums of squared gradients by row and by column, or by row alone, become the averages that are
+// kept, in float64 and in the order of the blocks.  And the largest numbers along axes, which follow from the last stage.
 
 extension Optimizer {
     /// Advances the rows and columns of a unit's tensors at the end of a stage.
@@ -12,7 +12,11 @@ extension Optimizer {
             if !tensor.active || !tensor.isFactored { continue }
             let pair = FactorStage(tensor, stage, context)
             addUpFactors(pair, context)
-            advanceFactors(pair, context, rule, rows: tensor.matrices.rows, kept: nil)
+            if pair.factors.kind == .means {
+                advanceMeans(pair, context, rule, wholeSum: nil)
+            } else {
+                advanceFactors(pair, context, rule, rows: tensor.matrices.rows, kept: nil)
+            }
         }
     }
 
@@ -37,6 +41,12 @@ extension Optimizer {
             let rule = ruleInForce(layer.rule)
             let matrices = tensor.matrices
             let pair = endedFactors(tensor, context)
+            if tensor.factors.0.kind == .means {
+                let sum = reduce == nil ? nil : work.spreadFactors.elements[position]
+                position += 1
+                if let pair { advanceMeans(pair, context, rule, wholeSum: sum) }
+                continue
+            }
             if reduce == nil || !matrices.sharesColumns {
                 if let pair { advanceFactors(pair, context, rule, rows: matrices.rows, kept: nil) }
                 continue
@@ -68,8 +78,14 @@ extension Optimizer {
         for index in 0..<tensors.count {
             let tensor = tensors.elements[index]
             let matrices = tensor.matrices
-            if !tensor.isFactored || !matrices.sharesColumns { continue }
+            if tensor.spreadFactorCount == 0 { continue }
             let pair = endedFactors(tensor, context)
+            if tensor.factors.0.kind == .means {
+                let sums = work.factors.elements + tensor.firstFactor(0)
+                put(position, pair == nil ? 0 : (0..<matrices.rowCount).reduce(0.0) { $0 + sums[$1] })
+                position += 1
+                continue
+            }
             let sums = work.factors.elements + tensor.firstFactor(pair?.index ?? 0) + matrices.rowCount
             let rows = tensor.lanes((pair?.factors ?? tensor.factors.0).rows)
             let isEnded = pair != nil
@@ -87,16 +103,43 @@ extension Optimizer {
         let matrices = tensor.matrices
         let rowSums = context.factors + tensor.firstFactor(pair.index)
         let columnSums = rowSums + matrices.rowCount
-        rowSums.update(repeating: 0, count: matrices.rowCount + matrices.columnCount)
+        let hasColumns = pair.factors.kind == .product
+        rowSums.update(repeating: 0, count: matrices.rowCount + (hasColumns ? matrices.columnCount : 0))
         for index in tensor.firstBlock..<tensor.firstBlock + tensor.blockCount {
             let block = context.blocks[index]
             let rows = matrices.rows(in: block)
             let own = context.factors + block.firstFactor
             for (offset, row) in rows.enumerated() { rowSums[row] += own[offset] }
+            if !hasColumns { continue }
             let ownColumns = own + rows.count
             let first = matrices.matrices(in: block).lowerBound * matrices.columns
             let count = matrices.matrices(in: block).count * matrices.columns
             for column in 0..<count { columnSums[first + column] += ownColumns[column] }
+        }
+    }
+
+    /// Advances a tensor's row means by the sums that were added up, and leaves the means in place of the sums.
+    ///
+    /// `wholeSum`: the sum of all rows, where other processes have some of them.
+    private func advanceMeans(_ pair: FactorStage, _ context: StepContext, _ rule: any Rule, wholeSum: Double?) {
+        let tensor = pair.tensor
+        let matrices = tensor.matrices
+        let average = rule.factorAverage(
+            pair.stage,
+            tensor.moment(context.layers[tensor.layer], context.shared, isSpread: context.isSpread))
+        let sums = context.factors + tensor.firstFactor(pair.index)
+        let states = tensor.lanes(pair.factors.rows)
+        let size = average.rows > 0 ? average.rows : max(1, matrices.rowCount)
+        var first = 0
+        while first < matrices.rowCount {
+            let block = first..<min(first + size, matrices.rowCount)
+            var mean = block.reduce(0.0) { $0 + sums[$1] } / Double(block.count) / Double(matrices.columns)
+            if average.rows == 0, let wholeSum { mean = wholeSum / matrices.wholeElements }
+            for row in block {
+                states[row] = average.advanced(states[row], mean)
+                sums[row] = states[row]
+            }
+            first = block.upperBound
         }
     }
 
@@ -137,6 +180,75 @@ extension Optimizer {
                 let state = rowStates[row]
                 rowSums[row] = state == 0 ? 0 : state / mean
             }
+        }
+    }
+}
+
+extension Optimizer {
+    /// Says for each row of the tensors that step what the axes but the last have at least, in `WorkList.factors`; and begins
+    /// the largest numbers of the step.
+    func beginAxes(_ context: StepContext) {
+        for index in 0..<tensors.count {
+            let tensor = tensors.elements + index
+            if !tensor.pointee.active || tensor.pointee.factors.0.kind != .least { continue }
+            let shape = shape(of: index)
+            let values = tensor.pointee.lanes(tensor.pointee.factors.0.rows)
+            let least = context.factors + tensor.pointee.firstFactor(0)
+            for row in 0..<tensor.pointee.matrices.rowCount {
+                least[row] = .infinity
+                Self.forEachPlace(ofRow: row, shape) { least[row] = min(least[row], values[$0]) }
+            }
+            for block in tensor.pointee.firstBlock..<tensor.pointee.firstBlock + tensor.pointee.blockCount {
+                let own = context.blocks[block]
+                (context.factors + own.firstFactor).update(repeating: 0, count: tensor.pointee.factorRoom(of: own))
+            }
+        }
+    }
+
+    /// Puts the largest numbers of the step into the axes of the tensors that stepped.
+    func endAxes(_ context: StepContext) {
+        for index in 0..<tensors.count {
+            let tensor = tensors.elements[index]
+            if !tensor.active || tensor.factors.0.kind != .least { continue }
+            let shape = shape(of: index)
+            let matrices = tensor.matrices
+            let rule = ruleInForce(layers.elements[tensor.layer].rule)
+            let values = tensor.lanes(tensor.factors.0.rows)
+            let (outer, isDouble) = (matrices.axisCount - matrices.columns, tensor.laneType == .float64)
+            let moment = tensor.moment(context.layers[tensor.layer], context.shared, isSpread: context.isSpread)
+            if !rule.factorAverage(0, moment).keepsMaxima {
+                for place in 0..<matrices.axisCount { values[place] = 0 }
+            }
+            for index in tensor.firstBlock..<tensor.firstBlock + tensor.blockCount {
+                let block = context.blocks[index]
+                let rows = matrices.rows(in: block)
+                let own = context.factors + block.firstFactor
+                for row in rows {
+                    let largest = own[row - rows.lowerBound]
+                    Self.forEachPlace(ofRow: row, shape) { values[$0] = max(values[$0], largest) }
+                }
+                let columns = LaneNumbers(memory: UnsafeMutableRawPointer(own + rows.count), isDouble: isDouble)
+                for column in 0..<matrices.columns {
+                    values[outer + column] = max(values[outer + column], columns[column])
+                }
+            }
+        }
+    }
+
+    private func shape(of index: Int) -> [Int] {
+        let layer = tensors.elements[index].layer
+        return entries[layer].tensors[index - layers.elements[layer].firstTensor].part
+    }
+
+    /// Calls `body` with the places that a row has along all axes but the last, from the last of these to the first.
+    private static func forEachPlace(ofRow row: Int, _ shape: [Int], _ body: (Int) -> Void) {
+        if shape.count < 2 { return }
+        var rest = row
+        var end = shape.dropLast().reduce(0, +)
+        for axis in (0..<shape.count - 1).reversed() {
+            end -= shape[axis]
+            body(end + rest % shape[axis])
+            rest /= shape[axis]
         }
     }
 }

@@ -57,11 +57,12 @@ extension Optimizer {
         return stepped
     }
 
-    /// Refuses parts of tensors whose rows are spread over processes.
+    /// Refuses parts of tensors whose rows, blocks of rows, or axes are spread over processes.
     private func checkFactors() throws(LayerwiseError) {
         for index in 0..<tensors.count {
             let tensor = tensors.elements[index]
-            if tensor.isFactored && tensor.matrices.isCutAcross {
+            if tensor.isFactored { try checkParts(index, tensor) }
+            if tensor.isFactored && tensor.matrices.isCutAcross && tensor.factors.0.kind == .product {
                 let own = index - layers.elements[tensor.layer].firstTensor
                 throw LayerwiseError(
                     .shape,
@@ -70,6 +71,29 @@ extension Optimizer {
                     tensor: own)
             }
         }
+    }
+
+    /// Refuses a part of a tensor whose axes have places in other processes, or that may end inside a block of rows.
+    private func checkParts(_ index: Int, _ tensor: TensorStepData) throws(LayerwiseError) {
+        let matrices = tensor.matrices
+        if tensor.factors.0.kind == .product || matrices.wholeElements == Double(tensor.count) { return }
+        let rule = rules[layers.elements[tensor.layer].rule]
+        let title = type(of: rule).declaration.title
+        let own = index - layers.elements[tensor.layer].firstTensor
+        var problem: String?
+        if tensor.factors.0.kind == .least {
+            problem = "takes the largest numbers along all axes, so that a tensor cannot be spread over processes"
+        } else {
+            let rows = rule.factorAverage(0, StepInput(learningRate: 0, decayRate: 0, step: 1, tensor: tensor.kind))
+                .rows
+            let isWhole = !matrices.isCutAcross && (rows == 0 || matrices.rowCount % rows == 0)
+            if !isWhole && rows > 0 {
+                problem = "takes blocks of \(rows) rows, of which each process must hold whole ones"
+            }
+        }
+        guard let problem else { return }
+        throw LayerwiseError(
+            .shape, "\(subject(tensor.layer, own)): \(title) \(problem)", layer: tensor.layer, tensor: own)
     }
 
     /// Refuses parts of matrices whose directions are to be made orthogonal.

@@ -28,6 +28,8 @@ struct RuleRecord: BitwiseCopyable {
     let hasScalars: Bool
     /// Whether a state starts as the parameters.
     let copiesParameters: Bool
+    /// Whether states are kept by axes.
+    let keepsAxes: Bool
     /// The slot of the state that weights are blended with for evaluation.
     let evaluationSlot: Int
 
@@ -54,9 +56,12 @@ struct RuleRecord: BitwiseCopyable {
         let states = type(of: rule).declaration.states
         hasScalars = states.contains { $0.shape == .scalar }
         copiesParameters = states.contains { $0.start == .parameters }
+        keepsAxes = states.contains { $0.shape == .axes }
         evaluationSlot = rule.evaluation?.stateSlot ?? 0
     }
 
+    // Inlined: the record is large, and a call would copy it.
+    @inline(__always)
     func stage(_ index: Int) -> Stage {
         switch index {
         case 0: stages.0
@@ -68,6 +73,7 @@ struct RuleRecord: BitwiseCopyable {
     }
 
     /// The kernels of a stage, for tensors of rank 2 and more or for others.
+    @inline(__always)
     func kernels(_ stage: Int, isMatrix: Bool) -> RuleKernels {
         if !isMatrix { return vectorKernels }
         return switch stage {
@@ -114,6 +120,8 @@ struct RulesInForce: BitwiseCopyable {
     private(set) var orthogonalizes = false
     /// Whether a rule needs the loss of each step.
     private(set) var needsLoss = false
+    /// Whether states are kept by axes.
+    private(set) var keepsAxes = false
 
     init() {}
 
@@ -125,6 +133,7 @@ struct RulesInForce: BitwiseCopyable {
             keepsDirections = keepsDirections || rule.pointee.keepsDirections
             orthogonalizes = orthogonalizes || rule.pointee.orthogonalizes
             needsLoss = needsLoss || rule.pointee.needsLoss
+            keepsAxes = keepsAxes || rule.pointee.keepsAxes
         }
     }
 

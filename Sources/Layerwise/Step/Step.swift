@@ -129,7 +129,7 @@ extension Optimizer {
         StepContext(
             optimizer: Unmanaged.passUnretained(self), layers: layers.elements, tensors: tensors.elements,
             rules: ruleRecords.elements, blocks: work.blocks.elements, sums: work.sums.elements,
-            items: work.items.elements, units: unitList.units.elements, table: InstructionSet.kernels,
+            items: work.items.elements, units: unitList.units.elements, kernels: InstructionSet.kernelMemory,
             scratch: scratch.start ?? UnsafeMutableRawPointer(tensors.elements), limit: settings.clipValue,
             shared: nextShared, factors: work.factors.elements, adjustments: GradientAdjustments(settings),
             sliceSums: work.sliceSums.elements, slices: work.slices.elements, observes: observes, watching: watching)

@@ -20,7 +20,7 @@ struct StepContext {
     var directions: UnsafeMutableRawPointer?
     /// The product of matrices under way, for jobs that do parts of it.
     var product = MatrixProduct()
-    let table: KernelTable
+    let kernels: UnsafePointer<KernelTable>
     let scratch: UnsafeMutableRawPointer
     /// Gradients are clamped to ±limit.
     let limit: Double
@@ -43,6 +43,9 @@ struct StepContext {
     let watching: Watching
     /// Powers of two by which weights and directions are multiplied where a stage measures them again.
     var scales = StageScales()
+
+    /// The kernels that know no rule, of the instruction set in use.
+    var table: KernelTable { kernels.pointee }
 
     /// The scratch memory of one thread.
     func scratch(_ slot: Int) -> Scratch { Scratch(scratch + slot * Scratch.bytes) }

@@ -28,7 +28,7 @@ struct TensorStepData: BitwiseCopyable {
         UnsafeMutableRawPointer?.none, UnsafeMutableRawPointer?.none, UnsafeMutableRawPointer?.none,
         UnsafeMutableRawPointer?.none
     )
-    /// Rows and columns that stand for states of the parameter's shape.
+    /// Rows and columns, row means or axes that stand for states of the parameter's shape.
     var factors = (FactorPair(), FactorPair())
     /// Where the sums by row and column begin in `WorkList.factors`: those of the first pair, and behind them those of the second.
     var firstFactor = 0
@@ -63,7 +63,10 @@ struct TensorStepData: BitwiseCopyable {
     var changeScale = 1.0
     var separateDecay = 0.0
 
+    // What is asked for each block is inlined: the record is large, and a call would copy it.
+
     /// The type of lanes, moments and arithmetic.
+    @inline(__always)
     var laneType: DType { dtype.laneType }
 
     /// The bytes of one state: whole groups of lanes, so that no kernel needs a shorter last one.
@@ -71,18 +74,45 @@ struct TensorStepData: BitwiseCopyable {
 
     static let stateSlots = 4
 
-    /// Whether rows and columns stand for one of its states.
+    /// Whether rows and columns, row means or axes stand for one of its states.
+    @inline(__always)
     var isFactored: Bool { factors.0.isPresent }
 
     /// How many pairs of rows and columns there are.
     var factorPairs: Int { (factors.0.isPresent ? 1 : 0) + (factors.1.isPresent ? 1 : 0) }
 
     /// Where the sums of a pair begin.
+    @inline(__always)
     func firstFactor(_ pair: Int) -> Int { firstFactor + pair * (matrices.rowCount + matrices.columnCount) }
+
+    /// Room that its sums take in `WorkList.factors`: those of the tensor, and those of a block.
+    var factorRoom: Int {
+        switch factors.0.kind {
+        case .product: factorPairs * (matrices.rowCount + matrices.columnCount)
+        case .means, .least: isFactored ? matrices.rowCount : 0
+        }
+    }
+    func factorRoom(of block: Block) -> Int {
+        switch factors.0.kind {
+        case .product: matrices.rows(in: block).count + matrices.matrices(in: block).count * matrices.columns
+        case .means: matrices.rows(in: block).count
+        case .least: matrices.rows(in: block).count + matrices.columns
+        }
+    }
+
+    /// How many of its sums are added up over processes.
+    var spreadFactorCount: Int {
+        if !isFactored { return 0 }
+        return switch factors.0.kind {
+        case .product: matrices.sharesColumns ? matrices.columnCount + 1 : 0
+        case .means: 1
+        case .least: 0
+        }
+    }
 
     /// The most elements of a block.  Each block of a matrix keeps sums of all columns, so a large matrix has at most 128.
     var blockElements: Int {
-        if !isFactored { return Block.elements }
+        if !isFactored || factors.0.kind != .product { return Block.elements }
         let ofMatrix = matrices.count == 0 ? 0 : matrices.rows * matrices.columns
         return Block.elements * max(1, (ofMatrix + 128 * Block.elements - 1) / (128 * Block.elements))
     }
@@ -140,8 +170,19 @@ struct LaneCopies: OptionSet, BitwiseCopyable {
     static let slow = Self(rawValue: 32)
 }
 
-/// Rows and columns that stand for a state of the parameter's shape.
+/// What stands for a state of the parameter's shape.
 struct FactorPair: BitwiseCopyable {
+    enum Kind: BitwiseCopyable {
+        /// Rows and columns: the state is their product over the mean of the rows.
+        case product
+        /// An average for each row alone.
+        case means
+        /// Numbers for the places along each axis, which lie side by side from `rows` on; those of the last axis are the `columns`.
+        /// The state is the least of an element's numbers.
+        case least
+    }
+
+    var kind = Kind.product
     /// The slot of that state.
     var slot = 0
     var rows: UnsafeMutableRawPointer?
@@ -150,7 +191,7 @@ struct FactorPair: BitwiseCopyable {
     var hasRows = false
     var hasColumns = false
 
-    var isPresent: Bool { hasRows && hasColumns }
+    var isPresent: Bool { hasRows && (hasColumns || kind == .means) }
 }
 
 /// A tensor as matrices: its last two axes are rows and columns.  A tensor of rank 0 or 1 is one row.
@@ -169,6 +210,8 @@ struct MatrixShape: BitwiseCopyable {
     let sharesColumns: Bool
     /// Whether it is a part of that tensor along another axis than the first.
     let isCutAcross: Bool
+    /// The places along all axes; one for a tensor of rank 0, none for a tensor without elements.
+    let axisCount: Int
 
     init(_ shape: [Int], of whole: [Int]) {
         rows = shape.count < 2 ? 1 : shape[shape.count - 2]
@@ -182,6 +225,8 @@ struct MatrixShape: BitwiseCopyable {
         wholeRows = sharesColumns ? whole[0] : rows
         wholeElements = whole.reduce(1) { $0 * Double($1) }
         isCutAcross = zip(shape, whole).dropFirst().contains { $0 != $1 }
+        // A tensor that has elements has fewer places than these.
+        axisCount = shape.contains(0) ? 0 : shape.isEmpty ? 1 : shape.reduce(0, &+)
     }
 
     /// The rows that a block has elements of, counted through all matrices; and the matrices.
@@ -239,6 +284,7 @@ struct ScaledNumber: BitwiseCopyable {
     var number: Double { exponent == 0 ? value : Double.scaled(value, by: exponent) }
 
     /// Whether lanes of a type hold it with all digits.
+    @inline(__always)
     func fits(_ lane: DType) -> Bool {
         let magnitude = value.magnitude
         let range =

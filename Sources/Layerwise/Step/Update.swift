@@ -9,7 +9,9 @@ extension Optimizer {
         _ context: StepContext, _ stepped: Range<Int>, _ reduce: Reducer?, _ loss: Double
     ) throws(LayerwiseError) {
         let concernsResting = planFollowing(stepped)
+        if rulesInForce.keepsAxes { beginAxes(context) }
         try applyRules(context, reduce, loss)
+        if rulesInForce.keepsAxes { endAxes(context) }
         if concernsResting { followResting(context) }
     }
 
@@ -280,9 +282,9 @@ private func processBlock(
     guard tensor.pointee.active, let gradients = tensor.pointee.gradient, let parameters = tensor.pointee.parameters,
         let coefficients = tensor.pointee.coefficients
     else { return }
-    let layer = context.layers[tensor.pointee.layer]
-    // Not a copy: the record is large.
-    let rule = context.rules + layer.rule
+    // Not copies: the records are large.
+    let layer = UnsafePointer(context.layers + tensor.pointee.layer)
+    let rule = context.rules + layer.pointee.rule
     let isMatrix = tensor.pointee.kind.isMatrix
     var changes = false
     var measuresAgain = false
@@ -344,6 +346,7 @@ private func processBlock(
     let tileCount = isWhole ? Block.elements : Scratch.tileBytes / size
     let products = isFactored ? Products(tensor, place > rule.pointee.secondFactors ? 1 : 0, context, scratch) : nil
     let sumsOfFactors = stage.factorsDirections ? FactorSums(block, tensor, context) : nil
+    let maxima = changes && tensor.pointee.factors.0.kind == .least ? Maxima(block, tensor, context) : nil
     var sums = lwk_sums()
     var watched = WatchedSums()
 
@@ -423,6 +426,7 @@ private func processBlock(
             (goesByTile ? laneKernel : ownKernel ?? laneKernel)(kernelPass, &tile, &sums)
         }
         sumsOfFactors?.add(scratch.change, offset, count)
+        maxima?.add(scratch.product, offset, count)
 
         // Encode.
         if changes {
@@ -548,28 +552,34 @@ private func squares(
     return sum
 }
 
-/// A state that is kept by rows and columns, as the kernels read it: the products of both, in a tile.
+// The structures below hold addresses alone: one that is absent must cost nothing in the step of a small tensor.
+
+/// A state that is kept by rows and columns, by row or by axes, as the kernels read it: in a tile.
 private struct Products {
-    private let kernels: FactorKernels
+    private let tensor: UnsafePointer<TensorStepData>
+    private let kernels: UnsafePointer<KernelTable>
     private let rowFactors: UnsafePointer<Double>
     private let columns: UnsafeRawPointer
-    private let matrices: MatrixShape
-    private let slot: Int
     private let tile: UnsafeMutableRawPointer
+    private let isSecond: Bool
 
     /// Of the first or the second pair of rows and columns.
+    @inline(__always)
     init?(_ tensor: UnsafePointer<TensorStepData>, _ pair: Int, _ context: StepContext, _ scratch: Scratch) {
-        let own = pair == 0 ? tensor.pointee.factors.0 : tensor.pointee.factors.1
-        guard let columns = own.columns else { return nil }
-        kernels = tensor.pointee.laneType == .float64 ? context.table.factors64 : context.table.factors32
+        isSecond = pair != 0
+        guard
+            let columns = isSecond
+                ? tensor.pointee.factors.1.columns ?? tensor.pointee.factors.1.rows
+                : tensor.pointee.factors.0.columns ?? tensor.pointee.factors.0.rows
+        else { return nil }
+        self.tensor = tensor
+        kernels = context.kernels
         rowFactors = UnsafePointer(context.factors + tensor.pointee.firstFactor(pair))
         self.columns = UnsafeRawPointer(columns)
-        matrices = tensor.pointee.matrices
-        slot = own.slot
         tile = scratch.product
     }
 
-    /// Multiplies for `count` elements from `offset` on, and puts the tile in the state's place.
+    /// Works out `count` elements from `offset` on, and puts the tile in the state's place.
     @inline(never)
     func fill(
         _ offset: Int, _ count: Int,
@@ -578,40 +588,100 @@ private struct Products {
                 UnsafeMutableRawPointer?, UnsafeMutableRawPointer?, UnsafeMutableRawPointer?, UnsafeMutableRawPointer?
             )
     ) {
-        kernels.multiply(rowFactors, columns, offset, count, matrices.rows, matrices.columns, tile)
-        switch slot {
+        let own = isSecond ? tensor.pointee.factors.1 : tensor.pointee.factors.0
+        let isDouble = tensor.pointee.laneType == .float64
+        let table = isDouble ? kernels.pointee.factors64 : kernels.pointee.factors32
+        let (rows, columnCount) = (tensor.pointee.matrices.rows, tensor.pointee.matrices.columns)
+        switch own.kind {
+        case .product: table.multiply(rowFactors, columns, offset, count, rows, columnCount, tile)
+        case .means: fillRows(offset, count, columnCount, isDouble)
+        case .least: table.minimize(rowFactors, columns, offset, count, columnCount, tile)
+        }
+        switch own.slot {
         case 0: states.0 = tile
         case 1: states.1 = tile
         case 2: states.2 = tile
         default: states.3 = tile
         }
     }
+
+    /// Each element has the number of its row.
+    private func fillRows(_ offset: Int, _ count: Int, _ columns: Int, _ isDouble: Bool) {
+        var row = offset / columns
+        var column = offset % columns
+        var index = 0
+        while index < count {
+            let run = min(columns - column, count - index)
+            if isDouble {
+                (tile + index * 8).assumingMemoryBound(to: Double.self).update(repeating: rowFactors[row], count: run)
+            } else {
+                (tile + index * 4).assumingMemoryBound(to: Float.self)
+                    .update(repeating: Float(rowFactors[row]), count: run)
+            }
+            index += run
+            column = 0
+            row += 1
+        }
+    }
 }
 
-/// The sums of a block's squares, by row and by column.
-private struct FactorSums {
-    private let kernels: FactorKernels
-    private let matrices: MatrixShape
+/// The largest numbers of a block, by row and by column.
+private struct Maxima {
+    private let tensor: UnsafePointer<TensorStepData>
+    private let kernels: UnsafePointer<KernelTable>
+    private let rowMaxima: UnsafeMutablePointer<Double>
+    private let columnMaxima: UnsafeMutableRawPointer
     private let firstRow: Int
-    private let rowSums: UnsafeMutablePointer<Double>
-    private let columnSums: UnsafeMutablePointer<Double>
 
     init(_ block: Block, _ tensor: UnsafePointer<TensorStepData>, _ context: StepContext) {
-        kernels = tensor.pointee.laneType == .float64 ? context.table.factors64 : context.table.factors32
-        matrices = tensor.pointee.matrices
-        let rows = matrices.rows(in: block)
+        self.tensor = tensor
+        kernels = context.kernels
+        let rows = tensor.pointee.matrices.rows(in: block)
+        firstRow = rows.lowerBound
+        rowMaxima = context.factors + block.firstFactor
+        columnMaxima = UnsafeMutableRawPointer(rowMaxima + rows.count)
+    }
+
+    /// Raises them to those of `count` lanes.  The first is element `offset` of the tensor.
+    func add(_ lanes: UnsafeRawPointer, _ offset: Int, _ count: Int) {
+        let columns = tensor.pointee.matrices.columns
+        let table =
+            tensor.pointee.laneType == .float64 ? kernels.pointee.factors64 : kernels.pointee.factors32
+        table.addMaxima(lanes, count, offset, columns, rowMaxima + (offset / columns - firstRow), columnMaxima)
+    }
+}
+
+/// The sums of a block's squares, by row and by column, or by row alone.
+private struct FactorSums {
+    private let tensor: UnsafePointer<TensorStepData>
+    private let kernels: UnsafePointer<KernelTable>
+    private let rowSums: UnsafeMutablePointer<Double>
+    private let columnSums: UnsafeMutablePointer<Double>
+    private let firstRow: Int
+
+    init(_ block: Block, _ tensor: UnsafePointer<TensorStepData>, _ context: StepContext) {
+        self.tensor = tensor
+        kernels = context.kernels
+        let rows = tensor.pointee.matrices.rows(in: block)
         firstRow = rows.lowerBound
         rowSums = context.factors + block.firstFactor
         columnSums = rowSums + rows.count
-        rowSums.update(repeating: 0, count: rows.count + matrices.matrices(in: block).count * matrices.columns)
+        rowSums.update(repeating: 0, count: tensor.pointee.factorRoom(of: block))
     }
 
     /// Adds the squares of `count` lanes.  The first is element `offset` of the tensor.
     func add(_ lanes: UnsafeRawPointer, _ offset: Int, _ count: Int) {
-        let row = offset / matrices.columns
-        kernels.addSquares(
-            lanes, count, offset, matrices.rows, matrices.columns, rowSums + (row - firstRow),
-            columnSums + (row / matrices.rows - firstRow / matrices.rows) * matrices.columns)
+        let (rows, columns) = (tensor.pointee.matrices.rows, tensor.pointee.matrices.columns)
+        let isDouble = tensor.pointee.laneType == .float64
+        let row = offset / columns
+        if tensor.pointee.factors.0.kind != .product {
+            let slices = isDouble ? kernels.pointee.slices64 : kernels.pointee.slices32
+            return slices.addSums(lanes, count, offset, columns, 1, nil, rowSums + (row - firstRow))
+        }
+        let table = isDouble ? kernels.pointee.factors64 : kernels.pointee.factors32
+        table.addSquares(
+            lanes, count, offset, rows, columns, rowSums + (row - firstRow),
+            columnSums + (row / rows - firstRow / rows) * columns)
     }
 }
 

@@ -13,7 +13,8 @@ struct WorkList: ~Copyable {
     /// Room for what is summed over processes: up to four numbers a tensor.
     private(set) var numbers = UnsafeArray<Double>()
     /// Room for sums by row and by column.  For each tensor with rows and columns: the sums of all rows, those of all columns, and
-    /// for each block those of the rows and matrices that it touches.
+    /// for each block those of the rows and matrices that it touches.  With row means, rows alone; with axes, the least numbers of
+    /// all rows, and for each block the largest of the rows that it touches and of all columns, the latter as lanes.
     private(set) var factors = UnsafeArray<Double>()
     /// Room for what of these is summed over processes.
     private(set) var spreadFactors = UnsafeArray<Double>()
@@ -69,12 +70,11 @@ struct WorkList: ~Copyable {
             let count = tensors[index].count
             let size = tensors[index].blockElements
             let pieces = tensors[index].blockCount
-            let matrices = tensors[index].matrices
             let isFactored = tensors[index].isFactored
             if isFactored {
                 tensors[index].firstFactor = factorCount
-                factorCount += tensors[index].factorPairs * (matrices.rowCount + matrices.columnCount)
-                if matrices.sharesColumns { spreadFactorCount += matrices.columnCount + 1 }
+                factorCount += tensors[index].factorRoom
+                spreadFactorCount += tensors[index].spreadFactorCount
             }
             tensors[index].firstBlock = blocks.count
             elements += count
@@ -82,8 +82,7 @@ struct WorkList: ~Copyable {
                 var block = Block(tensor: index, start: piece * size, count: min(size, count - piece * size))
                 if isFactored {
                     block.firstFactor = factorCount
-                    factorCount += matrices.rows(in: block).count
-                    factorCount += matrices.matrices(in: block).count * matrices.columns
+                    factorCount += tensors[index].factorRoom(of: block)
                 }
                 blocks.append(block)
                 sums.append(BlockSums())

@@ -478,9 +478,30 @@ extension RuleCase {
         ]
     }
 
-    /// Rules with rows and columns.
+    /// Adam-mini has one average for the rows of a block.
+    static func adamMini() throws -> [RuleCase] {
+        [
+            try RuleCase("adam_mini", ["lr": 0.02]),
+            try RuleCase(
+                "adam_mini",
+                ["lr": 0.02, "beta1": 0.8, "beta2": 0.95, "eps": 1e-4, "weight_decay": 0.1, "block_rows": 1]),
+            try RuleCase("adam_mini", ["lr": 0.02, "weight_decay": 0.1, "block_rows": 3]),
+        ]
+    }
+
+    /// SM3 has a number for each place along each axis.
+    static func sm3() throws -> [RuleCase] {
+        [
+            try RuleCase("sm3", ["lr": 0.1, "variant": "pytorch_optimizer"]),
+            try RuleCase("sm3", ["lr": 0.05, "variant": "optax", "beta": 0.8]),
+            try RuleCase("sm3", ["lr": 0.05, "momentum": 0.7, "beta": 0.6, "eps": 1e-4, "weight_decay": 0.1]),
+        ]
+    }
+
+    /// Rules whose states by rows, columns or axes stand for whole ones.
     static func factored() throws -> [RuleCase] {
-        try adafactor() + came() + [RuleCase("adafactor", ["lr": 0.03, "weight_decay": 0.1, "cautious": "update"])]
+        try adafactor() + came() + adamMini() + sm3()
+            + [RuleCase("adafactor", ["lr": 0.03, "weight_decay": 0.1, "cautious": "update"])]
     }
 
     /// Muon's directions depend on whole matrices (MuonTests).

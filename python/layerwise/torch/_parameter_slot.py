@@ -105,9 +105,11 @@ class ParameterSlot:
 
 
 def state_shape(shape: Sequence[int], kind: str) -> tuple[int, ...]:
-    """The shape of a parameter's state: "parameter", "rows" or "columns", as declarations call them."""
-    if kind == "rows":
+    """The shape of a parameter's state: "parameter", "rows", "columns" and so on, as declarations call them."""
+    if kind in ("rows", "row_means"):
         return (*shape[:-1], 1)
+    if kind == "axes":
+        return (0 if 0 in shape else sum(shape) if shape else 1,)
     return (*shape[:-2], 1, shape[-1]) if kind == "columns" else tuple(shape)
 
 

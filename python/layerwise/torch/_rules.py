@@ -2571,6 +2571,117 @@ class CAME(LayerwiseOptimizer):
         super().__init__(params, defaults, options)
 
 
+class SM3(LayerwiseOptimizer):
+    """Adagrad whose sums of squares are kept by row, by column, and by place along further axes.
+
+    The hyperparameters are those of `layerwise.SM3`, which has the equation.  In the param groups stand the values in
+    force, those of the variant among them.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.1.  May be a tensor of one element.
+        momentum: Decay of the average of changes, in [0, 1); 0 keeps none.  Default 0.9.
+        beta: Decay β of the squares, in [0, 1); 0: their sum.  Default 0.
+        eps: Number ε that is added to ν, in [0, inf).  Default 1e-30.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        monotone: With β above 0, the largest numbers never fall.  Default True.
+        variant: Whose version: "pytorch_optimizer" or "optax".
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.SM3
+    _keys: ClassVar[tuple[str, ...]] = (
+        "momentum",
+        "beta",
+        "eps",
+        "weight_decay",
+        "monotone",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor | None = None,
+        *,
+        momentum: float | None = None,
+        beta: float | None = None,
+        eps: float | None = None,
+        weight_decay: float | None = None,
+        monotone: bool | None = None,
+        variant: Literal["pytorch_optimizer", "optax"] | None = None,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        given: dict[str, Any] = {
+            "momentum": momentum,
+            "beta": beta,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "monotone": monotone,
+            "variant": variant,
+        }
+        defaults = in_force(rule.SM3, lr, given) | {"maximize": maximize}
+        super().__init__(params, defaults, options)
+
+
+class AdamMini(LayerwiseOptimizer):
+    """AdamW with one second moment for each block of rows or for each tensor.
+
+    The hyperparameters are those of `layerwise.AdamMini`, which has the equation.
+
+    Args:
+        params: A module, parameters, named parameters, or param groups.
+        lr: Learning rate γ, in [0, inf).  Default 0.001.  May be a tensor of one element.
+        betas: Decay β₁ of the first moment and decay β₂ of the second moment, in [0, 1) each.  Default (0.9, 0.999).
+        eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
+        weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        block_rows: Rows that share a second moment, in tensors of rank 2 and more, in [0, 2147483647]; 0: the whole
+            tensor.  Default 0.
+        cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
+            the sign of the update; "none" takes both everywhere.  Default "none".
+        corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
+        maximize: Ascend instead of descend.
+        **options: See `Options`.
+    """
+
+    _rule: ClassVar[type[rule.Rule]] = rule.AdamMini
+    _keys: ClassVar[tuple[str, ...]] = (
+        "betas",
+        "eps",
+        "weight_decay",
+        "block_rows",
+        "cautious",
+        "corrected_weight_decay",
+    )
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float | Tensor = 0.001,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        block_rows: int = 0,
+        cautious: Literal["none", "update", "decay"] = "none",
+        corrected_weight_decay: bool = False,
+        maximize: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "block_rows": block_rows,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults, options)
+
+
 class Muon(LayerwiseOptimizer):
     """`torch.optim.Muon`, with a rate for every layer.
 

@@ -459,6 +459,24 @@ TABLE: dict[str, Case] = {
         has_sums=True,
         averages=True,
     ),
+    "SM3": Case(
+        {"lr": 0.05, "weight_decay": 0.1},
+        extremes=[
+            {"lr": 0.5},
+            {"lr": 0.5, "momentum": 0.0, "weight_decay": 2.0, "eps": 0.0},
+            {"lr": 0.5, "beta": 0.9, "variant": "optax"},
+        ],
+    ),
+    "AdamMini": Case(
+        {"lr": 0.01, "weight_decay": 0.1},
+        extremes=[
+            {"lr": 0.1},
+            {"lr": 0.1, "weight_decay": 10.0, "betas": (0.0, 0.0), "eps": 0.0, "block_rows": 1},
+            {"lr": 1.0, "block_rows": 2, "weight_decay": 0.1},
+        ],
+        has_sums=True,
+        averages=True,
+    ),
     "Muon": Case(
         {"lr": 0.02},
         extremes=[
