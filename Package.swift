@@ -34,12 +34,15 @@ let package = Package(
         // MARK: - Public API
         .target(
             name: "Layerwise",
-            dependencies: ["LayerwiseRules", "CLayerwiseKernels"]
+            dependencies: ["LayerwiseRules", "CLayerwiseKernels", "LayerwisePlatform"]
                 + instructionSets.map { .byName(name: $0.0) }
         ),
         .target(
             name: "LayerwiseC",
-            dependencies: ["Layerwise", "CLayerwise", "CLayerwiseGlibc"],
+            dependencies: [
+                "Layerwise", "CLayerwise", "LayerwisePlatform",
+                .target(name: "CLayerwiseGlibc", condition: .when(platforms: [.linux])),
+            ],
             exclude: ["exports.map", "discard.ld"],
             linkerSettings: [
                 // lld and not gold: it drops what is not reached, and lists no hidden symbol among the dynamic ones.
@@ -63,7 +66,8 @@ let package = Package(
         .systemLibrary(name: "CLayerwise", path: "include"),
         .target(name: "CLayerwiseKernels"),
         .target(name: "CLayerwiseGlibc"),
-        .target(name: "LayerwiseRules", dependencies: ["CLayerwiseKernels"]),
+        .target(name: "LayerwisePlatform"),
+        .target(name: "LayerwiseRules", dependencies: ["CLayerwiseKernels", "LayerwisePlatform"]),
 
         // MARK: - Tests
         // It takes as long to compile as the library, so two threads do.

@@ -16,7 +16,7 @@
  *   The library registers the address of a parameter or gradient buffer and never allocates, frees or moves it.
  *   A registered buffer must stay mapped, and must not move, until its optimizer is destroyed or the tensor is bound to
  *   another buffer.  Parameters are written in place by a step and at no other time; gradients are never written.
- *   Moments and master copies belong to the library.  Strings that are passed in are copied.  Strings that are returned
+ *   Moments and master copies belong to the library, which allocates them unless the setting "memory" is "caller".  Strings that are passed in are copied.  Strings that are returned
  *   as `const char *` are static.  Text and state are written into memory of the caller, so there is nothing to free
  *   but the handles of optimizers and snapshots.
  *
@@ -112,7 +112,7 @@ enum lw_code {
     LW_ERROR_STRUCT_SIZE = 13,     /* struct_size is not one that this library knows: use the _INIT macro */
     LW_ERROR_FORKED = 14,          /* the process forked while another thread was inside this optimizer, or in a signal
                                       handler while worker threads had a part in this step */
-    LW_ERROR_BUFFER_TOO_SMALL = 15,/* the caller's buffer is too small; the needed size was written */
+    LW_ERROR_BUFFER_TOO_SMALL = 15,/* the caller's buffer or memory is too small; the needed size was written */
     LW_ERROR_IO = 16,              /* the operating system refused to read or write a file; the message says what and why */
     LW_ERROR_CORRUPT = 17,         /* a checkpoint is damaged, or is none */
     LW_ERROR_MISMATCH = 18,        /* a checkpoint or snapshot is of another optimizer; the message lists the differences */
@@ -205,6 +205,8 @@ LW_API int32_t lw_blas(char *text, int64_t capacity, int64_t *needed, lw_error *
  *      dry_run            flag: layers have no memory (lw_tensor.parameters may be NULL), nothing can be stepped, and all
  *                         that would happen can be seen.  Before the first layer only
  *      threads            0 = lw_available_threads(), else the most threads that a step may use, 1 ... 1024
+ *      memory             choice: "library" (default) allocates states; with "caller" they lie in memory that the caller gives
+ *                         (lw_optimizer_set_memory), and steps start no thread.  Before the first layer only
  *
  *  and for one layer:
  *
@@ -551,6 +553,41 @@ LW_API int32_t lw_layer_reset(lw_optimizer *optimizer, int64_t layer, lw_error *
 /** Binds a tensor to other buffers of the same type and shape, keeping its state.  `gradients` may be NULL. */
 LW_API int32_t lw_tensor_bind(lw_optimizer *optimizer, int64_t layer, int64_t tensor, void *parameters,
                               const void *gradients, lw_error *error);
+
+/* ---- Memory of the caller's -------------------------------------------------------------------------------------- */
+
+/* An optimizer with the setting "memory" = "caller" has everything that grows with its tensors in one piece of memory that the
+ * caller gives: moments, master copies, what policies watch, the records of tensors and layers, and what a step works with.
+ *
+ *      create it with "memory" = "caller"; set policy, schedules and freezing plan; add the layers
+ *      lw_optimizer_get_memory_size        how many bytes it needs
+ *      lw_optimizer_set_memory             from now on it can step, save and load
+ *
+ * A step then allocates nothing, starts no thread and writes to no file or stream.  Names, settings, policies and schedules are
+ * kept on the heap, which the calls before the first step use; so does the first step after a change of these, unless
+ * lw_optimizer_prepare was called in between.  Saving, loading, snapshots, reports and lw_optimizer_measure_spectra allocate too.
+ * A BLAS is not used. */
+
+/** The bytes of memory that the optimizer needs, with the layers, rule, settings and policy that it has.  They are the same in
+ *  every process of one version of the library.  LW_ERROR_INVALID_ARGUMENT where the setting "memory" is not "caller". */
+LW_API int32_t lw_optimizer_get_memory_size(lw_optimizer *optimizer, int64_t *size, lw_error *error);
+
+/** Gives the optimizer its memory, after the last layer was added; no layer can be added from then on.  It needs no alignment.  It
+ *  must stay mapped, and is the optimizer's alone, until the optimizer is destroyed or has been given other memory, to which it
+ *  then moves what it keeps.  LW_ERROR_BUFFER_TOO_SMALL, with nothing changed, if `size` is less than needed; the bytes needed are
+ *  written to `*needed` where that is not NULL.  LW_ERROR_OVERLAP if it shares bytes with parameters, gradients, or the memory
+ *  that the optimizer has.
+ *
+ *  Memory beyond the size needed is for changes of settings that need more later, such as a "momentum" that was 0.  One for which
+ *  it does not suffice is refused with LW_ERROR_BUFFER_TOO_SMALL, by the call that makes it or by the next step, with nothing
+ *  changed; the message says how many bytes are needed. */
+LW_API int32_t lw_optimizer_set_memory(lw_optimizer *optimizer, void *memory, int64_t size, int64_t *needed,
+                                       lw_error *error);
+
+/** Does now what the next step would do first after a change of settings, policy, schedules, freezing or layers: the policy is asked
+ *  and its patterns are compared, and memory is allocated.  The step then takes no longer than others.  Without effect on any
+ *  result, for any optimizer. */
+LW_API int32_t lw_optimizer_prepare(lw_optimizer *optimizer, lw_error *error);
 
 /* ---- Step ---------------------------------------------------------------------------------------------------- */
 

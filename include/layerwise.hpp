@@ -534,6 +534,19 @@ public:
     void measure_spectra(std::int64_t delay = 0) { detail::call(lw_optimizer_measure_spectra, handle_, delay); }
     void expect_step() { detail::call(lw_optimizer_expect_step, handle_); }
 
+    // Memory of the caller's
+
+    std::int64_t get_memory_size() const {
+        std::int64_t size = 0;
+        detail::call(lw_optimizer_get_memory_size, handle_, &size);
+        return size;
+    }
+    /// The optimizer uses this memory from now on, which must outlive it.
+    void set_memory(span<unsigned char> memory) {
+        detail::call(lw_optimizer_set_memory, handle_, memory.data(), detail::count(memory), nullptr);
+    }
+    void prepare() { detail::call(lw_optimizer_prepare, handle_); }
+
     // Seeing what happens
 
     lw_summary get_summary() const {

@@ -1667,6 +1667,7 @@
 #define LW_KEY_MAX_SCALE "max_scale"
 #define LW_KEY_MAXIMIZE "maximize"
 #define LW_KEY_MEASURE "measure"
+#define LW_KEY_MEMORY "memory"
 #define LW_KEY_MIN_FACTOR "min_factor"
 #define LW_KEY_MIN_LR "min_lr"
 #define LW_KEY_MIN_NORM "min_norm"

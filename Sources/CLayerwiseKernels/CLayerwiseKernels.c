@@ -27,8 +27,12 @@ intptr_t lwk_prefetch_distance(void) {
 }
 
 int32_t lwk_schedulable_processors(void) {
+#if defined(__linux__)
     cpu_set_t set;
     return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 0;
+#else
+    return 0;
+#endif
 }
 
 void lwk_use_default_floating_point(void) { fesetenv(FE_DFL_ENV); }

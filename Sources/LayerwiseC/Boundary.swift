@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLayerwise
-import Glibc
 import Layerwise
+import LayerwisePlatform
 
 // Crossing the border: C values become Swift values, or the call is refused; errors become codes and messages.
 

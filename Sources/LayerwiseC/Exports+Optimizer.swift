@@ -98,6 +98,36 @@ public func lw_optimizer_expect_step(_ optimizer: OpaquePointer!, _ error: Unsaf
     withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in optimizer.expectStep() }
 }
 
+@_cdecl("lw_optimizer_get_memory_size") @implementation
+public func lw_optimizer_get_memory_size(
+    _ optimizer: OpaquePointer!, _ size: UnsafeMutablePointer<Int64>!, _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        try require(size, "size").pointee = Int64(try optimizer.memorySize())
+    }
+}
+
+@_cdecl("lw_optimizer_set_memory") @implementation
+public func lw_optimizer_set_memory(
+    _ optimizer: OpaquePointer!, _ memory: UnsafeMutableRawPointer!, _ size: Int64,
+    _ needed: UnsafeMutablePointer<Int64>!,
+    _ error: UnsafeMutablePointer<lw_error>!
+) -> Int32 {
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
+        if size < 0 || (memory == nil && size > 0) {
+            throw LayerwiseError(
+                .invalidArgument, "memory is \(memory == nil ? "NULL" : "given"), but size is \(size)")
+        }
+        needed?.pointee = Int64(try optimizer.memorySize())
+        try optimizer.setMemory(UnsafeMutableRawBufferPointer(start: memory, count: index(size)))
+    }
+}
+
+@_cdecl("lw_optimizer_prepare") @implementation
+public func lw_optimizer_prepare(_ optimizer: OpaquePointer!, _ error: UnsafeMutablePointer<lw_error>!) -> Int32 {
+    withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in try optimizer.prepare() }
+}
+
 private func options(_ step: lw_step) throws(LayerwiseError) -> StepOptions {
     try check(size: step.struct_size, of: "lw_step", expected: MemoryLayout<lw_step>.size)
     if step.reserved != 0 {

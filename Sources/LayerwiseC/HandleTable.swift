@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
 import Layerwise
+import LayerwisePlatform
 import Synchronization
 
 /// Tickets for optimizers, and for snapshots.

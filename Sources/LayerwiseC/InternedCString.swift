@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLayerwise
-import Glibc
 import Layerwise
+import LayerwisePlatform
 
 /// C text that is never freed: every name that the library hands out.  Made once, so that no lock is held when a process
 /// forks.

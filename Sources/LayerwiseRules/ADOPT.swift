@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 
 /// Adam that divides each gradient by the second moment of those before it, and then takes the mean.
 ///

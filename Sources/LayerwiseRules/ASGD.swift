@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 
 /// Stochastic gradient descent with a rate that falls, and the average of the weights beside it.
 ///

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 
 /// AdamW with a second, slow mean of gradients beside the fast one.
 ///

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 
 /// Adam with a second moment that is kept by rows and columns, and a change that is relative to the size of the weights.
 ///

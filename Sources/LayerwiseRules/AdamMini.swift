@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 
 /// AdamW with one second moment for each block of a tensor in place of one for each element: half of the memory of its states.
 ///

@@ -22,6 +22,12 @@ public struct BiasCorrectionCache: Sendable {
     /// Creates an empty cache.
     public init() {}
 
+    /// Makes room, so that no power allocates.
+    package mutating func reserve() {
+        first.squares.reserveCapacity(64)
+        second.squares.reserveCapacity(64)
+    }
+
     /// 1 − base^exponent, for 0 ≤ base < 1 and exponent ≥ 0.
     @inline(__always)
     public mutating func complement(_ base: Double, _ exponent: Int64) -> Double {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 
 /// Adam with Nesterov momentum, whose coefficient follows a schedule of its own.
 ///

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 
 /// A name as a key: two names are equal where their UTF-8 bytes are, and are ordered by these bytes.
 ///

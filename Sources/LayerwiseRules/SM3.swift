@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 
 /// Adagrad whose sums of squares are bounded by one number for each place along each axis, in place of one for each element.
 ///

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 
 /// A rule whose parameters for evaluation are an average of those that are stepped: x = y + (1 − 1/β)·(z − y), where z is the first
 /// state and y the parameters for training.

@@ -141,6 +141,7 @@ static inline int32_t call_bind(lw_optimizer *o, lw_error *e)
 static inline int32_t call_step(lw_optimizer *o, lw_error *e) { return lw_optimizer_step(o, NULL, e); }
 static inline int32_t call_set_loss(lw_optimizer *o, lw_error *e) { return lw_optimizer_set_loss(o, 0.5, e); }
 static inline int32_t call_expect_step(lw_optimizer *o, lw_error *e) { return lw_optimizer_expect_step(o, e); }
+static inline int32_t call_prepare(lw_optimizer *o, lw_error *e) { return lw_optimizer_prepare(o, e); }
 
 static inline int32_t call_get_summary(lw_optimizer *o, lw_error *e)
 {
@@ -286,6 +287,7 @@ static const call calls[] = {
     {"lw_optimizer_step", call_step},
     {"lw_optimizer_set_loss", call_set_loss},
     {"lw_optimizer_expect_step", call_expect_step},
+    {"lw_optimizer_prepare", call_prepare},
     {"lw_optimizer_get_summary", call_get_summary},
     {"lw_layer_get_telemetry", call_layer_get_telemetry},
     {"lw_optimizer_get_telemetry", call_get_telemetry},

@@ -164,6 +164,7 @@ static void test_layers_and_state() {
     optimizer.unfreeze(0);
     optimizer.set_loss(0.5);
     optimizer.expect_step();
+    optimizer.prepare();
     optimizer.step();
     EXPECT(optimizer.get_step_counts() == (std::vector<std::int64_t>{1, 2}));
     EXPECT(optimizer.get_telemetry().size() == 2 && optimizer.get_telemetry(1).gradient_norm > 0);
@@ -293,6 +294,23 @@ static void test_snapshots() {
     EXPECT(refused([&] { optimizer.restore(snapshot); }) == LW_ERROR_INVALID_ARGUMENT);
 }
 
+static void test_memory_of_the_callers() {
+    std::vector<float> weights(6, 1.0F), gradients(6, 0.5F);
+    lw::optimizer optimizer("adamw", {{"lr", 0.1}, {"memory", "caller"}});
+    optimizer.add_layer("head", {{"weight", weights, gradients}});
+    std::vector<unsigned char> memory(static_cast<std::size_t>(optimizer.get_memory_size()));
+    try {
+        optimizer.set_memory({memory.data(), memory.size() - 1});
+        EXPECT(false);
+    } catch (const lw::error &error) {
+        EXPECT(error.code() == LW_ERROR_BUFFER_TOO_SMALL);
+    }
+    optimizer.set_memory(memory);
+    optimizer.step();
+    EXPECT(weights[0] < 1);
+    EXPECT(optimizer.get_state_address(0, 0, "exp_avg") > static_cast<void *>(memory.data()));
+}
+
 static void test_names() {
     EXPECT(!lw::version().empty() && !lw::instruction_set().empty() && lw::available_threads() >= 1);
     for (const auto &name : lw::rules()) EXPECT(lw::describe_rule(name).find(name) != std::string::npos);
@@ -318,6 +336,7 @@ int main(int count, char **arguments) {
     test_mode();
     test_checkpoints(arguments[1]);
     test_snapshots();
+    test_memory_of_the_callers();
     test_names();
     std::puts("ok wrapper");
 }

@@ -21,11 +21,14 @@ let package = Package(
         .target(
             name: "Layerwise",
             dependencies: [
-                "LayerwiseRules", "CLayerwiseKernels", "LayerwiseKernels", "LayerwiseKernelsAVX2",
+                "LayerwiseRules", "CLayerwiseKernels", "LayerwisePlatform", "LayerwiseKernels", "LayerwiseKernelsAVX2",
                 "LayerwiseKernelsAVX512",
             ],
             path: "Library/Layerwise", swiftSettings: watched),
-        .target(name: "LayerwiseRules", dependencies: ["CLayerwiseKernels"], path: "Library/LayerwiseRules"),
+        .target(
+            name: "LayerwiseRules", dependencies: ["CLayerwiseKernels", "LayerwisePlatform"],
+            path: "Library/LayerwiseRules"),
+        .target(name: "LayerwisePlatform", path: "Library/LayerwisePlatform"),
         .target(
             name: "LayerwiseKernels", dependencies: ["LayerwiseRules", "CLayerwiseKernels"],
             path: "Library/LayerwiseKernels", swiftSettings: [.unsafeFlags(["-Xcc", "-fno-math-errno"])]),

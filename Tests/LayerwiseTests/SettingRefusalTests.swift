@@ -13,7 +13,7 @@ final class SettingRefusalTests: XCTestCase {
         "\(ruleKeys), nonfinite, empty_step, clip_global_norm, clip_layer_norm, clip_value, clip_unit_ratio, "
         + "clip_unit_eps, centralize_gradients, gradient_noise, gradient_noise_decay, gradient_noise_seed, average, "
         + "average_decay, average_warmup, average_gamma, average_start, average_period, lookahead_period, "
-        + "lookahead_rate, maximize, telemetry, decay_follows, dry_run, threads"
+        + "lookahead_rate, maximize, telemetry, decay_follows, dry_run, threads, memory"
 
     func testSettings() throws {
         func set(_ key: String, _ value: Double) -> (Optimizer) throws -> Void {

@@ -68,6 +68,17 @@ if command -v rustc >/dev/null; then
 else
     missing+=(Rust)
 fi
+node_headers=$(dirname "$(readlink -f "$(command -v node || echo /)")")/../include/node
+if command -v node >/dev/null && [ -e "$node_headers/node_api.h" ]; then
+    # shellcheck disable=SC2046
+    cc -std=c11 -Wall -Wextra -Werror -O2 -shared -fPIC -isystem "$node_headers" -o "$scratch/layerwise.node" \
+        docs/examples/layerwise_node.c $(pkg-config --cflags --libs layerwise)
+    node docs/examples/train.js "$scratch/layerwise.node" >"$scratch/node.txt" || fail "Node"
+    same "$scratch/node.txt" Node
+    grep -q '^LW_ERROR_DUPLICATE: ' "$scratch/node.txt" || fail "Node does not show an error of the library"
+else
+    missing+=(Node)
+fi
 if command -v mpicc >/dev/null && command -v mpirun >/dev/null; then
     # shellcheck disable=SC2046
     mpicc -std=c99 -Wall -Wextra -Werror -pedantic -O2 -o "$scratch/mpi" docs/examples/mpi.c $(pkg-config --cflags --libs layerwise)

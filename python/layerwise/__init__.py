@@ -22,6 +22,7 @@ from ._rate_array import Rates
 from ._rule_names import rule_by_name
 from .averaging import EMA, Average, Lookahead, PolyakAverage, PolynomialAverage
 from .errors import (
+    BufferTooSmall,
     BusyOptimizer,
     CheckpointIOError,
     CheckpointMismatch,
@@ -230,6 +231,7 @@ __all__ = [
     "Average",
     "BAdam",
     "Blockwise",
+    "BufferTooSmall",
     "BusyOptimizer",
     "Candidate",
     "ChainThaw",

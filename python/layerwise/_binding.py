@@ -369,6 +369,9 @@ lw_optimizer_set_loss = _fallible("lw_optimizer_set_loss", Handle, c_double)
 lw_optimizer_measure_microbatch = _fallible("lw_optimizer_measure_microbatch", Handle, POINTER(lw_step))
 lw_optimizer_measure_spectra = _fallible("lw_optimizer_measure_spectra", Handle, c_int64)
 lw_optimizer_expect_step = _fallible("lw_optimizer_expect_step", Handle)
+lw_optimizer_get_memory_size = _fallible("lw_optimizer_get_memory_size", Handle, POINTER(c_int64))
+lw_optimizer_set_memory = _fallible("lw_optimizer_set_memory", Handle, c_void_p, c_int64, POINTER(c_int64))
+lw_optimizer_prepare = _fallible("lw_optimizer_prepare", Handle)
 
 # It looks at Python's objects, so that unlike the others it keeps the interpreter, and raises what they leave behind.
 lw_dlpack_find_gradients: NativeFunction = ctypes.PYFUNCTYPE(

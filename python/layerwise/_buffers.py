@@ -48,6 +48,14 @@ class Place:
         return kind(message, layer=self.layer_index, tensor=self.tensor_index)
 
 
+class Memory(Place):
+    """A buffer that belongs to no tensor, for messages."""
+
+    def refuse(self, kind: type[LayerwiseError], text: str) -> LayerwiseError:
+        """The exception that names it."""
+        return kind(f"{self.role} {text}")
+
+
 class Buffer(NamedTuple):
     """Memory that an object owns."""
 

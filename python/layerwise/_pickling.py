@@ -29,7 +29,9 @@ Carry = Callable[[object], object]
 """What makes of an object that owns memory what goes along; it raises where the object cannot."""
 
 OWN = frozenset(
-    "_by_name _errors _finalizer _freezing _handle _layers _lock _policy _process _rule _schedules _watches".split()
+    (
+        "_by_name _errors _finalizer _freezing _handle _layers _lock _memory _policy _process _rule _schedules _watches"
+    ).split()
 )
 """The attributes of an optimizer that a copy creates itself; it takes all others from the original."""
 

@@ -103,6 +103,12 @@ class ForkedOptimizer(LayerwiseError, RuntimeError):
     code = 14
 
 
+class BufferTooSmall(LayerwiseError, ValueError):
+    """The memory that an optimizer was given is too small; the message says how many bytes it needs."""
+
+    code = 15
+
+
 class CheckpointIOError(LayerwiseError, OSError):
     """The operating system refused to read or write a file; the message says what and why."""
 
@@ -148,6 +154,7 @@ _CLASSES: dict[int, type[LayerwiseError]] = {
         NonFiniteGradient,
         OutOfMemory,
         ForkedOptimizer,
+        BufferTooSmall,
         CheckpointIOError,
         CorruptCheckpoint,
         CheckpointMismatch,

@@ -8,6 +8,7 @@ import copyreg
 import ctypes
 import functools
 import json
+import math
 import operator
 import os
 import threading
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, SupportsFloat, Support
 
 from . import _binding as lw
 from . import _pickling, _settings, _spec, averaging
-from ._buffers import Buffer
+from ._buffers import Buffer, Memory, describe
 from ._checkpointing import Saved
 from ._rate_array import Explanation, Rates
 from ._registry import LayerRecord, Watch, address, pack, record
@@ -120,6 +121,8 @@ class Optimizer(Saved):
             layer with scale 1; "independent", the schedule's factor alone.
         dry_run: Layers have no memory: a shape is enough for a buffer, nothing can be stepped, and all that would
             happen can be seen with `explain` and `preview`.
+        memory: "caller" keeps moments, master copies and all that a step works with in memory that `set_memory` gives,
+            after the last layer was added; a step then allocates nothing and starts no thread.
     """
 
     if not TYPE_CHECKING:
@@ -155,6 +158,7 @@ class Optimizer(Saved):
         telemetry: bool = False,
         decay_follows: Literal["layer_lr", "base_lr", "independent"] = "layer_lr",
         dry_run: bool = False,
+        memory: Literal["library", "caller"] = "library",
     ) -> None:
         if not isinstance(rule, Rule):
             raise TypeError(_no_rule(rule))
@@ -177,6 +181,7 @@ class Optimizer(Saved):
             "telemetry": telemetry,
             "decay_follows": decay_follows,
             "dry_run": dry_run,
+            "memory": memory,
         }
         given = averaging.expand({key: value for key, value in options.items() if value is not None})
         self._rule = rule
@@ -188,6 +193,7 @@ class Optimizer(Saved):
         self._errors: list[_Error] = [_Error()]
         self._by_name: dict[str, LayerRecord] = {}
         self._watches: tuple[Watch, Watch] | None = None
+        self._memory: object = None
         self._handle = lw.Handle()
         settings = [*_settings.expand(rule.settings(), rule), *given.items()]
         _settings.call(
@@ -223,7 +229,7 @@ class Optimizer(Saved):
             self._finalizer.detach()
             for layer in self._layers:
                 layer.release()
-            self._layers, self._by_name, self._watches = [], {}, None
+            self._layers, self._by_name, self._watches, self._memory = [], {}, None, None
 
     @property
     def closed(self) -> bool:
@@ -542,6 +548,46 @@ class Optimizer(Saved):
         code = self._step_with(lw.lw_optimizer_measure_microbatch, grads, None, gradient_scale, error)
         if code:
             raise lw.failure(code, error.struct)
+
+    # ---- Memory of the caller's
+
+    @property
+    def memory_size(self) -> int:
+        """The bytes of memory that an optimizer with `memory="caller"` needs, as its layers and settings are now.
+
+        Raises:
+            InvalidArgument: The memory is the library's.
+        """
+        size = ctypes.c_int64()
+        lw.call(lw.lw_optimizer_get_memory_size, self._handle, ctypes.byref(size))
+        return size.value
+
+    def set_memory(self, memory: object) -> None:
+        """Give an optimizer with `memory="caller"` its memory, after the last layer was added.
+
+        Moments, master copies and all that a step works with lie there from now on, and a step allocates nothing and
+        starts no thread in the library.  Other memory may be given later: what is kept moves there.
+
+        Args:
+            memory: A writable buffer of at least `memory_size` bytes, such as a bytearray, a `mmap.mmap` or a NumPy
+                array, which the optimizer holds.  It needs no alignment.  Nothing else may write to it.
+
+        Raises:
+            BufferTooSmall: It has fewer bytes than are needed.  Nothing was changed.
+            OverlappingBuffers: It shares bytes with parameters, gradients, or the memory that was given before.
+        """
+        buffer = describe(memory, Memory("", "", "memory"), writable=True)
+        size = math.prod(buffer.shape) * lw.DTYPE_SIZES.get(buffer.dtype, 1)
+        with self._registration:
+            lw.call(lw.lw_optimizer_set_memory, self._handle, buffer.address, size, None)
+            self._memory = buffer.owner
+
+    def prepare(self) -> None:
+        """Do now what the next step would do first after a change, so that it takes no longer than others.
+
+        The policy is asked, its patterns are compared, and memory is allocated.  No result depends on it.
+        """
+        lw.call(lw.lw_optimizer_prepare, self._handle)
 
     def measure_spectra(self, delay: int = 0) -> None:
         """Compute the singular values of all weights, for `TempBalance` or `AlphaDecay`, which then sets its scales.

@@ -152,6 +152,7 @@ NAMES = {
     errors.NonFiniteGradient: "LW_ERROR_NONFINITE",
     errors.OutOfMemory: "LW_ERROR_OUT_OF_MEMORY",
     errors.ForkedOptimizer: "LW_ERROR_FORKED",
+    errors.BufferTooSmall: "LW_ERROR_BUFFER_TOO_SMALL",
     errors.CheckpointIOError: "LW_ERROR_IO",
     errors.CorruptCheckpoint: "LW_ERROR_CORRUPT",
     errors.CheckpointMismatch: "LW_ERROR_MISMATCH",

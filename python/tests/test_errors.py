@@ -24,6 +24,7 @@ BUILTINS = {
     lw.NonFiniteGradient: ArithmeticError,
     lw.OutOfMemory: MemoryError,
     lw.ForkedOptimizer: RuntimeError,
+    lw.BufferTooSmall: ValueError,
 }
 
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 import LayerwiseRules
 import Synchronization
 
@@ -75,7 +75,7 @@ struct AtomicFile: ~Copyable {
         while !rest.isEmpty {
             // Linux writes at most about 2 GiB at once.
             let part = UnsafeRawBufferPointer(rebasing: rest.prefix(1 << 30))
-            let count = retry { Glibc.write(descriptor, part.baseAddress, part.count) }
+            let count = retry { LayerwisePlatform.write(descriptor, part.baseAddress, part.count) }
             if count < 0 {
                 let reason = errno
                 if reason == EFBIG { sizeSignal.take() }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 
 /// Where the bytes of a checkpoint come from: a file, of which parts are read as they are needed, or memory.
 struct ByteSource: ~Copyable {

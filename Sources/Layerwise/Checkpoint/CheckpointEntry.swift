@@ -78,6 +78,7 @@ extension Optimizer {
         if settings.dryRun {
             throw LayerwiseError(.invalidArgument, "an optimizer with dry_run has no state to save or load")
         }
+        try checkMemory()
         try reserveWatching()
         var pieces: [CheckpointEntry] = []
         for layer in entries.indices {

@@ -17,7 +17,10 @@ extension Optimizer {
         return JSON.object([
             ("rule", JSON.quoted(type(of: rule).declaration.name)),
             ("hyperparameters", rule.values(without: ["lr"])),
-            ("settings", settings.values(without: ["threads", "telemetry", "dry_run", "empty_step"], Settings())),
+            (
+                "settings",
+                settings.values(without: ["threads", "telemetry", "dry_run", "empty_step", "memory"], Settings())
+            ),
             ("policy", describe(policy.spec)),
             ("schedules", describe(schedules) { $0.spec }),
             ("freezing", freezePlan.map { describe($0.spec) } ?? "null"),

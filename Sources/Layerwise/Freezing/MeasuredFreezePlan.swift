@@ -76,7 +76,7 @@ extension Optimizer {
             let record = layers.elements[layer]
             let declared = declaredStates(of: layer)
             for index in record.firstTensor..<record.firstTensor + record.tensorCount {
-                tensors.elements[index].clear(declared)
+                tensors.elements[index].clear(declared, givesBack: memory.isLibrary)
             }
         }
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 import Synchronization
 
 /// A BLAS that multiplies matrices in place of the library's own kernels, found at run time.  Where the shared library has a LAPACK too,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 
 /// The eigenvalues of a symmetric matrix, in float64 and without vectors: Householder's reduction to three diagonals, and implicit QL
 /// steps with Wilkinson's shifts (Wilkinson and Reinsch 1971, II/2 and II/3).

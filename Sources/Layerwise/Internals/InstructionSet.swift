@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLayerwiseKernels
-import Glibc
 import LayerwiseKernels
+import LayerwisePlatform
 import LayerwiseRules
 
 #if arch(x86_64)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 
 /// Memory that the library owns, from the C allocator: Swift's own aborts the process when there is none.
 enum Memory {
@@ -8,7 +8,7 @@ enum Memory {
     private static let page = 4096
 
     /// From this size on, memory begins at a chosen offset in its page.
-    private static let staggered = 64 << 10
+    static let staggered = 64 << 10
 
     /// `bytes` zeroed bytes, aligned to a cache line; nil if there are none.
     ///
@@ -23,8 +23,10 @@ enum Memory {
             guard let memory = mmap(nil, padded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
                 memory != MAP_FAILED
             else { return nil }
+            #if os(Linux) || os(Android)
             // Advice only: where it is refused, pages stay small.
             _ = madvise(memory, padded, MADV_HUGEPAGE)
+            #endif
             return memory + offset
         }
         var memory: UnsafeMutableRawPointer?
@@ -54,6 +56,7 @@ enum Memory {
 
     /// Zeroes memory that `allocateZeroed` gave, and gives whole pages of large memory back until they are written to again.
     static func clear(_ memory: UnsafeMutableRawPointer, _ bytes: Int) {
+        #if os(Linux) || os(Android)
         let start = UInt(bitPattern: memory)
         let first = (start + UInt(page) - 1) & ~UInt(page - 1)
         let end = (start + UInt(bytes)) & ~UInt(page - 1)
@@ -65,6 +68,10 @@ enum Memory {
         }
         memset(memory, 0, Int(first - start))
         memset(pages + Int(end - first), 0, Int(start + UInt(bytes) - end))
+        #else
+        // Elsewhere such pages need not come back as zeros.
+        memset(memory, 0, bytes)
+        #endif
     }
 
     static func free(_ memory: UnsafeMutableRawPointer?, _ bytes: Int) {
@@ -73,30 +80,151 @@ enum Memory {
         if bytes >= hugePage {
             munmap(start, bytes + page + 64)
         } else {
-            Glibc.free(start)
+            LayerwisePlatform.free(start)
         }
     }
 }
 
-/// A growable array of plain values in memory of the C allocator, whose elements are reached without checks, reference
-/// counts or copies on the way of a step.
+/// Where an optimizer gets the memory that grows with its tensors: from the C allocator, or from the caller.
+///
+/// The caller's memory is handed out from its beginning to its end, and no part of it is taken back.
+struct MemorySource {
+    private enum Kind { case library, promised, given, counted }
+
+    private let kind: Kind
+    /// Where the caller's memory begins, rounded up to a cache line, and its bytes from there.
+    private let start: UnsafeMutableRawPointer?
+    private let room: Int
+    /// The bytes that the caller gave.
+    let size: Int
+    /// The bytes that were handed out.
+    private(set) var used = 0
+
+    /// The most bytes that are left out at the beginning of memory without alignment.
+    static let slack = 63
+
+    private init(_ kind: Kind, _ start: UnsafeMutableRawPointer? = nil, room: Int = .max, size: Int = 0) {
+        (self.kind, self.start, self.room, self.size) = (kind, start, room, size)
+    }
+
+    /// The C allocator.
+    static var library: Self { Self(.library) }
+    /// The caller, who has not given the memory yet.
+    static var promised: Self { Self(.promised, room: 0) }
+    /// None: what is asked for is added up.
+    static var counted: Self { Self(.counted) }
+
+    /// The caller's memory, which needs no alignment.
+    init(_ memory: UnsafeMutableRawPointer, _ size: Int) {
+        let skipped = -Int(bitPattern: memory) & Self.slack
+        self.init(.given, memory + skipped, room: size - skipped, size: size)
+    }
+
+    var isLibrary: Bool { kind == .library }
+    var isPromised: Bool { kind == .promised }
+    var isGiven: Bool { kind == .given }
+
+    /// Zeroed memory, aligned to a cache line; nil if there is none.  The library's begins where `pageOffset` says
+    /// (`Memory.allocateZeroed`).
+    mutating func allocateZeroed(_ bytes: Int, pageOffset: Int = 0) -> UnsafeMutableRawPointer? {
+        if kind == .library { return Memory.allocateZeroed(bytes, pageOffset: pageOffset) }
+        // What follows a large piece begins elsewhere in its page, for the reason that `Memory` gives.
+        let distance = bytes >= Memory.staggered ? 13 * 64 : 0
+        let (padded, overflow) = max(bytes, 1).addingReportingOverflow(distance + 63)
+        if bytes < 0 || overflow { return nil }
+        let rounded = padded & ~63
+        let (end, isPast) = used.addingReportingOverflow(rounded)
+        if isPast || end > room { return nil }
+        defer { used = end }
+        guard let start else { return nil }
+        memset(start + used, 0, bytes)
+        return start + used
+    }
+
+    /// The bytes that are left of the caller's memory.
+    var unused: Int { room - used }
+
+    /// Gives memory of the library's back.
+    func free(_ memory: UnsafeMutableRawPointer?, _ bytes: Int) {
+        if kind == .library { Memory.free(memory, bytes) }
+    }
+}
+
+/// Memory of a step, whose content is not kept.
+struct WorkMemory: ~Copyable {
+    private(set) var start: UnsafeMutableRawPointer?
+    private(set) var bytes = 0
+    /// The most bytes that were asked for.
+    private var wanted = 0
+    private var isOwned = true
+
+    init() {}
+
+    deinit { if isOwned { Memory.free(start, bytes) } }
+
+    /// Grows to so many bytes; false if there is no memory, and then nothing has changed.  Memory that the caller has promised is
+    /// only asked for.
+    mutating func reserve(_ bytes: Int, from source: inout MemorySource) -> Bool {
+        wanted = max(wanted, bytes)
+        if self.bytes >= bytes || source.isPromised { return true }
+        return replace(bytes, from: &source)
+    }
+
+    /// Takes its bytes from another source; if these are only counted, nothing changes.
+    mutating func move(to source: inout MemorySource) { if wanted > 0 { _ = replace(wanted, from: &source) } }
+
+    private mutating func replace(_ bytes: Int, from source: inout MemorySource) -> Bool {
+        guard let memory = source.allocateZeroed(bytes) else { return false }
+        if isOwned { Memory.free(start, self.bytes) }
+        (start, self.bytes, isOwned) = (memory, bytes, source.isLibrary)
+        return true
+    }
+}
+
+/// A growable array of plain values outside Swift's heap, whose elements are reached without checks, reference counts or
+/// copies on the way of a step.
 struct UnsafeArray<Element: BitwiseCopyable>: ~Copyable {
     private(set) var base: UnsafeMutablePointer<Element>?
     private(set) var count = 0
     private var capacity = 0
+    /// The most elements for which room was asked.
+    private var wanted = 0
+    private var isOwned = true
 
     init() {}
 
-    deinit { free(base) }
+    deinit { if isOwned { free(base) } }
 
-    /// Room for `total` elements; false if there is no memory, and then nothing has changed.
+    /// Room for `total` elements, in memory of the C allocator; false if there is none, and then nothing has changed.
     mutating func reserve(_ total: Int) -> Bool {
+        wanted = max(wanted, total)
         if total <= capacity { return true }
         let (wanted, overflow) = max(total, capacity * 2, 16).multipliedReportingOverflow(
             by: MemoryLayout<Element>.stride)
-        guard !overflow, let memory = realloc(base, wanted) else { return false }
+        guard isOwned, !overflow, let memory = realloc(base, wanted) else { return false }
         base = memory.assumingMemoryBound(to: Element.self)
         capacity = wanted / MemoryLayout<Element>.stride
+        return true
+    }
+
+    /// Room for `total` elements, in memory that the caller gave the optimizer, if there is such; false if there is none.
+    mutating func reserve(_ total: Int, from source: inout MemorySource) -> Bool {
+        if !source.isGiven { return reserve(total) }
+        wanted = max(wanted, total)
+        return total <= capacity || replace(total, from: &source)
+    }
+
+    /// Moves to another source; if the bytes are only counted, nothing changes.
+    mutating func move(to source: inout MemorySource) { if wanted > 0 { _ = replace(wanted, from: &source) } }
+
+    private mutating func replace(_ total: Int, from source: inout MemorySource) -> Bool {
+        let stride = MemoryLayout<Element>.stride
+        let (bytes, overflow) = total.multipliedReportingOverflow(by: stride)
+        guard !overflow, let memory = source.allocateZeroed(bytes) else { return false }
+        if let base { memcpy(memory, base, count * stride) }
+        if isOwned { free(base) }
+        base = memory.assumingMemoryBound(to: Element.self)
+        (capacity, isOwned) = (total, false)
         return true
     }
 
@@ -107,7 +235,7 @@ struct UnsafeArray<Element: BitwiseCopyable>: ~Copyable {
         count += 1
     }
 
-    mutating func removeAll() { count = 0 }
+    mutating func removeAll() { (count, wanted) = (0, 0) }
 
     mutating func removeLast() { if count > 0 { count -= 1 } }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLayerwiseKernels
-import Glibc
+import LayerwisePlatform
 
 /// How many threads this process may use: the processors that it may run on, limited by the cgroup's quota.
 ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLayerwiseKernels
-import Glibc
+import LayerwisePlatform
 import Synchronization
 
 /// The worker threads of the process.
@@ -159,9 +159,15 @@ final class ThreadPool: Sendable {
         pthread_sigmask(SIG_SETMASK, &all, &previous)
         defer { pthread_sigmask(SIG_SETMASK, &previous, nil) }
         while state.pointee.workers < wanted {
+            #if canImport(Darwin)
+            var thread: pthread_t?
+            guard pthread_create(&thread, nil, { _ in ThreadPool.shared.serve() }, nil) == 0 else { break }
+            if let thread { pthread_detach(thread) }
+            #else
             var thread = pthread_t()
             guard pthread_create(&thread, nil, { _ in ThreadPool.shared.serve() }, nil) == 0 else { break }
             pthread_detach(thread)
+            #endif
             state.pointee.workers += 1
         }
         return min(wanted, state.pointee.workers)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 import LayerwiseRules
 
 // Registering layers, and what can be done to one.
@@ -40,6 +40,10 @@ extension Optimizer {
         _ name: String, _ descriptions: [TensorDescription], rule: (any Rule)? = nil, settings: [Setting] = []
     ) throws(LayerwiseError) -> Int {
         let layer = entries.count
+        if memory.isGiven {
+            throw LayerwiseError(
+                .invalidArgument, "layer \"\(name)\": layers must be added before the optimizer is given its memory")
+        }
         try Self.check(name: name, of: "layer")
         if layerIndex[NameKey(name)] != nil {
             throw LayerwiseError(.duplicate, "a layer is called \"\(name)\" already")
@@ -87,10 +91,10 @@ extension Optimizer {
             else { throw .outOfMemory("layer \"\(name)\"") }
             for index in records.indices where !self.settings.dryRun {
                 // The master copy comes first: a state may start as the parameters.
-                guard !descriptions[index].master || records[index].addMaster(),
-                    records[index].addStates(inForce.states(of: records[index].kind), declared),
-                    records[index].watch(policy.measuredPart?.watching ?? []),
-                    records[index].follow(WeightAverages(self.settings))
+                guard !descriptions[index].master || records[index].addMaster(&memory),
+                    records[index].addStates(inForce.states(of: records[index].kind), declared, &memory),
+                    records[index].watch(policy.measuredPart?.watching ?? [], &memory),
+                    records[index].follow(WeightAverages(self.settings), &memory)
                 else { throw .outOfMemory("the state of layer \"\(name)\"") }
             }
         } catch {
@@ -256,15 +260,15 @@ extension Optimizer {
             throw LayerwiseError(.overlap, "\(subject): parameters and gradients share bytes")
         }
         if let other = parameterIntervals.firstSharing(written) {
-            throw LayerwiseError(.overlap, "\(subject): parameters share bytes with those of \(label(other, owner.0))")
+            throw LayerwiseError(.overlap, "\(subject): parameters share bytes with \(label("those", other, owner.0))")
         }
         if let other = gradientIntervals.firstSharing(written) {
             throw LayerwiseError(
-                .overlap, "\(subject): parameters share bytes with the gradients of \(label(other, owner.0))")
+                .overlap, "\(subject): parameters share bytes with \(label("the gradients", other, owner.0))")
         }
         if let other = parameterIntervals.firstSharing(read) {
             throw LayerwiseError(
-                .overlap, "\(subject): gradients share bytes with the parameters of \(label(other, owner.0))")
+                .overlap, "\(subject): gradients share bytes with \(label("the parameters", other, owner.0))")
         }
         enter(buffers, record, owner)
     }
@@ -309,10 +313,12 @@ extension Optimizer {
         }
     }
 
-    /// How messages name the owner of a buffer, which may be the layer that is just being added.
-    private func label(_ interval: IntervalSet.Interval, _ layer: Int) -> String {
-        interval.layer < entries.count
-            ? subject(interval.layer, interval.tensor) : "tensor \(interval.tensor) of this layer"
+    /// How messages name a buffer, whose owner may be the layer that is just being added, or the optimizer itself.
+    func label(_ what: String, _ interval: IntervalSet.Interval, _ layer: Int) -> String {
+        if interval.layer < 0 { return "the memory that the optimizer was given" }
+        return what + " of "
+            + (interval.layer < entries.count
+                ? subject(interval.layer, interval.tensor) : "tensor \(interval.tensor) of this layer")
     }
 }
 

@@ -15,7 +15,12 @@ extension Optimizer {
         if settings.dryRun != self.settings.dryRun && !entries.isEmpty {
             throw LayerwiseError(.invalidArgument, "dry_run cannot be changed once there are layers")
         }
+        let changesMemory = settings.memory != self.settings.memory
+        if changesMemory && !entries.isEmpty {
+            throw LayerwiseError(.invalidArgument, "memory cannot be changed once there are layers")
+        }
         try adopt(rule, schedules, settings)
+        if changesMemory { memory = settings.memory == .caller ? .promised : .library }
     }
 
     /// γ, the base learning rate.
@@ -286,9 +291,11 @@ extension Optimizer {
         for layer in entries.indices { try checkEvaluation(rules[ruleOfLayer[layer]], layer) }
         guard ruleRecords.reserve(rules.count) else { throw .outOfMemory("kernel table") }
         if !settings.dryRun {
-            try addStates { [tensors = tensors.elements] tensor in
+            let wanted = { [tensors = tensors.elements] (tensor: Int) in
                 rules[ruleOfLayer[tensors[tensor].layer]].states(of: tensors[tensor].kind)
             }
+            try checkRoom(for: 0..<layers.count, following: settings, wanted)
+            try addStates(wanted: wanted)
         }
         try reserveFollowing(settings)
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 import LayerwiseRules
 
 /// Steps the parameters of a network, layer by layer, in the caller's memory.
@@ -82,10 +82,12 @@ public final class Optimizer {
     var work = WorkList()
     var unitList = UnitList()
     var matrixMemory = MatrixMemory()
-    var coefficients: UnsafeMutableRawPointer?
-    var coefficientSlots = 0
-    var scratch: UnsafeMutableRawPointer?
-    var scratchSlots = 0
+    var coefficients = WorkMemory()
+    var scratch = WorkMemory()
+    /// Where the memory of states and of the work of steps is from.
+    var memory = MemorySource.library
+    /// The bytes that the caller gave, if there are such.
+    var memoryInterval: IntervalSet.Interval?
     /// The elements of the tensors that the step under way takes.
     var steppedElements = 0
     /// Whether the step under way wakes workers that sleep.
@@ -116,6 +118,7 @@ public final class Optimizer {
         self.freezePlan = freezePlan
         schedules["lr"] = schedule
         self.settings = settings
+        if settings.memory == .caller { memory = .promised }
         rules = [rule]
         do {
             try rule.check()
@@ -142,9 +145,8 @@ public final class Optimizer {
     }
 
     deinit {
+        guard memory.isLibrary else { return }
         for index in 0..<tensors.count { tensors.elements[index].freeStates() }
-        Memory.free(coefficients, coefficientSlots * coefficientBytes)
-        Memory.free(scratch, scratchSlots * Scratch.bytes)
     }
 }
 

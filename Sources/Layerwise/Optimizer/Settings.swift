@@ -28,6 +28,14 @@ public enum DecayFollows: String, Choice {
     case independent
 }
 
+/// Whose memory the states lie in, and the work of steps.
+public enum MemoryOwner: String, Choice {
+    /// The library's, which allocates it.
+    case library
+    /// The caller's, given by `Optimizer.setMemory`.  A step then allocates nothing and starts no thread.
+    case caller
+}
+
 /// The average of the weights that an optimizer keeps for evaluation.
 public enum AverageKind: String, Choice, BitwiseCopyable {
     /// None is kept.
@@ -90,6 +98,9 @@ public struct Settings: Configurable {
     /// The most threads that a step may use; 0 is as many as the machine grants.
     public var threads = 0
 
+    /// Whose memory the states lie in.
+    public var memory = MemoryOwner.library
+
     /// Everything at its default.
     public init() {}
 
@@ -143,7 +154,17 @@ public struct Settings: Configurable {
         .choice("decay_follows", \.decayFollows, "what multiplies decoupled decay"),
         .flag("dry_run", \.dryRun, "layers have no memory: nothing steps, explain and preview work"),
         .integer("threads", \.threads, 0...1024, "most threads of a step; 0: as many as the machine grants"),
+        .choice("memory", \.memory, "whose memory the states lie in: the library's, or the caller's"),
     ]
+
+    /// Refuses what excludes each other.
+    public func validate() throws(SettingError) {
+        guard memory == .caller else { return }
+        if threads > 1 {
+            throw .invalid("threads must be 0 or 1 with memory = caller, whose steps start no thread, found \(threads)")
+        }
+        if dryRun { throw .invalid("memory = caller and dry_run exclude each other: a dry run has no memory") }
+    }
 }
 
 /// What a layer can be given besides hyperparameters of its own.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 import LayerwiseRules
 
 /// Rates by width and depth, so that what was tuned on a narrow and shallow transformer carries over to a wide and deep one.

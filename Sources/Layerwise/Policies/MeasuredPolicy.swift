@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 import LayerwiseRules
 
 /// A policy whose scales follow from what a step measures of the layers.

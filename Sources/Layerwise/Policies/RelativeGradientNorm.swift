@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 import LayerwiseRules
 
 /// Rates that follow the relative size of the gradients: the layers whose gradients are large beside their weights learn.

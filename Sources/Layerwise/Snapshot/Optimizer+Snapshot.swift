@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 import LayerwiseRules
 
 // A snapshot holds what a checkpoint lists (CheckpointEntry), with the parameters, and the progress that a checkpoint saves
@@ -74,6 +74,7 @@ extension Optimizer {
         var settings = snapshot.settings
         // Results do not depend on these.
         settings.threads = self.settings.threads
+        settings.memory = self.settings.memory
         settings.telemetry = self.settings.telemetry
         settings.emptyStep = self.settings.emptyStep
         let (entries, mode) = (self.entries, self.mode)

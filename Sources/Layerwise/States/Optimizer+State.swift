@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 import LayerwiseRules
 
 /// One state of one tensor.
@@ -83,6 +83,7 @@ extension Optimizer {
         _ layer: Int, _ tensor: Int, _ name: String, size: Int? = nil
     ) throws(LayerwiseError) -> KeptState {
         try check(layer: layer, tensor: tensor)
+        try checkMemory()
         let states = keptStates(layers.elements[layer].firstTensor + tensor)
         guard let state = states.first(where: { $0.name == name }) else {
             let names = states.map(\.name)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLayerwiseKernels
-import Glibc
+import LayerwisePlatform
 import LayerwiseRules
 
 // What is kept for a tensor: its step count, the states that its rule declares, the master copy of its parameters.  Nothing
@@ -13,7 +13,7 @@ struct KeptState {
     let shape: [Int]
     /// Elements.
     let count: Int
-    /// nil for a state without elements.  A number inside the tensor's record stays where it is until a layer is added.
+    /// nil for a state without elements, or of a tensor whose memory the caller has not given yet.  A number inside the tensor's record stays where it is until a layer is added.
     let memory: UnsafeMutableRawPointer?
     /// Whether the memory stays where it is as long as the optimizer is there.
     let lasts: Bool
@@ -75,16 +75,17 @@ extension Optimizer {
                     memory: memory,
                     lasts: dtype == record.pointee.laneType && state.shape.isArray, isShared: state.shape == .shared))
         }
-        if let master = record.pointee.master {
+        if record.pointee.copies.contains(.master) {
             states.append(
                 KeptState(
-                    name: Self.masterState, dtype: .float32, shape: shape, count: count, memory: master, lasts: true))
+                    name: Self.masterState, dtype: .float32, shape: shape, count: count, memory: record.pointee.master,
+                    lasts: true))
         }
         let watched = [
-            (Self.lastChangeState, record.pointee.lastChange), (Self.startWeightsState, record.pointee.startWeights),
+            (Self.lastChangeState, LaneCopies.lastChange, record.pointee.lastChange),
+            (Self.startWeightsState, .startWeights, record.pointee.startWeights),
         ]
-        for (name, memory) in watched {
-            guard let memory else { continue }
+        for (name, copy, memory) in watched where record.pointee.copies.contains(copy) {
             states.append(
                 KeptState(
                     name: name, dtype: record.pointee.laneType, shape: shape, count: count, memory: memory, lasts: true)
@@ -96,13 +97,14 @@ extension Optimizer {
     /// What follows the weights of a tensor.
     private func followingStates(_ record: UnsafeMutablePointer<TensorStepData>, _ shape: [Int]) -> [KeptState] {
         let following = record.pointee.following
-        func state(_ name: String, _ dtype: DType, _ memory: UnsafeMutableRawPointer) -> KeptState {
+        func state(_ name: String, _ dtype: DType, _ memory: UnsafeMutableRawPointer?) -> KeptState {
             KeptState(
                 name: name, dtype: dtype, shape: shape, count: record.pointee.count, memory: memory, lasts: true)
         }
         var states: [KeptState] = []
-        if let average = following.average {
-            states.append(state(Self.averageState, record.pointee.laneType, average))
+        let copies = record.pointee.copies
+        if copies.contains(.average) {
+            states.append(state(Self.averageState, record.pointee.laneType, following.average))
             withUnsafeMutablePointer(to: &record.pointee.following.count) {
                 states.append(
                     KeptState(
@@ -110,8 +112,12 @@ extension Optimizer {
                         memory: UnsafeMutableRawPointer($0), lasts: false))
             }
         }
-        if let parked = following.parked { states.append(state(Self.parkedState, record.pointee.dtype, parked)) }
-        if let slow = following.slow { states.append(state(Self.slowWeightsState, record.pointee.laneType, slow)) }
+        if copies.contains(.parked) {
+            states.append(state(Self.parkedState, record.pointee.dtype, following.parked))
+        }
+        if copies.contains(.slow) {
+            states.append(state(Self.slowWeightsState, record.pointee.laneType, following.slow))
+        }
         return states
     }
 
@@ -119,8 +125,8 @@ extension Optimizer {
     /// until then stays, and changes no result.
     func reserveWatching() throws(LayerwiseError) {
         guard let watching = policy.measuredPart?.watching, !watching.isEmpty, !settings.dryRun else { return }
-        for index in 0..<tensors.count where !tensors.elements[index].watch(watching) {
-            throw .outOfMemory("what the policy watches of \(subject(tensors.elements[index].layer))")
+        for index in 0..<tensors.count where !tensors.elements[index].watch(watching, &memory) {
+            throw noMemory("what the policy watches of \(subject(tensors.elements[index].layer))")
         }
     }
 
@@ -145,6 +151,7 @@ extension Optimizer {
     func addStates(
         to layers: some Sequence<Int>, wanted: (_ tensor: Int) -> StateSet
     ) throws(LayerwiseError) {
+        try checkRoom(for: layers, wanted)
         var added: [(tensor: Int, states: StateSet)] = []
         for layer in layers {
             let own = self.layers.elements[layer]
@@ -153,12 +160,12 @@ extension Optimizer {
                 let record = tensors.elements + index
                 let missing = wanted(index).subtracting(record.pointee.kept)
                 if missing.isEmpty { continue }
-                guard record.pointee.addStates(missing, declared) else {
+                guard record.pointee.addStates(missing, declared, &memory) else {
                     for (tensor, states) in added {
                         tensors.elements[tensor].removeStates(
-                            states, declaredStates(of: tensors.elements[tensor].layer))
+                            states, declaredStates(of: tensors.elements[tensor].layer), memory)
                     }
-                    throw .outOfMemory("the state of \(subject(layer))", layer: layer)
+                    throw noMemory("the state of \(subject(layer))", layer: layer)
                 }
                 added.append((index, missing))
             }
@@ -190,13 +197,16 @@ extension TensorStepData {
     }
 
     /// Allocates and starts these states, which the tensor must not have yet.  Returns false, and changes nothing, if there is
-    /// no memory.
-    mutating func addStates(_ states: StateSet, _ declared: [StateDeclaration]) -> Bool {
+    /// no memory.  States in memory that the caller has promised get none yet.
+    mutating func addStates(
+        _ states: StateSet, _ declared: [StateDeclaration], _ source: inout MemorySource
+    ) -> Bool {
         var added = StateSet()
         for (position, state) in declared.enumerated() where states.contains(.state(position)) {
             if state.shape.isArray {
-                guard let memory = allocate(state) else {
-                    removeStates(added, declared)
+                let memory = allocate(state, &source)
+                if memory == nil && !source.isPromised {
+                    removeStates(added, declared, source)
                     return false
                 }
                 set(state, memory)
@@ -209,19 +219,61 @@ extension TensorStepData {
     }
 
     /// Frees these states, which the tensor must have.
-    mutating func removeStates(_ states: StateSet, _ declared: [StateDeclaration]) {
+    fileprivate mutating func removeStates(
+        _ states: StateSet, _ declared: [StateDeclaration], _ source: MemorySource
+    ) {
         for (position, state) in declared.enumerated() where states.contains(.state(position)) {
             if state.shape.isArray {
-                Memory.free(memory(of: state), bytes(of: state))
-                set(state, nil)
+                source.free(memory(of: state), bytes(of: state))
+                set(state, nil, isKept: false)
             }
             kept.remove(.state(position))
         }
     }
 
     /// Memory for a state that is an array; nil if it could not be allocated.
-    private func allocate(_ state: StateDeclaration) -> UnsafeMutableRawPointer? {
-        state.shape == .parameter ? allocateState(state.slot) : Memory.allocateZeroed(bytes(of: state))
+    private func allocate(_ state: StateDeclaration, _ source: inout MemorySource) -> UnsafeMutableRawPointer? {
+        state.shape == .parameter
+            ? allocateState(state.slot, from: &source) : source.allocateZeroed(bytes(of: state))
+    }
+
+    /// Takes memory for all that is kept from another source, and moves there what there is; if it is only counted, nothing changes.
+    mutating func layOut(_ declared: [StateDeclaration], in source: inout MemorySource) {
+        // The master copy comes first: a state may start as the parameters.
+        let hadMaster = master != nil
+        layOut(.master, \.master, in: &source) { _, _ in }
+        if !hadMaster { fillMaster() }
+        for (position, state) in declared.enumerated() where state.shape.isArray && kept.contains(.state(position)) {
+            guard let memory = source.allocateZeroed(bytes(of: state)) else { continue }
+            let former = self.memory(of: state)
+            set(state, memory)
+            if let former { memcpy(memory, former, bytes(of: state)) } else { start(state, isZeroed: true) }
+        }
+        layOut(.lastChange, \.lastChange, in: &source) { _, _ in }
+        layOut(.startWeights, \.startWeights, in: &source) { $0.copyParameters(to: $1) }
+        layOut(.average, \.following.average, in: &source) { $0.copyParameters(to: $1) }
+        layOut(.parked, \.following.parked, in: &source) { _, _ in }
+        layOut(.slow, \.following.slow, in: &source) { $0.copyParameters(to: $1) }
+    }
+
+    /// Lays out one copy, which `start` makes where there is none yet.
+    private mutating func layOut(
+        _ copy: LaneCopies, _ place: WritableKeyPath<Self, UnsafeMutableRawPointer?>, in source: inout MemorySource,
+        start: (_ tensor: Self, _ memory: UnsafeMutableRawPointer) -> Void
+    ) {
+        guard copies.contains(copy), let memory = source.allocateZeroed(stateBytes) else { return }
+        if let former = self[keyPath: place] { memcpy(memory, former, stateBytes) } else { start(self, memory) }
+        self[keyPath: place] = memory
+    }
+
+    /// The bytes of memory that these states and copies take of the caller's.
+    func bytes(of states: StateSet, _ declared: [StateDeclaration], _ copies: LaneCopies = []) -> Int {
+        var counted = MemorySource.counted
+        for _ in 0..<copies.rawValue.nonzeroBitCount { _ = counted.allocateZeroed(stateBytes) }
+        for (position, state) in declared.enumerated() where state.shape.isArray && states.contains(.state(position)) {
+            _ = allocate(state, &counted)
+        }
+        return counted.used
     }
 
     /// The memory of a state that is an array.
@@ -241,15 +293,17 @@ extension TensorStepData {
     /// The bytes of rows or columns, with a group of lanes behind the last that kernels may read.
     private static func factorBytes(_ count: Int, _ lane: DType) -> Int { (count * lane.size + 127) / 64 * 64 }
 
-    private mutating func set(_ state: StateDeclaration, _ memory: UnsafeMutableRawPointer?) {
+    private mutating func set(
+        _ state: StateDeclaration, _ memory: UnsafeMutableRawPointer?, isKept: Bool = true
+    ) {
         var pair = factors(of: state)
         pair.slot = state.slot
         switch state.shape {
-        case .rows: pair.rows = memory
-        case .columns: pair.columns = memory
-        case .rowMeans: (pair.kind, pair.rows) = (.means, memory)
+        case .rows: (pair.rows, pair.hasRows) = (memory, isKept)
+        case .columns: (pair.columns, pair.hasColumns) = (memory, isKept)
+        case .rowMeans: (pair.kind, pair.rows, pair.hasRows) = (.means, memory, isKept)
         case .axes:
-            (pair.kind, pair.rows) = (.least, memory)
+            (pair.kind, pair.rows, pair.hasRows, pair.hasColumns) = (.least, memory, isKept, isKept)
             pair.columns = memory.map { $0 + max(0, matrices.axisCount - matrices.columns) * laneType.size }
         default: return setState(state.slot, memory)
         }
@@ -271,15 +325,18 @@ extension TensorStepData {
     }
 
     /// Resets the step count and the declared states, and gives back the memory of those that are 0.  The master copy stays.
-    mutating func clear(_ declared: [StateDeclaration]) {
+    /// `givesBack`: false for memory of the caller's, which is only filled with zeros.
+    mutating func clear(_ declared: [StateDeclaration], givesBack: Bool) {
         for (position, state) in declared.enumerated() where kept.contains(.state(position)) {
-            if state.shape == .parameter, state.start == .value(0), let memory = self.state(state.slot) {
+            if givesBack, state.shape == .parameter, state.start == .value(0), let memory = self.state(state.slot) {
                 Memory.clear(memory, stateBytes)
             } else {
                 start(state, isZeroed: false)
             }
         }
-        if let lastChange { Memory.clear(lastChange, stateBytes) }
+        if let lastChange {
+            if givesBack { Memory.clear(lastChange, stateBytes) } else { memset(lastChange, 0, stateBytes) }
+        }
         steps = 0
     }
 
@@ -346,8 +403,10 @@ extension TensorStepData {
     }
 
     /// Makes a float32 copy of the parameters; false if there is no memory.
-    mutating func addMaster() -> Bool {
-        guard let memory = allocateState(TensorStepData.stateSlots) else { return false }
+    mutating func addMaster(_ source: inout MemorySource) -> Bool {
+        copies.insert(.master)
+        if source.isPromised { return true }
+        guard let memory = allocateState(TensorStepData.stateSlots, from: &source) else { return false }
         master = memory
         fillMaster()
         return true
@@ -360,15 +419,18 @@ extension TensorStepData {
     }
 
     /// Makes room for what is watched; false if there is no memory.
-    mutating func watch(_ watching: Watching) -> Bool {
-        if watching.keepsLastChange && lastChange == nil {
-            guard let memory = allocateState(TensorStepData.stateSlots + 1) else { return false }
-            lastChange = memory
+    mutating func watch(_ watching: Watching, _ source: inout MemorySource) -> Bool {
+        let isPromised = source.isPromised
+        if watching.keepsLastChange && !copies.contains(.lastChange) {
+            lastChange = isPromised ? nil : allocateState(TensorStepData.stateSlots + 1, from: &source)
+            if lastChange == nil && !isPromised { return false }
+            copies.insert(.lastChange)
         }
-        if watching.keepsStart && startWeights == nil {
-            guard let memory = allocateState(TensorStepData.stateSlots + 2) else { return false }
-            startWeights = memory
-            copyParameters(to: memory)
+        if watching.keepsStart && !copies.contains(.startWeights) {
+            startWeights = isPromised ? nil : allocateState(TensorStepData.stateSlots + 2, from: &source)
+            if startWeights == nil && !isPromised { return false }
+            copies.insert(.startWeights)
+            startWatching()
         }
         return true
     }
@@ -384,7 +446,7 @@ extension TensorStepData {
         if let startWeights { copyParameters(to: startWeights) }
     }
 
-    /// Frees all that is kept.
+    /// Frees all that is kept, in memory of the library.
     func freeStates() {
         Memory.free(lastChange, stateBytes)
         Memory.free(startWeights, stateBytes)
@@ -400,8 +462,9 @@ extension TensorStepData {
 
     /// The bytes of all states but the step count, without padding.
     func keptBytes(_ declared: [StateDeclaration]) -> Int {
-        let copies = (master == nil ? 0 : 1) + (lastChange == nil ? 0 : 1) + (startWeights == nil ? 0 : 1)
-        var bytes = copies * count * laneType.size + followingBytes
+        let lanes = copies.subtracting(.parked).rawValue.nonzeroBitCount
+        var bytes = count * (lanes * laneType.size + (copies.contains(.parked) ? dtype.size : 0))
+        if copies.contains(.average) { bytes += MemoryLayout<Double>.size }
         for (position, state) in declared.enumerated() where kept.contains(.state(position)) {
             switch state.shape {
             case .parameter, .rows, .columns, .rowMeans, .axes: bytes += elements(of: state) * laneType.size

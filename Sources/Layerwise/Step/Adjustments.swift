@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLayerwiseKernels
-import Glibc
+import LayerwisePlatform
 import LayerwiseRules
 
 // What the settings do to gradients after norms were clipped: adaptive clipping and centralization by slice, and noise.

@@ -147,11 +147,13 @@ extension Optimizer {
                 squareBytes = max(squareBytes, order * order * tensor.pointee.laneType.size)
             }
         }
-        return matrixMemory.reserve(bytes, squareBytes)
+        return matrixMemory.reserve(bytes, squareBytes, from: &memory)
     }
 
     /// Scratch memory for each thread that a product may use; false if there is none.
-    func growMatrixScratch() -> Bool { !rulesInForce.orthogonalizes || matrixMemory.reserve(threads: threadLimit) }
+    func growMatrixScratch() -> Bool {
+        !rulesInForce.orthogonalizes || matrixMemory.reserve(threads: threadLimit, from: &memory)
+    }
 }
 
 /// Does one part of a product.
@@ -258,59 +260,46 @@ struct MatrixMemory: ~Copyable {
         8 * Int(LWK_PRODUCT_ROWS * LWK_PRODUCT_DEPTH + LWK_PRODUCT_DEPTH * LWK_PRODUCT_COLUMNS)
         + 8 * Int(LWK_PRODUCT_ROWS * LWK_PRODUCT_COLUMNS)
 
+    private var directionMemory = WorkMemory()
+    private var otherMemory = WorkMemory()
+    private var gramMemory = WorkMemory()
+    private var polynomialMemory = WorkMemory()
+    private var scratchMemory = WorkMemory()
+
     /// The directions of a tensor, and room for their next values.
-    private(set) var directions: UnsafeMutableRawPointer?
-    private(set) var other: UnsafeMutableRawPointer?
-    private var bytes = 0
+    var directions: UnsafeMutableRawPointer? { directionMemory.start }
+    var other: UnsafeMutableRawPointer? { otherMemory.start }
     /// X·Xᵀ, and the polynomial of it.
-    private(set) var gram: UnsafeMutableRawPointer?
-    private(set) var polynomial: UnsafeMutableRawPointer?
-    private var squareBytes = 0
+    var gram: UnsafeMutableRawPointer? { gramMemory.start }
+    var polynomial: UnsafeMutableRawPointer? { polynomialMemory.start }
     /// Scratch memory for each thread.
-    private(set) var scratch: UnsafeMutableRawPointer?
-    private var threads = 0
+    var scratch: UnsafeMutableRawPointer? { scratchMemory.start }
     /// What multiplies matrices in place of the library's own kernels.
     var blas = BLASFunctions()
     var hasBLAS: Bool { blas.isPresent }
 
     init() {}
 
-    deinit {
-        Memory.free(directions, bytes)
-        Memory.free(other, bytes)
-        Memory.free(gram, squareBytes)
-        Memory.free(polynomial, squareBytes)
-        Memory.free(scratch, threads * Self.scratchBytes)
-    }
-
     /// Grows to so many bytes; false if there is no memory.
-    mutating func reserve(_ bytes: Int, _ squareBytes: Int) -> Bool {
-        Self.grow(&directions, &other, &self.bytes, to: bytes)
-            && Self.grow(&gram, &polynomial, &self.squareBytes, to: squareBytes)
-    }
-
-    private static func grow(
-        _ first: inout UnsafeMutableRawPointer?, _ second: inout UnsafeMutableRawPointer?, _ size: inout Int,
-        to bytes: Int
-    ) -> Bool {
-        if size >= bytes { return true }
-        guard let one = Memory.allocateZeroed(bytes) else { return false }
-        guard let two = Memory.allocateZeroed(bytes) else {
-            Memory.free(one, bytes)
-            return false
-        }
-        Memory.free(first, size)
-        Memory.free(second, size)
-        (first, second, size) = (one, two, bytes)
-        return true
+    mutating func reserve(_ bytes: Int, _ squareBytes: Int, from source: inout MemorySource) -> Bool {
+        let hasDirections = directionMemory.reserve(bytes, from: &source)
+        let hasOther = otherMemory.reserve(bytes, from: &source)
+        let hasGram = gramMemory.reserve(squareBytes, from: &source)
+        let hasPolynomial = polynomialMemory.reserve(squareBytes, from: &source)
+        return hasDirections && hasOther && hasGram && hasPolynomial
     }
 
     /// Grows to so many threads; false if there is no memory.
-    mutating func reserve(threads wanted: Int) -> Bool {
-        if threads >= wanted { return true }
-        guard let memory = Memory.allocateZeroed(wanted * Self.scratchBytes) else { return false }
-        Memory.free(scratch, threads * Self.scratchBytes)
-        (scratch, threads) = (memory, wanted)
-        return true
+    mutating func reserve(threads: Int, from source: inout MemorySource) -> Bool {
+        scratchMemory.reserve(threads * Self.scratchBytes, from: &source)
+    }
+
+    /// Moves to memory from another source; if it is only counted, nothing changes.
+    mutating func move(to source: inout MemorySource) {
+        directionMemory.move(to: &source)
+        otherMemory.move(to: &source)
+        gramMemory.move(to: &source)
+        polynomialMemory.move(to: &source)
+        scratchMemory.move(to: &source)
     }
 }

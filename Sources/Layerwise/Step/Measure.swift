@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 import LayerwiseRules
 
 /// What the pass over the gradients found, before anything is written.

@@ -24,7 +24,7 @@ extension Optimizer {
         // Layers that begin to be measured begin to be watched.  What was written to their states stays.
         let watching = watching
         for index in 0..<tensors.count where tensors.elements[index].layer >= first {
-            guard tensors.elements[index].watch(watching) else { throw .outOfMemory("what the policy watches") }
+            guard tensors.elements[index].watch(watching, &memory) else { throw noMemory("what the policy watches") }
         }
     }
 

@@ -14,6 +14,7 @@ extension Optimizer {
         if settings.dryRun {
             throw LayerwiseError(.invalidArgument, "an optimizer with dry_run has no memory and measures nothing")
         }
+        try checkMemory()
         if options.layer != nil {
             throw LayerwiseError(.invalidArgument, "micro-batches are measured of all layers")
         }

@@ -31,7 +31,7 @@ extension Optimizer {
         try move(to: currentStep)
         var planner = Planner(
             layers: layers.elements, tensors: tensors.elements, factors: timeline.factors.elements,
-            coefficients: coefficients, given: given, gradientFactor: ScaledNumber(sign: 1, over: scale),
+            coefficients: coefficients.start, given: given, gradientFactor: ScaledNumber(sign: 1, over: scale),
             decayFollows: settings.decayFollows, shared: nextShared)
         // Moved and not copied: a copy would be made once one of the two is written to.
         swap(&planner.powers, &powers)
@@ -152,8 +152,7 @@ extension Optimizer {
                 if let other = parameterIntervals.firstSharing(bytes) {
                     throw LayerwiseError(
                         .overlap,
-                        "\(subject(layer, tensor)): the gradient shares bytes with the parameters of "
-                            + subject(other.layer, other.tensor),
+                        "\(subject(layer, tensor)): the gradient shares bytes with \(label("the parameters", other, layer))",
                         layer: layer, tensor: tensor)
                 }
             }

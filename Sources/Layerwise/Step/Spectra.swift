@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 import LayerwiseRules
 
 /// The singular values of one tensor's matrices, squared, rising.
@@ -44,6 +44,7 @@ extension Optimizer {
         if delay < 0 || delay > mostSteps {
             throw LayerwiseError(.outOfRange, "the delay must be from 0 to \(mostSteps) steps, found \(delay)")
         }
+        try checkMemory()
         try refresh()
         guard let policy = spectralPolicy else {
             throw LayerwiseError(
@@ -80,6 +81,7 @@ extension Optimizer {
         if settings.dryRun {
             throw LayerwiseError(.invalidArgument, "an optimizer with dry_run has no memory and measures nothing")
         }
+        try checkMemory()
         let source = try spectrumSource(layer, tensor)
         guard let room = SpectrumRoom([source]) else {
             throw .outOfMemory("singular values of \(subject(layer))", layer: layer)

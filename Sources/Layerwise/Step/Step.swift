@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 import LayerwiseRules
 
 // A step, once, forward: plan → measure → update → commit.  Until the update begins, nothing that a caller could see has
@@ -30,6 +30,7 @@ extension Optimizer {
         if settings.dryRun {
             throw LayerwiseError(.invalidArgument, "an optimizer with dry_run has no memory and cannot step")
         }
+        try checkMemory()
         if mode == .evaluation { throw stepInEvaluation }
         try refresh()
         let loss = try loss(options)
@@ -82,52 +83,48 @@ extension Optimizer {
             try refreshTimeline()
             rulesInForce = RulesInForce(ruleRecords)
         }
-        if rulesInForce.orthogonalizes { matrixMemory.blas = try BLAS.current() }
+        if rulesInForce.orthogonalizes && memory.isLibrary { matrixMemory.blas = try BLAS.current() }
         if settings.dryRun { return }
         if work.isStale {
             let records = ruleRecords.elements
             let layers = layers.elements
             let built =
-                work.build(tensors.elements, tensors.count)
+                work.build(tensors.elements, tensors.count, &memory)
                 && (!rulesInForce.hasStages
                     || unitList.build(
-                        tensors.elements, tensors.count, work.blocks,
+                        tensors.elements, tensors.count, work.blocks, &memory,
                         keepsDirections: rulesInForce.keepsDirections,
                         unitOf: { records[layers[$0].rule].scope },
                         orthogonalizes: { [tensors = tensors.elements] in
                             tensors[$0].kind.isMatrix && records[layers[tensors[$0].layer].rule].orthogonalizes
                         }))
                 && reserveMatrices()
-            guard built else { throw .outOfMemory("the step") }
+            guard built else { throw noMemory("the step") }
         }
         let hasSlices =
-            !GradientAdjustments(settings).concernsSlices || work.reserveSlices(tensors.elements, tensors.count)
-        guard hasSlices, growCoefficients(), growScratch(), growMatrixScratch() else { throw .outOfMemory("the step") }
+            !GradientAdjustments(settings).concernsSlices
+            || work.reserveSlices(tensors.elements, tensors.count, &memory)
+        guard hasSlices, growCoefficients(), growScratch(), growMatrixScratch() else { throw noMemory("the step") }
     }
 
     private func growCoefficients() -> Bool {
-        if coefficientSlots >= tensors.count { return true }
-        let slots = max(tensors.count, 2 * coefficientSlots)
-        guard let memory = Memory.allocateZeroed(slots * coefficientBytes) else { return false }
-        Memory.free(coefficients, coefficientSlots * coefficientBytes)
-        coefficients = memory
-        coefficientSlots = slots
-        return true
+        let needed = tensors.count * coefficientBytes
+        if coefficients.bytes >= needed && memory.isLibrary { return true }
+        return coefficients.reserve(memory.isLibrary ? max(needed, 2 * coefficients.bytes) : needed, from: &memory)
     }
 
     /// Scratch memory for each thread that a step may use.
     private func growScratch() -> Bool {
-        let slots = threadLimit
-        if scratchSlots >= slots { return true }
-        guard let memory = Memory.allocateZeroed(slots * Scratch.bytes) else { return false }
-        Memory.free(scratch, scratchSlots * Scratch.bytes)
-        scratch = memory
-        scratchSlots = slots
-        return true
+        // The caller's memory may be little: it has one thread's, and room for directions only where a rule keeps them.
+        let unused = memory.isLibrary || rulesInForce.keepsDirections ? 0 : Scratch.directionBytes
+        return scratch.reserve(threadLimit * Scratch.bytes - unused, from: &memory)
     }
 
     /// The most threads that a step may use.
-    var threadLimit: Int { settings.threads > 0 ? settings.threads : Self.machineThreads }
+    var threadLimit: Int {
+        if !memory.isLibrary { return 1 }
+        return settings.threads > 0 ? settings.threads : Self.machineThreads
+    }
 
     /// Read once: a step has no time to read the cgroup's files.
     private static let machineThreads = availableThreads()
@@ -137,7 +134,7 @@ extension Optimizer {
             optimizer: Unmanaged.passUnretained(self), layers: layers.elements, tensors: tensors.elements,
             rules: ruleRecords.elements, blocks: work.blocks.elements, sums: work.sums.elements,
             items: work.items.elements, units: unitList.units.elements, kernels: InstructionSet.kernelMemory,
-            scratch: scratch ?? UnsafeMutableRawPointer(tensors.elements), limit: settings.clipValue,
+            scratch: scratch.start ?? UnsafeMutableRawPointer(tensors.elements), limit: settings.clipValue,
             shared: nextShared, factors: work.factors.elements, adjustments: GradientAdjustments(settings),
             sliceSums: work.sliceSums.elements, slices: work.slices.elements, observes: observes, watching: watching)
     }
@@ -151,8 +148,12 @@ extension Optimizer {
     func run(_ job: ThreadPool.Job, _ context: StepContext, count: Int, isShared: Bool, wakes: Bool) {
         let threads = isShared ? threadLimit : 1
         let isDone = withUnsafePointer(to: context) { context in
-            ThreadPool.shared.run(
-                job, UnsafeMutableRawPointer(mutating: context), count: count, threads: threads, wakes: wakes)
+            let context = UnsafeMutableRawPointer(mutating: context)
+            if threads == 1 {
+                for item in 0..<count { job(context, item, 0) }
+                return true
+            }
+            return ThreadPool.shared.run(job, context, count: count, threads: threads, wakes: wakes)
         }
         if !isDone { isTorn = true }
     }

@@ -19,6 +19,8 @@ struct TensorStepData: BitwiseCopyable {
 
     // Kept by the library (States/TensorStates.swift).
     var master: UnsafeMutableRawPointer?
+    /// Which copies of lanes it has besides the states of its rule.
+    var copies = LaneCopies()
     /// Which of the states that the rule declares there are.
     var kept = StateSet()
     /// States of the parameter's shape, by slot.
@@ -131,9 +133,9 @@ struct TensorStepData: BitwiseCopyable {
     ///
     /// Parameters and states begin 13 cache lines apart in their pages.  On a Zen 3 processor, loops over four arrays that begin
     /// at one offset moved 25 GB/s, and over arrays at least 3 lines apart 44 GB/s.
-    func allocateState(_ slot: Int) -> UnsafeMutableRawPointer? {
+    func allocateState(_ slot: Int, from source: inout MemorySource) -> UnsafeMutableRawPointer? {
         let distance = 13 * 64 * (slot + 1)
-        return Memory.allocateZeroed(stateBytes, pageOffset: Int(bitPattern: parameters) &+ distance)
+        return source.allocateZeroed(stateBytes, pageOffset: Int(bitPattern: parameters) &+ distance)
     }
 
     func state(_ slot: Int) -> UnsafeMutableRawPointer? {
@@ -155,6 +157,19 @@ struct TensorStepData: BitwiseCopyable {
     }
 }
 
+/// Copies of lanes that a tensor has besides the states of its rule: the master copy, what a policy watches, and what follows the
+/// weights.
+struct LaneCopies: OptionSet, BitwiseCopyable {
+    let rawValue: UInt8
+
+    static let master = Self(rawValue: 1)
+    static let lastChange = Self(rawValue: 2)
+    static let startWeights = Self(rawValue: 4)
+    static let average = Self(rawValue: 8)
+    static let parked = Self(rawValue: 16)
+    static let slow = Self(rawValue: 32)
+}
+
 /// What stands for a state of the parameter's shape.
 struct FactorPair: BitwiseCopyable {
     enum Kind: BitwiseCopyable {
@@ -172,8 +187,11 @@ struct FactorPair: BitwiseCopyable {
     var slot = 0
     var rows: UnsafeMutableRawPointer?
     var columns: UnsafeMutableRawPointer?
+    /// Whether there are such states, which may have no memory yet.
+    var hasRows = false
+    var hasColumns = false
 
-    var isPresent: Bool { rows != nil && (columns != nil || kind == .means) }
+    var isPresent: Bool { hasRows && (hasColumns || kind == .means) }
 }
 
 /// A tensor as matrices: its last two axes are rows and columns.  A tensor of rank 0 or 1 is one row.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 import LayerwiseRules
 
 /// The tensors gathered into units, for rules of several stages: the sums of a stage must be known for the whole unit before
@@ -12,28 +12,35 @@ struct UnitList: ~Copyable {
     /// Small units that one thread takes at a time.
     private(set) var smallItems = UnsafeArray<WorkItem>()
     /// Where the directions of a large unit are kept between its stages.
-    private(set) var directions: UnsafeMutableRawPointer?
-    private var directionBytes = 0
+    var directions: UnsafeMutableRawPointer? { directionMemory.start }
+    private var directionMemory = WorkMemory()
 
     /// The directions of larger units are computed again in the last stage: they would not stay in any cache.
     private static let mostDirectionBytes = 16 << 20
 
     init() {}
 
-    deinit { Memory.free(directions, directionBytes) }
+    /// Moves to memory from another source; if it is only counted, nothing changes.
+    mutating func move(to source: inout MemorySource) {
+        units.move(to: &source)
+        smallItems.move(to: &source)
+        directionMemory.move(to: &source)
+    }
 
     /// Builds the list; false if there is no memory.  `keepsDirections`: whether a rule can use directions that a stage kept.
     mutating func build(
         _ tensors: UnsafeMutablePointer<TensorStepData>, _ tensorCount: Int, _ blocks: borrowing UnsafeArray<Block>,
-        keepsDirections: Bool, unitOf scope: (_ layer: Int) -> Stage.Scope,
+        _ source: inout MemorySource, keepsDirections: Bool, unitOf scope: (_ layer: Int) -> Stage.Scope,
         orthogonalizes: (_ tensor: Int) -> Bool
     ) -> Bool {
         units.removeAll()
         smallItems.removeAll()
-        guard units.reserve(tensorCount), smallItems.reserve(tensorCount) else { return false }
+        guard units.reserve(tensorCount, from: &source), smallItems.reserve(tensorCount, from: &source) else {
+            return false
+        }
         gatherUnits(tensors, tensorCount, blocks, scope, orthogonalizes)
         gatherSmallUnits()
-        if keepsDirections { reserveDirections() }
+        if keepsDirections { reserveDirections(&source) }
         return true
     }
 
@@ -83,7 +90,7 @@ struct UnitList: ~Copyable {
     }
 
     /// Room for the directions of any large unit that is not too large.  Where there is no memory they are computed again.
-    private mutating func reserveDirections() {
+    private mutating func reserveDirections(_ source: inout MemorySource) {
         var largest = 0
         for index in 0..<units.count {
             let unit = units.elements[index]
@@ -91,10 +98,8 @@ struct UnitList: ~Copyable {
             units.elements[index].keepsDirections = true
             largest = max(largest, unit.directionBytes)
         }
-        if largest > directionBytes {
-            Memory.free(directions, directionBytes)
-            directions = Memory.allocateZeroed(largest)
-            directionBytes = directions == nil ? 0 : largest
+        if !directionMemory.reserve(largest, from: &source) {
+            for index in 0..<units.count { units.elements[index].keepsDirections = false }
         }
     }
 }

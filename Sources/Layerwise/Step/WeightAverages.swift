@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLayerwiseKernels
-import Glibc
+import LayerwisePlatform
 import LayerwiseRules
 
 // Weights that follow those of the rule: an average, which evaluation may use, and the slow weights of Lookahead.  Both are
@@ -125,8 +125,8 @@ extension Optimizer {
                     + "first")
         }
         if settings.dryRun { return }
-        for index in 0..<tensors.count where !tensors.elements[index].follow(new) {
-            throw .outOfMemory(
+        for index in 0..<tensors.count where !tensors.elements[index].follow(new, &memory) {
+            throw noMemory(
                 "the average or the slow weights of \(subject(tensors.elements[index].layer))",
                 layer: tensors.elements[index].layer)
         }
@@ -139,26 +139,37 @@ extension Optimizer {
 
 extension TensorStepData {
     /// Makes room for what follows the weights; false if there is no memory.
-    mutating func follow(_ averages: WeightAverages) -> Bool {
-        if averages.averages && following.average == nil {
-            guard let memory = allocateState(TensorStepData.stateSlots + 3) else { return false }
-            following.average = memory
+    mutating func follow(_ averages: WeightAverages, _ source: inout MemorySource) -> Bool {
+        let isPromised = source.isPromised
+        let missing = missing(averages)
+        if missing.contains(.average) {
+            following.average = isPromised ? nil : allocateState(TensorStepData.stateSlots + 3, from: &source)
+            if following.average == nil && !isPromised { return false }
+            copies.insert(.average)
             startAverage()
         }
-        if averages.averages && needsParking && following.parked == nil {
-            guard let memory = Memory.allocateZeroed(stateBytes) else { return false }
-            following.parked = memory
+        if missing.contains(.parked) {
+            following.parked = isPromised ? nil : source.allocateZeroed(stateBytes)
+            if following.parked == nil && !isPromised { return false }
+            copies.insert(.parked)
         }
-        if averages.looksAhead && following.slow == nil {
-            guard let memory = allocateState(TensorStepData.stateSlots + 4) else { return false }
-            following.slow = memory
+        if missing.contains(.slow) {
+            following.slow = isPromised ? nil : allocateState(TensorStepData.stateSlots + 4, from: &source)
+            if following.slow == nil && !isPromised { return false }
+            copies.insert(.slow)
             startSlowWeights()
         }
         return true
     }
 
-    /// Whether neither a master copy nor the average has room for the weights while the parameters hold the average.
-    private var needsParking: Bool { master == nil && dtype != laneType }
+    /// What of it the tensor lacks.  Weights of 16 bits without a master copy need room while the parameters hold the average.
+    func missing(_ averages: WeightAverages) -> LaneCopies {
+        var wanted = LaneCopies()
+        if averages.averages { wanted.insert(.average) }
+        if averages.averages && !copies.contains(.master) && dtype != laneType { wanted.insert(.parked) }
+        if averages.looksAhead { wanted.insert(.slow) }
+        return wanted.subtracting(copies)
+    }
 
     /// The average is the weights, of which it has taken in none.
     mutating func startAverage() {
@@ -176,13 +187,6 @@ extension TensorStepData {
         Memory.free(following.average, stateBytes)
         Memory.free(following.parked, stateBytes)
         Memory.free(following.slow, stateBytes)
-    }
-
-    /// Bytes of it, without padding.
-    var followingBytes: Int {
-        let lanes = (following.average == nil ? 0 : 1) + (following.slow == nil ? 0 : 1)
-        return count * (lanes * laneType.size + (following.parked == nil ? 0 : dtype.size))
-            + (following.average == nil ? 0 : MemoryLayout<Double>.size)
     }
 }
 

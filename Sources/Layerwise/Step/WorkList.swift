@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 
 /// The tensors cut into blocks, and the blocks gathered into items, each of which one thread takes at a time.
 ///
@@ -30,8 +30,22 @@ struct WorkList: ~Copyable {
 
     init() {}
 
+    /// Moves to memory from another source; if it is only counted, nothing changes.
+    mutating func move(to source: inout MemorySource) {
+        blocks.move(to: &source)
+        sums.move(to: &source)
+        items.move(to: &source)
+        numbers.move(to: &source)
+        factors.move(to: &source)
+        spreadFactors.move(to: &source)
+        sliceSums.move(to: &source)
+        slices.move(to: &source)
+    }
+
     /// Cuts all tensors again; false if there is no memory.
-    mutating func build(_ tensors: UnsafeMutablePointer<TensorStepData>, _ tensorCount: Int) -> Bool {
+    mutating func build(
+        _ tensors: UnsafeMutablePointer<TensorStepData>, _ tensorCount: Int, _ source: inout MemorySource
+    ) -> Bool {
         isStale = true
         blocks.removeAll()
         sums.removeAll()
@@ -40,10 +54,22 @@ struct WorkList: ~Copyable {
         var factorCount = 0
         spreadFactorCount = 0
         hasSlices = false
+        var blockCount = 0
+        for index in 0..<tensorCount {
+            let size = tensors[index].blockElements
+            tensors[index].blockCount = (tensors[index].count + size - 1) / size
+            blockCount += tensors[index].blockCount
+        }
+        let hasBlocks = blocks.reserve(blockCount, from: &source)
+        let hasSums = sums.reserve(blockCount, from: &source)
+        let hasItems = items.reserve(blockCount, from: &source)
+        let hasNumbers = numbers.reserve(4 * tensorCount, from: &source)
+        // Each is asked for, so that what all of them need is known.
+        guard hasBlocks && hasSums && hasItems && hasNumbers else { return false }
         for index in 0..<tensorCount {
             let count = tensors[index].count
             let size = tensors[index].blockElements
-            let pieces = (count + size - 1) / size
+            let pieces = tensors[index].blockCount
             let isFactored = tensors[index].isFactored
             if isFactored {
                 tensors[index].firstFactor = factorCount
@@ -51,9 +77,7 @@ struct WorkList: ~Copyable {
                 spreadFactorCount += tensors[index].spreadFactorCount
             }
             tensors[index].firstBlock = blocks.count
-            tensors[index].blockCount = pieces
             elements += count
-            guard blocks.reserve(blocks.count + pieces), sums.reserve(blocks.count + pieces) else { return false }
             for piece in 0..<pieces {
                 var block = Block(tensor: index, start: piece * size, count: min(size, count - piece * size))
                 if isFactored {
@@ -64,29 +88,31 @@ struct WorkList: ~Copyable {
                 sums.append(BlockSums())
             }
         }
-        guard items.reserve(blocks.count), numbers.reserve(4 * tensorCount), factors.reserve(factorCount),
-            spreadFactors.reserve(spreadFactorCount)
-        else { return false }
+        let hasFactors = factors.reserve(factorCount, from: &source)
+        let hasSpreadFactors = spreadFactors.reserve(spreadFactorCount, from: &source)
+        guard hasFactors && hasSpreadFactors else { return false }
         gatherItems()
         isStale = false
         return true
     }
 
     /// Makes room for the slices of all tensors; false if there is no memory.
-    mutating func reserveSlices(_ tensors: UnsafeMutablePointer<TensorStepData>, _ tensorCount: Int) -> Bool {
+    mutating func reserveSlices(
+        _ tensors: UnsafeMutablePointer<TensorStepData>, _ tensorCount: Int, _ source: inout MemorySource
+    ) -> Bool {
         if hasSlices { return true }
         var count = 0
         for index in 0..<tensorCount {
             tensors[index].firstSlice = count
             count += tensors[index].sliceCount
         }
-        guard slices.reserve(2 * count) else { return false }
+        let hasRoom = slices.reserve(2 * count, from: &source)
         for index in 0..<blocks.count {
             let block = blocks.elements + index
             block.pointee.firstSlice = count
             count += tensors[block.pointee.tensor].slices(in: block.pointee).count
         }
-        hasSlices = sliceSums.reserve(3 * count)
+        hasSlices = sliceSums.reserve(3 * count, from: &source) && hasRoom
         return hasSlices
     }
 

@@ -2,6 +2,7 @@
 """What steps allocate after the first: run with allocations.c preloaded, prints a line for each kind that does."""
 
 import ctypes
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,6 +30,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "all clipping, telemetry": {"clip_global_norm": 0.1, "clip_layer_norm": 0.1, "clip_value": 0.1, "telemetry": True},
     "propagate": {"nonfinite": "propagate"},
     "skip": {"nonfinite": "skip", "telemetry": True},
+    "units": {"clip_unit_ratio": 0.1, "centralize_gradients": True, "telemetry": True},
+    "noise": {"gradient_noise": 0.1, "clip_global_norm": 1.0},
 }
 
 counter = ctypes.CDLL(None)
@@ -53,10 +56,13 @@ def step_options(**fields: Any) -> binding.lw_step:
 
 
 def allocations(opt: lw.Optimizer, options: binding.lw_step, steps: int, expected: int = 0) -> int:
-    """What the steps after the first allocate."""
+    """What the steps after the first allocate; where the memory is the caller's, all of them."""
     native = ctypes.cast(binding.lw_optimizer_step, ctypes.c_void_p)
     code = ctypes.c_int32()
-    counter.count_steps(native, opt._handle, options, 1, code)
+    if opt.get("memory") == "library":
+        counter.count_steps(native, opt._handle, options, 1, code)
+    elif not opt._memory:
+        opt.set_memory(bytearray(opt.memory_size))
     found: int = counter.count_steps(native, opt._handle, options, steps, code)
     assert code.value == expected, (code, opt.rule)
     return found
@@ -78,6 +84,7 @@ def optimizer(
 
 def cases() -> Iterator[tuple[str, int]]:
     """Every kind of step, and what it allocates."""
+    yield from cases_of_callers_memory()
     for rule in RULES:
         for kind, dtype, master, size in (
             ("float32", np.float32, False, 37),
@@ -85,6 +92,8 @@ def cases() -> Iterator[tuple[str, int]]:
             ("float16, master", np.float16, True, 100_000),
         ):
             for label, options in OPTIONS.items():
+                if label in ("units", "noise") and size > 100:
+                    continue
                 with optimizer(rule, dtype, size, master, threads=3, **options) as opt:
                     is_long = size < 100 and label == "plain" and not TABLE[type(rule).__name__].together
                     steps = 1100 if is_long else 5
@@ -137,7 +146,74 @@ def cases() -> Iterator[tuple[str, int]]:
         for label, kind in (("all layers", {}), ("one layer", {"layer": 1})):
             with optimizer(lw.AdamW(lr=0.1), np.float32, 37, policy=policy) as opt:
                 yield f"{policy}, {label}", allocations(opt, step_options(**kind), 40)
+    yield from cases_of_options()
     yield from cases_of_mixed_rules()
+
+
+def cases_of_options() -> Iterator[tuple[str, int]]:
+    """What is done with gradients and changes around a rule."""
+    for options in (
+        {"average": lw.EMA(0.9, warmup=True), "clip_global_norm": 1.0},
+        {"average": lw.PolynomialAverage(start=2, period=2), "lookahead": lw.Lookahead(2)},
+    ):
+        for memory in ("library", "caller"):
+            for size, dtype in ((37, np.float32), (20_000, np.float16)):
+                with optimizer(lw.AdamW(lr=0.1), dtype, size, memory=memory, **options) as opt:
+                    yield f"{options}, {size}, {memory}", allocations(opt, step_options(), 6)
+    for options in ({"cautious": "update"}, {"cautious": "decay"}, {"corrected_weight_decay": True}):
+        for rule in (lw.AdamW(lr=0.1, **options), lw.Lion(lr=0.1, **options)):
+            for size in (37, 100_000):
+                with optimizer(rule, np.float32, size, threads=3, telemetry=True, clip_unit_ratio=0.1) as opt:
+                    yield f"{rule}, {size}", allocations(opt, step_options(), 5)
+    for rule in (lw.MoMo(), lw.MoMoAdam()):
+        # Each step needs its loss, also the one that is not counted where the memory is the library's.
+        with optimizer(rule, np.float32, 37, memory="caller") as opt:
+            for _ in range(3):
+                opt._say_loss(0.5)
+                yield f"{rule}, memory of the caller", allocations(opt, step_options(), 1)
+
+
+def cases_of_callers_memory() -> Iterator[tuple[str, int]]:
+    """Optimizers whose memory is the caller's: not even the first step allocates, and no step starts a thread."""
+    threads = len(os.listdir("/proc/self/task"))
+    for rule in RULES:
+        for kind, dtype, master, size in (
+            ("float32", np.float32, False, 37),
+            ("float16, master", np.float16, True, 20_000),
+        ):
+            for label, options in OPTIONS.items():
+                with optimizer(rule, dtype, size, master, memory="caller", **options) as opt:
+                    yield f"{rule}, {kind}, {label}, memory of the caller", allocations(opt, step_options(), 4)
+    for rule in (lw.Muon(lr=0.1), lw.Adafactor(lr=0.1), lw.CAME(lr=0.1), lw.AdamW(lr=0.1, cautious="update")):
+        with matrices(rule, memory="caller", clip_unit_ratio=0.1, telemetry=True) as opt:
+            yield f"{rule}, matrices, memory of the caller", allocations(opt, step_options(), 4)
+    for schedule in recipes.SCHEDULES:
+        key = "momentum" if "Momentum" in type(schedule).__name__ else "lr"
+        with recipes.optimizer(lw.SGD(lr=0.1, momentum=0.9), clip_global_norm=1.0, memory="caller") as opt:
+            opt.set_schedule(schedule, key)
+            yield f"{schedule}, memory of the caller", allocations(opt, step_options(), 40)
+    for plan in recipes.PLANS:
+        with recipes.optimizer(lw.AdamW(lr=0.1), freezing=plan, empty_step="allow", memory="caller") as opt:
+            yield f"{plan}, memory of the caller", allocations(opt, step_options(), 40)
+    for policy in recipes.POLICIES:
+        with recipes.optimizer(lw.AdamW(lr=0.1), policy=policy, memory="caller") as opt:
+            yield f"{policy}, memory of the caller", allocations(opt, step_options(), 10)
+    with optimizer(lw.SGD(lr=0.1), np.float32, 37, memory="caller") as opt:
+        opt.set_memory(bytearray(10 * opt.memory_size))
+        for options in ({"momentum": 0.9}, {"clip_unit_ratio": 0.5}, {"telemetry": True}, {"lr": 0.5}):
+            opt.set(**options)
+            opt.prepare()
+            yield f"{options}, prepared", allocations(opt, step_options(), 1)
+    yield "threads", len(os.listdir("/proc/self/task")) - threads
+
+
+def matrices(rule: lw.Rule, **options: Any) -> lw.Optimizer:
+    """Two layers of a matrix and a vector."""
+    opt = lw.Optimizer(rule, **options)
+    for name in "ab":
+        tensors = {"weight": np.ones((40, 300), np.float32), "bias": np.ones(40, np.float32)}
+        opt.add_layer(name, tensors, {key: np.full_like(tensor, 0.5) for key, tensor in tensors.items()})
+    return opt
 
 
 def cases_of_mixed_rules() -> Iterator[tuple[str, int]]:
