@@ -165,6 +165,11 @@ def cases_of_options() -> Iterator[tuple[str, int]]:
             for size in (37, 100_000):
                 with optimizer(rule, np.float32, size, threads=3, telemetry=True, clip_unit_ratio=0.1) as opt:
                     yield f"{rule}, {size}", allocations(opt, step_options(), 5)
+    for rule in (lw.AdamW(lr=0.1), lw.AdamMini(lr=0.1), lw.SM3(lr=0.1), lw.LAMB(lr=0.1)):
+        for where in ({}, {"memory": "caller"}):
+            with matrices(rule, average=lw.EMA(0.9), lookahead=lw.Lookahead(2), **where) as opt:
+                yield f"{rule}, averages, {where}", allocations(opt, step_options(), 5)
+                yield f"{rule}, averages, one layer, {where}", allocations(opt, step_options(layer=1), 3)
     for rule in (lw.MoMo(), lw.MoMoAdam()):
         # Each step needs its loss, also the one that is not counted where the memory is the library's.
         with optimizer(rule, np.float32, 37, memory="caller") as opt:
