@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 import LayerwiseRules
 
 /// Weight decay, or rates, that follow the spectra of the weights: layers whose spectra have light tails decay more.

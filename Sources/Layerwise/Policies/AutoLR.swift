@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 import LayerwiseRules
 
 /// Rates at which layers move the more the nearer they are to the output: where the order fails, each layer gets a movement to aim at.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Glibc
+import LayerwisePlatform
 import LayerwiseRules
 
 /// A policy that goes by the singular values of the weights, when `Optimizer.measureSpectra` is called.
