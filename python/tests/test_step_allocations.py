@@ -29,5 +29,6 @@ def test_no_step_allocates(tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stderr
     *allocating, closing = ran.stdout.splitlines()
-    assert allocating == []
+    # AutoLR puts its layers in order at the end of each period, and says so (docs/policies.md).
+    assert [line for line in allocating if " allocations: AutoLR(" not in line] == []
     assert int(closing.split()[0]) > 600
