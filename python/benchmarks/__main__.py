@@ -56,10 +56,13 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     report.write_json(options.output / "bench.json", here, settings, results)
     title = f"{here.processor}, {options.threads} threads" + (", --quick: not a measurement" if options.quick else "")
-    chart.draw(options.output / "bench.png", title, {key: each for key, each in results.items() if not each.by_byte})
+    usual = {key: each for key, each in results.items() if not each.by_byte}
+    if usual:
+        chart.draw(options.output / "bench.png", title, usual)
     for key, each in results.items():
         if each.by_byte:
             chart.draw_shares(options.output / f"{key}.svg", title, each)
+            console.print(f"{options.output / key}.svg", highlight=False, soft_wrap=True)
     console.print(f"\n{options.output / 'bench.json'}\n{options.output / 'bench.png'}", highlight=False, soft_wrap=True)
 
 
