@@ -124,7 +124,7 @@ struct MemorySource {
     var isPromised: Bool { kind == .promised }
     var isGiven: Bool { kind == .given }
 
-    /// Zeroed memory, aligned to a cache line; nil if there is none.  The library's begins where `pageOffset` says
+    /// Allocates zeroed memory, aligned to a cache line, and returns nil where that fails.  The library's begins where `pageOffset` says
     /// (`Memory.allocateZeroed`).
     mutating func allocateZeroed(_ bytes: Int, pageOffset: Int = 0) -> UnsafeMutableRawPointer? {
         if kind == .library { return Memory.allocateZeroed(bytes, pageOffset: pageOffset) }
@@ -195,7 +195,7 @@ struct UnsafeArray<Element: BitwiseCopyable>: ~Copyable {
 
     deinit { if isOwned { free(base) } }
 
-    /// Room for `total` elements, in memory of the C allocator; false if there is none, and then nothing has changed.
+    /// Makes room for `total` elements in memory of the C allocator.  Returns false, and changes nothing, where that fails.
     mutating func reserve(_ total: Int) -> Bool {
         wanted = max(wanted, total)
         if total <= capacity { return true }
@@ -207,7 +207,7 @@ struct UnsafeArray<Element: BitwiseCopyable>: ~Copyable {
         return true
     }
 
-    /// Room for `total` elements, in memory that the caller gave the optimizer, if there is such; false if there is none.
+    /// Makes room for `total` elements, in the caller's memory where the optimizer was given some.  Returns false where that fails.
     mutating func reserve(_ total: Int, from source: inout MemorySource) -> Bool {
         if !source.isGiven { return reserve(total) }
         wanted = max(wanted, total)

@@ -12,7 +12,7 @@ import LayerwiseRules
 ///     scale ← scale · aim / movement
 ///
 /// The aims are set when the score has been high enough the time before, or was not looked at yet: at first they rise in equal steps from
-/// lowest · the least movement to highest · the largest; later they are the movements, of which each that is out of order is put one
+/// lowest · the least movement to highest · the largest; later they are the movements, and a movement out of order is moved to one
 /// step, (largest − least) / (n − 1), from its neighbour nearer to the middle.  While the score stays low, aims stay.  After each time that
 /// the score is high enough, the threshold is multiplied by `threshold_decay` until it is below 0.8.
 ///

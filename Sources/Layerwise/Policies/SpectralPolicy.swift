@@ -4,7 +4,7 @@ import LayerwiseRules
 
 /// A policy that goes by the singular values of the weights, when `Optimizer.measureSpectra` is called.
 public protocol SpectralPolicy: MeasuredPolicy {
-    /// What is read off spectra, of which layers, and how scales follow.
+    /// The number that is taken from each spectrum, the layers that count, and how scales follow.
     var spectra: SpectralMeasuring { get }
 }
 
