@@ -144,22 +144,27 @@ LW_API const char *lw_error_name(int32_t code);
  * as "temp_balance" go by.  The environment variable LAYERWISE_BLAS names one too, in place of lw_use_blas; a step is refused where
  * that one cannot be used. */
 
-/** cblas_sgemm and cblas_dgemm, with integers of 32 bits.  Any thread may call them. */
+/** cblas_sgemm, cblas_dgemm and cblas_sbgemm, whose factors are bfloat16 as bits, with integers of 32 bits.  Any thread may call them. */
 typedef void (*lw_sgemm)(int32_t order, int32_t trans_a, int32_t trans_b, int32_t rows, int32_t columns, int32_t depth,
                          float alpha, const float *a, int32_t lda, const float *b, int32_t ldb, float beta, float *c,
                          int32_t ldc);
 typedef void (*lw_dgemm)(int32_t order, int32_t trans_a, int32_t trans_b, int32_t rows, int32_t columns, int32_t depth,
                          double alpha, const double *a, int32_t lda, const double *b, int32_t ldb, double beta, double *c,
                          int32_t ldc);
+typedef void (*lw_sbgemm)(int32_t order, int32_t trans_a, int32_t trans_b, int32_t rows, int32_t columns, int32_t depth,
+                          float alpha, const uint16_t *a, int32_t lda, const uint16_t *b, int32_t ldb, float beta, float *c,
+                          int32_t ldc);
 
 /** Uses the CBLAS in a shared library: its path, a name that the loader finds, such as "libopenblas.so.0", or "auto" for the first
  *  of OpenBLAS, BLIS and MKL that it finds.  NULL goes back to the library's own kernels.  The functions cblas_sgemm, cblas_dgemm,
- *  cblas_ssyrk and cblas_dsyrk may have the prefix "scipy_", and the suffix "64_" where integers have 64 bits.  The library is never
+ *  cblas_ssyrk and cblas_dsyrk may have the prefix "scipy_", and the suffix "64_" where integers have 64 bits.  Where it has
+ *  cblas_sbgemm, or MKL's cblas_gemm_bf16bf16f32, that multiplies matrices that were rounded to bfloat16.  The library is never
  *  unloaded.  INVALID_ARGUMENT where it cannot be loaded or lacks one of them; nothing changes then. */
 LW_API int32_t lw_use_blas(const char *path, lw_error *error);
 
-/** Uses these functions.  dgemm may be NULL: float64 is then left to the library's own kernels. */
-LW_API int32_t lw_use_blas_functions(lw_sgemm sgemm, lw_dgemm dgemm, lw_error *error);
+/** Uses these functions.  dgemm may be NULL: float64 is then left to the library's own kernels.  So may sbgemm: matrices that were
+ *  rounded to bfloat16 are then multiplied by sgemm. */
+LW_API int32_t lw_use_blas_functions(lw_sgemm sgemm, lw_dgemm dgemm, lw_sbgemm sbgemm, lw_error *error);
 
 /** The path of the BLAS in use, "functions" for those of lw_use_blas_functions, or "" for the library's own kernels. */
 LW_API int32_t lw_blas(char *text, int64_t capacity, int64_t *needed, lw_error *error);
@@ -248,7 +253,8 @@ LW_API const char *lw_rule_name(int32_t index);
  *      {"name": ..., "title": ..., "summary": ..., "details": ..., "equation": ..., "source": ...,
  *       "hyperparameters": [{"key", "kind": "number"|"flag"|"choice", "default", "range" or "choices", "doc"}],
  *       "presets": {name: {key: value}}, "states": [name],
- *       "state_shapes": {name: "parameter"|"rows"|"columns"|"scalar"|"shared"},
+ *       "state_shapes": {name: "parameter"|"rows"|"columns"|"row_means"|"axes"|"strided"|"scalar"|"shared"},
+ *       "state_strides": {name of a strided state: key of the hyperparameter that is the distance of its elements},
  *       "state_starts": {name: number, key of a hyperparameter, or "parameters"}, "default_states": [name],
  *       "needs_step": bool, "matrices_need_step": bool, "has_sums": bool, "steps_together": bool, "depends_on_axes": bool}
  *  "integer": true marks a hyperparameter that is a whole number, and "none" is the value that says that it is absent, for

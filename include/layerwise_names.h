@@ -571,7 +571,9 @@
  *      use_bias_correction     flag    default 0; correct the rate for the moments' start at 0
  *      safeguard_warmup        flag    default 0; leave the rate out of s, for schedules that warm up
  *      layer_scale             choice  default denominator; "denominator", "both"; where a layer's rate counts in the
- *                                        estimate */
+ *                                        estimate
+ *      slice_p                 number  default 1; [1, 2147483647]; the estimate takes every slice_p-th element; the
+ *                                        authors recommend 11 */
 #define LW_RULE_PRODIGY "prodigy"
 
 /** DAdaptAdam: d̂ = N/((1−√β₂)Σr‖s‖₁); m ← β₁m + (1−β₁)dγg; w ← w − m/(√v + ε)
@@ -1723,6 +1725,7 @@
 #define LW_KEY_SHAPE "shape"
 #define LW_KEY_SILENT_SGD_PHASE "silent_sgd_phase"
 #define LW_KEY_SKIP_ZERO_GRADIENT "skip_zero_gradient"
+#define LW_KEY_SLICE_P "slice_p"
 #define LW_KEY_SPACING "spacing"
 #define LW_KEY_STAIRCASE "staircase"
 #define LW_KEY_START "start"

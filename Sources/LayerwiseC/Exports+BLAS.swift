@@ -11,11 +11,11 @@ public func lw_use_blas(_ path: UnsafePointer<CChar>!, _ error: UnsafeMutablePoi
 
 @_cdecl("lw_use_blas_functions") @implementation
 public func lw_use_blas_functions(
-    _ sgemm: lw_sgemm!, _ dgemm: lw_dgemm!, _ error: UnsafeMutablePointer<lw_error>!
+    _ sgemm: lw_sgemm!, _ dgemm: lw_dgemm!, _ sbgemm: lw_sbgemm!, _ error: UnsafeMutablePointer<lw_error>!
 ) -> Int32 {
     boundary(error) { () throws(LayerwiseError) in
         guard let sgemm else { throw LayerwiseError(.invalidArgument, "sgemm is NULL") }
-        BLAS.use(sgemm: sgemm, dgemm: dgemm)
+        BLAS.use(sgemm: sgemm, dgemm: dgemm, sbgemm: sbgemm)
     }
 }
 

@@ -15,11 +15,12 @@
 /// of their own.
 ///
 /// The matrix of a tensor of rank 3 and more is the first axis against all others; with `axes` last, the last two axes are
-/// matrices.  A matrix is worked on in the type of its lanes, in a fixed order, so that the result does not depend on the number of
-/// threads.  A matrix that is spread over processes is refused.
+/// matrices.  A matrix is worked on in a fixed order, so that the result does not depend on the number of threads; in the type of its
+/// lanes, or with `precision` bfloat16 rounded to that after each product, as torch does.  A matrix that is spread over processes is
+/// refused.
 ///
 /// Source: Jordan et al. 2024 (kellerjordan.github.io/posts/muon); Liu et al. 2025 (arXiv:2502.16982) for `matchRMSAdamW`.  Equals
-/// `torch.optim.Muon`, which works in bfloat16 and takes matrices only.  timm and optax step other tensors by AdamW too.
+/// `torch.optim.Muon`, whose `precision` is bfloat16 and which takes matrices only.  timm and optax step other tensors by AdamW too.
 public struct Muon: Rule {
     /// What the rate of a matrix is multiplied by.
     public enum AdjustLR: String, Choice {
@@ -54,6 +55,8 @@ public struct Muon: Rule {
     /// A tensor of rank 3 and more is one matrix, the `first` axis against the others, or matrices of the `last` two
     /// axes.
     public var axes = NewtonSchulz.Axes.first
+    /// What the matrices of the iterations are rounded to: nothing, or bfloat16 as in torch.
+    public var precision = NewtonSchulz.Precision.full
     /// The rate of tensors of rank 0 and 1, in units of γ.
     public var adamWRateScale = 1.0
     /// Decay of the first moment of tensors of rank 0 and 1.
@@ -89,7 +92,7 @@ public struct Muon: Rule {
             """,
         equation: "m ← m + (1−μ)(g − m); O = NewtonSchulz(g + μ(m − g)); w ← w − γ·s·O − γλw",
         source:
-            "Jordan et al. 2024, kellerjordan.github.io/posts/muon; equals torch.optim.Muon, which works in bfloat16",
+            "Jordan et al. 2024, kellerjordan.github.io/posts/muon; equals torch.optim.Muon with ns_precision=\"bfloat16\"",
         states: [.parameter("momentum_buffer"), .parameter("exp_avg_sq")], matricesNeedStep: false)
 
     public static let parameters: [Parameter<Self>] = [
@@ -114,6 +117,10 @@ public struct Muon: Rule {
             "axes", \.axes,
             "a tensor of rank 3 and more is one matrix, the \"first\" axis against the others, or matrices of the \"last\" "
                 + "two axes"),
+        .choice(
+            "ns_precision", \.precision,
+            "what the matrices of the iterations are rounded to: \"full\" nothing, \"bfloat16\" that type after each product, as "
+                + "torch does"),
         .number("adamw_lr_scale", \.adamWRateScale, .nonNegative, "the rate of tensors of rank 0 and 1, in units of γ"),
         .number("adamw_beta1", \.adamWBeta1, .fraction, "decay of the first moment of tensors of rank 0 and 1"),
         .number("adamw_beta2", \.adamWBeta2, .fraction, "decay of the second moment of tensors of rank 0 and 1"),
@@ -129,7 +136,7 @@ public struct Muon: Rule {
     public var orthogonalization: NewtonSchulz? {
         NewtonSchulz(
             steps: steps, schedule: schedule, coefficients: [coefficientA, coefficientB, coefficientC],
-            epsilon: epsilon, axes: axes)
+            epsilon: epsilon, axes: axes, precision: precision)
     }
 
     /// What `MuonArithmetic` reads.

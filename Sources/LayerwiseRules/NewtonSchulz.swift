@@ -25,6 +25,15 @@ public struct NewtonSchulz: Sendable, Equatable, BitwiseCopyable {
         case last
     }
 
+    /// What the matrices of the iterations are rounded to.
+    public enum Precision: String, Choice, BitwiseCopyable {
+        /// Nothing: they stay in the type of the lanes.
+        case full
+        /// bfloat16, as in the published code and in torch: the direction, its norm, and each product, whose sums are not.  Numbers
+        /// beyond bfloat16's range become its largest.
+        case bfloat16
+    }
+
     /// How many iterations there are.
     public var steps: Int
     /// The coefficients of each iteration.
@@ -35,6 +44,8 @@ public struct NewtonSchulz: Sendable, Equatable, BitwiseCopyable {
     public var epsilon: Double
     /// Which dimensions of a tensor are rows and columns.
     public var axes: Axes
+    /// What the matrices of the iterations are rounded to.
+    public var precision: Precision
 
     /// (a, b, c) of an iteration, counted from 0.  Behind the end of a list its last entry is repeated.
     public func coefficients(_ iteration: Int) -> SIMD3<Double> {

@@ -113,6 +113,13 @@ extension Rule {
         decouplesDecay ? moment.decayRate * weightDecay * decayScale(moment.tensor) : 0
     }
 
+    /// The distance in the parameter between two numbers of a strided state; 1 for a rule that has none.
+    package var stateStride: Int {
+        guard let key = Self.declaration.states.lazy.compactMap(\.strideKey).first, case .number(let value) = value(of: key)
+        else { return 1 }
+        return Int(value)
+    }
+
     /// The stages with those that options add.
     package var stagesInForce: [Stage] {
         guard updateOptions.cautious == .update, let last = stages.last else { return stages }
@@ -148,7 +155,6 @@ public struct OptimizerStep: Sendable, BitwiseCopyable {
     /// The rate that the schedule makes of the rule's own, before a policy scales it.
     public let baseRate: Double
 
-    /// Creates the values of a step.
     /// Creates the values of a step.
     public init(loss: Double, baseRate: Double) {
         self.loss = loss

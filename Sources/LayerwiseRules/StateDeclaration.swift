@@ -19,19 +19,25 @@ public struct StateDeclaration: Sendable, Equatable {
         /// One for each place along each axis, side by side from the first axis to the last, and one for a tensor of rank 0.  It
         /// stands for a state of the parameter's shape: the least of an element's axes.
         case axes
+        /// One for every p-th number of the parameter in row-major order, from the first on, where p is a hyperparameter:
+        /// shape [ceil(n / p)], or the parameter's where p is 1.
+        case strided
         /// One float64 for each tensor, which the rule's `advance` computes.
         case scalar
         /// One float64 for the optimizer, which the rule's `advance` computes when a stage over the optimizer is done.
         case shared
 
         /// Whether it is an array in the type of the parameter's lanes, and not one number.
-        package var isArray: Bool { self == .parameter || standsForWhole }
+        package var isArray: Bool { hasSlot || standsForWhole }
+
+        /// Whether it is an array that kernels read as it lies in memory.
+        package var hasSlot: Bool { self == .parameter || self == .strided }
 
         /// Whether it stands, alone or with another, for a state of the parameter's shape.
         package var standsForWhole: Bool {
             switch self {
             case .rows, .columns, .rowMeans, .axes: true
-            case .parameter, .scalar, .shared: false
+            case .parameter, .strided, .scalar, .shared: false
             }
         }
     }
@@ -51,9 +57,11 @@ public struct StateDeclaration: Sendable, Equatable {
     public let shape: Shape
     /// What it starts at.
     public let start: Start
-    /// The state's place among the rule's states of this kind of memory: `lwk_tile.states` for `parameter`, and
+    /// The state's place among the rule's states of this kind of memory: `lwk_tile.states` for `parameter` and `strided`, and
     /// `StateScalars` for `scalar`, `SharedScalars` for `shared`.  `rows` and `columns` have the place of what they stand for.
     package fileprivate(set) var slot = 0
+    /// Of strided states: the hyperparameter that is the distance of their elements in the parameter.
+    public private(set) var strideKey: String?
     /// Of rows and columns: whether they are the rule's first pair, 0, or its second, 1.
     package fileprivate(set) var pair = 0
 
@@ -69,6 +77,19 @@ public struct StateDeclaration: Sendable, Equatable {
     /// As many numbers as the parameter has, which start at `value`.
     public static func parameter(_ name: String, start value: Double = 0) -> Self {
         Self(name, .parameter, .value(value))
+    }
+
+    /// A number for every p-th of the parameters, which starts at 0.  p is the hyperparameter `key`, the same for all such states of a
+    /// rule; it cannot change once a tensor has them.
+    public static func strided(_ name: String, by key: String) -> Self { strided(name, .value(0), key) }
+
+    /// A copy of every p-th of the parameters.
+    public static func stridedCopy(_ name: String, by key: String) -> Self { strided(name, .parameters, key) }
+
+    private static func strided(_ name: String, _ start: Start, _ key: String) -> Self {
+        var state = Self(name, .strided, start)
+        state.strideKey = key
+        return state
     }
 
     /// A copy of the parameters.
@@ -121,8 +142,9 @@ public struct StateDeclaration: Sendable, Equatable {
                 state.pair = next[state.shape, default: 0]
                 next[state.shape] = state.pair + 1
             } else {
-                state.slot = next[state.shape, default: 0]
-                next[state.shape] = state.slot + 1
+                let memory = state.shape.hasSlot ? Shape.parameter : state.shape
+                state.slot = next[memory, default: 0]
+                next[memory] = state.slot + 1
             }
             return state
         }

@@ -60,39 +60,68 @@ final class ProdigyTests: XCTestCase {
     /// The same bits with any number of threads, with telemetry and without, and after a resume.
     func testBits() throws {
         for kind in [Kind(.float32), Kind(.float64), Kind(.bfloat16, master: true), Kind(.float16)] {
-            var digests: Set<String> = []
-            for settings in [["threads": 1], ["threads": 2], ["threads": 3, "telemetry": 1]] as [Options] {
-                let model = try Self.model(Prodigy(), kind, Self.scales)
-                try model.optimizer.set(LayerwiseTests.settings(settings))
-                for _ in 0..<5 {
-                    Self.pull(model)
-                    try model.optimizer.step()
-                }
-                digests.insert("\(try model.digest())")
-            }
-            let model = try Self.model(Prodigy(), kind, Self.scales)
-            for _ in 0..<3 {
+            for sliceP in [1, 7] { try checkBits(Prodigy(lr: 1, sliceP: sliceP), kind) }
+        }
+    }
+
+    private func checkBits(_ rule: Prodigy, _ kind: Kind) throws {
+        var digests: Set<String> = []
+        for settings in [["threads": 1], ["threads": 2], ["threads": 3, "telemetry": 1]] as [Options] {
+            let model = try Self.model(rule, kind, Self.scales)
+            try model.optimizer.set(LayerwiseTests.settings(settings))
+            for _ in 0..<5 {
                 Self.pull(model)
                 try model.optimizer.step()
-            }
-            let bytes = try model.optimizer.exported()
-            let again = try Self.model(Prodigy(), kind, Self.scales)
-            try again.optimizer.load(bytes)
-            for (own, other) in zip(again.parameters.joined(), model.parameters.joined()) {
-                own.bytes.copyBytes(from: other.bytes)
-            }
-            for _ in 0..<2 {
-                Self.pull(model)
-                try model.optimizer.step()
-                for (own, other) in zip(again.gradients.joined(), model.gradients.joined()) {
-                    own.bytes.copyBytes(from: other.bytes)
-                }
-                try again.optimizer.step()
             }
             digests.insert("\(try model.digest())")
-            digests.insert("\(try again.digest())")
-            XCTAssertEqual(digests.count, 1, "\(kind)")
         }
+        let model = try Self.model(rule, kind, Self.scales)
+        for _ in 0..<3 {
+            Self.pull(model)
+            try model.optimizer.step()
+        }
+        let bytes = try model.optimizer.exported()
+        let again = try Self.model(rule, kind, Self.scales)
+        try again.optimizer.load(bytes)
+        for (own, other) in zip(again.parameters.joined(), model.parameters.joined()) {
+            own.bytes.copyBytes(from: other.bytes)
+        }
+        for _ in 0..<2 {
+            Self.pull(model)
+            try model.optimizer.step()
+            for (own, other) in zip(again.gradients.joined(), model.gradients.joined()) {
+                own.bytes.copyBytes(from: other.bytes)
+            }
+            try again.optimizer.step()
+        }
+        digests.insert("\(try model.digest())")
+        digests.insert("\(try again.digest())")
+        XCTAssertEqual(digests.count, 1, "\(kind) \(rule.sliceP)")
+    }
+
+    /// s and p0 have a number for every p-th element, from the first on, and the step is not that of other elements.
+    func testStatesOfEveryFourthElement() throws {
+        let model = try Self.model(Prodigy(lr: 1, sliceP: 4), Kind(.bfloat16, master: true), Self.scales)
+        let start = model.parameters[0].map(\.values)
+        Self.pull(model)
+        try model.optimizer.step()
+        for (tensor, count) in [10, 9].enumerated() {
+            let states = try model.optimizer.states(layer: 0, tensor: tensor)
+            for name in ["s", "p0"] { XCTAssertEqual(states.first { $0.name == name }?.count, count) }
+            XCTAssertEqual(
+                try model.state("p0", layer: 0, tensor: tensor).values, (0..<count).map { start[tensor][4 * $0] })
+        }
+        let before = try model.fullDigest()
+        for change in [1, 5] {
+            assertRefused(
+                .invalidArgument,
+                message: "layer \"0\": slice_p is 4 where there are states, and cannot become \(change); create another optimizer"
+            ) { try model.optimizer.set([Setting("slice_p", Double(change))]) }
+        }
+        let other = try Self.model(Prodigy(lr: 1, sliceP: 5), Kind(.bfloat16, master: true), Self.scales)
+        let bytes = try model.optimizer.exported()
+        XCTAssertThrowsError(try other.optimizer.load(bytes))
+        XCTAssertEqual(try model.fullDigest(), before)
     }
 
     func testLayersCannotBeSteppedOneByOne() throws {
@@ -188,9 +217,11 @@ private struct ReferenceProdigy {
                 for i in weights[layer][tensor].indices {
                     let w = weights[layer][tensor][i]
                     let g = gradients[layer][tensor][i] + (rule.decoupledWeightDecay ? 0 : rule.weightDecay * w)
-                    numerator += d / rule.d0 * rate * both * g * (starts[layer][tensor][i] - w)
+                    let isTaken = i % rule.sliceP == 0
+                    if isTaken { numerator += d / rule.d0 * rate * both * g * (starts[layer][tensor][i] - w) }
                     first[layer][tensor][i] = b1 * first[layer][tensor][i] + (1 - b1) * d * g
                     second[layer][tensor][i] = b2 * second[layer][tensor][i] + (1 - b2) * d * d * g * g
+                    if !isTaken { continue }
                     sums[layer][tensor][i] =
                         b3 * sums[layer][tensor][i] + d / rule.d0 * (rule.safeguardWarmup ? d : rate) * g
                     denominator += scales[layer] * abs(sums[layer][tensor][i])

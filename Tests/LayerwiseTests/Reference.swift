@@ -437,14 +437,18 @@ extension NAdam {
             var tensor = layer[index]
             let (w, g) = (tensor.weights, tensor.gradients)
             let t = tensor.steps + 1
-            func mu(_ t: Int64) -> N { N(beta1 * (1 - 0.5 * pow(0.96, Double(t) * momentumDecay))) }
+            func mu(_ t: Int64) -> N {
+                N(momentumSchedule == .rising ? beta1 * (1 - 0.5 * pow(0.96, Double(t) * momentumDecay)) : beta1)
+            }
             let product = (tensor.states["mu_product"]?.first ?? 1) * mu(t)
             let gradients = w.indices.map { g[$0] + coupled * w[$0] }
             let magnitudes = w.indices.map { tensor.magnitude(g[$0], coupled * w[$0]) }
             let moments = Moments(
                 &tensor, gradients, magnitudes, beta1: beta1, beta2: beta2, share: 1 - N(beta1))
             let gradientShare = (1 - mu(t)) / (1 - product)
-            let momentShare = mu(t + 1) / (1 - product * mu(t + 1))
+            let momentShare =
+                momentumSchedule == .constantPresent
+                ? mu(t) / (1 - product) : mu(t + 1) / (1 - product * mu(t + 1))
             let direction = Moments(
                 first: w.indices.map { momentShare * moments.first[$0] + gradientShare * gradients[$0] },
                 firstMagnitudes: w.indices.map {

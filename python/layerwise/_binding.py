@@ -268,6 +268,10 @@ lw_dgemm = ctypes.CFUNCTYPE(
     None, *_gemm, c_double, POINTER(c_double), c_int32, POINTER(c_double), c_int32, c_double, POINTER(c_double), c_int32
 )
 """cblas_dgemm."""
+lw_sbgemm = ctypes.CFUNCTYPE(
+    None, *_gemm, c_float, POINTER(c_uint16), c_int32, POINTER(c_uint16), c_int32, c_float, POINTER(c_float), c_int32
+)
+"""cblas_sbgemm."""
 
 Handle = POINTER(lw_optimizer)
 SnapshotHandle = POINTER(lw_snapshot)
@@ -299,7 +303,7 @@ lw_version = _declare("lw_version", c_char_p)
 lw_instruction_set = _declare("lw_instruction_set", c_char_p)
 lw_available_threads = _declare("lw_available_threads", c_int32)
 lw_use_blas = _fallible("lw_use_blas", c_char_p)
-lw_use_blas_functions = _fallible("lw_use_blas_functions", lw_sgemm, lw_dgemm)
+lw_use_blas_functions = _fallible("lw_use_blas_functions", lw_sgemm, lw_dgemm, lw_sbgemm)
 lw_blas = _fallible("lw_blas", *_text_out)
 lw_error_name = _declare("lw_error_name", c_char_p, c_int32)
 

@@ -42,7 +42,7 @@ ALIASES: Mapping[str, tuple[str, _Options]] = {
     "paged_adamw": ("AdamW", {}),
     "paged_adamw_32bit": ("AdamW", {}),
     # Others of the family
-    "nadamw": ("NAdam", {"decoupled_weight_decay": True}),
+    "nadamw": ("NAdam", {"variant": "timm", "decoupled_weight_decay": True}),
     "nadamlegacy": ("NAdam", {}),
     "radamw": ("RAdam", {"decoupled_weight_decay": True}),
     "radamlegacy": ("RAdam", {}),
@@ -83,9 +83,12 @@ ALIASES: Mapping[str, tuple[str, _Options]] = {
         {"momentum": 0.9, "nesterov": True, "decoupled_weight_decay": True, "cautious": "update"}
         | {"corrected_weight_decay": True},
     ),
-    "cnadamw": ("NAdam", {"decoupled_weight_decay": True, "cautious": "update"}),
-    "nadamc": ("NAdam", {"decoupled_weight_decay": True, "corrected_weight_decay": True}),
-    "cnadamc": ("NAdam", {"decoupled_weight_decay": True, "cautious": "update", "corrected_weight_decay": True}),
+    "cnadamw": ("NAdam", {"variant": "timm", "decoupled_weight_decay": True, "cautious": "update"}),
+    "nadamc": ("NAdam", {"variant": "timm", "decoupled_weight_decay": True, "corrected_weight_decay": True}),
+    "cnadamc": (
+        "NAdam",
+        {"variant": "timm", "decoupled_weight_decay": True, "cautious": "update", "corrected_weight_decay": True},
+    ),
     # Signs
     "lion_32bit": ("Lion", {}),
     "paged_lion": ("Lion", {}),

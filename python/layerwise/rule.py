@@ -1184,9 +1184,11 @@ class Prodigy(Rule):
     d grows from d0 to the estimate d_coef * N / sum |s|, where N adds up <g, p0 - w> and s the gradients; w -= d * lr *
     m / (sqrt(v) + d * eps).  The sums run over all layers, so layers cannot be stepped one by one.  Rates by layer
     count in the denominator, or in both sums with layer_scale="both"; with equal rates both are the published rule.
-    Source: Mishchenko and Defazio 2024, algorithm 4, arXiv:2306.06101; equals prodigyopt.  State: exp_avg, exp_avg_sq,
-    s, p0, d (a number that all tensors share), d_max (a number that all tensors share), d_numerator (a number that all
-    tensors share).
+    With slice_p above 1 the sums take every slice_p-th element of each tensor, for which alone s and p0 are kept; it
+    cannot change once there are states.  Source: Mishchenko and Defazio 2024, algorithm 4, arXiv:2306.06101; equals
+    prodigyopt.  State: exp_avg, exp_avg_sq, s (for every slice_p-th element), p0 (for every slice_p-th element), d (a
+    number that all tensors share), d_max (a number that all tensors share), d_numerator (a number that all tensors
+    share).
 
     Args:
         lr: Factor γ of the estimated rate, in [0, inf).  Default 1.
@@ -1201,6 +1203,7 @@ class Prodigy(Rule):
         use_bias_correction: Correct the rate for the moments' start at 0.  Default False.
         safeguard_warmup: Leave the rate out of s, for schedules that warm up.  Default False.
         layer_scale: Where a layer's rate counts in the estimate: "denominator" or "both".  Default "denominator".
+        slice_p: The estimate takes every slice_p-th element, in [1, 2147483647]; the authors recommend 11.  Default 1.
     """
 
     name: ClassVar[str] = "prodigy"
@@ -1218,6 +1221,7 @@ class Prodigy(Rule):
     use_bias_correction: bool = False
     safeguard_warmup: bool = False
     layer_scale: Literal["denominator", "both"] = "denominator"
+    slice_p: int = 1
 
 
 @dataclass(frozen=True, repr=False)
@@ -1626,7 +1630,7 @@ class Muon(Rule):
     sqrt(max(1, R / C)) for a matrix of R rows and C columns, as adjust_lr_fn says.  Tensors of rank 0 and 1 are stepped
     by AdamW with the rate adamw_lr_scale * lr, whose first moment is the state momentum_buffer.  Embeddings and the
     output layer are better left to AdamW too: give these layers a rule of their own.  Source: Jordan et al. 2024,
-    kellerjordan.github.io/posts/muon; equals torch.optim.Muon, which works in bfloat16.  State: momentum_buffer,
+    kellerjordan.github.io/posts/muon; equals torch.optim.Muon with ns_precision="bfloat16".  State: momentum_buffer,
     exp_avg_sq.
 
     Args:
@@ -1644,6 +1648,8 @@ class Muon(Rule):
             found together, "polar_express" those of arXiv:2505.16932.  Default "constant".
         axes: A tensor of rank 3 and more is one matrix, the "first" axis against the others, or matrices of the "last"
             two axes.  Default "first".
+        ns_precision: What the matrices of the iterations are rounded to: "full" nothing, "bfloat16" that type after
+            each product, as torch does.  Default "full".
         adamw_lr_scale: The rate of tensors of rank 0 and 1, in units of γ, in [0, inf).  Default 1.
         adamw_betas: Decay of the first moment of tensors of rank 0 and 1 and decay of the second moment of tensors of
             rank 0 and 1, in [0, 1) each.  Default (0.9, 0.95).
@@ -1667,6 +1673,7 @@ class Muon(Rule):
     adjust_lr_fn: Literal["original", "match_rms_adamw", "spectral", "none"] = "original"
     ns_schedule: Literal["constant", "quintic", "polar_express"] = "constant"
     axes: Literal["first", "last"] = "first"
+    ns_precision: Literal["full", "bfloat16"] = "full"
     adamw_lr_scale: float = 1.0
     adamw_betas: tuple[float, float] = (0.9, 0.95)
     adamw_eps: float = 1e-10
@@ -1755,6 +1762,7 @@ class Hyperparameters(TypedDict, total=False):
     ns_coefficients1: float
     ns_coefficients2: float
     ns_coefficients3: float
+    ns_precision: Literal["full", "bfloat16"]
     ns_schedule: Literal["constant", "quintic", "polar_express"]
     ns_steps: int
     optimize_1d: bool
@@ -1768,6 +1776,7 @@ class Hyperparameters(TypedDict, total=False):
     scale_parameter: bool
     silent_sgd_phase: bool
     skip_zero_gradient: bool
+    slice_p: int
     step_size: Literal["capped", "relative", "warmup", "constant"]
     step_size1: float
     step_size2: float

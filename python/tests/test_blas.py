@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -107,7 +108,8 @@ def test_functions(has_double: bool) -> None:
 
     single, double = native.lw_sgemm(multiply), native.lw_dgemm(multiply)
     own = [run(dtype) for dtype in ("float32", "float64")]
-    native.call(native.lw_use_blas_functions, single, double if has_double else native.lw_dgemm())
+    half = native.lw_sbgemm()
+    native.call(native.lw_use_blas_functions, single, double if has_double else native.lw_dgemm(), half)
     assert lw.blas() == "functions"
     for index, dtype in enumerate(("float32", "float64")):
         calls.clear()
@@ -116,8 +118,58 @@ def test_functions(has_double: bool) -> None:
         assert bool(calls) == (dtype == "float32" or has_double)
         assert set(calls) <= {101}
     with pytest.raises(lw.InvalidArgument, match="sgemm is NULL"):
-        native.call(native.lw_use_blas_functions, native.lw_sgemm(), double)
+        native.call(native.lw_use_blas_functions, native.lw_sgemm(), double, half)
     lw.use_blas(None)
+
+
+NAIVE = r"""
+#include <stdint.h>
+#include <string.h>
+static int products;
+int32_t products_of_halves(void) { return products; }
+static float one(const uint16_t *x) { uint32_t bits = (uint32_t)*x << 16; float f; memcpy(&f, &bits, 4); return f; }
+#define AT(x, by_columns, leading, i, j) (x)[(by_columns) ? (j) * (leading) + (i) : (i) * (leading) + (j)]
+void cblas_sbgemm(int32_t order, int32_t ta, int32_t tb, int32_t m, int32_t n, int32_t k, float alpha,
+                  const uint16_t *a, int32_t lda, const uint16_t *b, int32_t ldb, float beta, float *c, int32_t ldc) {
+    products += order == 101;
+    for (int32_t i = 0; i < m; i++)
+        for (int32_t j = 0; j < n; j++) {
+            float sum = 0;
+            for (int32_t l = 0; l < k; l++) sum += one(&AT(a, ta == 112, lda, i, l)) * one(&AT(b, tb == 112, ldb, l, j));
+            c[i * ldc + j] = alpha * sum + beta * c[i * ldc + j];
+        }
+}
+void cblas_sgemm(void) {}
+void cblas_dgemm(void) {}
+void cblas_ssyrk(void) {}
+void cblas_dsyrk(void) {}
+"""
+"""A library whose other functions do nothing: a product that is left to them shows."""
+
+
+@pytest.mark.spawns
+def test_halves(tmp_path: Path) -> None:
+    """Matrices rounded to bfloat16 are multiplied by cblas_sbgemm where the library has it: sums round otherwise, and so may 8 digits."""
+    path = tmp_path / "libnaive.so"
+    subprocess.run(
+        ["cc", "-O2", "-shared", "-fPIC", "-x", "c", "-", "-o", str(path)], input=NAIVE, text=True, check=True
+    )
+    products = ctypes.CDLL(str(path)).products_of_halves
+    own = run("float32", ns_precision="bfloat16")
+    lw.use_blas(path)
+    other = run("float32", ns_precision="bfloat16")
+    # Three products for each of five iterations of seven matrices in five steps.
+    assert products() == 3 * 5 * 7 * 5
+    # A step moves each weight by at most about 0.02, of which an iteration loses 2**-8 where a sum rounds the other way.
+    assert max(np.abs(a - b).max() for a, b in zip(own, other, strict=True)) <= 5 * 0.02 * 5 * 2**-8
+    lw.use_blas(bundled())
+    # Without it they are multiplied as float32.
+    single = run("float32", ns_precision="bfloat16")
+    assert max(np.abs(a - b).max() for a, b in zip(own, single, strict=True)) <= 5 * 0.02 * 5 * 2**-8
+    lw.use_blas(None)
+    assert all(np.array_equal(a, b) for a, b in zip(own, run("float32", ns_precision="bfloat16"), strict=True))
+    full = run("float32")
+    assert any(not np.array_equal(a, b) for a, b in zip(own, full, strict=True))
 
 
 def test_refusals() -> None:

@@ -50,11 +50,20 @@ def parameters(dtype: torch.dtype) -> dict[str, torch.nn.Parameter]:
     }
 
 
-def distances(options: dict[str, Any], dtype: torch.dtype, steps: int) -> dict[str, tuple[float, float, float]]:
-    """By tensor, after some steps of both: how far they are apart, how far torch's moved, and its norm."""
+def distances(
+    options: dict[str, Any], dtype: torch.dtype, steps: int, **own: Any
+) -> dict[str, tuple[float, float, float]]:
+    """By tensor, after some steps of both: how far they are apart, how far torch's moved, and its norm.
+
+    Args:
+        options: Of both.
+        dtype: The parameters'.
+        steps: How many.
+        own: Options that torch does not have.
+    """
     ours, theirs = parameters(dtype), parameters(dtype)
     start = {name: param.detach().clone() for name, param in theirs.items()}
-    opt, twin = lwt.Muon(ours.items(), **options), torch.optim.Muon(theirs.values(), **options)
+    opt, twin = lwt.Muon(ours.items(), **options, **own), torch.optim.Muon(theirs.values(), **options)
     for found in gradients(dtype, steps):
         for name in SHAPES:
             ours[name].grad, theirs[name].grad = found[name].clone(), found[name].clone()
@@ -90,6 +99,32 @@ def test_is_near_torch_in_bfloat16(options: dict[str, Any]) -> None:
     """bfloat16 has 8 bits: a direction of torch is about 2**-8 apart from ours; 30 steps were 0.006 apart at most."""
     for name, (apart, moved, _) in distances(options, torch.float32, 30).items():
         assert 1e-4 * moved < apart <= 0.02 * moved, name
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_equals_torch_in_bfloat16(options: dict[str, Any]) -> None:
+    """With its precision ours rounds where torch rounds; what is left are sums in another order, some of which round the other way."""
+    full = distances(options, torch.float32, 30)
+    for name, (apart, moved, _) in distances(options, torch.float32, 30, ns_precision="bfloat16").items():
+        # A sum that rounds the other way changes a number by 2**-8 of itself: 30 steps were 0.0007 apart at most.
+        assert apart <= 2**-9 * moved, name
+        assert apart <= 0.5 * full[name][0], name
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_directions_in_bfloat16(dtype: str) -> None:
+    """Weights that begin at 0 are the negative directions after a step, and these have eight digits."""
+    random = np.random.default_rng(4)
+    weights = {str(shape): np.zeros(shape, dtype) for shape in [(5, 9), (40, 33), (1, 1), (3, 17), (300, 250)]}
+    rule = lw.Muon(lr=1.0, weight_decay=0.0, adjust_lr_fn="none", ns_precision="bfloat16")
+    with lw.Optimizer(rule) as opt:
+        opt.add_layer("a", weights)
+        opt.step({"a": {name: random.normal(size=weight.shape).astype(dtype) for name, weight in weights.items()}})
+    for name, weight in weights.items():
+        assert weight.any(), name
+        single = weight.astype(np.float32)
+        assert (single == weight).all(), name
+        assert not (single.view(np.uint32) & 0xFFFF).any(), name
 
 
 def test_other_tensors_are_stepped_by_adamw() -> None:

@@ -114,6 +114,14 @@ CASES: dict[str, tuple[str, dict[str, Any], Any, dict[str, Any], float]] = {
         {"lr": 0.01, "weight_decay": 0.1, "cautious": "decay"},
         1e-12,
     ),
+    "nadamw of timm": (
+        "NAdam",
+        {"lr": 0.01, "betas": (0.8, 0.95), "variant": "timm", "eps": 1e-5, "weight_decay": 0.2}
+        | {"decoupled_weight_decay": True},
+        twins.NAdamWOfTimm,
+        {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-5, "weight_decay": 0.2},
+        1e-12,
+    ),
     "prodigy": (
         "Prodigy",
         {"lr": 0.7, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1, "d0": 1e-3, "d_coef": 1.3}
@@ -422,6 +430,22 @@ CASES: dict[str, tuple[str, dict[str, Any], Any, dict[str, Any], float]] = {
         {"lr": 0.9, "weight_decay": 0.1, "d0": 1e-3, "decouple": False},
         1e-10,
     ),
+    "prodigy of prodigyopt, every third element": (
+        "Prodigy",
+        {"lr": 0.9, "weight_decay": 0.1, "d0": 1e-3, "slice_p": 3},
+        prodigyopt.Prodigy,
+        {"lr": 0.9, "weight_decay": 0.1, "d0": 1e-3, "slice_p": 3},
+        1e-10,
+    ),
+    "prodigy of prodigyopt, every eleventh element": (
+        "Prodigy",
+        {"lr": 0.7, "betas": (0.8, 0.95), "weight_decay": 0.1, "d0": 1e-3, "decoupled_weight_decay": False}
+        | {"slice_p": 11, "safeguard_warmup": True, "use_bias_correction": True},
+        prodigyopt.Prodigy,
+        {"lr": 0.7, "betas": (0.8, 0.95), "weight_decay": 0.1, "d0": 1e-3, "decouple": False}
+        | {"slice_p": 11, "safeguard_warmup": True, "use_bias_correction": True},
+        1e-10,
+    ),
     "tiger": (
         "Tiger",
         {"lr": 0.01, "beta": 0.9, "weight_decay": 0.2},
@@ -508,6 +532,14 @@ OF_OPTAX: dict[str, tuple[lw.Rule, Any]] = {
     "sm3 with decay": (
         lw.SM3(lr=0.05, variant="optax", momentum=0.8, beta=0.7, eps=1e-4),
         optax.chain(optax.scale_by_sm3(0.8, 0.7, 1e-4), optax.scale(-0.05)),
+    ),
+    "nadam": (
+        lw.NAdam(lr=0.01, betas=(0.8, 0.95), variant="optax", eps=1e-4),
+        optax.nadam(0.01, 0.8, 0.95, eps=1e-4),
+    ),
+    "nadamw": (
+        lw.NAdam(lr=0.01, betas=(0.8, 0.95), variant="optax", weight_decay=0.2, decoupled_weight_decay=True),
+        optax.nadamw(0.01, 0.8, 0.95, weight_decay=0.2),
     ),
     "signsgd": (lw.SignSGD(lr=0.01), optax.sign_sgd(0.01)),
     "adamaxw": (

@@ -25,6 +25,13 @@ public enum BLAS {
             Double, UnsafeMutablePointer<Double>?, Int32
         ) -> Void
 
+    /// CBLAS's `cblas_sbgemm`: A and B in bfloat16, as bits; their product is added up and stored in float32.
+    public typealias SBGEMM =
+        @convention(c) (
+            Int32, Int32, Int32, Int32, Int32, Int32, Float, UnsafePointer<UInt16>?, Int32, UnsafePointer<UInt16>?,
+            Int32, Float, UnsafeMutablePointer<Float>?, Int32
+        ) -> Void
+
     private struct State: Sendable {
         var functions = BLASFunctions()
         var name = ""
@@ -45,11 +52,13 @@ public enum BLAS {
         state.withLock { $0 = found }
     }
 
-    /// Uses these functions, which any thread may call.  Without `dgemm`, float64 is left to the library's own kernels.
-    public static func use(sgemm: SGEMM, dgemm: DGEMM? = nil) {
+    /// Uses these functions, which any thread may call.  Without `dgemm`, float64 is left to the library's own kernels.  Without
+    /// `sbgemm`, matrices that were rounded to bfloat16 are multiplied in float32.
+    public static func use(sgemm: SGEMM, dgemm: DGEMM? = nil, sbgemm: SBGEMM? = nil) {
         var functions = BLASFunctions()
         functions.float32 = narrow(sgemm)
         functions.float64 = dgemm.map { narrow($0) }
+        functions.bfloat16 = sbgemm.map { narrow($0) }
         functions.isNarrow = true
         state.withLock { $0 = State(functions: functions, name: "functions") }
     }
@@ -61,7 +70,7 @@ public enum BLAS {
         }
     }
 
-    private static let known = ["libopenblas.so.0", "libopenblas.so", "libblis.so.4", "libmkl_rt.so.2"]
+    private static let known = ["libopenblas.so.0", "libopenblas.so", "libblis.so.4", "libmkl_rt.so.3", "libmkl_rt.so.2"]
 
     private static func find(_ path: String) throws(LayerwiseError) -> State {
         var reasons: [String] = []
@@ -87,14 +96,18 @@ public enum BLAS {
                 else { continue }
                 var functions = BLASFunctions()
                 functions.isNarrow = suffix.isEmpty
+                // OpenBLAS's name and MKL's.
+                let sbgemm = symbol("sbgemm") ?? dlsym(library, "cblas_gemm_bf16bf16f32\(suffix.isEmpty ? "" : "_64")")
                 functions.eigenvalues = LAPACK.eigenvalues(
                     in: library, prefix: prefix.hasPrefix("scipy") ? "scipy_" : "", suffix: suffix)
                 if suffix.isEmpty {
+                    functions.bfloat16 = sbgemm.map { narrow(unsafeBitCast($0, to: SBGEMM.self)) }
                     functions.float32 = narrow(unsafeBitCast(sgemm, to: SGEMM.self))
                     functions.float64 = narrow(unsafeBitCast(dgemm, to: DGEMM.self))
                     functions.symmetric32 = narrow(unsafeBitCast(ssyrk, to: SSYRK.self))
                     functions.symmetric64 = narrow(unsafeBitCast(dsyrk, to: DSYRK.self))
                 } else {
+                    functions.bfloat16 = sbgemm.map { wide(unsafeBitCast($0, to: WideSBGEMM.self)) }
                     functions.float32 = wide(unsafeBitCast(sgemm, to: WideSGEMM.self))
                     functions.float64 = wide(unsafeBitCast(dgemm, to: WideDGEMM.self))
                     functions.symmetric32 = wide(unsafeBitCast(ssyrk, to: WideSSYRK.self))
@@ -120,6 +133,8 @@ struct BLASFunctions: Sendable {
 
     fileprivate var float32: Function?
     fileprivate var float64: Function?
+    /// Takes `a.half` and `b.half`.
+    fileprivate var bfloat16: Function?
     /// Functions for A·Aᵀ.  They compute the upper triangle alone.
     fileprivate var symmetric32: Function?
     fileprivate var symmetric64: Function?
@@ -140,6 +155,10 @@ struct BLASFunctions: Sendable {
     /// Computes a product; false where the library's own kernels do.  `isSymmetric`: it is A·Aᵀ, or A·A of a symmetric A.
     func multiply(_ product: BLASProduct, isSymmetric: Bool, isDouble: Bool) -> Bool {
         if isNarrow && max(product.rows, product.columns, product.depth) > Int(Int32.max) { return false }
+        if !isDouble, product.a.half != nil, product.b.half != nil, let bfloat16 {
+            bfloat16(product)
+            return true
+        }
         if isSymmetric, let function = isDouble ? symmetric64 : symmetric32 {
             function(product)
             product.mirror(isDouble: isDouble)
@@ -183,6 +202,9 @@ struct BLASProduct {
 
     fileprivate func floats(_ matrix: MatrixView) -> UnsafePointer<Float> {
         UnsafePointer(matrix.memory.assumingMemoryBound(to: Float.self))
+    }
+    fileprivate func halves(_ matrix: MatrixView) -> UnsafePointer<UInt16>? {
+        matrix.half.map { UnsafePointer($0.assumingMemoryBound(to: UInt16.self)) }
     }
     fileprivate func doubles(_ matrix: MatrixView) -> UnsafePointer<Double> {
         UnsafePointer(matrix.memory.assumingMemoryBound(to: Double.self))
@@ -300,6 +322,11 @@ private typealias WideDGEMM =
         Int32, Int32, Int32, Int, Int, Int, Double, UnsafePointer<Double>?, Int, UnsafePointer<Double>?, Int, Double,
         UnsafeMutablePointer<Double>?, Int
     ) -> Void
+private typealias WideSBGEMM =
+    @convention(c) (
+        Int32, Int32, Int32, Int, Int, Int, Float, UnsafePointer<UInt16>?, Int, UnsafePointer<UInt16>?, Int, Float,
+        UnsafeMutablePointer<Float>?, Int
+    ) -> Void
 private typealias WideSSYRK =
     @convention(c) (
         Int32, Int32, Int32, Int, Int, Float, UnsafePointer<Float>?, Int, Float, UnsafeMutablePointer<Float>?, Int
@@ -326,6 +353,15 @@ private func narrow(_ function: BLAS.DGEMM) -> BLASFunctions.Function {
             p.depth.narrow, p.alpha, p.doubles(p.a), p.first.leading.narrow, p.doubles(p.b), p.second.leading.narrow,
             p.beta,
             p.doubleTarget, p.columns.narrow)
+    }
+}
+
+private func narrow(_ function: BLAS.SBGEMM) -> BLASFunctions.Function {
+    { p in
+        function(
+            BLASProduct.rowMajor, p.first.transposition, p.second.transposition, p.rows.narrow, p.columns.narrow,
+            p.depth.narrow, Float(p.alpha), p.halves(p.a), p.first.leading.narrow, p.halves(p.b),
+            p.second.leading.narrow, Float(p.beta), p.floatTarget, p.columns.narrow)
     }
 }
 
@@ -361,6 +397,15 @@ private func wide(_ function: WideDGEMM) -> BLASFunctions.Function {
         function(
             BLASProduct.rowMajor, p.first.transposition, p.second.transposition, p.rows, p.columns, p.depth, p.alpha,
             p.doubles(p.a), p.first.leading, p.doubles(p.b), p.second.leading, p.beta, p.doubleTarget, p.columns)
+    }
+}
+
+private func wide(_ function: WideSBGEMM) -> BLASFunctions.Function {
+    { p in
+        function(
+            BLASProduct.rowMajor, p.first.transposition, p.second.transposition, p.rows, p.columns, p.depth,
+            Float(p.alpha), p.halves(p.a), p.first.leading, p.halves(p.b), p.second.leading, Float(p.beta),
+            p.floatTarget, p.columns)
     }
 }
 

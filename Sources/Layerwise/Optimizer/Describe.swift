@@ -33,6 +33,11 @@ private func describe<R: Rule>(_: R.Type) -> String {
             ),
             ("states", JSON.array(declaration.states.map { JSON.quoted($0.name) })),
             ("state_shapes", JSON.object(declaration.states.map { ($0.name, JSON.quoted($0.shape.rawValue)) })),
+            (
+                "state_strides",
+                JSON.object(
+                    declaration.states.compactMap { state in state.strideKey.map { (state.name, JSON.quoted($0)) } })
+            ),
             ("state_starts", JSON.object(declaration.states.map { ($0.name, describe($0.start)) })),
             ("needs_step", declaration.needsStep ? "true" : "false"),
             ("matrices_need_step", declaration.matricesNeedStep ? "true" : "false"),

@@ -79,6 +79,7 @@ extension Optimizer {
                         throw LayerwiseError(.duplicate, "\(subject): the layer has a tensor of this name already")
                     }
                     var record = try record(description, layer: layer, subject: subject)
+                    record.stride = Int32(truncatingIfNeeded: inForce.stateStride)
                     record.noiseKey = NormalNoise.key(of: name, description.name)
                     if !self.settings.dryRun {
                         try claim((record.parameters, record.boundGradient), record, (layer, index), subject)
@@ -99,7 +100,7 @@ extension Optimizer {
             }
         } catch {
             for (index, record) in records.enumerated() {
-                record.freeStates()
+                record.freeStates(declared)
                 if !self.settings.dryRun {
                     release((record.parameters, record.boundGradient), record, (layer, index))
                 }

@@ -260,7 +260,7 @@ extension Optimizer {
                     + "\(settings.decayFollows.rawValue) with \(type(of: rule).declaration.title)")
         }
         let averages = WeightAverages(settings)
-        if averages.averages || averages.looksAhead, let rule = rules.first(where: { $0.evaluation != nil }) {
+        if averages.averages || averages.looksAhead, rules.contains(where: { $0.evaluation != nil }) {
             throw .invalid(
                 "the rule has weights for evaluation of its own: average must be none and lookahead_period 0, found "
                     + "average \(settings.average.rawValue) and lookahead_period "
@@ -288,7 +288,10 @@ extension Optimizer {
             rules.append(own)
             owners.append(layer)
         }
-        for layer in entries.indices { try checkEvaluation(rules[ruleOfLayer[layer]], layer) }
+        for layer in entries.indices {
+            try checkEvaluation(rules[ruleOfLayer[layer]], layer)
+            try checkStride(rules[ruleOfLayer[layer]], layer)
+        }
         guard ruleRecords.reserve(rules.count) else { throw .outOfMemory("kernel table") }
         if !settings.dryRun {
             let wanted = { [tensors = tensors.elements] (tensor: Int) in
@@ -322,7 +325,10 @@ extension Optimizer {
         for (layer, entry) in changed.sorted(by: { $0.key < $1.key }) {
             ownRules[layer] = try ownRule(of: entry, layer, rule, schedules, settings)
         }
-        for layer in changed.keys.sorted() { try checkEvaluation(ownRules[layer] ?? rule, layer) }
+        for layer in changed.keys.sorted() {
+            try checkEvaluation(ownRules[layer] ?? rule, layer)
+            try checkStride(ownRules[layer] ?? rule, layer)
+        }
         guard ruleRecords.reserve(rules.count + ownRules.count) else { throw .outOfMemory("kernel table") }
         if !settings.dryRun {
             try addStates(to: changed.keys) { [tensors = tensors.elements] tensor in
@@ -339,6 +345,18 @@ extension Optimizer {
             if let own = ownRules[layer] { giveOwnRule(own, to: layer) } else { takeOwnRule(from: layer) }
             if rules[layers.elements[layer].rule].stagesInForce != stages { work.isStale = true }
         }
+    }
+
+    /// Refuses a rule whose strided states are for other elements than those of a layer's tensors.
+    private func checkStride(_ rule: any Rule, _ layer: Int) throws(LayerwiseError) {
+        let own = layers.elements[layer]
+        guard own.tensorCount > 0, let key = declaredStates(of: layer).lazy.compactMap(\.strideKey).first else { return }
+        let stride = Int(tensors.elements[own.firstTensor].stride)
+        if stride == rule.stateStride { return }
+        throw LayerwiseError(
+            .invalidArgument,
+            "\(subject(layer)): \(key) is \(stride) where there are states, and cannot become \(rule.stateStride); create another "
+                + "optimizer", layer: layer)
     }
 
     /// The rule that a layer needs apart from the optimizer's, checked; nil where it needs none.

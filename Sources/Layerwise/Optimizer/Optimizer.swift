@@ -146,7 +146,9 @@ public final class Optimizer {
 
     deinit {
         guard memory.isLibrary else { return }
-        for index in 0..<tensors.count { tensors.elements[index].freeStates() }
+        for index in 0..<tensors.count {
+            tensors.elements[index].freeStates(declaredStates(of: tensors.elements[index].layer))
+        }
     }
 }
 

@@ -60,7 +60,7 @@ extension Optimizer {
             let (dtype, own) = record.pointee.layout(of: state, shape)
             let memory =
                 switch state.shape {
-                case .parameter: record.pointee.state(state.slot)
+                case .parameter, .strided: record.pointee.state(state.slot)
                 case .rows, .rowMeans, .axes: record.pointee.factors(of: state).rows
                 case .columns: record.pointee.factors(of: state).columns
                 case .scalar:
@@ -178,6 +178,7 @@ extension TensorStepData {
     func layout(of state: StateDeclaration, _ parameter: [Int]) -> (dtype: DType, shape: [Int]) {
         switch state.shape {
         case .parameter: (laneType, parameter)
+        case .strided: (laneType, stride == 1 ? parameter : [stridedCount])
         case .rows, .rowMeans: (laneType, parameter.dropLast() + [1])
         case .axes: (laneType, [matrices.axisCount])
         case .columns: (laneType, parameter.dropLast(2) + [1] + parameter.suffix(1))
@@ -189,6 +190,7 @@ extension TensorStepData {
     func elements(of state: StateDeclaration) -> Int {
         switch state.shape {
         case .parameter: count
+        case .strided: stridedCount
         case .rows, .rowMeans: matrices.rowCount
         case .columns: matrices.columnCount
         case .axes: matrices.axisCount
@@ -233,7 +235,7 @@ extension TensorStepData {
 
     /// Memory for a state that is an array; nil if it could not be allocated.
     private func allocate(_ state: StateDeclaration, _ source: inout MemorySource) -> UnsafeMutableRawPointer? {
-        state.shape == .parameter
+        state.shape.hasSlot && elements(of: state) == count
             ? allocateState(state.slot, from: &source) : source.allocateZeroed(bytes(of: state))
     }
 
@@ -287,7 +289,8 @@ extension TensorStepData {
 
     /// The bytes of that memory.
     private func bytes(of state: StateDeclaration) -> Int {
-        state.shape == .parameter ? stateBytes : Self.factorBytes(elements(of: state), laneType)
+        state.shape.hasSlot && elements(of: state) == count
+            ? stateBytes : Self.factorBytes(elements(of: state), laneType)
     }
 
     /// The bytes of rows or columns, with a group of lanes behind the last that kernels may read.
@@ -328,8 +331,8 @@ extension TensorStepData {
     /// `givesBack`: false for memory of the caller's, which is only filled with zeros.
     mutating func clear(_ declared: [StateDeclaration], givesBack: Bool) {
         for (position, state) in declared.enumerated() where kept.contains(.state(position)) {
-            if givesBack, state.shape == .parameter, state.start == .value(0), let memory = self.state(state.slot) {
-                Memory.clear(memory, stateBytes)
+            if givesBack, state.shape.hasSlot, state.start == .value(0), let memory = self.state(state.slot) {
+                Memory.clear(memory, bytes(of: state))
             } else {
                 start(state, isZeroed: false)
             }
@@ -367,9 +370,11 @@ extension TensorStepData {
             } else {
                 fill(memory, value)
             }
-        case (.parameter, .parameters):
-            guard let memory = state(declaration.slot) else { return }
-            copyParameters(to: memory)
+        case (.strided, .value):
+            // All of them start at 0.
+            if let memory = state(declaration.slot), !isZeroed { memset(memory, 0, bytes(of: declaration)) }
+        case (.parameter, .parameters), (.strided, .parameters):
+            if let memory = state(declaration.slot) { copyParameters(to: memory, of: declaration) }
         }
     }
 
@@ -387,7 +392,23 @@ extension TensorStepData {
     func copyParameters(_ declared: [StateDeclaration]) {
         for (position, declaration) in declared.enumerated()
         where declaration.start == .parameters && kept.contains(.state(position)) {
-            if let memory = state(declaration.slot) { copyParameters(to: memory) }
+            if let memory = state(declaration.slot) { copyParameters(to: memory, of: declaration) }
+        }
+    }
+
+    /// Copies the parameters to a state, or those of them for which it has numbers.
+    private func copyParameters(to memory: UnsafeMutableRawPointer, of state: StateDeclaration) {
+        if state.shape == .parameter || stride == 1 { return copyParameters(to: memory) }
+        guard let parameters, count > 0 else { return }
+        if let master { dtype.kernels(in: InstructionSet.kernels).adopt?(parameters, count, master) }
+        let (source, type) = master.map { (UnsafeRawPointer($0), laneType) } ?? (UnsafeRawPointer(parameters), dtype)
+        for index in 0..<stridedCount {
+            let value = Optimizer.element(source, index * Int(stride), type)
+            if laneType == .float64 {
+                memory.storeBytes(of: value, toByteOffset: index * 8, as: Double.self)
+            } else {
+                memory.storeBytes(of: Float(value), toByteOffset: index * 4, as: Float.self)
+            }
         }
     }
 
@@ -447,11 +468,11 @@ extension TensorStepData {
     }
 
     /// Frees all that is kept, in memory of the library.
-    func freeStates() {
+    func freeStates(_ declared: [StateDeclaration]) {
         Memory.free(lastChange, stateBytes)
         Memory.free(startWeights, stateBytes)
         freeFollowing()
-        for slot in 0..<TensorStepData.stateSlots { Memory.free(state(slot), stateBytes) }
+        for state in declared where state.shape.hasSlot { Memory.free(self.state(state.slot), bytes(of: state)) }
         for pair in [factors.0, factors.1] {
             let places = pair.kind == .least ? matrices.axisCount : matrices.rowCount
             Memory.free(pair.rows, Self.factorBytes(places, laneType))
@@ -467,7 +488,7 @@ extension TensorStepData {
         if copies.contains(.average) { bytes += MemoryLayout<Double>.size }
         for (position, state) in declared.enumerated() where kept.contains(.state(position)) {
             switch state.shape {
-            case .parameter, .rows, .columns, .rowMeans, .axes: bytes += elements(of: state) * laneType.size
+            case .parameter, .strided, .rows, .columns, .rowMeans, .axes: bytes += elements(of: state) * laneType.size
             case .scalar: bytes += MemoryLayout<Double>.size
             case .shared: break
             }

@@ -46,36 +46,55 @@ extension Optimizer {
         else { return }
         let (rows, columns) = (matrices.rows, matrices.columns)
         let own = directions + index * rows * columns * lane.size
-        normalize(own, rows * columns, how.epsilon, lane, context, into: other)
+        let halves = how.precision == .bfloat16 ? matrixMemory.halves : nil
+        round(own, rows * columns, halves?.matrix, lane, &context)
+        normalize(own, rows * columns, how, lane, context, into: other)
+        round(other, rows * columns, halves?.matrix, lane, &context)
         // The products are of the order of the shorter side: from the left with X·Xᵀ, or from the right with Xᵀ·X.
         let isWide = rows <= columns
         let order = min(rows, columns)
         var (now, next) = (other, own)
         for iteration in 0..<how.steps {
             let coefficients = how.coefficients(iteration)
-            let x = MatrixView(now, rowStep: columns, columnStep: 1)
-            let a = MatrixView(gram, rowStep: order, columnStep: 1)
-            let p = MatrixView(polynomial, rowStep: order, columnStep: 1)
+            let x = MatrixView(now, rowStep: columns, columnStep: 1, half: halves?.matrix)
+            let a = MatrixView(gram, rowStep: order, columnStep: 1, half: halves?.gram)
+            let p = MatrixView(polynomial, rowStep: order, columnStep: 1, half: halves?.polynomial)
             // A = X·Xᵀ;  P = c·A² + b·A;  X ← P·X + a·X.
             multiply(
                 isWide ? x : x.transposed, isWide ? x.transposed : x, into: gram, rows: order, columns: order,
                 depth: isWide ? columns : rows, isSymmetric: true, lane, &context)
+            round(gram, order * order, halves?.gram, lane, &context)
             multiply(
                 a, a, coefficients[2], plus: gram, coefficients[1], into: polynomial, rows: order, columns: order,
                 depth: order, isSymmetric: true, lane, &context)
+            round(polynomial, order * order, halves?.polynomial, lane, &context)
             multiply(
                 isWide ? p : x, isWide ? x : p, plus: now, coefficients[0], into: next, rows: rows, columns: columns,
                 depth: order, isSymmetric: false, lane, &context)
+            round(next, rows * columns, halves?.matrix, lane, &context)
             swap(&now, &next)
         }
         if now != own { own.copyMemory(from: now, byteCount: rows * columns * lane.size) }
     }
 
+    /// Rounds a matrix to bfloat16, and keeps a copy of that type, where there is memory for one.
+    private func round(
+        _ matrix: UnsafeMutableRawPointer, _ count: Int, _ half: UnsafeMutableRawPointer?, _ lane: DType,
+        _ context: inout StepContext
+    ) {
+        guard let half else { return }
+        context.rounding = MatrixRounding(matrix: matrix, half: half, count: count, isDouble: lane == .float64)
+        run(
+            roundPart, context, count: context.rounding.partCount, isShared: context.rounding.partCount > 1,
+            wakes: context.rounding.partCount >= 16)
+    }
+
     /// target = X / max(‖X‖, ε).  Up to a group of lanes behind the target is written.
     private func normalize(
-        _ x: UnsafeMutableRawPointer, _ count: Int, _ epsilon: Double, _ lane: DType, _ context: StepContext,
+        _ x: UnsafeMutableRawPointer, _ count: Int, _ how: NewtonSchulz, _ lane: DType, _ context: StepContext,
         into target: UnsafeMutableRawPointer
     ) {
+        let epsilon = how.epsilon
         let kernels = lane.kernels(in: context.table)
         var norm = ScaledNumber(kernels.squareSum(x, count, 1, .infinity).squareRoot())
         if lane == .float64 && !(0x1p-450...0x1p+500).contains(norm.value) {
@@ -83,6 +102,9 @@ extension Optimizer {
             let exponent = norm.value > 1 ? 600 : -600
             let scaled = kernels.squareSum(x, count, norm.value > 1 ? 0x1p-600 : 0x1p+600, .infinity)
             norm = ScaledNumber(scaled.squareRoot(), scaledBy: exponent)
+        }
+        if how.precision == .bfloat16, MatrixRounding.range.contains(norm.value) {
+            norm = ScaledNumber(MatrixRounding.rounded(norm.value))
         }
         // One that has an exponent below 0 is less than any ε.
         let isSmall = norm.exponent < 0 || (norm.exponent == 0 && norm.value < epsilon)
@@ -144,10 +166,16 @@ extension Optimizer {
             for axes in NewtonSchulz.Axes.allCases {
                 let matrices = tensor.pointee.matrices(axes)
                 let order = min(matrices.rows, matrices.columns)
-                squareBytes = max(squareBytes, order * order * tensor.pointee.laneType.size)
+                // A kernel may read the rest of the last group of lanes.
+                squareBytes = max(squareBytes, order * order * tensor.pointee.laneType.size + 64)
             }
         }
-        return matrixMemory.reserve(bytes, squareBytes, from: &memory)
+        return matrixMemory.reserve(bytes, squareBytes, rounds: roundsMatrices, from: &memory)
+    }
+
+    /// Whether a rule rounds matrices to bfloat16.
+    private var roundsMatrices: Bool {
+        (0..<ruleRecords.count).contains { ruleInForce($0).orthogonalization?.precision == .bfloat16 }
     }
 
     /// Scratch memory for each thread that a product may use; false if there is none.
@@ -163,19 +191,74 @@ private let productTile: ThreadPool.Job = { memory, item, slot in
     context.product.multiply(item, slot, kernels)
 }
 
+/// Rounds one part of a matrix.
+private let roundPart: ThreadPool.Job = { memory, item, _ in
+    let context = memory.load(as: StepContext.self)
+    context.rounding.round(item, context.table)
+}
+
 /// A matrix in memory, addressed in elements.
 struct MatrixView: BitwiseCopyable {
     let memory: UnsafeMutableRawPointer
     let rowStep: Int
     let columnStep: Int
+    /// The same numbers in bfloat16, if they are kept.
+    let half: UnsafeMutableRawPointer?
 
-    init(_ memory: UnsafeMutableRawPointer, rowStep: Int, columnStep: Int) {
+    init(
+        _ memory: UnsafeMutableRawPointer, rowStep: Int, columnStep: Int, half: UnsafeMutableRawPointer? = nil
+    ) {
         self.memory = memory
         self.rowStep = rowStep
         self.columnStep = columnStep
+        self.half = half
     }
 
-    var transposed: Self { Self(memory, rowStep: columnStep, columnStep: rowStep) }
+    var transposed: Self { Self(memory, rowStep: columnStep, columnStep: rowStep, half: half) }
+}
+
+/// A matrix that is rounded to bfloat16 in place and copied in that type, in parts that one thread takes at a time.
+struct MatrixRounding: BitwiseCopyable {
+    var matrix: UnsafeMutableRawPointer?
+    var half: UnsafeMutableRawPointer?
+    var count = 0
+    var isDouble = false
+
+    /// A whole number of groups of lanes.
+    private static let partElements = 1 << 16
+
+    var partCount: Int { (count + Self.partElements - 1) / Self.partElements }
+
+    func round(_ part: Int, _ table: KernelTable) {
+        guard let matrix, let half else { return }
+        let first = part * Self.partElements
+        let end = min(first + Self.partElements, count)
+        if isDouble {
+            let numbers = matrix.assumingMemoryBound(to: Double.self)
+            for index in first..<end { numbers[index] = Self.rounded(numbers[index]) }
+            return
+        }
+        let kernels = DType.bfloat16.kernels(in: table)
+        kernels.encodeFinite(matrix + first * 4, end - first, half + first * 2)
+        // Whole groups of lanes, since the kernel writes such.
+        let whole = (end - first) / 16 * 16
+        kernels.decode(half + first * 2, whole, matrix + first * 4)
+        for index in first + whole..<end {
+            let bits = half.load(fromByteOffset: index * 2, as: UInt16.self)
+            matrix.storeBytes(of: Float(bitPattern: UInt32(bits) << 16), toByteOffset: index * 4, as: Float.self)
+        }
+    }
+
+    /// Numbers that bfloat16 has with all of its digits.
+    static let range = 0x1p-126...0x1.fep+127
+
+    /// A number as bfloat16, to the nearest and of two to the even one; the largest where a finite one is beyond the range.
+    static func rounded(_ x: Double) -> Double {
+        if !x.isFinite { return x }
+        let limit = 0x1.fep+127
+        let bits = Float(max(-limit, min(x, limit))).bitPattern
+        return Double(Float(bitPattern: (bits &+ 0x7FFF &+ (bits >> 16 & 1)) & 0xFFFF_0000))
+    }
 }
 
 /// A product of matrices, in tiles that one thread takes at a time: target = alpha·A·B + beta·D.
@@ -264,6 +347,9 @@ struct MatrixMemory: ~Copyable {
     private var otherMemory = WorkMemory()
     private var gramMemory = WorkMemory()
     private var polynomialMemory = WorkMemory()
+    private var halfMatrixMemory = WorkMemory()
+    private var halfGramMemory = WorkMemory()
+    private var halfPolynomialMemory = WorkMemory()
     private var scratchMemory = WorkMemory()
 
     /// The directions of a tensor, and room for their next values.
@@ -272,6 +358,13 @@ struct MatrixMemory: ~Copyable {
     /// X·Xᵀ, and the polynomial of it.
     var gram: UnsafeMutableRawPointer? { gramMemory.start }
     var polynomial: UnsafeMutableRawPointer? { polynomialMemory.start }
+    /// Copies in bfloat16 of the matrix, of X·Xᵀ and of the polynomial, where these are rounded.
+    var halves: (matrix: UnsafeMutableRawPointer, gram: UnsafeMutableRawPointer, polynomial: UnsafeMutableRawPointer)? {
+        guard let matrix = halfMatrixMemory.start, let gram = halfGramMemory.start,
+            let polynomial = halfPolynomialMemory.start
+        else { return nil }
+        return (matrix, gram, polynomial)
+    }
     /// Scratch memory for each thread.
     var scratch: UnsafeMutableRawPointer? { scratchMemory.start }
     /// What multiplies matrices in place of the library's own kernels.
@@ -280,13 +373,21 @@ struct MatrixMemory: ~Copyable {
 
     init() {}
 
-    /// Grows to so many bytes; false if there is no memory.
-    mutating func reserve(_ bytes: Int, _ squareBytes: Int, from source: inout MemorySource) -> Bool {
+    /// Grows to so many bytes; false if there is no memory.  `rounds`: whether matrices are rounded.
+    mutating func reserve(
+        _ bytes: Int, _ squareBytes: Int, rounds: Bool, from source: inout MemorySource
+    ) -> Bool {
         let hasDirections = directionMemory.reserve(bytes, from: &source)
         let hasOther = otherMemory.reserve(bytes, from: &source)
         let hasGram = gramMemory.reserve(squareBytes, from: &source)
         let hasPolynomial = polynomialMemory.reserve(squareBytes, from: &source)
-        return hasDirections && hasOther && hasGram && hasPolynomial
+        if !rounds { return hasDirections && hasOther && hasGram && hasPolynomial }
+        // Half of float32's bytes.
+        let hasHalfMatrix = halfMatrixMemory.reserve(bytes / 2 + 64, from: &source)
+        let hasHalfGram = halfGramMemory.reserve(squareBytes / 2, from: &source)
+        let hasHalfPolynomial = halfPolynomialMemory.reserve(squareBytes / 2, from: &source)
+        return hasDirections && hasOther && hasGram && hasPolynomial && hasHalfMatrix && hasHalfGram
+            && hasHalfPolynomial
     }
 
     /// Grows to so many threads; false if there is no memory.
@@ -300,6 +401,9 @@ struct MatrixMemory: ~Copyable {
         otherMemory.move(to: &source)
         gramMemory.move(to: &source)
         polynomialMemory.move(to: &source)
+        halfMatrixMemory.move(to: &source)
+        halfGramMemory.move(to: &source)
+        halfPolynomialMemory.move(to: &source)
         scratchMemory.move(to: &source)
     }
 }

@@ -62,6 +62,14 @@ extension Optimizer {
         for index in 0..<tensors.count {
             let tensor = tensors.elements[index]
             if tensor.isFactored { try checkParts(index, tensor) }
+            if tensor.stride != 1 && tensor.matrices.wholeElements != Double(tensor.count) {
+                let own = index - layers.elements[tensor.layer].firstTensor
+                throw LayerwiseError(
+                    .shape,
+                    "\(subject(tensor.layer, own)): \(type(of: rules[layers.elements[tensor.layer].rule]).declaration.title) takes "
+                        + "every \(tensor.stride) elements of a tensor, which therefore cannot be spread over processes",
+                    layer: tensor.layer, tensor: own)
+            }
             if tensor.isFactored && tensor.matrices.isCutAcross && tensor.factors.0.kind == .product {
                 let own = index - layers.elements[tensor.layer].firstTensor
                 throw LayerwiseError(

@@ -30,6 +30,8 @@ struct RuleRecord: BitwiseCopyable {
     let copiesParameters: Bool
     /// Whether states are kept by axes.
     let keepsAxes: Bool
+    /// The slots of states that have a number for every p-th element.
+    let stridedSlots: StateSet
     /// The slot of the state that weights are blended with for evaluation.
     let evaluationSlot: Int
 
@@ -57,6 +59,7 @@ struct RuleRecord: BitwiseCopyable {
         hasScalars = states.contains { $0.shape == .scalar }
         copiesParameters = states.contains { $0.start == .parameters }
         keepsAxes = states.contains { $0.shape == .axes }
+        stridedSlots = states.reduce(into: []) { if $1.shape == .strided { $0.insert(.state($1.slot)) } }
         evaluationSlot = rule.evaluation?.stateSlot ?? 0
     }
 

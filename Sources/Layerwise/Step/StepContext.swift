@@ -20,6 +20,8 @@ struct StepContext {
     var directions: UnsafeMutableRawPointer?
     /// The product of matrices under way, for jobs that do parts of it.
     var product = MatrixProduct()
+    /// The matrix that is rounded, for jobs that do parts of it.
+    var rounding = MatrixRounding()
     let kernels: UnsafePointer<KernelTable>
     let scratch: UnsafeMutableRawPointer
     /// Gradients are clamped to ±limit.

@@ -23,7 +23,9 @@ struct TensorStepData: BitwiseCopyable {
     var copies = LaneCopies()
     /// Which of the states that the rule declares there are.
     var kept = StateSet()
-    /// States of the parameter's shape, by slot.
+    /// The distance in the parameter between two numbers of its states of shape `strided`.
+    var stride: Int32 = 1
+    /// States of the parameter's shape, and strided ones, by slot.
     var states = (
         UnsafeMutableRawPointer?.none, UnsafeMutableRawPointer?.none, UnsafeMutableRawPointer?.none,
         UnsafeMutableRawPointer?.none
@@ -73,6 +75,9 @@ struct TensorStepData: BitwiseCopyable {
     var stateBytes: Int { (count * laneType.size + 63) / 64 * 64 }
 
     static let stateSlots = 4
+
+    /// How many numbers its strided states have.
+    var stridedCount: Int { (count - 1 + Int(stride)) / Int(stride) }
 
     /// Whether rows and columns, row means or axes stand for one of its states.
     @inline(__always)

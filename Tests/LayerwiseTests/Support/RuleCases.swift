@@ -114,6 +114,10 @@ extension RuleCase {
                     "lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-3, "weight_decay": 0.3, "momentum_decay": 0,
                     "decoupled_weight_decay": 1,
                 ]),
+            try RuleCase("nadam", ["lr": 0.03, "momentum_schedule": "constant", "weight_decay": 0.07]),
+            try RuleCase(
+                "nadam",
+                ["lr": 0.03, "momentum_schedule": "constant_present", "weight_decay": 0.3, "decoupled_weight_decay": 1]),
         ]
     }
 
@@ -441,6 +445,9 @@ extension RuleCase {
                     "lr": 0.9, "beta3": 0.9, "weight_decay": 0.1, "decoupled_weight_decay": 0, "safeguard_warmup": 1,
                     "layer_scale": "both",
                 ]),
+            try RuleCase("prodigy", ["weight_decay": 0.1, "slice_p": 3]),
+            try RuleCase(
+                "prodigy", ["lr": 0.9, "d0": 1e-4, "weight_decay": 0.1, "decoupled_weight_decay": 0, "slice_p": 11]),
         ]
     }
 

@@ -121,7 +121,7 @@ class Engine:
     def add(self, groups: Sequence[Group], layers: Sequence[NativeLayer]) -> None:
         """Add layers; all or none of each, in order."""
         new = [
-            _members_of(layer, len(self.layers) + position, by_axes=self._goes_by_axes(groups[layer.group]))
+            self._members_of(layer, len(self.layers) + position, groups[layer.group])
             for position, layer in enumerate(layers)
         ]
         _require_disjoint(self.members, [*chain.from_iterable(new)])
@@ -153,10 +153,12 @@ class Engine:
         self._needs_norms = self._needs_norms or bool(self.native.measurements())
         self._list(groups)
 
-    def _goes_by_axes(self, group: Group) -> bool:
-        """Whether the order of the elements in memory matters to the rule of a group."""
-        depends: bool = declaration_of(group.get(RULE, self._rule.name))["depends_on_axes"]
-        return depends
+    def _members_of(self, layer: NativeLayer, index: int, group: Group) -> list[ParameterSlot]:
+        """The parameters of a layer that has this index in the library."""
+        declared = declaration_of(group.get(RULE, self._rule.name))
+        stride = next((int(group[key]) for key in declared["state_strides"].values()), 1)
+        # Whether the order of the elements in memory matters to the rule.
+        return _members_of(layer, index, by_axes=declared["depends_on_axes"] or stride != 1, state_stride=stride)
 
     def _list(self, groups: Sequence[Group]) -> None:
         """Make the lists that a step compares with."""
@@ -398,8 +400,7 @@ class Engine:
         """
         old, kept, counts = self.native, self.kept, self.kept.counts()
         converted = [
-            _members_of(layer, index, by_axes=self._goes_by_axes(self._groups[layer.group]))
-            for index, layer in enumerate(self.layers)
+            self._members_of(layer, index, self._groups[layer.group]) for index, layer in enumerate(self.layers)
         ]
         members = list(chain.from_iterable(converted))
         for member, was, count in zip(members, self.members, counts, strict=True):
@@ -632,7 +633,7 @@ class Engine:
         return copy.copy_(gradient)
 
 
-def _members_of(layer: NativeLayer, index: int, *, by_axes: bool) -> list[ParameterSlot]:
+def _members_of(layer: NativeLayer, index: int, *, by_axes: bool, state_stride: int) -> list[ParameterSlot]:
     """The parameters of a layer that has this index in the library."""
     gradient_dtype = _gradient_dtype([param for _, param in layer.members])
     prefix = layer.name if layer.part_of is None else layer.place.layer
@@ -646,6 +647,7 @@ def _members_of(layer: NativeLayer, index: int, *, by_axes: bool) -> list[Parame
             name,
             gradient_dtype or param.dtype,
             by_axes=by_axes,
+            state_stride=state_stride,
         )
         for position, (name, param) in enumerate(layer.members)
     ]

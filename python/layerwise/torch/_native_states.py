@@ -133,7 +133,7 @@ class _Declared:
     names: tuple[str, ...]
     """What it may keep, the master copy, and what other parts of the optimizer may keep."""
     kinds: Mapping[str, str]
-    """What each state is: "parameter", "rows", "columns", "scalar" or "shared"."""
+    """What each state is: "parameter", "rows", "columns" and so on."""
     numbers: frozenset[str]
     """Names of states of one number, for a parameter or for all."""
     starts: Mapping[str, float | str]
@@ -231,9 +231,10 @@ class NativeStates:
         view = self._views.get(key)
         if view is None:
             kind = self._of(member).kinds[name]
-            shape = state_shape(member.shape, kind)
+            shape = state_shape(member.shape, kind, member.state_stride)
             flat = self._memory(member, name, self.types(member)[name], math.prod(shape))
-            view = flat.as_strided(shape, member.stride) if kind == "parameter" else flat.reshape(shape)
+            is_whole = kind == "parameter" or (kind == "strided" and member.state_stride == 1)
+            view = flat.as_strided(shape, member.stride) if is_whole else flat.reshape(shape)
             self._views[key] = view
         return view
 
@@ -352,7 +353,8 @@ class NativeStates:
             if value is not None:
                 self.state(member, name).copy_(member.unwrap(value, declared.kinds[name]))
             elif whole and (start := declared.starts[name]) == _PARAMETERS:
-                self.state(member, name).copy_(member.local.detach())
+                own = self.state(member, name)
+                own.copy_(member.local.detach().reshape(-1)[:: member.state_stride].reshape(own.shape))
             elif whole:
                 self.state(member, name).fill_(float(start))
         for name in self.types(member):

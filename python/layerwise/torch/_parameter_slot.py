@@ -32,6 +32,7 @@ class ParameterSlot:
         gradient_dtype: torch.dtype,
         *,
         by_axes: bool = False,
+        state_stride: int = 1,
     ) -> None:
         self.param = param
         self.name = name
@@ -42,6 +43,7 @@ class ParameterSlot:
         self.gradient_dtype = gradient_dtype
         self.dtype = self.local.dtype
         self.shape = self.local.shape
+        self.state_stride = state_stride
         self._by_axes = by_axes
         self.note_memory(self.dense_copy())
 
@@ -97,15 +99,23 @@ class ParameterSlot:
 
     def wrap(self, state: Tensor, kind: str) -> Tensor:
         """A state of this kind as `optimizer.state` shows it."""
-        return like(state, self.param, state_shape(self.full_shape, kind))
+        return like(state, self.param, state_shape(self.full_shape, kind, self.state_stride))
 
     def unwrap(self, state: Tensor, kind: str) -> Tensor:
         """The part of a state in this process."""
-        return part_for(state, self.param, state_shape(self.full_shape, kind))
+        return part_for(state, self.param, state_shape(self.full_shape, kind, self.state_stride))
 
 
-def state_shape(shape: Sequence[int], kind: str) -> tuple[int, ...]:
-    """The shape of a parameter's state: "parameter", "rows", "columns" and so on, as declarations call them."""
+def state_shape(shape: Sequence[int], kind: str, stride: int = 1) -> tuple[int, ...]:
+    """The shape of a parameter's state: "parameter", "rows", "columns" and so on, as declarations call them.
+
+    Args:
+        shape: The parameter's.
+        kind: The state's.
+        stride: The distance in the parameter between two numbers of a state that is "strided".
+    """
+    if kind == "strided" and stride != 1:
+        return (-(-math.prod(shape) // stride),)
     if kind in ("rows", "row_means"):
         return (*shape[:-1], 1)
     if kind == "axes":
@@ -126,9 +136,9 @@ def value_difference(member: ParameterSlot, key: str, value: object, dtype: torc
         return None
     if not isinstance(value, Tensor):
         return f"{what} must be a tensor, found {type(value).__name__}"
-    shape = state_shape(member.full_shape, kind)
+    shape = state_shape(member.full_shape, kind, member.state_stride)
     if tuple(value.shape) != shape:
-        whose = "the parameter has" if kind == "parameter" else "expected"
+        whose = "the parameter has" if shape == tuple(member.full_shape) else "expected"
         return f"{what} has shape {tuple(value.shape)}, {whose} {shape}"
     if not value.is_floating_point() or torch.promote_types(value.dtype, dtype) != dtype:
         return f"{what} is {value.dtype}, which {dtype} cannot hold"

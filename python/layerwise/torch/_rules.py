@@ -1990,6 +1990,7 @@ class Prodigy(LayerwiseOptimizer):
         use_bias_correction: Correct the rate for the moments' start at 0.  Default False.
         safeguard_warmup: Leave the rate out of s, for schedules that warm up.  Default False.
         layer_scale: Where a layer's rate counts in the estimate: "denominator" or "both".  Default "denominator".
+        slice_p: The estimate takes every slice_p-th element, in [1, 2147483647]; the authors recommend 11.  Default 1.
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
@@ -2007,6 +2008,7 @@ class Prodigy(LayerwiseOptimizer):
         "use_bias_correction",
         "safeguard_warmup",
         "layer_scale",
+        "slice_p",
     )
 
     def __init__(
@@ -2025,6 +2027,7 @@ class Prodigy(LayerwiseOptimizer):
         use_bias_correction: bool = False,
         safeguard_warmup: bool = False,
         layer_scale: Literal["denominator", "both"] = "denominator",
+        slice_p: int = 1,
         maximize: bool = False,
         **options: Unpack[Options],
     ) -> None:
@@ -2041,6 +2044,7 @@ class Prodigy(LayerwiseOptimizer):
             "use_bias_correction": use_bias_correction,
             "safeguard_warmup": safeguard_warmup,
             "layer_scale": layer_scale,
+            "slice_p": slice_p,
             "maximize": maximize,
         }
         super().__init__(params, defaults, options)
@@ -2703,6 +2707,8 @@ class Muon(LayerwiseOptimizer):
             found together, "polar_express" those of arXiv:2505.16932.  Default "constant".
         axes: A tensor of rank 3 and more is one matrix, the "first" axis against the others, or matrices of the "last"
             two axes.  Default "first".
+        ns_precision: What the matrices of the iterations are rounded to: "full" nothing, "bfloat16" that type after
+            each product, as torch does.  Default "full".
         adamw_lr_scale: The rate of tensors of rank 0 and 1, in units of γ, in [0, inf).  Default 1.
         adamw_betas: Decay of the first moment of tensors of rank 0 and 1 and decay of the second moment of tensors of
             rank 0 and 1, in [0, 1) each.  Default (0.9, 0.95).
@@ -2722,6 +2728,7 @@ class Muon(LayerwiseOptimizer):
         "adjust_lr_fn",
         "ns_schedule",
         "axes",
+        "ns_precision",
         "adamw_lr_scale",
         "adamw_betas",
         "adamw_eps",
@@ -2741,6 +2748,7 @@ class Muon(LayerwiseOptimizer):
         *,
         ns_schedule: Literal["constant", "quintic", "polar_express"] = "constant",
         axes: Literal["first", "last"] = "first",
+        ns_precision: Literal["full", "bfloat16"] = "full",
         adamw_lr_scale: float = 1.0,
         adamw_betas: tuple[float, float] = (0.9, 0.95),
         adamw_eps: float = 1e-10,
@@ -2758,6 +2766,7 @@ class Muon(LayerwiseOptimizer):
             "adjust_lr_fn": adjust_lr_fn,
             "ns_schedule": ns_schedule,
             "axes": axes,
+            "ns_precision": ns_precision,
             "adamw_lr_scale": adamw_lr_scale,
             "adamw_betas": adamw_betas,
             "adamw_eps": adamw_eps,

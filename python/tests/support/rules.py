@@ -386,6 +386,7 @@ TABLE: dict[str, Case] = {
             {"lr": 1.0},
             {"lr": 1.0, "weight_decay": 10.0, "decoupled_weight_decay": False, "use_bias_correction": True},
             {"lr": 1.0, "betas": (0.0, 0.0), "d0": 1.0, "layer_scale": "both"},
+            {"lr": 1.0, "slice_p": 3},
         ],
         has_sums=True,
         together=True,

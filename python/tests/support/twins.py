@@ -296,6 +296,27 @@ class CautiousAdamW(torch.optim.Optimizer):
                 p.sub_(update + decay, alpha=group["lr"])
 
 
+class NAdamWOfTimm(torch.optim.Optimizer):
+    """timm's NAdamW, written from its equations: the moment is advanced once more by the gradient, and corrected for this step."""
+
+    def __init__(self, params: Any, lr: float, betas: tuple[float, float], eps: float, weight_decay: float) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for p in group["params"]:
+                state = self.state[p]
+                t = state["t"] = state.get("t", 0) + 1
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                m = state.setdefault("m", torch.zeros_like(p)).lerp_(p.grad, 1 - beta1)
+                v = state.setdefault("v", torch.zeros_like(p)).mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
+                ahead = beta1 * m + (1 - beta1) * p.grad
+                denominator = v.sqrt() / math.sqrt(1 - beta2**t) + group["eps"]
+                p.addcdiv_(ahead, denominator, value=-group["lr"] / (1 - beta1**t))
+
+
 class MARS(torch.optim.Optimizer):
     """The authors' MARS with `is_approx`, and timm's `Mars`, written from their equations.
 
