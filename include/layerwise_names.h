@@ -152,11 +152,16 @@
  *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
  *      weight_decay            number  default 0; [0, inf); decay coefficient λ
  *      momentum_decay          number  default 0.004; [0, inf); decay ψ of the momentum's schedule
+ *      momentum_schedule       choice  default rising; "rising", "constant", "constant_present"; the momentum's
+ *                                        coefficient: "rising" with momentum_decay as in torch, "constant" β₁ as in
+ *                                        optax, "constant_present" β₁ with this step's correction as in timm
  *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient, as AdamW does
  *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
  *                                        it has the sign of the gradient, or the "decay" only where it has the sign
  *                                        of the update; "none" takes both everywhere
- *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by
+ *
+ *  Presets, by the key "variant": optax, timm, keras. */
 #define LW_RULE_NADAM "nadam"
 
 /** RMSprop: s ← αs + (1−α)g²; b ← μb + g/(√s + ε); w ← w − γ·b
@@ -759,7 +764,8 @@
 #define LW_RULE_ADAM_MINI "adam_mini"
 
 /** Muon: m ← m + (1−μ)(g − m); O = NewtonSchulz(g + μ(m − g)); w ← w − γ·s·O − γλw
- *  Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon; equals torch.optim.Muon, which works in bfloat16.
+ *  Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon; equals torch.optim.Muon with
+ *  ns_precision="bfloat16".
  *  States: momentum_buffer, exp_avg_sq, as far as the settings need them; with the defaults 8 bytes for each float32
  *  parameter.
  *
@@ -780,6 +786,9 @@
  *                                        polynomials found together, "polar_express" those of arXiv:2505.16932
  *      axes                    choice  default first; "first", "last"; a tensor of rank 3 and more is one matrix, the
  *                                        "first" axis against the others, or matrices of the "last" two axes
+ *      ns_precision            choice  default full; "full", "bfloat16"; what the matrices of the iterations are
+ *                                        rounded to: "full" nothing, "bfloat16" that type after each product, as
+ *                                        torch does
  *      adamw_lr_scale          number  default 1; [0, inf); the rate of tensors of rank 0 and 1, in units of γ
  *      adamw_beta1             number  default 0.9; [0, 1); decay of the first moment of tensors of rank 0 and 1
  *      adamw_beta2             number  default 0.95; [0, 1); decay of the second moment of tensors of rank 0 and 1
@@ -1679,6 +1688,7 @@
 #define LW_KEY_MOMENT "moment"
 #define LW_KEY_MOMENTUM "momentum"
 #define LW_KEY_MOMENTUM_DECAY "momentum_decay"
+#define LW_KEY_MOMENTUM_SCHEDULE "momentum_schedule"
 #define LW_KEY_MONOTONE "monotone"
 #define LW_KEY_NESTEROV "nesterov"
 #define LW_KEY_NO_PROX "no_prox"
@@ -1691,6 +1701,7 @@
 #define LW_KEY_NS_COEFFICIENTS1 "ns_coefficients1"
 #define LW_KEY_NS_COEFFICIENTS2 "ns_coefficients2"
 #define LW_KEY_NS_COEFFICIENTS3 "ns_coefficients3"
+#define LW_KEY_NS_PRECISION "ns_precision"
 #define LW_KEY_NS_SCHEDULE "ns_schedule"
 #define LW_KEY_NS_STEPS "ns_steps"
 #define LW_KEY_OF "of"
@@ -1790,10 +1801,12 @@
 #define LW_CHOICE_APEX "apex"
 #define LW_CHOICE_ASCENDING "ascending"
 #define LW_CHOICE_BEIT "beit"
+#define LW_CHOICE_BFLOAT16 "bfloat16"
 #define LW_CHOICE_BOTH "both"
 #define LW_CHOICE_CAPPED "capped"
 #define LW_CHOICE_CLEAR "clear"
 #define LW_CHOICE_CONSTANT "constant"
+#define LW_CHOICE_CONSTANT_PRESENT "constant_present"
 #define LW_CHOICE_COSINE "cosine"
 #define LW_CHOICE_CUBIC "cubic"
 #define LW_CHOICE_DECAY "decay"
@@ -1811,6 +1824,7 @@
 #define LW_CHOICE_FLOOR "floor"
 #define LW_CHOICE_FRACTION "fraction"
 #define LW_CHOICE_FROZEN "frozen"
+#define LW_CHOICE_FULL "full"
 #define LW_CHOICE_GLOB "glob"
 #define LW_CHOICE_GLUON "gluon"
 #define LW_CHOICE_GRADIENT "gradient"
@@ -1820,6 +1834,7 @@
 #define LW_CHOICE_INPUT "input"
 #define LW_CHOICE_INSIDE "inside"
 #define LW_CHOICE_KEEP "keep"
+#define LW_CHOICE_KERAS "keras"
 #define LW_CHOICE_LAST "last"
 #define LW_CHOICE_LAYER "layer"
 #define LW_CHOICE_LINEAR "linear"
@@ -1853,6 +1868,7 @@
 #define LW_CHOICE_REGEX "regex"
 #define LW_CHOICE_REL "rel"
 #define LW_CHOICE_RELATIVE "relative"
+#define LW_CHOICE_RISING "rising"
 #define LW_CHOICE_SCALED "scaled"
 #define LW_CHOICE_SEPARATE "separate"
 #define LW_CHOICE_SGD "sgd"

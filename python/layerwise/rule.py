@@ -310,14 +310,14 @@ class Lion(Rule):
 
 @dataclass(frozen=True, repr=False)
 class NAdam(Rule):
-    """Adam with Nesterov momentum, whose coefficient follows a schedule of its own.
+    """Adam with Nesterov momentum, whose coefficient may follow a schedule of its own.
 
         m̂ = μₜ₊₁m/(1 − Πμₜ₊₁) + (1−μₜ)g/(1 − Π); w ← w − γ·m̂/(√v̂ + ε)
 
-    mu_t = beta1 * (1 - 0.5 * 0.96**(t * momentum_decay));  P = P * mu_t, from 1;  m and v as in Adam;  w -= lr *
-    (mu_{t+1} * m / (1 - P * mu_{t+1}) + (1 - mu_t) * g / (1 - P)) / (sqrt(v / (1 - beta2**t)) + eps).  P is the state
-    mu_product, one float64 for each tensor, which torch keeps in float32.  Source: Dozat 2016; equals
-    torch.optim.NAdam.  State: exp_avg, exp_avg_sq, mu_product (a number).
+    mu_t = beta1 * (1 - 0.5 * 0.96**(t * momentum_decay)), or beta1 where momentum_schedule is "constant";  P = P *
+    mu_t, from 1;  m and v as in Adam;  w -= lr * (mu_{t+1} * m / (1 - P * mu_{t+1}) + (1 - mu_t) * g / (1 - P)) /
+    (sqrt(v / (1 - beta2**t)) + eps).  P is the state mu_product, one float64 for each tensor, which torch keeps in
+    float32.  Source: Dozat 2016; equals torch.optim.NAdam.  State: exp_avg, exp_avg_sq, mu_product (a number).
 
     Args:
         lr: Learning rate γ, in [0, inf).  Default 0.002.
@@ -325,23 +325,28 @@ class NAdam(Rule):
         eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         momentum_decay: Decay ψ of the momentum's schedule, in [0, inf).  Default 0.004.
+        momentum_schedule: The momentum's coefficient: "rising" with momentum_decay as in torch, "constant" β₁ as in
+            optax, "constant_present" β₁ with this step's correction as in timm.  Default "rising".
         decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
         cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
             the sign of the update; "none" takes both everywhere.  Default "none".
         corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
+        variant: Whose version: "optax", "timm" or "keras".
     """
 
     name: ClassVar[str] = "nadam"
     tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
-    lr: float = 0.002
+    lr: float | None = None
     _: KW_ONLY
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    momentum_decay: float = 0.004
-    decoupled_weight_decay: bool = False
-    cautious: Literal["none", "update", "decay"] = "none"
-    corrected_weight_decay: bool = False
+    betas: tuple[float, float] | None = None
+    eps: float | None = None
+    weight_decay: float | None = None
+    momentum_decay: float | None = None
+    momentum_schedule: Literal["rising", "constant", "constant_present"] | None = None
+    decoupled_weight_decay: bool | None = None
+    cautious: Literal["none", "update", "decay"] | None = None
+    corrected_weight_decay: bool | None = None
+    variant: Literal["optax", "timm", "keras"] | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -1751,6 +1756,7 @@ class Hyperparameters(TypedDict, total=False):
     moment: Literal["normalized", "raw"]
     momentum: float
     momentum_decay: float
+    momentum_schedule: Literal["rising", "constant", "constant_present"]
     monotone: bool
     nesterov: bool
     no_prox: bool
@@ -1789,7 +1795,9 @@ class Hyperparameters(TypedDict, total=False):
     trust_ratio_scope: Literal["tensor", "layer"]
     use_bias_correction: bool
     use_fstar: bool
-    variant: Literal["paper", "timm", "optax", "mae", "pytorch_optimizer", "apex", "gluon", "torch", "transformers"]
+    variant: Literal[
+        "paper", "timm", "optax", "mae", "pytorch_optimizer", "apex", "keras", "gluon", "torch", "transformers"
+    ]
     warmup_steps: int
     weight_decay: float
     weight_decay_1d: float

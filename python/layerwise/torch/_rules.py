@@ -466,7 +466,8 @@ class Lion(LayerwiseOptimizer):
 class NAdam(LayerwiseOptimizer):
     """`torch.optim.NAdam`, with a rate for every layer.
 
-    The hyperparameters are those of `layerwise.NAdam`, which has the equation.
+    The hyperparameters are those of `layerwise.NAdam`, which has the equation.  In the param groups stand the values in
+    force, those of the variant among them.
 
     Args:
         params: A module, parameters, named parameters, or param groups.
@@ -480,9 +481,12 @@ class NAdam(LayerwiseOptimizer):
         maximize: Ascend instead of descend.
         capturable: Taken as in torch; chooses nothing.
         differentiable: Must be False: a step runs outside of autograd.
+        momentum_schedule: The momentum's coefficient: "rising" with momentum_decay as in torch, "constant" β₁ as in
+            optax, "constant_present" β₁ with this step's correction as in timm.  Default "rising".
         cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
             the sign of the update; "none" takes both everywhere.  Default "none".
         corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
+        variant: Whose version: "optax", "timm" or "keras".
         **options: See `Options`.
     """
 
@@ -492,6 +496,7 @@ class NAdam(LayerwiseOptimizer):
         "eps",
         "weight_decay",
         "momentum_decay",
+        "momentum_schedule",
         "decoupled_weight_decay",
         "cautious",
         "corrected_weight_decay",
@@ -511,24 +516,32 @@ class NAdam(LayerwiseOptimizer):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
-        cautious: Literal["none", "update", "decay"] = "none",
-        corrected_weight_decay: bool = False,
+        momentum_schedule: Literal["rising", "constant", "constant_present"] | None = None,
+        cautious: Literal["none", "update", "decay"] | None = None,
+        corrected_weight_decay: bool | None = None,
+        variant: Literal["optax", "timm", "keras"] | None = None,
         **options: Unpack[Options],
     ) -> None:
-        defaults: dict[str, Any] = {
-            "lr": lr,
+        given: dict[str, Any] = {
             "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
             "momentum_decay": momentum_decay,
+            "momentum_schedule": momentum_schedule,
             "decoupled_weight_decay": decoupled_weight_decay,
-            "foreach": foreach,
-            "maximize": maximize,
-            "capturable": capturable,
-            "differentiable": differentiable,
             "cautious": cautious,
             "corrected_weight_decay": corrected_weight_decay,
+            "variant": variant,
         }
+        usual = {
+            "betas": (0.9, 0.999),
+            "eps": 1e-8,
+            "weight_decay": 0,
+            "momentum_decay": 0.004,
+            "decoupled_weight_decay": False,
+        }
+        others = {"foreach": foreach, "maximize": maximize, "capturable": capturable, "differentiable": differentiable}
+        defaults = in_force(rule.NAdam, lr, given, usual) | others
         super().__init__(params, defaults, options)
 
 

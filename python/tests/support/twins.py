@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Optimizers in plain torch that rules are compared with, where torch has none or rounds what the library does not."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
