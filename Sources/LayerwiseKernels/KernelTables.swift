@@ -55,11 +55,13 @@ package func kernelTable() -> KernelTable {
         slices32: SliceKernels(
             addSums: { addSliceSums(FloatLanes.self, $0, $1, $2, $3, $4, $5, $6) },
             adjust: { adjustSlices(FloatLanes.self, $0, $1, $2, $3, $4, $5) },
-            mask: { maskChanges(FloatLanes.self, $0, $1, $2) }),
+            mask: { maskChanges(FloatLanes.self, $0, $1, $2) },
+            addNoise: { addNoise(FloatLanes.self, $0, $1, $2, $3, $4, $5) }),
         slices64: SliceKernels(
             addSums: { addSliceSums(DoubleLanes.self, $0, $1, $2, $3, $4, $5, $6) },
             adjust: { adjustSlices(DoubleLanes.self, $0, $1, $2, $3, $4, $5) },
-            mask: { maskChanges(DoubleLanes.self, $0, $1, $2) }),
+            mask: { maskChanges(DoubleLanes.self, $0, $1, $2) },
+            addNoise: { addNoise(DoubleLanes.self, $0, $1, $2, $3, $4, $5) }),
         matrices32: MatrixKernels(product: { multiplyMatrices(FloatLanes.self, $0, $1) }),
         matrices64: MatrixKernels(product: { multiplyMatrices(DoubleLanes.self, $0, $1) }),
         watching32: WatchingKernels(

@@ -118,14 +118,19 @@ package struct SliceKernels: Sendable {
     /// Negatives of changes, gradients, count: changes that have not the sign of the gradient become 0; how many are left.
     package typealias Mask = @convention(c) (UnsafeMutableRawPointer, UnsafeRawPointer, Int) -> Double
 
+    /// Lanes, the place of the first in its tensor, count, deviation, key, step: adds normal noise.
+    package typealias AddNoise = @convention(c) (UnsafeMutableRawPointer, Int, Int, Double, UInt64, UInt64) -> Void
+
     package let addSums: AddSums
     package let adjust: Adjust
     package let mask: Mask
+    package let addNoise: AddNoise
 
-    package init(addSums: AddSums, adjust: Adjust, mask: Mask) {
+    package init(addSums: AddSums, adjust: Adjust, mask: Mask, addNoise: AddNoise) {
         self.addSums = addSums
         self.adjust = adjust
         self.mask = mask
+        self.addNoise = addNoise
     }
 }
 

@@ -116,6 +116,9 @@ package func doorAdjust(_ isDouble: Int32) -> SliceKernels.Adjust { slices(isDou
 @_cdecl("door_mask")
 package func doorMask(_ isDouble: Int32) -> SliceKernels.Mask { slices(isDouble).mask }
 
+@_cdecl("door_add_noise")
+package func doorAddNoise(_ isDouble: Int32) -> SliceKernels.AddNoise { slices(isDouble).addNoise }
+
 private func watching(_ isDouble: Int32) -> WatchingKernels {
     isDouble == 0 ? kernelTable().watching32 : kernelTable().watching64
 }

@@ -223,6 +223,43 @@ final class GradientAdjustmentTests: XCTestCase {
         XCTAssertEqual(euclidean(fourth[0]) / euclidean(first[0]), 0.5, accuracy: 0.5 * 5 / 30_000.0.squareRoot())
     }
 
+    /// The numbers are Box and Muller's of Philox4x32-10's bits, which are here written out; an odd count ends within a pair.
+    ///
+    /// ln, cos and sin are an ulp or two from the C library's; near 0 their errors are relative to 1.
+    func testNoiseIsOfPhilox() throws {
+        // Salmon et al. 2011, known answers of the reference implementation.
+        XCTAssertEqual(philox([0, 0, 0, 0], 0), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8])
+        XCTAssertEqual(
+            philox([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], 0x299f_31d0_a409_3822),
+            [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1])
+        let model = try Model(SGD(lr: 1), Kind(.float64), shapes: [[[1001]]])
+        try model.optimizer.set([Setting("gradient_noise", 0.25), Setting("gradient_noise_seed", 9)])
+        for i in 0..<1001 { (model.gradients[0][0][i], model.parameters[0][0][i]) = (0, 0) }
+        try model.optimizer.step()
+        var key: UInt64 = 0xcbf2_9ce4_8422_2325
+        // Layer and tensor are called "0".
+        for byte in [0x30, 0, 0x30] as [UInt64] { key = (key ^ byte) &* 0x0000_0100_0000_01b3 }
+        for i in 0..<1001 {
+            let bits = philox([UInt32(i / 2), 0, 0, 0], key ^ 9).map { UInt64($0) }
+            let u = Double((bits[0] << 32 | bits[1]) >> 11 + 1) * 0x1p-53
+            let v = Double((bits[2] << 32 | bits[3]) >> 11) * 0x1p-53
+            let wanted = (-2 * log(u)).squareRoot() * (i % 2 == 0 ? cos(2 * .pi * v) : sin(2 * .pi * v))
+            XCTAssertEqual(-2 * model.parameters[0][0][i], wanted, accuracy: 1e-14)
+        }
+    }
+
+    private func philox(_ counter: [UInt32], _ key: UInt64) -> [UInt32] {
+        var (c, first, second) = (counter, UInt32(truncatingIfNeeded: key), UInt32(truncatingIfNeeded: key >> 32))
+        for _ in 0..<10 {
+            let a = (0xD251_1F53 as UInt32).multipliedFullWidth(by: c[0])
+            let b = (0xCD9E_8D57 as UInt32).multipliedFullWidth(by: c[2])
+            c = [b.high ^ c[1] ^ first, b.low, a.high ^ c[3] ^ second, a.low]
+            first &+= 0x9E37_79B9
+            second &+= 0xBB67_AE85
+        }
+        return c
+    }
+
     /// A resumed run has the noise that it would have had.
     func testNoiseGoesOn() throws {
         func model() throws -> Model {

@@ -51,6 +51,9 @@ DRIVEN_FOREACH = "torch foreach, driven by layer, merged groups"
 FOREACH_BY_HAND = "torch foreach, the same groups, rates at rest"
 DRIVEN_FOREACH_GROUPS = "torch foreach, a rate and a group for each tensor"
 MUON = "layerwise Muon"
+MUON_16 = "layerwise Muon, rounded to bfloat16"
+MUON_BLAS = "layerwise Muon by a BLAS"
+MUON_BLAS_16 = "layerwise Muon by a BLAS, rounded to bfloat16"
 TORCH_MUON = "torch Muon, bfloat16 products"
 TORCH_MUON_32 = "torch Muon, float32 products"
 PRODUCTS = "the products alone, by torch in float32"
@@ -305,6 +308,9 @@ def _muon(shape: Shape, scope: Scope) -> Meeting:
     meeting = Meeting(f"Muon, float32, {shape[0]} x {shape[1]}", MUON, workload)
     buffers = workload.copy()
     meeting.add(MUON, who.layerwise(who.muon(), buffers, scope.threads).step, compare=buffers)
+    meeting.invite(MUON_16, lambda: who.muon_in_bfloat16(workload, scope.threads), compare=False)
+    meeting.invite(MUON_BLAS, lambda: who.muon_by_blas(workload, scope.threads, "full"))
+    meeting.invite(MUON_BLAS_16, lambda: who.muon_by_blas(workload, scope.threads, "bfloat16"), compare=False)
     meeting.invite(TORCH_MUON_32, lambda: who.torch_muon_in_float32(workload))
     meeting.invite(TORCH_MUON, lambda: who.torch_muon(workload), compare=False)
     meeting.invite(PRODUCTS, lambda: who.muon_products(workload), compare=False)

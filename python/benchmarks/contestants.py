@@ -12,6 +12,7 @@ import os
 import sysconfig
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from unittest import mock
 
@@ -87,9 +88,9 @@ def sgd() -> lw.SGD:
     return lw.SGD(lr=LR, momentum=MOMENTUM, weight_decay=SGD_DECAY)
 
 
-def muon() -> lw.Muon:
+def muon(precision: Literal["full", "bfloat16"] = "full") -> lw.Muon:
     """Muon with torch's defaults."""
-    return lw.Muon(lr=LR)
+    return lw.Muon(lr=LR, ns_precision=precision)
 
 
 def lamb(variant: Literal["pytorch_optimizer"] | None = None) -> lw.LAMB:
@@ -158,6 +159,29 @@ def torch_sgd(workload: Workload, **implementation: bool) -> Entry:
     parameters = _parameters(torch, buffers)
     optimizer = torch.optim.SGD(parameters, lr=LR, momentum=MOMENTUM, weight_decay=SGD_DECAY, **implementation)
     return Entry(optimizer.step, buffers)
+
+
+def muon_in_bfloat16(workload: Workload, threads: int) -> Entry:
+    """Muon whose matrices are rounded as torch's are."""
+    buffers = workload.copy()
+    return Entry(layerwise(muon("bfloat16"), buffers, threads).step, buffers)
+
+
+def muon_by_blas(workload: Workload, threads: int, precision: Literal["full", "bfloat16"]) -> Entry:
+    """Muon whose products are computed by the BLAS that LAYERWISE_BENCH_BLAS names, or by the OpenBLAS that NumPy's wheel brings."""
+    bundled = (Path(np.__file__).parent.parent / "numpy.libs").glob("libscipy_openblas64_*.so")
+    path = os.environ.get("LAYERWISE_BENCH_BLAS") or next(map(str, bundled), None)
+    if path is None:
+        raise AbsentError("no BLAS: NumPy brings none, and LAYERWISE_BENCH_BLAS names none")
+    buffers = workload.copy()
+    optimizer = layerwise(muon(precision), buffers, threads)
+
+    def step() -> None:
+        lw.use_blas(path)
+        optimizer.step()
+        lw.use_blas(None)
+
+    return Entry(step, buffers)
 
 
 def torch_muon(workload: Workload) -> Entry:

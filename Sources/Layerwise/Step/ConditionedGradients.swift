@@ -57,10 +57,10 @@ struct ConditionedGradients {
                 source, count, tensor.pointee.factor.value, limit, target)
         }
         let isDouble = tensor.pointee.laneType == .float64
+        let adjusting = isDouble ? table.pointee.slices64 : table.pointee.slices32
         if let slices {
-            let adjusting = isDouble ? table.pointee.slices64 : table.pointee.slices32
             adjusting.adjust(target, count, offset, tensor.pointee.sliceLength, slices, scratch.gradients)
         }
-        noise?.add(to: scratch.gradients, offset, count, isDouble: isDouble)
+        noise?.add(to: scratch.gradients, offset, count, adjusting)
     }
 }
