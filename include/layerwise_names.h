@@ -74,10 +74,14 @@
  *      weight_decay            number  default 0; [0, inf); decay coefficient λ
  *      amsgrad                 flag    default 0; divide by the largest second moment so far
  *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient, as AdamW does
+ *      eps_before_correction   flag    default 0; add ε to √v before that is corrected for its start, as Keras and
+ *                                        TensorFlow do
  *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
  *                                        it has the sign of the gradient, or the "decay" only where it has the sign
  *                                        of the update; "none" takes both everywhere
- *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by
+ *
+ *  Presets, by the key "variant": keras. */
 #define LW_RULE_ADAM "adam"
 
 /** AdamW: m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w − γ·(m̂/(√v̂ + ε) + λw)
@@ -91,10 +95,14 @@
  *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
  *      weight_decay            number  default 0.01; [0, inf); decay coefficient λ
  *      amsgrad                 flag    default 0; divide by the largest second moment so far
+ *      eps_before_correction   flag    default 0; add ε to √v before that is corrected for its start, as Keras and
+ *                                        TensorFlow do
  *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
  *                                        it has the sign of the gradient, or the "decay" only where it has the sign
  *                                        of the update; "none" takes both everywhere
- *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by
+ *
+ *  Presets, by the key "variant": keras. */
 #define LW_RULE_ADAMW "adamw"
 
 /** LAMB: u = m̂/(√v̂ + ε) + λw; w ← w − γ·(‖w‖/‖u‖)·u
@@ -193,7 +201,10 @@
  *      lr_decay                number  default 0; [0, inf); decay η of the rate: it is divided by 1 + (t − 1)·η
  *      weight_decay            number  default 0; [0, inf); decay coefficient λ
  *      initial_accumulator_valuenumber  default 0; [0, inf); what the sum of squares starts at
- *      eps                     number  default 1e-10; [0, inf); number ε that is added to the denominator */
+ *      eps                     number  default 1e-10; [0, inf); number ε that is added to the denominator
+ *      eps_in_sqrt             flag    default 0; add ε inside the root, as optax and Keras do
+ *
+ *  Presets, by the key "variant": optax, keras. */
 #define LW_RULE_ADAGRAD "adagrad"
 
 /** Adadelta: s ← ρs + (1−ρ)g²; d = √(a + ε)/√(s + ε)·g; a ← ρa + (1−ρ)d²; w ← w − γ·d
@@ -216,7 +227,11 @@
  *      beta2                   number  default 0.999; [0, 1); decay β₂ of the largest gradient
  *      eps                     number  default 1e-08; [0, inf); number ε that is added to the size of the gradient
  *      weight_decay            number  default 0; [0, inf); decay coefficient λ
- *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient, as AdamW does */
+ *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient, as AdamW does
+ *      eps_in_denominator      flag    default 0; add ε to the denominator, and not to the size of the gradient, as
+ *                                        Keras does
+ *
+ *  Presets, by the key "variant": keras. */
 #define LW_RULE_ADAMAX "adamax"
 
 /** RAdam: ρ > 5: w ← w − γ·r·m̂·√(1−β₂ᵗ)/(√v + ε); else w ← w − γ·m̂
@@ -307,10 +322,14 @@
  *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
  *      weight_decay            number  default 0; [0, inf); decay coefficient λ
  *      no_prox                 flag    default 0; decay the weights before the step, as AdamW does
+ *      difference_weight       choice  default decay; "decay", "share"; what the differences are multiplied by in the
+ *                                        step: "decay" β₂ as the authors do, "share" 1 − β₂ as optax does
  *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
  *                                        it has the sign of the gradient, or the "decay" only where it has the sign
  *                                        of the update; "none" takes both everywhere
- *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by
+ *
+ *  Presets, by the key "variant": optax. */
 #define LW_RULE_ADAN "adan"
 
 /** ADOPT: u = clamp(g/max(√v, ε), ±(t−1)^p); m ← β₁m + (1−β₁)u; w ← w − γ·m; v ← β₂v + (1−β₂)g²
@@ -1610,6 +1629,7 @@
 #define LW_KEY_DECOUPLED_WEIGHT_DECAY "decoupled_weight_decay"
 #define LW_KEY_DELAY "delay"
 #define LW_KEY_DEPTH "depth"
+#define LW_KEY_DIFFERENCE_WEIGHT "difference_weight"
 #define LW_KEY_DIRECTION "direction"
 #define LW_KEY_DISTANCE_SCOPE "distance_scope"
 #define LW_KEY_DIV_FACTOR "div_factor"
@@ -1622,6 +1642,8 @@
 #define LW_KEY_EPS "eps"
 #define LW_KEY_EPS1 "eps1"
 #define LW_KEY_EPS2 "eps2"
+#define LW_KEY_EPS_BEFORE_CORRECTION "eps_before_correction"
+#define LW_KEY_EPS_IN_DENOMINATOR "eps_in_denominator"
 #define LW_KEY_EPS_IN_SQRT "eps_in_sqrt"
 #define LW_KEY_EPS_POSITION "eps_position"
 #define LW_KEY_EPS_ROOT "eps_root"
@@ -1872,6 +1894,7 @@
 #define LW_CHOICE_SCALED "scaled"
 #define LW_CHOICE_SEPARATE "separate"
 #define LW_CHOICE_SGD "sgd"
+#define LW_CHOICE_SHARE "share"
 #define LW_CHOICE_SIGMOID "sigmoid"
 #define LW_CHOICE_SPECTRAL "spectral"
 #define LW_CHOICE_SPECTRAL_NORM "spectral_norm"

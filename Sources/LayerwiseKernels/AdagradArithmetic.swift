@@ -2,13 +2,14 @@
 import CLayerwiseKernels
 import LayerwiseRules
 
-/// g′ = g + λ·w;  s ← s + g′², from the start at the first step;  δ = γ′·(g′ / (√s + ε)).  `Adagrad` documents the terms.
+/// g′ = g + λ·w;  s ← s + g′², from the start at the first step;  δ = γ′·(g′ / (√(s + ε₁) + ε₂)).  `Adagrad` documents the terms.
 struct AdagradArithmetic<Values: Lanes>: Arithmetic {
     typealias State = FirstMoment<Values>
 
     let coupledDecay: Values
     let start: Values
     let rate: Values
+    let innerEpsilon: Values
     let epsilon: Values
     let squareLimit: Values
     let isFirst: Bool
@@ -19,6 +20,7 @@ struct AdagradArithmetic<Values: Lanes>: Arithmetic {
         coupledDecay = Values(c.coupledDecay)
         start = Values(c.start)
         rate = Values(c.rate)
+        innerEpsilon = Values(c.innerEpsilon)
         epsilon = Values(c.epsilon)
         squareLimit = Values(tile.square_limit)
         isFirst = c.isFirst
@@ -29,6 +31,6 @@ struct AdagradArithmetic<Values: Lanes>: Arithmetic {
         let g = Values.fma(coupledDecay, weight, gradient).bounded(by: squareLimit)
         if isFirst { state.moment = start }
         state.moment = Values.fma(g, g, state.moment)
-        return rate * (g / (state.moment.squareRoot() + epsilon))
+        return rate * (g / ((state.moment + innerEpsilon).squareRoot() + epsilon))
     }
 }

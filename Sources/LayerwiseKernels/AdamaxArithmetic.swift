@@ -2,7 +2,7 @@
 import CLayerwiseKernels
 import LayerwiseRules
 
-/// g′ = g + λ·w;  m ← (m − f·m) + f·g′ with f = 1−β₁;  u ← max(|g′| + ε, β₂·u);  δ = s·(m / u) + γλ′·w.
+/// g′ = g + λ·w;  m ← (m − f·m) + f·g′ with f = 1−β₁;  u ← max(|g′| + ε₁, β₂·u);  δ = s·(m / (u + ε₂)) + γλ′·w.
 /// `Adamax` documents the terms.
 struct AdamaxArithmetic<Values: Lanes>: Arithmetic {
     /// The second is u, the largest recent gradient.
@@ -13,6 +13,7 @@ struct AdamaxArithmetic<Values: Lanes>: Arithmetic {
     let firstShare: Values
     let keep: Values
     let epsilon: Values
+    let outerEpsilon: Values
     let stepSize: Values
 
     @inline(__always)
@@ -23,6 +24,7 @@ struct AdamaxArithmetic<Values: Lanes>: Arithmetic {
         firstShare = Values(c.firstShare)
         keep = Values(c.keep)
         epsilon = Values(c.epsilon)
+        outerEpsilon = Values(c.outerEpsilon)
         stepSize = Values(c.stepSize)
     }
 
@@ -31,6 +33,6 @@ struct AdamaxArithmetic<Values: Lanes>: Arithmetic {
         let g = Values.fma(coupledDecay, weight, gradient)
         state.first = Values.fma(firstShare, g, Values.fma(firstShare, -state.first, state.first))
         state.second = (g.magnitude() + epsilon).maximum(keep * state.second)
-        return Values.fma(stepSize, state.first / state.second, decay * weight)
+        return Values.fma(stepSize, state.first / (state.second + outerEpsilon), decay * weight)
     }
 }

@@ -4,12 +4,12 @@
 ///
 ///     g′ = g + λ·w
 ///     s ← s + g′²                                             (s starts at `initial_accumulator_value`)
-///     w ← w − γ/(1 + (t − 1)·lr_decay) · g′ / (√s + ε)
+///     w ← w − γ/(1 + (t − 1)·lr_decay) · g′ / (√s + ε)    (`epsilonInRoot`: g′ / √(s + ε))
 ///
 /// t counts the steps of the tensor itself.  s takes its start at the tensor's first step, whatever the state holds.
 ///
-/// Source: Duchi, Hazan and Singer 2011, figure 1 with a diagonal matrix (JMLR 12, 2121–2159).  Equals `torch.optim.Adagrad`.
-/// optax and Keras start s at 0.1; optax has ε = 1e-7 inside the root.
+/// Source: Duchi, Hazan and Singer 2011, figure 1 with a diagonal matrix (JMLR 12, 2121–2159).  Equals `torch.optim.Adagrad`,
+/// and with the presets `optax` and `keras` these libraries', which start s at 0.1 and have ε = 1e-7 inside the root.
 public struct Adagrad: Rule {
     /// Learning rate γ.
     public var learningRate = 1e-2
@@ -21,6 +21,8 @@ public struct Adagrad: Rule {
     public var initialSum = 0.0
     /// Number ε that is added to the denominator.
     public var epsilon = 1e-10
+    /// Add ε to s, inside the root.
+    public var epsilonInRoot = false
 
     public init() {}
 
@@ -53,18 +55,25 @@ public struct Adagrad: Rule {
         .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
         .number("initial_accumulator_value", \.initialSum, .nonNegative, "what the sum of squares starts at"),
         .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
+        .flag("eps_in_sqrt", \.epsilonInRoot, "add ε inside the root, as optax and Keras do"),
     ]
+
+    public static let presets = ["optax", "keras"].map { library in
+        Preset(
+            library, [Setting("initial_accumulator_value", 0.1), Setting("eps", 1e-7), Setting("eps_in_sqrt", 1)])
+    }
 
     /// What `AdagradArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
-        package let coupledDecay, start, rate, epsilon: Double
+        package let coupledDecay, start, rate, innerEpsilon, epsilon: Double
         package let isFirst: Bool
     }
 
     public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let coefficients = Coefficients(
             coupledDecay: weightDecay * decayScale(moment.tensor), start: initialSum,
-            rate: moment.learningRate / (1 + Double(moment.step - 1) * rateDecay), epsilon: epsilon,
+            rate: moment.learningRate / (1 + Double(moment.step - 1) * rateDecay), innerEpsilon: epsilonInRoot ? epsilon : 0,
+            epsilon: epsilonInRoot ? 0 : epsilon,
             isFirst: moment.step == 1)
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }

@@ -6,13 +6,13 @@
 ///     m ← β₁·m + (1 − β₁)·g′
 ///     v ← β₂·v + (1 − β₂)·g′²            (AMSGrad: v̂ from the largest v so far)
 ///     m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ)
-///     w ← w − γ·m̂ / (√v̂ + ε)
+///     w ← w − γ·m̂ / (√v̂ + ε)           (`epsilonBeforeCorrection`: m̂ / ((√v + ε)/√(1 − β₂ᵗ)))
 ///     w ← w − γ·λ·w_old                  (decoupled decay instead of the coupled one)
 ///
 /// t counts the steps of the tensor itself.
 ///
 /// Source: Kingma and Ba 2015, algorithm 1 (arXiv:1412.6980); Reddi et al. 2018 (arXiv:1904.09237).  Equals
-/// `torch.optim.Adam`.  ggml adds ε after √(v·β₂); ELECTRA has no bias correction.
+/// `torch.optim.Adam` and `optax.adam`, and with the preset `keras` Keras's, whose ε is the paper's ε̂ of section 2.  ggml adds ε after √(v·β₂); ELECTRA has no bias correction.
 public struct Adam: AdjustableRule {
     /// Learning rate γ.
     public var learningRate = 1e-3
@@ -28,6 +28,8 @@ public struct Adam: AdjustableRule {
     public var amsgrad = false
     /// Decay the weights in place of the gradient, as AdamW does.
     public var decoupledWeightDecay = false
+    /// Add ε to √v before that is corrected for its start.
+    public var epsilonBeforeCorrection = false
     /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
@@ -69,7 +71,12 @@ public struct Adam: AdjustableRule {
             .flag(
                 "decoupled_weight_decay", \.decoupledWeightDecay,
                 "decay the weights in place of the gradient, as AdamW does"),
+            .flag(
+                "eps_before_correction", \.epsilonBeforeCorrection,
+                "add ε to √v before that is corrected for its start, as Keras and TensorFlow do"),
         ] + updateParameters
+
+    public static let presets = [Preset("keras", [Setting("eps", 1e-7), Setting("eps_before_correction", 1)])]
 
     public var decouplesDecay: Bool { decoupledWeightDecay }
 
@@ -89,7 +96,7 @@ public struct Adam: AdjustableRule {
             decay: decoupledWeightDecay ? moment.decayRate * decay : 0,
             firstShare: 1 - beta1, secondShare: 1 - beta2,
             stepSize: moment.learningRate * root / powers.complement(beta1, moment.step),
-            epsilon: epsilon * root)
+            epsilon: epsilonBeforeCorrection ? epsilon : epsilon * root)
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 

@@ -7,7 +7,8 @@
 /// with m̂ and v̂ of `Adam`, from the gradient alone.
 ///
 /// Source: Loshchilov and Hutter 2019, algorithm 2 (arXiv:1711.05101), with the schedule inside γ.  Equals
-/// `torch.optim.AdamW`, whose default decay of 0.01 it shares; optax's default is 0.0001.
+/// `torch.optim.AdamW`, whose default decay of 0.01 it shares; optax's default is 0.0001, and Keras's 0.004 with
+/// the preset `keras`.
 public struct AdamW: AdjustableRule {
     /// Learning rate γ.
     public var learningRate = 1e-3
@@ -21,6 +22,8 @@ public struct AdamW: AdjustableRule {
     public var weightDecay = 1e-2
     /// Divide by the largest second moment so far.
     public var amsgrad = false
+    /// Add ε to √v before that is corrected for its start.
+    public var epsilonBeforeCorrection = false
     /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
@@ -56,13 +59,20 @@ public struct AdamW: AdjustableRule {
             .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
             .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
             .flag("amsgrad", \.amsgrad, "divide by the largest second moment so far"),
+            .flag(
+                "eps_before_correction", \.epsilonBeforeCorrection,
+                "add ε to √v before that is corrected for its start, as Keras and TensorFlow do"),
         ] + updateParameters
+
+    public static let presets = Adam.presets
 
     /// The same rule, said as Adam.
     private var adam: Adam {
-        Adam(
+        var adam = Adam(
             lr: learningRate, betas: (beta1, beta2), eps: epsilon, weightDecay: weightDecay, amsgrad: amsgrad,
             decoupledWeightDecay: true)
+        adam.epsilonBeforeCorrection = epsilonBeforeCorrection
+        return adam
     }
 
     public var decouplesDecay: Bool { true }

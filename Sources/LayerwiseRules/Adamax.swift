@@ -5,11 +5,11 @@
 ///     g′ = g + λ·w
 ///     m ← β₁·m + (1 − β₁)·g′
 ///     u ← max(β₂·u, |g′| + ε)
-///     w ← w − γ/(1 − β₁ᵗ) · m / u
+///     w ← w − γ/(1 − β₁ᵗ) · m / u                             (`epsilonInDenominator`: u ← max(β₂·u, |g′|), and m / (u + ε))
 ///     w ← w − γ·λ·w_old                  (decoupled decay instead of the coupled one)
 ///
 /// Source: Kingma and Ba 2015, algorithm 2 (arXiv:1412.6980), which has no ε.  Equals `torch.optim.Adamax` and
-/// `optax.adamax`, and with decoupled decay `optax.adamaxw`.  Keras adds ε to u instead.
+/// `optax.adamax`, with decoupled decay `optax.adamaxw`, and with the preset `keras` Keras's.
 public struct Adamax: Rule {
     /// Learning rate γ.
     public var learningRate = 2e-3
@@ -23,6 +23,8 @@ public struct Adamax: Rule {
     public var weightDecay = 0.0
     /// Decay the weights in place of the gradient, as AdamW does.
     public var decoupledWeightDecay = false
+    /// Add ε to the denominator, and not to the size of the gradient.
+    public var epsilonInDenominator = false
 
     public init() {}
 
@@ -58,13 +60,18 @@ public struct Adamax: Rule {
         .flag(
             "decoupled_weight_decay", \.decoupledWeightDecay,
             "decay the weights in place of the gradient, as AdamW does"),
+        .flag(
+            "eps_in_denominator", \.epsilonInDenominator,
+            "add ε to the denominator, and not to the size of the gradient, as Keras does"),
     ]
+
+    public static let presets = [Preset("keras", [Setting("eps", 1e-7), Setting("eps_in_denominator", 1)])]
 
     public var decouplesDecay: Bool { decoupledWeightDecay }
 
     /// What `AdamaxArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
-        package let coupledDecay, decay, firstShare, keep, epsilon, stepSize: Double
+        package let coupledDecay, decay, firstShare, keep, epsilon, outerEpsilon, stepSize: Double
     }
 
     public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
@@ -72,7 +79,8 @@ public struct Adamax: Rule {
         let coefficients = Coefficients(
             coupledDecay: decoupledWeightDecay ? 0 : decay,
             decay: decoupledWeightDecay ? moment.decayRate * decay : 0,
-            firstShare: 1 - beta1, keep: beta2, epsilon: epsilon,
+            firstShare: 1 - beta1, keep: beta2, epsilon: epsilonInDenominator ? 0 : epsilon,
+            outerEpsilon: epsilonInDenominator ? epsilon : 0,
             stepSize: moment.learningRate / powers.complement(beta1, moment.step))
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }

@@ -5,14 +5,24 @@
 ///     d = g − g_before                                        (0 at a tensor's first step)
 ///     m ← β₁·m + (1 − β₁)·g
 ///     e ← β₂·e + (1 − β₂)·d
-///     n ← β₃·n + (1 − β₃)·(g + β₂·d)²
-///     u = (m/(1 − β₁ᵗ) + β₂·e/(1 − β₂ᵗ)) / (√(n/(1 − β₃ᵗ)) + ε)
+///     n ← β₃·n + (1 − β₃)·(g + c·d)²
+///     u = (m/(1 − β₁ᵗ) + c·e/(1 − β₂ᵗ)) / (√(n/(1 − β₃ᵗ)) + ε)
 ///     w ← (w − γ·u) / (1 + γ·λ)                               (`no_prox`: w ← (1 − γ·λ)·w − γ·u)
+///
+/// c is β₂, or with `differenceWeight` share 1 − β₂.
 ///
 /// Source: Xie et al. 2022, algorithm 1 (arXiv:2208.06677), whose β are 1 less those here; the defaults are those of the authors'
 /// package (rate 1e-3, β 0.98, 0.92, 0.99).  Equals `pytorch_optimizer.Adan`, whose `weight_decouple` is `no_prox`, and
-/// `optax.adan` with no_prox, but for optax's factor 1 − β₂ before the differences in place of β₂.
+/// with the preset `optax` `optax.adan` with its `eps_root` 0.
 public struct Adan: AdjustableRule {
+    /// What the differences are multiplied by in the step.
+    public enum DifferenceWeight: String, Choice {
+        /// β₂.
+        case decay
+        /// 1 − β₂.
+        case share
+    }
+
     /// Learning rate γ.
     public var learningRate = 1e-3
     /// Decay β₁ of the mean gradient.
@@ -27,6 +37,8 @@ public struct Adan: AdjustableRule {
     public var weightDecay = 0.0
     /// Decay the weights before the step, as AdamW does.
     public var noProx = false
+    /// What the differences are multiplied by in the step: β₂ or 1 − β₂.
+    public var differenceWeight = DifferenceWeight.decay
     /// What is done with the change before the weights take it.
     public var updateOptions = UpdateOptions()
 
@@ -50,7 +62,8 @@ public struct Adan: AdjustableRule {
         details: """
             d = g - previous_grad, 0 at the first step;  m = beta1 * m + (1 - beta1) * g;  e = beta2 * e + (1 - beta2) * d;  \
             n = beta3 * n + (1 - beta3) * (g + beta2 * d)**2;  u = (m_hat + beta2 * e_hat) / (sqrt(n_hat) + eps);  \
-            w = (w - lr * u) / (1 + lr * weight_decay), and with no_prox (1 - lr * weight_decay) * w - lr * u.
+            w = (w - lr * u) / (1 + lr * weight_decay), and with no_prox (1 - lr * weight_decay) * w - lr * u.  \
+            With difference_weight="share" 1 - beta2 stands in place of beta2 before d and e_hat.
             """,
         equation: "u = (m̂ + β₂ê)/(√n̂ + ε); w ← (w − γ·u)/(1 + γλ)",
         source: "Xie et al. 2022, algorithm 1, arXiv:2208.06677; equals pytorch_optimizer.Adan",
@@ -67,9 +80,19 @@ public struct Adan: AdjustableRule {
             .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
             .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
             .flag("no_prox", \.noProx, "decay the weights before the step, as AdamW does"),
+            .choice(
+                "difference_weight", \.differenceWeight,
+                "what the differences are multiplied by in the step: \"decay\" β₂ as the authors do, \"share\" 1 − β₂ as optax does"),
         ] + updateParameters
 
+    public static let presets = [
+        Preset("optax", [Setting("difference_weight", "share"), Setting("no_prox", 1)])
+    ]
+
     public var decouplesDecay: Bool { true }
+
+    /// c.
+    private var weight: Double { differenceWeight == .decay ? beta2 : 1 - beta2 }
 
     /// (w − q)/(1 + c) = w − (q + c·w)/(1 + c).
     private func shrinkage(_ decay: Double) -> Double { noProx ? 1 : 1 / (1 + decay) }
@@ -92,8 +115,8 @@ public struct Adan: AdjustableRule {
         let shrinkage = shrinkage(decay)
         let coefficients = Coefficients(
             decay: decay * shrinkage, firstShare: 1 - beta1, differenceShare: 1 - beta2, squareShare: 1 - beta3,
-            reach: beta2, firstScale: 1 / powers.complement(beta1, moment.step),
-            differenceScale: beta2 / powers.complement(beta2, moment.step),
+            reach: weight, firstScale: 1 / powers.complement(beta1, moment.step),
+            differenceScale: weight / powers.complement(beta2, moment.step),
             stepSize: moment.learningRate * root * shrinkage, epsilon: epsilon * root, isFirst: moment.step == 1)
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }

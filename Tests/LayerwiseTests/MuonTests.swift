@@ -17,12 +17,14 @@ final class MuonTests: XCTestCase {
     /// An iteration multiplies errors of small singular values by its first coefficient, five of them by 3.4445⁵ = 485 and eight
     /// of "polar_express" by 1900.  The tolerance is four times that many roundings of the arithmetic's type, in units of the
     /// largest distance that a weight of the tensor moved, and half a unit of the weight for each step, in which it is rounded.
+    /// Rounded to bfloat16, a sum in another order may round the other way: by 2⁻⁸ of a direction, and a few of them in five iterations.
     func testTwentySteps() throws {
         for ruleCase in try RuleCase.muon() {
             let rule = try XCTUnwrap(ruleCase.rule as? Muon)
             let amplified = rule.schedule == .constant ? 500.0 : 1900
             for kind in [Kind(.float64), Kind(.float32), Kind(.bfloat16, master: true)] {
                 let unit = kind.computeType == .float64 ? Double.ulpOfOne : Double(Float.ulpOfOne)
+                let ofDirections = rule.precision == .bfloat16 ? 0x1p-7 : amplified * unit
                 let model = try Model(rule, kind, shapes: Self.shapes)
                 // A change from outside, which master copies must take over.
                 for buffer in model.parameters.joined() { buffer[0] = 0.5 }
@@ -60,13 +62,13 @@ final class MuonTests: XCTestCase {
                             zip(found, wanted.weights).map { a, b in
                                 abs(a - b) - 10 * unit * b.magnitude
                             }.max() ?? 0
-                        XCTAssertLessThanOrEqual(worst, 4 * amplified * unit * moved, label)
+                        XCTAssertLessThanOrEqual(worst, 4 * ofDirections * moved, label)
                         for (name, values) in wanted.states {
                             let state = try model.state(name, layer: layer, tensor: tensor).values
                             XCTAssertEqual(state.count, values.count, "\(label): \(name)")
                             let largest = values.map(\.magnitude).max() ?? 0
                             // Gradients are of these weights.
-                            let tolerance = 100 * unit * largest + 0.04 * amplified * unit * moved
+                            let tolerance = 100 * unit * largest + 0.04 * ofDirections * moved
                             for (a, b) in zip(state, values) {
                                 XCTAssertEqual(a, b, accuracy: tolerance, "\(label): \(name)")
                             }
@@ -369,23 +371,31 @@ private struct ReferenceMuon {
         }
     }
 
+    /// As matrices are kept between products.
+    private func stored(_ x: Double) -> Double {
+        if rule.precision == .full { return x }
+        let bits = Float(x).bitPattern
+        return Double(Float(bitPattern: (bits &+ 0x7FFF &+ (bits >> 16 & 1)) & 0xFFFF_0000))
+    }
+
     /// X ← a·X + (b·A + c·A²)·X, where A = X·Xᵀ, for any shape.
     private func orthogonal(_ u: [Double]) -> [Double] {
         let (rows, columns) = (matrices.rows, matrices.columns)
-        let norm = max(u.reduce(0) { $0 + $1 * $1 }.squareRoot(), rule.epsilon)
+        let u = u.map(stored)
+        let norm = max(stored(u.reduce(0) { $0 + $1 * $1 }.squareRoot()), rule.epsilon)
         // In rows of the shorter side, whose square is then the smaller one.
         let isWide = rows <= columns
         let (short, long) = (min(rows, columns), max(rows, columns))
-        var x = (0..<short).map { i in (0..<long).map { u[isWide ? i * columns + $0 : $0 * columns + i] / norm } }
+        var x = (0..<short).map { i in (0..<long).map { stored(u[isWide ? i * columns + $0 : $0 * columns + i] / norm) } }
         for iteration in 0..<rule.steps {
             let c = rule.orthogonalization!.coefficients(iteration)
-            let gram = x.map { a in x.map { b in zip(a, b).reduce(0) { $0 + $1.0 * $1.1 } } }
+            let gram = x.map { a in x.map { b in stored(zip(a, b).reduce(0) { $0 + $1.0 * $1.1 }) } }
             let transposed = (0..<long).map { j in x.map { $0[j] } }
             let polynomial = gram.map { a in
-                zip(a, gram).map { c[1] * $0 + c[2] * zip(a, $1).reduce(0) { $0 + $1.0 * $1.1 } }
+                zip(a, gram).map { stored(c[1] * $0 + c[2] * zip(a, $1).reduce(0) { $0 + $1.0 * $1.1 }) }
             }
             x = zip(x, polynomial).map { own, p in
-                zip(own, transposed).map { c[0] * $0 + zip(p, $1).reduce(0) { $0 + $1.0 * $1.1 } }
+                zip(own, transposed).map { stored(c[0] * $0 + zip(p, $1).reduce(0) { $0 + $1.0 * $1.1 }) }
             }
         }
         return (0..<rows * columns).map {

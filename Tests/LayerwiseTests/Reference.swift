@@ -267,7 +267,10 @@ extension Adam {
                 moments.secondMagnitudes = w.indices.map { max(largest[$0], new.secondMagnitudes[$0]) }
                 tensor.setState("max_exp_avg_sq", moments.second, magnitudes: moments.secondMagnitudes)
             }
-            let direction = moments.direction(1 - power(beta1, t), 1 - power(beta2, t), epsilon)
+            let correction: Double = 1 - power(beta2, t)
+            let direction = moments.direction(
+                1 - power(beta1, t), 1 - power(beta2, t),
+                epsilonBeforeCorrection ? epsilon / correction.squareRoot() : epsilon)
             tensor.changes = w.indices.map { rate * direction.values[$0] + rate * decoupled * w[$0] }
             tensor.changeMagnitudes = w.indices.map {
                 tensor.magnitude(rate * direction.magnitudes[$0], rate * decoupled * w[$0])
@@ -282,10 +285,11 @@ extension Adam {
 extension AdamW {
     /// AdamW is Adam with the decay apart from the gradient.
     fileprivate func step<N>(_ layer: inout [ReferenceTensor<N>], _ scale: Double) {
-        Adam(
+        var adam = Adam(
             lr: learningRate, betas: (beta1, beta2), eps: epsilon, weightDecay: weightDecay, amsgrad: amsgrad,
-            decoupledWeightDecay: true
-        ).step(&layer, scale)
+            decoupledWeightDecay: true)
+        adam.epsilonBeforeCorrection = epsilonBeforeCorrection
+        adam.step(&layer, scale)
     }
 }
 

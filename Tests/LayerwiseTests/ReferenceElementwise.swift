@@ -146,7 +146,9 @@ extension Adagrad {
                 let g = cell.decayed(weightDecay)
                 let old = t == 1 ? Term(N(initialSum)) : cell["sum"]
                 cell["sum"] = cell.floored(old + g * g)
-                return rate * (g / (cell["sum"].squareRoot() + N(epsilon)))
+                return epsilonInRoot
+                    ? rate * (g / (cell["sum"] + N(epsilon)).squareRoot())
+                    : rate * (g / (cell["sum"].squareRoot() + N(epsilon)))
             }
         }
     }
@@ -176,9 +178,10 @@ extension Adamax {
                 let g = cell.decayed(decoupledWeightDecay ? 0 : weightDecay)
                 let decay = decoupledWeightDecay ? N(learningRate) * N(scale) * N(weightDecay) : 0
                 cell["exp_avg"] = cell.mean(N(beta1), cell["exp_avg"], g)
-                let (old, new) = (N(beta2) * cell["exp_inf"], Term(g.value.magnitude, size: g.size) + N(epsilon))
+                let (inner, outer) = epsilonInDenominator ? (0, N(epsilon)) : (N(epsilon), 0)
+                let (old, new) = (N(beta2) * cell["exp_inf"], Term(g.value.magnitude, size: g.size) + inner)
                 cell["exp_inf"] = cell.floored(Term(max(old.value, new.value), size: max(old.size, new.size)))
-                return rate * (cell["exp_avg"] / cell["exp_inf"]) + decay * cell.weight
+                return rate * (cell["exp_avg"] / (cell["exp_inf"] + outer)) + decay * cell.weight
             }
         }
     }
@@ -323,15 +326,16 @@ extension Adan {
         stepCells(&layer, ["exp_avg", "exp_avg_diff", "exp_avg_sq", "previous_grad"]) { _, t in
             let (correction1, correction2): (N, N) = (1 - power(beta1, t), 1 - power(beta2, t))
             let correction3: N = 1 - power(beta3, t)
+            let weight = differenceWeight == .decay ? b2 : 1 - b2
             return { cell in
                 let g = cell.gradient
                 let d = t == 1 ? Term(0) : g - cell["previous_grad"]
-                let ahead = g + b2 * d
+                let ahead = g + weight * d
                 cell["exp_avg"] = cell.mean(b1, cell["exp_avg"], g)
                 cell["exp_avg_diff"] = cell.mean(b2, cell["exp_avg_diff"], d)
                 cell["exp_avg_sq"] = cell.mean(b3, cell["exp_avg_sq"], ahead * ahead)
                 cell["previous_grad"] = g
-                let sum = 1 / correction1 * cell["exp_avg"] + b2 / correction2 * cell["exp_avg_diff"]
+                let sum = 1 / correction1 * cell["exp_avg"] + weight / correction2 * cell["exp_avg_diff"]
                 let u = sum / ((1 / correction3 * cell["exp_avg_sq"]).squareRoot() + N(epsilon))
                 let decay = rate * N(weightDecay)
                 let change = rate * u + decay * cell.weight

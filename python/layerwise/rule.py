@@ -175,22 +175,27 @@ class Adam(Rule):
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         amsgrad: Divide by the largest second moment so far.  Default False.
         decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
+        eps_before_correction: Add ε to √v before that is corrected for its start, as Keras and TensorFlow do.  Default
+            False.
         cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
             the sign of the update; "none" takes both everywhere.  Default "none".
         corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
+        variant: Whose version: "keras".
     """
 
     name: ClassVar[str] = "adam"
     tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
-    lr: float = 0.001
+    lr: float | None = None
     _: KW_ONLY
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    amsgrad: bool = False
-    decoupled_weight_decay: bool = False
-    cautious: Literal["none", "update", "decay"] = "none"
-    corrected_weight_decay: bool = False
+    betas: tuple[float, float] | None = None
+    eps: float | None = None
+    weight_decay: float | None = None
+    amsgrad: bool | None = None
+    decoupled_weight_decay: bool | None = None
+    eps_before_correction: bool | None = None
+    cautious: Literal["none", "update", "decay"] | None = None
+    corrected_weight_decay: bool | None = None
+    variant: Literal["keras"] | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -209,21 +214,26 @@ class AdamW(Rule):
         eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.01.
         amsgrad: Divide by the largest second moment so far.  Default False.
+        eps_before_correction: Add ε to √v before that is corrected for its start, as Keras and TensorFlow do.  Default
+            False.
         cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
             the sign of the update; "none" takes both everywhere.  Default "none".
         corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
+        variant: Whose version: "keras".
     """
 
     name: ClassVar[str] = "adamw"
     tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
-    lr: float = 0.001
+    lr: float | None = None
     _: KW_ONLY
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.01
-    amsgrad: bool = False
-    cautious: Literal["none", "update", "decay"] = "none"
-    corrected_weight_decay: bool = False
+    betas: tuple[float, float] | None = None
+    eps: float | None = None
+    weight_decay: float | None = None
+    amsgrad: bool | None = None
+    eps_before_correction: bool | None = None
+    cautious: Literal["none", "update", "decay"] | None = None
+    corrected_weight_decay: bool | None = None
+    variant: Literal["keras"] | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -407,15 +417,19 @@ class Adagrad(Rule):
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         initial_accumulator_value: What the sum of squares starts at, in [0, inf).  Default 0.
         eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-10.
+        eps_in_sqrt: Add ε inside the root, as optax and Keras do.  Default False.
+        variant: Whose version: "optax" or "keras".
     """
 
     name: ClassVar[str] = "adagrad"
-    lr: float = 0.01
+    lr: float | None = None
     _: KW_ONLY
-    lr_decay: float = 0.0
-    weight_decay: float = 0.0
-    initial_accumulator_value: float = 0.0
-    eps: float = 1e-10
+    lr_decay: float | None = None
+    weight_decay: float | None = None
+    initial_accumulator_value: float | None = None
+    eps: float | None = None
+    eps_in_sqrt: bool | None = None
+    variant: Literal["optax", "keras"] | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -459,16 +473,21 @@ class Adamax(Rule):
         eps: Number ε that is added to the size of the gradient, in [0, inf).  Default 1e-8.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
+        eps_in_denominator: Add ε to the denominator, and not to the size of the gradient, as Keras does.  Default
+            False.
+        variant: Whose version: "keras".
     """
 
     name: ClassVar[str] = "adamax"
     tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
-    lr: float = 0.002
+    lr: float | None = None
     _: KW_ONLY
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    decoupled_weight_decay: bool = False
+    betas: tuple[float, float] | None = None
+    eps: float | None = None
+    weight_decay: float | None = None
+    decoupled_weight_decay: bool | None = None
+    eps_in_denominator: bool | None = None
+    variant: Literal["keras"] | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -641,9 +660,9 @@ class Adan(Rule):
 
     d = g - previous_grad, 0 at the first step;  m = beta1 * m + (1 - beta1) * g;  e = beta2 * e + (1 - beta2) * d;  n =
     beta3 * n + (1 - beta3) * (g + beta2 * d)**2;  u = (m_hat + beta2 * e_hat) / (sqrt(n_hat) + eps);  w = (w - lr * u)
-    / (1 + lr * weight_decay), and with no_prox (1 - lr * weight_decay) * w - lr * u.  Source: Xie et al. 2022,
-    algorithm 1, arXiv:2208.06677; equals pytorch_optimizer.Adan.  State: exp_avg, exp_avg_diff, exp_avg_sq,
-    previous_grad.
+    / (1 + lr * weight_decay), and with no_prox (1 - lr * weight_decay) * w - lr * u.  With difference_weight="share" 1
+    - beta2 stands in place of beta2 before d and e_hat.  Source: Xie et al. 2022, algorithm 1, arXiv:2208.06677; equals
+    pytorch_optimizer.Adan.  State: exp_avg, exp_avg_diff, exp_avg_sq, previous_grad.
 
     Args:
         lr: Learning rate γ, in [0, inf).  Default 0.001.
@@ -652,21 +671,26 @@ class Adan(Rule):
         eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         no_prox: Decay the weights before the step, as AdamW does.  Default False.
+        difference_weight: What the differences are multiplied by in the step: "decay" β₂ as the authors do, "share" 1 −
+            β₂ as optax does.  Default "decay".
         cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
             the sign of the update; "none" takes both everywhere.  Default "none".
         corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
+        variant: Whose version: "optax".
     """
 
     name: ClassVar[str] = "adan"
     tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2", "beta3")}
-    lr: float = 0.001
+    lr: float | None = None
     _: KW_ONLY
-    betas: tuple[float, float, float] = (0.98, 0.92, 0.99)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    no_prox: bool = False
-    cautious: Literal["none", "update", "decay"] = "none"
-    corrected_weight_decay: bool = False
+    betas: tuple[float, float, float] | None = None
+    eps: float | None = None
+    weight_decay: float | None = None
+    no_prox: bool | None = None
+    difference_weight: Literal["decay", "share"] | None = None
+    cautious: Literal["none", "update", "decay"] | None = None
+    corrected_weight_decay: bool | None = None
+    variant: Literal["optax"] | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -1723,11 +1747,14 @@ class Hyperparameters(TypedDict, total=False):
     dampening: float
     decay: Literal["update", "decoupled", "gradient", "lr", "step"]
     decoupled_weight_decay: bool
+    difference_weight: Literal["decay", "share"]
     distance_scope: Literal["tensor", "layer"]
     divide: bool
     eps: float | tuple[float | None, float] | tuple[float, float]
     eps1: float
     eps2: float
+    eps_before_correction: bool
+    eps_in_denominator: bool
     eps_in_sqrt: bool
     eps_position: Literal["floor", "added"]
     eps_root: float
@@ -1796,7 +1823,7 @@ class Hyperparameters(TypedDict, total=False):
     use_bias_correction: bool
     use_fstar: bool
     variant: Literal[
-        "paper", "timm", "optax", "mae", "pytorch_optimizer", "apex", "keras", "gluon", "torch", "transformers"
+        "paper", "timm", "optax", "mae", "pytorch_optimizer", "keras", "apex", "gluon", "torch", "transformers"
     ]
     warmup_steps: int
     weight_decay: float

@@ -533,6 +533,14 @@ OF_OPTAX: dict[str, tuple[lw.Rule, Any]] = {
         lw.SM3(lr=0.05, variant="optax", momentum=0.8, beta=0.7, eps=1e-4),
         optax.chain(optax.scale_by_sm3(0.8, 0.7, 1e-4), optax.scale(-0.05)),
     ),
+    "adagrad": (
+        lw.Adagrad(lr=0.01, variant="optax", eps=1e-3),
+        optax.adagrad(0.01, eps=1e-3),
+    ),
+    "adan": (
+        lw.Adan(lr=0.01, betas=(0.9, 0.7, 0.95), eps=1e-4, weight_decay=0.2, variant="optax"),
+        optax.adan(0.01, 0.9, 0.7, 0.95, eps=1e-4, eps_root=0.0, weight_decay=0.2),
+    ),
     "nadam": (
         lw.NAdam(lr=0.01, betas=(0.8, 0.95), variant="optax", eps=1e-4),
         optax.nadam(0.01, 0.8, 0.95, eps=1e-4),

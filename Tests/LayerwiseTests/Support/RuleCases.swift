@@ -60,6 +60,8 @@ extension RuleCase {
                 "adam",
                 ["lr": 0.03, "beta1": 0.95, "beta2": 0.9999, "weight_decay": 0.07, "decoupled_weight_decay": 1]),
             try RuleCase("adam", ["lr": 0.03, "beta1": 0, "beta2": 0]),
+            try RuleCase("adam", ["lr": 0.03, "eps": 1e-3, "eps_before_correction": 1]),
+            try RuleCase("adam", ["lr": 0.03, "variant": "keras"]),
         ]
     }
 
@@ -70,6 +72,7 @@ extension RuleCase {
             try RuleCase(
                 "adamw",
                 ["lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-5, "weight_decay": 0.3, "amsgrad": 1]),
+            try RuleCase("adamw", ["lr": 0.03, "variant": "keras"]),
         ]
     }
 
@@ -114,10 +117,11 @@ extension RuleCase {
                     "lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-3, "weight_decay": 0.3, "momentum_decay": 0,
                     "decoupled_weight_decay": 1,
                 ]),
-            try RuleCase("nadam", ["lr": 0.03, "momentum_schedule": "constant", "weight_decay": 0.07]),
+            try RuleCase("nadam", ["lr": 0.03, "variant": "optax", "weight_decay": 0.07]),
+            try RuleCase("nadam", ["lr": 0.03, "variant": "keras"]),
             try RuleCase(
                 "nadam",
-                ["lr": 0.03, "momentum_schedule": "constant_present", "weight_decay": 0.3, "decoupled_weight_decay": 1]),
+                ["lr": 0.03, "variant": "timm", "weight_decay": 0.3, "decoupled_weight_decay": 1]),
         ]
     }
 
@@ -144,6 +148,8 @@ extension RuleCase {
             try RuleCase("adagrad"),
             try RuleCase("adagrad", ["lr": 0.03, "lr_decay": 0.01, "weight_decay": 0.0701]),
             try RuleCase("adagrad", ["lr": 0.03, "initial_accumulator_value": 0.1, "eps": 1e-3]),
+            try RuleCase("adagrad", ["lr": 0.03, "eps": 1e-3, "eps_in_sqrt": 1]),
+            try RuleCase("adagrad", ["lr": 0.03, "variant": "optax"]),
         ]
     }
 
@@ -159,6 +165,8 @@ extension RuleCase {
             try RuleCase("adamax"),
             try RuleCase("adamax", ["lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-3, "weight_decay": 0.07]),
             try RuleCase("adamax", ["lr": 0.03, "weight_decay": 0.3, "decoupled_weight_decay": 1]),
+            try RuleCase("adamax", ["lr": 0.03, "eps": 1e-3, "eps_in_denominator": 1]),
+            try RuleCase("adamax", ["lr": 0.03, "variant": "keras"]),
         ]
     }
 
@@ -219,6 +227,7 @@ extension RuleCase {
                 "adan",
                 ["lr": 0.03, "beta1": 0.9, "beta2": 0.8, "beta3": 0.95, "eps": 1e-3, "weight_decay": 0.3]),
             try RuleCase("adan", ["lr": 0.03, "weight_decay": 0.3, "no_prox": 1]),
+            try RuleCase("adan", ["lr": 0.03, "beta2": 0.8, "variant": "optax"]),
         ]
     }
 
@@ -531,6 +540,7 @@ extension RuleCase {
                     "lr": 0.02, "weight_decay": 0, "ns_schedule": "polar_express", "ns_steps": 8, "axes": "last",
                     "adjust_lr_fn": "none",
                 ]),
+            try RuleCase("muon", ["lr": 0.02, "ns_precision": "bfloat16"]),
         ]
     }
 

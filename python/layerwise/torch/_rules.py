@@ -186,7 +186,8 @@ class LARS(LayerwiseOptimizer):
 class Adam(LayerwiseOptimizer):
     """`torch.optim.Adam`, with a rate for every layer.
 
-    The hyperparameters are those of `layerwise.Adam`, which has the equation.
+    The hyperparameters are those of `layerwise.Adam`, which has the equation.  In the param groups stand the values in
+    force, those of the variant among them.
 
     Args:
         params: A module, parameters, named parameters, or param groups.
@@ -201,9 +202,12 @@ class Adam(LayerwiseOptimizer):
         differentiable: Must be False: a step runs outside of autograd.
         fused: Taken as in torch; chooses nothing, but True makes GradScaler leave the division by its scale to `step`.
         decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
+        eps_before_correction: Add ε to √v before that is corrected for its start, as Keras and TensorFlow do.  Default
+            False.
         cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
             the sign of the update; "none" takes both everywhere.  Default "none".
         corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
+        variant: Whose version: "keras".
         **options: See `Options`.
     """
 
@@ -214,6 +218,7 @@ class Adam(LayerwiseOptimizer):
         "weight_decay",
         "amsgrad",
         "decoupled_weight_decay",
+        "eps_before_correction",
         "cautious",
         "corrected_weight_decay",
     )
@@ -233,32 +238,46 @@ class Adam(LayerwiseOptimizer):
         differentiable: bool = False,
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
-        cautious: Literal["none", "update", "decay"] = "none",
-        corrected_weight_decay: bool = False,
+        eps_before_correction: bool | None = None,
+        cautious: Literal["none", "update", "decay"] | None = None,
+        corrected_weight_decay: bool | None = None,
+        variant: Literal["keras"] | None = None,
         **options: Unpack[Options],
     ) -> None:
-        defaults: dict[str, Any] = {
-            "lr": lr,
+        given: dict[str, Any] = {
             "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "eps_before_correction": eps_before_correction,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
+            "variant": variant,
+        }
+        usual = {
+            "betas": (0.9, 0.999),
+            "eps": 1e-8,
+            "weight_decay": 0,
+            "amsgrad": False,
+            "decoupled_weight_decay": False,
+        }
+        others = {
             "foreach": foreach,
             "maximize": maximize,
             "capturable": capturable,
             "differentiable": differentiable,
             "fused": fused,
-            "decoupled_weight_decay": decoupled_weight_decay,
-            "cautious": cautious,
-            "corrected_weight_decay": corrected_weight_decay,
         }
+        defaults = in_force(rule.Adam, lr, given, usual) | others
         super().__init__(params, defaults, options)
 
 
 class AdamW(LayerwiseOptimizer):
     """`torch.optim.AdamW`, with a rate for every layer.
 
-    The hyperparameters are those of `layerwise.AdamW`, which has the equation.
+    The hyperparameters are those of `layerwise.AdamW`, which has the equation.  In the param groups stand the values in
+    force, those of the variant among them.
 
     Args:
         params: A module, parameters, named parameters, or param groups.
@@ -272,9 +291,12 @@ class AdamW(LayerwiseOptimizer):
         capturable: Taken as in torch; chooses nothing.
         differentiable: Must be False: a step runs outside of autograd.
         fused: Taken as in torch; chooses nothing, but True makes GradScaler leave the division by its scale to `step`.
+        eps_before_correction: Add ε to √v before that is corrected for its start, as Keras and TensorFlow do.  Default
+            False.
         cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
             the sign of the update; "none" takes both everywhere.  Default "none".
         corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
+        variant: Whose version: "keras".
         **options: See `Options`.
     """
 
@@ -284,6 +306,7 @@ class AdamW(LayerwiseOptimizer):
         "eps",
         "weight_decay",
         "amsgrad",
+        "eps_before_correction",
         "cautious",
         "corrected_weight_decay",
     )
@@ -302,26 +325,36 @@ class AdamW(LayerwiseOptimizer):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
-        cautious: Literal["none", "update", "decay"] = "none",
-        corrected_weight_decay: bool = False,
+        eps_before_correction: bool | None = None,
+        cautious: Literal["none", "update", "decay"] | None = None,
+        corrected_weight_decay: bool | None = None,
+        variant: Literal["keras"] | None = None,
         **options: Unpack[Options],
     ) -> None:
-        defaults: dict[str, Any] = {
-            "lr": lr,
+        given: dict[str, Any] = {
             "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
+            "eps_before_correction": eps_before_correction,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
+            "variant": variant,
+        }
+        usual = {
+            "betas": (0.9, 0.999),
+            "eps": 1e-8,
+            "weight_decay": 0.01,
+            "amsgrad": False,
+        }
+        others = {
             "maximize": maximize,
             "foreach": foreach,
             "capturable": capturable,
             "differentiable": differentiable,
             "fused": fused,
-            "cautious": cautious,
-            "corrected_weight_decay": corrected_weight_decay,
-            # torch's classes read it from the groups of a checkpoint.
-            "decoupled_weight_decay": True,
         }
+        defaults = in_force(rule.AdamW, lr, given, usual) | others
         super().__init__(params, defaults, options)
 
 
@@ -629,7 +662,8 @@ class RMSprop(LayerwiseOptimizer):
 class Adagrad(LayerwiseOptimizer):
     """`torch.optim.Adagrad`, with a rate for every layer.
 
-    The hyperparameters are those of `layerwise.Adagrad`, which has the equation.
+    The hyperparameters are those of `layerwise.Adagrad`, which has the equation.  In the param groups stand the values
+    in force, those of the variant among them.
 
     Args:
         params: A module, parameters, named parameters, or param groups.
@@ -642,6 +676,8 @@ class Adagrad(LayerwiseOptimizer):
         maximize: Ascend instead of descend.
         differentiable: Must be False: a step runs outside of autograd.
         fused: Taken as in torch; chooses nothing, but True makes GradScaler leave the division by its scale to `step`.
+        eps_in_sqrt: Add ε inside the root, as optax and Keras do.  Default False.
+        variant: Whose version: "optax" or "keras".
         **options: See `Options`.
     """
 
@@ -651,6 +687,7 @@ class Adagrad(LayerwiseOptimizer):
         "weight_decay",
         "initial_accumulator_value",
         "eps",
+        "eps_in_sqrt",
     )
 
     def __init__(
@@ -666,19 +703,26 @@ class Adagrad(LayerwiseOptimizer):
         maximize: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        eps_in_sqrt: bool | None = None,
+        variant: Literal["optax", "keras"] | None = None,
         **options: Unpack[Options],
     ) -> None:
-        defaults: dict[str, Any] = {
-            "lr": lr,
+        given: dict[str, Any] = {
             "lr_decay": lr_decay,
             "weight_decay": weight_decay,
             "initial_accumulator_value": initial_accumulator_value,
             "eps": eps,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-            "fused": fused,
+            "eps_in_sqrt": eps_in_sqrt,
+            "variant": variant,
         }
+        usual = {
+            "lr_decay": 0,
+            "weight_decay": 0,
+            "initial_accumulator_value": 0,
+            "eps": 1e-10,
+        }
+        others = {"foreach": foreach, "maximize": maximize, "differentiable": differentiable, "fused": fused}
+        defaults = in_force(rule.Adagrad, lr, given, usual) | others
         super().__init__(params, defaults, options)
 
 
@@ -737,7 +781,8 @@ class Adadelta(LayerwiseOptimizer):
 class Adamax(LayerwiseOptimizer):
     """`torch.optim.Adamax`, with a rate for every layer.
 
-    The hyperparameters are those of `layerwise.Adamax`, which has the equation.
+    The hyperparameters are those of `layerwise.Adamax`, which has the equation.  In the param groups stand the values
+    in force, those of the variant among them.
 
     Args:
         params: A module, parameters, named parameters, or param groups.
@@ -750,6 +795,9 @@ class Adamax(LayerwiseOptimizer):
         differentiable: Must be False: a step runs outside of autograd.
         capturable: Taken as in torch; chooses nothing.
         decoupled_weight_decay: Decay the weights in place of the gradient, as AdamW does.  Default False.
+        eps_in_denominator: Add ε to the denominator, and not to the size of the gradient, as Keras does.  Default
+            False.
+        variant: Whose version: "keras".
         **options: See `Options`.
     """
 
@@ -759,6 +807,7 @@ class Adamax(LayerwiseOptimizer):
         "eps",
         "weight_decay",
         "decoupled_weight_decay",
+        "eps_in_denominator",
     )
 
     def __init__(
@@ -773,20 +822,26 @@ class Adamax(LayerwiseOptimizer):
         maximize: bool = False,
         differentiable: bool = False,
         capturable: bool = False,
-        decoupled_weight_decay: bool = False,
+        decoupled_weight_decay: bool | None = None,
+        eps_in_denominator: bool | None = None,
+        variant: Literal["keras"] | None = None,
         **options: Unpack[Options],
     ) -> None:
-        defaults: dict[str, Any] = {
-            "lr": lr,
+        given: dict[str, Any] = {
             "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-            "capturable": capturable,
             "decoupled_weight_decay": decoupled_weight_decay,
+            "eps_in_denominator": eps_in_denominator,
+            "variant": variant,
         }
+        usual = {
+            "betas": (0.9, 0.999),
+            "eps": 1e-8,
+            "weight_decay": 0,
+        }
+        others = {"foreach": foreach, "maximize": maximize, "differentiable": differentiable, "capturable": capturable}
+        defaults = in_force(rule.Adamax, lr, given, usual) | others
         super().__init__(params, defaults, options)
 
 
@@ -1082,7 +1137,8 @@ class Yogi(LayerwiseOptimizer):
 class Adan(LayerwiseOptimizer):
     """Adaptive Nesterov momentum, from means of gradients and of their differences.
 
-    The hyperparameters are those of `layerwise.Adan`, which has the equation.
+    The hyperparameters are those of `layerwise.Adan`, which has the equation.  In the param groups stand the values in
+    force, those of the variant among them.
 
     Args:
         params: A module, parameters, named parameters, or param groups.
@@ -1092,9 +1148,12 @@ class Adan(LayerwiseOptimizer):
         eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         no_prox: Decay the weights before the step, as AdamW does.  Default False.
+        difference_weight: What the differences are multiplied by in the step: "decay" β₂ as the authors do, "share" 1 −
+            β₂ as optax does.  Default "decay".
         cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
             the sign of the update; "none" takes both everywhere.  Default "none".
         corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
+        variant: Whose version: "optax".
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
@@ -1105,6 +1164,7 @@ class Adan(LayerwiseOptimizer):
         "eps",
         "weight_decay",
         "no_prox",
+        "difference_weight",
         "cautious",
         "corrected_weight_decay",
     )
@@ -1112,27 +1172,30 @@ class Adan(LayerwiseOptimizer):
     def __init__(
         self,
         params: Parameters,
-        lr: float | Tensor = 0.001,
+        lr: float | Tensor | None = None,
         *,
-        betas: tuple[float, float, float] = (0.98, 0.92, 0.99),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        no_prox: bool = False,
-        cautious: Literal["none", "update", "decay"] = "none",
-        corrected_weight_decay: bool = False,
+        betas: tuple[float, float, float] | None = None,
+        eps: float | None = None,
+        weight_decay: float | None = None,
+        no_prox: bool | None = None,
+        difference_weight: Literal["decay", "share"] | None = None,
+        cautious: Literal["none", "update", "decay"] | None = None,
+        corrected_weight_decay: bool | None = None,
+        variant: Literal["optax"] | None = None,
         maximize: bool = False,
         **options: Unpack[Options],
     ) -> None:
-        defaults: dict[str, Any] = {
-            "lr": lr,
+        given: dict[str, Any] = {
             "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
             "no_prox": no_prox,
+            "difference_weight": difference_weight,
             "cautious": cautious,
             "corrected_weight_decay": corrected_weight_decay,
-            "maximize": maximize,
+            "variant": variant,
         }
+        defaults = in_force(rule.Adan, lr, given) | {"maximize": maximize}
         super().__init__(params, defaults, options)
 
 
