@@ -22,7 +22,8 @@ func addNoise<V: Lanes>(
             let floats = lanes.assumingMemoryBound(to: Float.self)
             if isWhole {
                 let place = lanes + index &* 4
-                let sum = place.loadUnaligned(as: SIMD16<Float>.self)
+                let sum =
+                    place.loadUnaligned(as: SIMD16<Float>.self)
                     + SIMD16(lowHalf: lwk_narrow(noise.lowHalf), highHalf: lwk_narrow(noise.highHalf))
                 place.storeBytes(of: sum, as: SIMD16<Float>.self)
             } else {

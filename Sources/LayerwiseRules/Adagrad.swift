@@ -55,7 +55,7 @@ public struct Adagrad: Rule {
         .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
         .number("initial_accumulator_value", \.initialSum, .nonNegative, "what the sum of squares starts at"),
         .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
-        .flag("eps_in_sqrt", \.epsilonInRoot, "add ε inside the root, as optax and Keras do"),
+        .flag("eps_in_sqrt", \.epsilonInRoot, "add ε inside the root, as optax and Keras do").omittedAtDefault,
     ]
 
     public static let presets = ["optax", "keras"].map { library in
@@ -72,7 +72,8 @@ public struct Adagrad: Rule {
     public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let coefficients = Coefficients(
             coupledDecay: weightDecay * decayScale(moment.tensor), start: initialSum,
-            rate: moment.learningRate / (1 + Double(moment.step - 1) * rateDecay), innerEpsilon: epsilonInRoot ? epsilon : 0,
+            rate: moment.learningRate / (1 + Double(moment.step - 1) * rateDecay),
+            innerEpsilon: epsilonInRoot ? epsilon : 0,
             epsilon: epsilonInRoot ? 0 : epsilon,
             isFirst: moment.step == 1)
         target.storeBytes(of: coefficients, as: Coefficients.self)

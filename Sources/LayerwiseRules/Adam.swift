@@ -73,7 +73,8 @@ public struct Adam: AdjustableRule {
                 "decay the weights in place of the gradient, as AdamW does"),
             .flag(
                 "eps_before_correction", \.epsilonBeforeCorrection,
-                "add ε to √v before that is corrected for its start, as Keras and TensorFlow do"),
+                "add ε to √v before that is corrected for its start, as Keras and TensorFlow do"
+            ).omittedAtDefault,
         ] + updateParameters
 
     public static let presets = [Preset("keras", [Setting("eps", 1e-7), Setting("eps_before_correction", 1)])]

@@ -61,7 +61,8 @@ public struct AdamW: AdjustableRule {
             .flag("amsgrad", \.amsgrad, "divide by the largest second moment so far"),
             .flag(
                 "eps_before_correction", \.epsilonBeforeCorrection,
-                "add ε to √v before that is corrected for its start, as Keras and TensorFlow do"),
+                "add ε to √v before that is corrected for its start, as Keras and TensorFlow do"
+            ).omittedAtDefault,
         ] + updateParameters
 
     public static let presets = Adam.presets

@@ -62,7 +62,8 @@ public struct Adamax: Rule {
             "decay the weights in place of the gradient, as AdamW does"),
         .flag(
             "eps_in_denominator", \.epsilonInDenominator,
-            "add ε to the denominator, and not to the size of the gradient, as Keras does"),
+            "add ε to the denominator, and not to the size of the gradient, as Keras does"
+        ).omittedAtDefault,
     ]
 
     public static let presets = [Preset("keras", [Setting("eps", 1e-7), Setting("eps_in_denominator", 1)])]

@@ -82,7 +82,8 @@ public struct Adan: AdjustableRule {
             .flag("no_prox", \.noProx, "decay the weights before the step, as AdamW does"),
             .choice(
                 "difference_weight", \.differenceWeight,
-                "what the differences are multiplied by in the step: \"decay\" β₂ as the authors do, \"share\" 1 − β₂ as optax does"),
+                "what the differences are multiplied by in the step: \"decay\" β₂ as the authors do, \"share\" 1 − β₂ as optax does"
+            ).omittedAtDefault,
         ] + updateParameters
 
     public static let presets = [

@@ -120,7 +120,8 @@ public struct Muon: Rule {
         .choice(
             "ns_precision", \.precision,
             "what the matrices of the iterations are rounded to: \"full\" nothing, \"bfloat16\" that type after each product, as "
-                + "torch does"),
+                + "torch does"
+        ).omittedAtDefault,
         .number("adamw_lr_scale", \.adamWRateScale, .nonNegative, "the rate of tensors of rank 0 and 1, in units of γ"),
         .number("adamw_beta1", \.adamWBeta1, .fraction, "decay of the first moment of tensors of rank 0 and 1"),
         .number("adamw_beta2", \.adamWBeta2, .fraction, "decay of the second moment of tensors of rank 0 and 1"),

@@ -85,7 +85,8 @@ public struct NAdam: AdjustableRule {
             .choice(
                 "momentum_schedule", \.momentumSchedule,
                 "the momentum's coefficient: \"rising\" with momentum_decay as in torch, \"constant\" β₁ as in optax, "
-                    + "\"constant_present\" β₁ with this step's correction as in timm"),
+                    + "\"constant_present\" β₁ with this step's correction as in timm"
+            ).omittedAtDefault,
             .flag(
                 "decoupled_weight_decay", \.decoupledWeightDecay,
                 "decay the weights in place of the gradient, as AdamW does"),

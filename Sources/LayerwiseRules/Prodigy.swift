@@ -86,7 +86,8 @@ public struct Prodigy: Rule {
         equation: "d̂ = N/Σr‖s‖₁; w ← w − d·γ·m/(√v + dε)",
         source: "Mishchenko and Defazio 2024, algorithm 4, arXiv:2306.06101; equals prodigyopt",
         states: [
-            .parameter("exp_avg"), .parameter("exp_avg_sq"), .strided("s", by: "slice_p"), .stridedCopy("p0", by: "slice_p"),
+            .parameter("exp_avg"), .parameter("exp_avg_sq"), .strided("s", by: "slice_p"),
+            .stridedCopy("p0", by: "slice_p"),
             .shared("d", startKey: "d0"), .shared("d_max", startKey: "d0"), .shared("d_numerator", start: 0),
         ])
 
@@ -105,7 +106,9 @@ public struct Prodigy: Rule {
         .flag("safeguard_warmup", \.safeguardWarmup, "leave the rate out of s, for schedules that warm up"),
         .choice("layer_scale", \.layerScale, "where a layer's rate counts in the estimate"),
         .integer(
-            "slice_p", \.sliceP, 1...Int(Int32.max), "the estimate takes every slice_p-th element; the authors recommend 11"),
+            "slice_p", \.sliceP, 1...Int(Int32.max),
+            "the estimate takes every slice_p-th element; the authors recommend 11"
+        ).omittedAtDefault,
     ]
 
     public var decouplesDecay: Bool { decoupledWeightDecay }

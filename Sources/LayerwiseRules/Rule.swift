@@ -115,7 +115,8 @@ extension Rule {
 
     /// The distance in the parameter between two numbers of a strided state; 1 for a rule that has none.
     package var stateStride: Int {
-        guard let key = Self.declaration.states.lazy.compactMap(\.strideKey).first, case .number(let value) = value(of: key)
+        guard let key = Self.declaration.states.lazy.compactMap(\.strideKey).first,
+            case .number(let value) = value(of: key)
         else { return 1 }
         return Int(value)
     }

@@ -386,7 +386,8 @@ private struct ReferenceMuon {
         // In rows of the shorter side, whose square is then the smaller one.
         let isWide = rows <= columns
         let (short, long) = (min(rows, columns), max(rows, columns))
-        var x = (0..<short).map { i in (0..<long).map { stored(u[isWide ? i * columns + $0 : $0 * columns + i] / norm) } }
+        var x = (0..<short).map { i in (0..<long).map { stored(u[isWide ? i * columns + $0 : $0 * columns + i] / norm) }
+        }
         for iteration in 0..<rule.steps {
             let c = rule.orthogonalization!.coefficients(iteration)
             let gram = x.map { a in x.map { b in stored(zip(a, b).reduce(0) { $0 + $1.0 * $1.1 }) } }

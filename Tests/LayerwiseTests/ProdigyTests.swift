@@ -115,7 +115,8 @@ final class ProdigyTests: XCTestCase {
         for change in [1, 5] {
             assertRefused(
                 .invalidArgument,
-                message: "layer \"0\": slice_p is 4 where there are states, and cannot become \(change); create another optimizer"
+                message:
+                    "layer \"0\": slice_p is 4 where there are states, and cannot become \(change); create another optimizer"
             ) { try model.optimizer.set([Setting("slice_p", Double(change))]) }
         }
         let other = try Self.model(Prodigy(lr: 1, sliceP: 5), Kind(.bfloat16, master: true), Self.scales)

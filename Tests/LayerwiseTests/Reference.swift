@@ -267,13 +267,13 @@ extension Adam {
                 moments.secondMagnitudes = w.indices.map { max(largest[$0], new.secondMagnitudes[$0]) }
                 tensor.setState("max_exp_avg_sq", moments.second, magnitudes: moments.secondMagnitudes)
             }
-            let correction: Double = 1 - power(beta2, t)
+            let correction: N = 1 - power(beta2, t)
             let direction = moments.direction(
-                1 - power(beta1, t), 1 - power(beta2, t),
-                epsilonBeforeCorrection ? epsilon / correction.squareRoot() : epsilon)
-            tensor.changes = w.indices.map { rate * direction.values[$0] + rate * decoupled * w[$0] }
+                1 - power(beta1, t), epsilonBeforeCorrection ? 1 : correction, epsilon)
+            let own = epsilonBeforeCorrection ? rate * correction.squareRoot() : rate
+            tensor.changes = w.indices.map { own * direction.values[$0] + rate * decoupled * w[$0] }
             tensor.changeMagnitudes = w.indices.map {
-                tensor.magnitude(rate * direction.magnitudes[$0], rate * decoupled * w[$0])
+                tensor.magnitude(own * direction.magnitudes[$0], rate * decoupled * w[$0])
             }
             tensor.subtract()
             tensor.steps = t

@@ -168,7 +168,7 @@ def muon_in_bfloat16(workload: Workload, threads: int) -> Entry:
 
 
 def muon_by_blas(workload: Workload, threads: int, precision: Literal["full", "bfloat16"]) -> Entry:
-    """Muon whose products are computed by the BLAS that LAYERWISE_BENCH_BLAS names, or by the OpenBLAS that NumPy's wheel brings."""
+    """Muon by the BLAS that LAYERWISE_BENCH_BLAS names, or by the OpenBLAS that NumPy's wheel brings."""
     bundled = (Path(np.__file__).parent.parent / "numpy.libs").glob("libscipy_openblas64_*.so")
     path = os.environ.get("LAYERWISE_BENCH_BLAS") or next(map(str, bundled), None)
     if path is None:

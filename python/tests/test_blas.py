@@ -135,7 +135,8 @@ void cblas_sbgemm(int32_t order, int32_t ta, int32_t tb, int32_t m, int32_t n, i
     for (int32_t i = 0; i < m; i++)
         for (int32_t j = 0; j < n; j++) {
             float sum = 0;
-            for (int32_t l = 0; l < k; l++) sum += one(&AT(a, ta == 112, lda, i, l)) * one(&AT(b, tb == 112, ldb, l, j));
+            for (int32_t l = 0; l < k; l++)
+                sum += one(&AT(a, ta == 112, lda, i, l)) * one(&AT(b, tb == 112, ldb, l, j));
             c[i * ldc + j] = alpha * sum + beta * c[i * ldc + j];
         }
 }
@@ -149,7 +150,7 @@ void cblas_dsyrk(void) {}
 
 @pytest.mark.spawns
 def test_halves(tmp_path: Path) -> None:
-    """Matrices rounded to bfloat16 are multiplied by cblas_sbgemm where the library has it: sums round otherwise, and so may 8 digits."""
+    """Matrices rounded to bfloat16 are multiplied by cblas_sbgemm where the library has it; sums round otherwise."""
     path = tmp_path / "libnaive.so"
     subprocess.run(
         ["cc", "-O2", "-shared", "-fPIC", "-x", "c", "-", "-o", str(path)], input=NAIVE, text=True, check=True

@@ -70,7 +70,9 @@ public enum BLAS {
         }
     }
 
-    private static let known = ["libopenblas.so.0", "libopenblas.so", "libblis.so.4", "libmkl_rt.so.3", "libmkl_rt.so.2"]
+    private static let known = [
+        "libopenblas.so.0", "libopenblas.so", "libblis.so.4", "libmkl_rt.so.3", "libmkl_rt.so.2",
+    ]
 
     private static func find(_ path: String) throws(LayerwiseError) -> State {
         var reasons: [String] = []

@@ -350,7 +350,9 @@ extension Optimizer {
     /// Refuses a rule whose strided states are for other elements than those of a layer's tensors.
     private func checkStride(_ rule: any Rule, _ layer: Int) throws(LayerwiseError) {
         let own = layers.elements[layer]
-        guard own.tensorCount > 0, let key = declaredStates(of: layer).lazy.compactMap(\.strideKey).first else { return }
+        guard own.tensorCount > 0, let key = declaredStates(of: layer).lazy.compactMap(\.strideKey).first else {
+            return
+        }
         let stride = Int(tensors.elements[own.firstTensor].stride)
         if stride == rule.stateStride { return }
         throw LayerwiseError(

@@ -298,7 +298,7 @@ class CautiousAdamW(torch.optim.Optimizer):
 
 
 class NAdamWOfTimm(torch.optim.Optimizer):
-    """timm's NAdamW, written from its equations: the moment is advanced once more by the gradient, and corrected for this step."""
+    """timm's NAdamW, written from its equations: the gradient advances the moment once more in the step."""
 
     def __init__(self, params: Any, lr: float, betas: tuple[float, float], eps: float, weight_decay: float) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
