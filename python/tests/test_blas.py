@@ -161,7 +161,7 @@ def test_halves(tmp_path: Path) -> None:
     other = run("float32", ns_precision="bfloat16")
     # Three products for each of five iterations of seven matrices in five steps.
     assert products() == 3 * 5 * 7 * 5
-    # A step moves each weight by at most about 0.02, of which an iteration loses 2**-8 where a sum rounds the other way.
+    # A step moves each weight by at most about 0.02, and an iteration loses 2**-8 of it where a sum rounds otherwise.
     assert max(np.abs(a - b).max() for a, b in zip(own, other, strict=True)) <= 5 * 0.02 * 5 * 2**-8
     lw.use_blas(bundled())
     # Without it they are multiplied as float32.

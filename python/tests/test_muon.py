@@ -103,7 +103,7 @@ def test_is_near_torch_in_bfloat16(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_equals_torch_in_bfloat16(options: dict[str, Any]) -> None:
-    """With its precision ours rounds where torch rounds; what is left are sums in another order, some of which round the other way."""
+    """Ours rounds where torch rounds; what is left are sums in another order, some of which round the other way."""
     full = distances(options, torch.float32, 30)
     for name, (apart, moved, _) in distances(options, torch.float32, 30, ns_precision="bfloat16").items():
         # A sum that rounds the other way changes a number by 2**-8 of itself: 30 steps were 0.0007 apart at most.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules beside Keras's optimizers of the same name, over 60 steps in float64.
 
-Tolerance: 1e-12 of the distance that a tensor moves, as for other libraries: about ten roundings at each step, of which 60 add up.
+Tolerance: 1e-12 of the distance that a tensor moves, as for other libraries: about ten roundings at each of 60 steps.
 """
 
 from __future__ import annotations
