@@ -574,7 +574,9 @@
  *      lr                      number  default 1; [0, inf); factor γ of the rate
  *      init_estim_sq_dist      number  default 0; [0, inf); first squared distance; 0 is ε
  *      eps                     number  default 0.0001; [0, inf); number ε that is added to the denominator
- *      weight_decay            number  default 0; [0, inf); decay coefficient λ */
+ *      weight_decay            number  default 0; [0, inf); decay coefficient λ
+ *      estimate_scope          choice  default optimizer; "optimizer", "layer"; one estimate for the "optimizer", as
+ *                                        published, or one for each "layer" */
 #define LW_RULE_DOWG "dowg"
 
 /** Prodigy: d̂ = N/Σr‖s‖₁; w ← w − d·γ·m/(√v + dε)
@@ -597,7 +599,9 @@
  *      layer_scale             choice  default denominator; "denominator", "both"; where a layer's rate counts in the
  *                                        estimate
  *      slice_p                 number  default 1; [1, 2147483647]; the estimate takes every slice_p-th element; the
- *                                        authors recommend 11 */
+ *                                        authors recommend 11
+ *      estimate_scope          choice  default optimizer; "optimizer", "layer"; one estimate for the "optimizer", as
+ *                                        published, or one for each "layer" */
 #define LW_RULE_PRODIGY "prodigy"
 
 /** DAdaptAdam: d̂ = N/((1−√β₂)Σr‖s‖₁); m ← β₁m + (1−β₁)dγg; w ← w − m/(√v + ε)
@@ -613,7 +617,9 @@
  *      decoupled_weight_decay  flag    default 0; decay the weights in place of the gradient, as AdamW does
  *      d0                      number  default 1e-06; (0, inf); first estimate d₀ of the distance
  *      growth_rate             number  default infinity; (0, inf]; largest growth of d in one step
- *      use_bias_correction     flag    default 0; correct the rate for the moments' start at 0 */
+ *      use_bias_correction     flag    default 0; correct the rate for the moments' start at 0
+ *      estimate_scope          choice  default optimizer; "optimizer", "layer"; one estimate for the "optimizer", as
+ *                                        published, or one for each "layer" */
 #define LW_RULE_DADAPT_ADAM "dadapt_adam"
 
 /** DAdaptSGD: d̂ = 2N/(G‖s‖); s ← s + dγg; w ← μw + (1−μ)(w₀ − s/G)
@@ -625,7 +631,9 @@
  *      momentum                number  default 0; [0, 1); momentum factor μ
  *      weight_decay            number  default 0; [0, inf); decay coefficient λ
  *      d0                      number  default 1e-06; (0, inf); first estimate d₀ of the distance
- *      growth_rate             number  default infinity; (0, inf]; largest growth of d in one step */
+ *      growth_rate             number  default infinity; (0, inf]; largest growth of d in one step
+ *      estimate_scope          choice  default optimizer; "optimizer", "layer"; one estimate for the "optimizer", as
+ *                                        published, or one for each "layer" */
 #define LW_RULE_DADAPT_SGD "dadapt_sgd"
 
 /** MoMo: τ = min(γ, max(0, f̄ + q − lb)/‖d‖²); w ← (w − τd)/(1 + γλ)
@@ -1647,6 +1655,7 @@
 #define LW_KEY_EPS_IN_SQRT "eps_in_sqrt"
 #define LW_KEY_EPS_POSITION "eps_position"
 #define LW_KEY_EPS_ROOT "eps_root"
+#define LW_KEY_ESTIMATE_SCOPE "estimate_scope"
 #define LW_KEY_ETA1 "eta1"
 #define LW_KEY_ETA2 "eta2"
 #define LW_KEY_EVERY "every"
@@ -1875,6 +1884,7 @@
 #define LW_CHOICE_ONE "one"
 #define LW_CHOICE_ONE_MINUS_SQRT "one_minus_sqrt"
 #define LW_CHOICE_OPTAX "optax"
+#define LW_CHOICE_OPTIMIZER "optimizer"
 #define LW_CHOICE_ORIGINAL "original"
 #define LW_CHOICE_OUT_IN "out_in"
 #define LW_CHOICE_OUTPUT "output"

@@ -11,7 +11,8 @@
 ///     w ← w − m/(√v + ε) − δ·r·λ·w                            (coupled decay: without the last term)
 ///
 /// The sums run over all tensors of the optimizer.  r is a layer's rate over the base rate, which is `layer_scale` in the authors' package.
-/// Where no gradient was ever different from 0, and while γ is 0, d stays as it is.
+/// With `estimateScope` layer they run over the tensors of each layer, d is the layer's, and γ is the layer's rate, as if it had an
+/// optimizer of its own.  Where no gradient was ever different from 0, and while γ is 0, d stays as it is.
 ///
 /// Source: Defazio and Mishchenko 2023, algorithm 5 (arXiv:2301.07733), version 3.  Equals dadaptation's `DAdaptAdam`, whose decoupled
 /// decay has no r.
@@ -34,6 +35,8 @@ public struct DAdaptAdam: Rule {
     public var growthRate = Double.infinity
     /// Correct the rate for the moments' start at 0.
     public var biasCorrection = false
+    /// Over what the estimate is taken.
+    public var estimateScope = EstimateScope.optimizer
 
     public init() {}
 
@@ -56,7 +59,7 @@ public struct DAdaptAdam: Rule {
         details: """
             d grows from d0 to the estimate N / ((1 - sqrt(beta2)) * sum |s|), where N averages <g, s / (sqrt(v) + eps)> and s the \
             gradients, all times d * lr; m too, and w -= m / (sqrt(v) + eps).  The sums run over all layers, so layers cannot be stepped one \
-            by one.
+            by one; with estimate_scope="layer" each layer has sums and an estimate of its own.
             """,
         equation: "d̂ = N/((1−√β₂)Σr‖s‖₁); m ← β₁m + (1−β₁)dγg; w ← w − m/(√v + ε)",
         source: "Defazio and Mishchenko 2023, algorithm 5, arXiv:2301.07733; equals dadaptation.DAdaptAdam",
@@ -77,11 +80,15 @@ public struct DAdaptAdam: Rule {
         .number("d0", \.d0, .positive, "first estimate d₀ of the distance"),
         .number("growth_rate", \.growthRate, .limit, "largest growth of d in one step"),
         .flag("use_bias_correction", \.biasCorrection, "correct the rate for the moments' start at 0"),
+        .choice(
+            "estimate_scope", \.estimateScope,
+            "one estimate for the \"optimizer\", as published, or one for each \"layer\""
+        ).omittedAtDefault,
     ]
 
     public var decouplesDecay: Bool { decoupledWeightDecay }
 
-    public var stages: [Stage] { [.measure(over: .optimizer), .change(readsGradients: false)] }
+    public var stages: [Stage] { [.measure(over: estimateScope.ofStage), .change(readsGradients: false)] }
 
     /// δ for a rate of 1.
     private func scale(_ moment: StepInput) -> Double {

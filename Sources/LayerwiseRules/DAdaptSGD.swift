@@ -9,7 +9,8 @@
 ///     w ← μ·w + (1 − μ)·(w₀ − s/G)
 ///
 /// The sums run over all tensors of the optimizer, and r is a layer's rate over the base rate.  w₀ are the weights at the tensor's first
-/// step.  Until a gradient is different from 0 nothing moves, and while γ is 0, d stays as it is.
+/// step.  Until a gradient is different from 0 nothing moves, and while γ is 0, d stays as it is.  With `estimateScope` layer the sums run
+/// over the tensors of each layer, d and G are the layer's, and γ is the layer's rate, as if it had an optimizer of its own.
 ///
 /// Source: Defazio and Mishchenko 2023, algorithm 4 (arXiv:2301.07733), version 3.  Equals dadaptation's `DAdaptSGD`, whose s and N are
 /// s/G and N/G² here, and which takes one rate only.
@@ -24,6 +25,8 @@ public struct DAdaptSGD: Rule {
     public var d0 = 1e-6
     /// Largest growth of d in one step.
     public var growthRate = Double.infinity
+    /// Over what the estimate is taken.
+    public var estimateScope = EstimateScope.optimizer
 
     public init() {}
 
@@ -41,7 +44,7 @@ public struct DAdaptSGD: Rule {
         details: """
             d grows from d0 to the estimate 2 * N / (G * |s|), where s sums the gradients times d * lr, N sums d * lr * <g, s>, and G is the \
             norm of the first gradient;  w = momentum * w + (1 - momentum) * (x0 - s / G).  The sums run over all layers, so layers \
-            cannot be stepped one by one.
+            cannot be stepped one by one; with estimate_scope="layer" each layer has sums and an estimate of its own.
             """,
         equation: "d̂ = 2N/(G‖s‖); s ← s + dγg; w ← μw + (1−μ)(w₀ − s/G)",
         source: "Defazio and Mishchenko 2023, algorithm 4, arXiv:2301.07733; equals dadaptation.DAdaptSGD",
@@ -56,9 +59,13 @@ public struct DAdaptSGD: Rule {
         .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
         .number("d0", \.d0, .positive, "first estimate d₀ of the distance"),
         .number("growth_rate", \.growthRate, .limit, "largest growth of d in one step"),
+        .choice(
+            "estimate_scope", \.estimateScope,
+            "one estimate for the \"optimizer\", as published, or one for each \"layer\""
+        ).omittedAtDefault,
     ]
 
-    public var stages: [Stage] { [.measure(over: .optimizer), .change(readsGradients: false)] }
+    public var stages: [Stage] { [.measure(over: estimateScope.ofStage), .change(readsGradients: false)] }
 
     /// Whether no step before had a gradient.
     private static func isFirst(_ shared: SharedScalars) -> Bool { shared[2] == 0 }

@@ -7,8 +7,8 @@
 ///     S ← S + r²·‖g′‖²
 ///     w ← w − γ·r²/(√S + ε)·g′
 ///
-/// The norms run over all tensors of the optimizer.  w₀ are the weights at the tensor's first step.  A layer's scale multiplies its
-/// changes.
+/// The norms run over all tensors of the optimizer, or with `estimateScope` layer over those of each layer.  w₀ are the weights at the
+/// tensor's first step.  A layer's scale multiplies its changes.
 ///
 /// Source: Khaled, Mishchenko and Jin 2023, algorithm 1 (arXiv:2305.16284).  Equals `optax.contrib.dowg`.
 public struct DoWG: DistanceRule {
@@ -20,6 +20,8 @@ public struct DoWG: DistanceRule {
     public var epsilon = 1e-4
     /// Decay coefficient λ.
     public var weightDecay = 0.0
+    /// Over what the estimate is taken.
+    public var estimateScope = EstimateScope.optimizer
 
     public init() {}
 
@@ -35,7 +37,8 @@ public struct DoWG: DistanceRule {
         summary: "SGD whose rate is a squared distance to the start over the root of a weighed sum of squares",
         details: """
             g += weight_decay * w;  r2 = max(r2, |w - w0|**2), and init_estim_sq_dist at first;  S += r2 * |g|**2;  \
-            w -= lr * r2 / (sqrt(S) + eps) * g.  The norms run over all layers, so layers cannot be stepped one by one.
+            w -= lr * r2 / (sqrt(S) + eps) * g.  The norms run over all layers, so layers cannot be stepped one by one; \
+            with estimate_scope="layer" each layer has its own.
             """,
         equation: "r² ← max(r², ‖w − w₀‖²); S ← S + r²‖g‖²; w ← w − γ·r²/(√S + ε)·g",
         source: "Khaled, Mishchenko and Jin 2023, algorithm 1, arXiv:2305.16284; equals optax.contrib.dowg",
@@ -50,9 +53,13 @@ public struct DoWG: DistanceRule {
             "init_estim_sq_dist", \.initSquaredDistance, .nonNegative, "first squared distance; 0 is ε", none: 0),
         .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
         .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
+        .choice(
+            "estimate_scope", \.estimateScope,
+            "one estimate for the \"optimizer\", as published, or one for each \"layer\""
+        ).omittedAtDefault,
     ]
 
-    var distanceScope: Stage.Scope { .optimizer }
+    var distanceScope: Stage.Scope { estimateScope.ofStage }
 
     public func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars {
         let sums = DistanceSums(sums)

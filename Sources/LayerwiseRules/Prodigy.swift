@@ -14,6 +14,9 @@
 /// adapts to the layers whose rate is large.  For rates that are all equal both are the published rule.  w₀ are the weights at the
 /// tensor's first step.  Where no gradient was ever different from 0, d and the weights stay as they are.
 ///
+/// With `estimateScope` layer the sums run over the tensors of each layer, d is the layer's, and γ is the layer's rate, as if it had an
+/// optimizer of its own.
+///
 /// With `sliceP` above 1, N and s take every p-th element of each tensor in row-major order, and s and w₀ have a number for these
 /// alone: nearly half of the memory of the states.  The authors recommend 11.
 ///
@@ -56,6 +59,8 @@ public struct Prodigy: Rule {
     public var layerScale = LayerScale.denominator
     /// The estimate takes every p-th element of a tensor.  It cannot change once there are states.
     public var sliceP = 1
+    /// Over what the estimate is taken.
+    public var estimateScope = EstimateScope.optimizer
 
     public init() {}
 
@@ -78,7 +83,8 @@ public struct Prodigy: Rule {
         summary: "Adam whose learning rate is estimated from the distance that the weights travel",
         details: """
             d grows from d0 to the estimate d_coef * N / sum |s|, where N adds up <g, p0 - w> and s the gradients; w -= d * lr * \
-            m / (sqrt(v) + d * eps).  The sums run over all layers, so layers cannot be stepped one by one.  Rates by layer count \
+            m / (sqrt(v) + d * eps).  The sums run over all layers, so layers cannot be stepped one by one; \
+            with estimate_scope="layer" each layer has sums and an estimate of its own.  Rates by layer count \
             in the denominator, or in both sums with layer_scale="both"; with equal rates both are the published rule.  With slice_p \
             above 1 the sums take every slice_p-th element of each tensor, for which alone s and p0 are kept; it cannot change once \
             there are states.
@@ -109,11 +115,15 @@ public struct Prodigy: Rule {
             "slice_p", \.sliceP, 1...Int(Int32.max),
             "the estimate takes every slice_p-th element; the authors recommend 11"
         ).omittedAtDefault,
+        .choice(
+            "estimate_scope", \.estimateScope,
+            "one estimate for the \"optimizer\", as published, or one for each \"layer\""
+        ).omittedAtDefault,
     ]
 
     public var decouplesDecay: Bool { decoupledWeightDecay }
 
-    public var stages: [Stage] { [.measure(over: .optimizer), .change(readsGradients: false)] }
+    public var stages: [Stage] { [.measure(over: estimateScope.ofStage), .change(readsGradients: false)] }
 
     private var decayOfEstimate: Double { beta3 == 0 ? beta2.squareRoot() : beta3 }
 

@@ -18,6 +18,7 @@ final class DeclarationTests: XCTestCase {
         let name = R.declaration.name
         let cases =
             try RuleCase.all() + RuleCase.prodigy() + RuleCase.overLayers() + RuleCase.factored() + RuleCase.muon()
+            + RuleCase.byLayer()
         let rules = cases.compactMap { $0.rule as? R }
         // UpdateOptionsTests tries these for every rule that has them.
         for parameter in R.parameters where !["cautious", "corrected_weight_decay"].contains(parameter.key) {

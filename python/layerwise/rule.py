@@ -1184,15 +1184,17 @@ class DoWG(Rule):
         r² ← max(r², ‖w − w₀‖²); S ← S + r²‖g‖²; w ← w − γ·r²/(√S + ε)·g
 
     g += weight_decay * w;  r2 = max(r2, |w - w0|**2), and init_estim_sq_dist at first;  S += r2 * |g|**2;  w -= lr * r2
-    / (sqrt(S) + eps) * g.  The norms run over all layers, so layers cannot be stepped one by one.  Source: Khaled,
-    Mishchenko and Jin 2023, algorithm 1, arXiv:2305.16284; equals optax.contrib.dowg.  State: init_params,
-    estim_sq_dist (a number that all tensors share), weighted_sq_norm_grads (a number that all tensors share).
+    / (sqrt(S) + eps) * g.  The norms run over all layers, so layers cannot be stepped one by one; with
+    estimate_scope="layer" each layer has its own.  Source: Khaled, Mishchenko and Jin 2023, algorithm 1,
+    arXiv:2305.16284; equals optax.contrib.dowg.  State: init_params, estim_sq_dist (a number that all tensors share),
+    weighted_sq_norm_grads (a number that all tensors share).
 
     Args:
         lr: Factor γ of the rate, in [0, inf).  Default 1.
         init_estim_sq_dist: First squared distance, in [0, inf); 0 is ε.  Default 0.
         eps: Number ε that is added to the denominator, in [0, inf).  Default 0.0001.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        estimate_scope: One estimate for the "optimizer", as published, or one for each "layer".  Default "optimizer".
     """
 
     name: ClassVar[str] = "dowg"
@@ -1202,6 +1204,7 @@ class DoWG(Rule):
     init_estim_sq_dist: float = 0.0
     eps: float = 0.0001
     weight_decay: float = 0.0
+    estimate_scope: Literal["optimizer", "layer"] = "optimizer"
 
 
 @dataclass(frozen=True, repr=False)
@@ -1211,13 +1214,13 @@ class Prodigy(Rule):
         d̂ = N/Σr‖s‖₁; w ← w − d·γ·m/(√v + dε)
 
     d grows from d0 to the estimate d_coef * N / sum |s|, where N adds up <g, p0 - w> and s the gradients; w -= d * lr *
-    m / (sqrt(v) + d * eps).  The sums run over all layers, so layers cannot be stepped one by one.  Rates by layer
-    count in the denominator, or in both sums with layer_scale="both"; with equal rates both are the published rule.
-    With slice_p above 1 the sums take every slice_p-th element of each tensor, for which alone s and p0 are kept; it
-    cannot change once there are states.  Source: Mishchenko and Defazio 2024, algorithm 4, arXiv:2306.06101; equals
-    prodigyopt.  State: exp_avg, exp_avg_sq, s (for every slice_p-th element), p0 (for every slice_p-th element), d (a
-    number that all tensors share), d_max (a number that all tensors share), d_numerator (a number that all tensors
-    share).
+    m / (sqrt(v) + d * eps).  The sums run over all layers, so layers cannot be stepped one by one; with
+    estimate_scope="layer" each layer has sums and an estimate of its own.  Rates by layer count in the denominator, or
+    in both sums with layer_scale="both"; with equal rates both are the published rule.  With slice_p above 1 the sums
+    take every slice_p-th element of each tensor, for which alone s and p0 are kept; it cannot change once there are
+    states.  Source: Mishchenko and Defazio 2024, algorithm 4, arXiv:2306.06101; equals prodigyopt.  State: exp_avg,
+    exp_avg_sq, s (for every slice_p-th element), p0 (for every slice_p-th element), d (a number that all tensors
+    share), d_max (a number that all tensors share), d_numerator (a number that all tensors share).
 
     Args:
         lr: Factor γ of the estimated rate, in [0, inf).  Default 1.
@@ -1233,6 +1236,7 @@ class Prodigy(Rule):
         safeguard_warmup: Leave the rate out of s, for schedules that warm up.  Default False.
         layer_scale: Where a layer's rate counts in the estimate: "denominator" or "both".  Default "denominator".
         slice_p: The estimate takes every slice_p-th element, in [1, 2147483647]; the authors recommend 11.  Default 1.
+        estimate_scope: One estimate for the "optimizer", as published, or one for each "layer".  Default "optimizer".
     """
 
     name: ClassVar[str] = "prodigy"
@@ -1251,6 +1255,7 @@ class Prodigy(Rule):
     safeguard_warmup: bool = False
     layer_scale: Literal["denominator", "both"] = "denominator"
     slice_p: int = 1
+    estimate_scope: Literal["optimizer", "layer"] = "optimizer"
 
 
 @dataclass(frozen=True, repr=False)
@@ -1261,9 +1266,9 @@ class DAdaptAdam(Rule):
 
     d grows from d0 to the estimate N / ((1 - sqrt(beta2)) * sum |s|), where N averages <g, s / (sqrt(v) + eps)> and s
     the gradients, all times d * lr; m too, and w -= m / (sqrt(v) + eps).  The sums run over all layers, so layers
-    cannot be stepped one by one.  Source: Defazio and Mishchenko 2023, algorithm 5, arXiv:2301.07733; equals
-    dadaptation.DAdaptAdam.  State: exp_avg, exp_avg_sq, s, d (a number that all tensors share), numerator_weighted (a
-    number that all tensors share).
+    cannot be stepped one by one; with estimate_scope="layer" each layer has sums and an estimate of its own.  Source:
+    Defazio and Mishchenko 2023, algorithm 5, arXiv:2301.07733; equals dadaptation.DAdaptAdam.  State: exp_avg,
+    exp_avg_sq, s, d (a number that all tensors share), numerator_weighted (a number that all tensors share).
 
     Args:
         lr: Factor γ of the estimated rate, in [0, inf).  Default 1.
@@ -1274,6 +1279,7 @@ class DAdaptAdam(Rule):
         d0: First estimate d₀ of the distance, in (0, inf).  Default 1e-6.
         growth_rate: Largest growth of d in one step, in (0, inf].  Default inf.
         use_bias_correction: Correct the rate for the moments' start at 0.  Default False.
+        estimate_scope: One estimate for the "optimizer", as published, or one for each "layer".  Default "optimizer".
     """
 
     name: ClassVar[str] = "dadapt_adam"
@@ -1287,6 +1293,7 @@ class DAdaptAdam(Rule):
     d0: float = 1e-6
     growth_rate: float = math.inf
     use_bias_correction: bool = False
+    estimate_scope: Literal["optimizer", "layer"] = "optimizer"
 
 
 @dataclass(frozen=True, repr=False)
@@ -1297,9 +1304,10 @@ class DAdaptSGD(Rule):
 
     d grows from d0 to the estimate 2 * N / (G * |s|), where s sums the gradients times d * lr, N sums d * lr * <g, s>,
     and G is the norm of the first gradient;  w = momentum * w + (1 - momentum) * (x0 - s / G).  The sums run over all
-    layers, so layers cannot be stepped one by one.  Source: Defazio and Mishchenko 2023, algorithm 4, arXiv:2301.07733;
-    equals dadaptation.DAdaptSGD.  State: s, x0, d (a number that all tensors share), numerator_weighted (a number that
-    all tensors share), g0_norm (a number that all tensors share).
+    layers, so layers cannot be stepped one by one; with estimate_scope="layer" each layer has sums and an estimate of
+    its own.  Source: Defazio and Mishchenko 2023, algorithm 4, arXiv:2301.07733; equals dadaptation.DAdaptSGD.  State:
+    s, x0, d (a number that all tensors share), numerator_weighted (a number that all tensors share), g0_norm (a number
+    that all tensors share).
 
     Args:
         lr: Factor γ of the estimated rate, in [0, inf).  Default 1.
@@ -1307,6 +1315,7 @@ class DAdaptSGD(Rule):
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         d0: First estimate d₀ of the distance, in (0, inf).  Default 1e-6.
         growth_rate: Largest growth of d in one step, in (0, inf].  Default inf.
+        estimate_scope: One estimate for the "optimizer", as published, or one for each "layer".  Default "optimizer".
     """
 
     name: ClassVar[str] = "dadapt_sgd"
@@ -1316,6 +1325,7 @@ class DAdaptSGD(Rule):
     weight_decay: float = 0.0
     d0: float = 1e-6
     growth_rate: float = math.inf
+    estimate_scope: Literal["optimizer", "layer"] = "optimizer"
 
 
 @dataclass(frozen=True, repr=False)
@@ -1758,6 +1768,7 @@ class Hyperparameters(TypedDict, total=False):
     eps_in_sqrt: bool
     eps_position: Literal["floor", "added"]
     eps_root: float
+    estimate_scope: Literal["optimizer", "layer"]
     eta1: float
     eta2: float
     etas: tuple[float, float]

@@ -114,7 +114,14 @@ extension Optimizer {
             }
             mode.append(("measured_targets", JSON.object(targets.sorted(by: byName))))
         }
-        if states.isEmpty { return mode }
+        let byLayer = entries.indices.compactMap { layer -> (String, String)? in
+            let own = ownSharedStates(of: layer)
+            if own.isEmpty { return nil }
+            let values = layerShared.elements[2 * layer]
+            return (entries[layer].name, JSON.object(own.map { ($0.name, number(values[$0.slot])) }))
+        }
+        if !byLayer.isEmpty { mode.append(("layer_states", JSON.object(byLayer.sorted(by: byName)))) }
+        if states.isEmpty || rule.sharesByLayer { return mode }
         return mode + [
             ("shared_states", JSON.object(states.map { ($0.name, number(shared.elements.pointee[$0.slot])) }))
         ]

@@ -14,6 +14,8 @@ struct RunState {
     var rounds: [Int64]
     /// The numbers that all tensors share.
     var shared: SharedScalars
+    /// Those that rules keep by layer.
+    var layerShared: [SharedScalars]
     var mode: Mode
     /// What the policy has measured, by layer; empty where it measures nothing.
     var measurements: [LayerMeasurement] = []
@@ -28,7 +30,8 @@ extension Optimizer {
         return RunState(
             rate: rule.learningRate, nextStep: clock.next, round: clock.isTouched ? clock.round : nil,
             steps: summary.steps, skippedSteps: summary.skippedSteps, schedules: schedules, entries: entries,
-            rounds: (0..<layers.count).map { layers.elements[$0].round }, shared: shared.elements.pointee, mode: mode,
+            rounds: (0..<layers.count).map { layers.elements[$0].round }, shared: shared.elements.pointee,
+            layerShared: (0..<layers.count).map { layerShared.elements[2 * $0] }, mode: mode,
             measurements: (0..<measurements.count).map { measurements.elements[$0] },
             freezeMeasurements: (0..<freezeMeasurements.count).map { freezeMeasurements.elements[$0] })
     }
@@ -50,7 +53,8 @@ extension Optimizer {
             rate: try fields.rate("lr"), nextStep: try fields.count("next_step"), round: nil,
             steps: try fields.count("steps"), skippedSteps: try fields.count("skipped_steps"), schedules: schedules,
             entries: entries, rounds: [],
-            shared: shared.elements.pointee, mode: mode)
+            shared: shared.elements.pointee,
+            layerShared: (0..<layers.count).map { layerShared.elements[2 * $0] }, mode: mode)
         // Checkpoints without an average say no mode.
         if hasEvaluation && (fields.has("mode") || settings.average == .none) {
             guard let mode = Mode(rawValue: try fields.text("mode")) else {
@@ -63,7 +67,19 @@ extension Optimizer {
         // A layer that the checkpoint lacks was stepped before its next step, at the latest.
         progress.rounds = (0..<layers.count).map { min(layers.elements[$0].round, progress.nextStep - 1) }
         let sharedStates = sharedStates
-        if !sharedStates.isEmpty {
+        if fields.has("layer_states") || entries.indices.contains(where: { !ownSharedStates(of: $0).isEmpty }) {
+            for (saved, value) in try fields.object("layer_states") {
+                // A layer that is not here is a difference of the identity.
+                guard let layer = layerIndex[renames[saved] ?? saved] else { continue }
+                let own = try Fields(value)
+                for state in ownSharedStates(of: layer) {
+                    let value = try own.number(state.name)
+                    if !value.isFinite { throw own.fail("\(state.name) must be finite, found \(value)") }
+                    progress.layerShared[layer][state.slot] = value
+                }
+            }
+        }
+        if !sharedStates.isEmpty && !rule.sharesByLayer {
             let own = try Fields(try fields.value("shared_states"))
             for state in sharedStates {
                 let value = try own.number(state.name)
@@ -197,6 +213,7 @@ extension Optimizer {
         dropSpectra()
         setCheckedRate(progress.rate)
         shared.elements.pointee = progress.shared
+        for (layer, own) in progress.layerShared.enumerated() { layerShared.elements[2 * layer] = own }
         mode = progress.mode
         if !progress.measurements.isEmpty {
             measurements.removeAll()

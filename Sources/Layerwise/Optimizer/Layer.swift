@@ -46,6 +46,8 @@ struct LayerStepData: BitwiseCopyable {
     var round: Int64 = -1
 
     // For the step under way.
+    /// What its rule keeps for the layer and not for the optimizer: before the step, and after it.  nil with other rules.
+    var ownShared: UnsafeMutablePointer<SharedScalars>?
     var effectiveRate = 0.0
     var decayRate = 0.0
     /// What the schedule makes of the rule's own rate.

@@ -87,7 +87,8 @@ extension Optimizer {
                     records.append(record)
                 } catch { throw error.at(layer: nil, tensor: index) }
             }
-            guard layers.reserve(layer + 1), tensors.reserve(tensors.count + records.count),
+            guard layers.reserve(layer + 1), layerShared.reserve(2 * (layer + 1)),
+                tensors.reserve(tensors.count + records.count),
                 ruleRecords.reserve(rules.count + 1)
             else { throw .outOfMemory("layer \"\(name)\"") }
             for index in records.indices where !self.settings.dryRun {
@@ -115,6 +116,7 @@ extension Optimizer {
         record.whole = whole
         record.ascends = Self.ascends(entry, self.settings)
         layers.append(record)
+        for _ in 0..<2 { layerShared.append(Self.start(ofShared: inForce)) }
         if whole != layer { partsOfLayers[whole, default: []].append(layer) }
         for record in records { tensors.append(record) }
         if let ownRule { giveOwnRule(ownRule, to: layer) }

@@ -241,10 +241,11 @@ extension Optimizer {
         for setting in entry.overrides { try own.assign(setting) }
         try own.validate()
         let declaration = type(of: own).declaration
-        let sumsOverAll = own.stages.contains { $0.scope == .optimizer }
-        if declaration.name != type(of: common).declaration.name,
-            sumsOverAll || declaration.states.contains(where: { $0.shape == .shared })
-        {
+        let isCommon = declaration.name == type(of: common).declaration.name
+        if isCommon && own.sharesByLayer != common.sharesByLayer {
+            throw .invalid("estimate_scope is that of the optimizer's rule, and no layer can have another")
+        }
+        if !isCommon && own.stages.contains(where: { $0.scope == .optimizer }) {
             throw .invalid(
                 "\(declaration.title) takes sums over all its layers: it must be the optimizer's rule, and layers may have "
                     + "other rules")
@@ -287,6 +288,10 @@ extension Optimizer {
             ruleOfLayer[layer] = rules.count
             rules.append(own)
             owners.append(layer)
+        }
+        if !entries.isEmpty && rule.sharesByLayer != self.rule.sharesByLayer {
+            throw LayerwiseError(
+                .invalidArgument, "estimate_scope cannot change once there are layers; create another optimizer")
         }
         for layer in entries.indices {
             try checkEvaluation(rules[ruleOfLayer[layer]], layer)

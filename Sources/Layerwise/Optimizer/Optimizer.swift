@@ -43,6 +43,8 @@ public final class Optimizer {
     /// The states that all tensors share, which stay where they are; and as the step under way leaves them.
     var shared = UnsafeArray<SharedScalars>()
     var nextShared = SharedScalars()
+    /// Those of each layer whose rule keeps them by layer: two to a layer, before and after the step under way.
+    var layerShared = UnsafeArray<SharedScalars>()
 
     /// The loss of the next step, where it was said ahead of it.
     var nextLoss: Double?
@@ -129,8 +131,7 @@ public final class Optimizer {
         guard ruleRecords.reserve(1) else { throw .outOfMemory("kernel table") }
         ruleRecords.append(RuleRecord(rule))
         guard shared.reserve(1) else { throw .outOfMemory("the optimizer's state") }
-        shared.append(SharedScalars())
-        startShared()
+        shared.append(Self.start(ofShared: rule))
     }
 
     /// An optimizer by name and keys: the rule's hyperparameters and the optimizer's settings, in any order.

@@ -67,7 +67,11 @@ extension Optimizer {
                     withUnsafeMutablePointer(to: &record.pointee.scalars) {
                         UnsafeMutableRawPointer($0) + state.slot * MemoryLayout<Double>.stride
                     }
-                case .shared: UnsafeMutableRawPointer(shared.elements) + state.slot * MemoryLayout<Double>.stride
+                case .shared:
+                    UnsafeMutableRawPointer(
+                        ruleRecords.elements[layers.elements[record.pointee.layer].rule].sharesByLayer
+                            ? layerShared.elements + 2 * record.pointee.layer : shared.elements)
+                        + state.slot * MemoryLayout<Double>.stride
                 }
             states.append(
                 KeptState(
@@ -130,16 +134,24 @@ extension Optimizer {
         }
     }
 
-    /// Starts the numbers that all tensors share.
-    func startShared() {
-        for state in sharedStates {
+    /// What the numbers start at that a rule keeps for the optimizer or for each layer.
+    static func start(ofShared rule: any Rule) -> SharedScalars {
+        var shared = SharedScalars()
+        for state in type(of: rule).declaration.states where state.shape == .shared {
             switch state.start {
-            case .value(let value): shared.elements.pointee[state.slot] = value
+            case .value(let value): shared[state.slot] = value
             case .setting(let key):
-                if case .number(let value) = rule.value(of: key) { shared.elements.pointee[state.slot] = value }
+                if case .number(let value) = rule.value(of: key) { shared[state.slot] = value }
             case .parameters: break
             }
         }
+        return shared
+    }
+
+    /// The states of a layer that its rule keeps by layer.
+    func ownSharedStates(of layer: Int) -> [StateDeclaration] {
+        ruleRecords.elements[layers.elements[layer].rule].sharesByLayer
+            ? declaredStates(of: layer).filter { $0.shape == .shared } : []
     }
 
     /// Gives every tensor the states that `wanted` says, by tensor, where it lacks them; all or none.

@@ -10,6 +10,7 @@ extension Optimizer {
         for layer in stepped {
             let record = layers + layer
             record.pointee.round = currentStep
+            if let own = record.pointee.ownShared { own[0] = own[1] }
             for index in record.pointee.firstTensor..<record.pointee.firstTensor + record.pointee.tensorCount {
                 let tensor = tensors + index
                 if !tensor.pointee.active { continue }

@@ -27,6 +27,7 @@ extension Optimizer {
         if options.reduce != nil { try checkFactors() }
         if rulesInForce.orthogonalizes { try checkMatrices() }
         if options.reduce != nil && GradientAdjustments(settings).concernsSlices { try checkSlices() }
+        if rulesInForce.sharesByLayer { beginOwnShared() }
         currentStep = options.layer.map { clock.next(after: layers.elements[$0].round) } ?? clock.next
         try move(to: currentStep)
         var planner = Planner(
@@ -55,6 +56,16 @@ extension Optimizer {
             throw emptyStep(options.layer)
         }
         return stepped
+    }
+
+    /// Tells layers where the numbers are that their rules keep by layer: the list may have moved since the last step.
+    private func beginOwnShared() {
+        for layer in 0..<layers.count {
+            let own = layerShared.elements + 2 * layer
+            own[1] = own[0]
+            let record = layers.elements + layer
+            record.pointee.ownShared = ruleRecords.elements[record.pointee.rule].sharesByLayer ? own : nil
+        }
     }
 
     /// Refuses parts of tensors whose rows, blocks of rows, or axes are spread over processes.

@@ -26,6 +26,8 @@ struct RuleRecord: BitwiseCopyable {
     let needsLoss: Bool
     /// Whether tensors have states of one number.
     let hasScalars: Bool
+    /// Whether its shared states are numbers of each layer.
+    let sharesByLayer: Bool
     /// Whether a state starts as the parameters.
     let copiesParameters: Bool
     /// Whether states are kept by axes.
@@ -57,6 +59,7 @@ struct RuleRecord: BitwiseCopyable {
         needsLoss = rule.needsLoss
         let states = type(of: rule).declaration.states
         hasScalars = states.contains { $0.shape == .scalar }
+        sharesByLayer = rule.sharesByLayer
         copiesParameters = states.contains { $0.start == .parameters }
         keepsAxes = states.contains { $0.shape == .axes }
         stridedSlots = states.reduce(into: []) { if $1.shape == .strided { $0.insert(.state($1.slot)) } }
@@ -117,6 +120,8 @@ struct RulesInForce: BitwiseCopyable {
     private(set) var last = 0
     /// Whether a state of some rule starts as the parameters.
     private(set) var copiesParameters = false
+    /// Whether shared states of some rule are numbers of each layer.
+    private(set) var sharesByLayer = false
     /// Whether a rule can use directions that a stage kept.
     private(set) var keepsDirections = false
     /// Whether a rule makes directions orthogonal.
@@ -133,6 +138,7 @@ struct RulesInForce: BitwiseCopyable {
             let rule = rules.elements + index
             last = max(last, rule.pointee.last)
             copiesParameters = copiesParameters || rule.pointee.copiesParameters
+            sharesByLayer = sharesByLayer || rule.pointee.sharesByLayer
             keepsDirections = keepsDirections || rule.pointee.keepsDirections
             orthogonalizes = orthogonalizes || rule.pointee.orthogonalizes
             needsLoss = needsLoss || rule.pointee.needsLoss

@@ -130,6 +130,12 @@ struct TensorStepData: BitwiseCopyable {
         moment.shared = shared
         moment.baseRate = layer.baseRate
         moment.policyScale = layer.scale * scale
+        if let own = layer.ownShared {
+            // As if the layer had an optimizer of its own, with the layer's rate.
+            moment.shared = own[1]
+            moment.baseRate = layer.effectiveRate
+            moment.policyScale = scale
+        }
         moment.elements = isSpread ? matrices.wholeElements : Double(count)
         return moment
     }

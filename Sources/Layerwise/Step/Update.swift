@@ -187,9 +187,15 @@ extension Optimizer {
     private func finish(
         _ stage: Int, _ unit: Unit, _ sums: StageSums, _ context: StepContext, _ rule: any Rule
     ) {
-        let layer = context.layers[context.tensors[unit.firstTensor].layer]
-        let last = context.rules[layer.rule].last
+        let record = context.layers + context.tensors[unit.firstTensor].layer
+        let last = context.rules[record.pointee.rule].last
         if stage >= last { return }
+        // Of a layer that is spread, this process may have nothing.
+        let isStepped = hasActiveTensor(unit) || (context.isSpread && sums.values != .zero)
+        if let own = record.pointee.ownShared, isStepped {
+            own[1] = rule.advance(own[1], sums, OptimizerStep(loss: .nan, baseRate: record.pointee.effectiveRate))
+        }
+        let layer = record.pointee
         let countsAgreement = context.rules[layer.rule].stage(stage).countsAgreement
         let isCautious = context.rules[layer.rule].cautious != .none
         let isTensor = unit.endTensor == unit.firstTensor + 1

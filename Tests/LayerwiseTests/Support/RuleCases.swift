@@ -383,6 +383,17 @@ extension RuleCase {
         ]
     }
 
+    /// Rules that estimate their rate, with an estimate for each layer (EstimateScopeTests).
+    static func byLayer() throws -> [RuleCase] {
+        [
+            try RuleCase("prodigy", ["estimate_scope": "layer", "weight_decay": 0.1]),
+            try RuleCase("prodigy", ["estimate_scope": "layer", "d0": 1e-4, "slice_p": 3, "use_bias_correction": 1]),
+            try RuleCase("dowg", ["estimate_scope": "layer"]),
+            try RuleCase("dadapt_adam", ["estimate_scope": "layer", "d0": 1e-4, "weight_decay": 0.1]),
+            try RuleCase("dadapt_sgd", ["estimate_scope": "layer", "d0": 1e-4]),
+        ]
+    }
+
     /// Rules whose sums run over all layers (SumsOverLayersTests).
     static func overLayers() throws -> [RuleCase] {
         [

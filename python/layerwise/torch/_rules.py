@@ -2015,6 +2015,7 @@ class DoWG(LayerwiseOptimizer):
         init_estim_sq_dist: First squared distance, in [0, inf); 0 is ε.  Default 0.
         eps: Number ε that is added to the denominator, in [0, inf).  Default 0.0001.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
+        estimate_scope: One estimate for the "optimizer", as published, or one for each "layer".  Default "optimizer".
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
@@ -2024,6 +2025,7 @@ class DoWG(LayerwiseOptimizer):
         "init_estim_sq_dist",
         "eps",
         "weight_decay",
+        "estimate_scope",
     )
 
     def __init__(
@@ -2034,6 +2036,7 @@ class DoWG(LayerwiseOptimizer):
         init_estim_sq_dist: float = 0.0,
         eps: float = 0.0001,
         weight_decay: float = 0.0,
+        estimate_scope: Literal["optimizer", "layer"] = "optimizer",
         maximize: bool = False,
         **options: Unpack[Options],
     ) -> None:
@@ -2042,6 +2045,7 @@ class DoWG(LayerwiseOptimizer):
             "init_estim_sq_dist": init_estim_sq_dist,
             "eps": eps,
             "weight_decay": weight_decay,
+            "estimate_scope": estimate_scope,
             "maximize": maximize,
         }
         super().__init__(params, defaults, options)
@@ -2067,6 +2071,7 @@ class Prodigy(LayerwiseOptimizer):
         safeguard_warmup: Leave the rate out of s, for schedules that warm up.  Default False.
         layer_scale: Where a layer's rate counts in the estimate: "denominator" or "both".  Default "denominator".
         slice_p: The estimate takes every slice_p-th element, in [1, 2147483647]; the authors recommend 11.  Default 1.
+        estimate_scope: One estimate for the "optimizer", as published, or one for each "layer".  Default "optimizer".
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
@@ -2085,6 +2090,7 @@ class Prodigy(LayerwiseOptimizer):
         "safeguard_warmup",
         "layer_scale",
         "slice_p",
+        "estimate_scope",
     )
 
     def __init__(
@@ -2104,6 +2110,7 @@ class Prodigy(LayerwiseOptimizer):
         safeguard_warmup: bool = False,
         layer_scale: Literal["denominator", "both"] = "denominator",
         slice_p: int = 1,
+        estimate_scope: Literal["optimizer", "layer"] = "optimizer",
         maximize: bool = False,
         **options: Unpack[Options],
     ) -> None:
@@ -2121,6 +2128,7 @@ class Prodigy(LayerwiseOptimizer):
             "safeguard_warmup": safeguard_warmup,
             "layer_scale": layer_scale,
             "slice_p": slice_p,
+            "estimate_scope": estimate_scope,
             "maximize": maximize,
         }
         super().__init__(params, defaults, options)
@@ -2141,6 +2149,7 @@ class DAdaptAdam(LayerwiseOptimizer):
         d0: First estimate d₀ of the distance, in (0, inf).  Default 1e-6.
         growth_rate: Largest growth of d in one step, in (0, inf].  Default inf.
         use_bias_correction: Correct the rate for the moments' start at 0.  Default False.
+        estimate_scope: One estimate for the "optimizer", as published, or one for each "layer".  Default "optimizer".
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
@@ -2154,6 +2163,7 @@ class DAdaptAdam(LayerwiseOptimizer):
         "d0",
         "growth_rate",
         "use_bias_correction",
+        "estimate_scope",
     )
 
     def __init__(
@@ -2168,6 +2178,7 @@ class DAdaptAdam(LayerwiseOptimizer):
         d0: float = 1e-6,
         growth_rate: float = math.inf,
         use_bias_correction: bool = False,
+        estimate_scope: Literal["optimizer", "layer"] = "optimizer",
         maximize: bool = False,
         **options: Unpack[Options],
     ) -> None:
@@ -2180,6 +2191,7 @@ class DAdaptAdam(LayerwiseOptimizer):
             "d0": d0,
             "growth_rate": growth_rate,
             "use_bias_correction": use_bias_correction,
+            "estimate_scope": estimate_scope,
             "maximize": maximize,
         }
         super().__init__(params, defaults, options)
@@ -2197,6 +2209,7 @@ class DAdaptSGD(LayerwiseOptimizer):
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         d0: First estimate d₀ of the distance, in (0, inf).  Default 1e-6.
         growth_rate: Largest growth of d in one step, in (0, inf].  Default inf.
+        estimate_scope: One estimate for the "optimizer", as published, or one for each "layer".  Default "optimizer".
         maximize: Ascend instead of descend.
         **options: See `Options`.
     """
@@ -2207,6 +2220,7 @@ class DAdaptSGD(LayerwiseOptimizer):
         "weight_decay",
         "d0",
         "growth_rate",
+        "estimate_scope",
     )
 
     def __init__(
@@ -2218,6 +2232,7 @@ class DAdaptSGD(LayerwiseOptimizer):
         weight_decay: float = 0.0,
         d0: float = 1e-6,
         growth_rate: float = math.inf,
+        estimate_scope: Literal["optimizer", "layer"] = "optimizer",
         maximize: bool = False,
         **options: Unpack[Options],
     ) -> None:
@@ -2227,6 +2242,7 @@ class DAdaptSGD(LayerwiseOptimizer):
             "weight_decay": weight_decay,
             "d0": d0,
             "growth_rate": growth_rate,
+            "estimate_scope": estimate_scope,
             "maximize": maximize,
         }
         super().__init__(params, defaults, options)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prodigy's `slice_p` in torch: states for every p-th element, of parameters in any memory format."""
+"""Prodigy in torch beside prodigyopt: states for every p-th element, and an estimate for each layer."""
 
 from __future__ import annotations
 
@@ -80,3 +80,34 @@ def test_cannot_change() -> None:
     assert all(torch.equal(a, b) for a, b in zip(ours, before, strict=True))
     opt.param_groups[0]["slice_p"] = 4
     train(ours, opt, 1)
+
+
+@pytest.mark.parametrize("slice_p", [1, 3])
+def test_an_estimate_for_each_layer(slice_p: int) -> None:
+    """Layers go as the layers of as many optimizers of prodigyopt, and their estimates differ."""
+    torch.manual_seed(5)
+    models = [torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2)) for _ in range(2)]
+    ours, theirs = (model.double() for model in models)
+    theirs.load_state_dict(ours.state_dict())
+    start = [param.detach().clone() for param in ours.parameters()]
+    opt = lwt.Prodigy(ours.named_parameters(), lr=1.0, d0=1e-3, estimate_scope="layer", slice_p=slice_p)
+    twins = [prodigyopt.Prodigy(theirs[index].parameters(), lr=1.0, d0=1e-3, slice_p=slice_p) for index in (0, 2)]
+    for _ in range(40):
+        inputs = torch.randn(8, 6, dtype=torch.float64)
+        for model in (ours, theirs):
+            model.zero_grad()
+            (model(inputs) - inputs[:, :2].square()).square().mean().backward()
+        opt.step()
+        for twin in twins:
+            twin.step()
+    for a, b, first in zip(ours.parameters(), theirs.parameters(), start, strict=True):
+        assert float((a - b).detach().norm()) <= 1e-9 * float((b.detach() - first).norm())
+    estimates = [float(opt.state[ours[index].weight]["d"]) for index in (0, 2)]
+    assert estimates == pytest.approx([twin.param_groups[0]["d"] for twin in twins], rel=1e-9)
+    assert estimates[0] != estimates[1]
+    assert opt.state[ours[0].weight]["d"] == opt.state[ours[0].bias]["d"]
+    saved = copy.deepcopy(opt.state_dict())
+    again = copy.deepcopy(ours)
+    loaded = lwt.Prodigy(again.named_parameters(), lr=1.0, d0=1e-3, estimate_scope="layer", slice_p=slice_p)
+    loaded.load_state_dict(saved)
+    assert [float(loaded.state[again[index].weight]["d"]) for index in (0, 2)] == estimates
