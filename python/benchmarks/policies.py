@@ -68,7 +68,7 @@ def watched(policy: lw.Policy) -> Watched:
         return MICROBATCHES
     with lw.Optimizer(lw.AdamW(), policy) as optimizer:
         optimizer.add_layer("layer", np.zeros(1, np.float32))
-        states = optimizer.layer("layer").states()["layer"]
+        states = optimizer.layer("layer").states()["weight"]
     return next((own for state, own in _BY_STATE.items() if state in states), NORMS)
 
 

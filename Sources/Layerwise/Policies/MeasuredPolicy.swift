@@ -133,6 +133,8 @@ public struct LayerMeasurement: Sendable, BitwiseCopyable {
     public internal(set) var rate = 0.0
     /// The rate without schedule, freezing plan and measured scale.
     public internal(set) var baseRate = 0.0
+    /// The scale that other policies give the layer.
+    public internal(set) var givenScale = 1.0
     /// λ of the step; that of its first tensor that was stepped.
     public internal(set) var weightDecay = 0.0
     /// How many elements the step took, of this process.
