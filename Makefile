@@ -55,8 +55,9 @@ setup: .venv/.test ## what the tests need: Debian packages that are missing, and
 demo: .venv/.demo build ## which layers should learn?  A pretrained network meets four changes of the world
 	@$(RUN_PYTHON) python/examples/which_layers.py
 
-demo-auto: .venv/.demo build ## rates that find themselves: measured policies in the same four worlds, beside one rate and the best by hand
+demo-auto: .venv/.demo .venv/.demo-text build ## rates that find themselves: measured policies in the same four worlds and for MiniLM, beside one rate and the best by hand
 	@$(RUN_PYTHON) python/examples/auto_rates.py
+	@$(RUN_PYTHON) python/examples/auto_rates_text.py
 
 demo-find: .venv/.demo build ## rates found by trying: the rate finder and a tournament of policies in the same four worlds
 	@$(RUN_PYTHON) python/examples/find_policy.py

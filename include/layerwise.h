@@ -480,7 +480,8 @@ enum lw_dtype {
     LW_FLOAT64 = 2,
     LW_FLOAT16 = 3,  /* IEEE binary16 */
     LW_BFLOAT16 = 4, /* the upper half of a float32 */
-    LW_INT64 = 5     /* only as a state: the step count */
+    LW_INT64 = 5,    /* only as a state: the step count */
+    LW_INT8 = 6      /* only as a state: signs */
 };
 
 /** One contiguous buffer of parameters, its gradient and its shape.  Initialise with LW_TENSOR_INIT.
@@ -569,8 +570,7 @@ LW_API int32_t lw_tensor_bind(lw_optimizer *optimizer, int64_t layer, int64_t te
  *      lw_optimizer_get_memory_size        how many bytes it needs
  *      lw_optimizer_set_memory             from now on it can step, save and load
  *
- * A step then allocates nothing, starts no thread and writes to no file or stream; only the policy "auto_lr" allocates, at the end of
- * each of its periods, when it orders the layers.  Names, settings, policies and schedules are
+ * A step then allocates nothing, starts no thread and writes to no file or stream.  Names, settings, policies and schedules are
  * kept on the heap, which the calls before the first step use; so does the first step after a change of these, unless
  * lw_optimizer_prepare was called in between.  Saving, loading, snapshots, reports and lw_optimizer_measure_spectra allocate too.
  * A BLAS is not used. */

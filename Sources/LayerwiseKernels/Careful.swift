@@ -55,6 +55,11 @@ struct CarefulLanes: Lanes {
         sum.low.addProduct(vector, other.vector)
     }
     @inline(__always) func add(to sum: inout SquareSum) { sum.low += vector }
+    @inline(__always) static func compareSigns(
+        _ old: Self, _ new: Self, _ last: UnsafeMutableRawPointer, _ counts: inout SignCounts
+    ) {
+        DoubleLanes.compareSigns(DoubleLanes(old.vector), DoubleLanes(new.vector), last, &counts)
+    }
     @inline(__always) func addSquares(to sum: inout SquareSum) { sum.low.addProduct(vector, vector) }
     @inline(__always) func addSquares(to sum: inout ReportSum) { sum.lanes.addProduct(vector, vector) }
     @inline(__always) func addSquares(to sums: UnsafeMutablePointer<Double>) {

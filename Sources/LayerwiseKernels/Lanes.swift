@@ -63,6 +63,9 @@ protocol Lanes: BitwiseCopyable {
     /// Adds all numbers to `sum`, in float64.
     func add(to sum: inout SquareSum)
 
+    /// Compares the signs of `old` - `new` with those at `last`, a byte each, counts, and writes them there.
+    static func compareSigns(_ old: Self, _ new: Self, _ last: UnsafeMutableRawPointer, _ counts: inout SignCounts)
+
     /// Bounded to [-limit, limit] where numbers are worked on carefully (`CarefulLanes`); else as it is.
     func bounded(by limit: Self) -> Self
 
@@ -105,6 +108,21 @@ struct SquareSum {
         let s = low + high
         return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]))
     }
+}
+
+/// Signs that are compared, counted in a byte for each lane: of at most 127 groups of lanes.
+struct SignCounts {
+    /// Kept less not kept, and those that had two.
+    private var keptLanes = SIMD16<Int8>()
+    private var comparedLanes = SIMD16<Int8>()
+
+    @inline(__always) init() {}
+    @inline(__always) mutating func add(_ signs: SIMD16<Int8>, _ before: SIMD16<Int8>) {
+        keptLanes = lwk_count_kept(keptLanes, signs, before)
+        comparedLanes = lwk_count_compared(comparedLanes, signs, before)
+    }
+    @inline(__always) var kept: Double { Double(lwk_total_char(keptLanes)) }
+    @inline(__always) var compared: Double { Double(lwk_total_char(comparedLanes)) }
 }
 
 /// The running sum of squares of a number that is only reported.  It takes half as many registers, which the loop of a rule
@@ -177,6 +195,13 @@ struct FloatLanes: Lanes {
     @inline(__always) func add(to sum: inout SquareSum) {
         sum.low += lwk_widen_low(vector)
         sum.high += lwk_widen_high(vector)
+    }
+    @inline(__always) static func compareSigns(
+        _ old: Self, _ new: Self, _ last: UnsafeMutableRawPointer, _ counts: inout SignCounts
+    ) {
+        let signs = lwk_order_float(old.vector, new.vector)
+        counts.add(signs, last.loadUnaligned(as: SIMD16<Int8>.self))
+        last.storeBytes(of: signs, as: SIMD16<Int8>.self)
     }
     @inline(__always) func addSquares(to sum: inout ReportSum) {
         let low = lwk_widen_low(vector)
@@ -282,6 +307,15 @@ struct DoubleLanes: Lanes {
         sum.low.addProduct(vector, other.vector)
     }
     @inline(__always) func add(to sum: inout SquareSum) { sum.low += vector }
+    @inline(__always) static func compareSigns(
+        _ old: Self, _ new: Self, _ last: UnsafeMutableRawPointer, _ counts: inout SignCounts
+    ) {
+        let none = SIMD8<Int8>()
+        let signs = lwk_order_double(old.vector, new.vector)
+        let before = last.loadUnaligned(as: SIMD8<Int8>.self)
+        counts.add(SIMD16(lowHalf: signs, highHalf: none), SIMD16(lowHalf: before, highHalf: none))
+        last.storeBytes(of: signs, as: SIMD8<Int8>.self)
+    }
     @inline(__always) func bounded(by limit: Self) -> Self { self }
     @inline(__always) func saturated(at limit: Self) -> Self {
         Self(vector.replacing(with: clamped(to: limit).vector, where: (vector - vector) .== 0))

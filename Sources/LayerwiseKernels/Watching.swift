@@ -27,25 +27,38 @@ func watchProducts<V: Lanes>(
 }
 
 /// Adds to `sums` how many elements have kept the sign of their last change less those that have not, and how many had two
-/// changes other than 0; keeps the change old − new as the last.
+/// changes other than 0; keeps the signs of the changes old − new, a byte each, as the last.  NaN has no sign.
 @inline(__always)
 func watchSigns<V: Lanes>(
     _: V.Type, _ old: UnsafeRawPointer, _ new: UnsafeRawPointer, _ last: UnsafeMutableRawPointer, _ count: Int,
     _ sums: UnsafeMutablePointer<Double>
 ) {
-    var signs = SquareSum()
-    var compared = SquareSum()
     let ahead = lwk_prefetch_distance()
-    forEachGroup(V.self, count) { offset, valid in
-        lwk_prefetch_write(last + (offset &+ ahead))
-        let change = (V.load(old, offset) - V.load(new, offset)).first(valid)
-        let product = V.load(last, offset).sign() * change.sign()
-        product.add(to: &signs)
-        product.addSquares(to: &compared)
-        change.store(last, offset)
+    let next = new + count &* (groupBytes / V.count)
+    var start = 0
+    while start < count {
+        // A byte counts so many groups of lanes.
+        let end = min(start &+ 64 &* V.count, count)
+        var counts = SignCounts()
+        var index = start
+        while index < end {
+            let offset = index &* (groupBytes / V.count)
+            lwk_prefetch_write(last + (index &+ ahead))
+            // The weights of the next tile are copied before anything else is done with them.
+            lwk_prefetch_write(next + offset)
+            let (before, after) = (V.load(old, offset), V.load(new, offset))
+            let valid = Int64(end &- index)
+            if index &+ V.count <= end {
+                V.compareSigns(before, after, last + index, &counts)
+            } else {
+                V.compareSigns(before.prefix(valid), after.prefix(valid), last + index, &counts)
+            }
+            index &+= V.count
+        }
+        sums[0] += counts.kept
+        sums[1] += counts.compared
+        start = end
     }
-    sums[0] += signs.total
-    sums[1] += compared.total
 }
 
 /// Adds ‖new − start‖² to `sums`.

@@ -154,7 +154,8 @@ package struct WatchingKernels: Sendable {
             UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeMutableRawPointer, Int,
             UnsafeMutablePointer<Double>
         ) -> Void
-    /// Weights before and after the step, the last change, count, two sums: of the products of signs, and of their squares.
+    /// Weights before and after the step, the signs of the last change in bytes, count, two sums: of the products of signs, and of
+    /// their squares.
     package typealias Signs =
         @convention(c) (
             UnsafeRawPointer, UnsafeRawPointer, UnsafeMutableRawPointer, Int, UnsafeMutablePointer<Double>

@@ -110,6 +110,32 @@ final class WatchedPolicyTests: XCTestCase {
         XCTAssertEqual(try model.infos()[0].stateBytes, 4 * 75)
     }
 
+    /// Signs are bytes, for every type of parameters.
+    func testSignsAreBytes() throws {
+        for kind in [Kind(.float32), Kind(.float64), Kind(.bfloat16), Kind(.float16, master: true)] {
+            let model = try Model(SGD(lr: 0.125), kind, shapes: Self.shapes, policy: try SignAgreement(0.1))
+            let state = try XCTUnwrap(model.optimizer.states(layer: 0, tensor: 1).last)
+            XCTAssertEqual([state.name, state.dtype.name, "\(state.count)"], ["last_signs", "int8", "35"])
+            let before = model.parameters[0][1].values
+            try model.optimizer.step()
+            var signs = [Int8](repeating: 9, count: 35)
+            try signs.withUnsafeMutableBytes {
+                try model.optimizer.readState(layer: 0, tensor: 1, name: "last_signs", into: $0)
+            }
+            let changes = zip(before, model.parameters[0][1].values).map { $0 - $1 }
+            // A master copy moves where the parameter does not.
+            for (sign, change) in zip(signs, changes) where change != 0 { XCTAssertEqual(sign, change > 0 ? 1 : -1) }
+            XCTAssertTrue(signs.contains(1) && signs.contains(-1))
+            try model.optimizer.reset(0)
+            try signs.withUnsafeMutableBytes {
+                try model.optimizer.readState(layer: 0, tensor: 1, name: "last_signs", into: $0)
+            }
+            XCTAssertEqual(signs, [Int8](repeating: 0, count: 35))
+            let master = kind.master ? 4 * 75 : 0
+            XCTAssertEqual(try model.infos()[0].stateBytes, 75 + master)
+        }
+    }
+
     func testRefuses() throws {
         for value in [0, -1, Double.nan, .infinity] {
             XCTAssertThrowsError(try Hypergradient(value))

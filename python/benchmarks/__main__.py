@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 import layerwise as lw
 
-from . import chart, machine, report
+from . import chart, machine, policies, report
 from .cases import CASES, Scope
 from .contestants import use_threads
 from .meeting import Meeting
@@ -53,6 +53,8 @@ def main() -> None:
     report.print_all(console, results, options.quick)
     if share > DISTURBED:
         console.print(f"[bold red]{share:.0%} of the processors' time went to other work: do not trust this[/]")
+    if options.markdown:
+        console.print(policies.markdown(results["measured_policies"]), highlight=False, soft_wrap=True, markup=False)
     options.output.mkdir(parents=True, exist_ok=True)
     report.write_json(options.output / "bench.json", here, settings, results)
     title = f"{here.processor}, {options.threads} threads" + (", --quick: not a measurement" if options.quick else "")
@@ -120,7 +122,12 @@ def _parse() -> argparse.Namespace:
         "--threads", type=int, default=lw.available_threads(), help="for every contestant (default: all processors)"
     )
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER", help="default: build/bench")
+    parser.add_argument(
+        "--markdown", action="store_true", help="also print the table of measured_policies for docs/benchmarks.md"
+    )
     options = parser.parse_args()
+    if options.markdown and "measured_policies" not in options.only:
+        parser.error("--markdown is about the case measured_policies")
     if options.rounds is None:
         options.rounds = QUICK_ROUNDS if options.quick else ROUNDS
     options.window = QUICK_WINDOW if options.quick else WINDOW

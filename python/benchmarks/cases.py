@@ -14,6 +14,7 @@ import layerwise as lw
 from . import contestants as who
 from . import training
 from .meeting import Meeting
+from .policies import MICROBATCHES, POLICIES, TELEMETRY, WATCHED, watched
 from .results import STREAM, STREAM_TWICE
 from .rules import all_rules
 from .stream import ONE_MOMENT, TWO_MOMENTS, TWO_MOMENTS_16_BIT, Look, Stream, Traffic
@@ -331,6 +332,43 @@ def every_rule(scope: Scope) -> Meeting:
     return meeting
 
 
+def measured_policies(scope: Scope) -> Meeting:
+    """AdamW with every policy that measures, at its defaults, beside AdamW with telemetry and loops of as many bytes.
+
+    One optimizer takes all steps, so that where its memory lies makes no difference.
+    """
+    workload = Workload(matrices(8, scope.side))
+    count = workload.parameter_count
+    meeting = Meeting(
+        "AdamW with a policy that measures, float32",
+        TELEMETRY,
+        workload,
+        TWO_MOMENTS.bytes_per_parameter * count,
+    )
+    for own in WATCHED:
+        loops = scope.stream.steppers(workload, own.traffic, scope.threads, own.look)
+        meeting.add_loops(own.loop, loops, own.bytes_per_parameter * count)
+    optimizer = who.layerwise(who.adamw(), workload.copy(), scope.threads)
+
+    def prepare(policy: lw.Policy, telemetry: bool) -> None:
+        optimizer.policy = policy
+        optimizer.set(telemetry=telemetry)
+
+    def measure_and_step() -> None:
+        optimizer.measure_microbatch()
+        optimizer.step()
+
+    meeting.add(TELEMETRY, optimizer.step, partial(prepare, lw.Uniform(), True))
+    meeting.add(PLAIN, optimizer.step, partial(prepare, lw.Uniform(), False))
+    kinds = {name: watched(policy) for name, policy in POLICIES.items()}
+    for name, policy in POLICIES.items():
+        step = measure_and_step if kinds[name] is MICROBATCHES else optimizer.step
+        traffic = kinds[name].bytes_per_parameter * count
+        meeting.add(name, step, partial(prepare, policy, False), traffic=traffic)
+    meeting.first_step()
+    return meeting
+
+
 CASES: dict[str, Callable[[Scope], Meeting]] = {
     "adamw_float32": adamw_float32,
     "sgd_float32": sgd_float32,
@@ -348,6 +386,7 @@ CASES: dict[str, Callable[[Scope], Meeting]] = {
     "driven_minilm": driven_minilm,
     "training_minilm": training_minilm,
     "every_rule": every_rule,
+    "measured_policies": measured_policies,
     "muon_square": muon_square,
     "muon_tall": muon_tall,
 }

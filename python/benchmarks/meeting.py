@@ -51,17 +51,21 @@ class Meeting:
         step: Callable[[], object],
         prepare: Callable[[], object] | None = None,
         compare: Buffers | None = None,
+        traffic: int | None = None,
     ) -> None:
-        """Adds a contestant; `first_step` compares the buffers ``compare``, which nobody has stepped yet."""
-        self.contestants.append(Contestant(name, step, prepare, self.traffic))
+        """Adds a contestant; `first_step` compares the buffers ``compare``, which nobody has stepped yet.
+
+        ``traffic`` is its own where it moves other bytes than the others.
+        """
+        self.contestants.append(Contestant(name, step, prepare, traffic or self.traffic))
         if compare is not None:
             self._buffers[name] = compare
 
-    def add_loops(self, kind: str, steppers: Mapping[str, Callable[[], object]]) -> None:
+    def add_loops(self, kind: str, steppers: Mapping[str, Callable[[], object]], traffic: int | None = None) -> None:
         """Adds a family of streaming loops, the fastest of which is the yardstick ``kind``."""
         self.loops[kind] = [f"{kind}: {name}" for name in steppers]
         for name, step in steppers.items():
-            self.add(f"{kind}: {name}", step)
+            self.add(f"{kind}: {name}", step, traffic=traffic)
 
     def invite(self, name: str, make: Callable[[], Entry], traffic: int | None = None, compare: bool = True) -> None:
         """Adds a rival, or notes why it is absent.  ``traffic`` is its own where it moves other bytes than we do."""

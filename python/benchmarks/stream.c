@@ -59,6 +59,42 @@ INLINE void two_moments_16_bit(void *const *arrays, int64_t from, int64_t to) {
     }
 }
 
+/* float32 parameters and gradient, three float32 moments: AdamW that keeps its last change.  36 bytes an element. */
+INLINE void three_moments(void *const *arrays, int64_t from, int64_t to) {
+    float *restrict w = arrays[0], *restrict m = arrays[1], *restrict v = arrays[2], *restrict u = arrays[3];
+    const float *restrict g = arrays[4];
+    for (int64_t i = from; i < to; i++) {
+        m[i] += g[i];
+        v[i] += g[i];
+        u[i] += g[i];
+        w[i] += g[i];
+    }
+}
+
+/* float32 parameters and gradient, two float32 moments and a byte: AdamW that keeps the signs of its last change.  30 bytes. */
+INLINE void two_moments_and_signs(void *const *arrays, int64_t from, int64_t to) {
+    float *restrict w = arrays[0], *restrict m = arrays[1], *restrict v = arrays[2];
+    int8_t *restrict s = arrays[3];
+    const float *restrict g = arrays[4];
+    for (int64_t i = from; i < to; i++) {
+        m[i] += g[i];
+        v[i] += g[i];
+        w[i] += g[i];
+    }
+    for (int64_t i = from; i < to; i++) s[i] ^= 1;
+}
+
+/* float32 parameters and gradient, two float32 moments, a copy of the parameters that is read.  32 bytes an element. */
+INLINE void two_moments_and_copy(void *const *arrays, int64_t from, int64_t to) {
+    float *restrict w = arrays[0], *restrict m = arrays[1], *restrict v = arrays[2];
+    const float *restrict c = arrays[3], *restrict g = arrays[4];
+    for (int64_t i = from; i < to; i++) {
+        m[i] += g[i];
+        v[i] += g[i];
+        w[i] += g[i] + c[i];
+    }
+}
+
 #if defined(__SSE2__)
 /* As `add`, with stores past the caches, for `from`, `to` and arrays that are whole cache lines. */
 INLINE void add_past_caches(float *target, const float *g, int64_t from, int64_t to) {
@@ -86,10 +122,34 @@ INLINE void two_moments_16_bit_past_caches(void *const *arrays, int64_t from, in
         _mm_stream_si128(target, _mm_add_epi16(_mm_load_si128(target), _mm_load_si128((const __m128i *)(g + i))));
     }
 }
+INLINE void three_moments_past_caches(void *const *arrays, int64_t from, int64_t to) {
+    for (int n = 0; n < 4; n++) add_past_caches(arrays[n], arrays[4], from, to);
+}
+INLINE void two_moments_and_signs_past_caches(void *const *arrays, int64_t from, int64_t to) {
+    int8_t *s = arrays[3];
+    for (int n = 0; n < 3; n++) add_past_caches(arrays[n], arrays[4], from, to);
+    for (int64_t i = from; i < to; i += 16) {
+        __m128i *target = (__m128i *)(s + i);
+        _mm_stream_si128(target, _mm_xor_si128(_mm_load_si128(target), _mm_set1_epi8(1)));
+    }
+}
+INLINE void two_moments_and_copy_past_caches(void *const *arrays, int64_t from, int64_t to) {
+    float *w = arrays[0];
+    const float *c = arrays[3], *g = arrays[4];
+    add_past_caches(arrays[1], g, from, to);
+    add_past_caches(arrays[2], g, from, to);
+    for (int64_t i = from; i < to; i += 4) {
+        const __m128 addend = _mm_add_ps(_mm_load_ps(c + i), _mm_load_ps(g + i));
+        _mm_stream_ps(w + i, _mm_add_ps(_mm_load_ps(w + i), addend));
+    }
+}
 #else
 #define one_moment_past_caches one_moment
 #define two_moments_past_caches two_moments
 #define two_moments_16_bit_past_caches two_moments_16_bit
+#define three_moments_past_caches three_moments
+#define two_moments_and_signs_past_caches two_moments_and_signs
+#define two_moments_and_copy_past_caches two_moments_and_copy
 #endif
 
 /* How a loop goes over the elements. */
@@ -116,15 +176,24 @@ enum { BY_ELEMENT, BY_LINE, PREFETCHING, PAST_CACHES };
 static const int64_t size_of_one_moment[] = {4, 4, 4};
 static const int64_t size_of_two_moments[] = {4, 4, 4, 4};
 static const int64_t size_of_two_moments_16_bit[] = {2, 4, 4, 2};
+static const int64_t size_of_three_moments[] = {4, 4, 4, 4, 4};
+static const int64_t size_of_two_moments_and_signs[] = {4, 4, 4, 1, 4};
+static const int64_t size_of_two_moments_and_copy[] = {4, 4, 4, 4, 4};
 
 TRAFFIC(one_moment, 3)
 TRAFFIC(two_moments, 4)
 TRAFFIC(two_moments_16_bit, 4)
+TRAFFIC(three_moments, 5)
+TRAFFIC(two_moments_and_signs, 5)
+TRAFFIC(two_moments_and_copy, 5)
 
 static void (*const traffic[])(void *const *arrays, int64_t from, int64_t to, int32_t way, int64_t ahead) = {
     run_one_moment,
     run_two_moments,
     run_two_moments_16_bit,
+    run_three_moments,
+    run_two_moments_and_signs,
+    run_two_moments_and_copy,
 };
 
 /* Reads; the sum is there so that the compiler cannot leave it out. */

@@ -26,21 +26,28 @@ class Traffic:
         kind: The position of its loop in stream.c.
         moments: Arrays of float32 state, each read and written.
         element_bytes: Size of a parameter and of a gradient element; the parameter is read and written.
+        signs: Arrays of bytes, each read and written.
+        copies: Arrays of float32 that are only read, beside the gradient.
     """
 
     kind: int
     moments: int
     element_bytes: int
+    signs: int = 0
+    copies: int = 0
 
     @property
     def bytes_per_parameter(self) -> int:
         """Reads and writes together."""
-        return 3 * self.element_bytes + 8 * self.moments
+        return 3 * self.element_bytes + 8 * self.moments + 2 * self.signs + 4 * self.copies
 
 
 ONE_MOMENT = Traffic(kind=0, moments=1, element_bytes=4)
 TWO_MOMENTS = Traffic(kind=1, moments=2, element_bytes=4)
 TWO_MOMENTS_16_BIT = Traffic(kind=2, moments=2, element_bytes=2)
+THREE_MOMENTS = Traffic(kind=3, moments=3, element_bytes=4)
+TWO_MOMENTS_AND_SIGNS = Traffic(kind=4, moments=2, element_bytes=4, signs=1)
+TWO_MOMENTS_AND_COPY = Traffic(kind=5, moments=2, element_bytes=4, copies=1)
 
 
 @dataclass(frozen=True)
@@ -152,11 +159,12 @@ class Stream:
 
 
 def _arrays(count: int, traffic: Traffic, apart: int, huge_pages: bool) -> list[Array]:
-    """Parameters, moments and gradient, whose pages are touched here, outside of the time."""
+    """Parameters, moments, signs, copies and gradient, whose pages are touched here, outside of the time."""
     narrow = np.uint16 if traffic.element_bytes == 2 else np.float32
     page, huge_page = mmap.PAGESIZE, 2 << 20
     arrays = []
-    for index, dtype in enumerate([narrow, *[np.float32] * traffic.moments, narrow]):
+    states: list[type[np.generic]] = [np.float32] * traffic.moments + [np.int8] * traffic.signs
+    for index, dtype in enumerate([narrow, *states, *[np.float32] * traffic.copies, narrow]):
         size = count * np.dtype(dtype).itemsize
         memory = mmap.mmap(-1, size + huge_page + page, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         memory.madvise(mmap.MADV_HUGEPAGE if huge_pages else mmap.MADV_NOHUGEPAGE)

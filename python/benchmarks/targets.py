@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from . import cases
+from .policies import MOST, POLICIES, TELEMETRY
 from .results import STREAM, STREAM_TWICE, CaseResult
 from .rules import elementwise
 from .timing import Estimate
@@ -120,6 +121,10 @@ TARGETS: list[Target] = [
     *(
         Target("every_rule", f"{name}, by byte: streaming loop / layerwise", STREAM, name, at_least=0.9, per_byte=True)
         for name in elementwise()
+    ),
+    *(
+        Target("measured_policies", f"AdamW with {name} / with telemetry", name, TELEMETRY, at_most=MOST)
+        for name in POLICIES
     ),
     *_trust("lamb_float32", cases.LAMB, cases.ADAMW, cases.PEER_LAMB),
     *_trust("lars_float32", cases.LARS, cases.SGD, cases.PEER_LARS),

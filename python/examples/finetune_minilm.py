@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -159,22 +159,24 @@ def perform(run: Run) -> Outcome:
 
 
 Perform = Callable[[Iterable[Run]], Iterable[Outcome]]
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
 @contextmanager
-def workers(count: int) -> Iterator[Perform]:
-    """What performs runs in so many processes of one thread each, whose results are the same for any number of them."""
+def workers(count: int, work: Callable[[Task], Result]) -> Iterator[Callable[[Iterable[Task]], Iterable[Result]]]:
+    """What does tasks in so many processes of one thread each; the results are the same for any number of them."""
     if count == 1:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            yield lambda runs: map(perform, runs)
+            yield lambda tasks: map(work, tasks)
         finally:
             torch.set_num_threads(threads)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield lambda runs: pool.map(perform, runs)
+        yield lambda tasks: pool.map(work, tasks)
 
 
 def sweep(stability: Stability, steps: int, perform_all: Perform, progress: Progress) -> None:
@@ -280,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{len(corpus.classes)} classes: {', '.join(corpus.classes)}.",
         f"The layers, as the names of their parameters tell:\n{layers(network)}\n",
     )
-    with workers(options.workers) as perform_all, progress_bar(console) as progress:
+    with workers(options.workers, perform) as perform_all, progress_bar(console) as progress:
         sweep(stability, options.steps, perform_all, progress)
         shown = measure(results, options.steps, perform_all, progress)
     traces = traces_of(results, shown)

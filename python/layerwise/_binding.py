@@ -37,10 +37,10 @@ OK = 0
 ERROR_BUFFER_TOO_SMALL = 15
 
 MODE_TRAINING, MODE_EVALUATION = 0, 1
-FLOAT32, FLOAT64, FLOAT16, BFLOAT16, INT64 = 1, 2, 3, 4, 5
-DTYPE_NAMES = {FLOAT32: "float32", FLOAT64: "float64", FLOAT16: "float16", BFLOAT16: "bfloat16", INT64: "int64"}
-FLOATS = {name: dtype for dtype, name in DTYPE_NAMES.items() if dtype != INT64}
-DTYPE_SIZES = {FLOAT32: 4, FLOAT64: 8, FLOAT16: 2, BFLOAT16: 2, INT64: 8}
+FLOAT32, FLOAT64, FLOAT16, BFLOAT16, INT64, INT8 = 1, 2, 3, 4, 5, 6
+FLOATS = {"float32": FLOAT32, "float64": FLOAT64, "float16": FLOAT16, "bfloat16": BFLOAT16}
+DTYPE_NAMES = {dtype: name for name, dtype in FLOATS.items()} | {INT64: "int64", INT8: "int8"}
+DTYPE_SIZES = {FLOAT32: 4, FLOAT64: 8, FLOAT16: 2, BFLOAT16: 2, INT64: 8, INT8: 1}
 
 
 class lw_optimizer(ctypes.Structure):

@@ -16,14 +16,14 @@ from ctypes import c_char_p, c_int, c_ssize_t, c_void_p
 from typing import Any, NamedTuple
 
 from . import _dlpack
-from ._binding import BFLOAT16, DTYPE_NAMES, FLOAT16, FLOAT32, FLOAT64, FLOATS, INT64
+from ._binding import BFLOAT16, DTYPE_NAMES, FLOAT16, FLOAT32, FLOAT64, FLOATS, INT8, INT64
 from ._values import dataclass
 from .errors import DTypeMismatch, InvalidArgument, LayerwiseError, ShapeMismatch
 
 BYTES = 0
 """The type of a buffer of plain bytes, which may hold any state."""
 
-_KINDS = {"f4": FLOAT32, "f8": FLOAT64, "f2": FLOAT16, "bf2": BFLOAT16, "i8": INT64, "u1": BYTES}
+_KINDS = {"f4": FLOAT32, "f8": FLOAT64, "f2": FLOAT16, "bf2": BFLOAT16, "i8": INT64, "i1": INT8, "u1": BYTES}
 _FORMATS = dict.fromkeys("efd", "f") | dict.fromkeys("bilqn", "i") | dict.fromkeys("Bc", "u")
 """Kind of each format character of the struct module; the item size says the rest."""
 
@@ -120,7 +120,7 @@ def describe(obj: object, place: Place, *, writable: bool) -> Buffer:
 def describe_floats(obj: object, place: Place, *, writable: bool) -> Buffer:
     """Describe a buffer of parameters or gradients, whose elements must be floating-point numbers."""
     buffer = describe(obj, place, writable=writable)
-    if buffer.dtype in (BYTES, INT64):
+    if buffer.dtype not in FLOATS.values():
         raise _wrong_type(place, DTYPE_NAMES.get(buffer.dtype, "bytes"))
     return buffer
 

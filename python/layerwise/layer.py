@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .rule import Rule
     from .schedule import Schedule
 
-_TYPECODES = {lw.FLOAT32: "f", lw.FLOAT64: "d", lw.INT64: "q", lw.FLOAT16: "H", lw.BFLOAT16: "H"}
+_TYPECODES = {lw.FLOAT32: "f", lw.FLOAT64: "d", lw.INT64: "q", lw.FLOAT16: "H", lw.BFLOAT16: "H", lw.INT8: "b"}
 
 
 class Layer:

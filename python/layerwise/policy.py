@@ -537,9 +537,9 @@ class SignAgreement(Policy):
 
     value = share of the elements whose change has the sign of the last; scale += bump where the average is at least the
     threshold, else scale -= bump.  The scales are those of the next step, and are saved in checkpoints.  Momentum makes
-    changes agree, so that max_scale often decides.  Each tensor keeps its last change, 4 bytes for a float32 parameter;
-    the page on policies has the time that it costs.  Source: Automagic v2 of ai-toolkit (Ostris), for each layer and
-    any rule.
+    changes agree, so that max_scale often decides.  Each tensor keeps the signs of its last change, a byte for each
+    element; the page on policies has the time that it costs.  Source: Automagic v2 of ai-toolkit (Ostris), for each
+    layer and any rule.
 
     Args:
         bump: By how much a scale changes, in (0, inf).  Default 0.01.

@@ -117,11 +117,17 @@ def test_demo_prints_a_table_and_draws_a_picture(
     assert str(picture) in printed
 
 
-def test_measured_policies_are_compared(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quick run: every way has its accuracies, every measured policy its two differences."""
+def test_measured_policies_are_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quick run: every way has its accuracies, every measured policy its two differences, and the finder its rows."""
     monkeypatch.setenv("COLUMNS", "120")
-    auto_rates.main(["--quick"])
+    auto_rates.main(["--quick", "--output", str(tmp_path)])
     rows = [line for line in capsys.readouterr().out.splitlines() if "±" in line]
+    assert (tmp_path / "auto_rates.png").read_bytes().startswith(b"\x89PNG")
+    for name in auto_rates.FOUND:
+        (row,) = (line for line in rows if line.strip().startswith(name))
+        assert len(PERCENT.findall(row)) == len(digits.CHANGES), name
     for way in auto_rates.WAYS:
         assert any(line.strip().startswith(way.name.strip()) for line in rows), way.name
     for measured in auto_rates.MEASURED:

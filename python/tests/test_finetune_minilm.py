@@ -16,6 +16,7 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 sys.path.insert(0, str(EXAMPLES))
 try:
+    import auto_rates_text
     import finetune_minilm as example
     import finetune_minilm_data as data
     import finetune_minilm_model as model
@@ -181,10 +182,10 @@ def test_runs_know_nothing_of_each_other_nor_of_their_process(monkeypatch: pytes
     run = example.Run(examples=5, way=0, rate=1e-3, seed=0, steps=2, judged_by="validation")
     other = run._replace(way=1, seed=1)
     threads = torch.get_num_threads()
-    with example.workers(1) as perform_all:
+    with example.workers(1, example.perform) as perform_all:
         first, between, again = perform_all([run, other, run])
     assert torch.get_num_threads() == threads
-    with example.workers(2) as perform_all:
+    with example.workers(2, example.perform) as perform_all:
         away, between_away = perform_all([run, other])
     assert first == again == away
     assert between == between_away != first
@@ -193,7 +194,7 @@ def test_runs_know_nothing_of_each_other_nor_of_their_process(monkeypatch: pytes
 def test_a_run_learns() -> None:
     """Ten steps take it from about a twelfth, which is chance, to well above."""
     run = example.Run(examples=20, way=1, rate=1e-3, seed=0, steps=10, judged_by="test")
-    with example.workers(1) as perform_all:
+    with example.workers(1, example.perform) as perform_all:
         (outcome,) = perform_all([run])
     assert outcome.accuracy > 3 / 12
     assert len(outcome.history) == 10
@@ -380,3 +381,32 @@ def test_impossible_options_are_refused(arguments: list[str], capsys: pytest.Cap
     with pytest.raises(SystemExit):
         example.main(arguments)
     assert "at least 2 seeds" in capsys.readouterr().err
+
+
+# ---- Rates that find themselves -------------------------------------------------------------------------------------
+
+
+def test_measured_policies_are_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quick run: every way has its accuracy, every measured policy and the finder two differences."""
+    monkeypatch.setenv("COLUMNS", "120")
+    auto_rates_text.main(["--quick", "--output", str(tmp_path)])
+    rows = [line for line in capsys.readouterr().out.splitlines() if "±" in line]
+    assert (tmp_path / "auto_rates_text.png").read_bytes().startswith(b"\x89PNG")
+    for name in [way.name.strip() for way in auto_rates_text.MEASURED] + list(auto_rates_text.FOUND):
+        (row,) = (line for line in rows if line.strip().startswith(name))
+        assert row.count("±") == 3, row
+
+
+def test_rates_of_ways_are_chosen_on_validation_only() -> None:
+    """A rate that shines on test sentences alone is not chosen."""
+    ways = range(len(auto_rates_text.WAYS))
+    runs, outcomes = [auto_rates_text.Run(None, 0.0, 0, 1)], [auto_rates_text.Outcome(np.nan, (0.5, 0.5), 0.1, [], [])]
+    for way in ways:
+        for rate, validation, test in ((1e-3, 0.9, 0.4), (1e-2, 0.2, 0.8)):
+            runs.append(auto_rates_text.Run(way, rate, 0, 1))
+            outcomes.append(auto_rates_text.Outcome(validation, (test,), rate, [], []))
+    results = auto_rates_text.chosen(runs, outcomes)
+    assert [results.after(way).tolist() for way in ways] == [[0.4]] * len(ways)
+    assert results.found == [outcomes[0]]

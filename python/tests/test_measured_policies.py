@@ -70,6 +70,21 @@ def test_state_by_hand() -> None:
     assert opt.measurements() == []
 
 
+def test_another_policy_gives_update_ratios_a_profile() -> None:
+    """Each layer moves by the ratio times the scale that the other policy gives it, also one with a rate of its own."""
+    opt = lw.Optimizer(
+        lw.SGD(lr=0.1), lw.Combine(lw.Explicit({"a": 0.25, "*": 1.0}), lw.UpdateRatio(1e-3)), telemetry=True
+    )
+    draw = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        opt.add_layer(name, draw.standard_normal(100), np.full(100, 0.005), **({"lr": 0.7} if name == "c" else {}))
+    for _ in range(5):
+        opt.step()
+    ratios = [own.update_ratio for own in opt.telemetry().values()]
+    # The average of the first step has all of its value; weights change by thousandths in between.
+    assert ratios == pytest.approx([0.25e-3, 1e-3, 1e-3], rel=0.01)
+
+
 def test_refusals() -> None:
     with pytest.raises(lw.OutOfRange, match="one policy can measure, found relative_gradient_norm, update_ratio"):
         model(lw.Combine(lw.RelativeGradientNorm(), lw.UpdateRatio()))

@@ -235,6 +235,40 @@ def test_zero_gradients_and_nan_measure_nothing(policy: lw.Policy) -> None:
     assert all(math.isfinite(scale) for scale in scales(opt))
 
 
+def test_signs_are_kept_as_bytes() -> None:
+    """Also where a checkpoint is loaded into parameters of another type."""
+    opt, params = model(lw.SignAgreement(0.1), lw.SGD(lr=0.01))
+    walk(opt, params, 1)
+    state = opt.layer("body").states()["weight"]["last_signs"]
+    assert (state.dtype, state.count) == ("int8", 33 * 70)
+    signs = np.array(opt.layer("body").read_state("weight", "last_signs"))
+    assert np.array_equal(signs, np.sign(arrays(0)["body"]["weight"] - params["body"]["weight"]).ravel())
+    other, _ = model(lw.SignAgreement(0.1), lw.SGD(lr=0.01), np.float32)
+    other.load_bytes(opt.to_bytes(parameters=True), convert=True)
+    found = np.zeros((33, 70), np.int8)
+    assert np.array_equal(other.layer("body").read_state("weight", "last_signs", found), signs.reshape(33, 70))
+    other.layer("body").write_state("weight", "last_signs", -found)
+    assert np.array_equal(np.array(other.layer("body").read_state("weight", "last_signs")), -signs)
+    with pytest.raises(lw.DTypeMismatch, match="must be int8 or bytes, found float32"):
+        other.layer("body").write_state("weight", "last_signs", found.astype(np.float32))
+    with pytest.raises(lw.DTypeMismatch, match="found int8"):
+        other.add_layer("bytes", np.zeros(3, np.int8))
+
+
+def test_nan_has_no_sign() -> None:
+    """What else moves in the layer is compared all the same."""
+    weight = np.ones(100, np.float32)
+    opt = lw.Optimizer(lw.SGD(lr=0.01), lw.SignAgreement(0.25), nonfinite="propagate")
+    opt.add_layer("layer", weight)
+    grad = np.ones(100, np.float32)
+    opt.step({"layer": grad})
+    weight[7] = np.nan
+    for expected in (1.25, 1.5):
+        opt.step({"layer": grad})
+        assert scales(opt) == [expected]
+    assert opt.measurements()[0] == 1.0
+
+
 def test_clipping_leaves_the_cosine_alone() -> None:
     plain, params = model(lw.Hypergradient(0.1), lw.SGD(lr=1e-9))
     clipped, others = model(lw.Hypergradient(0.1), lw.SGD(lr=1e-9), clip_layer_norm=0.5)
@@ -303,6 +337,24 @@ def test_torch_resumes(policy: lw.Policy, tmp_path: Any) -> None:
         train(module, each, range(4, 8))
     for one, two in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+def test_signs_in_torch() -> None:
+    first, second = networks()
+    opt = lt.AdamW(first, lr=0.01, policy=lw.SignAgreement(0.1))
+    train(first, opt, range(2))
+    for param in first.parameters():
+        signs = opt.state[param]["last_signs"]
+        assert (signs.dtype, signs.shape) == (torch.int8, param.shape)
+        assert set(signs.unique().tolist()) <= {-1, 0, 1}
+    saved = opt.state_dict()
+    # A policy that watches nothing leaves them out.
+    plain = lt.AdamW(second, lr=0.01)
+    plain.load_state_dict(saved)
+    train(second, plain, range(1))
+    saved["state"][0]["last_signs"] = saved["state"][0]["last_signs"].float()
+    with pytest.raises(ValueError, match=r"last_signs is torch\.float32, which torch\.int8 cannot hold"):
+        opt.load_state_dict(saved)
 
 
 # ---- By role and size

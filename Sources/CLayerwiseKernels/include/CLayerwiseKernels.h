@@ -95,6 +95,8 @@ typedef uint64_t lwk_ulong4x __attribute__((ext_vector_type(4)));
 typedef uint32_t lwk_uint8x __attribute__((ext_vector_type(8)));
 typedef int32_t lwk_int8x __attribute__((ext_vector_type(8)));
 typedef int64_t lwk_long8x __attribute__((ext_vector_type(8)));
+typedef int8_t lwk_char16x __attribute__((ext_vector_type(16)));
+typedef int8_t lwk_char8x __attribute__((ext_vector_type(8)));
 
 #define LWK_INLINE static inline __attribute__((always_inline, const, unused))
 
@@ -240,6 +242,29 @@ LWK_INLINE int32_t lwk_both_finite_float16(lwk_float16x x, lwk_float16x y) {
 /// Adds 1 to `count` in every lane whose change is not 0 and whose stored value did not move.  A lane that moved has a change.
 LWK_INLINE lwk_int16x lwk_count_lost(lwk_int16x count, lwk_float16x change, lwk_float16x moved) {
     return count - (change != 0.0f) + (moved != 0.0f);
+}
+
+/// The sign of x - y in each lane: 1, 0 or -1; 0 where one of them is NaN.
+LWK_INLINE lwk_char16x lwk_order_float(lwk_float16x x, lwk_float16x y) {
+    return __builtin_convertvector((x < y) - (x > y), lwk_char16x);
+}
+LWK_INLINE lwk_char8x lwk_order_double(lwk_double8x x, lwk_double8x y) {
+    return __builtin_convertvector((x < y) - (x > y), lwk_char8x);
+}
+
+/// Adds 1 to `count` in every lane that has one sign in both, and takes 1 from it where the signs are opposite.  Two zeros are both.
+LWK_INLINE lwk_char16x lwk_count_kept(lwk_char16x count, lwk_char16x x, lwk_char16x y) {
+    return count - (x == y) + (x == -y);
+}
+
+/// Adds 1 to `count` in every lane that has a sign in both.
+LWK_INLINE lwk_char16x lwk_count_compared(lwk_char16x count, lwk_char16x x, lwk_char16x y) {
+    return count - ((x == y) ^ (x == -y));
+}
+
+/// The sum of all lanes.
+LWK_INLINE int32_t lwk_total_char(lwk_char16x x) {
+    return __builtin_reduce_add(__builtin_convertvector(x, lwk_int16x));
 }
 
 LWK_INLINE int32_t lwk_any_short(lwk_ushort16x x) { return __builtin_reduce_or(x) != 0; }

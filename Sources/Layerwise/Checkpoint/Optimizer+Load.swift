@@ -287,7 +287,7 @@ extension Optimizer {
             return .differs("shape \(entry.shape) in the checkpoint, \(piece.shape) here")
         }
         if entry.dtype == piece.dtype { return .loads(entry) }
-        if options.convert && entry.dtype != .int64 && piece.dtype != .int64 {
+        if options.convert && entry.dtype.isFloatingPoint && piece.dtype.isFloatingPoint {
             // A master copy knows more than the parameters that were rounded from it.
             let master =
                 piece.state == CheckpointEntry.parameters ? saved[NameKey(piece.sibling(Self.masterState))] : nil
@@ -393,7 +393,7 @@ private enum Fit {
 extension CheckpointEntry {
     /// The tensor of a checkpoint, if its numbers can become those of this one.
     fileprivate func suitable(_ entry: SafetensorsHeader.Entry?) -> SafetensorsHeader.Entry? {
-        guard let entry, entry.shape == shape, entry.dtype != .int64 else { return nil }
+        guard let entry, entry.shape == shape, entry.dtype.isFloatingPoint else { return nil }
         return entry
     }
 }

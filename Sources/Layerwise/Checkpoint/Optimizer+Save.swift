@@ -91,7 +91,7 @@ extension Optimizer {
             }
         }
         if options.requireFinite {
-            for piece in pieces where piece.dtype != .int64 && Self.holdsNonFinite(piece) {
+            for piece in pieces where piece.dtype.isFloatingPoint && Self.holdsNonFinite(piece) {
                 throw LayerwiseError(
                     .nonfinite,
                     "\(subject(piece.layer, piece.tensor)): \(piece.key) holds a NaN or an infinity; "

@@ -153,6 +153,7 @@ extension DType {
         case .float16: "F16"
         case .bfloat16: "BF16"
         case .int64: "I64"
+        case .int8: "I8"
         }
     }
 }

@@ -11,6 +11,11 @@ public enum DType: Int32, Sendable, BitwiseCopyable, CaseIterable {
     case bfloat16 = 4
     /// Only as a state: the step count.
     case int64 = 5
+    /// Only as a state: signs.
+    case int8 = 6
+
+    /// Whether parameters may have it, and numbers of it may become those of another such type.
+    var isFloatingPoint: Bool { self != .int64 && self != .int8 }
 
     /// Bytes of one element.
     public var size: Int {
@@ -18,6 +23,7 @@ public enum DType: Int32, Sendable, BitwiseCopyable, CaseIterable {
         case .float32: 4
         case .float64, .int64: 8
         case .float16, .bfloat16: 2
+        case .int8: 1
         }
     }
 
@@ -25,7 +31,7 @@ public enum DType: Int32, Sendable, BitwiseCopyable, CaseIterable {
     var epsilon: Double {
         switch self {
         case .float32: 0x1p-23
-        case .float64, .int64: 0x1p-52
+        case .float64, .int64, .int8: 0x1p-52
         case .float16: 0x1p-10
         case .bfloat16: 0x1p-7
         }
@@ -39,6 +45,7 @@ public enum DType: Int32, Sendable, BitwiseCopyable, CaseIterable {
         case .float16: "float16"
         case .bfloat16: "bfloat16"
         case .int64: "int64"
+        case .int8: "int8"
         }
     }
 
@@ -51,7 +58,7 @@ public enum DType: Int32, Sendable, BitwiseCopyable, CaseIterable {
         case .float64: rule.float64
         case .float16: rule.float16
         case .bfloat16: rule.bfloat16
-        case .float32, .int64: rule.float32
+        case .float32, .int64, .int8: rule.float32
         }
     }
 
@@ -60,7 +67,7 @@ public enum DType: Int32, Sendable, BitwiseCopyable, CaseIterable {
         case .float64: table.float64
         case .float16: table.float16
         case .bfloat16: table.bfloat16
-        case .float32, .int64: table.float32
+        case .float32, .int64, .int8: table.float32
         }
     }
 }

@@ -225,8 +225,9 @@ extension Optimizer {
             throw LayerwiseError(
                 .shape, "\(subject): shape \(description.shape) is no part of the whole shape \(whole)")
         }
-        if description.dtype == .int64 {
-            throw LayerwiseError(.dtype, "\(subject): parameters must be floating point, found int64")
+        if !description.dtype.isFloatingPoint {
+            throw LayerwiseError(
+                .dtype, "\(subject): parameters must be floating point, found \(description.dtype.name)")
         }
         if description.gradientDType != description.dtype && description.gradientDType != .float32 {
             let expected = description.dtype == .float32 ? "float32" : "\(description.dtype.name) or float32"

@@ -113,32 +113,86 @@ public struct AutoLR: MeasuredPolicy {
             && layer.count % Int64(measuring.period) == 0
     }
 
+    // A step allocates nothing: what stands in an order of the layers stands in the measurements themselves.  The k-th of them has in `first`
+    // the index of the k-th layer of the tower by depth, and in `second` the place in that order of the layer with the k-th movement.
+
     /// Looks at the order of the layers of one tower.
     private func order(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>, _ tower: Int) {
-        let own = layers.indices.filter {
-            layers[$0].tower == tower && !layers[$0].isHead && !layers[$0].isFrozen && layers[$0].count > 0
-        }.sorted { (layers[$0].depth, $0) < (layers[$1].depth, $1) }
-        let movements = own.map { layers[$0].average * layers[$0].scale }
-        guard own.count > 1, movements.allSatisfy({ $0 > 0 && $0 < .infinity }) else { return }
-        let passed = own.map { layers[$0].memory.passed }.max() ?? 0
-        if Self.score(movements) >= threshold(after: passed) {
-            for index in own {
-                layers[index].memory.passed = passed + 1
-                layers[index].memory.aim = 0
+        var count = 0
+        for index in layers.indices where layers[index].tower == tower && layers[index].count > 0 {
+            if layers[index].isHead || layers[index].isFrozen { continue }
+            layers[count].first = index
+            layers[count].second = count
+            count += 1
+        }
+        Self.sort(count) { a, b in
+            let (one, other) = (layers[a].first, layers[b].first)
+            return (layers[one].depth, one) < (layers[other].depth, other)
+        } swap: { a, b in
+            (layers[a].first, layers[b].first) = (layers[b].first, layers[a].first)
+        }
+        var (least, largest, passed) = (Double.infinity, 0.0, 0.0)
+        for position in 0..<count {
+            let movement = movement(layers, position)
+            guard movement > 0 && movement < .infinity else { return }
+            least = min(least, movement)
+            largest = max(largest, movement)
+            passed = max(passed, layers[layers[position].first].memory.passed)
+        }
+        if count < 2 { return }
+        if score(layers, count) >= threshold(after: passed) {
+            for position in 0..<count {
+                layers[layers[position].first].memory.passed = passed + 1
+                layers[layers[position].first].memory.aim = 0
             }
             return
         }
-        let fresh = passed == 0 ? rising(movements) : Self.mended(movements)
-        for (position, index) in own.enumerated() {
-            if layers[index].memory.aim <= 0 { layers[index].memory.aim = fresh[position] }
-            let factor = layers[index].memory.aim / movements[position]
-            let wanted = layers[index].scale * factor
-            // What the bounds hold back is not kept for later.
-            let bounded = min(max(wanted, measuring.minScale, .leastNormalMagnitude), measuring.maxScale)
-            if !bounded.isFinite { continue }
-            layers[index].memory.aimedScale = bounded
-            layers[index].target = bounded
+        if passed == 0 {
+            var (first, last) = (lowest * least, highest * largest)
+            if first >= last { (first, last) = (least, largest) }
+            for position in 0..<count {
+                approach(layers, position, first + (last - first) * Double(position) / Double(count - 1))
+            }
+            return
         }
+        // Movements in order, from the middle outwards.
+        let interval = (largest - least) / Double(count - 1)
+        let middle = count / 2
+        var aim = movement(layers, middle)
+        approach(layers, middle, aim)
+        for position in (0..<middle).reversed() {
+            let own = movement(layers, position)
+            // A step below the least may be below 0.
+            aim = aim < own ? max(aim - interval, 0.5 * aim) : own
+            approach(layers, position, aim)
+        }
+        aim = movement(layers, middle)
+        for position in middle + 1..<count {
+            let own = movement(layers, position)
+            aim = aim > own ? aim + interval : own
+            approach(layers, position, aim)
+        }
+    }
+
+    /// The movement of the layer at a place in the order by depth.
+    private func movement(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>, _ position: Int) -> Double {
+        let layer = layers[position].first
+        return layers[layer].average * layers[layer].scale
+    }
+
+    /// Sets the scale at which the layer at a place moves as far as it aims.  `aim`: where it has none from the periods before.
+    private func approach(
+        _ layers: UnsafeMutableBufferPointer<LayerMeasurement>, _ position: Int, _ aim: Double
+    ) {
+        let layer = layers[position].first
+        if layers[layer].memory.aim <= 0 { layers[layer].memory.aim = aim }
+        let factor = layers[layer].memory.aim / movement(layers, position)
+        let wanted = layers[layer].scale * factor
+        // What the bounds hold back is not kept for later.
+        let bounded = min(max(wanted, measuring.minScale, .leastNormalMagnitude), measuring.maxScale)
+        if !bounded.isFinite { return }
+        layers[layer].memory.aimedScale = bounded
+        layers[layer].target = bounded
     }
 
     private func threshold(after passed: Double) -> Double {
@@ -152,33 +206,36 @@ public struct AutoLR: MeasuredPolicy {
     }
 
     /// 1 where movements rise with depth.
-    static func score(_ movements: [Double]) -> Double {
-        let ranks = movements.indices.sorted { (movements[$0], $0) < (movements[$1], $1) }
-        let distance = ranks.enumerated().reduce(0) { $0 + abs($1.offset - $1.element) }
-        return 1 - 2 * Double(distance) / Double(movements.count * movements.count)
+    private func score(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>, _ count: Int) -> Double {
+        Self.sort(count) { a, b in
+            let (one, other) = (layers[a].second, layers[b].second)
+            return (movement(layers, one), one) < (movement(layers, other), other)
+        } swap: { a, b in
+            (layers[a].second, layers[b].second) = (layers[b].second, layers[a].second)
+        }
+        var distance = 0
+        for rank in 0..<count { distance += abs(rank - layers[rank].second) }
+        return 1 - 2 * Double(distance) / Double(count * count)
     }
 
-    private func rising(_ movements: [Double]) -> [Double] {
-        let (least, largest) = (movements.min() ?? 0, movements.max() ?? 0)
-        var (first, last) = (lowest * least, highest * largest)
-        if first >= last { (first, last) = (least, largest) }
-        return movements.indices.map { first + (last - first) * Double($0) / Double(movements.count - 1) }
-    }
-
-    /// Movements in order, from the middle outwards.
-    static func mended(_ movements: [Double]) -> [Double] {
-        var aims = movements
-        let least = movements.min() ?? 0
-        let interval = ((movements.max() ?? 0) - least) / Double(movements.count - 1)
-        let middle = aims.count / 2
-        for index in stride(from: middle, to: 0, by: -1) where aims[index] < aims[index - 1] {
-            // A step below the least may be below 0.
-            aims[index - 1] = max(aims[index] - interval, 0.5 * aims[index])
+    /// Sorts what stands at so many places, as a heap: no two are equal, so that there is one order.
+    private static func sort(_ count: Int, precedes: (Int, Int) -> Bool, swap: (Int, Int) -> Void) {
+        /// Moves what stands at `start` below all that it precedes, of the first `end` places.
+        func sink(_ start: Int, _ end: Int) {
+            var place = start
+            while 2 * place + 1 < end {
+                var child = 2 * place + 1
+                if child + 1 < end && precedes(child, child + 1) { child += 1 }
+                if !precedes(place, child) { return }
+                swap(place, child)
+                place = child
+            }
         }
-        for index in middle..<aims.count - 1 where aims[index] > aims[index + 1] {
-            aims[index + 1] = aims[index] + interval
+        for place in (0..<count / 2).reversed() { sink(place, count) }
+        for end in (0..<count).dropFirst().reversed() {
+            swap(0, end)
+            sink(0, end)
         }
-        return aims
     }
 }
 

@@ -50,7 +50,7 @@ public struct Watching: OptionSet, Sendable, BitwiseCopyable {
 
     /// The product of the gradient with the last change, which every tensor then keeps.
     public static let gradientProducts = Self(rawValue: 1)
-    /// Whether a change has the sign of the last change, which every tensor then keeps.
+    /// Whether a change has the sign of the last change, of which every tensor then keeps the signs.
     public static let signs = Self(rawValue: 2)
     /// The distance from the weights at the start, of which every tensor then keeps a copy.
     public static let distance = Self(rawValue: 4)
@@ -58,7 +58,7 @@ public struct Watching: OptionSet, Sendable, BitwiseCopyable {
     // A policy asks for one of these.
 
     /// Whether tensors keep their last change.
-    var keepsLastChange: Bool { contains(.gradientProducts) || contains(.signs) }
+    var keepsLastChange: Bool { contains(.gradientProducts) }
     /// Whether tensors keep their weights at the start.
     var keepsStart: Bool { contains(.distance) }
 }
@@ -133,6 +133,8 @@ public struct LayerMeasurement: Sendable, BitwiseCopyable {
     public internal(set) var rate = 0.0
     /// The rate without schedule, freezing plan and measured scale.
     public internal(set) var baseRate = 0.0
+    /// The scale that other policies give the layer.
+    public internal(set) var givenScale = 1.0
     /// λ of the step; that of its first tensor that was stepped.
     public internal(set) var weightDecay = 0.0
     /// How many elements the step took, of this process.
@@ -179,6 +181,9 @@ public struct LayerMeasurement: Sendable, BitwiseCopyable {
     /// Elements whose signs were compared, and squares that are being added up.
     var compared = 0.0
     var squares = 0.0
+    /// Room for a policy to put layers in order: the numbers of two layers, which belong to a place in the order and not to this layer.
+    var first = 0
+    var second = 0
 
     /// For tests of policies.
     public init() {}

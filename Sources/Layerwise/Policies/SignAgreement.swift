@@ -9,7 +9,7 @@ import LayerwiseRules
 ///
 /// Source: Automagic, version 2, of Ostris's ai-toolkit, which does so for each tensor, with its own change of Adafactor's kind; here
 /// layers of any rule.  There the rate begins at 1e-6, and the bump is as large: `start_scale` says where to begin.  Elements
-/// whose change is 0 now or was 0 before are not counted, where theirs count two zeros as agreement.
+/// whose change is 0 now or was 0 before are not counted, where theirs count two zeros as agreement; nor is what is NaN.
 ///
 /// *Edge cases*: a layer has no value until one of its elements has changed twice.  Momentum makes changes agree: with it the share is
 /// seldom below a half, and `max_scale` is what ends the growth.
@@ -48,7 +48,7 @@ public struct SignAgreement: MeasuredPolicy {
         details: """
             value = share of the elements whose change has the sign of the last; scale += bump where the average is at least the \
             threshold, else scale -= bump.  The scales are those of the next step, and are saved in checkpoints.  Momentum makes \
-            changes agree, so that max_scale often decides.  Each tensor keeps its last change, 4 bytes for a float32 parameter; \
+            changes agree, so that max_scale often decides.  Each tensor keeps the signs of its last change, a byte for each element; \
             the page on policies has the time that it costs.
             """,
         equation: "scale ← scale ± bump, by the share of signs kept",

@@ -4,9 +4,10 @@ import LayerwiseRules
 /// Rates at which every layer moves by a given share of its weights at each step.
 ///
 ///     value = ‖Δw‖ / ‖w‖ / effective rate
-///     target = ratio / (average · base rate)
+///     target = ratio · scale of other policies / (average · base rate)
 ///
-/// So ‖Δw‖/‖w‖ ≈ ratio × schedule × scales of other policies, whatever the rule.  A change is taken to be proportional to the
+/// So ‖Δw‖/‖w‖ ≈ ratio × schedule × scales of other policies, whatever the rule: another policy beside it gives a profile over
+/// depth.  The base rate has the scales of other policies in it, which therefore cancel out.  A change is taken to be proportional to the
 /// rate, as it is but for weight decay through the gradient and what momentum still carries.  The base rate sets only the first
 /// step.
 ///
@@ -63,7 +64,8 @@ public struct UpdateRatio: MeasuredPolicy {
     public func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
         for index in layers.indices where !layers[index].average.isNaN {
             let movement = layers[index].average * layers[index].baseRate
-            layers[index].target = movement > 0 ? min(ratio / movement, .greatestFiniteMagnitude) : measuring.maxScale
+            let own = ratio * layers[index].givenScale
+            layers[index].target = movement > 0 ? min(own / movement, .greatestFiniteMagnitude) : measuring.maxScale
         }
     }
 }

@@ -25,6 +25,7 @@ extension Optimizer {
     static let stepState = "step"
     static let masterState = "master"
     static let lastChangeState = "last_change"
+    static let lastSignsState = "last_signs"
     static let startWeightsState = "start_weights"
     static let averageState = "average"
     static let averageCountState = "average_count"
@@ -85,15 +86,15 @@ extension Optimizer {
                     name: Self.masterState, dtype: .float32, shape: shape, count: count, memory: record.pointee.master,
                     lasts: true))
         }
+        let lane = record.pointee.laneType
         let watched = [
-            (Self.lastChangeState, LaneCopies.lastChange, record.pointee.lastChange),
-            (Self.startWeightsState, .startWeights, record.pointee.startWeights),
+            (Self.lastChangeState, LaneCopies.lastChange, lane, record.pointee.lastChange),
+            (Self.lastSignsState, .lastSigns, .int8, record.pointee.lastSigns),
+            (Self.startWeightsState, .startWeights, lane, record.pointee.startWeights),
         ]
-        for (name, copy, memory) in watched where record.pointee.copies.contains(copy) {
+        for (name, copy, dtype, memory) in watched where record.pointee.copies.contains(copy) {
             states.append(
-                KeptState(
-                    name: name, dtype: record.pointee.laneType, shape: shape, count: count, memory: memory, lasts: true)
-            )
+                KeptState(name: name, dtype: dtype, shape: shape, count: count, memory: memory, lasts: true))
         }
         return states + followingStates(record, shape)
     }
@@ -264,6 +265,7 @@ extension TensorStepData {
             if let former { memcpy(memory, former, bytes(of: state)) } else { start(state, isZeroed: true) }
         }
         layOut(.lastChange, \.lastChange, in: &source) { _, _ in }
+        layOut(.lastSigns, \.lastSigns, in: &source) { _, _ in }
         layOut(.startWeights, \.startWeights, in: &source) { $0.copyParameters(to: $1) }
         layOut(.average, \.following.average, in: &source) { $0.copyParameters(to: $1) }
         layOut(.parked, \.following.parked, in: &source) { _, _ in }
@@ -275,20 +277,25 @@ extension TensorStepData {
         _ copy: LaneCopies, _ place: WritableKeyPath<Self, UnsafeMutableRawPointer?>, in source: inout MemorySource,
         start: (_ tensor: Self, _ memory: UnsafeMutableRawPointer) -> Void
     ) {
-        guard copies.contains(copy), let memory = source.allocateZeroed(stateBytes) else { return }
-        if let former = self[keyPath: place] { memcpy(memory, former, stateBytes) } else { start(self, memory) }
+        guard copies.contains(copy), let memory = source.allocateZeroed(bytes(of: copy)) else { return }
+        if let former = self[keyPath: place] { memcpy(memory, former, bytes(of: copy)) } else { start(self, memory) }
         self[keyPath: place] = memory
     }
 
     /// The bytes of memory that these states and copies take of the caller's.
     func bytes(of states: StateSet, _ declared: [StateDeclaration], _ copies: LaneCopies = []) -> Int {
         var counted = MemorySource.counted
-        for _ in 0..<copies.rawValue.nonzeroBitCount { _ = counted.allocateZeroed(stateBytes) }
+        for bit in 0..<8 where copies.contains(LaneCopies(rawValue: 1 << bit)) {
+            _ = counted.allocateZeroed(bytes(of: LaneCopies(rawValue: 1 << bit)))
+        }
         for (position, state) in declared.enumerated() where state.shape.isArray && states.contains(.state(position)) {
             _ = allocate(state, &counted)
         }
         return counted.used
     }
+
+    /// The bytes of one copy, with its padding.
+    private func bytes(of copy: LaneCopies) -> Int { copy == .lastSigns ? signBytes : stateBytes }
 
     /// The memory of a state that is an array.
     private func memory(of state: StateDeclaration) -> UnsafeMutableRawPointer? {
@@ -351,6 +358,9 @@ extension TensorStepData {
         }
         if let lastChange {
             if givesBack { Memory.clear(lastChange, stateBytes) } else { memset(lastChange, 0, stateBytes) }
+        }
+        if let lastSigns {
+            if givesBack { Memory.clear(lastSigns, signBytes) } else { memset(lastSigns, 0, signBytes) }
         }
         steps = 0
     }
@@ -459,6 +469,11 @@ extension TensorStepData {
             if lastChange == nil && !isPromised { return false }
             copies.insert(.lastChange)
         }
+        if watching.contains(.signs) && !copies.contains(.lastSigns) {
+            lastSigns = isPromised ? nil : source.allocateZeroed(signBytes)
+            if lastSigns == nil && !isPromised { return false }
+            copies.insert(.lastSigns)
+        }
         if watching.keepsStart && !copies.contains(.startWeights) {
             startWeights = isPromised ? nil : allocateState(TensorStepData.stateSlots + 2, from: &source)
             if startWeights == nil && !isPromised { return false }
@@ -471,6 +486,7 @@ extension TensorStepData {
     /// There was no change yet, and the weights are those at the start.
     func restartWatching() {
         if let lastChange { memset(lastChange, 0, stateBytes) }
+        if let lastSigns { memset(lastSigns, 0, signBytes) }
         startWatching()
     }
 
@@ -482,6 +498,7 @@ extension TensorStepData {
     /// Frees all that is kept, in memory of the library.
     func freeStates(_ declared: [StateDeclaration]) {
         Memory.free(lastChange, stateBytes)
+        Memory.free(lastSigns, signBytes)
         Memory.free(startWeights, stateBytes)
         freeFollowing()
         for state in declared where state.shape.hasSlot { Memory.free(self.state(state.slot), bytes(of: state)) }
@@ -495,8 +512,9 @@ extension TensorStepData {
 
     /// The bytes of all states but the step count, without padding.
     func keptBytes(_ declared: [StateDeclaration]) -> Int {
-        let lanes = copies.subtracting(.parked).rawValue.nonzeroBitCount
-        var bytes = count * (lanes * laneType.size + (copies.contains(.parked) ? dtype.size : 0))
+        let lanes = copies.subtracting([.parked, .lastSigns]).rawValue.nonzeroBitCount
+        let others = (copies.contains(.parked) ? dtype.size : 0) + (copies.contains(.lastSigns) ? 1 : 0)
+        var bytes = count * (lanes * laneType.size + others)
         if copies.contains(.average) { bytes += MemoryLayout<Double>.size }
         for (position, state) in declared.enumerated() where kept.contains(.state(position)) {
             switch state.shape {

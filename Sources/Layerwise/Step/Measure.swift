@@ -257,7 +257,7 @@ extension Optimizer {
         case .bfloat16:
             let bits = memory.loadUnaligned(fromByteOffset: offset, as: UInt16.self)
             return Double(Float(bitPattern: UInt32(bits) << 16))
-        case .float32, .int64: return Double(memory.loadUnaligned(fromByteOffset: offset, as: Float.self))
+        case .float32, .int64, .int8: return Double(memory.loadUnaligned(fromByteOffset: offset, as: Float.self))
         }
     }
 }

@@ -114,6 +114,7 @@ extension Optimizer {
                 all[whole].signAgreement = 0
                 all[whole].rate = layers[layers[layer].whole].effectiveRate
                 all[whole].baseRate = layers[layers[layer].whole].plainRate
+                all[whole].givenScale = layers[layers[layer].whole].share
             }
             all[whole].gradientNorm += telemetry.gradientNorm * telemetry.gradientNorm
             all[whole].weightNorm += telemetry.weightNorm * telemetry.weightNorm

@@ -38,8 +38,9 @@ struct TensorStepData: BitwiseCopyable {
     var firstSlice = 0
     /// From the names of the layer and the tensor.
     var noiseKey: UInt64 = 0
-    /// The last change and the weights at the start, where the policy watches these.
+    /// The last change, its signs, and the weights at the start, where the policy watches these.
     var lastChange: UnsafeMutableRawPointer?
+    var lastSigns: UnsafeMutableRawPointer?
     var startWeights: UnsafeMutableRawPointer?
     /// The average of the weights and the slow weights of Lookahead (WeightAverages.swift).
     var following = FollowingWeights()
@@ -73,6 +74,9 @@ struct TensorStepData: BitwiseCopyable {
 
     /// The bytes of one state: whole groups of lanes, so that no kernel needs a shorter last one.
     var stateBytes: Int { (count * laneType.size + 63) / 64 * 64 }
+
+    /// The bytes of its signs, likewise.
+    var signBytes: Int { (count + 63) / 64 * 64 }
 
     static let stateSlots = 4
 
@@ -179,6 +183,8 @@ struct LaneCopies: OptionSet, BitwiseCopyable {
     static let average = Self(rawValue: 8)
     static let parked = Self(rawValue: 16)
     static let slow = Self(rawValue: 32)
+    /// One byte for each element, and not a lane.
+    static let lastSigns = Self(rawValue: 64)
 }
 
 /// What stands for a state of the parameter's shape.

@@ -485,16 +485,15 @@ private func watch(
     var own = (0.0, 0.0)
     withUnsafeMutableBytes(of: &own) { memory in
         guard let own = memory.baseAddress?.assumingMemoryBound(to: Double.self) else { return }
-        if let last = tensor.pointee.lastChange {
-            if context.watching.contains(.gradientProducts) {
-                kernels.products(scratch.former, weights, gradients, last + shift, count, own)
-                sums.product += factor * own[0]
-                sums.lastSquares += own[1]
-            } else if context.watching.contains(.signs) {
-                kernels.signs(scratch.former, weights, last + shift, count, own)
-                sums.signs += own[0]
-                sums.compared += own[1]
-            }
+        if context.watching.contains(.gradientProducts), let last = tensor.pointee.lastChange {
+            kernels.products(scratch.former, weights, gradients, last + shift, count, own)
+            sums.product += factor * own[0]
+            sums.lastSquares += own[1]
+        }
+        if context.watching.contains(.signs), let last = tensor.pointee.lastSigns {
+            kernels.signs(scratch.former, weights, last + offset, count, own)
+            sums.signs += own[0]
+            sums.compared += own[1]
         }
         if context.watching.contains(.distance), let start = tensor.pointee.startWeights {
             (own[0], own[1]) = (0, 0)

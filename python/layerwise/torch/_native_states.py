@@ -23,11 +23,13 @@ from ..snapshot import Snapshot
 from ._parameter_slot import ParameterSlot, number_difference, state_shape, value_difference
 from ._parameters import Group
 
-_FLOATS = {
+_TYPES = {
     "float64": torch.float64,
     "float32": torch.float32,
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
+    "int64": torch.int64,
+    "int8": torch.int8,
 }
 
 _PARAMETERS = "parameters"
@@ -35,6 +37,7 @@ _PARAMETERS = "parameters"
 
 _BESIDE: dict[str, float | str] = {
     "last_change": 0.0,
+    "last_signs": 0.0,
     "start_weights": _PARAMETERS,
     "average": _PARAMETERS,
     "average_count": 0.0,
@@ -42,6 +45,9 @@ _BESIDE: dict[str, float | str] = {
     "slow_weights": _PARAMETERS,
 }
 """What tensors keep for policies that watch elements, for averages and for Lookahead, and what it starts as."""
+
+_BYTES = "last_signs"
+"""The one of them whose type does not follow the parameter's."""
 
 Values = tuple[tuple[str, Any], ...]
 """Hyperparameters of a group."""
@@ -220,8 +226,7 @@ class NativeStates:
         if kept is None:
             found = self._native.layer(member.layer).states()
             kept = self._types[key] = {
-                tensor: {name: _FLOATS.get(info.dtype, torch.int64) for name, info in states.items()}
-                for tensor, states in found.items()
+                tensor: {name: _TYPES[info.dtype] for name, info in states.items()} for tensor, states in found.items()
             }
         return kept[member.tensor_name]
 
@@ -311,7 +316,8 @@ class NativeStates:
                 difference = number_difference(member, key, value)
                 found += [difference] if difference else []
             else:
-                dtype = kept.get(key) or (torch.float64 if member.param.dtype is torch.float64 else torch.float32)
+                lane = torch.float64 if member.param.dtype is torch.float64 else torch.float32
+                dtype = kept.get(key) or (torch.int8 if key == _BYTES else lane)
                 difference = value_difference(member, key, value, dtype, declared.kinds.get(key, "parameter"))
                 found += [difference] if difference else []
         return found + [f"{what}: missing {key}" for key in missing]

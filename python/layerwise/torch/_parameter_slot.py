@@ -140,7 +140,7 @@ def value_difference(member: ParameterSlot, key: str, value: object, dtype: torc
     if tuple(value.shape) != shape:
         whose = "the parameter has" if shape == tuple(member.full_shape) else "expected"
         return f"{what} has shape {tuple(value.shape)}, {whose} {shape}"
-    if not value.is_floating_point() or torch.promote_types(value.dtype, dtype) != dtype:
+    if value.is_floating_point() != dtype.is_floating_point or torch.promote_types(value.dtype, dtype) != dtype:
         return f"{what} is {value.dtype}, which {dtype} cannot hold"
     return None
 

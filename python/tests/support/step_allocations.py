@@ -142,10 +142,12 @@ def cases() -> Iterator[tuple[str, int]]:
         lw.Hypergradient(ramp=20),
         lw.SignAgreement(),
         lw.LDoGScale(),
+        lw.AutoLR(warmup=2, period=3),
     ):
         for label, kind in (("all layers", {}), ("one layer", {"layer": 1})):
-            with optimizer(lw.AdamW(lr=0.1), np.float32, 37, policy=policy) as opt:
-                yield f"{policy}, {label}", allocations(opt, step_options(**kind), 40)
+            for memory in ("library", "caller"):
+                with optimizer(lw.AdamW(lr=0.1), np.float32, 37, policy=policy, memory=memory) as opt:
+                    yield f"{policy}, {label}, {memory}", allocations(opt, step_options(**kind), 40)
     yield from cases_of_options()
     yield from cases_of_mixed_rules()
 
