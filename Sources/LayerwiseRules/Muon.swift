@@ -20,7 +20,7 @@
 ///
 /// Source: Jordan et al. 2024 (kellerjordan.github.io/posts/muon); Liu et al. 2025 (arXiv:2502.16982) for `matchRMSAdamW`.  Equals
 /// `torch.optim.Muon`, which works in bfloat16 and takes matrices only.  timm and optax step other tensors by AdamW too.
-public struct Muon: Rule {
+public struct Muon: DeclaredRule {
     /// What the rate of a matrix is multiplied by.
     public enum AdjustLR: String, Choice {
         case original
@@ -77,7 +77,7 @@ public struct Muon: Rule {
         self.adjustLR = adjustLR
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "muon", title: "Muon",
         summary: "Momentum whose direction is made orthogonal, for matrices, and AdamW for tensors of rank 0 and 1",
         details: """
@@ -92,7 +92,7 @@ public struct Muon: Rule {
             "Jordan et al. 2024, kellerjordan.github.io/posts/muon; equals torch.optim.Muon, which works in bfloat16",
         states: [.parameter("momentum_buffer"), .parameter("exp_avg_sq")], matricesNeedStep: false)
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
         .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
         .number("momentum", \.momentum, .fraction, "decay μ of the momentum"),
@@ -120,13 +120,13 @@ public struct Muon: Rule {
         .number("adamw_eps", \.adamWEpsilon, .nonNegative, "number that is added to the denominator of theirs"),
     ]
 
-    public func states(of tensor: TensorTraits) -> StateSet { tensor.isMatrix ? .first(1) : .first(2) }
+    package func states(of tensor: TensorTraits) -> StateSet { tensor.isMatrix ? .first(1) : .first(2) }
 
-    public var stages: [Stage] { [.orthogonalize, .change()] }
+    package var stages: [Stage] { [.orthogonalize, .change()] }
 
-    public var decouplesDecay: Bool { true }
+    package var decouplesDecay: Bool { true }
 
-    public var orthogonalization: NewtonSchulz? {
+    package var orthogonalization: NewtonSchulz? {
         NewtonSchulz(
             steps: steps, schedule: schedule, coefficients: [coefficientA, coefficientB, coefficientC],
             epsilon: epsilon, axes: axes)
@@ -137,7 +137,7 @@ public struct Muon: Rule {
         package let share, lookahead, decay: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         if moment.tensor.isMatrix {
             let decay = moment.decayRate * weightDecay * decayScale(moment.tensor)
             let coefficients = Coefficients(
@@ -153,7 +153,7 @@ public struct Muon: Rule {
         ).plan(moment, powers: &powers, into: target)
     }
 
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
+    package func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
         let (rows, columns) = (moment.rows, moment.columns)
         let scale =
             switch adjustLR {
@@ -165,6 +165,6 @@ public struct Muon: Rule {
         return [moment.learningRate * scale, 0, 0, 0]
     }
 
-    public var kernel: KernelKey { .muon }
-    public var vectorKernel: KernelKey { .adam }
+    package var kernel: KernelKey { .muon }
+    package var vectorKernel: KernelKey { .adam }
 }

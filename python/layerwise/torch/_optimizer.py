@@ -94,6 +94,9 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
     _keys: ClassVar[tuple[str, ...]]
     """Its hyperparameters as groups call them, without "lr"."""
 
+    _may_lack: ClassVar[frozenset[str]] = frozenset()
+    """Those of them that a state dict of torch's class, or of version 0.1.0 of this one, does not have."""
+
     if not TYPE_CHECKING:
         __signature__ = InitSignature()
 

@@ -53,6 +53,7 @@ class SGD(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"decoupled_weight_decay", "cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -217,6 +218,7 @@ class Adam(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -287,6 +289,7 @@ class AdamW(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -439,6 +442,7 @@ class Lion(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -496,6 +500,7 @@ class NAdam(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -570,6 +575,9 @@ class RMSprop(LayerwiseOptimizer):
         "initial_square_avg",
         "cautious",
         "corrected_weight_decay",
+    )
+    _may_lack: ClassVar[frozenset[str]] = frozenset(
+        {"eps_in_sqrt", "lr_in_momentum", "initial_square_avg", "cautious", "corrected_weight_decay"}
     )
 
     def __init__(
@@ -747,6 +755,7 @@ class Adamax(LayerwiseOptimizer):
         "weight_decay",
         "decoupled_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"decoupled_weight_decay"})
 
     def __init__(
         self,
@@ -808,6 +817,7 @@ class RAdam(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -867,6 +877,7 @@ class Rprop(LayerwiseOptimizer):
         "step_sizes",
         "weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"weight_decay"})
 
     def __init__(
         self,
@@ -978,6 +989,7 @@ class AdaBelief(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -1036,6 +1048,7 @@ class Yogi(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -1095,6 +1108,7 @@ class Adan(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -1155,6 +1169,7 @@ class ADOPT(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -1220,6 +1235,7 @@ class AdEMAMix(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -1325,6 +1341,7 @@ class LaProp(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -1422,6 +1439,7 @@ class Tiger(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -1470,6 +1488,7 @@ class SignSGD(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -1565,6 +1584,7 @@ class StableAdamW(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -1638,6 +1658,7 @@ class MARS(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -2466,6 +2487,9 @@ class Adafactor(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset(
+        {"beta1", "step_size", "scale_parameter", "eps_position", "decay", "cautious", "corrected_weight_decay"}
+    )
 
     def __init__(
         self,
@@ -2543,6 +2567,7 @@ class CAME(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -2654,6 +2679,7 @@ class AdamMini(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -2725,6 +2751,9 @@ class Muon(LayerwiseOptimizer):
         "adamw_lr_scale",
         "adamw_betas",
         "adamw_eps",
+    )
+    _may_lack: ClassVar[frozenset[str]] = frozenset(
+        {"ns_schedule", "axes", "adamw_lr_scale", "adamw_betas", "adamw_eps"}
     )
 
     def __init__(
