@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Keep the cycle collector from what imports have made: with it, each full collection in a test takes half a second."""
+    """Keep the cycle collector from what imports have made, over which a full collection takes half a second."""
     gc.collect()
     gc.freeze()
 
