@@ -25,7 +25,7 @@ PYTEST = $(RUN_PYTHON) -m pytest python/tests -n $(WORKERS) --dist loadgroup
 # The tools below use all cores by themselves, and pytest's closing line comes last.
 .NOTPARALLEL:
 .PHONY: build build-tests help setup demo demo-auto demo-find demo-text check test bench docs classes format kernels lint check-header check-symbols
-.PHONY: check-arm check-documented swift-docs check-install check-wheel names site size sanitize fuzz prove wheel sdist install uninstall clean
+.PHONY: check-arm check-documented check-torch swift-docs check-install check-wheel names site size sanitize fuzz prove wheel sdist install uninstall clean
 
 build: ## the shared library, also placed in the Python package, and the static one (default)
 	swift build $(SWIFT) --product LayerwiseC -Xlinker -Map=$(CURDIR)/$(SHARED_BUILD)/liblayerwise.map
@@ -161,6 +161,18 @@ check-wheel: setup build ## a wheel with the library just built, twice the same,
 	umask 077 && TZ=UTC-9 .ci/make-wheel build/check-wheel/again $(SHARED_BUILD)/release/liblayerwise.so >/dev/null
 	cmp build/check-wheel/*.whl build/check-wheel/again/*.whl
 	Tests/Scripts/check-wheel.sh build/check-wheel/*.whl $(VERSION) $(INTERPRETERS)
+
+# The version of torch to test with, in an environment of its own.
+TORCH = 2.15.0
+TORCH_ENVIRONMENT = build/torch-$(TORCH)
+TORCH_TESTS = torch_optim torch_rates test_conformance_torch.py test_parity_torch.py test_torch_buffers.py test_find_rates.py
+
+check-torch: build ## the tests of layerwise.torch with another version of torch, as in TORCH=2.15.0
+	$(PYTHON) -m venv $(TORCH_ENVIRONMENT)
+	$(PYTHON) .ci/requirements test | sed 's/^torch==.*/torch==$(TORCH)/' > $(TORCH_ENVIRONMENT)/requirements.txt
+	$(TORCH_ENVIRONMENT)/bin/python -m pip install --quiet --disable-pip-version-check -r $(TORCH_ENVIRONMENT)/requirements.txt
+	@cd python/tests && PYTHONPATH="$(CURDIR)/python" $(CURDIR)/$(TORCH_ENVIRONMENT)/bin/python -m pytest $(TORCH_TESTS) \
+		-n $(WORKERS) --dist loadgroup
 
 size: build ## what the library's bytes are: ours, the Swift runtime, regular expressions
 	@.ci/library-size $(SHARED_BUILD)/liblayerwise.map $(LIBRARY)

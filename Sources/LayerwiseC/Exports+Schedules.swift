@@ -22,7 +22,7 @@ public func lw_optimizer_set_schedule(
 ) -> Int32 {
     withOptimizer(optimizer, error) { optimizer throws(LayerwiseError) in
         let key = try string(key, "key")
-        let schedule: (any Schedule)? =
+        let schedule: (any DeclaredSchedule)? =
             if spec_count == 0 { nil } else {
                 try makeSchedule(try LayerwiseC.spec(specs, spec_count), key)
             }
@@ -30,7 +30,7 @@ public func lw_optimizer_set_schedule(
     }
 }
 
-private func makeSchedule(_ spec: Spec, _ key: String) throws(LayerwiseError) -> any Schedule {
+private func makeSchedule(_ spec: Spec, _ key: String) throws(LayerwiseError) -> any DeclaredSchedule {
     try recipe("schedule of \(key)") { () throws(SettingError) in try schedule(spec) }
 }
 

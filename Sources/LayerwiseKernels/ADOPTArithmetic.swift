@@ -39,8 +39,8 @@ struct ADOPTArithmetic<Values: Lanes>: Arithmetic {
             return Values(0)
         }
         let adapted = (g / state.second.squareRoot().maximum(epsilon)).clamped(to: limit)
-        state.first = Values.fma(firstShare, adapted, Values.fma(firstShare, -state.first, state.first))
-        state.second = Values.fma(secondShare, g * g, Values.fma(secondShare, -state.second, state.second))
+        state.first = state.first.blended(with: adapted, share: firstShare)
+        state.second = state.second.blended(with: g * g, share: secondShare)
         return Values.fma(rate, state.first, decay * weight)
     }
 }

@@ -35,7 +35,7 @@ struct AdEMAMixArithmetic<Values: Lanes>: Arithmetic {
     func change(weight: Values, gradient: Values, state: inout State) -> Values {
         let g = gradient.bounded(by: squareLimit)
         let (m, v) = state.moments.advance(gradient: g, firstShare: firstShare, secondShare: secondShare)
-        state.slow = Values.fma(slowShare, g, Values.fma(slowShare, -state.slow, state.slow))
+        state.slow = state.slow.blended(with: g, share: slowShare)
         let direction = Values.fma(slowScale, state.slow, firstScale * m)
         return Values.fma(stepSize, direction / (v.squareRoot() + epsilon), decay * weight)
     }

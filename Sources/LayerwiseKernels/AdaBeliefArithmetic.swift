@@ -32,7 +32,7 @@ struct AdaBeliefArithmetic<Values: Lanes>: Arithmetic {
     @inline(__always)
     func change(weight: Values, gradient: Values, state: inout State) -> Values {
         let g = Values.fma(coupledDecay, weight, gradient).bounded(by: squareLimit)
-        state.first = Values.fma(firstShare, g, Values.fma(firstShare, -state.first, state.first))
+        state.first = state.first.blended(with: g, share: firstShare)
         let surprise = (g - state.first).bounded(by: squareLimit)
         let kept = Values.fma(secondShare, -state.second, state.second)
         state.second = Values.fma(secondShare, surprise * surprise, kept) + growth

@@ -26,10 +26,10 @@ struct AdadeltaArithmetic<Values: Lanes>: Arithmetic {
     @inline(__always)
     func change(weight: Values, gradient: Values, state: inout State) -> Values {
         let g = Values.fma(coupledDecay, weight, gradient).bounded(by: squareLimit)
-        state.square = Values.fma(share, g * g, Values.fma(share, -state.square, state.square))
+        state.square = state.square.blended(with: g * g, share: share)
         let adapted = g / (state.square + epsilon).squareRoot()
         let d = ((state.change + epsilon).squareRoot() * adapted).bounded(by: squareLimit)
-        state.change = Values.fma(share, d * d, Values.fma(share, -state.change, state.change))
+        state.change = state.change.blended(with: d * d, share: share)
         return rate * d
     }
 }

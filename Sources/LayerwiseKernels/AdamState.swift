@@ -25,12 +25,6 @@ struct FirstMoment<Values: Lanes>: StateLanes {
     @inline(__always) static func prefetch(_ tile: lwk_tile, _ offset: Int) {
         lwk_prefetch_write(tile.states.0.unsafelyUnwrapped + offset)
     }
-
-    /// (1 − share)·m + share·input, in which what stays of m is rounded apart from what comes.
-    @inline(__always)
-    func blended(with input: Values, share: Values) -> Values {
-        Values.fma(share, input, Values.fma(share, -moment, moment))
-    }
 }
 
 /// The first and second moment: `exp_avg`, `exp_avg_sq`.
@@ -54,10 +48,8 @@ struct Moments<Values: Lanes>: StateLanes, AdaptiveMoments {
 
     @inline(__always)
     mutating func advance(gradient: Values, firstShare: Values, secondShare: Values) -> (Values, Values) {
-        // What stays of a moment, m − share·m, is rounded apart from what comes: so nothing of the gradient is lost where
-        // β is small and the moment large.
-        first = Values.fma(firstShare, gradient, Values.fma(firstShare, -first, first))
-        second = Values.fma(secondShare, gradient * gradient, Values.fma(secondShare, -second, second))
+        first = first.blended(with: gradient, share: firstShare)
+        second = second.blended(with: gradient * gradient, share: secondShare)
         return (first, second)
     }
 }

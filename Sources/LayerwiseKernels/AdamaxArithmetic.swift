@@ -31,7 +31,7 @@ struct AdamaxArithmetic<Values: Lanes>: Arithmetic {
     @inline(__always)
     func change(weight: Values, gradient: Values, state: inout State) -> Values {
         let g = Values.fma(coupledDecay, weight, gradient)
-        state.first = Values.fma(firstShare, g, Values.fma(firstShare, -state.first, state.first))
+        state.first = state.first.blended(with: g, share: firstShare)
         state.second = (g.magnitude() + epsilon).maximum(keep * state.second)
         return Values.fma(stepSize, state.first / (state.second + outerEpsilon), decay * weight)
     }

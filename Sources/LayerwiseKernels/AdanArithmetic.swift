@@ -40,10 +40,10 @@ struct AdanArithmetic<Values: Lanes>: Arithmetic {
         let g = gradient.bounded(by: squareLimit)
         let d = isFirst ? Values(0) : g - state.previous
         let ahead = Values.fma(reach, d, g).bounded(by: squareLimit)
-        state.first = Values.fma(firstShare, g, Values.fma(firstShare, -state.first, state.first))
+        state.first = state.first.blended(with: g, share: firstShare)
         state.difference = Values.fma(
             differenceShare, d, Values.fma(differenceShare, -state.difference, state.difference))
-        state.square = Values.fma(squareShare, ahead * ahead, Values.fma(squareShare, -state.square, state.square))
+        state.square = state.square.blended(with: ahead * ahead, share: squareShare)
         state.previous = g
         let direction = Values.fma(differenceScale, state.difference, firstScale * state.first)
         return Values.fma(stepSize, direction / (state.square.squareRoot() + epsilon), decay * weight)

@@ -39,7 +39,7 @@ struct DAdaptAdamArithmetic<Values: Lanes>: SummingArithmetic {
         let g = Values.fma(coupledDecay, weight, gradient).bounded(by: squareLimit)
         let direction = state.sum / (state.second.squareRoot() + epsilon)
         state.first = Values.fma(firstScale, g, Values.fma(firstShare, -state.first, state.first))
-        state.second = Values.fma(secondShare, g * g, Values.fma(secondShare, -state.second, state.second))
+        state.second = state.second.blended(with: g * g, share: secondShare)
         state.sum = Values.fma(distanceScale, g, distanceDecay * state.sum)
         return Summands(left: g, right: direction)
     }

@@ -4,6 +4,24 @@ import CLayerwiseKernels
 // What states need that are kept by rows and columns, or by axes: the sums of squared gradients, and the products of both; the
 // least of an element's axes, and the largest by row and by column.
 
+/// Calls `body` with each run of `count` elements that lies in one row of `length` elements: the row, the run's place in it, and the
+/// run itself.  The first element is element `start` of its tensor; the elements of runs are counted from it.
+@inline(__always)
+func forEachRun(
+    _ start: Int, _ count: Int, _ length: Int, _ body: (_ row: Int, _ place: Int, _ run: Range<Int>) -> Void
+) {
+    var row = start / length
+    var place = start % length
+    var index = 0
+    while index < count {
+        let end = index &+ min(length &- place, count &- index)
+        body(row, place, Range(uncheckedBounds: (index, end)))
+        index = end
+        place = 0
+        row &+= 1
+    }
+}
+
 /// Adds the squares of `count` lanes, of which the first is element `start` of its tensor, to the sums of their rows and of
 /// their columns.  `rowSums` begins with the row of the first element, `columnSums` with the columns of its matrix.
 @inline(__always)
@@ -11,40 +29,26 @@ func addSquares<V: Lanes>(
     _: V.Type, _ source: UnsafeRawPointer, _ count: Int, _ start: Int, _ rows: Int, _ columns: Int,
     _ rowSums: UnsafeMutablePointer<Double>, _ columnSums: UnsafeMutablePointer<Double>
 ) {
-    var column = start % columns
-    var row = start / columns % rows
-    var rowSum = rowSums
-    var columnSums = columnSums
-    var index = 0
-    while index < count {
-        let run = min(columns &- column, count &- index)
+    let firstRow = start / columns
+    let firstMatrix = firstRow / rows
+    forEachRun(start, count, columns) { row, column, run in
+        let columnSums = columnSums + ((row / rows &- firstMatrix) &* columns &+ column)
         var squares = SquareSum()
         var rest = 0.0
         var done = 0
-        while done &+ V.count <= run {
-            let values = V.load(source, (index &+ done) &* (groupBytes / V.count))
+        while done &+ V.count <= run.count {
+            let values = V.load(source, (run.lowerBound &+ done) &* (groupBytes / V.count))
             values.addSquares(to: &squares)
-            values.addSquares(to: columnSums + (column &+ done))
+            values.addSquares(to: columnSums + done)
             done &+= V.count
         }
-        while done < run {
-            let x = V.number(source, index &+ done)
+        while done < run.count {
+            let x = V.number(source, run.lowerBound &+ done)
             rest = rest.addingProduct(x, x)
-            columnSums[column &+ done] = columnSums[column &+ done].addingProduct(x, x)
+            columnSums[done] = columnSums[done].addingProduct(x, x)
             done &+= 1
         }
-        rowSum.pointee += squares.total + rest
-        index &+= run
-        column &+= run
-        if column == columns {
-            column = 0
-            rowSum += 1
-            row &+= 1
-            if row == rows {
-                row = 0
-                columnSums += columns
-            }
-        }
+        rowSums[row &- firstRow] += squares.total + rest
     }
 }
 
@@ -57,26 +61,16 @@ func multiplyFactors<V: Lanes>(
     _ rows: Int, _ columns: Int, _ target: UnsafeMutableRawPointer
 ) {
     let laneBytes = groupBytes / V.count
-    var column = start % columns
-    var row = start / columns
-    var index = 0
-    while index < count {
-        let run = min(columns &- column, count &- index)
+    forEachRun(start, count, columns) { row, column, run in
         let factor = V(rowFactors[row])
         let own = columnValues + (row / rows &* columns &+ column) &* laneBytes
-        let place = target + index &* laneBytes
+        let place = target + run.lowerBound &* laneBytes
         var done = 0
-        while done < run {
+        while done < run.count {
             let values = V.load(own, done &* laneBytes)
             // What is finite stays finite.
             (factor * values).settled(operand: values).store(place, done &* laneBytes)
             done &+= V.count
-        }
-        index &+= run
-        column &+= run
-        if column == columns {
-            column = 0
-            row &+= 1
         }
     }
 }
@@ -90,22 +84,15 @@ func minimizeFactors<V: Lanes>(
     _ columns: Int, _ target: UnsafeMutableRawPointer
 ) {
     let laneBytes = groupBytes / V.count
-    var column = start % columns
-    var row = start / columns
-    var index = 0
-    while index < count {
-        let run = min(columns &- column, count &- index)
+    forEachRun(start, count, columns) { row, column, run in
         let negative = -V(rowValues[row])
         let own = columnValues + column &* laneBytes
-        let place = target + index &* laneBytes
+        let place = target + run.lowerBound &* laneBytes
         var done = 0
-        while done < run {
+        while done < run.count {
             (-(negative.maximum(-V.load(own, done &* laneBytes)))).store(place, done &* laneBytes)
             done &+= V.count
         }
-        index &+= run
-        column = 0
-        row &+= 1
     }
 }
 
@@ -118,42 +105,36 @@ func addMaxima<V: Lanes>(
     _ rowMaxima: UnsafeMutablePointer<Double>, _ columnMaxima: UnsafeMutableRawPointer
 ) {
     let laneBytes = groupBytes / V.count
-    var column = start % columns
-    var row = 0
-    var index = 0
+    let firstRow = start / columns
     var padded = SIMD16<UInt32>(repeating: 0)
     withUnsafeMutableBytes(of: &padded) { pad in
         guard let pad = pad.baseAddress else { return }
-        while index < count {
-            let run = min(columns &- column, count &- index)
+        forEachRun(start, count, columns) { row, column, run in
             let own = columnMaxima + column &* laneBytes
             var largest = V(0)
             var done = 0
-            while done &+ V.count <= run {
-                let values = V.load(source, (index &+ done) &* laneBytes)
+            while done &+ V.count <= run.count {
+                let values = V.load(source, (run.lowerBound &+ done) &* laneBytes)
                 largest = largest.maximum(values)
                 V.load(own, done &* laneBytes).maximum(values).store(own, done &* laneBytes)
                 done &+= V.count
             }
-            if done < run {
+            if done < run.count {
                 // Behind the columns are those of another block.
-                let rest = (run &- done) &* laneBytes
+                let rest = (run.count &- done) &* laneBytes
                 pad.copyMemory(from: own + done &* laneBytes, byteCount: rest)
-                let values = V.load(source, (index &+ done) &* laneBytes).prefix(Int64(run &- done))
+                let values = V.load(source, (run.lowerBound &+ done) &* laneBytes).prefix(Int64(run.count &- done))
                 largest = largest.maximum(values)
                 V.load(pad, 0).maximum(values).store(pad, 0)
                 (own + done &* laneBytes).copyMemory(from: pad, byteCount: rest)
             }
             largest.store(pad, 0)
-            var most = rowMaxima[row]
-            for lane in 0..<min(run, V.count) {
+            var most = rowMaxima[row &- firstRow]
+            for lane in 0..<min(run.count, V.count) {
                 let x = V.number(pad, lane)
                 most = x > most ? x : most
             }
-            rowMaxima[row] = most
-            index &+= run
-            column = 0
-            row &+= 1
+            rowMaxima[row &- firstRow] = most
         }
     }
 }

@@ -38,7 +38,7 @@ struct LAMBArithmetic<Values: Lanes>: DirectionArithmetic {
     func direction(weight: Values, gradient: Values, state: inout State) -> Values {
         let g = Values.fma(coupledDecay, weight, gradient).bounded(by: squareLimit)
         state.first = Values.fma(firstShare, g, Values.fma(forget, -state.first, state.first))
-        state.second = Values.fma(secondShare, g * g, Values.fma(secondShare, -state.second, state.second))
+        state.second = state.second.blended(with: g * g, share: secondShare)
         return direction(weight: weight, state: state)
     }
 

@@ -44,7 +44,7 @@ struct LANSArithmetic<Values: Lanes>: SquaresArithmetic {
     func measure(weight: Values, gradient: Values, state: inout MeasuredState) -> Measured<Values> {
         let g = normalized(weight, gradient)
         state.first = Values.fma(firstShare, g, Values.fma(forget, -state.first, state.first))
-        state.second = Values.fma(secondShare, g * g, Values.fma(secondShare, -state.second, state.second))
+        state.second = state.second.blended(with: g * g, share: secondShare)
         return directions(weight, g, state.first, state.second)
     }
 

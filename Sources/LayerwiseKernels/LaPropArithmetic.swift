@@ -29,7 +29,7 @@ struct LaPropArithmetic<Values: Lanes>: Arithmetic {
     @inline(__always)
     func change(weight: Values, gradient: Values, state: inout State) -> Values {
         let g = gradient.bounded(by: squareLimit)
-        state.second = Values.fma(secondShare, g * g, Values.fma(secondShare, -state.second, state.second))
+        state.second = state.second.blended(with: g * g, share: secondShare)
         let adapted = g / (state.second.squareRoot() + epsilon)
         state.first = Values.fma(firstShare, adapted, Values.fma(forget, -state.first, state.first))
         return Values.fma(stepSize, state.first, decay * weight)

@@ -368,4 +368,10 @@ extension Lanes {
     @inline(__always) func store(_ memory: UnsafeMutableRawPointer, _ offset: Int) {
         memory.storeBytes(of: self, toByteOffset: offset, as: Self.self)
     }
+
+    /// An average that takes `input` in: (1 − share)·x + share·input.  What stays of x, x − share·x, is rounded apart from what
+    /// comes, so that nothing of the input is lost where β is small and the average large.
+    @inline(__always) func blended(with input: Self, share: Self) -> Self {
+        .fma(share, input, .fma(share, -self, self))
+    }
 }

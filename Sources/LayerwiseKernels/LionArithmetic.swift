@@ -22,8 +22,8 @@ struct LionArithmetic<Values: Lanes>: Arithmetic {
 
     @inline(__always)
     func change(weight: Values, gradient: Values, state: inout State) -> Values {
-        let direction = state.blended(with: gradient, share: directionShare)
-        state.moment = state.blended(with: gradient, share: momentShare)
+        let direction = state.moment.blended(with: gradient, share: directionShare)
+        state.moment = state.moment.blended(with: gradient, share: momentShare)
         return Values.fma(rate, direction.sign(), decay * weight)
     }
 }

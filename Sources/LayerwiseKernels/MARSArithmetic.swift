@@ -146,7 +146,7 @@ struct MARSLionState<Values: Lanes>: StateLanes {
 
     @inline(__always)
     mutating func advance(gradient: Values, share: Values) {
-        first = Values.fma(share, gradient, Values.fma(share, -first, first))
+        first = first.blended(with: gradient, share: share)
     }
 }
 
@@ -177,7 +177,7 @@ struct MARSState<Values: Lanes>: StateLanes, CorrectedMoments {
     @inline(__always)
     mutating func advance(gradient: Values, firstShare: Values, secondShare: Values) -> (Values, Values) {
         own.advance(gradient: gradient, share: firstShare)
-        second = Values.fma(secondShare, gradient * gradient, Values.fma(secondShare, -second, second))
+        second = second.blended(with: gradient * gradient, share: secondShare)
         return (own.first, second)
     }
 }

@@ -21,7 +21,7 @@ struct MoMoArithmetic<Values: Lanes>: SummingArithmetic {
 
     @inline(__always)
     func advance(weight: Values, gradient: Values, state: inout SummedState) -> Summands<Values> {
-        state.moment = state.blended(with: gradient, share: share)
+        state.moment = state.moment.blended(with: gradient, share: share)
         return Summands(left: state.moment, right: weight)
     }
 

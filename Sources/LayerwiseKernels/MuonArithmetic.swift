@@ -25,7 +25,7 @@ struct MuonArithmetic<Values: Lanes>: TrustRatioArithmetic {
 
     @inline(__always)
     func direction(weight: Values, gradient: Values, state: inout Momentum<Values>) -> Values {
-        state.velocity = Values.fma(share, gradient, Values.fma(share, -state.velocity, state.velocity))
+        state.velocity = state.velocity.blended(with: gradient, share: share)
         return directed(gradient, state.velocity)
     }
 
@@ -40,6 +40,6 @@ struct MuonArithmetic<Values: Lanes>: TrustRatioArithmetic {
 
     @inline(__always)
     private func directed(_ gradient: Values, _ velocity: Values) -> Values {
-        Values.fma(lookahead, gradient, Values.fma(lookahead, -velocity, velocity))
+        velocity.blended(with: gradient, share: lookahead)
     }
 }

@@ -41,7 +41,7 @@ struct ProdigyArithmetic<Values: Lanes>: SummingArithmetic {
         let g = Values.fma(coupledDecay, weight, gradient)
         let scaled = (secondScale * g).bounded(by: squareLimit)
         state.first = Values.fma(firstScale, g, Values.fma(firstShare, -state.first, state.first))
-        state.second = Values.fma(secondShare, scaled * scaled, Values.fma(secondShare, -state.second, state.second))
+        state.second = state.second.blended(with: scaled * scaled, share: secondShare)
         state.distance = Values.fma(distanceScale, g, distanceDecay * state.distance)
         return Summands(left: g, right: state.start - weight)
     }

@@ -41,10 +41,10 @@ struct RMSpropArithmetic<Values: Lanes>: Arithmetic {
     func change(weight: Values, gradient: Values, state: inout State) -> Values {
         let g = Values.fma(coupledDecay, weight, gradient).bounded(by: squareLimit)
         if isFirst { state.square = start }
-        state.square = Values.fma(share, g * g, Values.fma(share, -state.square, state.square))
+        state.square = state.square.blended(with: g * g, share: share)
         var variance = state.square
         if centered {
-            state.mean = Values.fma(share, g, Values.fma(share, -state.mean, state.mean))
+            state.mean = state.mean.blended(with: g, share: share)
             // Rounding can make it negative.
             variance = Values.fma(-state.mean, state.mean, variance).maximum(Values(0))
         }

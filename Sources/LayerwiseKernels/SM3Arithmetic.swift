@@ -77,7 +77,7 @@ struct AccumulatorAndMomentum<Values: Lanes>: StateLanes, AccumulatedState {
         lwk_prefetch_write(tile.states.1.unsafelyUnwrapped + offset)
     }
     @inline(__always) mutating func advance(_ change: Values, share: Values) -> Values {
-        momentum = Values.fma(share, change, Values.fma(share, -momentum, momentum))
+        momentum = momentum.blended(with: change, share: share)
         return momentum
     }
 }

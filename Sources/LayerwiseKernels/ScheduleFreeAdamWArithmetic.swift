@@ -32,7 +32,7 @@ struct ScheduleFreeAdamWArithmetic<Values: Lanes>: Arithmetic {
     @inline(__always)
     func change(weight: Values, gradient: Values, state: inout State) -> Values {
         let g = gradient.bounded(by: squareLimit)
-        state.second = Values.fma(secondShare, g * g, Values.fma(secondShare, -state.second, state.second))
+        state.second = state.second.blended(with: g * g, share: secondShare)
         let q = Values.fma(rate, g / Values.fma(rootShare, state.second.squareRoot(), epsilon), decay * weight)
         let change = Values.fma(step, q, average * (weight - state.stepped))
         state.stepped = state.stepped - q

@@ -30,7 +30,7 @@ struct SimplifiedAdEMAMixArithmetic<Values: Lanes>: Arithmetic {
     func change(weight: Values, gradient: Values, state: inout State) -> Values {
         let g = gradient.bounded(by: squareLimit)
         state.first = Values.fma(forget, -state.first, state.first) + g
-        state.second = Values.fma(secondShare, g * g, Values.fma(secondShare, -state.second, state.second))
+        state.second = state.second.blended(with: g * g, share: secondShare)
         let direction = Values.fma(mix, g, state.first) / (state.second.squareRoot() + epsilon)
         return Values.fma(stepSize, direction, decay * weight)
     }

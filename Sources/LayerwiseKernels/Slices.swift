@@ -12,31 +12,26 @@ func addSliceSums<V: Lanes>(
     _ sums: UnsafeMutablePointer<Double>?, _ squares: UnsafeMutablePointer<Double>
 ) {
     let laneBytes = groupBytes / V.count
-    var place = start % length
-    var slice = 0
-    var index = 0
-    while index < count {
-        let run = min(length &- place, count &- index)
+    let firstSlice = start / length
+    forEachRun(start, count, length) { slice, _, run in
         var (sum, square) = (SquareSum(), SquareSum())
         var (restSum, restSquare) = (0.0, 0.0)
         var done = 0
-        while done &+ V.count <= run {
-            let values = V.load(source, (index &+ done) &* laneBytes)
+        while done &+ V.count <= run.count {
+            let values = V.load(source, (run.lowerBound &+ done) &* laneBytes)
             values.add(to: &sum)
             values.addSquares(to: &square)
             done &+= V.count
         }
-        while done < run {
-            let x = V.number(source, index &+ done)
+        while done < run.count {
+            let x = V.number(source, run.lowerBound &+ done)
             restSum += x
             restSquare = restSquare.addingProduct(x, x)
             done &+= 1
         }
-        if let sums { sums[slice &* stride] += sum.total + restSum }
-        squares[slice &* stride] += square.total + restSquare
-        index &+= run
-        place = 0
-        slice &+= 1
+        let place = (slice &- firstSlice) &* stride
+        if let sums { sums[place] += sum.total + restSum }
+        squares[place] += square.total + restSquare
     }
 }
 
@@ -49,23 +44,16 @@ func adjustSlices<V: Lanes>(
     _ numbers: UnsafePointer<Double>, _ target: UnsafeMutableRawPointer
 ) {
     let laneBytes = groupBytes / V.count
-    var place = start % length
-    var slice = start / length
-    var index = 0
-    while index < count {
-        let run = min(length &- place, count &- index)
+    forEachRun(start, count, length) { slice, _, run in
         let (factor, offset) = (V(numbers[2 &* slice]), V(numbers[2 &* slice &+ 1]))
         var done = 0
-        while done < run {
-            let at = (index &+ done) &* laneBytes
+        while done < run.count {
+            let at = (run.lowerBound &+ done) &* laneBytes
             let values = V.load(source, at)
             // What is finite stays finite.
             let adjusted = V.fma(factor, values, -offset).settled(operand: values)
-            (run &- done < V.count ? adjusted.prefix(Int64(run &- done)) : adjusted).store(target, at)
+            (run.count &- done < V.count ? adjusted.prefix(Int64(run.count &- done)) : adjusted).store(target, at)
             done &+= V.count
         }
-        index &+= run
-        place = 0
-        slice &+= 1
     }
 }

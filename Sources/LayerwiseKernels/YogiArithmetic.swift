@@ -38,7 +38,7 @@ struct YogiArithmetic<Values: Lanes>: Arithmetic {
             state.first = start
             state.second = start
         }
-        state.first = Values.fma(firstShare, g, Values.fma(firstShare, -state.first, state.first))
+        state.first = state.first.blended(with: g, share: firstShare)
         // The same rounded square in both places: so nothing larger than v is taken from it.
         let square = g * g
         let share = secondShare * (state.second - square).sign()

@@ -47,7 +47,7 @@ public struct ADOPT: AdjustableRule {
         self.decoupledWeightDecay = decoupledWeightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "adopt", title: "ADOPT",
         summary: "Adam that divides each gradient by the second moment of those before it",
         details: """
@@ -58,7 +58,7 @@ public struct ADOPT: AdjustableRule {
         source: "Taniguchi et al. 2024, algorithm 2, arXiv:2411.02853; equals optax.contrib.adopt",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq")])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
             .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
@@ -72,10 +72,10 @@ public struct ADOPT: AdjustableRule {
                 "decay the weights in place of the gradient, as AdamW does"),
         ] + updateParameters
 
-    public var decouplesDecay: Bool { decoupledWeightDecay }
+    package var decouplesDecay: Bool { decoupledWeightDecay }
 
     /// The first step changes no weight.
-    public func separateDecay(_ moment: StepInput) -> Double {
+    package func separateDecay(_ moment: StepInput) -> Double {
         moment.step == 1 || !decoupledWeightDecay ? 0 : moment.decayRate * weightDecay * decayScale(moment.tensor)
     }
 
@@ -85,7 +85,7 @@ public struct ADOPT: AdjustableRule {
         package let isFirst: Bool
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let decay = weightDecay * decayScale(moment.tensor)
         let coefficients = Coefficients(
             coupledDecay: decoupledWeightDecay ? 0 : decay,
@@ -95,5 +95,5 @@ public struct ADOPT: AdjustableRule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .adopt }
+    package var kernel: KernelKey { .adopt }
 }

@@ -13,7 +13,7 @@ import LayerwisePlatform
 ///
 /// Source: Polyak and Juditsky 1992; Bottou 2010, section 5.  Equals `torch.optim.ASGD`, which keeps η and the weight in float32,
 /// and in which a new rate acts one step later.
-public struct ASGD: Rule {
+public struct ASGD: DeclaredRule {
     /// Learning rate γ.
     public var learningRate = 1e-2
     /// Decay λ of the weights, and of the rate.
@@ -36,7 +36,7 @@ public struct ASGD: Rule {
         self.weightDecay = weightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "asgd", title: "ASGD",
         summary: "Stochastic gradient descent with a rate that falls, and the average of the weights beside it",
         details: """
@@ -48,7 +48,7 @@ public struct ASGD: Rule {
         source: "Polyak and Juditsky 1992; Bottou 2010; equals torch.optim.ASGD",
         states: [.parameter("ax"), .scalar("eta", start: 0), .scalar("mu", start: 1)])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
         .number("lambd", \.lambda, .nonNegative, "decay λ of the weights, and of the rate"),
         .number("alpha", \.alpha, .nonNegative, "power α of the rate's decay"),
@@ -62,7 +62,7 @@ public struct ASGD: Rule {
     /// The weight of the new weights in the average, after `steps` steps.
     private func mu(_ steps: Int64) -> Double { 1 / max(1, Double(steps) - averagesFrom) }
 
-    public func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars {
+    package func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars {
         StateScalars(eta(moment.learningRate, moment.step), mu(moment.step))
     }
 
@@ -71,7 +71,7 @@ public struct ASGD: Rule {
         package let coupledDecay, decay, rate, share: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let rate = eta(moment.learningRate, moment.step - 1)
         let coefficients = Coefficients(
             coupledDecay: weightDecay * decayScale(moment.tensor), decay: lambda * rate, rate: rate,
@@ -79,5 +79,5 @@ public struct ASGD: Rule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .asgd }
+    package var kernel: KernelKey { .asgd }
 }

@@ -52,7 +52,7 @@ public struct AdEMAMix: AdjustableRule {
         self.weightDecay = weightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "ademamix", title: "AdEMAMix",
         summary: "AdamW with a second, slow mean of gradients beside the fast one",
         details: """
@@ -64,7 +64,7 @@ public struct AdEMAMix: AdjustableRule {
         source: "Pagliardini et al. 2024, algorithm 1, arXiv:2409.03137; equals pytorch_optimizer.AdEMAMix",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq"), .parameter("exp_avg_slow")])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
             .number("beta1", \.beta1, .fraction, "decay β₁ of the fast first moment"),
@@ -77,7 +77,7 @@ public struct AdEMAMix: AdjustableRule {
             .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
         ] + updateParameters
 
-    public var decouplesDecay: Bool { true }
+    package var decouplesDecay: Bool { true }
 
     /// αₜ.
     private func slowScale(_ step: Int64) -> Double {
@@ -97,7 +97,7 @@ public struct AdEMAMix: AdjustableRule {
         package let decay, firstShare, secondShare, slowShare, firstScale, slowScale, stepSize, epsilon: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let root = powers.complement(beta2, moment.step).squareRoot()
         let coefficients = Coefficients(
             decay: moment.decayRate * weightDecay * decayScale(moment.tensor),
@@ -107,5 +107,5 @@ public struct AdEMAMix: AdjustableRule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .adEMAMix }
+    package var kernel: KernelKey { .adEMAMix }
 }

@@ -41,7 +41,7 @@ public struct AdaBelief: AdjustableRule {
         self.decoupledWeightDecay = decoupledWeightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "adabelief", title: "AdaBelief",
         summary: "Adam that divides by how far gradients are from what the first moment expects",
         details: """
@@ -53,7 +53,7 @@ public struct AdaBelief: AdjustableRule {
         source: "Zhuang et al. 2020, algorithm 2, arXiv:2010.07468; equals pytorch_optimizer.AdaBelief",
         states: [.parameter("exp_avg"), .parameter("exp_avg_var")])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
             .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
@@ -64,14 +64,14 @@ public struct AdaBelief: AdjustableRule {
             .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient"),
         ] + updateParameters
 
-    public var decouplesDecay: Bool { decoupledWeightDecay }
+    package var decouplesDecay: Bool { decoupledWeightDecay }
 
     /// What `AdaBeliefArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
         package let coupledDecay, decay, firstShare, secondShare, growth, stepSize, epsilon: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let root = powers.complement(beta2, moment.step).squareRoot()
         let decay = weightDecay * decayScale(moment.tensor)
         let coefficients = Coefficients(
@@ -83,5 +83,5 @@ public struct AdaBelief: AdjustableRule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .adaBelief }
+    package var kernel: KernelKey { .adaBelief }
 }

@@ -10,7 +10,7 @@
 ///
 /// Source: Zeiler 2012, algorithm 1 (arXiv:1212.5701), which has γ = 1.  Equals `torch.optim.Adadelta`.  Keras takes
 /// γ = 0.001 and ρ = 0.95.
-public struct Adadelta: Rule {
+public struct Adadelta: DeclaredRule {
     /// Learning rate γ.
     public var learningRate = 1.0
     /// Decay ρ of both mean squares.
@@ -30,7 +30,7 @@ public struct Adadelta: Rule {
         self.weightDecay = weightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "adadelta", title: "Adadelta",
         summary: "Gradients times the root mean square of past changes over that of past gradients",
         details: """
@@ -41,7 +41,7 @@ public struct Adadelta: Rule {
         source: "Zeiler 2012, algorithm 1, arXiv:1212.5701; equals torch.optim.Adadelta",
         states: [.parameter("square_avg"), .parameter("acc_delta")], needsStep: false)
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
         .number("rho", \.rho, .fraction, "decay ρ of both mean squares"),
         .number("eps", \.epsilon, .nonNegative, "number ε that is added under both roots"),
@@ -53,12 +53,12 @@ public struct Adadelta: Rule {
         package let coupledDecay, share, epsilon, rate: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let coefficients = Coefficients(
             coupledDecay: weightDecay * decayScale(moment.tensor), share: 1 - rho, epsilon: epsilon,
             rate: moment.learningRate)
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .adadelta }
+    package var kernel: KernelKey { .adadelta }
 }

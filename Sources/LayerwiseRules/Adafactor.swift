@@ -77,7 +77,7 @@ public struct Adafactor: AdjustableRule {
         self.weightDecay = weightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "adafactor", title: "Adafactor",
         summary: "Adam whose second moment is kept by rows and columns, and whose change is relative to the weights",
         details: """
@@ -90,7 +90,7 @@ public struct Adafactor: AdjustableRule {
         source: "Shazeer and Stern 2018, algorithms 4 and 5, arXiv:1804.04235; equals torch.optim.Adafactor",
         states: StateDeclaration.factored("variance", rows: "row_var", columns: "col_var") + [.parameter("exp_avg")])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
             .number(
@@ -115,7 +115,7 @@ public struct Adafactor: AdjustableRule {
                 "the weights decay by \"lr\" times λ (torch), or by \"step\", all that multiplies u, times λ"),
         ] + updateParameters
 
-    public static let presets = [
+    package static let presets = [
         Preset(
             "torch",
             [Setting("step_size", "capped"), Setting("eps_position", "floor"), Setting("decay", "lr")]),
@@ -127,15 +127,15 @@ public struct Adafactor: AdjustableRule {
             ]),
     ]
 
-    public var states: StateSet { beta1 > 0 ? .first(4) : .first(3) }
+    package var states: StateSet { beta1 > 0 ? .first(4) : .first(3) }
 
-    public func states(of tensor: TensorTraits) -> StateSet {
+    package func states(of tensor: TensorTraits) -> StateSet {
         states.subtracting(tensor.isMatrix ? .state(0) : [.state(1), .state(2)])
     }
 
-    public var stages: [Stage] { [.factor, .measure(over: .tensor), .change()] }
+    package var stages: [Stage] { [.factor, .measure(over: .tensor), .change()] }
 
-    public var decouplesDecay: Bool { true }
+    package var decouplesDecay: Bool { true }
 
     private func bound(_ tensor: TensorTraits) -> Double { epsilon1 == 0 ? tensor.epsilon : epsilon1 }
 
@@ -153,7 +153,7 @@ public struct Adafactor: AdjustableRule {
         }
     }
 
-    public func factorAverage(_ stage: Int, _ moment: StepInput) -> FactorAverage {
+    package func factorAverage(_ stage: Int, _ moment: StepInput) -> FactorAverage {
         let bound = bound(moment.tensor)
         let isFloor = epsilonPosition == .floor
         return FactorAverage(share: share(moment.step), offset: isFloor ? 0 : bound, floor: isFloor ? bound : 0)
@@ -164,7 +164,7 @@ public struct Adafactor: AdjustableRule {
         package let share, offset, floor, momentumShare: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let bound = bound(moment.tensor)
         let isFloor = epsilonPosition == .floor
         let coefficients = Coefficients(
@@ -173,13 +173,13 @@ public struct Adafactor: AdjustableRule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
+    package func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
         TrustNorms.add(weights: first, directions: second, decayScale: 1, to: &sums)
     }
 
-    public func betterScales(_ sums: StageSums) -> StageScales? { TrustNorms.betterScales(sums) }
+    package func betterScales(_ sums: StageSums) -> StageScales? { TrustNorms.betterScales(sums) }
 
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
+    package func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
         let norms = TrustNorms(sums)
         let root = moment.elements.squareRoot()
         let scale = scaleParameter ? max(epsilon2, norms.weights / root) : 1
@@ -188,7 +188,7 @@ public struct Adafactor: AdjustableRule {
         return [change, decayRate * weightDecay * decayScale(moment.tensor), 0, 0]
     }
 
-    public func separateDecay(_ moment: StepInput) -> Double { moment.numbers[1] }
+    package func separateDecay(_ moment: StepInput) -> Double { moment.numbers[1] }
 
-    public var kernel: KernelKey { beta1 > 0 ? .adafactorMomentum : .adafactor }
+    package var kernel: KernelKey { beta1 > 0 ? .adafactorMomentum : .adafactor }
 }

@@ -10,7 +10,7 @@
 ///
 /// Source: Duchi, Hazan and Singer 2011, figure 1 with a diagonal matrix (JMLR 12, 2121–2159).  Equals `torch.optim.Adagrad`,
 /// and with the presets `optax` and `keras` these libraries', which start s at 0.1 and have ε = 1e-7 inside the root.
-public struct Adagrad: Rule {
+public struct Adagrad: DeclaredRule {
     /// Learning rate γ.
     public var learningRate = 1e-2
     /// Decay η of the rate: it is divided by 1 + (t − 1)·η.
@@ -38,7 +38,7 @@ public struct Adagrad: Rule {
         epsilon = eps
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "adagrad", title: "Adagrad",
         summary: "Gradients divided by the root of the sum of all their squares so far",
         details: """
@@ -49,7 +49,7 @@ public struct Adagrad: Rule {
         source: "Duchi, Hazan and Singer 2011, figure 1; equals torch.optim.Adagrad",
         states: [.parameter("sum")])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
         .number("lr_decay", \.rateDecay, .nonNegative, "decay η of the rate: it is divided by 1 + (t − 1)·η"),
         .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
@@ -58,7 +58,7 @@ public struct Adagrad: Rule {
         .flag("eps_in_sqrt", \.epsilonInRoot, "add ε inside the root, as optax and Keras do").omittedAtDefault,
     ]
 
-    public static let presets = ["optax", "keras"].map { library in
+    package static let presets = ["optax", "keras"].map { library in
         Preset(
             library, [Setting("initial_accumulator_value", 0.1), Setting("eps", 1e-7), Setting("eps_in_sqrt", 1)])
     }
@@ -69,7 +69,7 @@ public struct Adagrad: Rule {
         package let isFirst: Bool
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let coefficients = Coefficients(
             coupledDecay: weightDecay * decayScale(moment.tensor), start: initialSum,
             rate: moment.learningRate / (1 + Double(moment.step - 1) * rateDecay),
@@ -79,5 +79,5 @@ public struct Adagrad: Rule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .adagrad }
+    package var kernel: KernelKey { .adagrad }
 }

@@ -48,7 +48,7 @@ public struct Adam: AdjustableRule {
         self.decoupledWeightDecay = decoupledWeightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "adam", title: "Adam",
         summary: "Adaptive moments",
         details: """
@@ -60,7 +60,7 @@ public struct Adam: AdjustableRule {
         source: "Kingma and Ba 2015, algorithm 1, arXiv:1412.6980; AMSGrad: arXiv:1904.09237; equals torch.optim.Adam",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq"), .parameter("max_exp_avg_sq")])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
             .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
@@ -77,18 +77,18 @@ public struct Adam: AdjustableRule {
             ).omittedAtDefault,
         ] + updateParameters
 
-    public static let presets = [Preset("keras", [Setting("eps", 1e-7), Setting("eps_before_correction", 1)])]
+    package static let presets = [Preset("keras", [Setting("eps", 1e-7), Setting("eps_before_correction", 1)])]
 
-    public var decouplesDecay: Bool { decoupledWeightDecay }
+    package var decouplesDecay: Bool { decoupledWeightDecay }
 
-    public var states: StateSet { .first(amsgrad ? 3 : 2) }
+    package var states: StateSet { .first(amsgrad ? 3 : 2) }
 
     /// What `AdamArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
         package let coupledDecay, decay, firstShare, secondShare, stepSize, epsilon: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         // √v̂ = √v / √(1 − β₂ᵗ), and its root moves into the step and into ε: one rounding less for every element.
         let root = powers.complement(beta2, moment.step).squareRoot()
         let decay = weightDecay * decayScale(moment.tensor)
@@ -101,5 +101,5 @@ public struct Adam: AdjustableRule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { amsgrad ? .amsgrad : .adam }
+    package var kernel: KernelKey { amsgrad ? .amsgrad : .adam }
 }

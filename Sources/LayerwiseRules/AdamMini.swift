@@ -46,7 +46,7 @@ public struct AdamMini: AdjustableRule {
         self.blockRows = blockRows
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "adam_mini", title: "Adam-Mini",
         summary: "AdamW with one second moment for each block of rows or for each tensor",
         details: """
@@ -59,7 +59,7 @@ public struct AdamMini: AdjustableRule {
         source: "Zhang et al. 2024, algorithm 1, arXiv:2406.16793; equals the authors' package for equal blocks",
         states: [.parameter("exp_avg"), .rowMeans("exp_avg_sq_row")])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
             .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
@@ -71,15 +71,15 @@ public struct AdamMini: AdjustableRule {
                 "rows that share a second moment, in tensors of rank 2 and more; 0: the whole tensor"),
         ] + updateParameters
 
-    public var decouplesDecay: Bool { true }
+    package var decouplesDecay: Bool { true }
 
-    public var stages: [Stage] { [.factor, .change()] }
+    package var stages: [Stage] { [.factor, .change()] }
 
-    public func factorAverage(_ stage: Int, _ moment: StepInput) -> FactorAverage {
+    package func factorAverage(_ stage: Int, _ moment: StepInput) -> FactorAverage {
         FactorAverage(share: 1 - beta2, rows: moment.tensor.isMatrix ? blockRows : 0)
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         // As in `Adam`; the second moment was advanced in the stage before, so that its share here is 0.
         let root = powers.complement(beta2, moment.step).squareRoot()
         let coefficients = Adam.Coefficients(
@@ -89,5 +89,5 @@ public struct AdamMini: AdjustableRule {
         target.storeBytes(of: coefficients, as: Adam.Coefficients.self)
     }
 
-    public var kernel: KernelKey { .adam }
+    package var kernel: KernelKey { .adam }
 }

@@ -41,7 +41,7 @@ public struct AdamW: AdjustableRule {
         self.amsgrad = amsgrad
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "adamw", title: "AdamW",
         summary: "Adam with decoupled weight decay",
         details: """
@@ -51,7 +51,7 @@ public struct AdamW: AdjustableRule {
         source: "Loshchilov and Hutter 2019, algorithm 2, arXiv:1711.05101; equals torch.optim.AdamW",
         states: Adam.declaration.states)
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
             .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
@@ -65,7 +65,7 @@ public struct AdamW: AdjustableRule {
             ).omittedAtDefault,
         ] + updateParameters
 
-    public static let presets = Adam.presets
+    package static let presets = Adam.presets
 
     /// The same rule, said as Adam.
     private var adam: Adam {
@@ -76,13 +76,13 @@ public struct AdamW: AdjustableRule {
         return adam
     }
 
-    public var decouplesDecay: Bool { true }
+    package var decouplesDecay: Bool { true }
 
-    public var states: StateSet { adam.states }
+    package var states: StateSet { adam.states }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         adam.plan(moment, powers: &powers, into: target)
     }
 
-    public var kernel: KernelKey { adam.kernel }
+    package var kernel: KernelKey { adam.kernel }
 }

@@ -10,7 +10,7 @@
 ///
 /// Source: Kingma and Ba 2015, algorithm 2 (arXiv:1412.6980), which has no ε.  Equals `torch.optim.Adamax` and
 /// `optax.adamax`, with decoupled decay `optax.adamaxw`, and with the preset `keras` Keras's.
-public struct Adamax: Rule {
+public struct Adamax: DeclaredRule {
     /// Learning rate γ.
     public var learningRate = 2e-3
     /// Decay β₁ of the first moment.
@@ -40,7 +40,7 @@ public struct Adamax: Rule {
         self.decoupledWeightDecay = decoupledWeightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "adamax", title: "Adamax",
         summary: "Adam with the largest recent gradient in place of the root of the second moment",
         details: """
@@ -51,7 +51,7 @@ public struct Adamax: Rule {
         source: "Kingma and Ba 2015, algorithm 2, arXiv:1412.6980; equals torch.optim.Adamax",
         states: [.parameter("exp_avg"), .parameter("exp_inf")])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
         .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
         .number("beta2", \.beta2, .fraction, "decay β₂ of the largest gradient"),
@@ -66,16 +66,16 @@ public struct Adamax: Rule {
         ).omittedAtDefault,
     ]
 
-    public static let presets = [Preset("keras", [Setting("eps", 1e-7), Setting("eps_in_denominator", 1)])]
+    package static let presets = [Preset("keras", [Setting("eps", 1e-7), Setting("eps_in_denominator", 1)])]
 
-    public var decouplesDecay: Bool { decoupledWeightDecay }
+    package var decouplesDecay: Bool { decoupledWeightDecay }
 
     /// What `AdamaxArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
         package let coupledDecay, decay, firstShare, keep, epsilon, outerEpsilon, stepSize: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let decay = weightDecay * decayScale(moment.tensor)
         let coefficients = Coefficients(
             coupledDecay: decoupledWeightDecay ? 0 : decay,
@@ -86,5 +86,5 @@ public struct Adamax: Rule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .adamax }
+    package var kernel: KernelKey { .adamax }
 }

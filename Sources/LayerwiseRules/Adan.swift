@@ -56,7 +56,7 @@ public struct Adan: AdjustableRule {
         self.noProx = noProx
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "adan", title: "Adan",
         summary: "Adaptive Nesterov momentum, from means of gradients and of their differences",
         details: """
@@ -71,7 +71,7 @@ public struct Adan: AdjustableRule {
             .parameter("exp_avg"), .parameter("exp_avg_diff"), .parameter("exp_avg_sq"), .parameter("previous_grad"),
         ])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
             .number("beta1", \.beta1, .fraction, "decay β₁ of the mean gradient"),
@@ -86,11 +86,11 @@ public struct Adan: AdjustableRule {
             ).omittedAtDefault,
         ] + updateParameters
 
-    public static let presets = [
+    package static let presets = [
         Preset("optax", [Setting("difference_weight", "share"), Setting("no_prox", 1)])
     ]
 
-    public var decouplesDecay: Bool { true }
+    package var decouplesDecay: Bool { true }
 
     /// c.
     private var weight: Double { differenceWeight == .decay ? beta2 : 1 - beta2 }
@@ -98,7 +98,7 @@ public struct Adan: AdjustableRule {
     /// (w − q)/(1 + c) = w − (q + c·w)/(1 + c).
     private func shrinkage(_ decay: Double) -> Double { noProx ? 1 : 1 / (1 + decay) }
 
-    public func separateDecay(_ moment: StepInput) -> Double {
+    package func separateDecay(_ moment: StepInput) -> Double {
         let decay = moment.decayRate * weightDecay * decayScale(moment.tensor)
         return decay * shrinkage(decay)
     }
@@ -110,7 +110,7 @@ public struct Adan: AdjustableRule {
         package let isFirst: Bool
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let root = powers.complement(beta3, moment.step).squareRoot()
         let decay = moment.decayRate * weightDecay * decayScale(moment.tensor)
         let shrinkage = shrinkage(decay)
@@ -122,5 +122,5 @@ public struct Adan: AdjustableRule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .adan }
+    package var kernel: KernelKey { .adan }
 }

@@ -5,7 +5,7 @@
 /// βᵗ is made by repeated squaring in double-double arithmetic, so that 1 − βᵗ is right to the last bit or two and the
 /// same on every processor, which a libm does not promise.  The squares are kept from one step to the next: layers that
 /// thawed at different times each have a t of their own.
-public struct BiasCorrectionCache: Sendable {
+package struct BiasCorrectionCache: Sendable {
     private var first = Entry()
     private var second = Entry()
 
@@ -20,7 +20,7 @@ public struct BiasCorrectionCache: Sendable {
     }
 
     /// Creates an empty cache.
-    public init() {}
+    package init() {}
 
     /// Makes room, so that no power allocates.
     package mutating func reserve() {
@@ -30,7 +30,7 @@ public struct BiasCorrectionCache: Sendable {
 
     /// 1 − base^exponent, for 0 ≤ base < 1 and exponent ≥ 0.
     @inline(__always)
-    public mutating func complement(_ base: Double, _ exponent: Int64) -> Double {
+    package mutating func complement(_ base: Double, _ exponent: Int64) -> Double {
         if first.base == base, first.exponent == exponent { return first.complement }
         if second.base == base, second.exponent == exponent { return second.complement }
         return makeComplement(base, exponent)
@@ -78,7 +78,7 @@ extension BiasCorrectionCache.Entry {
 }
 
 /// base^exponent, rounded once; exponent ≥ 0.
-public func integerPower(_ base: Double, _ exponent: Int64) -> Double { power(base, exponent).high }
+package func integerPower(_ base: Double, _ exponent: Int64) -> Double { power(base, exponent).high }
 
 /// 1 − base^exponent, rounded once; exponent ≥ 0.
 func powerComplement(_ base: Double, _ exponent: Int64) -> Double {

@@ -47,7 +47,7 @@ public struct CAME: AdjustableRule {
         self.weightDecay = weightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "came", title: "CAME",
         summary: "Adafactor with momentum, slowed where the step's change and the average disagree",
         details: """
@@ -63,7 +63,7 @@ public struct CAME: AdjustableRule {
             + StateDeclaration.factored(rows: "exp_avg_res_row", columns: "exp_avg_res_col"),
         needsStep: false)
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
             .number("beta1", \.beta1, .fraction, "decay β₁ of the average of changes"),
@@ -75,18 +75,18 @@ public struct CAME: AdjustableRule {
             .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
         ] + updateParameters
 
-    public func states(of tensor: TensorTraits) -> StateSet {
+    package func states(of tensor: TensorTraits) -> StateSet {
         tensor.isMatrix
             ? [.state(1), .state(2), .state(3), .state(4), .state(5)] : [.state(0), .state(3)]
     }
 
-    public var stages: [Stage] {
+    package var stages: [Stage] {
         [.factor, .measure(over: .tensor), .factorDirections, .change(readsGradients: false)]
     }
 
-    public var decouplesDecay: Bool { true }
+    package var decouplesDecay: Bool { true }
 
-    public func factorAverage(_ stage: Int, _ moment: StepInput) -> FactorAverage {
+    package func factorAverage(_ stage: Int, _ moment: StepInput) -> FactorAverage {
         stage == 0
             ? FactorAverage(share: 1 - beta2, offset: epsilon1) : FactorAverage(share: 1 - beta3, offset: epsilon2)
     }
@@ -96,25 +96,25 @@ public struct CAME: AdjustableRule {
         package let share, offset, floor, momentumShare, rate, decay: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let coefficients = Coefficients(
             share: moment.tensor.isMatrix ? 0 : 1 - beta2, offset: epsilon1, floor: 0, momentumShare: 1 - beta1,
             rate: moment.learningRate, decay: moment.decayRate * weightDecay * decayScale(moment.tensor))
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
+    package func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
         TrustNorms.add(weights: first, directions: second, decayScale: 1, to: &sums)
     }
 
-    public func betterScales(_ sums: StageSums) -> StageScales? { TrustNorms.betterScales(sums) }
+    package func betterScales(_ sums: StageSums) -> StageScales? { TrustNorms.betterScales(sums) }
 
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
+    package func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
         let norm = TrustNorms(sums).directions / max(1, moment.elements).squareRoot()
         return [1 / max(1, norm / clip), 0, 0, 0]
     }
 
-    public var kernel: KernelKey { .came }
-    public func kernel(of stage: Int) -> KernelKey { stage <= 1 ? .adafactor : .came }
-    public var vectorKernel: KernelKey { .cameVector }
+    package var kernel: KernelKey { .came }
+    package func kernel(of stage: Int) -> KernelKey { stage <= 1 ? .adafactor : .came }
+    package var vectorKernel: KernelKey { .cameVector }
 }

@@ -6,7 +6,7 @@
 /// are written.  Setting by key, checks, C, checkpoints, Python's classes and the documentation read them.  In Swift a component
 /// is a plain value: its initialiser assigns the properties and checks them.  A `Spec` describes it in words, for C and
 /// checkpoints.
-public protocol Component: Configurable {
+package protocol Component: Configurable {
     /// What it says of itself: names, equation, source and states.
     static var declaration: Declaration { get }
 
@@ -27,37 +27,37 @@ public protocol Component: Configurable {
 }
 
 /// What a component says of itself, besides its parameters.
-public struct Declaration: Sendable {
+package struct Declaration: Sendable {
     /// The key in C and in checkpoints, such as "adamw" or "layer_decay": the name of the type in lower case, with underscores
     /// between words.
-    public let name: String
+    package let name: String
     /// The keys of former versions, which are still read.
-    public let formerNames: [String]
+    package let formerNames: [String]
     /// The name in prose, such as "AdamW"; without spaces and signs, the name of the type, and of the class in Python.
-    public let title: String
+    package let title: String
     /// What it is, in a sentence.
-    public let summary: String
+    package let summary: String
     /// What a user should know besides, with the equation in the words of the settings; it may be empty.
-    public let details: String
+    package let details: String
     /// The equation in a line.
-    public let equation: String
+    package let equation: String
     /// Paper or library, and which libraries it equals.
-    public let source: String
+    package let source: String
     /// What its list of numbers is; nil if it takes none.
-    public let values: String?
+    package let values: String?
     /// What its parts are; nil if it has none.
-    public let parts: String?
+    package let parts: String?
     /// What a class that is not written in words takes in place of the list and the parts.
-    public let arguments: [Argument]
+    package let arguments: [Argument]
     /// The keywords that may also be given without their names, in order.
-    public let positional: [String]
+    package let positional: [String]
     /// Every state that a rule can have, at most 32: at most four of the parameter's shape, rows and columns of one of
     /// these, two scalars and eight shared ones.  Other components have none.
-    public let states: [StateDeclaration]
+    package let states: [StateDeclaration]
     /// Whether a rule's plan needs t itself; else a state alone shows that a tensor has been stepped.
-    public let needsStep: Bool
+    package let needsStep: Bool
     /// Whether it does for tensors of rank 2 and more.
-    public let matricesNeedStep: Bool
+    package let matricesNeedStep: Bool
 
     package init(
         name: String, formerNames: [String] = [], title: String = "", summary: String = "", details: String = "",
@@ -89,9 +89,9 @@ extension Declaration {
 }
 
 /// A keyword of a class that holds a list of numbers, or parts.
-public struct Argument: Sendable {
+package struct Argument: Sendable {
     /// What an argument takes.
-    public enum Shape: String, Sendable {
+    package enum Shape: String, Sendable {
         /// Whole numbers of steps.
         case steps
         /// A number for each step, from the first on.
@@ -113,15 +113,15 @@ public struct Argument: Sendable {
     }
 
     /// The keyword.
-    public let name: String
+    package let name: String
     /// What it takes.
-    public let shape: Shape
+    package let shape: Shape
     /// What each pattern makes; nil for other shapes.
-    public let part: (any Component.Type)?
+    package let part: (any Component.Type)?
     /// The settings of such a part that the argument gives.
-    public let keys: [String]
+    package let keys: [String]
     /// One line of documentation.
-    public let doc: String
+    package let doc: String
 
     package init(_ name: String, _ shape: Shape, _ doc: String) {
         self.init(name: name, shape: shape, part: nil, keys: [], doc: doc)
@@ -149,14 +149,14 @@ public struct Argument: Sendable {
 }
 
 extension Component {
-    public var values: [Double] { [] }
-    public var components: [any Component] { [] }
+    package var values: [Double] { [] }
+    package var components: [any Component] { [] }
 
-    public mutating func take(values: [Double]) throws(SettingError) {
+    package mutating func take(values: [Double]) throws(SettingError) {
         if !values.isEmpty { throw .invalid("takes no list of numbers, found \(values.count)") }
     }
 
-    public mutating func take(parts: [Spec]) throws(SettingError) {
+    package mutating func take(parts: [Spec]) throws(SettingError) {
         if !parts.isEmpty { throw .invalid("has no parts, found \(parts.count)") }
     }
 
@@ -209,7 +209,7 @@ extension Component {
 
 extension Component {
     /// The component that `spec` describes.
-    public init(_ spec: Spec) throws(SettingError) {
+    package init(_ spec: Spec) throws(SettingError) {
         self.init()
         do throws(SettingError) {
             try refuseDuplicates(spec.settings)
@@ -221,7 +221,7 @@ extension Component {
     }
 
     /// The component in words: every setting that has a value.
-    public var spec: Spec {
+    package var spec: Spec {
         let start = Self()
         let settings = Self.parameters.compactMap { parameter -> Setting? in
             switch (parameter.read(self), parameter.read(start)) {
@@ -234,7 +234,7 @@ extension Component {
     }
 
     /// The parts in words.
-    public var parts: [Spec] { components.map { $0.spec } }
+    package var parts: [Spec] { components.map { $0.spec } }
 }
 
 extension Declaration {

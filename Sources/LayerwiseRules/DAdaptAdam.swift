@@ -16,7 +16,7 @@
 ///
 /// Source: Defazio and Mishchenko 2023, algorithm 5 (arXiv:2301.07733), version 3.  Equals dadaptation's `DAdaptAdam`, whose decoupled
 /// decay has no r.
-public struct DAdaptAdam: Rule {
+public struct DAdaptAdam: DeclaredRule {
     /// Factor γ of the estimated rate.
     public var learningRate = 1.0
     /// Decay β₁ of the first moment.
@@ -53,7 +53,7 @@ public struct DAdaptAdam: Rule {
         self.d0 = d0
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "dadapt_adam", title: "DAdaptAdam",
         summary: "Adam whose learning rate is estimated from the gradients: D-Adaptation",
         details: """
@@ -68,7 +68,7 @@ public struct DAdaptAdam: Rule {
             .shared("numerator_weighted", start: 0),
         ])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "factor γ of the estimated rate"),
         .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
         .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
@@ -86,9 +86,9 @@ public struct DAdaptAdam: Rule {
         ).omittedAtDefault,
     ]
 
-    public var decouplesDecay: Bool { decoupledWeightDecay }
+    package var decouplesDecay: Bool { decoupledWeightDecay }
 
-    public var stages: [Stage] { [.measure(over: estimateScope.ofStage), .change(readsGradients: false)] }
+    package var stages: [Stage] { [.measure(over: estimateScope.ofStage), .change(readsGradients: false)] }
 
     /// δ for a rate of 1.
     private func scale(_ moment: StepInput) -> Double {
@@ -103,7 +103,7 @@ public struct DAdaptAdam: Rule {
         package let distanceDecay, distanceScale: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let scale = scale(moment)
         let decay = weightDecay * decayScale(moment.tensor)
         let root = beta2.squareRoot()
@@ -116,13 +116,13 @@ public struct DAdaptAdam: Rule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
+    package func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
         sums.values[0] += scale(moment) * moment.learningRate * first
         sums.values[1] += moment.scale * second
         sums.values[2] = max(sums.values[2], moment.baseRate)
     }
 
-    public func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars {
+    package func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars {
         var shared = shared
         let root = beta2.squareRoot()
         // Beyond float64's range the sum is infinite or, by ∞ − ∞, not a number: such a step tells nothing of the distance.
@@ -135,10 +135,10 @@ public struct DAdaptAdam: Rule {
         return shared
     }
 
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
+    package func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
         // Without any gradient nothing moves, not even by 0/0.
         StageNumbers(repeating: sums.values[1] == 0 ? 0 : 1)
     }
 
-    public var kernel: KernelKey { .dAdaptAdam }
+    package var kernel: KernelKey { .dAdaptAdam }
 }

@@ -14,7 +14,7 @@
 ///
 /// Source: Defazio and Mishchenko 2023, algorithm 4 (arXiv:2301.07733), version 3.  Equals dadaptation's `DAdaptSGD`, whose s and N are
 /// s/G and N/G² here, and which takes one rate only.
-public struct DAdaptSGD: Rule {
+public struct DAdaptSGD: DeclaredRule {
     /// Factor γ of the estimated rate.
     public var learningRate = 1.0
     /// Momentum factor μ.
@@ -38,7 +38,7 @@ public struct DAdaptSGD: Rule {
         self.d0 = d0
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "dadapt_sgd", title: "DAdaptSGD",
         summary: "Dual averaging with momentum whose learning rate is estimated from the gradients: D-Adaptation",
         details: """
@@ -53,7 +53,7 @@ public struct DAdaptSGD: Rule {
             .shared("numerator_weighted", start: 0), .shared("g0_norm", start: 0),
         ])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "factor γ of the estimated rate"),
         .number("momentum", \.momentum, .fraction, "momentum factor μ"),
         .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
@@ -65,7 +65,7 @@ public struct DAdaptSGD: Rule {
         ).omittedAtDefault,
     ]
 
-    public var stages: [Stage] { [.measure(over: estimateScope.ofStage), .change(readsGradients: false)] }
+    package var stages: [Stage] { [.measure(over: estimateScope.ofStage), .change(readsGradients: false)] }
 
     /// Whether no step before had a gradient.
     private static func isFirst(_ shared: SharedScalars) -> Bool { shared[2] == 0 }
@@ -75,7 +75,7 @@ public struct DAdaptSGD: Rule {
         package let coupledDecay, summedDecay, gradientShare, distanceScale, share: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let decay = weightDecay * decayScale(moment.tensor)
         let isFirst = Self.isFirst(moment.shared)
         let coefficients = Coefficients(
@@ -84,7 +84,7 @@ public struct DAdaptSGD: Rule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
+    package func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
         let scale = moment.scale
         if Self.isFirst(moment.shared) {
             sums.values[0] += scale * first
@@ -95,7 +95,7 @@ public struct DAdaptSGD: Rule {
         sums.values[2] = max(sums.values[2], moment.baseRate)
     }
 
-    public func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars {
+    package func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars {
         var shared = shared
         // Beyond float64's range the sum is infinite or, by ∞ − ∞, not a number.
         if Self.isFirst(shared) {
@@ -110,10 +110,10 @@ public struct DAdaptSGD: Rule {
         return shared
     }
 
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
+    package func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
         let norm = moment.shared[2]
         return StageNumbers(repeating: norm == 0 ? 0 : min(1 / norm, .greatestFiniteMagnitude))
     }
 
-    public var kernel: KernelKey { .dAdaptSGD }
+    package var kernel: KernelKey { .dAdaptSGD }
 }

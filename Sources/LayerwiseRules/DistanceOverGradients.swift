@@ -3,7 +3,7 @@
 /// A rule whose step size follows from the distance to the start and the norms of all gradients, such as DoG.
 ///
 /// Its first stage measures g′ = g + λ·w and w − w₀, and at a tensor's first step w itself.  Its second subtracts η·g′.
-protocol DistanceRule: Rule {
+protocol DistanceRule: DeclaredRule {
     /// Over what both are taken.
     var distanceScope: Stage.Scope { get }
 }
@@ -14,20 +14,20 @@ package struct DistanceCoefficients: BitwiseCopyable {
 }
 
 extension DistanceRule {
-    public var stages: [Stage] { [.measure(over: distanceScope), .change()] }
+    package var stages: [Stage] { [.measure(over: distanceScope), .change()] }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let coefficients = DistanceCoefficients(
             coupledDecay: weightDecay * decayScale(moment.tensor), start: moment.step == 1 ? 0 : 1)
         target.storeBytes(of: coefficients, as: DistanceCoefficients.self)
     }
 
-    public func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
+    package func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
         sums.values[0] += first
         sums.values[moment.step == 1 ? 2 : 1] += second
     }
 
-    public var kernel: KernelKey { .distance }
+    package var kernel: KernelKey { .distance }
 }
 
 /// The sums of such a stage; one that is beyond the range of float64 counts as the largest number.

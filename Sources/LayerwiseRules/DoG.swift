@@ -34,7 +34,7 @@ public struct DoG: DistanceRule {
         self.weightDecay = weightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "dog", title: "DoG",
         summary: "SGD whose rate is the distance to the start over the root of the sum of all squared gradients",
         details: """
@@ -46,7 +46,7 @@ public struct DoG: DistanceRule {
         source: "Ivgi, Hinder and Carmon 2023, arXiv:2302.12022; equals dog-optimizer and optax.contrib.dog",
         states: [.parameterCopy("init_buffer"), .shared("rbar", start: 0), .shared("G", start: 0)])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "factor γ of the rate"),
         .number("reps_rel", \.firstDistance, .positive, "first distance r_ε, relative to 1 + ‖w₀‖"),
         .number("eps", \.epsilon, .nonNegative, "number ε that is added to the sum of squares"),
@@ -60,13 +60,13 @@ public struct DoG: DistanceRule {
         DistanceOverGradients(distance: shared[0], squares: shared[1])
     }
 
-    public func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars {
+    package func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars {
         var kept = Self.kept(shared)
         kept.advance(DistanceSums(sums), firstDistance: initEta > 0 ? 0 : firstDistance, epsilon: epsilon)
         return SharedScalars(kept.distance, kept.squares, 0, 0, 0, 0, 0, 0)
     }
 
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
+    package func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
         StageNumbers(repeating: moment.learningRate * Self.kept(moment.shared).step(first: initEta))
     }
 }

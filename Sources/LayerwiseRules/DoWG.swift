@@ -32,7 +32,7 @@ public struct DoWG: DistanceRule {
         self.weightDecay = weightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "dowg", title: "DoWG",
         summary: "SGD whose rate is a squared distance to the start over the root of a weighed sum of squares",
         details: """
@@ -47,7 +47,7 @@ public struct DoWG: DistanceRule {
             .shared("weighted_sq_norm_grads", start: 0),
         ])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "factor γ of the rate"),
         .number(
             "init_estim_sq_dist", \.initSquaredDistance, .nonNegative, "first squared distance; 0 is ε", none: 0),
@@ -61,7 +61,7 @@ public struct DoWG: DistanceRule {
 
     var distanceScope: Stage.Scope { estimateScope.ofStage }
 
-    public func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars {
+    package func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars {
         let sums = DistanceSums(sums)
         let first = initSquaredDistance > 0 ? initSquaredDistance : epsilon
         let distance = max(max(shared[0], first), sums.distanceSquare)
@@ -69,7 +69,7 @@ public struct DoWG: DistanceRule {
         return SharedScalars(distance, weighed, 0, 0, 0, 0, 0, 0)
     }
 
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
+    package func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
         let denominator = moment.shared[1].squareRoot() + epsilon
         let step = denominator == 0 ? 0 : min(moment.shared[0] / denominator, .greatestFiniteMagnitude)
         return StageNumbers(repeating: moment.learningRate * step)

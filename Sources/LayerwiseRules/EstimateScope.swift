@@ -11,7 +11,7 @@ public enum EstimateScope: String, Choice {
     var ofStage: Stage.Scope { self == .optimizer ? .optimizer : .layer }
 }
 
-extension Rule {
+extension DeclaredRule {
     /// Whether the states that are otherwise one number for the optimizer are numbers of each layer.
     package var sharesByLayer: Bool {
         Self.declaration.states.contains { $0.shape == .shared } && !stages.contains { $0.scope == .optimizer }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// How a rule's weights for evaluation follow from those for training and a state: x = y + a·(s − y), y = x + b·(s − x).
-public struct Evaluation: Sendable, Equatable, BitwiseCopyable {
+package struct Evaluation: Sendable, Equatable, BitwiseCopyable {
     /// The slot of the state s.
     let slot: Int
     /// a.

@@ -28,7 +28,7 @@ public struct Fromage: TrustRatioRule {
         self.minNorm = minNorm
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "fromage", title: "Fromage",
         summary: "The gradient scaled to the norm of the weights, which are then shrunk",
         details: """
@@ -40,7 +40,7 @@ public struct Fromage: TrustRatioRule {
             + "equals pytorch_optimizer.Fromage and optax.fromage",
         states: [], needsStep: false)
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
         .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
         .number("min_norm", \.minNorm, .nonNegative, "least norm in the ratio; optax has 1e-6"),
@@ -56,7 +56,7 @@ public struct Fromage: TrustRatioRule {
 
     func adapts(_ tensor: TensorTraits) -> Bool { tensor.mayAdapt }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let rate = moment.learningRate
         // (w − q)/n = w − (q + (n − 1)·w)/n with n = √(1 + γ²), and n − 1 = γ·(γ/(n + 1)), in which nothing cancels.
         let length = rate.magnitude < 1e150 ? (1 + rate * rate).squareRoot() : rate
@@ -71,5 +71,5 @@ public struct Fromage: TrustRatioRule {
         return weights == 0 || directions == 0 ? 1 : weights / directions
     }
 
-    public var kernel: KernelKey { .fromage }
+    package var kernel: KernelKey { .fromage }
 }

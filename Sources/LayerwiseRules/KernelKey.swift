@@ -5,7 +5,7 @@
 /// The comment behind a case says the loop and the arithmetic, which takes lanes or a state of lanes; "16 bits" asks for
 /// kernels that work on float16 and bfloat16 in place.  Without it, such tensors go by tiles of float32, with the same results.
 /// `make kernels` writes the list of functions (KernelList.swift) from these lines.
-public enum KernelKey: CaseIterable, Sendable {
+package enum KernelKey: CaseIterable, Sendable {
     case sgd  // run SGDArithmetic<NoState>, 16 bits
     case momentum  // run SGDArithmetic<Momentum>, 16 bits
     case lars  // runWithRatio LARSArithmetic<NoState>, 16 bits

@@ -71,7 +71,7 @@ public struct LAMB: TrustRatioRule {
         self.weightDecay = weightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "lamb", title: "LAMB",
         summary: "Adam whose update is scaled to the norm of each tensor",
         details: """
@@ -83,7 +83,7 @@ public struct LAMB: TrustRatioRule {
         source: "You et al. 2020, algorithm 2, arXiv:1904.00962",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq")])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
         .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
         .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
@@ -110,7 +110,7 @@ public struct LAMB: TrustRatioRule {
         .flag("weight_decay_exclude_1d", \.weightDecayExclude1D, "no decay for tensors of rank 0 and 1"),
     ]
 
-    public static let presets = [
+    package static let presets = [
         Preset(
             "paper", [Setting("decay", "update"), Setting("adapt", "all"), Setting("bias_correction", "moments")]),
         Preset(
@@ -134,7 +134,7 @@ public struct LAMB: TrustRatioRule {
             ]),
     ]
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         if ratioMin > ratioMax {
             throw .invalid("ratio_min must not exceed ratio_max, found \(ratioMin) and \(ratioMax)")
         }
@@ -148,17 +148,17 @@ public struct LAMB: TrustRatioRule {
         package let epsilon, stepSize: Double
     }
 
-    public var decouplesDecay: Bool { decay == .decoupled }
+    package var decouplesDecay: Bool { decay == .decoupled }
 
     func adapts(_ tensor: TensorTraits) -> Bool {
         adapt.includes(tensor, weightDecay: weightDecay * decayScale(tensor))
     }
 
-    public func decayScale(_ tensor: TensorTraits) -> Double {
+    package func decayScale(_ tensor: TensorTraits) -> Double {
         tensor.isMatrix || !weightDecayExclude1D ? tensor.decayScale : 0
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let weightDecay = weightDecay * decayScale(moment.tensor)
         let firstComplement = powers.complement(beta1, moment.step)
         // As in Adam, the root of the second moment's correction moves into the first moment's and into ε.
@@ -185,5 +185,5 @@ public struct LAMB: TrustRatioRule {
         return ratio.isNaN ? ratio : max(ratioMin, min(ratio, ratioMax))
     }
 
-    public var kernel: KernelKey { .lamb }
+    package var kernel: KernelKey { .lamb }
 }

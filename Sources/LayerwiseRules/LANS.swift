@@ -13,7 +13,7 @@
 ///
 /// Source: Zheng, Lin, Zha and Li 2020, algorithm 2 (arXiv:2006.13484), which the default equals with φ the identity.  `gluon` is
 /// the preset of gluon-nlp's `FusedLANS`, which adds ε to ‖g‖.
-public struct LANS: Rule {
+public struct LANS: DeclaredRule {
     /// Where the weight decay acts.
     public enum Decay: String, Choice {
         case update, gradient
@@ -54,7 +54,7 @@ public struct LANS: Rule {
         self.weightDecay = weightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "lans", title: "LANS",
         summary: "LAMB with normalized gradients and Nesterov momentum",
         details: """
@@ -65,7 +65,7 @@ public struct LANS: Rule {
         source: "Zheng, Lin, Zha and Li 2020, algorithm 2, arXiv:2006.13484",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq")])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
         .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
         .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
@@ -81,17 +81,17 @@ public struct LANS: Rule {
         .choice("trust_ratio_scope", \.scope, "norms of each \"tensor\", or of each \"layer\""),
     ]
 
-    public static let presets = [
+    package static let presets = [
         Preset("paper", [Setting("decay", "update"), Setting("normalize_grad", 1), Setting("norm_eps", 0)]),
         Preset("gluon", [Setting("decay", "update"), Setting("normalize_grad", 1), Setting("norm_eps", 1)]),
     ]
 
-    public var stages: [Stage] {
+    package var stages: [Stage] {
         let scope: Stage.Scope = scope == .tensor ? .tensor : .layer
         return [.measure(over: scope), .measure(over: scope), .change()]
     }
 
-    public var hasTrustRatio: Bool { true }
+    package var hasTrustRatio: Bool { true }
 
     /// What `LANSArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
@@ -99,7 +99,7 @@ public struct LANS: Rule {
         package let epsilon, momentStep, gradientStep: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let weightDecay = weightDecay * decayScale(moment.tensor)
         // As in Adam, the root of the second moment's correction moves into the numerators and into ε.
         let root = biasCorrection ? powers.complement(beta2, moment.step).squareRoot() : 1
@@ -113,7 +113,7 @@ public struct LANS: Rule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
+    package func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
         let norms = TrustNorms(sums)
         if stage == 0 {
             let divisor = normalizeGrad && norms.directions > 0 ? norms.directions + (normEps ? epsilon : 0) : 1
@@ -127,5 +127,5 @@ public struct LANS: Rule {
         return StageNumbers(ratio(norms.weights), ratio(norms.directions), moment.numbers[2], 0)
     }
 
-    public var kernel: KernelKey { .lans }
+    package var kernel: KernelKey { .lans }
 }

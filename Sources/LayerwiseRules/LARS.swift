@@ -66,7 +66,7 @@ public struct LARS: TrustRatioRule {
         self.trustCoefficient = trustCoefficient
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "lars", title: "LARS",
         summary: "Layer-wise adaptive rate scaling: SGD with momentum whose rate follows the norms of each tensor",
         details: """
@@ -78,7 +78,7 @@ public struct LARS: TrustRatioRule {
         source: "You, Gitman, Ginsburg 2017, algorithm 1, arXiv:1708.03888",
         states: [.parameter("momentum_buffer")], needsStep: false)
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
         .number("momentum", \.momentum, .fraction, "momentum factor μ; 0 keeps no velocity"),
         .number("dampening", \.dampening, .closedFraction, "share τ of the gradient that is left out of the velocity"),
@@ -105,7 +105,7 @@ public struct LARS: TrustRatioRule {
         .flag("weight_decay_exclude_1d", \.weightDecayExclude1D, "no decay for tensors of rank 0 and 1"),
     ]
 
-    public static let presets = [
+    package static let presets = [
         Preset("paper", [Setting("norm", "separate"), Setting("lr_position", "inside"), Setting("adapt", "all")]),
         Preset(
             "timm",
@@ -128,9 +128,9 @@ public struct LARS: TrustRatioRule {
             ]),
     ]
 
-    public func validate() throws(SettingError) { try validateNesterov(nesterov, momentum, dampening) }
+    package func validate() throws(SettingError) { try validateNesterov(nesterov, momentum, dampening) }
 
-    public var states: StateSet { momentum > 0 ? .state(0) : [] }
+    package var states: StateSet { momentum > 0 ? .state(0) : [] }
 
     static let advancesFirst = false
 
@@ -144,11 +144,11 @@ public struct LARS: TrustRatioRule {
         adapt.includes(tensor, weightDecay: weightDecay * decayScale(tensor))
     }
 
-    public func decayScale(_ tensor: TensorTraits) -> Double {
+    package func decayScale(_ tensor: TensorTraits) -> Double {
         tensor.isMatrix || !weightDecayExclude1D ? tensor.decayScale : 0
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let decay = weightDecay * decayScale(moment.tensor)
         let coefficients = Coefficients(
             decay: decay,
@@ -171,5 +171,5 @@ public struct LARS: TrustRatioRule {
         return ratio > rates.learningRate ? 1 : ratio / rates.learningRate
     }
 
-    public var kernel: KernelKey { states.isEmpty ? .lars : .larsMomentum }
+    package var kernel: KernelKey { states.isEmpty ? .lars : .larsMomentum }
 }

@@ -36,7 +36,7 @@ public struct LDoG: DistanceRule {
         self.weightDecay = weightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "ldog", title: "LDoG",
         summary: "DoG with a rate for each tensor or layer",
         details: """
@@ -47,7 +47,7 @@ public struct LDoG: DistanceRule {
         source: "Ivgi, Hinder and Carmon 2023, section 4, arXiv:2302.12022; equals dog-optimizer's LDoG",
         states: [.parameterCopy("init_buffer"), .scalar("rbar", start: 0), .scalar("G", start: 0)])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "factor γ of the rate"),
         .number("reps_rel", \.firstDistance, .positive, "first distance r_ε, relative to 1 + ‖w₀‖"),
         .number("eps", \.epsilon, .nonNegative, "number ε that is added to the sum of squares"),
@@ -62,13 +62,13 @@ public struct LDoG: DistanceRule {
         DistanceOverGradients(distance: scalars[0], squares: scalars[1])
     }
 
-    public func advance(_ moment: StepInput, after stage: Int, _ sums: StageSums) -> StateScalars {
+    package func advance(_ moment: StepInput, after stage: Int, _ sums: StageSums) -> StateScalars {
         var kept = Self.kept(moment.scalars)
         kept.advance(DistanceSums(sums), firstDistance: initEta > 0 ? 0 : firstDistance, epsilon: epsilon)
         return StateScalars(kept.distance, kept.squares)
     }
 
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
+    package func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
         StageNumbers(repeating: moment.learningRate * Self.kept(moment.scalars).step(first: initEta))
     }
 }

@@ -37,7 +37,7 @@ public struct LaProp: AdjustableRule {
         self.weightDecay = weightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "laprop", title: "LaProp",
         summary: "A mean of gradients that are divided by their root mean square first",
         details: """
@@ -49,7 +49,7 @@ public struct LaProp: AdjustableRule {
         source: "Ziyin, Wang and Ueda 2020, algorithm 1, arXiv:2002.04839; equals timm's LaProp",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq"), .scalar("exp_avg_lr_1", start: 0)])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
             .number("beta1", \.beta1, .fraction, "decay β₁ of the mean quotient"),
@@ -58,9 +58,9 @@ public struct LaProp: AdjustableRule {
             .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
         ] + updateParameters
 
-    public var decouplesDecay: Bool { true }
+    package var decouplesDecay: Bool { true }
 
-    public func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars {
+    package func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars {
         StateScalars(beta1 * scalars[0] + (1 - beta1) * moment.learningRate, scalars[1])
     }
 
@@ -69,7 +69,7 @@ public struct LaProp: AdjustableRule {
         package let decay, forget, firstShare, secondShare, stepSize, epsilon: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let root = powers.complement(beta2, moment.step).squareRoot()
         let decay = moment.decayRate * weightDecay * decayScale(moment.tensor)
         let mean = moment.scalars[0]
@@ -80,5 +80,5 @@ public struct LaProp: AdjustableRule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .laProp }
+    package var kernel: KernelKey { .laProp }
 }

@@ -31,7 +31,7 @@ public struct Lion: AdjustableRule {
         self.weightDecay = weightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "lion", title: "Lion",
         summary: "The sign of a momentum, with decoupled weight decay: every weight moves by lr at every step",
         details: """
@@ -42,7 +42,7 @@ public struct Lion: AdjustableRule {
         source: "Chen et al. 2023, algorithm 2, arXiv:2302.06675; equals timm and optax",
         states: [.parameter("exp_avg")], needsStep: false)
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
             .number("beta1", \.beta1, .fraction, "share β₁ of the momentum in the direction"),
@@ -50,19 +50,19 @@ public struct Lion: AdjustableRule {
             .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
         ] + updateParameters
 
-    public var decouplesDecay: Bool { true }
+    package var decouplesDecay: Bool { true }
 
     /// What `LionArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
         package let decay, directionShare, momentShare, rate: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let coefficients = Coefficients(
             decay: moment.decayRate * weightDecay * decayScale(moment.tensor),
             directionShare: 1 - beta1, momentShare: 1 - beta2, rate: moment.learningRate)
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .lion }
+    package var kernel: KernelKey { .lion }
 }

@@ -17,7 +17,7 @@
 /// Source: Defazio and Jelassi 2022, algorithm 1 (arXiv:2101.11075), with ε added to γ as in the authors' package, which it equals,
 /// and `pytorch_optimizer.MADGRAD`, whose default rate is 1e-3 and whose decoupled decay is (γ + ε)·λ.  With momentum 0 both compute
 /// x₀ from the weights at each step, which has other rounding errors.
-public struct MADGRAD: Rule {
+public struct MADGRAD: DeclaredRule {
     /// Learning rate γ.
     public var learningRate = 1e-2
     /// Momentum factor μ.
@@ -43,7 +43,7 @@ public struct MADGRAD: Rule {
         self.decoupledWeightDecay = decoupledWeightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "madgrad", title: "MADGRAD",
         summary: "Dual averaging with momentum: the start less the sum of all gradients, over a cube root",
         details: """
@@ -56,7 +56,7 @@ public struct MADGRAD: Rule {
             + "equals the authors' package and pytorch_optimizer.MADGRAD",
         states: [.parameter("grad_sum_sq"), .parameter("s"), .parameterCopy("x0")])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
         .number("momentum", \.momentum, .fraction, "momentum factor μ"),
         .number("eps", \.epsilon, .nonNegative, "number ε that is added to the rate and to the denominator"),
@@ -66,14 +66,14 @@ public struct MADGRAD: Rule {
             "decay the weights in place of the gradient, as AdamW does"),
     ]
 
-    public var decouplesDecay: Bool { decoupledWeightDecay }
+    package var decouplesDecay: Bool { decoupledWeightDecay }
 
     /// What `MADGRADArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
         package let coupledDecay, decay, weight, epsilon, share: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let rate = moment.learningRate == 0 ? 0 : moment.learningRate + epsilon
         let decay = weightDecay * decayScale(moment.tensor)
         let coefficients = Coefficients(
@@ -83,5 +83,5 @@ public struct MADGRAD: Rule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .madgrad }
+    package var kernel: KernelKey { .madgrad }
 }

@@ -68,7 +68,7 @@ public struct MARS: AdjustableRule {
         self.optimize1D = optimize1D
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "mars", title: "MARS",
         summary: "AdamW or Lion on gradients that are corrected by the change since the last step",
         details: """
@@ -84,7 +84,7 @@ public struct MARS: AdjustableRule {
             .parameter("last_grad"), .parameter("exp_avg"), .parameter("exp_avg_sq"), .parameter("max_exp_avg_sq"),
         ])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
             .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
@@ -102,7 +102,7 @@ public struct MARS: AdjustableRule {
             .number("weight_decay_1d", \.weightDecay1D, .nonNegative, "else their decay coefficient"),
         ] + updateParameters
 
-    public static let presets = [
+    package static let presets = [
         Preset(
             "paper",
             [
@@ -117,19 +117,19 @@ public struct MARS: AdjustableRule {
             ]),
     ]
 
-    public var decouplesDecay: Bool { true }
+    package var decouplesDecay: Bool { true }
 
-    public func separateDecay(_ moment: StepInput) -> Double {
+    package func separateDecay(_ moment: StepInput) -> Double {
         let isCorrected = isCorrected(moment.tensor)
         return (isCorrected ? 1 : rateScale1D) * moment.decayRate * (isCorrected ? weightDecay : weightDecay1D)
             * decayScale(moment.tensor)
     }
 
-    public var states: StateSet { .first(kind == .lion && optimize1D ? 2 : amsgrad ? 4 : 3) }
+    package var states: StateSet { .first(kind == .lion && optimize1D ? 2 : amsgrad ? 4 : 3) }
 
-    public func states(of tensor: TensorTraits) -> StateSet { isLion(tensor) ? .first(2) : .first(amsgrad ? 4 : 3) }
+    package func states(of tensor: TensorTraits) -> StateSet { isLion(tensor) ? .first(2) : .first(amsgrad ? 4 : 3) }
 
-    public var stages: [Stage] { [.measure(over: .tensor), .change()] }
+    package var stages: [Stage] { [.measure(over: .tensor), .change()] }
 
     private func isCorrected(_ tensor: TensorTraits) -> Bool { tensor.isMatrix || optimize1D }
 
@@ -145,7 +145,7 @@ public struct MARS: AdjustableRule {
         package let decay, correction, firstShare, secondShare, stepSize, epsilon: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let isCorrected = isCorrected(moment.tensor)
         let scale = isCorrected ? 1 : rateScale1D
         let (b1, b2) = isCorrected ? (beta1, beta2) : (beta1Of1D, beta2Of1D)
@@ -160,16 +160,16 @@ public struct MARS: AdjustableRule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
+    package func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
         if corrects(moment) { TrustNorms.add(weights: first, directions: second, decayScale: 1, to: &sums) }
     }
 
-    public func betterScales(_ sums: StageSums) -> StageScales? { TrustNorms.betterScales(sums) }
+    package func betterScales(_ sums: StageSums) -> StageScales? { TrustNorms.betterScales(sums) }
 
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
+    package func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
         corrects(moment) ? [1 / max(1, TrustNorms(sums).directions), 0, 0, 0] : [1, 0, 0, 0]
     }
 
-    public var kernel: KernelKey { kind == .lion ? .marsLion : amsgrad ? .marsAMSGrad : .mars }
-    public var vectorKernel: KernelKey { kind == .lion && optimize1D ? .marsLion : amsgrad ? .marsAMSGrad : .mars }
+    package var kernel: KernelKey { kind == .lion ? .marsLion : amsgrad ? .marsAMSGrad : .mars }
+    package var vectorKernel: KernelKey { kind == .lion && optimize1D ? .marsLion : amsgrad ? .marsAMSGrad : .mars }
 }

@@ -39,7 +39,7 @@ public struct MoMo: MoMoRule {
         self.useFstar = useFstar
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "momo", title: "MoMo",
         summary: "SGD with momentum whose rate is lowered where a model of the loss asks for less",
         details: """
@@ -52,7 +52,7 @@ public struct MoMo: MoMoRule {
         source: "Schaipp et al. 2024, algorithm 1, arXiv:2305.07583; equals momo-opt",
         states: [.parameter("exp_avg")] + lossStates)
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "largest rate γ"),
         .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
         .number("beta", \.beta, .fraction, "decay β of the averages"),
@@ -72,10 +72,10 @@ public struct MoMo: MoMoRule {
         package let share: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let coefficients = Coefficients(share: moment.step == 1 && !biasCorrection ? 1 : 1 - beta)
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .momo }
+    package var kernel: KernelKey { .momo }
 }

@@ -45,7 +45,7 @@ public struct MoMoAdam: MoMoRule {
         self.useFstar = useFstar
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "momo_adam", title: "MoMoAdam",
         summary: "Adam whose rate is lowered where a model of the loss asks for less",
         details: """
@@ -58,7 +58,7 @@ public struct MoMoAdam: MoMoRule {
         source: "Schaipp et al. 2024, algorithm 2, arXiv:2305.07583; equals momo-opt",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq")] + lossStates)
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "largest rate γ"),
         .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment and of the losses"),
         .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
@@ -80,12 +80,12 @@ public struct MoMoAdam: MoMoRule {
         package let firstShare, secondShare, epsilon: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let coefficients = Coefficients(
             firstShare: 1 - beta1, secondShare: 1 - beta2,
             epsilon: epsilon * powers.complement(beta2, moment.step).squareRoot())
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .momoAdam }
+    package var kernel: KernelKey { .momoAdam }
 }

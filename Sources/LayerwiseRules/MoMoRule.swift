@@ -12,7 +12,7 @@
 ///     w ← (w − r·τ·u)/(1 + c)
 ///
 /// ρ is the sum of the weights in the averages.
-protocol MoMoRule: Rule {
+protocol MoMoRule: DeclaredRule {
     /// β.
     var averaging: Double { get }
     /// lb, a lower bound of the loss.
@@ -34,24 +34,24 @@ let lossStates: [StateDeclaration] = [
 ]
 
 extension MoMoRule {
-    public var needsLoss: Bool { true }
+    package var needsLoss: Bool { true }
 
-    public var decouplesDecay: Bool { true }
+    package var decouplesDecay: Bool { true }
 
-    public var stages: [Stage] { [.measure(over: .optimizer), .change(readsGradients: false)] }
+    package var stages: [Stage] { [.measure(over: .optimizer), .change(readsGradients: false)] }
 
     /// c.
     private func decay(_ moment: StepInput) -> Double {
         moment.decayRate * weightDecay * decayScale(moment.tensor)
     }
 
-    public func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
+    package func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
         let c = decay(moment)
         let length = moment.scale * directionFactor(moment.step) * second
         sums.values += [length / (1 + c), c * first / (1 + c), length, c * first]
     }
 
-    public func advance(_ shared: SharedScalars, _ sums: StageSums, _ step: OptimizerStep) -> SharedScalars {
+    package func advance(_ shared: SharedScalars, _ sums: StageSums, _ step: OptimizerStep) -> SharedScalars {
         func bounded(_ x: Double) -> Double {
             x.isNaN ? 0 : min(max(x, -.greatestFiniteMagnitude), .greatestFiniteMagnitude)
         }
@@ -75,7 +75,7 @@ extension MoMoRule {
         return SharedScalars(loss, weight, bounded(gap - moved), bounded(bound), tau, 0, 0, 0)
     }
 
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
+    package func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
         let c = decay(moment)
         let step = moment.shared[4] * moment.scale * directionFactor(moment.step)
         return divides ? [step / (1 + c), c / (1 + c), 0, 0] : [step, c, 0, 0]

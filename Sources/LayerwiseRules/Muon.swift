@@ -21,7 +21,7 @@
 ///
 /// Source: Jordan et al. 2024 (kellerjordan.github.io/posts/muon); Liu et al. 2025 (arXiv:2502.16982) for `matchRMSAdamW`.  Equals
 /// `torch.optim.Muon`, whose `precision` is bfloat16 and which takes matrices only.  timm and optax step other tensors by AdamW too.
-public struct Muon: Rule {
+public struct Muon: DeclaredRule {
     /// What the rate of a matrix is multiplied by.
     public enum AdjustLR: String, Choice {
         case original
@@ -80,7 +80,7 @@ public struct Muon: Rule {
         self.adjustLR = adjustLR
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "muon", title: "Muon",
         summary: "Momentum whose direction is made orthogonal, for matrices, and AdamW for tensors of rank 0 and 1",
         details: """
@@ -95,7 +95,7 @@ public struct Muon: Rule {
             "Jordan et al. 2024, kellerjordan.github.io/posts/muon; equals torch.optim.Muon with ns_precision=\"bfloat16\"",
         states: [.parameter("momentum_buffer"), .parameter("exp_avg_sq")], matricesNeedStep: false)
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
         .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
         .number("momentum", \.momentum, .fraction, "decay μ of the momentum"),
@@ -128,13 +128,13 @@ public struct Muon: Rule {
         .number("adamw_eps", \.adamWEpsilon, .nonNegative, "number that is added to the denominator of theirs"),
     ]
 
-    public func states(of tensor: TensorTraits) -> StateSet { tensor.isMatrix ? .first(1) : .first(2) }
+    package func states(of tensor: TensorTraits) -> StateSet { tensor.isMatrix ? .first(1) : .first(2) }
 
-    public var stages: [Stage] { [.orthogonalize, .change()] }
+    package var stages: [Stage] { [.orthogonalize, .change()] }
 
-    public var decouplesDecay: Bool { true }
+    package var decouplesDecay: Bool { true }
 
-    public var orthogonalization: NewtonSchulz? {
+    package var orthogonalization: NewtonSchulz? {
         NewtonSchulz(
             steps: steps, schedule: schedule, coefficients: [coefficientA, coefficientB, coefficientC],
             epsilon: epsilon, axes: axes, precision: precision)
@@ -145,7 +145,7 @@ public struct Muon: Rule {
         package let share, lookahead, decay: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         if moment.tensor.isMatrix {
             let decay = moment.decayRate * weightDecay * decayScale(moment.tensor)
             let coefficients = Coefficients(
@@ -161,7 +161,7 @@ public struct Muon: Rule {
         ).plan(moment, powers: &powers, into: target)
     }
 
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
+    package func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
         let (rows, columns) = (moment.rows, moment.columns)
         let scale =
             switch adjustLR {
@@ -173,6 +173,6 @@ public struct Muon: Rule {
         return [moment.learningRate * scale, 0, 0, 0]
     }
 
-    public var kernel: KernelKey { .muon }
-    public var vectorKernel: KernelKey { .adam }
+    package var kernel: KernelKey { .muon }
+    package var vectorKernel: KernelKey { .adam }
 }

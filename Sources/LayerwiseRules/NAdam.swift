@@ -62,7 +62,7 @@ public struct NAdam: AdjustableRule {
         self.decoupledWeightDecay = decoupledWeightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "nadam", title: "NAdam",
         summary: "Adam with Nesterov momentum, whose coefficient may follow a schedule of its own",
         details: """
@@ -74,7 +74,7 @@ public struct NAdam: AdjustableRule {
         source: "Dozat 2016; equals torch.optim.NAdam",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq"), .scalar("mu_product", start: 1)])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
             .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
@@ -92,21 +92,21 @@ public struct NAdam: AdjustableRule {
                 "decay the weights in place of the gradient, as AdamW does"),
         ] + updateParameters
 
-    public static let presets = [
+    package static let presets = [
         Preset("optax", [Setting("momentum_schedule", "constant"), Setting("eps", 1e-8)]),
         Preset("timm", [Setting("momentum_schedule", "constant_present"), Setting("eps", 1e-8)]),
         Preset(
             "keras", [Setting("momentum_schedule", "rising"), Setting("momentum_decay", 1), Setting("eps", 1e-7)]),
     ]
 
-    public var decouplesDecay: Bool { decoupledWeightDecay }
+    package var decouplesDecay: Bool { decoupledWeightDecay }
 
     /// μₜ.
     private func mu(_ step: Double) -> Double {
         momentumSchedule == .rising ? beta1 * (1 - 0.5 * pow(0.96, step * momentumDecay)) : beta1
     }
 
-    public func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars {
+    package func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars {
         StateScalars(scalars[0] * mu(Double(moment.step)), scalars[1])
     }
 
@@ -115,7 +115,7 @@ public struct NAdam: AdjustableRule {
         package let coupledDecay, decay, firstShare, secondShare, gradientShare, momentShare, stepSize, epsilon: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let root = powers.complement(beta2, moment.step).squareRoot()
         let decay = weightDecay * decayScale(moment.tensor)
         let product = moment.scalars[0]
@@ -130,5 +130,5 @@ public struct NAdam: AdjustableRule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .nadam }
+    package var kernel: KernelKey { .nadam }
 }

@@ -5,7 +5,7 @@
 ///
 /// Letters are compared without case.  One of three may be wrong, and at most two: a letter that is missing, one too many,
 /// another one, or two that are swapped.
-public func hint(for name: String, among known: [String]) -> String {
+package func hint(for name: String, among known: [String]) -> String {
     let letters = comparable(name)
     // Nobody misspells a text that long, and the work grows with the square of it.
     guard (2...64).contains(letters.count) else { return "" }

@@ -35,20 +35,20 @@ public struct NewtonSchulz: Sendable, Equatable, BitwiseCopyable {
     }
 
     /// How many iterations there are.
-    public var steps: Int
+    package var steps: Int
     /// The coefficients of each iteration.
-    public var schedule: Schedule
+    package var schedule: Schedule
     /// The coefficients of each iteration.
-    public var coefficients: SIMD3<Double>
+    package var coefficients: SIMD3<Double>
     /// The number that is added to the norm of the matrix.
-    public var epsilon: Double
+    package var epsilon: Double
     /// Which dimensions of a tensor are rows and columns.
-    public var axes: Axes
+    package var axes: Axes
     /// What the matrices of the iterations are rounded to.
-    public var precision: Precision
+    package var precision: Precision
 
     /// (a, b, c) of an iteration, counted from 0.  Behind the end of a list its last entry is repeated.
-    public func coefficients(_ iteration: Int) -> SIMD3<Double> {
+    package func coefficients(_ iteration: Int) -> SIMD3<Double> {
         switch schedule {
         case .constant: coefficients
         case .quintic:

@@ -13,7 +13,7 @@
 ///
 /// Source: Ginsburg et al. 2019, algorithm 1 (arXiv:1905.11286), which the default equals, with the authors' later β.  Libraries of
 /// this name disagree; the presets say how: `timm`, `optax`, `apex` (with the 2-norm).  pytorch_optimizer's is the default.
-public struct NovoGrad: Rule {
+public struct NovoGrad: DeclaredRule {
     /// What the first moment is of.
     public enum Moment: String, Choice {
         case normalized, raw
@@ -56,7 +56,7 @@ public struct NovoGrad: Rule {
         self.weightDecay = weightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "novograd", title: "NovoGrad",
         summary: "Momentum of gradients that are divided by a running average of the norm of their tensor",
         details: """
@@ -68,7 +68,7 @@ public struct NovoGrad: Rule {
         source: "Ginsburg et al. 2019, algorithm 1, arXiv:1905.11286; equals pytorch_optimizer.NovoGrad",
         states: [.parameter("exp_avg"), .scalar("grad_norm", start: 0)])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
         .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
         .number("beta2", \.beta2, .fraction, "decay β₂ of the squared norm"),
@@ -88,7 +88,7 @@ public struct NovoGrad: Rule {
         .choice("norm_scope", \.scope, "one norm for each \"tensor\", or for each \"layer\""),
     ]
 
-    public static let presets = [
+    package static let presets = [
         Preset("paper", [Setting("moment", "normalized"), Setting("grad_averaging", 0), Setting("beta1", 0.95)]),
         Preset("timm", [Setting("moment", "normalized"), Setting("average_first", 1), Setting("beta1", 0.95)]),
         Preset(
@@ -104,16 +104,16 @@ public struct NovoGrad: Rule {
             ]),
     ]
 
-    public var decouplesDecay: Bool { decoupledWeightDecay }
+    package var decouplesDecay: Bool { decoupledWeightDecay }
 
-    public var stages: [Stage] { [.measure(over: scope == .tensor ? .tensor : .layer), .change()] }
+    package var stages: [Stage] { [.measure(over: scope == .tensor ? .tensor : .layer), .change()] }
 
     /// What `NovoGradArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
         package let coupledDecay, decay, forget, share, stepSize: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let decay = weightDecay * decayScale(moment.tensor)
         let averages = gradAveraging && (averageFirst || moment.step > 1)
         let coefficients = Coefficients(
@@ -125,13 +125,13 @@ public struct NovoGrad: Rule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
+    package func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
         TrustNorms.add(weights: first, directions: second, decayScale: 1, to: &sums)
     }
 
-    public func betterScales(_ sums: StageSums) -> StageScales? { TrustNorms.betterScales(sums) }
+    package func betterScales(_ sums: StageSums) -> StageScales? { TrustNorms.betterScales(sums) }
 
-    public func advance(_ moment: StepInput, after stage: Int, _ sums: StageSums) -> StateScalars {
+    package func advance(_ moment: StepInput, after stage: Int, _ sums: StageSums) -> StateScalars {
         let norm = TrustNorms(sums).directions
         if moment.step == 1 && !initZero { return StateScalars(norm, 0) }
         // Of the two norms' squares, neither overflows.
@@ -142,7 +142,7 @@ public struct NovoGrad: Rule {
         return StateScalars(largest * (beta2 * a * a + (1 - beta2) * b * b).squareRoot(), 0)
     }
 
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
+    package func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
         var norm = moment.scalars[0]
         if biasCorrection { norm /= powerComplement(beta2, moment.step).squareRoot() }
         if epsilonInRoot > 0 { norm = (norm * norm + epsilonInRoot).squareRoot() }
@@ -151,5 +151,5 @@ public struct NovoGrad: Rule {
         return self.moment == .normalized ? [divisor, 1, 0, 0] : [1, divisor == 0 ? 0 : 1 / divisor, 0, 0]
     }
 
-    public var kernel: KernelKey { .novoGrad }
+    package var kernel: KernelKey { .novoGrad }
 }

@@ -10,9 +10,9 @@ package func holdsControlCharacters(_ text: String) -> Bool {
 
 /// One named value of a rule, a policy or an optimizer, declared once: its key, type, range, and how it is read and set.
 /// Validation, setting by key, the documentation and the wrappers' checks all read this declaration.
-public struct Parameter<Owner>: Sendable {
+package struct Parameter<Owner>: Sendable {
     /// What a value is.
-    public enum Kind: Sendable {
+    package enum Kind: Sendable {
         /// A number.
         case number(ValidRange)
         /// A whole number.
@@ -26,7 +26,7 @@ public struct Parameter<Owner>: Sendable {
     }
 
     /// Whether a caller must give a value.
-    public enum Presence: String, Sendable {
+    package enum Presence: String, Sendable {
         /// What is not given is at the default.
         case usual
         /// Python's classes have no default for it.  Where the value at the start is not valid, the library has none either.
@@ -36,19 +36,19 @@ public struct Parameter<Owner>: Sendable {
     }
 
     /// The key by which it is set from C, Python and a `Spec`.
-    public let key: String
+    package let key: String
     /// What it is, with its range.
-    public let kind: Kind
+    package let kind: Kind
     /// One line of documentation.
-    public let doc: String
+    package let doc: String
     /// The number or the choice that stands for an absent value.  NaN and Python's None stand for it too.
-    public let none: Setting.Value?
+    package let none: Setting.Value?
     /// Whether wrappers demand it.
-    public private(set) var presence = Presence.usual
+    package private(set) var presence = Presence.usual
     /// Whether a checkpoint's identity does not say it where it has its default: it is younger than files of version 0.1.0.
     package private(set) var isOmittedAtDefault = false
     /// Reads the value from its owner.
-    public let read: @Sendable (Owner) -> Setting.Value
+    package let read: @Sendable (Owner) -> Setting.Value
     let write: @Sendable (inout Owner, Setting.Value) -> Void
 
     private init(
@@ -71,7 +71,7 @@ public struct Parameter<Owner>: Sendable {
     }
 
     /// A real number in `range`.
-    public static func number(
+    package static func number(
         _ key: String, _ path: WritableKeyPath<Owner, Double> & Sendable, _ range: ValidRange, _ doc: String,
         none: Double? = nil
     ) -> Self {
@@ -82,7 +82,7 @@ public struct Parameter<Owner>: Sendable {
     }
 
     /// A whole number in `range`.
-    public static func integer(
+    package static func integer(
         _ key: String, _ path: WritableKeyPath<Owner, Int> & Sendable, _ range: ClosedRange<Int>, _ doc: String
     ) -> Self {
         Self(
@@ -92,7 +92,7 @@ public struct Parameter<Owner>: Sendable {
     }
 
     /// 0 or 1.
-    public static func flag(
+    package static func flag(
         _ key: String, _ path: WritableKeyPath<Owner, Bool> & Sendable, _ doc: String
     ) -> Self {
         Self(
@@ -102,7 +102,7 @@ public struct Parameter<Owner>: Sendable {
     }
 
     /// One of the names of a `Choice`.
-    public static func choice<C: Choice>(
+    package static func choice<C: Choice>(
         _ key: String, _ path: WritableKeyPath<Owner, C> & Sendable, _ doc: String, none: C? = nil
     ) -> Self {
         Self(
@@ -112,7 +112,7 @@ public struct Parameter<Owner>: Sendable {
     }
 
     /// Text.
-    public static func text(
+    package static func text(
         _ key: String, _ path: WritableKeyPath<Owner, String> & Sendable, _ doc: String
     ) -> Self {
         Self(
@@ -122,10 +122,10 @@ public struct Parameter<Owner>: Sendable {
     }
 
     /// This parameter as one that must be given.
-    public var required: Self { with(.required) }
+    package var required: Self { with(.required) }
 
     /// This parameter as one that may be absent.
-    public var optional: Self { with(.optional) }
+    package var optional: Self { with(.optional) }
 
     /// This parameter as one that the identities of checkpoints leave out at its default.
     package var omittedAtDefault: Self {
@@ -141,7 +141,7 @@ public struct Parameter<Owner>: Sendable {
     }
 
     /// This parameter at a property of `Outer`, so that the settings of a nested value appear on its owner.
-    public func lifted<Outer>(_ path: WritableKeyPath<Outer, Owner> & Sendable) -> Parameter<Outer> {
+    package func lifted<Outer>(_ path: WritableKeyPath<Outer, Owner> & Sendable) -> Parameter<Outer> {
         let (read, write) = (read, write)
         let kind: Parameter<Outer>.Kind =
             switch kind {
@@ -160,17 +160,17 @@ public struct Parameter<Owner>: Sendable {
     }
 
     /// Puts a value in place, which `check` has nothing against.
-    public func put(_ value: Setting.Value, in owner: inout Owner) { write(&owner, value) }
+    package func put(_ value: Setting.Value, in owner: inout Owner) { write(&owner, value) }
 
     /// Refuses the owner's value if it is not valid.  A number that was not given is not judged here: `validate` asks for it.
-    public func check(in owner: Owner) throws(SettingError) {
+    package func check(in owner: Owner) throws(SettingError) {
         let value = read(owner)
         if presence != .usual, case .number(let x) = value, x.isNaN { return }
         try check(value)
     }
 
     /// Refuses a value of the wrong type or outside the range.
-    public func check(_ value: Setting.Value) throws(SettingError) {
+    package func check(_ value: Setting.Value) throws(SettingError) {
         if case .number(let x) = value, x.isNaN, none != nil { return }
         switch (kind, value) {
         case (.number(let range), .number(let x)):
@@ -204,7 +204,7 @@ public struct Parameter<Owner>: Sendable {
 }
 
 /// A type whose values can be read and set by key.
-public protocol Configurable: Sendable {
+package protocol Configurable: Sendable {
     /// Everything that can be set, in the order of the documentation.
     static var parameters: [Parameter<Self>] { get }
 
@@ -220,35 +220,35 @@ public protocol Configurable: Sendable {
 }
 
 /// A set of values with a name: what one library or paper does.  It never sets the learning rate.
-public struct Preset: Sendable {
+package struct Preset: Sendable {
     /// The name, as the value of the key `variant`.
-    public let name: String
+    package let name: String
     /// The settings that it stands for.
-    public let settings: [Setting]
+    package let settings: [Setting]
 
     /// Creates a preset.
-    public init(_ name: String, _ settings: [Setting]) {
+    package init(_ name: String, _ settings: [Setting]) {
         self.name = name
         self.settings = settings
     }
 }
 
 extension Configurable {
-    public static var presets: [Preset] { [] }
-    public func validate() throws(SettingError) {}
+    package static var presets: [Preset] { [] }
+    package func validate() throws(SettingError) {}
 
     /// The key that names a preset.
     static var presetKey: String { "variant" }
 
     /// Whether `key` can be set here.
-    public static func has(_ key: String) -> Bool {
+    package static func has(_ key: String) -> Bool {
         parameters.contains { $0.key == key } || isPreset(key)
     }
 
     /// Whether `key` names a preset, and so stands for other settings.
-    public static func isPreset(_ key: String) -> Bool { key == presetKey && !presets.isEmpty }
+    package static func isPreset(_ key: String) -> Bool { key == presetKey && !presets.isEmpty }
 
-    public mutating func assign(_ setting: Setting) throws(SettingError) {
+    package mutating func assign(_ setting: Setting) throws(SettingError) {
         if Self.isPreset(setting.key) {
             for setting in try Self.expanded(setting) { try assign(setting) }
             return
@@ -261,43 +261,43 @@ extension Configurable {
     }
 
     /// The settings that a setting stands for: a preset's for the key "variant", else the setting itself.
-    public static func expanded(_ setting: Setting) throws(SettingError) -> [Setting] {
+    package static func expanded(_ setting: Setting) throws(SettingError) -> [Setting] {
         isPreset(setting.key) ? try preset(setting.value).settings : [setting]
     }
 
     /// Refuses values outside their range, and values that exclude each other.
-    public func check() throws(SettingError) {
+    package func check() throws(SettingError) {
         for parameter in Self.parameters { try parameter.check(in: self) }
         try validate()
     }
 
     /// Whether `key` is a real number.
-    public static func isNumber(_ key: String) -> Bool { numberKeys.contains(key) }
+    package static func isNumber(_ key: String) -> Bool { numberKeys.contains(key) }
 
     /// The keys of real numbers.
-    public static var numberKeys: [String] {
+    package static var numberKeys: [String] {
         parameters.compactMap { parameter in
             if case .number = parameter.kind { parameter.key } else { nil }
         }
     }
 
     /// The value of `key`, or nil if there is none.
-    public func value(of key: String) -> Setting.Value? {
+    package func value(of key: String) -> Setting.Value? {
         Self.parameters.first { $0.key == key }?.read(self)
     }
 
     /// The names of all choices.
-    public static var choiceNames: [String] {
+    package static var choiceNames: [String] {
         parameters.flatMap { parameter in
             if case .choice(let names) = parameter.kind { names } else { [String]() }
         }
     }
 
     /// The keys that can be set here.
-    public static var keys: [String] { parameters.map(\.key) + (presets.isEmpty ? [] : [presetKey]) }
+    package static var keys: [String] { parameters.map(\.key) + (presets.isEmpty ? [] : [presetKey]) }
 
     /// What is said of a key that can be set neither here nor, by the keys `others`, elsewhere.
-    public static func unknown(_ key: String, or others: [String] = []) -> SettingError {
+    package static func unknown(_ key: String, or others: [String] = []) -> SettingError {
         let known = keys + others
         return .unknown(
             "unknown setting \"\(key)\"\(hint(for: key, among: known)), expected one of \(known.joined(separator: ", "))"

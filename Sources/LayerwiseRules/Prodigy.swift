@@ -22,7 +22,7 @@
 ///
 /// Source: Mishchenko and Defazio 2024, algorithm 4 (arXiv:2306.06101).  Equals prodigyopt's `Prodigy`, which takes one rate only;
 /// unequal rates as the reference for D-Adaptation has them are `layer_scale = both`.
-public struct Prodigy: Rule {
+public struct Prodigy: DeclaredRule {
     /// Where a layer's rate over the base rate counts in the estimate.
     public enum LayerScale: String, Choice {
         /// In the sum of ‖s‖₁ alone.
@@ -78,7 +78,7 @@ public struct Prodigy: Rule {
         self.sliceP = sliceP
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "prodigy", title: "Prodigy",
         summary: "Adam whose learning rate is estimated from the distance that the weights travel",
         details: """
@@ -97,7 +97,7 @@ public struct Prodigy: Rule {
             .shared("d", startKey: "d0"), .shared("d_max", startKey: "d0"), .shared("d_numerator", start: 0),
         ])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "factor γ of the estimated rate"),
         .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
         .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
@@ -121,9 +121,9 @@ public struct Prodigy: Rule {
         ).omittedAtDefault,
     ]
 
-    public var decouplesDecay: Bool { decoupledWeightDecay }
+    package var decouplesDecay: Bool { decoupledWeightDecay }
 
-    public var stages: [Stage] { [.measure(over: estimateScope.ofStage), .change(readsGradients: false)] }
+    package var stages: [Stage] { [.measure(over: estimateScope.ofStage), .change(readsGradients: false)] }
 
     private var decayOfEstimate: Double { beta3 == 0 ? beta2.squareRoot() : beta3 }
 
@@ -140,7 +140,7 @@ public struct Prodigy: Rule {
         package let distanceDecay, distanceScale, stepSize: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let d = Self.d(moment.shared)
         let decay = weightDecay * decayScale(moment.tensor)
         let correction = correction(moment.step)
@@ -155,7 +155,7 @@ public struct Prodigy: Rule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
+    package func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
         let d = Self.d(moment.shared)
         let rate = d * correction(moment.step) * moment.baseRate
         let scale = layerScale == .both ? moment.scale : 1
@@ -163,7 +163,7 @@ public struct Prodigy: Rule {
         sums.values[1] += moment.scale * second
     }
 
-    public func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars {
+    package func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars {
         var shared = shared
         // Beyond float64's range the sum is infinite or, by ∞ − ∞, not a number: such a step tells nothing of the distance.
         let gain = sums.values[0].isFinite ? sums.values[0] : 0
@@ -177,10 +177,10 @@ public struct Prodigy: Rule {
         return shared
     }
 
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
+    package func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
         // Without any distance nothing moves: not even by 0/0.
         sums.values[1] == 0 ? [1, 0, 0, 0] : [Self.d(moment.shared) * epsilon, 1, 0, 0]
     }
 
-    public var kernel: KernelKey { .prodigy }
+    package var kernel: KernelKey { .prodigy }
 }

@@ -41,7 +41,7 @@ public struct RAdam: AdjustableRule {
         self.decoupledWeightDecay = decoupledWeightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "radam", title: "RAdam",
         summary: "Adam whose first steps leave out the second moment, until it is known well enough",
         details: """
@@ -54,7 +54,7 @@ public struct RAdam: AdjustableRule {
         source: "Liu et al. 2020, algorithm 2, arXiv:1908.03265; equals torch.optim.RAdam",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq")])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
             .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
@@ -66,7 +66,7 @@ public struct RAdam: AdjustableRule {
                 "decay the weights in place of the gradient, as AdamW does"),
         ] + updateParameters
 
-    public var decouplesDecay: Bool { decoupledWeightDecay }
+    package var decouplesDecay: Bool { decoupledWeightDecay }
 
     /// What `RAdamArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
@@ -74,7 +74,7 @@ public struct RAdam: AdjustableRule {
         package let isRectified: Bool
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let complement = powers.complement(beta2, moment.step)
         let rectification = rectification(beta2, moment.step, complement, above: 5)
         let decay = weightDecay * decayScale(moment.tensor)
@@ -88,7 +88,7 @@ public struct RAdam: AdjustableRule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .radam }
+    package var kernel: KernelKey { .radam }
 }
 
 /// r at step t, or nil where the second moment is not taken in since ρ is no more than `threshold`; `complement` is 1 − β₂ᵗ.

@@ -50,7 +50,7 @@ public struct RMSprop: AdjustableRule {
         self.centered = centered
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "rmsprop", title: "RMSprop",
         summary: "Gradients divided by their root mean square",
         details: """
@@ -64,7 +64,7 @@ public struct RMSprop: AdjustableRule {
         states: [.parameter("square_avg"), .parameter("momentum_buffer"), .parameter("grad_avg")],
         needsStep: false)
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
             .number("alpha", \.alpha, .fraction, "decay α of the mean square"),
@@ -79,7 +79,7 @@ public struct RMSprop: AdjustableRule {
             .number("initial_square_avg", \.initialSquare, .nonNegative, "what the mean square starts at"),
         ] + updateParameters
 
-    public var states: StateSet {
+    package var states: StateSet {
         var states = StateSet.state(0)
         if momentum > 0 { states.insert(.state(1)) }
         if centered { states.insert(.state(2)) }
@@ -92,7 +92,7 @@ public struct RMSprop: AdjustableRule {
         package let keepsVelocity, centered, isFirst: Bool
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let coefficients = Coefficients(
             coupledDecay: weightDecay * decayScale(moment.tensor), share: 1 - alpha,
             innerEpsilon: epsilonInRoot ? epsilon : 0, epsilon: epsilonInRoot ? 0 : epsilon, momentum: momentum,
@@ -101,5 +101,5 @@ public struct RMSprop: AdjustableRule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .rmsprop }
+    package var kernel: KernelKey { .rmsprop }
 }

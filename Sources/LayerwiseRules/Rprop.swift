@@ -13,7 +13,7 @@
 /// Source: Riedmiller and Braun 1993, in the form without backtracking (Igel and Hüsken 2000, iRprop⁻).  Equals
 /// `torch.optim.Rprop`, which has no weight decay and takes the sign of the product g·p, so that signs count as equal to 0 where
 /// the product underflows.
-public struct Rprop: Rule {
+public struct Rprop: DeclaredRule {
     /// First step size of every weight.
     public var learningRate = 1e-2
     /// Factor η⁻ of the step size where the sign changes.
@@ -40,7 +40,7 @@ public struct Rprop: Rule {
         self.weightDecay = weightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "rprop", title: "Rprop",
         summary: "A step size for every weight, which grows while the gradient keeps its sign",
         details: """
@@ -52,7 +52,7 @@ public struct Rprop: Rule {
         source: "Riedmiller and Braun 1993; equals torch.optim.Rprop",
         states: [.parameter("prev"), .parameter("step_size")])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "first step size of every weight"),
         .number("eta1", \.shrink, .openFraction, "factor η⁻ of the step size where the sign changes"),
         .number("eta2", \.growth, .atLeastOne, "factor η⁺ of the step size where the sign stays"),
@@ -67,12 +67,12 @@ public struct Rprop: Rule {
         package let isFirst: Bool
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let coefficients = Coefficients(
             coupledDecay: weightDecay * decayScale(moment.tensor), start: moment.learningRate, shrink: shrink,
             growth: growth, smallest: smallest, largest: largest, isFirst: moment.step == 1)
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .rprop }
+    package var kernel: KernelKey { .rprop }
 }

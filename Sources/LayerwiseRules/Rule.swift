@@ -1,16 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// An update rule: its hyperparameters, and what the arithmetic needs to know at a step.
+/// An update rule with its hyperparameters, such as `AdamW`.
 ///
-/// A rule declares itself once, here; its arithmetic is in `LayerwiseKernels`.  To add one, copy `SGD.swift` and
-/// `SGDArithmetic.swift`, and list it in `allRules` and in `KernelKey`.
-public protocol Rule: Component {
+/// The rules of this module are all there are: no other type can conform.
+public protocol Rule: Sendable {
     /// γ, the base learning rate.
     var learningRate: Double { get set }
 
     /// λ, the weight decay.
     var weightDecay: Double { get set }
 
+    /// The rule as the library reads it.  Only the library can create such a value.
+    var implementation: RuleImplementation { get }
+}
+
+/// A rule as the library reads it.
+public struct RuleImplementation: Sendable {
+    package let rule: any DeclaredRule
+}
+
+/// What the library reads of a rule: its hyperparameters, and what the arithmetic needs to know at a step.
+///
+/// A rule declares itself once, here; its arithmetic is in `LayerwiseKernels`.  To add one, copy `SGD.swift` and
+/// `SGDArithmetic.swift`, and list it in `allRules` and in `KernelKey`.
+package protocol DeclaredRule: Rule, Component {
     /// The states that tensors need with these hyperparameters; all that are declared, unless the rule says otherwise.
     var states: StateSet { get }
 
@@ -84,32 +97,33 @@ public protocol Rule: Component {
     var vectorKernel: KernelKey { get }
 }
 
-extension Rule {
-    public var states: StateSet { .first(Self.declaration.states.count) }
-    public func states(of tensor: TensorTraits) -> StateSet { states }
-    public func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars { scalars }
-    public func advance(_ moment: StepInput, after stage: Int, _ sums: StageSums) -> StateScalars { moment.scalars }
-    public var stages: [Stage] { [.change()] }
-    public var hasTrustRatio: Bool { false }
-    public var evaluation: Evaluation? { nil }
-    public func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
+extension DeclaredRule {
+    public var implementation: RuleImplementation { RuleImplementation(rule: self) }
+    package var states: StateSet { .first(Self.declaration.states.count) }
+    package func states(of tensor: TensorTraits) -> StateSet { states }
+    package func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars { scalars }
+    package func advance(_ moment: StepInput, after stage: Int, _ sums: StageSums) -> StateScalars { moment.scalars }
+    package var stages: [Stage] { [.change()] }
+    package var hasTrustRatio: Bool { false }
+    package var evaluation: Evaluation? { nil }
+    package func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
         sums.values[0] += first
         sums.values[1] += second
     }
-    public func betterScales(_ sums: StageSums) -> StageScales? { nil }
-    public func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars { shared }
-    public func advance(_ shared: SharedScalars, _ sums: StageSums, _ step: OptimizerStep) -> SharedScalars {
+    package func betterScales(_ sums: StageSums) -> StageScales? { nil }
+    package func advance(_ shared: SharedScalars, _ sums: StageSums) -> SharedScalars { shared }
+    package func advance(_ shared: SharedScalars, _ sums: StageSums, _ step: OptimizerStep) -> SharedScalars {
         advance(shared, sums)
     }
-    public var needsLoss: Bool { false }
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers { .init(repeating: 1) }
-    public func factorAverage(_ stage: Int, _ moment: StepInput) -> FactorAverage { FactorAverage(share: 1) }
-    public var orthogonalization: NewtonSchulz? { nil }
-    public func kernel(of stage: Int) -> KernelKey { kernel }
-    public var vectorKernel: KernelKey { kernel }
-    public var decouplesDecay: Bool { false }
-    public var updateOptions: UpdateOptions { UpdateOptions() }
-    public func separateDecay(_ moment: StepInput) -> Double {
+    package var needsLoss: Bool { false }
+    package func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers { .init(repeating: 1) }
+    package func factorAverage(_ stage: Int, _ moment: StepInput) -> FactorAverage { FactorAverage(share: 1) }
+    package var orthogonalization: NewtonSchulz? { nil }
+    package func kernel(of stage: Int) -> KernelKey { kernel }
+    package var vectorKernel: KernelKey { kernel }
+    package var decouplesDecay: Bool { false }
+    package var updateOptions: UpdateOptions { UpdateOptions() }
+    package func separateDecay(_ moment: StepInput) -> Double {
         decouplesDecay ? moment.decayRate * weightDecay * decayScale(moment.tensor) : 0
     }
 
@@ -126,22 +140,22 @@ extension Rule {
         guard updateOptions.cautious == .update, let last = stages.last else { return stages }
         return stages.dropLast() + [.countAgreement, last]
     }
-    public func decayScale(_ tensor: TensorTraits) -> Double { tensor.decayScale }
+    package func decayScale(_ tensor: TensorTraits) -> Double { tensor.decayScale }
 }
 
 /// What a rule may treat a tensor by.
-public struct TensorTraits: Sendable, Equatable, BitwiseCopyable {
+package struct TensorTraits: Sendable, Equatable, BitwiseCopyable {
     /// Whether the tensor has rank 2 or more.
-    public let isMatrix: Bool
+    package let isMatrix: Bool
     /// What the policy multiplies λ by; 0 is no decay.
-    public let decayScale: Double
+    package let decayScale: Double
     /// Whether the policy lets a trust ratio adapt it.
-    public let mayAdapt: Bool
+    package let mayAdapt: Bool
     /// The distance from 1 to the next larger number of the parameters' type.
-    public let epsilon: Double
+    package let epsilon: Double
 
     /// Creates the traits of a tensor.
-    public init(isMatrix: Bool, decayScale: Double = 1, mayAdapt: Bool = true, epsilon: Double = 0x1p-23) {
+    package init(isMatrix: Bool, decayScale: Double = 1, mayAdapt: Bool = true, epsilon: Double = 0x1p-23) {
         self.isMatrix = isMatrix
         self.decayScale = decayScale
         self.mayAdapt = mayAdapt
@@ -150,51 +164,51 @@ public struct TensorTraits: Sendable, Equatable, BitwiseCopyable {
 }
 
 /// What all tensors of a step share.
-public struct OptimizerStep: Sendable, BitwiseCopyable {
+package struct OptimizerStep: Sendable, BitwiseCopyable {
     /// The loss, finite, where the rule needs it.
-    public let loss: Double
+    package let loss: Double
     /// The rate that the schedule makes of the rule's own, before a policy scales it.
-    public let baseRate: Double
+    package let baseRate: Double
 
     /// Creates the values of a step.
-    public init(loss: Double, baseRate: Double) {
+    package init(loss: Double, baseRate: Double) {
         self.loss = loss
         self.baseRate = baseRate
     }
 }
 
 /// What a rule's plan may depend on, besides its hyperparameters.
-public struct StepInput: Sendable {
+package struct StepInput: Sendable {
     /// The tensor's effective learning rate at this step.
-    public var learningRate: Double
+    package var learningRate: Double
     /// What multiplies λ where the decay is decoupled: the learning rate, unless "decay_follows" says otherwise.
-    public var decayRate: Double
+    package var decayRate: Double
     /// t: the tensor's own step, counted from 1.
-    public let step: Int64
+    package let step: Int64
     /// The tensor.
-    public let tensor: TensorTraits
+    package let tensor: TensorTraits
     /// The tensor's scalars after this step, as far as the stages done so far tell.
-    public var scalars = StateScalars()
+    package var scalars = StateScalars()
     /// Where a stage is finished: what the stage before it left.
-    public var numbers = StageNumbers(repeating: 1)
+    package var numbers = StageNumbers(repeating: 1)
     /// The optimizer's scalars: before the step where it is planned, after it where a stage is finished.
-    public var shared = SharedScalars()
+    package var shared = SharedScalars()
     /// The rate that the schedule makes of the rule's own, before a policy scales it.
-    public var baseRate = 0.0
+    package var baseRate = 0.0
     /// How many elements the sums of a stage are taken over.
-    public var elements = 0.0
+    package var elements = 0.0
     /// The rows and columns of the matrices whose directions were made orthogonal.
-    public var rows = 0.0
+    package var rows = 0.0
     /// How many columns its matrices have.
-    public var columns = 0.0
+    package var columns = 0.0
     /// The scale that the policy gives, for steps at which the base rate is 0.
     package var policyScale = 1.0
 
     /// The learning rate over the base rate.
-    public var scale: Double { baseRate == 0 ? policyScale : learningRate / baseRate }
+    package var scale: Double { baseRate == 0 ? policyScale : learningRate / baseRate }
 
     /// Creates what a plan knows of a step.
-    public init(learningRate: Double, decayRate: Double, step: Int64, tensor: TensorTraits) {
+    package init(learningRate: Double, decayRate: Double, step: Int64, tensor: TensorTraits) {
         self.learningRate = learningRate
         self.decayRate = decayRate
         self.step = step
@@ -206,7 +220,7 @@ public struct StepInput: Sendable {
 package let coefficientBytes = 128
 
 /// Every rule, in the order of the documentation.
-public let allRules: [any Rule.Type] = [
+package let allRules: [any DeclaredRule.Type] = [
     SGD.self, LARS.self, Adam.self, AdamW.self, LAMB.self, Lion.self, NAdam.self, RMSprop.self,
     Adagrad.self, Adadelta.self, Adamax.self, RAdam.self, Rprop.self, ASGD.self,
     AdaBelief.self, Yogi.self, Adan.self, ADOPT.self, AdEMAMix.self, SimplifiedAdEMAMix.self, LaProp.self,

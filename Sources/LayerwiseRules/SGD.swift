@@ -41,7 +41,7 @@ public struct SGD: AdjustableRule {
         self.decoupledWeightDecay = decoupledWeightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "sgd", title: "SGD",
         summary: "Stochastic gradient descent with momentum",
         details: """
@@ -53,7 +53,7 @@ public struct SGD: AdjustableRule {
         source: "Sutskever et al. 2013; equals torch.optim.SGD",
         states: [.parameter("momentum_buffer")], needsStep: false)
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
             .number(
@@ -68,14 +68,14 @@ public struct SGD: AdjustableRule {
             .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient"),
         ] + updateParameters
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         try validateNesterov(nesterov, momentum, dampening)
         try validateUpdateOptions()
     }
 
-    public var decouplesDecay: Bool { decoupledWeightDecay }
+    package var decouplesDecay: Bool { decoupledWeightDecay }
 
-    public var states: StateSet { momentum > 0 ? .state(0) : [] }
+    package var states: StateSet { momentum > 0 ? .state(0) : [] }
 
     /// What `SGDArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
@@ -83,7 +83,7 @@ public struct SGD: AdjustableRule {
         package let nesterov: Bool
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let decay = weightDecay * decayScale(moment.tensor)
         let coefficients = Coefficients(
             coupledDecay: decoupledWeightDecay ? 0 : decay,
@@ -94,7 +94,7 @@ public struct SGD: AdjustableRule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { states.isEmpty ? .sgd : .momentum }
+    package var kernel: KernelKey { states.isEmpty ? .sgd : .momentum }
 }
 
 /// Nesterov momentum looks ahead along the velocity, so it needs one that is not damped.

@@ -14,7 +14,7 @@ import LayerwisePlatform
 ///
 /// Source: Anil et al. 2019, algorithm SM3-II (arXiv:1901.11150).  Equals `pytorch_optimizer.SM3`, whose default momentum is 0, and
 /// with the preset `optax` `optax.sm3`.
-public struct SM3: Rule {
+public struct SM3: DeclaredRule {
     /// Learning rate γ.
     public var learningRate = 0.1
     /// Decay of the average of changes; 0 keeps none.
@@ -39,7 +39,7 @@ public struct SM3: Rule {
         self.weightDecay = weightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "sm3", title: "SM3",
         summary: "Adagrad whose sums of squares are kept by row, by column, and by place along further axes",
         details: """
@@ -51,7 +51,7 @@ public struct SM3: Rule {
         source: "Anil et al. 2019, SM3-II, arXiv:1901.11150; equals pytorch_optimizer.SM3",
         states: [.axes("accumulator"), .parameter("momentum_buffer")], needsStep: false)
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
         .number("momentum", \.momentum, .fraction, "decay of the average of changes; 0 keeps none"),
         .number("beta", \.beta, .fraction, "decay β of the squares; 0: their sum"),
@@ -60,16 +60,16 @@ public struct SM3: Rule {
         .flag("monotone", \.monotone, "with β above 0, the largest numbers never fall"),
     ]
 
-    public static let presets = [
+    package static let presets = [
         Preset("pytorch_optimizer", [Setting("momentum", 0), Setting("eps", 1e-30), Setting("monotone", 1)]),
         Preset("optax", [Setting("momentum", 0.9), Setting("eps", 1e-8), Setting("monotone", 0)]),
     ]
 
-    public var states: StateSet { .first(momentum > 0 ? 2 : 1) }
+    package var states: StateSet { .first(momentum > 0 ? 2 : 1) }
 
-    public var decouplesDecay: Bool { true }
+    package var decouplesDecay: Bool { true }
 
-    public func factorAverage(_ stage: Int, _ moment: StepInput) -> FactorAverage {
+    package func factorAverage(_ stage: Int, _ moment: StepInput) -> FactorAverage {
         FactorAverage(keepsMaxima: monotone && beta > 0)
     }
 
@@ -78,12 +78,12 @@ public struct SM3: Rule {
         package let kept, share, momentumShare, rate, decay, epsilon: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let coefficients = Coefficients(
             kept: beta > 0 ? beta : 1, share: 1 - beta, momentumShare: 1 - momentum, rate: moment.learningRate,
             decay: moment.decayRate * weightDecay * decayScale(moment.tensor), epsilon: epsilon)
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { momentum > 0 ? .sm3Momentum : .sm3 }
+    package var kernel: KernelKey { momentum > 0 ? .sm3Momentum : .sm3 }
 }

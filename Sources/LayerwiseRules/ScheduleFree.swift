@@ -5,7 +5,7 @@ import LayerwisePlatform
 /// state and y the parameters for training.
 ///
 /// The weight of step t in the average is κₜ = tʳ·max(γ₁ … γₜ)^p.
-protocol ScheduleFreeRule: Rule {
+protocol ScheduleFreeRule: DeclaredRule {
     /// β, how near the parameters for training are to the average.
     var averaging: Double { get }
     /// What the rate is multiplied by at a tensor's step.
@@ -20,7 +20,7 @@ protocol ScheduleFreeRule: Rule {
 let averageStates: [StateDeclaration] = [.scalar("weight_sum", start: 0), .scalar("lr_max", start: 0)]
 
 extension ScheduleFreeRule {
-    public var evaluation: Evaluation? {
+    package var evaluation: Evaluation? {
         Evaluation(slot: 0, toEvaluation: 1 - 1 / averaging, toTraining: 1 - averaging)
     }
 
@@ -29,7 +29,7 @@ extension ScheduleFreeRule {
         min(pow(Double(step), stepPower) * pow(largest, ratePower), .greatestFiniteMagnitude)
     }
 
-    public func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars {
+    package func advance(_ scalars: StateScalars, _ moment: StepInput) -> StateScalars {
         let largest = max(moment.learningRate * rateFactor(moment.step), scalars[1])
         return StateScalars(min(scalars[0] + weight(moment.step, largest), .greatestFiniteMagnitude), largest)
     }

@@ -48,7 +48,7 @@ public struct ScheduleFreeAdamW: ScheduleFreeRule {
         self.warmupSteps = warmupSteps
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "schedule_free_adamw", title: "Schedule-Free AdamW",
         summary: "AdamW without a schedule: the weights that are evaluated are an average of those that are stepped",
         details: """
@@ -60,7 +60,7 @@ public struct ScheduleFreeAdamW: ScheduleFreeRule {
         source: "Defazio et al. 2024, algorithm 1, arXiv:2405.15682; equals schedulefree.AdamWScheduleFree",
         states: [.parameterCopy("z"), .parameter("exp_avg_sq")] + averageStates)
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
         .number("beta1", \.beta1, .openFraction, "how near β₁ the parameters are to the average"),
         .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
@@ -71,7 +71,7 @@ public struct ScheduleFreeAdamW: ScheduleFreeRule {
         .number("weight_lr_power", \.ratePower, .nonNegative, "power p of the largest rate in that weight"),
     ]
 
-    public var decouplesDecay: Bool { true }
+    package var decouplesDecay: Bool { true }
 
     var averaging: Double { beta1 }
 
@@ -82,7 +82,7 @@ public struct ScheduleFreeAdamW: ScheduleFreeRule {
         package let decay, secondShare, rate, rootShare, epsilon, average, step: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let root = powers.complement(beta2, moment.step).squareRoot()
         let warmup = rateFactor(moment.step)
         let c = share(moment)
@@ -93,5 +93,5 @@ public struct ScheduleFreeAdamW: ScheduleFreeRule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .scheduleFreeAdamW }
+    package var kernel: KernelKey { .scheduleFreeAdamW }
 }

@@ -48,7 +48,7 @@ public struct ScheduleFreeRAdam: ScheduleFreeRule {
         self.silentSGDPhase = silentSGDPhase
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "schedule_free_radam", title: "Schedule-Free RAdam",
         summary: "Schedule-Free AdamW whose rate grows by RAdam's rectification, so that it needs no warm-up",
         details: """
@@ -61,7 +61,7 @@ public struct ScheduleFreeRAdam: ScheduleFreeRule {
         source: "Defazio et al. 2024, arXiv:2405.15682; equals schedulefree.RAdamScheduleFree",
         states: [.parameterCopy("z"), .parameter("exp_avg_sq")] + averageStates)
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
         .number("beta1", \.beta1, .openFraction, "how near β₁ the parameters are to the average"),
         .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
@@ -74,7 +74,7 @@ public struct ScheduleFreeRAdam: ScheduleFreeRule {
             "leave the weights alone while the second moment is not known well enough, in place of steps of SGD"),
     ]
 
-    public var decouplesDecay: Bool { true }
+    package var decouplesDecay: Bool { true }
 
     var averaging: Double { beta1 }
 
@@ -82,7 +82,7 @@ public struct ScheduleFreeRAdam: ScheduleFreeRule {
         rectification(beta2, step, powerComplement(beta2, step), above: 4) ?? (silentSGDPhase ? 0 : 1)
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let complement = powers.complement(beta2, moment.step)
         let rectification = rectification(beta2, moment.step, complement, above: 4)
         let factor = rectification ?? (silentSGDPhase ? 0 : 1)
@@ -98,5 +98,5 @@ public struct ScheduleFreeRAdam: ScheduleFreeRule {
         target.storeBytes(of: coefficients, as: ScheduleFreeAdamW.Coefficients.self)
     }
 
-    public var kernel: KernelKey { .scheduleFreeAdamW }
+    package var kernel: KernelKey { .scheduleFreeAdamW }
 }

@@ -36,7 +36,7 @@ public struct ScheduleFreeSGD: ScheduleFreeRule {
         self.warmupSteps = warmupSteps
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "schedule_free_sgd", title: "Schedule-Free SGD",
         summary: "SGD without a schedule: the weights that are evaluated are an average of those that are stepped",
         details: """
@@ -47,7 +47,7 @@ public struct ScheduleFreeSGD: ScheduleFreeRule {
         source: "Defazio et al. 2024, equations 2 to 4, arXiv:2405.15682; equals schedulefree.SGDScheduleFree",
         states: [.parameterCopy("z")] + averageStates)
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
         .number("momentum", \.momentum, .openFraction, "how near μ the parameters are to the average"),
         .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
@@ -65,7 +65,7 @@ public struct ScheduleFreeSGD: ScheduleFreeRule {
         package let coupledDecay, rate, average, step: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let c = share(moment)
         let coefficients = Coefficients(
             coupledDecay: weightDecay * decayScale(moment.tensor), rate: rateFactor(moment.step) * moment.learningRate,
@@ -73,5 +73,5 @@ public struct ScheduleFreeSGD: ScheduleFreeRule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .scheduleFreeSGD }
+    package var kernel: KernelKey { .scheduleFreeSGD }
 }

@@ -52,40 +52,40 @@ package func refuseDuplicates(_ settings: [Setting]) throws(SettingError) {
 }
 
 /// An interval of valid numbers.
-public struct ValidRange: Sendable, CustomStringConvertible {
+package struct ValidRange: Sendable, CustomStringConvertible {
     let lower: Double
     let upper: Double
     let includesLower: Bool
     let includesUpper: Bool
 
     /// x ≥ 0, finite.
-    public static let nonNegative = ValidRange(lower: 0, upper: .infinity, includesLower: true, includesUpper: false)
+    package static let nonNegative = ValidRange(lower: 0, upper: .infinity, includesLower: true, includesUpper: false)
     /// x > 0, finite.
-    public static let positive = ValidRange(lower: 0, upper: .infinity, includesLower: false, includesUpper: false)
+    package static let positive = ValidRange(lower: 0, upper: .infinity, includesLower: false, includesUpper: false)
     /// x > 0, where infinity means "no limit".
-    public static let limit = ValidRange(lower: 0, upper: .infinity, includesLower: false, includesUpper: true)
+    package static let limit = ValidRange(lower: 0, upper: .infinity, includesLower: false, includesUpper: true)
     /// x ≤ 0, finite.
-    public static let nonPositive = ValidRange(lower: -.infinity, upper: 0, includesLower: false, includesUpper: true)
+    package static let nonPositive = ValidRange(lower: -.infinity, upper: 0, includesLower: false, includesUpper: true)
     /// x ≥ 1, finite.
-    public static let atLeastOne = ValidRange(lower: 1, upper: .infinity, includesLower: true, includesUpper: false)
+    package static let atLeastOne = ValidRange(lower: 1, upper: .infinity, includesLower: true, includesUpper: false)
     /// Any finite number.
-    public static let finite = ValidRange(
+    package static let finite = ValidRange(
         lower: -.infinity, upper: .infinity, includesLower: false, includesUpper: false)
     /// 0 ≤ x < 1.
-    public static let fraction = ValidRange(lower: 0, upper: 1, includesLower: true, includesUpper: false)
+    package static let fraction = ValidRange(lower: 0, upper: 1, includesLower: true, includesUpper: false)
     /// 0 < x < 1.
-    public static let openFraction = ValidRange(lower: 0, upper: 1, includesLower: false, includesUpper: false)
+    package static let openFraction = ValidRange(lower: 0, upper: 1, includesLower: false, includesUpper: false)
     /// 0 < x ≤ 1.
-    public static let positiveFraction = ValidRange(lower: 0, upper: 1, includesLower: false, includesUpper: true)
+    package static let positiveFraction = ValidRange(lower: 0, upper: 1, includesLower: false, includesUpper: true)
     /// 0 ≤ x ≤ 1.
-    public static let closedFraction = ValidRange(lower: 0, upper: 1, includesLower: true, includesUpper: true)
+    package static let closedFraction = ValidRange(lower: 0, upper: 1, includesLower: true, includesUpper: true)
 
     /// Whether `x` is valid.
-    public func contains(_ x: Double) -> Bool {
+    package func contains(_ x: Double) -> Bool {
         (includesLower ? x >= lower : x > lower) && (includesUpper ? x <= upper : x < upper)
     }
 
-    public var description: String {
+    package var description: String {
         func text(_ x: Double) -> String {
             if x.isInfinite { return x > 0 ? "inf" : "-inf" }
             return x == x.rounded() && x.magnitude < 1e15 ? String(Int64(x)) : String(x)
@@ -95,4 +95,4 @@ public struct ValidRange: Sendable, CustomStringConvertible {
 }
 
 /// An option with named values, such as `LARS.Norm`.
-public protocol Choice: CaseIterable, RawRepresentable, Sendable where RawValue == String {}
+package protocol Choice: CaseIterable, RawRepresentable, Sendable where RawValue == String {}

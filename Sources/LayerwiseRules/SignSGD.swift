@@ -28,7 +28,7 @@ public struct SignSGD: AdjustableRule {
         self.weightDecay = weightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "signsgd", title: "SignSGD",
         summary: "The sign of the gradient, or of a momentum (Signum), with decoupled weight decay",
         details: """
@@ -39,21 +39,21 @@ public struct SignSGD: AdjustableRule {
         source: "Bernstein et al. 2018, algorithm 1, arXiv:1802.04434; equals pytorch_optimizer.SignSGD",
         states: [.parameter("momentum_buffer")], needsStep: false)
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
             .number("momentum", \.momentum, .fraction, "momentum factor μ; 0 keeps no velocity"),
             .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
         ] + updateParameters
 
-    public var decouplesDecay: Bool { true }
+    package var decouplesDecay: Bool { true }
 
-    public var states: StateSet { momentum > 0 ? .state(0) : [] }
+    package var states: StateSet { momentum > 0 ? .state(0) : [] }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         Lion(lr: learningRate, betas: (momentum, momentum), weightDecay: weightDecay)
             .plan(moment, powers: &powers, into: target)
     }
 
-    public var kernel: KernelKey { momentum > 0 ? .lion : .signSGD }
+    package var kernel: KernelKey { momentum > 0 ? .lion : .signSGD }
 }

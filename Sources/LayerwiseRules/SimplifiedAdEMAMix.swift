@@ -10,7 +10,7 @@
 ///
 /// Source: Morwani et al. 2025 (arXiv:2502.02431).  Equals `optax.contrib.simplified_ademamix`.  pytorch_optimizer weighs g by 1 − β₁ in m, and
 /// divides by √(1 − β₂ᵗ) in place of multiplying.
-public struct SimplifiedAdEMAMix: Rule {
+public struct SimplifiedAdEMAMix: DeclaredRule {
     /// Learning rate γ.
     public var learningRate = 1e-4
     /// Decay β₁ of the sum.
@@ -38,7 +38,7 @@ public struct SimplifiedAdEMAMix: Rule {
         self.weightDecay = weightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "simplified_ademamix", title: "SimplifiedAdEMAMix",
         summary: "AdEMAMix with one sum of gradients in place of two means",
         details: """
@@ -49,7 +49,7 @@ public struct SimplifiedAdEMAMix: Rule {
         source: "Morwani et al. 2025, arXiv:2502.02431; equals optax.contrib.simplified_ademamix",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq")])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
         .number("beta1", \.beta1, .fraction, "decay β₁ of the sum"),
         .number("beta2", \.beta2, .fraction, "decay β₂ of the second moment"),
@@ -58,14 +58,14 @@ public struct SimplifiedAdEMAMix: Rule {
         .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
     ]
 
-    public var decouplesDecay: Bool { true }
+    package var decouplesDecay: Bool { true }
 
     /// What `SimplifiedAdEMAMixArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
         package let decay, forget, secondShare, mix, stepSize, epsilon: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let root = powers.complement(beta2, moment.step).squareRoot()
         let coefficients = Coefficients(
             decay: moment.decayRate * weightDecay * decayScale(moment.tensor), forget: 1 - beta1,
@@ -73,5 +73,5 @@ public struct SimplifiedAdEMAMix: Rule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .simplifiedAdEMAMix }
+    package var kernel: KernelKey { .simplifiedAdEMAMix }
 }

@@ -42,7 +42,7 @@ public struct StableAdamW: AdjustableRule {
         self.decoupledWeightDecay = decoupledWeightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "stable_adamw", title: "StableAdamW",
         summary: "AdamW whose rate falls for a tensor while its squared gradients are larger than their average",
         details: """
@@ -53,7 +53,7 @@ public struct StableAdamW: AdjustableRule {
         source: "Wortsman et al. 2023, algorithm 2, arXiv:2304.13013; equals pytorch_optimizer.StableAdamW and optimi",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq")])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
             .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
@@ -63,16 +63,16 @@ public struct StableAdamW: AdjustableRule {
             .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient"),
         ] + updateParameters
 
-    public var decouplesDecay: Bool { decoupledWeightDecay }
+    package var decouplesDecay: Bool { decoupledWeightDecay }
 
-    public var stages: [Stage] { [.measure(over: .tensor), .change(readsGradients: false)] }
+    package var stages: [Stage] { [.measure(over: .tensor), .change(readsGradients: false)] }
 
     /// What `StableAdamWArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
         package let coupledDecay, firstShare, secondShare, epsilon: Double
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let coefficients = Coefficients(
             coupledDecay: decoupledWeightDecay ? 0 : weightDecay * decayScale(moment.tensor),
             firstShare: (1 - beta1) / powers.complement(beta1, moment.step),
@@ -80,19 +80,19 @@ public struct StableAdamW: AdjustableRule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
+    package func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
         TrustNorms.add(weights: first, directions: second, decayScale: 1, to: &sums)
     }
 
-    public func betterScales(_ sums: StageSums) -> StageScales? { TrustNorms.betterScales(sums) }
+    package func betterScales(_ sums: StageSums) -> StageScales? { TrustNorms.betterScales(sums) }
 
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
+    package func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
         let clip = max(1, TrustNorms(sums).directions / max(1, moment.elements).squareRoot())
         let decay = decoupledWeightDecay ? moment.decayRate * weightDecay * decayScale(moment.tensor) : 0
         return [moment.learningRate / clip, decay / clip, 0, 0]
     }
 
-    public func separateDecay(_ moment: StepInput) -> Double { moment.numbers[1] }
+    package func separateDecay(_ moment: StepInput) -> Double { moment.numbers[1] }
 
-    public var kernel: KernelKey { .stableAdamW }
+    package var kernel: KernelKey { .stableAdamW }
 }

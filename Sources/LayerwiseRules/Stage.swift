@@ -5,9 +5,9 @@
 /// A rule is a list of stages, the last of which changes the weights.  A stage before it may advance the states and leaves
 /// sums over the elements; when these are known for the whole tensor, layer or optimizer, the rule's `finish` turns them into
 /// the numbers that the kernels of the following stages read.
-public struct Stage: Sendable, Equatable, BitwiseCopyable {
+package struct Stage: Sendable, Equatable, BitwiseCopyable {
     /// Over what the sums of a stage are taken.
-    public enum Scope: Sendable, BitwiseCopyable {
+    package enum Scope: Sendable, BitwiseCopyable {
         case tensor
         case layer
         /// All tensors that the step takes.  Layers can then not be stepped one by one.
@@ -15,22 +15,22 @@ public struct Stage: Sendable, Equatable, BitwiseCopyable {
     }
 
     /// Over what the sums are taken that must be known before the next stage; nil for the last stage, which has none.
-    public let scope: Scope?
+    package let scope: Scope?
     /// Whether the kernel reads the gradients, or only what an earlier stage left in the states.
-    public let readsGradients: Bool
+    package let readsGradients: Bool
     /// Whether the stage before the last leaves the direction of each element for the last, where there is room for it.
-    public let keepsDirections: Bool
+    package let keepsDirections: Bool
     /// Whether the stage takes the mean squares of the gradients by row and by column into the states of these shapes, and
     /// does nothing else.
-    public let factors: Bool
+    package let factors: Bool
     /// Whether the stage leaves the directions of matrices, which the engine then makes orthogonal as the rule's `orthogonalization`
     /// says.  Tensors of rank 0 and 1 pass it by.
-    public let orthogonalizes: Bool
+    package let orthogonalizes: Bool
     /// Whether the stage, which factors, takes the squares of the directions that its kernel leaves in place of those of the
     /// gradients.
-    public let factorsDirections: Bool
+    package let factorsDirections: Bool
     /// Whether the stage changes nothing, and counts the elements whose change has the sign of the gradient.
-    public let countsAgreement: Bool
+    package let countsAgreement: Bool
 
     private init(
         scope: Scope?, readsGradients: Bool = true, keepsDirections: Bool = false, factors: Bool = false,
@@ -46,73 +46,73 @@ public struct Stage: Sendable, Equatable, BitwiseCopyable {
     }
 
     /// A stage that takes sums over `scope`.
-    public static func measure(over scope: Scope, keepsDirections: Bool = false) -> Self {
+    package static func measure(over scope: Scope, keepsDirections: Bool = false) -> Self {
         Self(scope: scope, keepsDirections: keepsDirections)
     }
 
     /// The stage that changes the weights.
-    public static func change(readsGradients: Bool = true, keepsDirections: Bool = false) -> Self {
+    package static func change(readsGradients: Bool = true, keepsDirections: Bool = false) -> Self {
         Self(scope: nil, readsGradients: readsGradients, keepsDirections: keepsDirections)
     }
 
     /// The stage that advances the rows and columns, or the row means, of tensors that have them, as the rule's `factorAverage` says.
-    public static let factor = Self(scope: .tensor, factors: true)
+    package static let factor = Self(scope: .tensor, factors: true)
 
     /// The stage that advances a second pair of rows and columns by the squares of the directions that its kernel leaves.
     /// Tensors of rank 0 and 1 pass it by.
-    public static let factorDirections = Self(scope: .tensor, factors: true, factorsDirections: true)
+    package static let factorDirections = Self(scope: .tensor, factors: true, factorsDirections: true)
 
     /// The stage that `UpdateOptions` adds before the last.
     static let countAgreement = Self(scope: .tensor, countsAgreement: true)
 
     /// The stage that advances the states of matrices and makes their directions orthogonal.  The kernel of the stage behind it
     /// finds them in the place of the gradients.
-    public static let orthogonalize = Self(scope: .tensor, keepsDirections: true, orthogonalizes: true)
+    package static let orthogonalize = Self(scope: .tensor, keepsDirections: true, orthogonalizes: true)
 }
 
 /// The sums of a stage over a tensor, a layer or the optimizer, in float64 and in the order of the blocks.
-public struct StageSums: Sendable, BitwiseCopyable {
+package struct StageSums: Sendable, BitwiseCopyable {
     /// What the rule's `gather` has added up.  They may be added up over processes too.
-    public var values = SIMD4<Double>()
+    package var values = SIMD4<Double>()
     /// Powers of two by which the weights and the directions were multiplied before their squares were taken.
-    public var scales = StageScales()
+    package var scales = StageScales()
 
     /// Creates what changes nothing: sums of 0, scales of 1.
-    public init() {}
+    package init() {}
 }
 
 /// Powers of two that keep the squares of weights and directions in the range of float64.
-public struct StageScales: Sendable, Equatable, BitwiseCopyable {
+package struct StageScales: Sendable, Equatable, BitwiseCopyable {
     /// The factor of weights.
-    public var weights = 1.0
+    package var weights = 1.0
     /// The factor of directions.
-    public var directions = 1.0
+    package var directions = 1.0
 
     /// Creates what changes nothing: sums of 0, scales of 1.
-    public init() {}
+    package init() {}
 
     /// Creates scales.
-    public init(weights: Double, directions: Double) {
+    package init(weights: Double, directions: Double) {
         self.weights = weights
         self.directions = directions
     }
 }
 
 /// How the mean squares of a step enter a state's rows and columns.
-public struct FactorAverage: Sendable, Equatable, BitwiseCopyable {
+package struct FactorAverage: Sendable, Equatable, BitwiseCopyable {
     /// s of x ← x + s·(mean + offset − x).
-    public var share: Double
+    package var share: Double
     /// What is added to a mean square before it is averaged.
-    public var offset: Double
+    package var offset: Double
     /// The least mean of a matrix's rows that the product of rows and columns is divided by.
-    public var floor: Double
+    package var floor: Double
     /// Of row means: how many rows share one; 0 is all.
-    public var rows = 1
+    package var rows = 1
     /// Of axes: whether their largest numbers never fall.
-    public var keepsMaxima = false
+    package var keepsMaxima = false
 
     /// Creates the rule of an average.
-    public init(share: Double, offset: Double = 0, floor: Double = 0) {
+    package init(share: Double, offset: Double = 0, floor: Double = 0) {
         self.share = share
         self.offset = offset
         self.floor = floor
@@ -132,4 +132,4 @@ public struct FactorAverage: Sendable, Equatable, BitwiseCopyable {
 }
 
 /// What a rule's `finish` leaves for the kernels of the following stages: `lwk_tile.numbers`.
-public typealias StageNumbers = SIMD4<Double>
+package typealias StageNumbers = SIMD4<Double>

@@ -3,9 +3,9 @@
 /// One state that a rule may keep between steps.
 ///
 /// The library allocates, starts, lists, reads, writes, saves, loads and converts a state by its declaration alone.
-public struct StateDeclaration: Sendable, Equatable {
+package struct StateDeclaration: Sendable, Equatable {
     /// How many numbers a state has.
-    public enum Shape: String, Sendable {
+    package enum Shape: String, Sendable {
         /// One for each number of the parameter, in the shape of the parameter and in the type of its lanes.
         case parameter
         /// One for each row of a tensor of rank 2 and more, in the type of its lanes: shape […, R, 1] for […, R, C].  With the
@@ -43,7 +43,7 @@ public struct StateDeclaration: Sendable, Equatable {
     }
 
     /// What a state is before the first step, and after a reset.
-    public enum Start: Sendable, Equatable {
+    package enum Start: Sendable, Equatable {
         case value(Double)
         /// The value of the rule's hyperparameter of this key.
         case setting(String)
@@ -52,16 +52,16 @@ public struct StateDeclaration: Sendable, Equatable {
     }
 
     /// The key in checkpoints and in the C API, such as "exp_avg".
-    public let name: String
+    package let name: String
     /// Whether it has the parameter's shape, rows or columns of it, or is one number.
-    public let shape: Shape
+    package let shape: Shape
     /// What it starts at.
-    public let start: Start
+    package let start: Start
     /// The state's place among the rule's states of this kind of memory: `lwk_tile.states` for `parameter` and `strided`, and
     /// `StateScalars` for `scalar`, `SharedScalars` for `shared`.  `rows` and `columns` have the place of what they stand for.
     package fileprivate(set) var slot = 0
     /// Of strided states: the hyperparameter that is the distance of their elements in the parameter.
-    public private(set) var strideKey: String?
+    package private(set) var strideKey: String?
     /// Of rows and columns: whether they are the rule's first pair, 0, or its second, 1.
     package fileprivate(set) var pair = 0
 
@@ -75,16 +75,16 @@ public struct StateDeclaration: Sendable, Equatable {
     }
 
     /// As many numbers as the parameter has, which start at `value`.
-    public static func parameter(_ name: String, start value: Double = 0) -> Self {
+    package static func parameter(_ name: String, start value: Double = 0) -> Self {
         Self(name, .parameter, .value(value))
     }
 
     /// A number for every p-th of the parameters, which starts at 0.  p is the hyperparameter `key`, the same for all such states of a
     /// rule; it cannot change once a tensor has them.
-    public static func strided(_ name: String, by key: String) -> Self { strided(name, .value(0), key) }
+    package static func strided(_ name: String, by key: String) -> Self { strided(name, .value(0), key) }
 
     /// A copy of every p-th of the parameters.
-    public static func stridedCopy(_ name: String, by key: String) -> Self { strided(name, .parameters, key) }
+    package static func stridedCopy(_ name: String, by key: String) -> Self { strided(name, .parameters, key) }
 
     private static func strided(_ name: String, _ start: Start, _ key: String) -> Self {
         var state = Self(name, .strided, start)
@@ -93,43 +93,43 @@ public struct StateDeclaration: Sendable, Equatable {
     }
 
     /// A copy of the parameters.
-    public static func parameterCopy(_ name: String) -> Self { Self(name, .parameter, .parameters) }
+    package static func parameterCopy(_ name: String) -> Self { Self(name, .parameter, .parameters) }
 
     /// An average of squares: as many numbers as the parameter has, called `whole`, or rows and columns in their place.  A rule
     /// has at most two; its `states(of:)` says which tensors have rows and columns.
-    public static func factored(_ whole: String, rows: String, columns: String) -> [Self] {
+    package static func factored(_ whole: String, rows: String, columns: String) -> [Self] {
         [.parameter(whole), Self(rows, .rows, .value(0)), Self(columns, .columns, .value(0))]
     }
 
     /// Rows and columns for an average of numbers that only tensors of rank 2 and more have.
-    public static func factored(rows: String, columns: String) -> [Self] {
+    package static func factored(rows: String, columns: String) -> [Self] {
         var first = Self(rows, .rows, .value(0))
         first.opensSlot = true
         return [first, Self(columns, .columns, .value(0))]
     }
 
     /// An average of squares that the elements of each row share.
-    public static func rowMeans(_ name: String) -> Self {
+    package static func rowMeans(_ name: String) -> Self {
         var state = Self(name, .rowMeans, .value(0))
         state.opensSlot = true
         return state
     }
 
     /// A largest number for each place along each axis.
-    public static func axes(_ name: String) -> Self {
+    package static func axes(_ name: String) -> Self {
         var state = Self(name, .axes, .value(0))
         state.opensSlot = true
         return state
     }
 
     /// One number for each tensor, which starts at `value`.
-    public static func scalar(_ name: String, start value: Double) -> Self { Self(name, .scalar, .value(value)) }
+    package static func scalar(_ name: String, start value: Double) -> Self { Self(name, .scalar, .value(value)) }
 
     /// One number for the optimizer, which starts at `value`.
-    public static func shared(_ name: String, start value: Double) -> Self { Self(name, .shared, .value(value)) }
+    package static func shared(_ name: String, start value: Double) -> Self { Self(name, .shared, .value(value)) }
 
     /// One number for the optimizer, which starts at a hyperparameter.
-    public static func shared(_ name: String, startKey key: String) -> Self { Self(name, .shared, .setting(key)) }
+    package static func shared(_ name: String, startKey key: String) -> Self { Self(name, .shared, .setting(key)) }
 
     /// Each declaration with its slot.
     static func slotted(_ states: [StateDeclaration]) -> [StateDeclaration] {
@@ -152,20 +152,20 @@ public struct StateDeclaration: Sendable, Equatable {
 }
 
 /// The optimizer's states of shape `shared`, by slot.
-public typealias SharedScalars = SIMD8<Double>
+package typealias SharedScalars = SIMD8<Double>
 
 /// A tensor's states of shape `scalar`, by slot.
-public typealias StateScalars = SIMD2<Double>
+package typealias StateScalars = SIMD2<Double>
 
 /// Which of the states that a rule declares a tensor has: bit i stands for the i-th declaration.
-public struct StateSet: OptionSet, Sendable, BitwiseCopyable {
-    public let rawValue: UInt32
+package struct StateSet: OptionSet, Sendable, BitwiseCopyable {
+    package let rawValue: UInt32
 
-    public init(rawValue: UInt32) { self.rawValue = rawValue }
+    package init(rawValue: UInt32) { self.rawValue = rawValue }
 
     /// The `index`-th declared state alone.
-    public static func state(_ index: Int) -> Self { Self(rawValue: 1 << UInt32(truncatingIfNeeded: index)) }
+    package static func state(_ index: Int) -> Self { Self(rawValue: 1 << UInt32(truncatingIfNeeded: index)) }
 
     /// The first `count` declared states.
-    public static func first(_ count: Int) -> Self { Self(rawValue: 1 << UInt32(truncatingIfNeeded: count) - 1) }
+    package static func first(_ count: Int) -> Self { Self(rawValue: 1 << UInt32(truncatingIfNeeded: count) - 1) }
 }

@@ -28,7 +28,7 @@ public struct Tiger: AdjustableRule {
         self.weightDecay = weightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "tiger", title: "Tiger",
         summary: "The sign of a momentum, with decoupled weight decay and one state",
         details: """
@@ -39,19 +39,19 @@ public struct Tiger: AdjustableRule {
         source: "Su 2023, github.com/bojone/tiger; equals pytorch_optimizer.Tiger",
         states: [.parameter("exp_avg")], needsStep: false)
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
             .number("beta", \.beta, .fraction, "decay β of the momentum"),
             .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
         ] + updateParameters
 
-    public var decouplesDecay: Bool { true }
+    package var decouplesDecay: Bool { true }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         Lion(lr: learningRate, betas: (beta, beta), weightDecay: weightDecay)
             .plan(moment, powers: &powers, into: target)
     }
 
-    public var kernel: KernelKey { .lion }
+    package var kernel: KernelKey { .lion }
 }

@@ -3,7 +3,7 @@
 /// A rule that multiplies the change of a tensor by a ratio of norms, such as LARS and LAMB.
 ///
 /// Its first stage measures the weights and the directions, and its second changes the weights by the ratio.
-protocol TrustRatioRule: Rule {
+protocol TrustRatioRule: DeclaredRule {
     /// Where the ratio is taken.
     var scope: TrustRatioScope { get }
 
@@ -18,23 +18,23 @@ protocol TrustRatioRule: Rule {
 }
 
 extension TrustRatioRule {
-    public var stages: [Stage] {
+    package var stages: [Stage] {
         [
             .measure(over: scope == .tensor ? .tensor : .layer, keepsDirections: Self.advancesFirst),
             .change(readsGradients: !Self.advancesFirst, keepsDirections: Self.advancesFirst),
         ]
     }
 
-    public var hasTrustRatio: Bool { true }
+    package var hasTrustRatio: Bool { true }
 
-    public func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
+    package func gather(_ first: Double, _ second: Double, of moment: StepInput, into sums: inout StageSums) {
         if !adapts(moment.tensor) { return }
         TrustNorms.add(weights: first, directions: second, decayScale: decayScale(moment.tensor), to: &sums)
     }
 
-    public func betterScales(_ sums: StageSums) -> StageScales? { TrustNorms.betterScales(sums) }
+    package func betterScales(_ sums: StageSums) -> StageScales? { TrustNorms.betterScales(sums) }
 
-    public func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
+    package func finish(_ stage: Int, _ sums: StageSums, _ moment: StepInput) -> StageNumbers {
         if !adapts(moment.tensor) { return StageNumbers(repeating: 1) }
         let rates = TrustRates(learningRate: moment.learningRate, decayRate: moment.decayRate)
         return StageNumbers(repeating: min(trustRatio(TrustNorms(sums), rates: rates), .greatestFiniteMagnitude))
@@ -42,7 +42,7 @@ extension TrustRatioRule {
 }
 
 /// The Euclidean norms that a trust ratio is made of, over all tensors that share it.
-public struct TrustNorms: Sendable {
+package struct TrustNorms: Sendable {
     private let weightSquares, directionSquares: Double
     /// Squares of the weights that decay, by the first and the second power of each tensor's share of the decay.
     private let decaying: (first: Double, second: Double)
@@ -71,13 +71,13 @@ public struct TrustNorms: Sendable {
     private static func scale(for sum: Double) -> Double { sum > 0x1p+1000 ? 0x1p-600 : sum < 0x1p-900 ? 0x1p+600 : 1 }
 
     /// ‖w‖, before the step.
-    public var weights: Double { Self.norm(weightSquares, scales.weights) }
+    package var weights: Double { Self.norm(weightSquares, scales.weights) }
 
     /// ‖direction‖, as the first pass measured it.
-    public var directions: Double { Self.norm(directionSquares, scales.directions) }
+    package var directions: Double { Self.norm(directionSquares, scales.directions) }
 
     /// ‖d·w‖, with each tensor's share of the decay d.
-    public var decayingWeights: Double { Self.norm(decaying.second, scales.weights) }
+    package var decayingWeights: Double { Self.norm(decaying.second, scales.weights) }
 
     /// One that is beyond the largest number counts as that.
     private static func norm(_ squares: Double, _ scale: Double) -> Double {
@@ -95,14 +95,14 @@ public struct TrustNorms: Sendable {
 }
 
 /// The rates that a trust ratio may depend on: the tensor's own, or the layer's where its tensors share a ratio.
-public struct TrustRates: Sendable {
+package struct TrustRates: Sendable {
     /// The rate of the layer at this step.
-    public let learningRate: Double
+    package let learningRate: Double
     /// The rate that weight decay is multiplied by.
-    public let decayRate: Double
+    package let decayRate: Double
 
     /// Creates the rates of a step.
-    public init(learningRate: Double, decayRate: Double) {
+    package init(learningRate: Double, decayRate: Double) {
         self.learningRate = learningRate
         self.decayRate = decayRate
     }

@@ -33,7 +33,7 @@ public struct UpdateOptions: Sendable, Equatable, BitwiseCopyable {
 }
 
 /// A rule that has the options of `UpdateOptions`: it appends `updateParameters` to its parameters.
-public protocol AdjustableRule: Rule {
+package protocol AdjustableRule: DeclaredRule {
     var updateOptions: UpdateOptions { get set }
 }
 
@@ -67,5 +67,5 @@ extension AdjustableRule {
         }
     }
 
-    public func validate() throws(SettingError) { try validateUpdateOptions() }
+    package func validate() throws(SettingError) { try validateUpdateOptions() }
 }

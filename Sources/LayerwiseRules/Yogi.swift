@@ -45,7 +45,7 @@ public struct Yogi: AdjustableRule {
         self.decoupledWeightDecay = decoupledWeightDecay
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "yogi", title: "Yogi",
         summary: "Adam whose second moment falls no faster than it grows",
         details: """
@@ -57,7 +57,7 @@ public struct Yogi: AdjustableRule {
         source: "Zaheer et al. 2018, algorithm 2; equals optax and pytorch_optimizer.Yogi",
         states: [.parameter("exp_avg"), .parameter("exp_avg_sq")])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lr", \.learningRate, .nonNegative, "learning rate γ"),
             .number("beta1", \.beta1, .fraction, "decay β₁ of the first moment"),
@@ -68,7 +68,7 @@ public struct Yogi: AdjustableRule {
             .flag("decoupled_weight_decay", \.decoupledWeightDecay, "decay the weights in place of the gradient"),
         ] + updateParameters
 
-    public var decouplesDecay: Bool { decoupledWeightDecay }
+    package var decouplesDecay: Bool { decoupledWeightDecay }
 
     /// What `YogiArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
@@ -76,7 +76,7 @@ public struct Yogi: AdjustableRule {
         package let isFirst: Bool
     }
 
-    public func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
+    package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
         let root = powers.complement(beta2, moment.step).squareRoot()
         let decay = weightDecay * decayScale(moment.tensor)
         let coefficients = Coefficients(
@@ -88,5 +88,5 @@ public struct Yogi: AdjustableRule {
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 
-    public var kernel: KernelKey { .yogi }
+    package var kernel: KernelKey { .yogi }
 }

@@ -101,7 +101,7 @@ final class BitIdentityTests: XCTestCase {
 
     /// Two steps from the same start.
     private func stepped(
-        _ rule: any Rule, _ source: Model, _ kind: Kind, _ options: Options, _ threads: Int, telemetry: Bool
+        _ rule: any DeclaredRule, _ source: Model, _ kind: Kind, _ options: Options, _ threads: Int, telemetry: Bool
     ) throws -> (state: Digest, telemetry: Digest) {
         let model = try Model(rule, kind, shapes: Self.shapes, copying: source)
         try model.optimizer.set(

@@ -15,7 +15,7 @@ final class CallersMemoryTests: XCTestCase {
 
     /// A model, and the memory that it was given: of exactly the size that it needs.
     private func given(
-        _ rule: any Rule, _ change: (inout Settings) -> Void = { _ in }
+        _ rule: any DeclaredRule, _ change: (inout Settings) -> Void = { _ in }
     ) throws -> (Model, UnsafeMutableRawBufferPointer) {
         let model = try Model(rule, shapes: Self.shapes, settings: settings(change))
         let size = try model.optimizer.memorySize()

@@ -9,7 +9,8 @@ final class CheckpointMatchTests: XCTestCase {
     private static let shapes: [[[Int]]] = [[[3], [2]], [[2, 2]]]
 
     private func model(
-        _ rule: any Rule = Adam(lr: 0.125), _ kind: Kind = Kind(.float32), shapes: [[[Int]]] = shapes, seed: UInt64 = 1
+        _ rule: any DeclaredRule = Adam(lr: 0.125), _ kind: Kind = Kind(.float32), shapes: [[[Int]]] = shapes,
+        seed: UInt64 = 1
     ) throws -> Model {
         let model = try Model(rule, kind, shapes: shapes, seed: seed)
         try model.optimizer.step()
@@ -93,7 +94,7 @@ final class CheckpointMatchTests: XCTestCase {
         XCTAssertThrowsError(try other.optimizer.load(bytes))
         XCTAssertTrue(
             other.optimizer.loadReport.differences.contains("rule: \"adam\" in the checkpoint, \"adamw\" here"))
-        let policies: [(any Policy, String)] = [
+        let policies: [(any DeclaredPolicy, String)] = [
             (try LayerDecay(0.5), "policy.name: \"uniform\" in the checkpoint, \"layer_decay\" here"),
             (try ULMFiT(factor: 2), "policy.name: \"uniform\" in the checkpoint, \"ulmfit\" here"),
         ]
@@ -366,7 +367,9 @@ final class CheckpointMatchTests: XCTestCase {
     /// Where nothing goes by depth, layers may be registered in any order, and a file of version 0.1.0 may say the depths.
     func testDepthsMatterWhereTheyAreUsed() throws {
         let base = try MuP([MuP.Base("*", fanIn: 2, fanOut: 2)], syntax: .glob)
-        func named(_ policy: any Policy, _ plan: (any FreezePlan)?, _ names: [String]) throws -> (Optimizer, [Buffer]) {
+        func named(
+            _ policy: any DeclaredPolicy, _ plan: (any DeclaredFreezePlan)?, _ names: [String]
+        ) throws -> (Optimizer, [Buffer]) {
             let buffers = names.map { _ in Buffer(.float32, [1, 2, 3, 4]) }
             let optimizer = try Optimizer(Adam(lr: 0.125), policy: policy, freezePlan: plan)
             for (name, buffer) in zip(names, buffers) {
@@ -378,7 +381,7 @@ final class CheckpointMatchTests: XCTestCase {
         }
         let explicit = try Explicit(["a": 1, "b": 2])
         let at = try FreezeAt([FreezeAt.Times("a", freezeAt: 3)])
-        let free: [(any Policy, (any FreezePlan)?)] = [
+        let free: [(any DeclaredPolicy, (any DeclaredFreezePlan)?)] = [
             (Uniform(), nil), (explicit, nil), (base, nil), (try LoRAPlus(ratio: 2, match: "a/w"), nil),
             (try ForTower("t", explicit), nil), (try Combine([base, explicit]), at), (Uniform(), at),
         ]
@@ -394,7 +397,7 @@ final class CheckpointMatchTests: XCTestCase {
             try other.load(file.bytes())
             withExtendedLifetime((own, others)) {}
         }
-        let bound: [(any Policy, (any FreezePlan)?)] = [
+        let bound: [(any DeclaredPolicy, (any DeclaredFreezePlan)?)] = [
             (try LayerDecay(0.5), nil), (try ForTower("t", try LayerDecay(0.5)), nil),
             (try Combine([explicit, try ForTower("t", try ULMFiT(factor: 2))]), nil),
             (Uniform(), try GradualUnfreezing(every: 3)),

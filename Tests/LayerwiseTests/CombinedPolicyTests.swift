@@ -12,7 +12,7 @@ final class CombinedPolicyTests: XCTestCase {
     ]
 
     func testScalesMultiply() throws {
-        let policies: [any Policy] = [
+        let policies: [any DeclaredPolicy] = [
             try LayerDecay(0.5), try Explicit(["stem": 3, "head": 5]), try ULMFiT(factor: 4),
         ]
         XCTAssertEqual(try Combine(policies).scales(of: Self.places), [0.5 * 3 / 4, 5])
@@ -56,7 +56,7 @@ final class CombinedPolicyTests: XCTestCase {
     }
 
     func testOriginsAreNamed() throws {
-        func origins(_ policies: [any Policy]) throws -> [String] {
+        func origins(_ policies: [any DeclaredPolicy]) throws -> [String] {
             try Combine(policies).shares(of: Self.places).map(\.origin)
         }
         XCTAssertEqual(try origins([Uniform(), Uniform()]), ["", ""])

@@ -7,7 +7,7 @@ final class DecayFollowsTests: XCTestCase {
     private static let base = 0.25
     private static let lambda = 0.125
 
-    private static let rules: [any Rule] = [
+    private static let rules: [any DeclaredRule] = [
         AdamW(lr: base, weightDecay: lambda), Adam(lr: base, weightDecay: lambda, decoupledWeightDecay: true),
         SGD(lr: base, weightDecay: lambda, decoupledWeightDecay: true),
         SGD(lr: base, momentum: 0.9, weightDecay: lambda, decoupledWeightDecay: true),
@@ -28,7 +28,7 @@ final class DecayFollowsTests: XCTestCase {
         }
     }
 
-    private func model(_ rule: any Rule, _ follows: DecayFollows, layers: Int) throws -> Model {
+    private func model(_ rule: any DeclaredRule, _ follows: DecayFollows, layers: Int) throws -> Model {
         var settings = Settings()
         settings.decayFollows = follows
         return try Model(
@@ -175,7 +175,7 @@ final class DecayFollowsTests: XCTestCase {
     // MARK: - Coupled decay
 
     func testRefusedWhereTheDecayIsCoupled() throws {
-        let coupled: [(any Rule, String)] = [
+        let coupled: [(any DeclaredRule, String)] = [
             (SGD(lr: 1), "SGD"), (Adam(lr: 1), "Adam"), (LARS(lr: 1), "LARS"), (LAMB(lr: 1), "LAMB"),
         ]
         for (rule, title) in coupled {

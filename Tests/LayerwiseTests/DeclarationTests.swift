@@ -14,7 +14,7 @@ final class DeclarationTests: XCTestCase {
         for rule in allRules { try checkCases(of: rule) }
     }
 
-    private func checkCases<R: Rule>(of _: R.Type) throws {
+    private func checkCases<R: DeclaredRule>(of _: R.Type) throws {
         let name = R.declaration.name
         let cases =
             try RuleCase.all() + RuleCase.prodigy() + RuleCase.overLayers() + RuleCase.factored() + RuleCase.muon()
@@ -43,7 +43,7 @@ final class DeclarationTests: XCTestCase {
         for rule in allRules { try check(rule) }
     }
 
-    private func check<R: Rule>(_: R.Type) throws {
+    private func check<R: DeclaredRule>(_: R.Type) throws {
         let name = R.declaration.name
         XCTAssertNoThrow(try R().check(), "\(name): defaults")
         XCTAssertEqual(Set(parameterKeys(of: R.self)).count, R.parameters.count, "\(name): keys are not unique")
@@ -151,7 +151,7 @@ final class DeclarationTests: XCTestCase {
         XCTAssertNil(describeRule("nonsense"))
     }
 
-    private func checkDescription<R: Rule>(_: R.Type) throws {
+    private func checkDescription<R: DeclaredRule>(_: R.Type) throws {
         let text = try XCTUnwrap(describeRule(R.declaration.name))
         XCTAssertFalse(text.contains("\n"))
         let description = try JSONDecoder().decode(RuleDescription.self, from: Data(text.utf8))

@@ -7,7 +7,7 @@ import XCTest
 final class DrivenRatesTests: XCTestCase {
     private static let shapes = [[[20], [3, 4]], [[5, 5]], [[7], [2, 2]]]
 
-    private func dry(_ rule: any Rule, policy: any Policy = Uniform()) throws -> Optimizer {
+    private func dry(_ rule: any DeclaredRule, policy: any DeclaredPolicy = Uniform()) throws -> Optimizer {
         var settings = Settings()
         settings.dryRun = true
         let optimizer = try Optimizer(rule, policy: policy, settings: settings)

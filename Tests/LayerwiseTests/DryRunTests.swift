@@ -6,7 +6,7 @@ import XCTest
 final class DryRunTests: XCTestCase {
     private static let shapes = [[[20], [3, 4]], [[5, 5]], [[7]]]
 
-    private func dry(_ rule: any Rule, policy: any Policy = Uniform()) throws -> Optimizer {
+    private func dry(_ rule: any DeclaredRule, policy: any DeclaredPolicy = Uniform()) throws -> Optimizer {
         var settings = Settings()
         settings.dryRun = true
         let optimizer = try Optimizer(rule, policy: policy, settings: settings)

@@ -7,7 +7,7 @@ final class EstimateScopeTests: XCTestCase {
     private static let shapes = [[[40], [5, 7]], [[300, 200]], [[1]]]
 
     /// The same rule with its sums over the optimizer.
-    private static func overOptimizer(_ rule: any Rule) throws -> any Rule {
+    private static func overOptimizer(_ rule: any DeclaredRule) throws -> any DeclaredRule {
         var rule = rule
         try rule.assign(Setting("estimate_scope", "optimizer"))
         return rule

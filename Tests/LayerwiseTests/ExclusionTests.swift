@@ -131,7 +131,9 @@ final class ExclusionTests: XCTestCase {
 
     /// A trust ratio of 1 is seen in the telemetry, and the plain step in the weights.
     func testExcludedVectorTakesThePlainStep() throws {
-        for rule in [LARS(lr: 0.5, momentum: 0, weightDecay: 0.25), LAMB(lr: 0.5, weightDecay: 0.25)] as [any Rule] {
+        for rule in [LARS(lr: 0.5, momentum: 0, weightDecay: 0.25), LAMB(lr: 0.5, weightDecay: 0.25)]
+            as [any DeclaredRule]
+        {
             let model = try Model(rule, Kind(.float64), shapes: [[[3]]], policy: Exclude())
             try model.optimizer.set(settings(["telemetry": 1]))
             model.parameters[0][0].values = [10, 20, 30]

@@ -182,7 +182,7 @@ final class ExplainTests: XCTestCase {
                 XCTAssertEqual(json["rule"], .text("adamw"))
                 XCTAssertEqual(json["base_lr"], .number(0.3))
                 XCTAssertEqual(json["policy"], .text("combine"))
-                XCTAssertEqual(json["schedule"], JSONValue(try model.optimizer.schedule()?.spec.name))
+                XCTAssertEqual(json["schedule"], JSONValue(try model.optimizer.scheduleInWords()?.name))
                 XCTAssertEqual(json["freezing"], .text("chain_thaw"))
                 XCTAssertEqual(json["step"], .number(Double(t ?? 0)))
                 let rows = try layers(json)

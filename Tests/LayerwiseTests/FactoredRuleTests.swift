@@ -187,7 +187,7 @@ final class FactoredRuleTests: XCTestCase {
     /// A matrix keeps a number for each row, or for each row and each column; a vector one, or one for each element.
     func testRowMeansAndAxes() throws {
         let shapes = [[40], [5, 7], [2, 3, 4], [], [0, 3]]
-        func states(_ rule: any Rule) throws -> [[StateInfo]] {
+        func states(_ rule: any DeclaredRule) throws -> [[StateInfo]] {
             let model = try Model(rule, Kind(.bfloat16), shapes: [shapes])
             return try shapes.indices.map { try model.optimizer.states(layer: 0, tensor: $0) }
         }
@@ -300,7 +300,7 @@ final class FactoredRuleTests: XCTestCase {
     /// Tensors without elements, of any rank, and extents whose product no computer could hold.
     func testEmptyTensors() throws {
         for shape in [[0], [0, 5], [5, 0], [0, 3, 4], [3, 4, 0], [1 << 40, 1 << 40, 0], [0, 1 << 40, 1 << 40]] {
-            for rule in [Adafactor(), AdamMini(), SM3()] as [any Rule] {
+            for rule in [Adafactor(), AdamMini(), SM3()] as [any DeclaredRule] {
                 let optimizer = try Optimizer(rule)
                 try optimizer.addLayer("a", [TensorDescription("a", parameters: nil, shape: shape, dtype: .float32)])
                 try optimizer.set([Setting("empty_step", "allow")])
@@ -316,11 +316,11 @@ private struct Part {
     let parameters: [Buffer]
     let gradients: [Buffer]
 
-    init(_ rule: any Rule, of whole: [[Int]], rows: [Int]) throws {
+    init(_ rule: any DeclaredRule, of whole: [[Int]], rows: [Int]) throws {
         try self.init(rule, of: whole, shapes: zip(whole, rows).map { [$1] + $0.dropFirst() })
     }
 
-    init(_ rule: any Rule, of whole: [[Int]], shapes: [[Int]]) throws {
+    init(_ rule: any DeclaredRule, of whole: [[Int]], shapes: [[Int]]) throws {
         optimizer = try Optimizer(rule)
         parameters = shapes.map { Buffer(.float64, count: $0.reduce(1, *)) }
         gradients = shapes.map { Buffer(.float64, count: $0.reduce(1, *)) }
@@ -342,7 +342,7 @@ private protocol ReferenceFactored {
 }
 
 private func reference(
-    _ rule: any Rule, _ epsilon: Double, _ weights: [Double], shape: [Int]
+    _ rule: any DeclaredRule, _ epsilon: Double, _ weights: [Double], shape: [Int]
 ) -> any ReferenceFactored {
     if let rule = rule as? CAME { return ReferenceCAME(rule, weights, shape: shape) }
     if let rule = rule as? AdamMini { return ReferenceAdamMini(rule, weights, shape: shape) }

@@ -11,7 +11,7 @@ final class FloorTests: XCTestCase {
     /// The last layer has a rate of its own.
     private static let ownRate = 0.3
 
-    private func model(_ schedule: any Schedule) throws -> Model {
+    private func model(_ schedule: any DeclaredSchedule) throws -> Model {
         let model = try Model(SGD(lr: Self.base), sizes: Array(repeating: 1, count: Self.scales.count + 1))
         for (layer, scale) in Self.scales.enumerated() {
             try model.optimizer.setLayer(layer, [Setting("scale", scale)])
@@ -24,7 +24,7 @@ final class FloorTests: XCTestCase {
 
     /// The rate of every layer by `formula(base, scale, f)`, where f falls down half a cosine over 50 steps.
     private func assertRates(
-        _ schedule: any Schedule, line: UInt = #line,
+        _ schedule: any DeclaredSchedule, line: UInt = #line,
         _ formula: (_ base: Double, _ scale: Double, _ f: Double) -> Double
     ) throws {
         let model = try model(schedule)

@@ -7,7 +7,7 @@ import XCTest
 final class FreezePlanTests: XCTestCase {
     private static let five = LayerDescriptor.stack([0, 1, 2, 3, 4])
 
-    private func spans(_ plan: any FreezePlan, of layers: [LayerDescriptor]) throws -> [[Range<Int64>]] {
+    private func spans(_ plan: any DeclaredFreezePlan, of layers: [LayerDescriptor]) throws -> [[Range<Int64>]] {
         try plan.activities(of: layers).map(\.spans)
     }
 
@@ -41,7 +41,7 @@ final class FreezePlanTests: XCTestCase {
 
     func testNormsMayAlwaysTrain() throws {
         let layers = LayerDescriptor.transformer(blocks: 2)
-        let plans: [(any FreezePlan, any FreezePlan)] = [
+        let plans: [(any DeclaredFreezePlan, any DeclaredFreezePlan)] = [
             (try GradualUnfreezing(every: 3), try GradualUnfreezing(every: 3, trainNorms: true)),
             (try ChainThaw(every: 3), try ChainThaw(every: 3, trainNorms: true)),
             (try FreezeOut(totalSteps: 30), try FreezeOut(totalSteps: 30, trainNorms: true)),
@@ -225,7 +225,7 @@ final class FreezePlanTests: XCTestCase {
         for plan in [
             try GradualUnfreezing(every: 1 << 20, stepsPerEpoch: 1 << 20),
             try ChainThaw(every: 1 << 20, stepsPerEpoch: 1 << 20),
-        ] as [any FreezePlan] {
+        ] as [any DeclaredFreezePlan] {
             for spans in try spans(plan, of: layers) {
                 XCTAssertFalse(spans.isEmpty)
                 for span in spans { XCTAssertFalse(span.isEmpty) }
@@ -237,7 +237,7 @@ final class FreezePlanTests: XCTestCase {
     }
 
     func testWordsSayEverything() throws {
-        let plans: [any FreezePlan] = [
+        let plans: [any DeclaredFreezePlan] = [
             try GradualUnfreezing(every: 3, stepsPerEpoch: 7, first: 2, trainNorms: true), try ChainThaw(every: 3),
             try FreezeOut(totalSteps: 30, start: 0.3, spacing: .squared, scaled: false),
             try LayerFreezing(totalSteps: 30, start: 0.1, level: 0.7),

@@ -5,7 +5,7 @@ import XCTest
 
 /// What a freezing plan does to the layers: frozen ones are not touched, and thawed ones go on where they stopped.
 final class FrozenLayerTests: XCTestCase {
-    private static func plans() throws -> [any FreezePlan] {
+    private static func plans() throws -> [any DeclaredFreezePlan] {
         [
             try GradualUnfreezing(every: 4), try ChainThaw(every: 3), try LayerFreezing(totalSteps: 20),
             try FreezeAt([FreezeAt.Times("0", unfreezeAt: 9, freezeAt: 4), FreezeAt.Times("2", unfreezeAt: 3)]),
@@ -13,7 +13,7 @@ final class FrozenLayerTests: XCTestCase {
         ]
     }
 
-    private func activities(_ plan: any FreezePlan, layers: Int) throws -> [Activity] {
+    private func activities(_ plan: any DeclaredFreezePlan, layers: Int) throws -> [Activity] {
         try plan.activities(of: (0..<layers).map { LayerDescriptor(name: "\($0)", depth: $0) })
     }
 
@@ -43,7 +43,7 @@ final class FrozenLayerTests: XCTestCase {
         }
     }
 
-    private func checkUntouched(_ ruleCase: RuleCase, _ plan: any FreezePlan, _ kind: Kind) throws {
+    private func checkUntouched(_ ruleCase: RuleCase, _ plan: any DeclaredFreezePlan, _ kind: Kind) throws {
         let layers = 5
         let model = try Model(ruleCase.rule, kind, shapes: Array(repeating: [[20], [3, 4]], count: layers))
         let activities = try activities(plan, layers: layers)
@@ -177,7 +177,7 @@ final class FrozenLayerTests: XCTestCase {
 
     func testPlansAreChangedBetweenSteps() throws {
         let model = try Model(SGD(lr: 1), sizes: [1, 1, 1])
-        let states: [(any FreezePlan, [LayerInfo.FrozenBy])] = [
+        let states: [(any DeclaredFreezePlan, [LayerInfo.FrozenBy])] = [
             (try GradualUnfreezing(every: 10), [.plan, .plan, .nobody]),
             (try ChainThaw(every: 5), [.plan, .plan, .nobody]),
             (try FreezeAt([FreezeAt.Times("2", freezeAt: 0)]), [.nobody, .nobody, .plan]),
@@ -301,7 +301,7 @@ final class FrozenLayerTests: XCTestCase {
         (step + 1...step + 200).first { isActive(activity, $0) != isActive(activity, step) }
     }
 
-    private func randomPlan(_ random: inout Random, layers: Int) throws -> any FreezePlan {
+    private func randomPlan(_ random: inout Random, layers: Int) throws -> any DeclaredFreezePlan {
         let norms = Bool.random(using: &random)
         let every = Int.random(in: 1...8, using: &random)
         let total = Int.random(in: 1...40, using: &random)

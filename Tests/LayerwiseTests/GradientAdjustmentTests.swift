@@ -73,7 +73,7 @@ final class GradientAdjustmentTests: XCTestCase {
     /// The same bits with any number of threads, with telemetry and without, and by tiles and in place.
     func testBits() throws {
         for options in Self.options + [["gradient_noise": 0.01, "gradient_noise_seed": 7]] {
-            for rule in [AdamW(), LAMB(lr: 0.01), Adafactor(), Muon(lr: 0.01), Prodigy()] as [any Rule] {
+            for rule in [AdamW(), LAMB(lr: 0.01), Adafactor(), Muon(lr: 0.01), Prodigy()] as [any DeclaredRule] {
                 var digests: Set<String> = []
                 for more in [["threads": 1], ["threads": 3, "telemetry": 1]] as [Options] {
                     let model = try Model(rule, shapes: Self.shapes)
@@ -90,7 +90,7 @@ final class GradientAdjustmentTests: XCTestCase {
         }
     }
 
-    private static func digest(_ rule: any Rule, _ options: Options) throws -> Digest {
+    private static func digest(_ rule: any DeclaredRule, _ options: Options) throws -> Digest {
         let model = try Model(rule, shapes: [[[23, 29], [31]]])
         try model.optimizer.set(settings(options))
         for _ in 0..<10 {

@@ -7,7 +7,7 @@ final class HyperparameterScheduleTests: XCTestCase {
     private static let shapes = [[[40], [5, 7]], [[333]]]
 
     /// Every number of every rule under a schedule that keeps it in its range.
-    private static func cases() throws -> [(RuleCase, String, any Schedule)] {
+    private static func cases() throws -> [(RuleCase, String, any DeclaredSchedule)] {
         let falling = try Exponential(gamma: 0.8)
         let waving = try Cyclic(stepSizeUp: 3, lowest: 0.25)
         let momentum = try OneCycleMomentum(totalSteps: 9, pctStart: 0.5)
@@ -157,7 +157,7 @@ final class HyperparameterScheduleTests: XCTestCase {
     // MARK: - Refusals
 
     func testLeavingTheRangeRefusesTheStep() throws {
-        let leaving: [(any Rule, String, [Double], String)] = [
+        let leaving: [(any DeclaredRule, String, [Double], String)] = [
             (LARS(lr: 0.1), "momentum", [1, 2], "momentum must be in [0, 1), found 1.8"),
             (Adam(lr: 0.1), "beta1", [0.5, 1 / 0.9], "beta1 must be in [0, 1), found 1.0"),
             (
@@ -191,7 +191,7 @@ final class HyperparameterScheduleTests: XCTestCase {
 
     /// A velocity is kept for the momentum that is set, so 0 must not be where it starts.
     func testMomentumFromZeroIsRefused() throws {
-        for rule in [SGD(lr: 0.1), LARS(lr: 0.1, momentum: 0)] as [any Rule] {
+        for rule in [SGD(lr: 0.1), LARS(lr: 0.1, momentum: 0)] as [any DeclaredRule] {
             let model = try Model(rule, sizes: [40])
             try model.optimizer.setSchedule(try OneCycleMomentum(totalSteps: 9), for: "momentum")
             let before = try model.digest()

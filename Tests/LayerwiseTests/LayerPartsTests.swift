@@ -10,7 +10,7 @@ final class LayerPartsTests: XCTestCase {
 
     /// "embed" and "head" of a matrix each, then a vector of both, as groups by decay make them.
     private func optimizer(
-        _ rule: any Rule = SGD(lr: 1), policy: any Policy = Uniform(), _ options: Options = [:]
+        _ rule: any DeclaredRule = SGD(lr: 1), policy: any DeclaredPolicy = Uniform(), _ options: Options = [:]
     ) throws -> (optimizer: Optimizer, parameters: [Buffer], gradients: [Buffer]) {
         let optimizer = try Optimizer(rule, policy: policy)
         try optimizer.set(settings(options))

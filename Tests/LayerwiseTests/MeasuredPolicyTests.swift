@@ -13,8 +13,10 @@ final class MeasuredPolicyTests: XCTestCase {
 
     /// Steps a model and computes with plain numbers what the policy should have made of it.
     private func assertFollows(
-        _ policy: any MeasuredPolicy, _ rule: any Rule, kind: Kind = Kind(.float64), settings options: Options = [:],
-        schedule: (any Schedule)? = nil, steps: Int = 12, tolerance: Double = 1e-12, file: StaticString = #filePath,
+        _ policy: any MeasuredPolicy, _ rule: any DeclaredRule, kind: Kind = Kind(.float64),
+        settings options: Options = [:],
+        schedule: (any DeclaredSchedule)? = nil, steps: Int = 12, tolerance: Double = 1e-12,
+        file: StaticString = #filePath,
         line: UInt = #line
     ) throws {
         let model = try Model(rule, kind, shapes: Self.shapes, policy: policy)
@@ -89,7 +91,7 @@ final class MeasuredPolicyTests: XCTestCase {
 
     /// The goal is reached: after some steps every layer moves by the given share of its weights.
     func testUpdateRatioIsKept() throws {
-        for rule in [SGD(lr: 0.5), AdamW(lr: 1e-5), Lion(lr: 3)] as [any Rule] {
+        for rule in [SGD(lr: 0.5), AdamW(lr: 1e-5), Lion(lr: 3)] as [any DeclaredRule] {
             let model = try Model(rule, shapes: Self.shapes, policy: try UpdateRatio(1e-3))
             try model.optimizer.set(settings(["telemetry": 1]))
             for _ in 0..<80 {
@@ -184,7 +186,7 @@ final class MeasuredPolicyTests: XCTestCase {
     }
 
     func testSameBitsOverThreadsAndResume() throws {
-        for policy in [try RelativeGradientNorm(power: 2), try UpdateRatio(1e-3)] as [any Policy] {
+        for policy in [try RelativeGradientNorm(power: 2), try UpdateRatio(1e-3)] as [any DeclaredPolicy] {
             func model() throws -> Model { try Model(AdamW(lr: 0.01), shapes: Self.shapes, policy: policy) }
             let (one, many, plain) = (try model(), try model(), try model())
             try one.optimizer.set(settings(["threads": 1]))

@@ -165,7 +165,7 @@ final class MuonTests: XCTestCase {
     /// Sums over processes are taken of norms alone: layers that are whole step as they do alone.
     func testWholeMatricesWithSumsOverProcesses() throws {
         for ruleCase in try RuleCase.muon() {
-            for rules in [[:], [1: LAMB(lr: 0.01)], [0: AdamW(lr: 0.01)]] as [[Int: any Rule]] {
+            for rules in [[:], [1: LAMB(lr: 0.01)], [0: AdamW(lr: 0.01)]] as [[Int: any DeclaredRule]] {
                 let digests = try [StepOptions(), StepOptions(reduce: { _ in true })].map { options in
                     let model = try Model(ruleCase.rule, Kind(.float32), shapes: Self.shapes, rules: rules)
                     try model.optimizer.set([Setting("clip_global_norm", 0.5), Setting("telemetry", 1)])

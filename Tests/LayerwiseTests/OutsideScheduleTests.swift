@@ -7,7 +7,9 @@ import XCTest
 final class OutsideScheduleTests: XCTestCase {
     private static let shapes = [[[40], [5, 7]], [[333]], [[3]]]
 
-    private func model(_ rule: any Rule = AdamW(lr: 0.03)) throws -> Model { try Model(rule, shapes: Self.shapes) }
+    private func model(_ rule: any DeclaredRule = AdamW(lr: 0.03)) throws -> Model {
+        try Model(rule, shapes: Self.shapes)
+    }
 
     private func setRates(_ optimizer: Optimizer, _ rates: [Double]) throws {
         try rates.withUnsafeBufferPointer { try optimizer.setRates($0) }

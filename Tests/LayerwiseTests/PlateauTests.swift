@@ -149,14 +149,14 @@ final class PlateauTests: XCTestCase {
         for (mode, factor) in [
             (ReduceOnPlateau.ThresholdMode.relative, 0.01), (.absolute, 0.01), (.signed, 1),
         ] {
-            var schedule: any Schedule = try ReduceOnPlateau(factor: 0.1, patience: 2, thresholdMode: mode)
+            var schedule: any DeclaredSchedule = try ReduceOnPlateau(factor: 0.1, patience: 2, thresholdMode: mode)
             for _ in 0..<8 { schedule.report(-1) }
             XCTAssertEqual(schedule.value(at: 0), factor, accuracy: 1e-15, "\(mode)")
         }
     }
 
     func testByHand() throws {
-        var schedule: any Schedule = try ReduceOnPlateau(factor: 0.5, patience: 1, threshold: 0)
+        var schedule: any DeclaredSchedule = try ReduceOnPlateau(factor: 0.5, patience: 1, threshold: 0)
         var values: [Double] = []
         for metric in [3, 2, 2, 2, 1, 1, .nan, 0.5, 1, 1] {
             schedule.report(metric)
@@ -224,7 +224,7 @@ final class PlateauTests: XCTestCase {
         var random = Random(seed: 61)
         for run in 0..<100 {
             let plateau = try randomSettings(&random)
-            let schedules: [any Schedule] = [
+            let schedules: [any DeclaredSchedule] = [
                 plateau, try Warmup(steps: 3, plateau), try Product([plateau, try Exponential(gamma: 0.9), plateau]),
                 try Sequential([try Linear(totalSteps: 4), try Product([plateau, plateau])], milestones: [4]),
             ]

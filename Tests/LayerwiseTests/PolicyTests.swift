@@ -5,7 +5,7 @@ import XCTest
 
 /// Which scale each layer gets from the policies that count depths.
 final class PolicyTests: XCTestCase {
-    private func scales(_ policy: any Policy, depths: [Int]) throws -> [Double] {
+    private func scales(_ policy: any DeclaredPolicy, depths: [Int]) throws -> [Double] {
         try policy.scales(of: LayerDescriptor.stack(depths))
     }
 
@@ -73,7 +73,7 @@ final class PolicyTests: XCTestCase {
     func testTowersAreCountedByThemselves() throws {
         let vision = LayerDescriptor.stack(Array(0..<7), tower: "vision")
         let text = LayerDescriptor.stack([0, 1, 1, 3], tower: "text")
-        let policies: [any Policy] = [
+        let policies: [any DeclaredPolicy] = [
             try LayerDecay(0.5), try LayerDecay(0.5, direction: .output), try GeometricRange(lowest: 0.01),
             try ULMFiT(factor: 2), try LayerDecay(0.7, convention: .timm), try LayerDecay(0.7, convention: .electra),
         ]

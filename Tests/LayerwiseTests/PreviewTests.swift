@@ -55,8 +55,8 @@ final class PreviewTests: XCTestCase {
         }
     }
 
-    private func randomPolicy(_ random: inout Random, layers: Int) throws -> any Policy {
-        let policies: [any Policy] = [
+    private func randomPolicy(_ random: inout Random, layers: Int) throws -> any DeclaredPolicy {
+        let policies: [any DeclaredPolicy] = [
             Uniform(), try LayerDecay(0.7), try LayerDecay(0.65, convention: .timm, headScale: 3),
             try GeometricRange(lowest: 0.01), try RateSlice(1e-3, 0.2), try RateSlice(0.3), try ULMFiT(factor: 2.6),
             try Explicit([Explicit.Assignment("0", lr: 0.7), Explicit.Assignment("*", scale: 0.3)]), Exclude(),
@@ -66,8 +66,8 @@ final class PreviewTests: XCTestCase {
         return policies[Int.random(in: 0..<policies.count, using: &random)]
     }
 
-    private func randomPlan(_ random: inout Random) throws -> any FreezePlan {
-        let plans: [any FreezePlan] = [
+    private func randomPlan(_ random: inout Random) throws -> any DeclaredFreezePlan {
+        let plans: [any DeclaredFreezePlan] = [
             try GradualUnfreezing(every: 7), try ChainThaw(every: 5), try LayerFreezing(totalSteps: 45),
             try FreezeOut(totalSteps: 43), try FreezeOut(totalSteps: 50, start: 0.3, spacing: .linear, scaled: false),
             try FreezeAt([FreezeAt.Times("0", unfreezeAt: 25, freezeAt: 12), FreezeAt.Times("*", unfreezeAt: 9)]),

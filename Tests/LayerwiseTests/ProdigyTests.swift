@@ -51,7 +51,7 @@ final class ProdigyTests: XCTestCase {
         }
     }
 
-    private static func model(_ rule: any Rule, _ kind: Kind, _ scales: [Double]) throws -> Model {
+    private static func model(_ rule: any DeclaredRule, _ kind: Kind, _ scales: [Double]) throws -> Model {
         let model = try Model(rule, kind, shapes: shapes)
         for (layer, scale) in scales.enumerated() { try model.optimizer.setLayer(layer, [Setting("scale", scale)]) }
         return model

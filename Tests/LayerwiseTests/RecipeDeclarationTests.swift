@@ -37,7 +37,7 @@ final class RecipeDeclarationTests: XCTestCase {
             let names = kind.flatMap { [$0.declaration.name] + $0.declaration.formerNames }
             XCTAssertEqual(Set(names).count, names.count)
         }
-        for (former, type) in [("range", GeometricRange.self as any Policy.Type), ("slice", RateSlice.self)] {
+        for (former, type) in [("range", GeometricRange.self as any DeclaredPolicy.Type), ("slice", RateSlice.self)] {
             XCTAssertTrue(type.declaration.formerNames.contains(former))
             let made = try policy(Spec(former, [Setting("highest", 0.5), Setting("lowest", 0.25)]))
             XCTAssertEqual(made.spec.name, type.declaration.name)
@@ -79,7 +79,8 @@ final class RecipeDeclarationTests: XCTestCase {
             "parts": JSONValue(declaration.parts), "former_names": .list(declaration.formerNames.map { .text($0) }),
         ]
         let dependence =
-            (R.self as? any Policy.Type)?.depthDependence ?? (R.self as? any FreezePlan.Type)?.depthDependence
+            (R.self as? any DeclaredPolicy.Type)?.depthDependence
+            ?? (R.self as? any DeclaredFreezePlan.Type)?.depthDependence
         XCTAssertEqual(
             description.keys,
             Set(wanted.keys).union(["settings", "details", "arguments", "positional"])
@@ -245,7 +246,7 @@ final class RecipeDeclarationTests: XCTestCase {
             policy.feedForwardMatch = "./w"
             return policy
         }
-        let policies: [any Policy] = [
+        let policies: [any DeclaredPolicy] = [
             Uniform(),
             try Explicit(
                 [Explicit.Assignment("[ab]", scale: 2, lr: 0.5), Explicit.Assignment("z", scale: 0)], syntax: .glob,

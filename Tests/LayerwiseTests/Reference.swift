@@ -52,7 +52,7 @@ struct ReferenceTensor<N: BinaryFloatingPoint> {
 }
 
 /// One step of the tensors of a layer, whose scale multiplies the learning rate; false where the tests do not know the rule.
-func referenceStep<N>(_ rule: any Rule, _ layer: inout [ReferenceTensor<N>], scale: Double = 1) -> Bool {
+func referenceStep<N>(_ rule: any DeclaredRule, _ layer: inout [ReferenceTensor<N>], scale: Double = 1) -> Bool {
     // Concrete types, so that the loops are compiled for N.
     switch rule {
     case let rule as SGD: rule.step(&layer, scale)

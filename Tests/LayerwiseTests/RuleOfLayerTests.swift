@@ -9,7 +9,7 @@ final class RuleOfLayerTests: XCTestCase {
     private static let shapes = [[[40], [5, 7]], [[130, 300], [33]], [[17, 3]]]
 
     /// The optimizer's rule and the layers' own: `ruleCase` steps layer 1 and AdamW the others.
-    private func rules(_ ruleCase: RuleCase) -> (optimizer: any Rule, layers: [Int: any Rule]) {
+    private func rules(_ ruleCase: RuleCase) -> (optimizer: any DeclaredRule, layers: [Int: any DeclaredRule]) {
         ruleCase.takesSumsOverOptimizer
             ? (ruleCase.rule, [0: Self.common, 2: Self.common]) : (Self.common, [1: ruleCase.rule])
     }

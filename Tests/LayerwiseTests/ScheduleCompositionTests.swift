@@ -7,7 +7,7 @@ import XCTest
 final class ScheduleCompositionTests: XCTestCase {
     private static let steps: [Int64] = Array(0..<60) + [99, 1000, 1 << 53]
 
-    private static func parts() throws -> [any Schedule] {
+    private static func parts() throws -> [any DeclaredSchedule] {
         [
             try Cosine(totalSteps: 20, warmupSteps: 5, minRate: 0.01), try Exponential(gamma: 0.9),
             try Linear(totalSteps: 12, minRate: 0.02, floor: .absolute), try Cyclic(stepSizeUp: 3),

@@ -7,7 +7,7 @@ final class SchedulePropertyTests: XCTestCase {
     private static let rounds = 120
 
     /// Each kind of schedule with many random settings, and some steps.
-    private func forEach(_ body: (any Schedule, [Int64]) throws -> Void) rethrows {
+    private func forEach(_ body: (any DeclaredSchedule, [Int64]) throws -> Void) rethrows {
         var recipes = RandomRecipes(seed: 20)
         for kind in allSchedules {
             for _ in 0..<Self.rounds {
@@ -53,7 +53,7 @@ final class SchedulePropertyTests: XCTestCase {
                 XCTAssertTrue(floor.gain.isFinite && floor.scaled.isFinite, "\(schedule.spec): \(floor)")
             }
         }
-        let ends: [any Schedule] = [
+        let ends: [any DeclaredSchedule] = [
             try Linear(totalSteps: 9, minRate: 0.25), try Cosine(totalSteps: 9, minRate: 0.25, floor: .absolute),
             try Polynomial(totalSteps: 9, power: 3, minRate: 0.25, floor: .relative),
             try Tanh(totalSteps: 9, minFactor: 0.25), try FlatCosine(totalSteps: 9, minFactor: 0.25),
@@ -70,7 +70,7 @@ final class SchedulePropertyTests: XCTestCase {
     // MARK: - Refusals
 
     func testInvalidSettingsAreRefusedWithWhatIsValid() {
-        func check<S: Schedule>(_: S.Type, _ good: Spec) {
+        func check<S: DeclaredSchedule>(_: S.Type, _ good: Spec) {
             for parameter in S.parameters {
                 for (setting, message) in RandomRecipes.invalid(parameter) {
                     var spec = good

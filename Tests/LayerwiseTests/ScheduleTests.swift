@@ -7,7 +7,7 @@ import XCTest
 final class ScheduleTests: XCTestCase {
     /// The values of a rate of 1, or of `base`, at these steps.
     private func assertValues(
-        _ schedule: any Schedule, base: Double = 1, _ wanted: KeyValuePairs<Int64, Double>, line: UInt = #line
+        _ schedule: any DeclaredSchedule, base: Double = 1, _ wanted: KeyValuePairs<Int64, Double>, line: UInt = #line
     ) {
         for (step, value) in wanted {
             XCTAssertEqual(

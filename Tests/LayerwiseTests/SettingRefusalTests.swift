@@ -91,11 +91,11 @@ final class SettingRefusalTests: XCTestCase {
         }
     }
 
-    private func mayBeAbsent<R: Rule>(_ key: String, of _: R.Type) -> Bool {
+    private func mayBeAbsent<R: DeclaredRule>(_ key: String, of _: R.Type) -> Bool {
         R.parameters.contains { $0.key == key && $0.none != nil }
     }
 
-    private func numberOutOfRange<R: Rule>(_ key: String, of _: R.Type) -> Double {
+    private func numberOutOfRange<R: DeclaredRule>(_ key: String, of _: R.Type) -> Double {
         for parameter in R.parameters where parameter.key == key {
             if case .number(let range) = parameter.kind {
                 return [-1, 1, .infinity].first { !range.contains($0) } ?? .nan

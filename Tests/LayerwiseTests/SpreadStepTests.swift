@@ -127,7 +127,7 @@ final class SpreadStepTests: XCTestCase {
 
     // MARK: - Two processes in one
 
-    private static func parts(of whole: Model, _ rule: any Rule) throws -> [Model] {
+    private static func parts(of whole: Model, _ rule: any DeclaredRule) throws -> [Model] {
         let models = try parts.map {
             try Model(rule, Kind(whole.parameters[0][0].dtype), shapes: $0, wholes: Self.whole)
         }

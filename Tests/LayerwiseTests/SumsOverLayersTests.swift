@@ -63,7 +63,7 @@ final class SumsOverLayersTests: XCTestCase {
 
     private static func step(_ model: Model) throws { try model.optimizer.step(StepOptions(loss: loss(model))) }
 
-    private static func model(_ rule: any Rule, _ kind: Kind, _ scales: [Double]) throws -> Model {
+    private static func model(_ rule: any DeclaredRule, _ kind: Kind, _ scales: [Double]) throws -> Model {
         let model = try Model(rule, kind, shapes: shapes)
         for (layer, scale) in scales.enumerated() { try model.optimizer.setLayer(layer, [Setting("scale", scale)]) }
         return model
@@ -111,7 +111,7 @@ final class SumsOverLayersTests: XCTestCase {
 
     /// MoMo's step is refused without a loss, or with one that is not finite, and nothing changes.
     func testLoss() throws {
-        for rule in [MoMo(), MoMoAdam()] as [any Rule] {
+        for rule in [MoMo(), MoMoAdam()] as [any DeclaredRule] {
             let model = try Self.model(rule, Kind(.float32), Self.scales)
             let before = try model.fullDigest()
             let title = type(of: rule).declaration.title
@@ -200,7 +200,7 @@ private protocol ReferenceOverLayers {
 }
 
 private func makeReference(
-    _ rule: any Rule, _ weights: [[[Double]]], _ scales: [Double]
+    _ rule: any DeclaredRule, _ weights: [[[Double]]], _ scales: [Double]
 ) -> (any ReferenceOverLayers)? {
     switch rule {
     case let rule as DoG: ReferenceDoG(rule: rule, scales: scales, starts: weights, weights: weights)

@@ -22,7 +22,7 @@ private struct Layer {
     var scale: Double?
     var start: Int64 = 0
     var frozen = "plan"
-    var schedule: (any Schedule)?
+    var schedule: (any DeclaredSchedule)?
     /// The t of its last step, if it was in the round under way.
     var stepped: Int64?
     let weight: Buffer
@@ -39,9 +39,9 @@ private struct Run {
 
     private var layers: [Layer] = []
     private var rate = 0.5
-    private var policy: any Policy = Uniform()
-    private var schedule: (any Schedule)?
-    private var plan: (any FreezePlan)?
+    private var policy: any DeclaredPolicy = Uniform()
+    private var schedule: (any DeclaredSchedule)?
+    private var plan: (any DeclaredFreezePlan)?
     /// t of the next step of all layers, and of the round that single layers may join.
     private var nextStep: Int64 = 0
     private var round: Int64?
@@ -163,7 +163,7 @@ private struct Run {
     }
 
     private mutating func changePolicy() throws {
-        let policies: [any Policy] = [
+        let policies: [any DeclaredPolicy] = [
             Uniform(), try LayerDecay(0.5), try RateSlice(0.1, 0.9),
             try LayerDecay(0.5, convention: .timm, headScale: 3),
             try Explicit([Explicit.Assignment("0", lr: 0.4), Explicit.Assignment("*", scale: 0.6)]),
@@ -174,7 +174,7 @@ private struct Run {
     }
 
     private mutating func changePlan() throws {
-        let plans: [(any FreezePlan)?] = [
+        let plans: [(any DeclaredFreezePlan)?] = [
             nil, try GradualUnfreezing(every: 4), try ChainThaw(every: 3), try LayerFreezing(totalSteps: 20),
             try FreezeOut(totalSteps: 25, start: 0.3, spacing: .linear),
             try FreezeAt([FreezeAt.Times("0", unfreezeAt: 14, freezeAt: 6)]),

@@ -5,7 +5,7 @@ import XCTest
 /// The rate that a step uses is the one that schedule, base rate and scale say.
 final class TimelineTests: XCTestCase {
     /// SGD in float64 whose gradients are 1: what a step takes off a weight of 0 is the rate, exactly.
-    private func ramp(layers: Int, lr: Double = 0.3, policy: any Policy = Uniform()) throws -> Model {
+    private func ramp(layers: Int, lr: Double = 0.3, policy: any DeclaredPolicy = Uniform()) throws -> Model {
         let model = try Model(
             SGD(lr: lr), Kind(.float64), shapes: Array(repeating: [[3]], count: layers), policy: policy)
         for buffer in model.gradients.joined() { buffer.values = [1, 1, 1] }
@@ -58,7 +58,7 @@ final class TimelineTests: XCTestCase {
             try other.step()
             XCTAssertEqual(try step(model), [-tensor[0], -tensor[0]])
         }
-        XCTAssertEqual(try other.schedule()?.spec, try model.optimizer.schedule()?.spec)
+        XCTAssertEqual(try other.scheduleInWords(), try model.optimizer.scheduleInWords())
     }
 
     /// A schedule that is changed between steps goes on at the t of the next step; taken away, the rate is the base.
@@ -84,7 +84,7 @@ final class TimelineTests: XCTestCase {
         try model.optimizer.setLayer(2, settings(["lr": 2]))
         XCTAssertEqual(try step(model), [0.5, 0.5, 2])
         XCTAssertEqual(try step(model), [0.375, 0.25, 1.5])
-        XCTAssertEqual(try model.optimizer.schedule(layer: 1)?.spec.name, "step_decay")
+        XCTAssertEqual(try model.optimizer.scheduleInWords(layer: 1)?.name, "step_decay")
         XCTAssertNil(try model.optimizer.schedule(layer: 0))
         try model.optimizer.setSchedule(nil, layer: 1)
         XCTAssertEqual(try step(model), [0.25, 0.25, 1])

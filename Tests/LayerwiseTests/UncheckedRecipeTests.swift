@@ -53,7 +53,7 @@ final class UncheckedRecipeTests: XCTestCase {
 
     func testChildSchedules() throws {
         guard ProcessInfo.processInfo.environment[Self.key] != nil else { return }
-        let schedules: [any Schedule] = [
+        let schedules: [any DeclaredSchedule] = [
             changed(Constant()) { $0.factor = -1 }, changed(Constant()) { $0.factor = .nan },
             changed(try Linear(totalSteps: 9)) { $0.span.totalSteps = -1 },
             changed(try Cosine(totalSteps: 9)) { $0.span.floor.minRate = -0.5 },
@@ -74,7 +74,7 @@ final class UncheckedRecipeTests: XCTestCase {
 
     func testChildPolicies() throws {
         guard ProcessInfo.processInfo.environment[Self.key] != nil else { return }
-        let policies: [any Policy] = [
+        let policies: [any DeclaredPolicy] = [
             changed(try LayerDecay(0.5)) { $0.decay = -1 }, changed(try LayerDecay(0.5)) { $0.minScale = .nan },
             changed(try GeometricRange(lowest: 0.5)) { $0.lowest = -1 },
             changed(try ULMFiT(factor: 2)) { $0.factor = 0 },
@@ -87,7 +87,7 @@ final class UncheckedRecipeTests: XCTestCase {
 
     func testChildPlans() throws {
         guard ProcessInfo.processInfo.environment[Self.key] != nil else { return }
-        let plans: [any FreezePlan] = [
+        let plans: [any DeclaredFreezePlan] = [
             changed(try GradualUnfreezing(every: 2)) { $0.stageLength.every = .max },
             changed(try GradualUnfreezing(every: 2)) { $0.first = .min },
             changed(try ChainThaw(every: 2)) { $0.stageLength.every = -1 },

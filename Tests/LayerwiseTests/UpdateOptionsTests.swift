@@ -137,7 +137,7 @@ final class UpdateOptionsTests: XCTestCase {
         }
     }
 
-    private static func digest(_ rule: any Rule, _ kind: Kind) throws -> Digest {
+    private static func digest(_ rule: any DeclaredRule, _ kind: Kind) throws -> Digest {
         let model = try Model(rule, kind, shapes: [[[23, 29], [31]]])
         for _ in 0..<10 {
             model.drawGradients()

@@ -14,7 +14,7 @@ final class WatchedPolicyTests: XCTestCase {
     /// Every storage of parameters, and rules of one and several stages, with sums of layers and with matrices.
     func testSameBitsOverThreads() throws {
         for policy in try Self.policies() {
-            for rule in [AdamW(lr: 0.01), LAMB(lr: 0.01), Adafactor(lr: 0.01), Muon(lr: 0.01)] as [any Rule] {
+            for rule in [AdamW(lr: 0.01), LAMB(lr: 0.01), Adafactor(lr: 0.01), Muon(lr: 0.01)] as [any DeclaredRule] {
                 for kind in [Kind(.float32), Kind(.bfloat16), Kind(.float16, master: true)] {
                     let models = try [1, 4].map { threads in
                         let model = try Model(rule, kind, shapes: Self.shapes, policy: policy)
@@ -168,7 +168,7 @@ final class WatchedPolicyTests: XCTestCase {
         for plan in [
             try LISA(blocks: 2, every: 7, seed: 3), try BAdam(every: 7, order: .random, seed: 3),
             try HiFT(layers: 2, every: 7, order: .descending),
-        ] as [any FreezePlan] {
+        ] as [any DeclaredFreezePlan] {
             let activities = try plan.activities(of: layers)
             for step in [0, 6, 7, 8, 1000, Int64(1) << 53, Int64(1) << 62] {
                 let active = activities.indices.filter { isActive(activities[$0], step) }

@@ -131,7 +131,7 @@ final class WidthPolicyTests: XCTestCase {
 
     /// A step under the policy is one at the rates and decays that mup would set.
     func testActsOnTheStep() throws {
-        let rules: [(any Rule, MuP.Family, Bool)] = [
+        let rules: [(any DeclaredRule, MuP.Family, Bool)] = [
             (AdamW(lr: 0.25, weightDecay: 0.125), .adam, false), (AdamW(lr: 0.25, weightDecay: 0.125), .adam, true),
             (Adam(lr: 0.25, weightDecay: 0.125), .adam, false),
             (SGD(lr: 0.25, momentum: 0.5, weightDecay: 0.125), .sgd, false),

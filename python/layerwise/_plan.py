@@ -11,7 +11,7 @@ from ._placement import LayerRules, Placement, by_name
 from ._spec import Recipe
 from .errors import InvalidArgument
 from .freezing import FreezePlan
-from .introspection import freeze_plans, policies
+from .introspection import known_freeze_plans, known_policies
 from .optimizer import Optimizer
 from .policy import Policy
 from .rule import Rule
@@ -70,7 +70,7 @@ class ModelPlan:
             if value is not None and not isinstance(value, kind):
                 raise TypeError(f"{what}: expected one such as {example}, found {value!r}")
         placed = by_name(list(shapes), rules)
-        if depends_on_depth(policy, policies()) or depends_on_depth(freezing, freeze_plans()):
+        if depends_on_depth(policy, known_policies()) or depends_on_depth(freezing, known_freeze_plans()):
             _warn_of_guesses(placed.values())
         members: dict[Placement, list[str]] = {}
         for name, placement in placed.items():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -21,8 +22,9 @@ def rules() -> list[dict[str, Any]]:
     return _declarations(lw.lw_rule_count, lw.lw_rule_name, lw.lw_rule_describe)
 
 
+@functools.cache
 def declaration_of(rule: str) -> dict[str, Any]:
-    """The declaration of one rule."""
+    """The declaration of one rule, which all callers share and none changes."""
     return dict(json.loads(lw.text(lw.lw_rule_describe, lw.name(rule))))
 
 
@@ -39,6 +41,13 @@ def schedules() -> list[dict[str, Any]]:
 def freeze_plans() -> list[dict[str, Any]]:
     """The declaration of every freezing plan."""
     return _declarations(lw.lw_freeze_plan_count, lw.lw_freeze_plan_name, lw.lw_freeze_plan_describe)
+
+
+known_policies = functools.cache(policies)
+"""As `policies`: a list that all callers share and none changes."""
+
+known_freeze_plans = functools.cache(freeze_plans)
+"""As `freeze_plans`, likewise."""
 
 
 @dataclass(frozen=True)

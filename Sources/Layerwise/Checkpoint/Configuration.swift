@@ -164,7 +164,7 @@ private func describe(_ spec: Spec) -> String {
     ])
 }
 
-private func describe(_ schedules: [String: any Schedule], _ spec: (any Schedule) -> Spec) -> String {
+private func describe(_ schedules: [String: any DeclaredSchedule], _ spec: (any DeclaredSchedule) -> Spec) -> String {
     JSON.object(schedules.sorted { $0.key < $1.key }.map { ($0.key, describe(spec($0.value))) })
 }
 

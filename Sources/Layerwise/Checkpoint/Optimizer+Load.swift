@@ -23,7 +23,7 @@ public struct LoadOptions: Configurable {
         renames.updateValue(NameKey(to), forKey: NameKey(from)) == nil
     }
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .flag("strict", \.strict, "refuse a checkpoint that differs in anything"),
         .flag("convert", \.convert, "take states and parameters of another element type"),
     ]
@@ -61,7 +61,7 @@ public struct LoadReport: Sendable, Equatable {
     }
 
     /// As one line of JSON.
-    public var json: String {
+    package var json: String {
         func list(_ texts: [String]) -> String { JSON.array(texts.map(JSON.quoted)) }
         return JSON.object([
             ("loaded", list(loaded)), ("missing", list(missing)), ("absent", list(absent)),

@@ -14,7 +14,7 @@ public struct SaveOptions: Configurable {
         self.requireFinite = requireFinite
     }
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .flag("parameters", \.parameters, "the parameters too"),
         .flag("require_finite", \.requireFinite, "refuse to save a NaN or an infinity"),
     ]

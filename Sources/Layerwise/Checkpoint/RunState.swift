@@ -9,7 +9,7 @@ struct RunState {
     var round: Int64?
     var steps: Int64
     var skippedSteps: Int64
-    var schedules: [String: any Schedule]
+    var schedules: [String: any DeclaredSchedule]
     var entries: [LayerConfiguration]
     var rounds: [Int64]
     /// The numbers that all tensors share.
@@ -167,7 +167,7 @@ extension Optimizer {
 
     /// Puts states back into schedules.
     private func restore(
-        _ schedules: inout [String: any Schedule], _ states: [NameKey: JsonValue], _ what: String,
+        _ schedules: inout [String: any DeclaredSchedule], _ states: [NameKey: JsonValue], _ what: String,
         _ report: inout LoadReport
     ) throws(JSONError) {
         for (key, value) in states.sorted(by: { $0.key < $1.key }).map({ ($0.key.text, $0.value) }) {

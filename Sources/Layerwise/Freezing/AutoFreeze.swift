@@ -25,7 +25,7 @@ public struct AutoFreeze: MeasuredFreezePlan {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "auto_freeze", title: "AutoFreeze",
         summary: "layers freeze for good from the input on, as far as their gradients have settled",
         details: """
@@ -38,20 +38,20 @@ public struct AutoFreeze: MeasuredFreezePlan {
         source: "Liu et al. 2021, arXiv:2102.01386, from norms in place of summed gradients",
         positional: ["every"])
 
-    public static let depthDependence = DepthDependence.always
+    package static let depthDependence = DepthDependence.always
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .integer("every", \.every, 1...mostSteps, "steps of an interval"),
         .number("quantile", \.quantile, .closedFraction, "which of the changes of all layers that train is the limit"),
     ]
 
-    public func validate() throws(SettingError) { try require("every", every) }
+    package func validate() throws(SettingError) { try require("every", every) }
 
-    public var averaging: Double { 0 }
+    package var averaging: Double { 0 }
 
-    public func value(of layer: LayerMeasurement) -> Double? { layer.gradientNorm }
+    package func value(of layer: LayerMeasurement) -> Double? { layer.gradientNorm }
 
-    public func decide(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>, step: Int64) {
+    package func decide(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>, step: Int64) {
         for index in layers.indices where layers[index].isStepped {
             layers[index].memory[0] = min(layers[index].memory[0] + layers[index].average, .greatestFiniteMagnitude)
         }

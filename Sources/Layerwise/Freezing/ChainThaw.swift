@@ -7,7 +7,7 @@ import LayerwiseRules
 ///
 /// Source: Felbo et al. 2017 (DeepMoji, arXiv:1708.00524), §3.3, whose order it follows.  There a stage lasts until the
 /// validation loss converges, here a fixed time.
-public struct ChainThaw: FreezePlan {
+public struct ChainThaw: DeclaredFreezePlan {
     /// How long a stage takes.
     public var stageLength = StageLength()
     /// Layers with the role norm always train.
@@ -22,7 +22,7 @@ public struct ChainThaw: FreezePlan {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "chain_thaw", title: "ChainThaw",
         summary: "each layer by itself, the top one first, then from the bottom, and then all",
         details: """
@@ -33,16 +33,16 @@ public struct ChainThaw: FreezePlan {
         source: "Felbo et al. 2017, arXiv:1708.00524",
         positional: ["every"])
 
-    public static let depthDependence = DepthDependence.always
+    package static let depthDependence = DepthDependence.always
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         StageLength.parameters.map { $0.lifted(\.stageLength) } + [
             .flag("train_norms", \.trainNorms, "layers with the role norm always train")
         ]
 
-    public func validate() throws(SettingError) { try stageLength.check() }
+    package func validate() throws(SettingError) { try stageLength.check() }
 
-    public func activities(of layers: [LayerDescriptor]) -> [Activity] {
+    package func activities(of layers: [LayerDescriptor]) -> [Activity] {
         let towers = TowerDepths(layers)
         return layers.map { layer in
             if trainNorms && layer.role == .norm { return .always }

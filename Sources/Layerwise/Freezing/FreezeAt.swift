@@ -7,7 +7,7 @@ import LayerwiseRules
 ///
 /// Matching is strict as in `Explicit`, but a layer that no pattern matches always trains, unless `unmatched` says otherwise.
 /// Source: Burn's freeze_group, fastai's freeze_to, Lightning's BackboneFinetuning, as a plan.
-public struct FreezeAt: FreezePlan {
+public struct FreezeAt: DeclaredFreezePlan {
     /// What layers that match do.
     public struct Times: Component {
         /// A pattern of names of layers.
@@ -26,16 +26,16 @@ public struct FreezeAt: FreezePlan {
             self.freezeAt = freezeAt ?? -1
         }
 
-        public static let declaration = Declaration(
+        package static let declaration = Declaration(
             name: "layers", summary: "when layers that match train", equation: "", source: "")
 
-        public static let parameters: [Parameter<Self>] = [
+        package static let parameters: [Parameter<Self>] = [
             .text("match", \.match, "a layer's name, or a pattern of names"),
             .integer("unfreeze_at", \.unfreezeAt, -1...mostSteps, "the step at which it thaws; -1: none"),
             .integer("freeze_at", \.freezeAt, -1...mostSteps, "the step at which it freezes; -1: none"),
         ]
 
-        public func validate() throws(SettingError) {
+        package func validate() throws(SettingError) {
             if match.isEmpty { throw .invalid("match must be given") }
             if unfreezeAt < 0 && freezeAt < 0 { throw .invalid("\"\(match)\" needs unfreeze_at or freeze_at") }
             if unfreezeAt == freezeAt {
@@ -83,7 +83,7 @@ public struct FreezeAt: FreezePlan {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "freeze_at", title: "FreezeAt", summary: "steps at which layers thaw and freeze, by name or pattern",
         details: """
             A layer is frozen before its step in `unfreeze`, and from its step in `freeze` on; with both, what the two \
@@ -100,22 +100,22 @@ public struct FreezeAt: FreezePlan {
         ],
         positional: ["unfreeze", "freeze"])
 
-    public static let depthDependence = DepthDependence.never
+    package static let depthDependence = DepthDependence.never
 
-    public static let parameters: [Parameter<Self>] = Matching.parameters.map { $0.lifted(\.matching) }
+    package static let parameters: [Parameter<Self>] = Matching.parameters.map { $0.lifted(\.matching) }
 
-    public var components: [any Component] { times }
+    package var components: [any Component] { times }
 
-    public mutating func take(parts: [Spec]) throws(SettingError) {
+    package mutating func take(parts: [Spec]) throws(SettingError) {
         times = try Layerwise.parts(parts, of: Self.declaration.name)
     }
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         if times.isEmpty { throw .invalid("needs a layer to thaw or to freeze") }
         try matching.check(times.map(\.match))
     }
 
-    public func activities(of layers: [LayerDescriptor]) throws(SettingError) -> [Activity] {
+    package func activities(of layers: [LayerDescriptor]) throws(SettingError) -> [Activity] {
         let taken = try matching.assign(times.map(\.match), to: layers.map(\.name), "layer")
         return taken.map { $0.map { times[$0].activity } ?? .always }
     }

@@ -8,7 +8,7 @@ import LayerwiseRules
 ///
 /// Source: Brock et al. 2017 (FreezeOut, arXiv:1706.04983).  The last layer has tᵢ = 1.  It multiplies the schedule; the paper
 /// has a constant one.  Every layer trains for at least one step, so tᵢ is at least 1/T, which the paper's code does not ask.
-public struct FreezeOut: FreezePlan {
+public struct FreezeOut: DeclaredFreezePlan {
     /// φ.
     public enum Spacing: String, Choice {
         case linear, squared, cubic
@@ -39,7 +39,7 @@ public struct FreezeOut: FreezePlan {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "freeze_out", title: "FreezeOut",
         summary: "layers anneal to zero and freeze one after another, from the input",
         details: """
@@ -50,9 +50,9 @@ public struct FreezeOut: FreezePlan {
         source: "Brock et al. 2017, arXiv:1706.04983",
         positional: ["total_steps"])
 
-    public static let depthDependence = DepthDependence.always
+    package static let depthDependence = DepthDependence.always
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .integer("total_steps", \.totalSteps, 1...mostSteps, "T: steps to the end"),
         .number("start", \.start, .positiveFraction, "t₀: share of the steps that the first layer trains, before φ"),
         .choice("spacing", \.spacing, "φ"),
@@ -60,9 +60,9 @@ public struct FreezeOut: FreezePlan {
         .flag("train_norms", \.trainNorms, "layers with the role norm always train"),
     ]
 
-    public func validate() throws(SettingError) { try require("total_steps", totalSteps) }
+    package func validate() throws(SettingError) { try require("total_steps", totalSteps) }
 
-    public func activities(of layers: [LayerDescriptor]) -> [Activity] {
+    package func activities(of layers: [LayerDescriptor]) -> [Activity] {
         let towers = TowerDepths(layers)
         return layers.map { layer in
             if trainNorms && layer.role == .norm { return .always }

@@ -2,13 +2,32 @@
 import LayerwisePlatform
 import LayerwiseRules
 
+/// When each layer trains, such as `GradualUnfreezing`.
+///
+/// A layer that a plan has frozen is not updated, not decayed and not counted, and its gradients are not read; it keeps its states.
+///
+/// The plans of this module are all there are: no other type can conform.
+public protocol FreezePlan: Sendable {
+    /// The freezing plan as the library reads it.  Only the library can create such a value.
+    var implementation: FreezePlanImplementation { get }
+}
+
+/// A freezing plan as the library reads it.
+public struct FreezePlanImplementation: Sendable {
+    package let plan: any DeclaredFreezePlan
+}
+
+extension DeclaredFreezePlan {
+    public var implementation: FreezePlanImplementation { FreezePlanImplementation(plan: self) }
+}
+
 /// When each layer trains.
 ///
 /// A layer that a plan has frozen is as one frozen by hand: not updated, not decayed, not counted, its gradients not read.
 /// Moments, step count and master copy are kept as they are, so a thawed layer goes on where it stopped, and its bias
 /// correction with it; a layer that was frozen from the start begins at step 1 when it thaws.  A layer frozen or unfrozen by
 /// hand does not follow the plan.  To add one, copy `GradualUnfreezing.swift` and list it in `allFreezePlans`.
-public protocol FreezePlan: Component {
+package protocol DeclaredFreezePlan: FreezePlan, Component {
     /// The activity of each layer, in the order of `layers`.
     func activities(of layers: [LayerDescriptor]) throws(SettingError) -> [Activity]
 
@@ -22,36 +41,36 @@ public protocol FreezePlan: Component {
     var clearsStates: Bool { get }
 }
 
-extension FreezePlan {
-    public var measuredPart: (any MeasuredFreezePlan)? { nil }
-    public var clearsStates: Bool { false }
+extension DeclaredFreezePlan {
+    package var measuredPart: (any MeasuredFreezePlan)? { nil }
+    package var clearsStates: Bool { false }
 
     /// Whether this plan's activities depend on the depths of layers.
-    public var dependsOnDepth: Bool {
+    package var dependsOnDepth: Bool {
         switch Self.depthDependence {
         case .always: true
         case .never: false
-        case .parts: components.contains { ($0 as? any FreezePlan)?.dependsOnDepth ?? true }
+        case .parts: components.contains { ($0 as? any DeclaredFreezePlan)?.dependsOnDepth ?? true }
         }
     }
 }
 
 /// When one layer trains.
-public struct Activity: Sendable, Equatable {
+package struct Activity: Sendable, Equatable {
     /// The steps at which it trains, rising, apart from each other, not empty.
-    public var spans: [Range<Int64>]
+    package var spans: [Range<Int64>]
     /// Half a cosine from `annealingGain` to 0 over so many steps, on top of the schedule; 0 is none.
-    public var annealingSteps = 0.0
+    package var annealingSteps = 0.0
     /// What multiplies the rate while it is annealed.
-    public var annealingGain = 1.0
+    package var annealingGain = 1.0
     /// The turns of its block, outside of which it does not train; nil where it takes none.
-    public var turns: Turns?
+    package var turns: Turns?
 
     /// Always.
-    public static let always = Activity(spans: [0..<Int64.max])
+    package static let always = Activity(spans: [0..<Int64.max])
 
     /// Creates the activity of a layer.
-    public init(spans: [Range<Int64>], annealingSteps: Double = 0, annealingGain: Double = 1) {
+    package init(spans: [Range<Int64>], annealingSteps: Double = 0, annealingGain: Double = 1) {
         self.spans = spans
         self.annealingSteps = annealingSteps
         self.annealingGain = annealingGain
@@ -64,7 +83,7 @@ public struct Activity: Sendable, Equatable {
     }
 
     /// Whether it trains at step t.
-    public func isActive(at step: Int64) -> Bool {
+    package func isActive(at step: Int64) -> Bool {
         spans.contains { $0.contains(step) } && (turns?.isActive(at: step) ?? true)
     }
 
@@ -105,13 +124,13 @@ public struct Activity: Sendable, Equatable {
 }
 
 /// Every freezing plan, in the order of the documentation.
-public let allFreezePlans: [any FreezePlan.Type] = [
+package let allFreezePlans: [any DeclaredFreezePlan.Type] = [
     GradualUnfreezing.self, ChainThaw.self, FreezeOut.self, LayerFreezing.self, FreezeAt.self, LISA.self, BAdam.self,
     HiFT.self, AutoFreeze.self, GradES.self,
 ]
 
 /// The freezing plan that `spec` describes.
-public func freezePlan(_ spec: Spec) throws(SettingError) -> any FreezePlan {
+package func freezePlan(_ spec: Spec) throws(SettingError) -> any DeclaredFreezePlan {
     try component(spec.name, among: allFreezePlans, "freezing plan") { $0.declaration }.init(spec)
 }
 

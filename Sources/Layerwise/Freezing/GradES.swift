@@ -40,7 +40,7 @@ public struct GradES: MeasuredFreezePlan {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "grades", title: "GradES",
         summary: "layers freeze for good once they hardly change, as measured at every step",
         details: """
@@ -52,9 +52,9 @@ public struct GradES: MeasuredFreezePlan {
         source: "Wen et al. 2025, arXiv:2509.01842, whose measure is a sum that grows with the size",
         positional: ["threshold", "total_steps"])
 
-    public static let depthDependence = DepthDependence.never
+    package static let depthDependence = DepthDependence.never
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("threshold", \.threshold, .positive, "a layer whose average is lower freezes").required,
         .integer("total_steps", \.totalSteps, 1...mostSteps, "T: steps to the end"),
         .number("start", \.start, .closedFraction, "share of the steps before which no layer freezes"),
@@ -62,19 +62,19 @@ public struct GradES: MeasuredFreezePlan {
         .number("average", \.average, .fraction, "share of the average that a step keeps; 0: the last value alone"),
     ]
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         if threshold.isNaN { throw .invalid("threshold must be given") }
         try require("total_steps", totalSteps)
     }
 
-    public var averaging: Double { average }
+    package var averaging: Double { average }
 
-    public func value(of layer: LayerMeasurement) -> Double? {
+    package func value(of layer: LayerMeasurement) -> Double? {
         if layer.elements == 0 { return nil }
         return (measure == .update ? layer.updateNorm : layer.gradientNorm) / layer.elements.squareRoot()
     }
 
-    public func decide(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>, step: Int64) {
+    package func decide(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>, step: Int64) {
         if Double(step) < start * Double(totalSteps) { return }
         for index in layers.indices where layers[index].isStepped && layers[index].average < threshold {
             layers[index].target = 0

@@ -7,7 +7,7 @@ import LayerwiseRules
 ///
 /// Source: Howard and Ruder 2018 (ULMFiT, arXiv:1801.06146), §3.3, with one epoch a stage.  Layers of one depth thaw
 /// together, and towers side by side.
-public struct GradualUnfreezing: FreezePlan {
+public struct GradualUnfreezing: DeclaredFreezePlan {
     /// How long a stage takes.
     public var stageLength = StageLength()
     /// Layers that train from the start.
@@ -25,7 +25,7 @@ public struct GradualUnfreezing: FreezePlan {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "gradual_unfreezing", title: "GradualUnfreezing", summary: "from the top, one layer more at each stage",
         details: """
             A layer with d layers above it trains from step max(0, d - (first - 1)) * every * steps_per_epoch on.  The \
@@ -35,17 +35,17 @@ public struct GradualUnfreezing: FreezePlan {
         source: "Howard and Ruder 2018, arXiv:1801.06146",
         positional: ["every"])
 
-    public static let depthDependence = DepthDependence.always
+    package static let depthDependence = DepthDependence.always
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         StageLength.parameters.map { $0.lifted(\.stageLength) } + [
             .integer("first", \.first, 1...1 << 20, "layers that train from the start"),
             .flag("train_norms", \.trainNorms, "layers with the role norm always train"),
         ]
 
-    public func validate() throws(SettingError) { try stageLength.check() }
+    package func validate() throws(SettingError) { try stageLength.check() }
 
-    public func activities(of layers: [LayerDescriptor]) -> [Activity] {
+    package func activities(of layers: [LayerDescriptor]) -> [Activity] {
         let towers = TowerDepths(layers)
         return layers.map { layer in
             if trainNorms && layer.role == .norm { return .always }

@@ -7,7 +7,7 @@ import LayerwiseRules
 ///
 /// Source: Pan et al. 2024 (LISA, arXiv:2403.17919), with the defaults of LMFlow's `lisa_trainer.py`.  The draw is that of
 /// `Turns`, so it differs from theirs by the random numbers.
-public struct LISA: FreezePlan {
+public struct LISA: DeclaredFreezePlan {
     /// How many blocks train at a time.
     public var blocks = 2
     /// Steps of a turn.
@@ -30,7 +30,7 @@ public struct LISA: FreezePlan {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "lisa", title: "LISA",
         summary: "few blocks train at a time, drawn at each turn; the first layer, norms and the head always train",
         details: """
@@ -43,18 +43,18 @@ public struct LISA: FreezePlan {
         source: "Pan et al. 2024, arXiv:2403.17919; LMFlow lisa_trainer",
         positional: ["blocks"])
 
-    public static let depthDependence = DepthDependence.always
+    package static let depthDependence = DepthDependence.always
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .integer("blocks", \.blocks, 1...1 << 20, "how many blocks train at a time"),
         .integer("every", \.every, 1...mostSteps, "steps of a turn"),
         .integer("seed", \.seed, 0...mostSteps, "of the draws"),
         .choice("states", \.states, "the states of a layer at rest: \"keep\" or \"clear\""),
     ]
 
-    public var clearsStates: Bool { states == .clear }
+    package var clearsStates: Bool { states == .clear }
 
-    public func activities(of layers: [LayerDescriptor]) -> [Activity] {
+    package func activities(of layers: [LayerDescriptor]) -> [Activity] {
         layers.map { layer in
             let depths = Turns.depths(layers, tower: layer.tower) { $0.role == .block }
             guard layer.role == .block, let place = Turns.block(layer.depth, of: depths, size: 1) else {

@@ -6,7 +6,7 @@ import LayerwiseRules
 ///     frozen(t) = ⌊level·(t/T − start)/(1 − start)·(n − 1)⌋ first layers; the last never
 ///
 /// Source: MosaicML Composer's LayerFreezing (freeze_start, freeze_level), which it equals.
-public struct LayerFreezing: FreezePlan {
+public struct LayerFreezing: DeclaredFreezePlan {
     /// T: steps to the end.
     public var totalSteps = 0
     /// Share of the steps after which the first layer may freeze.
@@ -28,7 +28,7 @@ public struct LayerFreezing: FreezePlan {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "layer_freezing", title: "LayerFreezing",
         summary: "layers freeze one after another, from the input; the last never",
         details: """
@@ -39,16 +39,16 @@ public struct LayerFreezing: FreezePlan {
         source: "Composer LayerFreezing",
         positional: ["total_steps"])
 
-    public static let depthDependence = DepthDependence.always
+    package static let depthDependence = DepthDependence.always
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .integer("total_steps", \.totalSteps, 1...mostSteps, "T: steps to the end"),
         .number("start", \.start, .fraction, "share of the steps after which the first layer may freeze"),
         .number("level", \.level, .closedFraction, "share of the layers that are frozen in the end"),
         .flag("train_norms", \.trainNorms, "layers with the role norm always train"),
     ]
 
-    public func validate() throws(SettingError) { try require("total_steps", totalSteps) }
+    package func validate() throws(SettingError) { try require("total_steps", totalSteps) }
 
     /// How many of the first layers are frozen at step t, where `count` may be.
     private func frozen(at step: Int64, of count: Int) -> Int {
@@ -56,7 +56,7 @@ public struct LayerFreezing: FreezePlan {
         return progress <= start ? 0 : Int(level * ((progress - start) / (1 - start)) * Double(count))
     }
 
-    public func activities(of layers: [LayerDescriptor]) -> [Activity] {
+    package func activities(of layers: [LayerDescriptor]) -> [Activity] {
         let towers = TowerDepths(layers)
         return layers.map { layer in
             if trainNorms && layer.role == .norm { return .always }

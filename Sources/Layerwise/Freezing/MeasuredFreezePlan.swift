@@ -5,7 +5,7 @@ import LayerwiseRules
 ///
 /// A layer that is frozen by hand, or has no gradient, is not measured and keeps what it has.  Averages, counts and decisions are
 /// saved in checkpoints.  To measure costs what telemetry costs.  To add one, copy `GradES.swift` and list it in `allFreezePlans`.
-public protocol MeasuredFreezePlan: FreezePlan {
+package protocol MeasuredFreezePlan: DeclaredFreezePlan {
     /// β of `average ← β · average + (1 − β) · value`.
     var averaging: Double { get }
 
@@ -18,10 +18,10 @@ public protocol MeasuredFreezePlan: FreezePlan {
 }
 
 extension MeasuredFreezePlan {
-    public var measuredPart: (any MeasuredFreezePlan)? { self }
+    package var measuredPart: (any MeasuredFreezePlan)? { self }
 
     /// All layers train until they are measured.
-    public func activities(of layers: [LayerDescriptor]) -> [Activity] { layers.map { _ in .always } }
+    package func activities(of layers: [LayerDescriptor]) -> [Activity] { layers.map { _ in .always } }
 
     /// Takes the values of the step at t into averages, and freezes layers: their scale is 0.  Whether it froze any.
     func advance(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>, step: Int64) -> Bool {

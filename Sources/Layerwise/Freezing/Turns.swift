@@ -5,29 +5,19 @@ import LayerwiseRules
 ///
 /// The turn of step t is ⌊t / every⌋.  Which blocks train follows from the turn and the seed alone, so that a run that resumes, or
 /// seeks another step, trains the same ones.
-public struct Turns: Sendable, Equatable {
-    /// In which order the blocks take their turns.
-    public enum Order: String, Choice {
-        /// From the input to the output.
-        case ascending
-        /// From the output to the input.
-        case descending
-        /// Another order in each round through all blocks.
-        case random
-    }
-
+package struct Turns: Sendable, Equatable {
     /// Which of the blocks the layer is in, and how many there are.
-    public var block: Int
+    package var block: Int
     /// How many blocks there are.
-    public var count: Int
+    package var count: Int
     /// The steps of a turn.
-    public var every: Int64
+    package var every: Int64
     /// The seed of the random order.
-    public var seed: Int64
+    package var seed: Int64
     /// The order in which one block a turn trains; nil where `drawn` of them are drawn at each turn, all alike.
-    public var order: Order?
+    package var order: TurnOrder?
     /// How many blocks each turn draws; 0 where they follow an order.
-    public var drawn: Int
+    package var drawn: Int
 
     /// Whether the layer's block trains at step t.
     func isActive(at step: Int64) -> Bool {
@@ -80,26 +70,73 @@ extension Turns {
         return (place / size, (depths.count + size - 1) / size)
     }
 
-    /// One block a turn, in an order.
-    static func activities(
-        of layers: [LayerDescriptor], size: Int, every: Int, order: Order, seed: Int, ends: EndLayers
-    ) -> [Activity] {
+    /// The depths of the layers of a tower that take part, from the input, each once.
+    static func depths(_ layers: [LayerDescriptor], tower: String, takesPart: (LayerDescriptor) -> Bool) -> [Int] {
+        Set(layers.filter { $0.tower == tower && takesPart($0) }.map(\.depth)).sorted()
+    }
+}
+
+/// A plan by which one block of layers trains at a time, in an order: `BAdam` and `HiFT`, which differ in their defaults.
+protocol TakesTurns: DeclaredFreezePlan {
+    var layers: Int { get set }
+    var every: Int { get set }
+    var order: TurnOrder { get set }
+    var seed: Int { get set }
+    var ends: EndLayers { get set }
+    var states: IdleStates { get set }
+}
+
+extension TakesTurns {
+    package static var depthDependence: DepthDependence { .always }
+
+    static var turnDetails: String {
+        """
+        Blocks of `layers` depths that follow each other take turns of `every` steps, each tower by itself.  With order "random", \
+        each round through all blocks has its own order, which depends on the seed and the step alone.  With states "clear", \
+        the moments and step counts of a layer begin again at its next turn, and memory of 2 MiB and more is given back \
+        meanwhile.
+        """
+    }
+
+    static var turnEquation: String { "active at turns ⌊t/every⌋ of its block" }
+
+    static var turnParameters: [Parameter<Self>] {
+        [
+            .integer("layers", \.layers, 1...1 << 20, "depths of a block"),
+            .integer("every", \.every, 1...mostSteps, "steps of a turn"),
+            .choice("order", \.order, "of the blocks: \"ascending\" from the input, \"descending\" or \"random\""),
+            .integer("seed", \.seed, 0...mostSteps, "of the random order"),
+            .choice(
+                "ends", \.ends,
+                "what layers of other roles than block do: always \"train\", take \"turns\" too, or stay \"frozen\""),
+            .choice("states", \.states, "the states of a layer at rest: \"keep\" or \"clear\""),
+        ]
+    }
+
+    package var clearsStates: Bool { states == .clear }
+
+    package func activities(of layers: [LayerDescriptor]) -> [Activity] {
         func takesPart(_ layer: LayerDescriptor) -> Bool { layer.role == .block || ends == .turns }
         return layers.map { layer in
             if !takesPart(layer) { return ends == .train ? .always : Activity(spans: []) }
-            let depths = depths(layers, tower: layer.tower, takesPart: takesPart)
-            guard let place = block(layer.depth, of: depths, size: size) else { return .always }
+            let depths = Turns.depths(layers, tower: layer.tower, takesPart: takesPart)
+            guard let place = Turns.block(layer.depth, of: depths, size: self.layers) else { return .always }
             return Activity(
                 turns: Turns(
                     block: place.block, count: place.count, every: Int64(every), seed: Int64(seed), order: order,
                     drawn: 1))
         }
     }
+}
 
-    /// The depths of the layers of a tower that take part, from the input, each once.
-    static func depths(_ layers: [LayerDescriptor], tower: String, takesPart: (LayerDescriptor) -> Bool) -> [Int] {
-        Set(layers.filter { $0.tower == tower && takesPart($0) }.map(\.depth)).sorted()
-    }
+/// In which order the blocks take their turns.
+public enum TurnOrder: String, Choice {
+    /// From the input to the output.
+    case ascending
+    /// From the output to the input.
+    case descending
+    /// Another order in each round through all blocks.
+    case random
 }
 
 /// What becomes of the states of a layer that does not train.

@@ -4,7 +4,7 @@ import LayerwiseRules
 // Parts of components from words.
 
 /// Whether what a kind of policy or freezing plan says of a layer depends on the layer's depth.
-public enum DepthDependence: String, Sendable {
+package enum DepthDependence: String, Sendable {
     case always, never
     /// Where it does for one of its parts.
     case parts

@@ -21,7 +21,7 @@ package func describeFreezePlan(_ name: String) -> String? {
     allFreezePlans.first { $0.declaration.isCalled(name) }.map { describe($0, $0.depthDependence) }
 }
 
-private func describe<R: Rule>(_: R.Type) -> String {
+private func describe<R: DeclaredRule>(_: R.Type) -> String {
     let declaration = R.declaration
     return JSON.object(
         text(declaration) + [
@@ -128,6 +128,7 @@ private func describe<C: Configurable>(_ value: C) -> String {
             if (try? parameter.check(start)) != nil { fields.append(("default", JSON.value(start))) }
             if parameter.presence != .usual { fields.append(("presence", JSON.quoted(parameter.presence.rawValue))) }
             if let none = parameter.none { fields.append(("none", JSON.value(none))) }
+            if parameter.isOmittedAtDefault { fields.append(("omitted_at_default", "true")) }
             fields.append(("doc", JSON.quoted(parameter.doc)))
             return JSON.object(fields)
         })

@@ -14,7 +14,7 @@ extension Optimizer {
     /// - Parameter groups: Receives, for each tensor in the order of registration, the number of its set; sets are
     ///   numbered from 0 in the order of their first tensors.
     /// - Returns: The number of sets.
-    public func rateGroups(into groups: UnsafeMutableBufferPointer<Int64>) throws(LayerwiseError) -> Int {
+    package func rateGroups(into groups: UnsafeMutableBufferPointer<Int64>) throws(LayerwiseError) -> Int {
         if groups.count != tensors.count {
             throw LayerwiseError(.shape, "expected room for \(tensors.count) tensors, found \(groups.count)")
         }
@@ -67,7 +67,7 @@ extension Optimizer {
     ///   - stride: The distance from one step to the next, ≥ 1.
     ///   - values: Receives step × tensor × key.
     ///   - frozen: Receives step × layer: 1 where the layer is frozen.
-    public func drivenValues(
+    package func drivenValues(
         of keys: [String], tensors chosen: UnsafeBufferPointer<Int64>, from first: Int64, count: Int,
         stride: Int64 = 1, into values: UnsafeMutableBufferPointer<Double>, frozen: UnsafeMutableBufferPointer<UInt8>
     ) throws(LayerwiseError) {

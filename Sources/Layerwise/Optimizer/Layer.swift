@@ -8,13 +8,13 @@ struct LayerConfiguration {
     let firstTensor: Int
     var settings = LayerSettings()
     /// The layer's own rule, as it was given; nil where the layer follows the optimizer's.
-    var rule: (any Rule)?
+    var rule: (any DeclaredRule)?
     /// The layer's own rate; NaN is none.
     var rate = Double.nan
     /// The layer's own values of the rule, besides its rate, in the order they were given.
     var overrides: [Setting] = []
     /// The layer's own schedules, by the hyperparameter they move.
-    var schedules: [String: any Schedule] = [:]
+    var schedules: [String: any DeclaredSchedule] = [:]
     /// Which policy, or which of its patterns, says the scale.
     var origin = ""
 }

@@ -19,7 +19,7 @@ extension Optimizer {
     }
 
     /// The rules as a step at t would find them.
-    private func rules(at step: Int64) throws(LayerwiseError) -> [any Rule] {
+    private func rules(at step: Int64) throws(LayerwiseError) -> [any DeclaredRule] {
         if timeline.movements.isEmpty { return rules }
         return try movedRules(at: step) { timeline.factor(of: $0, at: step, learningRate: rule.learningRate) }
     }
@@ -32,7 +32,7 @@ extension Optimizer {
         return step ?? clock.next
     }
 
-    private func info(_ layer: Int, at step: Int64, moved: [any Rule]) -> LayerInfo {
+    private func info(_ layer: Int, at step: Int64, moved: [any DeclaredRule]) -> LayerInfo {
         let record = layers.elements[layer]
         let entry = entries[layer]
         let place = places[layer]

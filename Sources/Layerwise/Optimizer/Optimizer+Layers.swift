@@ -57,13 +57,13 @@ extension Optimizer {
                 TensorDescriptor(name: $0.name, shape: $0.wholeShape ?? $0.shape, part: $0.shape)
             },
             firstTensor: tensors.count)
-        if let rule {
+        if let rule = rule?.implementation.rule {
             do { try rule.check() } catch { throw LayerwiseError(error, of: "layer \"\(name)\"") }
             entry.rule = rule
         }
         entry = try assign(settings, to: entry, layer: layer)
         let whole = try join(&entry, settings) ?? layer
-        var ownRule: (any Rule)?
+        var ownRule: (any DeclaredRule)?
         if Self.needsOwnRule(entry, schedules) {
             do { ownRule = try self.rule(of: entry) } catch { throw LayerwiseError(error, of: "layer \"\(name)\"") }
         }
@@ -96,7 +96,7 @@ extension Optimizer {
                 guard !descriptions[index].master || records[index].addMaster(&memory),
                     records[index].addStates(inForce.states(of: records[index].kind), declared, &memory),
                     records[index].watch(policy.measuredPart?.watching ?? [], &memory),
-                    records[index].follow(WeightAverages(self.settings), &memory)
+                    records[index].follow(self.settings, &memory)
                 else { throw .outOfMemory("the state of layer \"\(name)\"") }
             }
         } catch {

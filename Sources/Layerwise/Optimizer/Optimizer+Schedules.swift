@@ -6,7 +6,7 @@ import LayerwiseRules
 extension Optimizer {
     /// Changes the policy, which takes effect at the next step.  A measured policy begins to measure then.
     public func setPolicy(_ policy: any Policy) {
-        self.policy = policy
+        self.policy = policy.implementation.policy
         dropSpectra()
         measurements.removeAll()
         // What an earlier policy watched is not that of this one.
@@ -20,6 +20,7 @@ extension Optimizer {
     public func setSchedule(
         _ schedule: (any Schedule)?, for key: String = "lr", layer: Int? = nil
     ) throws(LayerwiseError) {
+        let schedule = schedule?.implementation.schedule
         if let layer { try check(layer: layer) }
         let own = layer.map { entries[$0].rule ?? rule } ?? rule
         guard case .number = own.value(of: key), type(of: own).isNumber(key) else {
@@ -47,6 +48,10 @@ extension Optimizer {
 
     /// The schedule that is set, if there is one.
     public func schedule(for key: String = "lr", layer: Int? = nil) throws(LayerwiseError) -> (any Schedule)? {
+        try schedule(of: key, layer)
+    }
+
+    private func schedule(of key: String, _ layer: Int?) throws(LayerwiseError) -> (any DeclaredSchedule)? {
         guard let layer else { return schedules[key] }
         try check(layer: layer)
         return entries[layer].schedules[key]
@@ -55,7 +60,7 @@ extension Optimizer {
     /// Sets when each layer trains; nil takes the plan away.  It takes effect at the next step, when a measured plan begins to
     /// measure.
     public func setFreezePlan(_ plan: (any FreezePlan)?) {
-        freezePlan = plan
+        freezePlan = plan?.implementation.plan
         freezeMeasurements.removeAll()
         scalesAreStale = true
     }
@@ -97,8 +102,8 @@ extension Optimizer {
         timeline.isStale = true
     }
 
-    private func existingSchedule(_ key: String, _ layer: Int?) throws(LayerwiseError) -> any Schedule {
-        if let schedule = try schedule(for: key, layer: layer) { return schedule }
+    private func existingSchedule(_ key: String, _ layer: Int?) throws(LayerwiseError) -> any DeclaredSchedule {
+        if let schedule = try schedule(of: key, layer) { return schedule }
         throw LayerwiseError(.notFound, "\(key) has no schedule\(layer.map { " in \(subject($0))" } ?? "")")
     }
 

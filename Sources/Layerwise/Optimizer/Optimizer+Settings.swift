@@ -67,7 +67,7 @@ extension Optimizer {
 
     /// Gives every layer a base rate of its own, in order of registration, as an outside schedule does at every step; NaN
     /// takes one back.
-    public func setRates(_ rates: UnsafeBufferPointer<Double>) throws(LayerwiseError) {
+    package func setRates(_ rates: UnsafeBufferPointer<Double>) throws(LayerwiseError) {
         if rates.count != entries.count {
             throw LayerwiseError(.shape, "expected \(entries.count) rates, one for each layer, found \(rates.count)")
         }
@@ -151,7 +151,7 @@ extension Optimizer {
 
     /// Applies settings to a rule and to the optimizer's own, each to whom it belongs.
     static func assign(
-        _ changes: [Setting], _ rule: inout any Rule, _ settings: inout Settings
+        _ changes: [Setting], _ rule: inout any DeclaredRule, _ settings: inout Settings
     ) throws(LayerwiseError) {
         do {
             try refuseDuplicates(changes)
@@ -179,7 +179,7 @@ extension Optimizer {
         do {
             try refuseDuplicates(changes)
             // The rule comes first: the other keys are its own.
-            var named: (any Rule)?
+            var named: (any DeclaredRule)?
             if let change = changes.first(where: { $0.key == Self.ruleKey }) {
                 named = try ruleToAdd(change, entry, layer)
             }
@@ -213,7 +213,7 @@ extension Optimizer {
     /// The rule of a name, with its defaults, for a layer that is being added; nil where the layer has it already.
     private func ruleToAdd(
         _ change: Setting, _ entry: LayerConfiguration, _ layer: Int
-    ) throws(SettingError) -> (any Rule)? {
+    ) throws(SettingError) -> (any DeclaredRule)? {
         guard case .choice(let name) = change.value else { throw .invalid("rule must be a name, found a number") }
         if layer < entries.count {
             if name == type(of: entry.rule ?? rule).declaration.name { return nil }
@@ -233,10 +233,11 @@ extension Optimizer {
     }
 
     /// The rule that steps a layer: its own or the optimizer's, with the layer's own values.
-    func rule(of entry: LayerConfiguration) throws(SettingError) -> any Rule { try rule(of: entry, rule) }
+    func rule(of entry: LayerConfiguration) throws(SettingError) -> any DeclaredRule { try rule(of: entry, rule) }
 
     /// The rule that steps a layer if the optimizer's rule is `common`.
-    private func rule(of entry: LayerConfiguration, _ common: any Rule) throws(SettingError) -> any Rule {
+    private func rule(of entry: LayerConfiguration, _ common: any DeclaredRule) throws(SettingError) -> any DeclaredRule
+    {
         var own = entry.rule ?? common
         for setting in entry.overrides { try own.assign(setting) }
         try own.validate()
@@ -254,14 +255,13 @@ extension Optimizer {
     }
 
     /// Refuses settings that these rules cannot follow.
-    static func check(_ settings: Settings, _ rules: [any Rule]) throws(SettingError) {
+    static func check(_ settings: Settings, _ rules: [any DeclaredRule]) throws(SettingError) {
         if settings.decayFollows != .layerLR, let rule = rules.first(where: { !$0.decouplesDecay }) {
             throw .invalid(
                 "decay_follows must be layer_lr where the decay is not decoupled, found "
                     + "\(settings.decayFollows.rawValue) with \(type(of: rule).declaration.title)")
         }
-        let averages = WeightAverages(settings)
-        if averages.averages || averages.looksAhead, rules.contains(where: { $0.evaluation != nil }) {
+        if settings.averages || settings.looksAhead, rules.contains(where: { $0.evaluation != nil }) {
             throw .invalid(
                 "the rule has weights for evaluation of its own: average must be none and lookahead_period 0, found "
                     + "average \(settings.average.rawValue) and lookahead_period "
@@ -270,7 +270,7 @@ extension Optimizer {
     }
 
     /// Whether a layer needs a rule apart from the optimizer's.
-    static func needsOwnRule(_ entry: LayerConfiguration, _ schedules: [String: any Schedule]) -> Bool {
+    static func needsOwnRule(_ entry: LayerConfiguration, _ schedules: [String: any DeclaredSchedule]) -> Bool {
         let isMovedApart = entry.settings.start > 0 && schedules.keys.contains { $0 != "lr" }
         return entry.rule != nil || !entry.overrides.isEmpty || entry.schedules.keys.contains { $0 != "lr" }
             || isMovedApart
@@ -278,7 +278,7 @@ extension Optimizer {
 
     /// Puts the optimizer's rule, schedules and settings in force: the rules of all layers, and the states that they need.
     func adopt(
-        _ rule: any Rule, _ schedules: [String: any Schedule], _ settings: Settings
+        _ rule: any DeclaredRule, _ schedules: [String: any DeclaredSchedule], _ settings: Settings
     ) throws(LayerwiseError) {
         var rules = [rule]
         var owners = [-1]
@@ -326,7 +326,7 @@ extension Optimizer {
 
     /// Puts other entries of some layers in force.
     func adopt(_ changed: [Int: LayerConfiguration]) throws(LayerwiseError) {
-        var ownRules: [Int: any Rule] = [:]
+        var ownRules: [Int: any DeclaredRule] = [:]
         for (layer, entry) in changed.sorted(by: { $0.key < $1.key }) {
             ownRules[layer] = try ownRule(of: entry, layer, rule, schedules, settings)
         }
@@ -353,7 +353,7 @@ extension Optimizer {
     }
 
     /// Refuses a rule whose strided states are for other elements than those of a layer's tensors.
-    private func checkStride(_ rule: any Rule, _ layer: Int) throws(LayerwiseError) {
+    private func checkStride(_ rule: any DeclaredRule, _ layer: Int) throws(LayerwiseError) {
         let own = layers.elements[layer]
         guard own.tensorCount > 0, let key = declaredStates(of: layer).lazy.compactMap(\.strideKey).first else {
             return
@@ -368,9 +368,10 @@ extension Optimizer {
 
     /// The rule that a layer needs apart from the optimizer's, checked; nil where it needs none.
     private func ownRule(
-        of entry: LayerConfiguration, _ layer: Int, _ rule: any Rule, _ schedules: [String: any Schedule],
+        of entry: LayerConfiguration, _ layer: Int, _ rule: any DeclaredRule,
+        _ schedules: [String: any DeclaredSchedule],
         _ settings: Settings
-    ) throws(LayerwiseError) -> (any Rule)? {
+    ) throws(LayerwiseError) -> (any DeclaredRule)? {
         if !Self.needsOwnRule(entry, schedules) { return nil }
         do throws(SettingError) {
             let own = try self.rule(of: entry, rule)
@@ -380,7 +381,7 @@ extension Optimizer {
     }
 
     /// Gives a layer a rule of its own; there is room for one more in the kernel table.
-    func giveOwnRule(_ own: any Rule, to layer: Int) {
+    func giveOwnRule(_ own: any DeclaredRule, to layer: Int) {
         let record = RuleRecord(own)
         let index = layers.elements[layer].rule
         if index > 0 {
@@ -411,7 +412,7 @@ extension Optimizer {
 
     /// Applies a setting to a rule.  Where it has none of that key, the message names its keys and `others`.
     static func assign(
-        _ change: Setting, _ rule: inout any Rule, or others: @autoclosure () -> [String]
+        _ change: Setting, _ rule: inout any DeclaredRule, or others: @autoclosure () -> [String]
     ) throws(SettingError) {
         let type = type(of: rule)
         if !type.has(change.key) {

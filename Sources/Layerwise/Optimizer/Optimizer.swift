@@ -13,11 +13,11 @@ import LayerwiseRules
 /// that throws has changed nothing.  Registered memory must stay where it is until the tensor is bound to other memory or
 /// the optimizer is gone.
 public final class Optimizer {
-    var rule: any Rule
-    var policy: any Policy
+    var rule: any DeclaredRule
+    var policy: any DeclaredPolicy
     /// By the hyperparameter they move; a layer's own take precedence.
-    var schedules: [String: any Schedule] = [:]
-    var freezePlan: (any FreezePlan)?
+    var schedules: [String: any DeclaredSchedule] = [:]
+    var freezePlan: (any DeclaredFreezePlan)?
     var settings: Settings
 
     // Layers and tensors.
@@ -34,7 +34,7 @@ public final class Optimizer {
     //
     // Worker threads read the rules and the timeline inside a step, in which nothing writes them.  Where access is checked at run
     // time, the check allocates memory on each thread that meets it for the first time.
-    @exclusivity(unchecked) var rules: [any Rule]
+    @exclusivity(unchecked) var rules: [any DeclaredRule]
     var ruleOwners = [-1]
     var ruleRecords = UnsafeArray<RuleRecord>()
     /// What the rules in force do between them; `refresh` keeps it.
@@ -115,9 +115,10 @@ public final class Optimizer {
         _ rule: any Rule, policy: any Policy = Uniform(), schedule: (any Schedule)? = nil,
         freezePlan: (any FreezePlan)? = nil, settings: Settings = Settings()
     ) throws(LayerwiseError) {
+        let (rule, schedule) = (rule.implementation.rule, schedule?.implementation.schedule)
         self.rule = rule
-        self.policy = policy
-        self.freezePlan = freezePlan
+        self.policy = policy.implementation.policy
+        self.freezePlan = freezePlan?.implementation.plan
         schedules["lr"] = schedule
         self.settings = settings
         if settings.memory == .caller { memory = .promised }
@@ -139,7 +140,7 @@ public final class Optimizer {
         guard let type = allRules.first(where: { $0.declaration.name == name }) else {
             throw LayerwiseError(.unknownName, Self.noRule(name))
         }
-        var rule: any Rule = type.init()
+        var rule: any DeclaredRule = type.init()
         var own = Settings()
         try Self.assign(settings, &rule, &own)
         try self.init(rule, settings: own)

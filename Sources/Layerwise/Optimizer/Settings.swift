@@ -104,7 +104,7 @@ public struct Settings: Configurable {
     /// Everything at its default.
     public init() {}
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .choice("nonfinite", \.nonfinite, "what a step does about a gradient that is NaN or infinite"),
         .choice("empty_step", \.emptyStep, "what a step does in which no layer that trains has a gradient"),
         .number("clip_global_norm", \.clipGlobalNorm, .limit, "largest norm of all gradients"),
@@ -158,7 +158,7 @@ public struct Settings: Configurable {
     ]
 
     /// Refuses what excludes each other.
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         guard memory == .caller else { return }
         if threads > 1 {
             throw .invalid("threads must be 0 or 1 with memory = caller, whose steps start no thread, found \(threads)")

@@ -50,7 +50,7 @@ public struct AlphaDecay: SpectralPolicy {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "alpha_decay", title: "AlphaDecay",
         summary: "weight decay that follows the singular values of the weights, whenever measure_spectra is called",
         details: """
@@ -63,7 +63,7 @@ public struct AlphaDecay: SpectralPolicy {
         equation: "λ · (lowest + (highest − lowest)·(α − min)/(max − min))",
         source: "AlphaDecay, arXiv:2506.14562, for each layer", positional: ["lowest", "highest"])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lowest", \.lowest, .nonNegative, "factor of the layer with the least value"),
             .number("highest", \.highest, .positive, "factor of the layer with the largest value"),
@@ -72,13 +72,13 @@ public struct AlphaDecay: SpectralPolicy {
         ]
         + SpectralMeasuring.parameters.map { $0.lifted(\.spectra) }
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         if lowest > highest { throw .invalid("lowest must not exceed highest, found \(lowest) and \(highest)") }
     }
 
-    public var scalesDecay: Bool { of == .decay }
+    package var scalesDecay: Bool { of == .decay }
 
-    public func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
+    package func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
         setTargets(layers, lowest, highest) { value, all in
             switch map {
             case .linear: (value - all.least) / (all.largest - all.least)

@@ -60,7 +60,7 @@ public struct AutoLR: MeasuredPolicy {
         return measuring
     }()
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "auto_lr", title: "AutoLR",
         summary: "rates at which layers move the more the nearer they are to the output",
         details: """
@@ -73,9 +73,9 @@ public struct AutoLR: MeasuredPolicy {
         equation: "scale ← scale · aim / movement, while movements do not rise with depth",
         source: "Ro and Choi 2021, arXiv:2002.06048, without trials", positional: ["threshold"])
 
-    public static let depthDependence = DepthDependence.always
+    package static let depthDependence = DepthDependence.always
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("threshold", \.threshold, .fraction, "the score that is good enough"),
             .number(
@@ -86,16 +86,16 @@ public struct AutoLR: MeasuredPolicy {
         ]
         + Measuring.parameters.filter { $0.key != "unit" }.map { $0.lifted(\.measuring) }
 
-    public func validate() throws(SettingError) { try measuring.validate() }
+    package func validate() throws(SettingError) { try measuring.validate() }
 
-    public static var memoryCount: Int { 3 }
+    package static var memoryCount: Int { 3 }
 
-    public func value(of layer: LayerMeasurement) -> Double? {
+    package func value(of layer: LayerMeasurement) -> Double? {
         layer.updateNorm > 0 && layer.scale > 0 && layer.elements > 0
             ? layer.updateNorm / layer.elements / layer.scale : nil
     }
 
-    public func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
+    package func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
         for index in layers.indices where layers[index].isStepped {
             let own = layers[index].memory
             layers[index].target = layers[index].isHead ? 1 : own.aimedScale > 0 ? own.aimedScale : measuring.startScale

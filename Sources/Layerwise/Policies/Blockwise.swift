@@ -12,7 +12,7 @@ import LayerwiseRules
 /// What a tensor does is read off "layer/tensor", in lower case, by the patterns in this order: norm, query and key, value and output,
 /// feed-forward, embedding.  The first that matches decides; a tensor that none matches has the scale `others`.  A
 /// projection of queries, keys and values in one is among values and outputs, the lower of both.
-public struct Blockwise: Policy {
+public struct Blockwise: DeclaredPolicy {
     /// Scale of norms.
     public var norm = 1.0
     /// Scale of values and outputs of attention.
@@ -53,7 +53,7 @@ public struct Blockwise: Policy {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "blockwise", title: "Blockwise",
         summary: "rates by what a tensor of a transformer does: norm, attention, feed-forward, embedding",
         details: """
@@ -65,9 +65,9 @@ public struct Blockwise: Policy {
         equation: "scale = 1 : 4 : 6 : 8 : 10 for norm : VO : FFN : QK : embedding",
         source: "Wang et al. 2025, arXiv:2502.19002")
 
-    public static let depthDependence = DepthDependence.never
+    package static let depthDependence = DepthDependence.never
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("norm", \.norm, .nonNegative, "scale of norms"),
         .number("value_output", \.valueOutput, .nonNegative, "scale of values and outputs of attention"),
         .number("feed_forward", \.feedForward, .nonNegative, "scale of feed-forward layers"),
@@ -111,11 +111,11 @@ public struct Blockwise: Policy {
         ]
     }
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         for kind in kinds { _ = try NamePattern(kind.pattern, .regex) }
     }
 
-    public func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {
+    package func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {
         var patterns: [(NamePattern, Double)] = []
         for kind in kinds { patterns.append((try NamePattern(kind.pattern, .regex), kind.scale)) }
         var names = tensorNames(layers)[...]

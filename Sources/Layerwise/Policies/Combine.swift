@@ -4,18 +4,18 @@ import LayerwiseRules
 /// Several policies at once.
 ///
 ///     scale = product of the parts' scales; λ's factors multiply likewise; a trust ratio adapts where all parts let it
-public struct Combine: Policy {
-    private var policies: [any Policy] = []
+public struct Combine: DeclaredPolicy {
+    private var policies: [any DeclaredPolicy] = []
 
     public init() {}
 
     /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(_ policies: [any Policy]) throws(SettingError) {
-        self.policies = policies
+        self.policies = policies.map(\.implementation.policy)
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "combine", title: "Combine", summary: "several policies at once: their scales multiply",
         details: """
             A trust ratio adapts a tensor where all of them let it, and at most one of them gives a layer a rate. \
@@ -29,19 +29,19 @@ public struct Combine: Policy {
         ],
         positional: ["policies"])
 
-    public static let depthDependence = DepthDependence.parts
+    package static let depthDependence = DepthDependence.parts
 
-    public static let parameters: [Parameter<Self>] = []
+    package static let parameters: [Parameter<Self>] = []
 
-    public var components: [any Component] { policies }
+    package var components: [any Component] { policies }
 
-    public mutating func take(parts: [Spec]) throws(SettingError) {
+    package mutating func take(parts: [Spec]) throws(SettingError) {
         for (index, part) in parts.enumerated() {
             do { policies.append(try policy(part)) } catch { throw error.within("part \(index)") }
         }
     }
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         if policies.count < 2 { throw .invalid("expected at least two policies, found \(policies.count)") }
         let measured = policies.filter { $0.measuredPart != nil }
         if measured.count > 1 {
@@ -50,12 +50,12 @@ public struct Combine: Policy {
         }
     }
 
-    public var measuredPart: (any MeasuredPolicy)? {
+    package var measuredPart: (any MeasuredPolicy)? {
         for policy in policies { if let part = policy.measuredPart { return part } }
         return nil
     }
 
-    public func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {
+    package func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {
         var shares = layers.map { _ in LayerScaling() }
         for (part, policy) in policies.enumerated() {
             let next: [LayerScaling]

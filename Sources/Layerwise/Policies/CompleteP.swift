@@ -14,7 +14,7 @@ import LayerwiseRules
 /// Source: Dey et al. 2025 (CompleteP, arXiv:2505.01618), with Adam's rules; the branch completep of EleutherAI/nanoGPT-mup.  Initialisation,
 /// the multiplier of the output and that of the residual branches, m_L^(−a), belong to the model.  Their ε is m_N⁻¹ · m_L^(−a) times
 /// the base's for all tensors: give the rule that eps (`epsilon(_:)`).
-public struct CompleteP: Policy {
+public struct CompleteP: DeclaredPolicy {
     /// M_N: the width over that of the base model.
     public var width = Double.nan
     /// M_L: the number of blocks over that of the base model.
@@ -32,7 +32,7 @@ public struct CompleteP: Policy {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "completep", title: "CompleteP",
         summary: "rates by width and depth: muP with a factor for the depth",
         details: """
@@ -45,22 +45,22 @@ public struct CompleteP: Policy {
         source: "Dey et al. 2025, arXiv:2505.01618; EleutherAI/nanoGPT-mup, branch completep",
         positional: ["width", "depth"])
 
-    public static let depthDependence = DepthDependence.always
+    package static let depthDependence = DepthDependence.always
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("width", \.width, .positive, "m_N: the width over that of the base model").required,
         .number("depth", \.depth, .positive, "m_L: the number of blocks over that of the base model").required,
         .number("alpha", \.alpha, .closedFraction, "a: the exponent of the depth; residual branches have m_L^(−a)"),
     ]
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         if width.isNaN || depth.isNaN { throw .invalid("width and depth must be given") }
     }
 
     /// The rule's ε for a base model's.
     public func epsilon(_ base: Double) -> Double { base / (width * pow(depth, alpha)) }
 
-    public func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {
+    package func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {
         let factor = pow(depth, alpha - 1)
         return layers.map { layer in
             let isBlock = layer.role == .block

@@ -5,7 +5,7 @@ import LayerwiseRules
 ///
 /// A tensor's name here is "layer/tensor".  Source: timm's and BERT's exclusions from weight decay (one-dimensional
 /// parameters, names like bias and LayerNorm), and LARS's from adaptation.
-public struct Exclude: Policy {
+public struct Exclude: DeclaredPolicy {
     /// Tensors by name.
     public struct Names: Component {
         /// A pattern of "layer/tensor".
@@ -16,14 +16,14 @@ public struct Exclude: Policy {
         /// Creates a pattern.
         public init(_ match: String) { self.match = match }
 
-        public static let declaration = Declaration(
+        package static let declaration = Declaration(
             name: "tensors", summary: "tensors by name", equation: "", source: "")
 
-        public static let parameters: [Parameter<Self>] = [
+        package static let parameters: [Parameter<Self>] = [
             .text("match", \.match, "\"layer/tensor\", or a pattern of it")
         ]
 
-        public func validate() throws(SettingError) {
+        package func validate() throws(SettingError) {
             if match.isEmpty { throw .invalid("match must be given") }
         }
     }
@@ -57,7 +57,7 @@ public struct Exclude: Policy {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "exclude", title: "Exclude", summary: "tensors without decay or trust ratio, by rank or name",
         details: """
             Put it beside another policy: `Combine(LayerDecay(0.75), Exclude())`.
@@ -70,9 +70,9 @@ public struct Exclude: Policy {
         ],
         positional: ["names"])
 
-    public static let depthDependence = DepthDependence.never
+    package static let depthDependence = DepthDependence.never
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .flag("decay", \.decay, "they do not decay"),
         .flag("trust_ratio", \.trustRatio, "no trust ratio adapts them"),
         .integer("max_rank", \.maxRank, -1...16, "tensors of this rank or less are excluded; -1: none"),
@@ -81,13 +81,13 @@ public struct Exclude: Policy {
             "unused", \.unused, "what a pattern that matches no tensor is: an \"error\", or something to \"ignore\""),
     ]
 
-    public var components: [any Component] { names }
+    package var components: [any Component] { names }
 
-    public mutating func take(parts: [Spec]) throws(SettingError) {
+    package mutating func take(parts: [Spec]) throws(SettingError) {
         names = try Layerwise.parts(parts, of: Self.declaration.name)
     }
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         if !decay && !trustRatio { throw .invalid("excludes from nothing: decay or trust_ratio must be 1") }
         if maxRank < 0 && names.isEmpty { throw .invalid("excludes nothing: needs max_rank ≥ 0 or a pattern") }
         try matching.check(names.map(\.match))
@@ -102,7 +102,7 @@ public struct Exclude: Policy {
         return matching
     }
 
-    public func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {
+    package func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {
         var taken = try matching.assign(names.map(\.match), to: tensorNames(layers), "tensor")[...]
         return layers.map { layer in
             let tensors = layer.tensors.map { tensor in

@@ -5,7 +5,7 @@ import LayerwiseRules
 ///
 /// Matching is strict (`Matching`): a pattern that no layer has, a layer that no pattern matches and one that two match are
 /// errors, each of which a setting relaxes.  The pattern "*" stands for every layer that no other pattern matches.
-public struct Explicit: Policy {
+public struct Explicit: DeclaredPolicy {
     /// What layers that match get.
     public struct Assignment: Component {
         /// A pattern of names of layers.
@@ -24,17 +24,17 @@ public struct Explicit: Policy {
             learningRate = lr ?? .nan
         }
 
-        public static let declaration = Declaration(
+        package static let declaration = Declaration(
             name: "layers", summary: "what layers that match get", equation: "scale, or lr in place of the optimizer's",
             source: "mmengine's custom_keys, Burn's groups, Keras's OptimizerMap")
 
-        public static let parameters: [Parameter<Self>] = [
+        package static let parameters: [Parameter<Self>] = [
             .text("match", \.match, "a layer's name, or a pattern of names"),
             .number("scale", \.scale, .nonNegative, "rate multiplier").optional,
             .number("lr", \.learningRate, .nonNegative, "rate in place of the optimizer's").optional,
         ]
 
-        public func validate() throws(SettingError) {
+        package func validate() throws(SettingError) {
             if match.isEmpty { throw .invalid("match must be given") }
             if scale.isNaN && learningRate.isNaN { throw .invalid("\"\(match)\" needs a scale or an lr") }
         }
@@ -62,7 +62,7 @@ public struct Explicit: Policy {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "explicit", title: "Explicit",
         summary: "a scale or a rate for each layer by name or pattern; \"*\" is every other layer",
         details: """
@@ -81,19 +81,19 @@ public struct Explicit: Policy {
         ],
         positional: ["scales"])
 
-    public static let depthDependence = DepthDependence.never
+    package static let depthDependence = DepthDependence.never
 
-    public static let parameters: [Parameter<Self>] = Matching.parameters.map { $0.lifted(\.matching) }
+    package static let parameters: [Parameter<Self>] = Matching.parameters.map { $0.lifted(\.matching) }
 
-    public var components: [any Component] { assignments }
+    package var components: [any Component] { assignments }
 
-    public mutating func take(parts: [Spec]) throws(SettingError) {
+    package mutating func take(parts: [Spec]) throws(SettingError) {
         assignments = try Layerwise.parts(parts, of: Self.declaration.name)
     }
 
-    public func validate() throws(SettingError) { try matching.check(assignments.map(\.match)) }
+    package func validate() throws(SettingError) { try matching.check(assignments.map(\.match)) }
 
-    public func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {
+    package func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {
         let taken = try matching.assign(assignments.map(\.match), to: layers.map(\.name), "layer")
         return taken.map { position in
             guard let position else { return LayerScaling() }

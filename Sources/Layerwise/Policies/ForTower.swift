@@ -4,21 +4,21 @@ import LayerwiseRules
 /// A policy for the layers of one tower only; the others keep what they have.
 ///
 ///     combine(for_tower "vision": layer_decay 0.65, for_tower "text": layer_decay 0.8)
-public struct ForTower: Policy {
+public struct ForTower: DeclaredPolicy {
     /// The tower's name, which some layer must have.
     public var tower = ""
-    private var policies: [any Policy] = []
+    private var policies: [any DeclaredPolicy] = []
 
     public init() {}
 
     /// Creates the policy; throws if a value is outside its range.  The properties document the settings.
     public init(_ tower: String, _ policy: any Policy) throws(SettingError) {
         self.tower = tower
-        policies = [policy]
+        policies = [policy.implementation.policy]
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "for_tower", title: "ForTower", summary: "a policy for the layers of one tower only",
         details: """
             `Combine(ForTower("vision", LayerDecay(0.65)), ForTower("text", LayerDecay(0.8)))`.  The other layers keep \
@@ -32,26 +32,26 @@ public struct ForTower: Policy {
         ],
         positional: ["tower", "policy"])
 
-    public static let depthDependence = DepthDependence.parts
+    package static let depthDependence = DepthDependence.parts
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .text("tower", \.tower, "the tower's name, which some layer must have").required
     ]
 
-    public var components: [any Component] { policies }
+    package var components: [any Component] { policies }
 
-    public mutating func take(parts: [Spec]) throws(SettingError) {
+    package mutating func take(parts: [Spec]) throws(SettingError) {
         for part in parts { policies.append(try policy(part)) }
     }
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         if policies.count != 1 { throw .invalid("expected one policy, found \(policies.count)") }
         for policy in policies where policy.measuredPart != nil {
             throw .invalid("\(type(of: policy).declaration.name) measures the layers of all towers")
         }
     }
 
-    public func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {
+    package func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {
         let own = layers.indices.filter { NameKey(layers[$0].tower) == NameKey(tower) }
         if own.isEmpty {
             let towers = Set(layers.map { NameKey($0.tower) }).subtracting([""]).sorted().map(\.text)

@@ -7,7 +7,7 @@ import LayerwiseRules
 ///     scale = lowest · (highest / lowest)^(depth / top)
 ///
 /// A single layer has the scale `highest`.  `RateSlice` says the same in rates, as fastai does.
-public struct GeometricRange: Policy {
+public struct GeometricRange: DeclaredPolicy {
     /// Scale at depth 0, at most highest.
     public var lowest = 0.01
     /// Scale at the highest depth.
@@ -22,7 +22,7 @@ public struct GeometricRange: Policy {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "geometric_range", formerNames: ["range"], title: "GeometricRange",
         summary: "rates that rise geometrically from depth 0 to the top",
         details: """
@@ -33,18 +33,18 @@ public struct GeometricRange: Policy {
         source: "fastai's slice(lo, hi), as multipliers",
         positional: ["lowest", "highest"])
 
-    public static let depthDependence = DepthDependence.always
+    package static let depthDependence = DepthDependence.always
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lowest", \.lowest, .positive, "scale at depth 0, at most highest").required,
         .number("highest", \.highest, .positive, "scale at the highest depth"),
     ]
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         if lowest > highest { throw .invalid("lowest must not exceed highest, found \(lowest) and \(highest)") }
     }
 
-    public func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {
+    package func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {
         let towers = TowerDepths(layers)
         return layers.map { layer in
             let top = towers.top(layer)

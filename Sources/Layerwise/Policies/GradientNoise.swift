@@ -35,7 +35,7 @@ public struct GradientNoise: MeasuredPolicy {
         return measuring
     }()
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "gradient_noise", title: "GradientNoise",
         summary: "rates that follow the share of signal in the gradients of each layer, as micro-batches show it",
         details: """
@@ -47,23 +47,23 @@ public struct GradientNoise: MeasuredPolicy {
         equation: "scale = |G|²/(|G|² + S/n)",
         source: "McCandlish et al. 2018, arXiv:1812.06162, for each layer")
 
-    public static let parameters: [Parameter<Self>] = Measuring.parameters.map { $0.lifted(\.measuring) }
+    package static let parameters: [Parameter<Self>] = Measuring.parameters.map { $0.lifted(\.measuring) }
 
-    public func validate() throws(SettingError) { try measuring.validate() }
+    package func validate() throws(SettingError) { try measuring.validate() }
 
-    public var countsMicrobatches: Bool { true }
+    package var countsMicrobatches: Bool { true }
 
     /// The average of S.
-    public static var memoryCount: Int { 1 }
+    package static var memoryCount: Int { 1 }
 
-    public func value(of layer: LayerMeasurement) -> Double? {
+    package func value(of layer: LayerMeasurement) -> Double? {
         guard let line = layer.microbatches.line, line.noise.isFinite, line.signal != 0 || line.noise != 0 else {
             return nil
         }
         return line.signal
     }
 
-    public func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
+    package func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
         for index in layers.indices where layers[index].isStepped {
             guard let line = layers[index].microbatches.line else { continue }
             let old = layers[index].memory[0]

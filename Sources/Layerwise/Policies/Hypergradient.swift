@@ -49,7 +49,7 @@ public struct Hypergradient: MeasuredPolicy {
         return measuring
     }()
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "hypergradient", title: "Hypergradient",
         summary: "rates that grow while a layer's gradient agrees with its last change, and fall while it does not",
         details: """
@@ -61,21 +61,21 @@ public struct Hypergradient: MeasuredPolicy {
         equation: "scale ← scale · exp(β·cos(g, u)), u the last change",
         source: "Baydin et al. 2018, arXiv:1703.04782, for each layer", positional: ["beta"])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("beta", \.beta, .positive, "how fast scales change"),
             .choice("form", \.form, "how a product changes the scale: \"cosine\" or \"published\""),
         ]
         + Measuring.parameters.map { $0.lifted(\.measuring) }
 
-    public func validate() throws(SettingError) { try measuring.validate() }
+    package func validate() throws(SettingError) { try measuring.validate() }
 
-    public var watching: Watching { .gradientProducts }
+    package var watching: Watching { .gradientProducts }
 
     /// The scale before bounds' ramp, and the rate of the last step.
-    public static var memoryCount: Int { 2 }
+    package static var memoryCount: Int { 2 }
 
-    public func value(of layer: LayerMeasurement) -> Double? {
+    package func value(of layer: LayerMeasurement) -> Double? {
         if !(layer.lastUpdateNorm > 0) { return nil }
         switch form {
         case .cosine:
@@ -85,7 +85,7 @@ public struct Hypergradient: MeasuredPolicy {
         }
     }
 
-    public func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
+    package func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
         for index in layers.indices {
             // The rate of a step without a value too.
             if layers[index].rate > 0 && layers[index].rate.isFinite { layers[index].memory[1] = layers[index].rate }

@@ -52,7 +52,7 @@ public struct LARC: MeasuredPolicy {
         return measuring
     }()
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "larc", title: "LARC",
         summary: "a rate from the ratio of weight to gradient norms of each layer, for any rule",
         details: """
@@ -63,7 +63,7 @@ public struct LARC: MeasuredPolicy {
         equation: "scale = min(trust·‖w‖/(‖g‖ + λ‖w‖ + ε)/rate, 1)",
         source: "NVIDIA apex LARC, for each layer and from the step before", positional: ["trust"])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("trust", \.trust, .positive, "η: the ratio of change to weights that is aimed at"),
             .flag("clip", \.clip, "only lower rates"),
@@ -71,11 +71,11 @@ public struct LARC: MeasuredPolicy {
         ]
         + Measuring.parameters.map { $0.lifted(\.measuring) }
 
-    public func validate() throws(SettingError) { try measuring.validate() }
+    package func validate() throws(SettingError) { try measuring.validate() }
 
-    public func value(of layer: LayerMeasurement) -> Double? { NormRatio.of(layer, trust: trust, eps: eps) }
+    package func value(of layer: LayerMeasurement) -> Double? { NormRatio.of(layer, trust: trust, eps: eps) }
 
-    public func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
+    package func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
         for index in layers.indices where layers[index].isStepped {
             let rate = layers[index].unscaledRate
             if clip {
@@ -130,7 +130,7 @@ public struct TVLARS: MeasuredPolicy {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "tvlars", title: "TVLARS",
         summary: "LARS's ratio with a factor that begins high and falls, in place of a warm-up, for any rule",
         details: """
@@ -141,7 +141,7 @@ public struct TVLARS: MeasuredPolicy {
         equation: "scale = η·‖w‖/(‖g‖ + λ‖w‖ + ε)·(1/(α + e^(s·(t − d))) + lowest)",
         source: "Do, Tran, Tran 2023, arXiv:2309.14053, for each layer and from the step before", positional: ["trust"])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("trust", \.trust, .positive, "η"),
             .number("steepness", \.steepness, .positive, "how fast the factor falls"),
@@ -152,11 +152,11 @@ public struct TVLARS: MeasuredPolicy {
         ]
         + Measuring.parameters.map { $0.lifted(\.measuring) }
 
-    public func validate() throws(SettingError) { try measuring.validate() }
+    package func validate() throws(SettingError) { try measuring.validate() }
 
-    public func value(of layer: LayerMeasurement) -> Double? { NormRatio.of(layer, trust: trust, eps: eps) }
+    package func value(of layer: LayerMeasurement) -> Double? { NormRatio.of(layer, trust: trust, eps: eps) }
 
-    public func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
+    package func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
         for index in layers.indices where layers[index].isStepped {
             let time = Double(layers[index].count)
             let factor = 1 / (alpha + exp(steepness * (time - delay))) + lowest

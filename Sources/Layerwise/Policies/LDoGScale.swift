@@ -38,7 +38,7 @@ public struct LDoGScale: MeasuredPolicy {
         return measuring
     }()
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "ldog_scale", title: "LDoGScale",
         summary: "rates from the distance that a layer has come, for any rule",
         details: """
@@ -50,22 +50,22 @@ public struct LDoGScale: MeasuredPolicy {
         equation: "scale = max‖w − w₀‖ / √Σ‖u‖²",
         source: "Ivgi, Hinder, Carmon 2023, arXiv:2302.12022, L-DoG, as a scale", positional: ["reps_rel"])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [.number("reps_rel", \.repsRel, .positive, "the first distance, relative to 1 + ‖w‖")]
         + Measuring.withoutAverage.map { $0.lifted(\.measuring) }
 
-    public func validate() throws(SettingError) { try measuring.validate() }
+    package func validate() throws(SettingError) { try measuring.validate() }
 
-    public var watching: Watching { .distance }
+    package var watching: Watching { .distance }
 
     /// r̄ and G.
-    public static var memoryCount: Int { 2 }
+    package static var memoryCount: Int { 2 }
 
-    public func value(of layer: LayerMeasurement) -> Double? {
+    package func value(of layer: LayerMeasurement) -> Double? {
         layer.rate > 0 && layer.updateNorm > 0 ? layer.updateNorm / layer.rate : nil
     }
 
-    public func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
+    package func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
         for index in layers.indices where layers[index].isStepped {
             let first = layers[index].memory[0] > 0 ? 0 : repsRel * (1 + layers[index].weightNorm)
             let distance = max(layers[index].memory[0], first, layers[index].distance)

@@ -17,7 +17,7 @@ import LayerwiseRules
 /// (`layer_decay ** (layer_max - i)`, at least `min_scale`); BEiT's `LayerDecayValueAssigner`; MAE's `lr_decay.py`.  Each
 /// convention equals its namesake; they differ in what the final norm and the last block get.  A layer's role says what it
 /// is: by default the lowest depth of a tower is its embeddings and the highest its head.
-public struct LayerDecay: Policy {
+public struct LayerDecay: DeclaredPolicy {
     /// Where the rates fall to.
     public enum Direction: String, Choice {
         case input, output
@@ -54,7 +54,7 @@ public struct LayerDecay: Policy {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "layer_decay", title: "LayerDecay", summary: "rates that fall layer by layer",
         details: """
             scale = max(min_scale, decay ** distance).  The distance is counted in each tower by itself:
@@ -73,9 +73,9 @@ public struct LayerDecay: Policy {
             "Clark et al. 2020, arXiv:2003.10555; timm, BEiT, MAE and ELECTRA, which count the distance differently",
         positional: ["decay", "min_scale", "direction", "convention", "head_scale"])
 
-    public static let depthDependence = DepthDependence.always
+    package static let depthDependence = DepthDependence.always
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("decay", \.decay, .positiveFraction, "factor from one distance to the next").required,
         .number("min_scale", \.minScale, .closedFraction, "no scale falls below this"),
         .choice("direction", \.direction, "\"input\" or \"output\": the end with the lowest rate"),
@@ -85,13 +85,13 @@ public struct LayerDecay: Policy {
         .number("head_scale", \.headScale, .nonNegative, "scale of heads in place of the decay's").optional,
     ]
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         if direction == .output && convention != .depth {
             throw .invalid("direction output needs convention depth, found \(convention.rawValue)")
         }
     }
 
-    public func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {
+    package func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {
         let distances = convention == .depth ? byDepth(layers) : byConvention(layers)
         return zip(layers, distances).map { layer, distance in
             if layer.role == .head && !headScale.isNaN {

@@ -7,7 +7,7 @@ import LayerwiseRules
 ///
 /// Source: Hayou, Ghosh, Yu 2024 (LoRA+, arXiv:2402.12354).  Equals PEFT's `create_loraplus_optimizer` for LoRA's matrices
 /// and vectors; PEFT gives embeddings a rate apart, which here is a layer's own `lr` or `scale`.
-public struct LoRAPlus: Policy {
+public struct LoRAPlus: DeclaredPolicy {
     /// Rate of B over rate of A.
     public var ratio = 16.0
     /// Pattern of B, a `layer/tensor`, which must match some tensor.
@@ -30,7 +30,7 @@ public struct LoRAPlus: Policy {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "lora_plus", title: "LoRAPlus", summary: "higher rates for LoRA's B",
         details: """
             scale = ratio for tensors whose "layer/tensor" matches, and for vectors; 1 for the others.  It equals \
@@ -40,18 +40,18 @@ public struct LoRAPlus: Policy {
         source: "Hayou, Ghosh, Yu 2024, arXiv:2402.12354; PEFT create_loraplus_optimizer",
         positional: ["ratio"])
 
-    public static let depthDependence = DepthDependence.never
+    package static let depthDependence = DepthDependence.never
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("ratio", \.ratio, .positive, "rate of B over rate of A"),
         .text("match", \.match, "pattern of B, a \"layer/tensor\", which must match some tensor"),
         .flag("vectors", \.vectors, "tensors of rank 0 and 1 have B's rate, as in PEFT"),
         .choice("syntax", \.syntax, "how the pattern is written: \"exact\", \"glob\" or \"regex\""),
     ]
 
-    public func validate() throws(SettingError) { _ = try NamePattern(match, syntax) }
+    package func validate() throws(SettingError) { _ = try NamePattern(match, syntax) }
 
-    public func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {
+    package func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {
         var matching = Matching()
         matching.syntax = syntax
         matching.unmatched = .keep

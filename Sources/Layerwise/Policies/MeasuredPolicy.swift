@@ -16,7 +16,7 @@ import LayerwiseRules
 /// checkpoints.
 ///
 /// To measure costs what telemetry costs; what `watching` asks for besides costs more.  To add one, copy `RelativeGradientNorm.swift` and list it in `allPolicies`.
-public protocol MeasuredPolicy: Policy {
+package protocol MeasuredPolicy: DeclaredPolicy {
     /// How it averages, bounds and ramps.
     var measuring: Measuring { get }
 
@@ -43,17 +43,17 @@ public protocol MeasuredPolicy: Policy {
 }
 
 /// What can be watched of each element of a step.
-public struct Watching: OptionSet, Sendable, BitwiseCopyable {
-    public let rawValue: UInt8
+package struct Watching: OptionSet, Sendable, BitwiseCopyable {
+    package let rawValue: UInt8
 
-    public init(rawValue: UInt8) { self.rawValue = rawValue }
+    package init(rawValue: UInt8) { self.rawValue = rawValue }
 
     /// The product of the gradient with the last change, which every tensor then keeps.
-    public static let gradientProducts = Self(rawValue: 1)
+    package static let gradientProducts = Self(rawValue: 1)
     /// Whether a change has the sign of the last change, of which every tensor then keeps the signs.
-    public static let signs = Self(rawValue: 2)
+    package static let signs = Self(rawValue: 2)
     /// The distance from the weights at the start, of which every tensor then keeps a copy.
-    public static let distance = Self(rawValue: 4)
+    package static let distance = Self(rawValue: 4)
 
     // A policy asks for one of these.
 
@@ -90,7 +90,7 @@ public struct Measuring: Configurable {
     /// Everything at its default.
     public init() {}
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("average", \.average, .fraction, "share of the average that a step keeps; 0: the last value alone"),
         .integer("warmup", \.warmup, 1...mostSteps, "steps of a layer that are measured before its scale changes"),
         .integer("period", \.period, 1...mostSteps, "steps of a layer from one change of its scale to the next"),
@@ -104,7 +104,7 @@ public struct Measuring: Configurable {
     /// The parameters of a policy that averages nothing.
     static let withoutAverage = parameters.filter { $0.key != "average" }
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         if minScale > maxScale {
             throw .invalid("min_scale must not exceed max_scale, found \(minScale) and \(maxScale)")
         }
@@ -122,57 +122,57 @@ public struct Measuring: Configurable {
 }
 
 /// What a measured policy knows of a layer.
-public struct LayerMeasurement: Sendable, BitwiseCopyable {
+package struct LayerMeasurement: Sendable, BitwiseCopyable {
     /// ‖g‖ of the step that was taken, after the gradient scale and before clipping.
-    public internal(set) var gradientNorm = 0.0
+    package internal(set) var gradientNorm = 0.0
     /// ‖w‖ before the step.
-    public internal(set) var weightNorm = 0.0
+    package internal(set) var weightNorm = 0.0
     /// ‖Δw‖.
-    public internal(set) var updateNorm = 0.0
+    package internal(set) var updateNorm = 0.0
     /// The effective rate of the step.
-    public internal(set) var rate = 0.0
+    package internal(set) var rate = 0.0
     /// The rate without schedule, freezing plan and measured scale.
-    public internal(set) var baseRate = 0.0
+    package internal(set) var baseRate = 0.0
     /// The scale that other policies give the layer.
-    public internal(set) var givenScale = 1.0
+    package internal(set) var givenScale = 1.0
     /// λ of the step; that of its first tensor that was stepped.
-    public internal(set) var weightDecay = 0.0
+    package internal(set) var weightDecay = 0.0
     /// How many elements the step took, of this process.
-    public internal(set) var elements = 0.0
+    package internal(set) var elements = 0.0
     /// ⟨g, w_(t−1) − w_t⟩ with the change of the step before, after clipping; 0 unless `Watching.gradientProducts` is asked for.
-    public internal(set) var gradientProduct = 0.0
+    package internal(set) var gradientProduct = 0.0
     /// ‖w_(t−1) − w_t‖ of the step before, and ‖g‖ after clipping, likewise.
-    public internal(set) var lastUpdateNorm = 0.0
+    package internal(set) var lastUpdateNorm = 0.0
     /// The norm of the gradients as the rule saw them.
-    public internal(set) var clippedGradientNorm = 0.0
+    package internal(set) var clippedGradientNorm = 0.0
     /// The share of elements whose change has the sign of the last, of those with two changes other than 0; NaN where there are
     /// none, and unless `Watching.signs` is asked for.
-    public internal(set) var signAgreement = Double.nan
+    package internal(set) var signAgreement = Double.nan
     /// ‖w − w₀‖ after the step; 0 unless `Watching.distance` is asked for.
-    public internal(set) var distance = 0.0
+    package internal(set) var distance = 0.0
     /// The layer's place from the input.
-    public internal(set) var depth = 0
+    package internal(set) var depth = 0
     /// Whether it is the first layer or the head of its tower.
-    public internal(set) var isEnd = false
+    package internal(set) var isEnd = false
     /// Whether it is the head of its tower.
-    public internal(set) var isHead = false
+    package internal(set) var isHead = false
     /// The tower that it belongs to, by number.
-    public internal(set) var tower = 0
+    package internal(set) var tower = 0
     /// Whether the step took the layer.
-    public internal(set) var isStepped = false
+    package internal(set) var isStepped = false
     /// Whether the layer is out of training now.
-    public internal(set) var isFrozen = false
+    package internal(set) var isFrozen = false
 
     /// Of the values; NaN before the first.
-    public internal(set) var average = Double.nan
+    package internal(set) var average = Double.nan
     /// How many values it is an average of.
-    public internal(set) var count: Int64 = 0
+    package internal(set) var count: Int64 = 0
     /// The scale in force.
-    public internal(set) var scale = 1.0
+    package internal(set) var scale = 1.0
     /// What the policy wants the scale to be; NaN before it was computed, also where averages were loaded from a checkpoint.
-    public var target = Double.nan
+    package var target = Double.nan
     /// What the policy keeps besides, as many as its `memoryCount` says; 0 before the first step.
-    public var memory = SIMD4<Double>()
+    package var memory = SIMD4<Double>()
 
     /// Of the micro-batches since the last step.
     var microbatches = MicrobatchSums()
@@ -186,7 +186,7 @@ public struct LayerMeasurement: Sendable, BitwiseCopyable {
     var second = 0
 
     /// For tests of policies.
-    public init() {}
+    package init() {}
 
     /// What there is before the first step.
     init(scale: Double) { self.scale = scale }
@@ -196,19 +196,19 @@ public struct LayerMeasurement: Sendable, BitwiseCopyable {
 }
 
 extension MeasuredPolicy {
-    public static var depthDependence: DepthDependence { .never }
-    public var measuredPart: (any MeasuredPolicy)? { self }
-    public var watching: Watching { [] }
-    public var countsMicrobatches: Bool { false }
-    public var scalesDecay: Bool { false }
-    public static var memoryCount: Int { 0 }
-    public func shownTarget(of layer: LayerMeasurement) -> Double { layer.target }
+    package static var depthDependence: DepthDependence { .never }
+    package var measuredPart: (any MeasuredPolicy)? { self }
+    package var watching: Watching { [] }
+    package var countsMicrobatches: Bool { false }
+    package var scalesDecay: Bool { false }
+    package static var memoryCount: Int { 0 }
+    package func shownTarget(of layer: LayerMeasurement) -> Double { layer.target }
 
     /// What a layer starts with.
     var start: LayerMeasurement { LayerMeasurement(scale: measuring.startScale) }
 
     /// The scales are measured; nothing is given beforehand.
-    public func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {
+    package func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {
         layers.map { _ in LayerScaling(origin: Self.declaration.name) }
     }
 

@@ -17,7 +17,7 @@ import LayerwiseRules
 ///
 /// Source: Yang et al. 2022 (Tensor Programs V, arXiv:2203.03466), table 8; equals MuAdam, MuAdamW and MuSGD of
 /// microsoft/mup.  Initialisation and the output's multiplier belong to the model and are not touched.
-public struct MuP: Policy {
+public struct MuP: DeclaredPolicy {
     /// Whose scaling: Adam's, where the update does not depend on the gradient's size, or SGD's.
     public enum Family: String, Choice {
         case adam, sgd
@@ -49,16 +49,16 @@ public struct MuP: Policy {
             self.fanOut = fanOut
         }
 
-        public static let declaration = Declaration(
+        package static let declaration = Declaration(
             name: "base", summary: "base widths of tensors that match", equation: "", source: "")
 
-        public static let parameters: [Parameter<Self>] = [
+        package static let parameters: [Parameter<Self>] = [
             .text("match", \.match, "\"layer/tensor\", or a pattern of it"),
             .integer("fan_in", \.fanIn, 0...mostSteps, "base fan-in; 0: this dimension is finite"),
             .integer("fan_out", \.fanOut, 0...mostSteps, "base fan-out; 0: this dimension is finite"),
         ]
 
-        public func validate() throws(SettingError) {
+        package func validate() throws(SettingError) {
             if match.isEmpty { throw .invalid("match must be given") }
             if fanIn == 0 && fanOut == 0 { throw .invalid("\"\(match)\" needs a fan_in or a fan_out of at least 1") }
         }
@@ -91,7 +91,7 @@ public struct MuP: Policy {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "mup", title: "MuP", summary: "rates by width: the maximal update parametrization",
         details: """
             With m_in = fan_in / base fan_in and m_out = fan_out / base fan_out, each 1 where no base is given: family \
@@ -110,9 +110,9 @@ public struct MuP: Policy {
         ],
         positional: ["bases"])
 
-    public static let depthDependence = DepthDependence.never
+    package static let depthDependence = DepthDependence.never
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .choice("family", \.family, "which rules' scaling: \"adam\" or \"sgd\""),
         .flag("decoupled_decay", \.decoupledDecay, "leave the decay as it is; else γ·λ stays as it is"),
         .choice(
@@ -122,13 +122,13 @@ public struct MuP: Policy {
         .choice("syntax", \.syntax, "how patterns are written: \"exact\", \"glob\" or \"regex\""),
     ]
 
-    public var components: [any Component] { bases }
+    package var components: [any Component] { bases }
 
-    public mutating func take(parts: [Spec]) throws(SettingError) {
+    package mutating func take(parts: [Spec]) throws(SettingError) {
         bases = try Layerwise.parts(parts, of: Self.declaration.name)
     }
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         if bases.isEmpty { throw .invalid("needs the base widths of some tensors") }
         try matching.check(bases.map(\.match))
     }
@@ -140,7 +140,7 @@ public struct MuP: Policy {
         return matching
     }
 
-    public func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {
+    package func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling] {
         let names = tensorNames(layers)
         let taken = try matching.assign(bases.map(\.match), to: names, "tensor")
         var shares: [LayerScaling] = []

@@ -1,10 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 import LayerwiseRules
 
+/// What gives every layer its share of the learning rate and of the decay, such as `LayerDecay`.
+///
+/// The policies of this module are all there are: no other type can conform.
+public protocol Policy: Sendable {
+    /// The policy as the library reads it.  Only the library can create such a value.
+    var implementation: PolicyImplementation { get }
+}
+
+/// A policy as the library reads it.
+public struct PolicyImplementation: Sendable {
+    package let policy: any DeclaredPolicy
+}
+
+extension DeclaredPolicy {
+    public var implementation: PolicyImplementation { PolicyImplementation(policy: self) }
+}
+
 /// What gives every layer its share of the learning rate and of the decay.
 ///
 /// To add one, copy `ULMFiT.swift` and list it in `allPolicies`.
-public protocol Policy: Component {
+package protocol DeclaredPolicy: Policy, Component {
     /// The share of each layer, in the order of `layers`; scales are ≥ 0 and finite.
     func shares(of layers: [LayerDescriptor]) throws(SettingError) -> [LayerScaling]
 
@@ -16,34 +33,34 @@ public protocol Policy: Component {
     var measuredPart: (any MeasuredPolicy)? { get }
 }
 
-extension Policy {
-    public var measuredPart: (any MeasuredPolicy)? { nil }
+extension DeclaredPolicy {
+    package var measuredPart: (any MeasuredPolicy)? { nil }
 
     /// Whether this policy's shares depend on the depths of layers.
-    public var dependsOnDepth: Bool {
+    package var dependsOnDepth: Bool {
         switch Self.depthDependence {
         case .always: true
         case .never: false
-        case .parts: components.contains { ($0 as? any Policy)?.dependsOnDepth ?? true }
+        case .parts: components.contains { ($0 as? any DeclaredPolicy)?.dependsOnDepth ?? true }
         }
     }
 }
 
 /// What a policy or a freezing plan sees of a layer.
-public struct LayerDescriptor: Sendable {
+package struct LayerDescriptor: Sendable {
     /// The name.
-    public let name: String
+    package let name: String
     /// Position from the input: 0 is the first.
-    public let depth: Int
+    package let depth: Int
     /// The stack it belongs to, each of which has depths of its own; "" where there is one.
-    public let tower: String
+    package let tower: String
     /// Whether it is a stem, a block, a norm or a head.
-    public let role: LayerRole
+    package let role: LayerRole
     /// Its tensors.
-    public let tensors: [TensorDescriptor]
+    package let tensors: [TensorDescriptor]
 
     /// Creates what a policy says; what is not given changes nothing.
-    public init(
+    package init(
         name: String, depth: Int, tower: String = "", role: LayerRole = .block, tensors: [TensorDescriptor] = []
     ) {
         self.name = name
@@ -55,16 +72,16 @@ public struct LayerDescriptor: Sendable {
 }
 
 /// What a policy sees of a tensor.
-public struct TensorDescriptor: Sendable {
+package struct TensorDescriptor: Sendable {
     /// The name.
-    public let name: String
+    package let name: String
     /// Of the whole tensor.
-    public let shape: [Int]
+    package let shape: [Int]
     /// Of the part that is here; the same where it is whole.
     let part: [Int]
 
     /// Describes a layer or a tensor to a policy.
-    public init(name: String, shape: [Int]) { self.init(name: name, shape: shape, part: shape) }
+    package init(name: String, shape: [Int]) { self.init(name: name, shape: shape, part: shape) }
 
     init(name: String, shape: [Int], part: [Int]) {
         self.name = name
@@ -74,18 +91,18 @@ public struct TensorDescriptor: Sendable {
 }
 
 /// What a policy gives a layer.
-public struct LayerScaling: Sendable, Equatable {
+package struct LayerScaling: Sendable, Equatable {
     /// A rate in place of the optimizer's base rate.
-    public var rate: Double?
+    package var rate: Double?
     /// What the rate is multiplied by.
-    public var scale: Double
+    package var scale: Double
     /// Which policy, or which of its patterns, says so; empty where none does.
-    public var origin: String
+    package var origin: String
     /// Each tensor's own, on top of it; empty where all are alike.
-    public var tensors: [TensorScaling]
+    package var tensors: [TensorScaling]
 
     /// Creates what a policy says; what is not given changes nothing.
-    public init(scale: Double = 1, rate: Double? = nil, origin: String = "", tensors: [TensorScaling] = []) {
+    package init(scale: Double = 1, rate: Double? = nil, origin: String = "", tensors: [TensorScaling] = []) {
         self.rate = rate
         self.scale = scale
         self.origin = origin
@@ -102,16 +119,16 @@ extension LayerScaling {
 }
 
 /// What a policy gives a tensor, on top of its layer's share.
-public struct TensorScaling: Sendable, Equatable {
+package struct TensorScaling: Sendable, Equatable {
     /// What the rate is multiplied by.
-    public var scale = 1.0
+    package var scale = 1.0
     /// What λ is multiplied by; 0 is no decay.
-    public var decay = 1.0
+    package var decay = 1.0
     /// Whether a trust ratio may adapt it.
-    public var mayAdapt = true
+    package var mayAdapt = true
 
     /// Creates what a policy says; what is not given changes nothing.
-    public init(scale: Double = 1, decay: Double = 1, mayAdapt: Bool = true) {
+    package init(scale: Double = 1, decay: Double = 1, mayAdapt: Bool = true) {
         self.scale = scale
         self.decay = decay
         self.mayAdapt = mayAdapt
@@ -119,7 +136,7 @@ public struct TensorScaling: Sendable, Equatable {
 }
 
 /// Every policy, in the order of the documentation.
-public let allPolicies: [any Policy.Type] = [
+package let allPolicies: [any DeclaredPolicy.Type] = [
     Uniform.self, Explicit.self, LayerDecay.self, GeometricRange.self, ULMFiT.self, RateSlice.self, Exclude.self,
     MuP.self, CompleteP.self, Blockwise.self, LoRAPlus.self, RelativeGradientNorm.self, UpdateRatio.self, LARC.self,
     TVLARS.self,
@@ -128,7 +145,7 @@ public let allPolicies: [any Policy.Type] = [
 ]
 
 /// The policy that `spec` describes.
-public func policy(_ spec: Spec) throws(SettingError) -> any Policy {
+package func policy(_ spec: Spec) throws(SettingError) -> any DeclaredPolicy {
     try component(spec.name, among: allPolicies, "policy") { $0.declaration }.init(spec)
 }
 

@@ -9,7 +9,7 @@ import LayerwiseRules
 ///
 /// Source: fastai's `slice` in `set_hyper` (`even_mults`), which it equals.  Layers of one depth share a rate, as fastai's
 /// groups do; each tower has its own slice.
-public struct RateSlice: Policy {
+public struct RateSlice: DeclaredPolicy {
     /// Rate of the first layer, at most highest.
     public var lowest = Double.nan
     /// Rate of the last layer.
@@ -30,7 +30,7 @@ public struct RateSlice: Policy {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "rate_slice", formerNames: ["slice"], title: "RateSlice",
         summary: "fastai's slice: rates from the first layer to the last",
         details: """
@@ -43,19 +43,19 @@ public struct RateSlice: Policy {
         source: "fastai, even_mults",
         positional: ["lowest", "highest"])
 
-    public static let depthDependence = DepthDependence.always
+    package static let depthDependence = DepthDependence.always
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("lowest", \.lowest, .positive, "rate of the first layer, at most highest").optional,
         .number("highest", \.highest, .positive, "rate of the last layer").required,
     ]
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         if highest.isNaN { throw .invalid("highest must be given, in \(ValidRange.positive)") }
         if lowest > highest { throw .invalid("lowest must not exceed highest, found \(lowest) and \(highest)") }
     }
 
-    public func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {
+    package func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {
         let towers = TowerDepths(layers)
         return layers.map { layer in
             LayerScaling(rate: rate(towers.rank(layer), of: towers.count(layer)), origin: Self.declaration.name)

@@ -27,7 +27,7 @@ public struct RelativeGradientNorm: MeasuredPolicy {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "relative_gradient_norm", title: "RelativeGradientNorm",
         summary: "rates that follow the relative gradient norm of each layer, as measured at every step",
         details: """
@@ -41,7 +41,7 @@ public struct RelativeGradientNorm: MeasuredPolicy {
         source: "Lee et al. 2023, arXiv:2210.11466, Auto-RGN, which measures tensors once an epoch",
         positional: ["power"])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number(
                 "power", \.power, .positive,
@@ -49,13 +49,13 @@ public struct RelativeGradientNorm: MeasuredPolicy {
         ]
         + Measuring.parameters.map { $0.lifted(\.measuring) }
 
-    public func validate() throws(SettingError) { try measuring.validate() }
+    package func validate() throws(SettingError) { try measuring.validate() }
 
-    public func value(of layer: LayerMeasurement) -> Double? {
+    package func value(of layer: LayerMeasurement) -> Double? {
         layer.weightNorm > 0 ? layer.gradientNorm / layer.weightNorm : nil
     }
 
-    public func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
+    package func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
         var largest = 0.0
         for layer in layers where !layer.isFrozen && layer.average > largest { largest = layer.average }
         for index in layers.indices where !layers[index].average.isNaN {

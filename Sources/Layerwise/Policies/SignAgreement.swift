@@ -41,7 +41,7 @@ public struct SignAgreement: MeasuredPolicy {
         return measuring
     }()
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "sign_agreement", title: "SignAgreement",
         summary:
             "rates that grow while most elements of a layer keep the sign of their last change, and fall while they do not",
@@ -54,23 +54,23 @@ public struct SignAgreement: MeasuredPolicy {
         equation: "scale ← scale ± bump, by the share of signs kept",
         source: "Automagic v2 of ai-toolkit (Ostris), for each layer and any rule", positional: ["bump"])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("bump", \.bump, .positive, "by how much a scale changes"),
             .number("threshold", \.threshold, .openFraction, "share of signs kept from which on a scale grows"),
         ]
         + Measuring.parameters.map { $0.lifted(\.measuring) }
 
-    public func validate() throws(SettingError) { try measuring.validate() }
+    package func validate() throws(SettingError) { try measuring.validate() }
 
-    public var watching: Watching { .signs }
+    package var watching: Watching { .signs }
 
     /// The scale without the ramp.
-    public static var memoryCount: Int { 1 }
+    package static var memoryCount: Int { 1 }
 
-    public func value(of layer: LayerMeasurement) -> Double? { layer.signAgreement }
+    package func value(of layer: LayerMeasurement) -> Double? { layer.signAgreement }
 
-    public func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
+    package func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
         for index in layers.indices where layers[index].isStepped {
             let old = layers[index].memory[0] > 0 ? layers[index].memory[0] : measuring.startScale
             let new = old + (layers[index].average >= threshold ? bump : -bump)

@@ -3,7 +3,7 @@ import LayerwisePlatform
 import LayerwiseRules
 
 /// A policy that goes by the singular values of the weights, when `Optimizer.measureSpectra` is called.
-public protocol SpectralPolicy: MeasuredPolicy {
+package protocol SpectralPolicy: MeasuredPolicy {
     /// The number that is taken from each spectrum, the layers that count, and how scales follow.
     var spectra: SpectralMeasuring { get }
 }
@@ -36,7 +36,7 @@ public struct SpectralMeasuring: Configurable {
     /// Everything at its default.
     public init() {}
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .choice("measure", \.measure, "what is read off: \"alpha\", \"stable_rank\" or \"spectral_norm\""),
         .choice(
             "ends", \.ends, "scale of the first layer and the head: \"one\", the \"highest\", or as \"measured\""),
@@ -47,15 +47,15 @@ public struct SpectralMeasuring: Configurable {
 }
 
 extension SpectralPolicy {
-    public static var depthDependence: DepthDependence { .always }
-    public static var memoryCount: Int { 4 }
-    public var measuring: Measuring { Measuring() }
+    package static var depthDependence: DepthDependence { .always }
+    package static var memoryCount: Int { 4 }
+    package var measuring: Measuring { Measuring() }
 
     /// Steps measure nothing.
-    public func value(of layer: LayerMeasurement) -> Double? { nil }
+    package func value(of layer: LayerMeasurement) -> Double? { nil }
 
     /// The goal outlives a checkpoint.
-    public func shownTarget(of layer: LayerMeasurement) -> Double { layer.count > 0 ? layer.goal : .nan }
+    package func shownTarget(of layer: LayerMeasurement) -> Double { layer.count > 0 ? layer.goal : .nan }
 
     /// The value of one tensor; nil where it is undefined.
     func value(of spectrum: Spectrum) -> Double? {

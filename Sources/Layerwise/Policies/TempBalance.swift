@@ -33,7 +33,7 @@ public struct TempBalance: SpectralPolicy {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "temp_balance", title: "TempBalance",
         summary: "rates that follow the singular values of the weights, whenever measure_spectra is called",
         details: """
@@ -46,18 +46,18 @@ public struct TempBalance: SpectralPolicy {
         equation: "scale = lowest + (highest − lowest)·(α − min)/(max − min)",
         source: "Zhou et al. 2023, TempBalance; LLR, arXiv:2605.22297", positional: ["lowest", "highest"])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("lowest", \.lowest, .nonNegative, "scale of the layer with the least value"),
             .number("highest", \.highest, .positive, "scale of the layer with the largest value"),
         ]
         + SpectralMeasuring.parameters.map { $0.lifted(\.spectra) }
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         if lowest > highest { throw .invalid("lowest must not exceed highest, found \(lowest) and \(highest)") }
     }
 
-    public func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
+    package func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
         setTargets(layers, lowest, highest) { value, all in (value - all.least) / (all.largest - all.least) }
     }
 }

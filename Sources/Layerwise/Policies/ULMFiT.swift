@@ -7,7 +7,7 @@ import LayerwiseRules
 ///
 /// Source: Howard and Ruder 2018 (ULMFiT, arXiv:1801.06146), §3.2: η^(l−1) = η^l / 2.6.  AllenNLP's SlantedTriangular has
 /// the same with decay_factor 0.38, about 1/2.6.  Layers count by their different depths, in each tower by itself.
-public struct ULMFiT: Policy {
+public struct ULMFiT: DeclaredPolicy {
     /// Ratio between neighbouring layers.
     public var factor = 2.6
 
@@ -19,7 +19,7 @@ public struct ULMFiT: Policy {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "ulmfit", title: "ULMFiT", summary: "each layer's rate is a fraction of that of the layer above",
         details: """
             scale = factor ** -(layers above it).  Layers count by their different depths, in each tower by itself.
@@ -28,13 +28,13 @@ public struct ULMFiT: Policy {
         source: "Howard and Ruder 2018, arXiv:1801.06146, §3.2",
         positional: ["factor"])
 
-    public static let depthDependence = DepthDependence.always
+    package static let depthDependence = DepthDependence.always
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("factor", \.factor, .atLeastOne, "ratio between neighbouring layers")
     ]
 
-    public func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {
+    package func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {
         let towers = TowerDepths(layers)
         return layers.map { layer in
             let above = towers.count(layer) - 1 - towers.rank(layer)

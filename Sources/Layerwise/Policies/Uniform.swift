@@ -2,19 +2,19 @@
 import LayerwiseRules
 
 /// One rate for all layers: scale = 1.
-public struct Uniform: Policy {
+public struct Uniform: DeclaredPolicy {
     public init() {}
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "uniform", title: "Uniform", summary: "one rate for all layers",
         equation: "scale = 1",
         source: "every optimizer's default")
 
-    public static let depthDependence = DepthDependence.never
+    package static let depthDependence = DepthDependence.never
 
-    public static let parameters: [Parameter<Self>] = []
+    package static let parameters: [Parameter<Self>] = []
 
-    public func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {
+    package func shares(of layers: [LayerDescriptor]) -> [LayerScaling] {
         layers.map { _ in LayerScaling(origin: Self.declaration.name) }
     }
 }

@@ -39,7 +39,7 @@ public struct UpdateRatio: MeasuredPolicy {
         return measuring
     }()
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "update_ratio", title: "UpdateRatio",
         summary: "rates at which every layer moves by a given share of its weights at each step",
         details: """
@@ -51,17 +51,17 @@ public struct UpdateRatio: MeasuredPolicy {
         equation: "scale = ratio / EMA(‖Δw‖/‖w‖ per unit of rate) / base rate",
         source: "Layerwise; the ratio is a common diagnostic (Karpathy, CS231n notes)", positional: ["ratio"])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [.number("ratio", \.ratio, .positive, "‖Δw‖/‖w‖ of a step, where the schedule's factor is 1")]
         + Measuring.parameters.map { $0.lifted(\.measuring) }
 
-    public func validate() throws(SettingError) { try measuring.validate() }
+    package func validate() throws(SettingError) { try measuring.validate() }
 
-    public func value(of layer: LayerMeasurement) -> Double? {
+    package func value(of layer: LayerMeasurement) -> Double? {
         layer.weightNorm > 0 && layer.rate > 0 ? layer.updateNorm / layer.weightNorm / layer.rate : nil
     }
 
-    public func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
+    package func setTargets(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>) {
         for index in layers.indices where !layers[index].average.isNaN {
             let movement = layers[index].average * layers[index].baseRate
             let own = ratio * layers[index].givenScale

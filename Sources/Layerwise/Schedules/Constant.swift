@@ -7,7 +7,7 @@ import LayerwiseRules
 ///
 /// Source: optax's constant_schedule and Hugging Face's `constant`, which it equals; with `Warmup` in front Hugging
 /// Face's `constant_with_warmup`.  torch's ConstantLR ends: it is `Warmup` with the shape constant.
-public struct Constant: Schedule {
+public struct Constant: DeclaredSchedule {
     /// The factor.
     public var factor = 1.0
 
@@ -19,7 +19,7 @@ public struct Constant: Schedule {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "constant", title: "Constant", summary: "the same factor at every step",
         details: """
             Equals optax's and Hugging Face's, and with `Warmup` in front Hugging Face's `constant_with_warmup`. \
@@ -29,7 +29,7 @@ public struct Constant: Schedule {
         source: "optax constant_schedule, Hugging Face constant",
         positional: ["factor"])
 
-    public static let parameters: [Parameter<Self>] = [.number("factor", \.factor, .nonNegative, "the factor")]
+    package static let parameters: [Parameter<Self>] = [.number("factor", \.factor, .nonNegative, "the factor")]
 
-    public func factor(at step: Int64, base: Double) -> Factor { Factor(factor) }
+    package func factor(at step: Int64, base: Double) -> Factor { Factor(factor) }
 }

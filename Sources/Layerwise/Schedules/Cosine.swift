@@ -30,7 +30,7 @@ public struct Cosine: Decay {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "cosine", title: "Cosine", summary: "down half a cosine",
         details: """
             f = t / W for t < W, else (0.5 * (1 + cos(2 pi * cycles * p ** k_decay))) ** exponent above the floor, p = \
@@ -44,14 +44,14 @@ public struct Cosine: Decay {
             "Loshchilov and Hutter 2017, arXiv:1608.03983; torch CosineAnnealingLR, Hugging Face cosine, timm, optax",
         positional: ["total_steps"])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         spanParameters + [
             .number("cycles", \.cycles, .positive, "waves; 0.5 is down once"),
             .number("k_decay", \.kDecay, .positive, "k: power of the progress"),
             .number("exponent", \.exponent, .positive, "power of the cosine"),
         ]
 
-    public func decay(_ p: Double) -> Double {
+    package func decay(_ p: Double) -> Double {
         let progress = kDecay == 1 ? p : pow(p, kDecay)
         // Exactly 0 at the end of a half wave, where the cosine is not quite −1.
         let wave = max(0, 0.5 * (1 + cos(2 * .pi * cycles * progress)))

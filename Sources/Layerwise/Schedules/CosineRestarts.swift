@@ -46,7 +46,7 @@ public struct CosineRestarts: Floored {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "cosine_restarts", title: "CosineRestarts", summary: "down half a cosine, again and again",
         details: """
             f = t / W for t < W; then cycle i takes T_i = cycle_steps * cycle_mult ** i steps, and T_cur steps after \
@@ -59,7 +59,7 @@ public struct CosineRestarts: Floored {
         source: "Loshchilov and Hutter 2017, arXiv:1608.03983; torch CosineAnnealingWarmRestarts, Hugging Face, timm",
         positional: ["cycle_steps"])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         [
             .number("cycle_steps", \.cycleSteps, .atLeastOne, "T₀: steps of the first cycle, not always whole"),
             .number("cycle_mult", \.cycleMult, .atLeastOne, "how much longer each cycle is than the one before"),
@@ -68,12 +68,12 @@ public struct CosineRestarts: Floored {
             .integer("warmup_steps", \.warmupSteps, 0...mostSteps, "W: steps of linear warm-up from 0"),
         ] + floorParameters
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         try require("cycle_steps", cycleSteps, .atLeastOne)
         try floor.validate()
     }
 
-    public func factor(at step: Int64, base: Double) -> Factor {
+    package func factor(at step: Int64, base: Double) -> Factor {
         let warmup = Int64(warmupSteps)
         if step < warmup { return Factor(Double(step) / Double(warmup)) }
         let (cycle, length, elapsed) = cycle(at: Double(step &- warmup))

@@ -3,7 +3,7 @@ import LayerwisePlatform
 import LayerwiseRules
 
 /// A schedule that goes up and down along a `CycleWave`.
-public protocol Cycling: Schedule {
+package protocol Cycling: DeclaredSchedule {
     /// The form of a cycle.
     var wave: CycleWave { get set }
 }
@@ -72,7 +72,7 @@ extension Cycling {
         ]
     }
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         if wave.gamma != 1 && wave.mode != .expRange {
             throw .invalid("gamma must be 1 unless mode is exp_range, found \(wave.gamma)")
         }

@@ -25,7 +25,7 @@ public struct Cyclic: Cycling {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "cyclic", title: "Cyclic", summary: "up and down, again and again",
         details: """
             f = lowest + (1 - lowest) * height; the height goes from 0 to 1 and back along straight lines, times 2 ** \
@@ -35,10 +35,10 @@ public struct Cyclic: Cycling {
         equation: "f = lowest + (1 − lowest)·height(t)",
         source: "Smith 2017, arXiv:1506.01186; torch CyclicLR")
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         waveParameters + [.number("lowest", \.lowest, .closedFraction, "the factor between waves")]
 
-    public func factor(at step: Int64, base: Double) -> Factor {
+    package func factor(at step: Int64, base: Double) -> Factor {
         Factor(lowest + (1 - lowest) * wave.height(at: step))
     }
 }

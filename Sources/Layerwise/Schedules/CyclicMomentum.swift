@@ -29,7 +29,7 @@ public struct CyclicMomentum: Cycling {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "cyclic_momentum", title: "CyclicMomentum", summary: "the momentum that goes with cyclic",
         details: """
             max_momentum - (max_momentum - base_momentum) * height.  It is the value itself and not a factor, whatever \
@@ -38,13 +38,13 @@ public struct CyclicMomentum: Cycling {
         equation: "value = max_momentum − (max_momentum − base_momentum)·height(t)",
         source: "torch CyclicLR")
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         waveParameters + [
             .number("base_momentum", \.baseMomentum, .fraction, "momentum at the peak of the rate"),
             .number("max_momentum", \.maxMomentum, .fraction, "momentum between waves"),
         ]
 
-    public func factor(at step: Int64, base: Double) -> Factor {
+    package func factor(at step: Int64, base: Double) -> Factor {
         Factor(0, absolute: maxMomentum - (maxMomentum - baseMomentum) * wave.height(at: step))
     }
 }

@@ -8,13 +8,13 @@ import LayerwiseRules
 ///
 /// A conforming schedule gives `decay`, from 1 at p = 0 to 0 at p = 1.  The warm-up is that of Hugging Face's
 /// schedules; for other kinds put `Warmup` in front.
-public protocol Decay: Spanned {
+package protocol Decay: Spanned {
     /// The share of the way above the floor, for 0 ≤ p ≤ 1.
     func decay(_ p: Double) -> Double
 }
 
 /// A schedule that ends at a known step, at a floor.
-public protocol Spanned: Floored {
+package protocol Spanned: Floored {
     /// Steps, warm-up and floor.
     var span: DecaySpan { get set }
 }
@@ -39,7 +39,7 @@ public struct DecaySpan: Sendable {
 
 extension Spanned {
     /// What the schedule falls to.
-    public var floor: Floor {
+    package var floor: Floor {
         get { span.floor }
         set { span.floor = newValue }
     }
@@ -61,11 +61,11 @@ extension Spanned {
         try span.floor.validate()
     }
 
-    public func validate() throws(SettingError) { try validateSpan() }
+    package func validate() throws(SettingError) { try validateSpan() }
 }
 
 extension Decay {
-    public func factor(at step: Int64, base: Double) -> Factor {
+    package func factor(at step: Int64, base: Double) -> Factor {
         let warmup = Int64(span.warmupSteps)
         if step < warmup { return Factor(Double(step) / Double(warmup)) }
         let rest = Int64(span.totalSteps) &- warmup

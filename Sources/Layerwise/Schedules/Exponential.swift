@@ -8,7 +8,7 @@ import LayerwiseRules
 ///
 /// Source: torch's ExponentialLR (every = 1), optax's exponential_decay (`every` is transition_steps, `lowest` its end
 /// value over its initial one), Keras's ExponentialDecay, all of which it equals.
-public struct Exponential: Schedule {
+public struct Exponential: DeclaredSchedule {
     /// Γ: what is left after `every` steps.
     public var gamma = 0.0
     /// Steps for one factor of γ.
@@ -29,7 +29,7 @@ public struct Exponential: Schedule {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "exponential", title: "Exponential", summary: "a constant share at each step",
         details: """
             f = max(gamma ** (t / every), lowest); with staircase, gamma ** floor(t / every).  Equals torch's (every = \
@@ -39,16 +39,16 @@ public struct Exponential: Schedule {
         source: "torch ExponentialLR, optax exponential_decay, Keras ExponentialDecay",
         positional: ["gamma"])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("gamma", \.gamma, .positiveFraction, "γ: what is left after `every` steps"),
         .integer("every", \.every, 1...mostSteps, "steps for one factor of γ"),
         .flag("staircase", \.staircase, "whole factors only"),
         .number("lowest", \.lowest, .closedFraction, "no factor is lower"),
     ]
 
-    public func validate() throws(SettingError) { try require("gamma", gamma, .positiveFraction) }
+    package func validate() throws(SettingError) { try require("gamma", gamma, .positiveFraction) }
 
-    public func factor(at step: Int64, base: Double) -> Factor {
+    package func factor(at step: Int64, base: Double) -> Factor {
         let times = Double(step) / Double(every)
         let power = staircase ? integerPower(gamma, step / max(1, Int64(every))) : pow(gamma, times)
         return Factor(max(power, lowest))

@@ -6,16 +6,16 @@
 ///
 /// Three numbers and not one, because floors differ in what they are multiplied by: a scaled floor by the layer's scale, an
 /// absolute one by nothing.
-public struct Factor: Sendable, Equatable, BitwiseCopyable {
+package struct Factor: Sendable, Equatable, BitwiseCopyable {
     /// What multiplies base rate and scale.
-    public var gain: Double
+    package var gain: Double
     /// What is added after it was multiplied by the scale.
-    public var scaled = 0.0
+    package var scaled = 0.0
     /// What is added as it is.
-    public var absolute = 0.0
+    package var absolute = 0.0
 
     /// Creates a factor, by default without a floor.
-    public init(_ gain: Double, scaled: Double = 0, absolute: Double = 0) {
+    package init(_ gain: Double, scaled: Double = 0, absolute: Double = 0) {
         self.gain = gain
         self.scaled = scaled
         self.absolute = absolute

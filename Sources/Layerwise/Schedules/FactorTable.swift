@@ -6,7 +6,7 @@ import LayerwiseRules
 ///     f(t) = factors[min(t, n − 1)]
 ///
 /// For schedules that are computed elsewhere, such as torch's LambdaLR.
-public struct FactorTable: Schedule {
+public struct FactorTable: DeclaredSchedule {
     private var factors: [Double] = []
 
     public init() {}
@@ -16,7 +16,7 @@ public struct FactorTable: Schedule {
         try settle(values: factors)
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "factor_table", formerNames: ["table"], title: "FactorTable",
         summary: "a factor for each step, from a list",
         details: """
@@ -30,17 +30,17 @@ public struct FactorTable: Schedule {
         ],
         positional: ["factors"])
 
-    public static let parameters: [Parameter<Self>] = []
+    package static let parameters: [Parameter<Self>] = []
 
-    public var values: [Double] { factors }
+    package var values: [Double] { factors }
 
-    public mutating func take(values: [Double]) throws(SettingError) {
+    package mutating func take(values: [Double]) throws(SettingError) {
         if values.isEmpty { throw .invalid("factors must be given, at least one") }
         try refuseNegative(values)
         factors = values
     }
 
-    public func factor(at step: Int64, base: Double) -> Factor {
+    package func factor(at step: Int64, base: Double) -> Factor {
         if step >= 0 && step < factors.count { return Factor(factors[Int(step)]) }
         return Factor(factors.last ?? 1)
     }

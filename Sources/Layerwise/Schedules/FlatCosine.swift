@@ -24,7 +24,7 @@ public struct FlatCosine: Decay {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "flat_cosine", title: "FlatCosine", summary: "level, then down half a cosine",
         details: """
             f = t / W for t < W, else 1 until p = pct_start, then 0.5 * (1 + cos(pi * (p - pct_start) / (1 - \
@@ -35,10 +35,10 @@ public struct FlatCosine: Decay {
         source: "fastai fit_flat_cos",
         positional: ["total_steps"])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         spanParameters + [.number("pct_start", \.pctStart, .closedFraction, "share of the steps that are level")]
 
-    public func decay(_ p: Double) -> Double {
+    package func decay(_ p: Double) -> Double {
         if p >= 1 { return 0 }
         return p < pctStart ? 1 : halfWave(.pi * (p - pctStart) / (1 - pctStart))
     }

@@ -2,7 +2,7 @@
 import LayerwiseRules
 
 /// A schedule that falls to a floor.
-public protocol Floored: Schedule {
+package protocol Floored: DeclaredSchedule {
     /// What the schedule falls to.
     var floor: Floor { get set }
 }
@@ -77,7 +77,7 @@ extension Floored {
         ]
     }
 
-    public func floor(base: Double) -> Factor? {
+    package func floor(base: Double) -> Factor? {
         floor.minRate > 0 || floor.minFactor > 0 ? floor.above(0, base: base) : nil
     }
 }

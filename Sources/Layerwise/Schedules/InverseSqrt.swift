@@ -7,7 +7,7 @@ import LayerwiseRules
 ///     else:   f = 1/√((t − W + s)/s)                              (s = timescale, or W, or 10000 where W is 0)
 ///
 /// Source: Hugging Face's `inverse_sqrt`, which it equals; with the timescale at its default also fairseq's.
-public struct InverseSqrt: Schedule {
+public struct InverseSqrt: DeclaredSchedule {
     /// W: steps of linear warm-up from 0.
     public var warmupSteps = 0
     /// S; 0: warmup_steps, or 10000 if that is 0 too.
@@ -22,7 +22,7 @@ public struct InverseSqrt: Schedule {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "inverse_sqrt", title: "InverseSqrt", summary: "down with the square root of time",
         details: """
             f = t / W for t < W, else 1 / sqrt((t - W + s) / s), s = timescale, or W where that is 0, or 10000 where \
@@ -32,12 +32,12 @@ public struct InverseSqrt: Schedule {
         source: "Hugging Face inverse_sqrt, fairseq inverse_sqrt",
         positional: ["warmup_steps"])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .integer("warmup_steps", \.warmupSteps, 0...mostSteps, "W: steps of linear warm-up from 0"),
         .integer("timescale", \.timescale, 0...mostSteps, "s; 0: warmup_steps, or 10000 if that is 0 too"),
     ]
 
-    public func factor(at step: Int64, base: Double) -> Factor {
+    package func factor(at step: Int64, base: Double) -> Factor {
         let warmup = Int64(warmupSteps)
         if step < warmup { return Factor(Double(step) / Double(warmup)) }
         let scale = Double(timescale > 0 ? timescale : warmupSteps > 0 ? warmupSteps : 10_000)

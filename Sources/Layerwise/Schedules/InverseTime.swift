@@ -6,7 +6,7 @@ import LayerwiseRules
 ///     f(t) = 1/(1 + rate·t/every)          (staircase: 1/(1 + rate·⌊t/every⌋))
 ///
 /// Source: Keras's InverseTimeDecay, which it equals: decay_rate is `rate`, decay_steps `every`.
-public struct InverseTime: Schedule {
+public struct InverseTime: DeclaredSchedule {
     /// How fast.
     public var rate = 0.0
     /// Steps that count as one.
@@ -24,7 +24,7 @@ public struct InverseTime: Schedule {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "inverse_time", title: "InverseTime", summary: "down with time",
         details: """
             f = 1 / (1 + rate * t / every); with staircase, rate * floor(t / every).  Equals Keras's: decay_rate is \
@@ -34,15 +34,15 @@ public struct InverseTime: Schedule {
         source: "Keras InverseTimeDecay",
         positional: ["rate"])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("rate", \.rate, .positive, "how fast"),
         .integer("every", \.every, 1...mostSteps, "steps that count as one"),
         .flag("staircase", \.staircase, "whole numbers of `every` steps only"),
     ]
 
-    public func validate() throws(SettingError) { try require("rate", rate, .positive) }
+    package func validate() throws(SettingError) { try require("rate", rate, .positive) }
 
-    public func factor(at step: Int64, base: Double) -> Factor {
+    package func factor(at step: Int64, base: Double) -> Factor {
         let time = Double(step) / Double(every)
         return Factor(1 / (1 + rate * (staircase ? time.rounded(.down) : time)))
     }

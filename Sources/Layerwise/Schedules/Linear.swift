@@ -21,7 +21,7 @@ public struct Linear: Decay {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "linear", title: "Linear", summary: "down a straight line",
         details: """
             f = t / W for t < W, else 1 - p above the floor, p = (t - W) / (T - W), at most 1.  Equals Hugging Face's, \
@@ -31,7 +31,7 @@ public struct Linear: Decay {
         source: "Hugging Face linear, torch LinearLR, optax linear_schedule",
         positional: ["total_steps"])
 
-    public static let parameters: [Parameter<Self>] = spanParameters
+    package static let parameters: [Parameter<Self>] = spanParameters
 
-    public func decay(_ p: Double) -> Double { 1 - p }
+    package func decay(_ p: Double) -> Double { 1 - p }
 }

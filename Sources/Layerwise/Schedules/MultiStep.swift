@@ -6,7 +6,7 @@ import LayerwiseRules
 ///     f(t) = γ^(number of milestones ≤ t)
 ///
 /// Source: torch's MultiStepLR, which it equals.  timm's multi-step lowers one step earlier (it looks at t + 1).
-public struct MultiStep: Schedule {
+public struct MultiStep: DeclaredSchedule {
     /// Γ: the factor of each milestone.
     public var gamma = 0.1
     /// The steps at which the rate falls.
@@ -20,7 +20,7 @@ public struct MultiStep: Schedule {
         try settle(values: milestones.map(Double.init))
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "multi_step", title: "MultiStep", summary: "a factor of γ at each milestone",
         details: """
             f = gamma ** (number of milestones <= t), as torch has it.  timm's multi-step lowers one step earlier (it \
@@ -34,18 +34,18 @@ public struct MultiStep: Schedule {
         ],
         positional: ["milestones", "gamma"])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .number("gamma", \.gamma, .positiveFraction, "γ: the factor of each milestone")
     ]
 
-    public var values: [Double] { milestones.map(Double.init) }
+    package var values: [Double] { milestones.map(Double.init) }
 
-    public mutating func take(values: [Double]) throws(SettingError) {
+    package mutating func take(values: [Double]) throws(SettingError) {
         milestones = try steps(values, "milestones", rising: true)
         if milestones.isEmpty { throw .invalid("milestones must be given, at least one") }
     }
 
-    public func factor(at step: Int64, base: Double) -> Factor {
+    package func factor(at step: Int64, base: Double) -> Factor {
         Factor(integerPower(gamma, Int64(countUpTo(step, in: milestones))))
     }
 }

@@ -7,7 +7,7 @@ import LayerwiseRules
 ///
 /// Source: Vaswani et al. 2017 (arXiv:1706.03762), section 5.3, which counts steps from 1, and AllenNLP's NoamLR, whose
 /// `factor` is the base rate; it equals both.
-public struct Noam: Schedule {
+public struct Noam: DeclaredSchedule {
     /// Width of the model.
     public var modelSize = 0
     /// W: steps up.
@@ -22,7 +22,7 @@ public struct Noam: Schedule {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "noam", title: "Noam", summary: "up a straight line, then down with the square root of time",
         details: """
             f = model_size ** -0.5 * min(s ** -0.5, s * W ** -1.5), s = t + 1.  Equals that of section 5.3 of the \
@@ -32,17 +32,17 @@ public struct Noam: Schedule {
         source: "Vaswani et al. 2017, arXiv:1706.03762; AllenNLP NoamLR",
         positional: ["model_size", "warmup_steps"])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .integer("model_size", \.modelSize, 1...mostSteps, "width of the model"),
         .integer("warmup_steps", \.warmupSteps, 1...mostSteps, "W: steps up"),
     ]
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         try require("model_size", modelSize)
         try require("warmup_steps", warmupSteps)
     }
 
-    public func factor(at step: Int64, base: Double) -> Factor {
+    package func factor(at step: Int64, base: Double) -> Factor {
         let time = Double(step) + 1
         let warmup = Double(warmupSteps)
         let shape = min(1 / time.squareRoot(), time / (warmup * warmup.squareRoot()))

@@ -31,7 +31,7 @@ public struct OneCycle: OneCyclePhased {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "one_cycle", title: "OneCycle", summary: "up to the base rate and far down, once",
         details: """
             f goes from 1 / div_factor to 1 over pct_start of the steps, and then to 1 / (div_factor * \
@@ -43,7 +43,7 @@ public struct OneCycle: OneCyclePhased {
         source: "Smith and Topin 2018, arXiv:1708.07120; torch OneCycleLR, fastai fit_one_cycle, optax onecycle",
         positional: ["total_steps"])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         phaseParameters + [
             .number("div_factor", \.divFactor, .positive, "the peak over the start"),
             .number("final_div_factor", \.finalDivFactor, .positive, "the start over the end"),
@@ -52,7 +52,7 @@ public struct OneCycle: OneCyclePhased {
     private var start: Double { 1 / divFactor }
     private var end: Double { start / finalDivFactor }
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         try validatePhases()
         if !end.isFinite || !start.isFinite {
             throw .invalid(
@@ -61,7 +61,7 @@ public struct OneCycle: OneCyclePhased {
         }
     }
 
-    public func factor(at step: Int64, base: Double) -> Factor {
+    package func factor(at step: Int64, base: Double) -> Factor {
         Factor(phases.value(at: step, start: start, peak: 1, end: end))
     }
 }

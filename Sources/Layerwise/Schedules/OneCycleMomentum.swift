@@ -30,7 +30,7 @@ public struct OneCycleMomentum: OneCyclePhased {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "one_cycle_momentum", title: "OneCycleMomentum", summary: "the momentum that goes with one_cycle",
         details: """
             It goes from max_momentum to base_momentum and back, with three_phase up as it went down, and level from \
@@ -43,15 +43,15 @@ public struct OneCycleMomentum: OneCyclePhased {
         source: "torch OneCycleLR, fastai fit_one_cycle",
         positional: ["total_steps"])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         phaseParameters + [
             .number("base_momentum", \.baseMomentum, .fraction, "momentum at the peak of the rate"),
             .number("max_momentum", \.maxMomentum, .fraction, "momentum at both ends"),
         ]
 
-    public func validate() throws(SettingError) { try validatePhases() }
+    package func validate() throws(SettingError) { try validatePhases() }
 
-    public func factor(at step: Int64, base: Double) -> Factor {
+    package func factor(at step: Int64, base: Double) -> Factor {
         Factor(0, absolute: phases.value(at: step, start: maxMomentum, peak: baseMomentum, end: maxMomentum))
     }
 }

@@ -2,7 +2,7 @@
 import LayerwiseRules
 
 /// A schedule with the phases of one cycle.
-public protocol OneCyclePhased: Schedule {
+package protocol OneCyclePhased: DeclaredSchedule {
     /// The form of the cycle.
     var phases: OneCyclePhases { get set }
 }

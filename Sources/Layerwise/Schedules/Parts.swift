@@ -4,8 +4,8 @@ import LayerwiseRules
 // What schedules with lists or parts share.
 
 /// Schedules from words.
-func schedules(_ specs: [Spec]) throws(SettingError) -> [any Schedule] {
-    var schedules: [any Schedule] = []
+func schedules(_ specs: [Spec]) throws(SettingError) -> [any DeclaredSchedule] {
+    var schedules: [any DeclaredSchedule] = []
     for (index, spec) in specs.enumerated() {
         do { schedules.append(try schedule(spec)) } catch { throw error.within("part \(index)") }
     }
@@ -49,10 +49,10 @@ func require(_ key: String, _ value: Int) throws(SettingError) {
 }
 
 /// The states of schedules, one after another.
-func joinedState(_ schedules: [any Schedule]) -> [Double] { schedules.flatMap { $0.state } }
+func joinedState(_ schedules: [any DeclaredSchedule]) -> [Double] { schedules.flatMap { $0.state } }
 
 /// The reverse; numbers that are missing leave the rest as it is.
-func distribute(_ state: [Double], _ schedules: inout [any Schedule]) {
+func distribute(_ state: [Double], _ schedules: inout [any DeclaredSchedule]) {
     var rest = state[...]
     for part in schedules.indices {
         let count = schedules[part].state.count

@@ -11,7 +11,7 @@ import LayerwiseRules
 /// Source: optax's piecewise_constant_schedule and piecewise_interpolate_schedule, which it equals for factors that are
 /// the products of all scales so far, as they accumulate them.  Keras's PiecewiseConstantDecay changes one step later:
 /// its boundaries belong to the piece before.
-public struct Piecewise: Schedule {
+public struct Piecewise: DeclaredSchedule {
     /// The way from one point to the next: `none`, a jump; `linear` or `cosine`.
     public var interpolation = Interpolation.none
     private var milestones: [Int64] = []
@@ -33,7 +33,7 @@ public struct Piecewise: Schedule {
         try settle(values: points.flatMap { [Double($0.step), $0.factor] })
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "piecewise", title: "Piecewise", summary: "factors at given steps",
         details: """
             f is the factor of the last point <= t, and 1 before the first; with an interpolation it moves between the \
@@ -49,15 +49,15 @@ public struct Piecewise: Schedule {
         ],
         positional: ["points", "interpolation"])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .choice(
             "interpolation", \.interpolation,
             "the way from one point to the next: \"none\", a jump; \"linear\" or \"cosine\"")
     ]
 
-    public var values: [Double] { zip(milestones, factors).flatMap { [Double($0), $1] } }
+    package var values: [Double] { zip(milestones, factors).flatMap { [Double($0), $1] } }
 
-    public mutating func take(values: [Double]) throws(SettingError) {
+    package mutating func take(values: [Double]) throws(SettingError) {
         if values.isEmpty || !values.count.isMultiple(of: 2) {
             throw .invalid("expected pairs of a step and its factor, found \(values.count) numbers")
         }
@@ -67,7 +67,7 @@ public struct Piecewise: Schedule {
         try refuseNegative(factors)
     }
 
-    public func factor(at step: Int64, base: Double) -> Factor {
+    package func factor(at step: Int64, base: Double) -> Factor {
         let next = countUpTo(step, in: milestones)
         let last = next == 0 ? 1 : factors[next - 1]
         let anneal: Anneal

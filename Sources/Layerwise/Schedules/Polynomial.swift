@@ -30,7 +30,7 @@ public struct Polynomial: Decay {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "polynomial", title: "Polynomial", summary: "down a power of what is left",
         details: """
             f = t / W for t < W, else (1 - p ** k_decay) ** power above the floor, p = (t - W) / (T - W), at most 1. \
@@ -42,13 +42,13 @@ public struct Polynomial: Decay {
             "torch PolynomialLR, Hugging Face polynomial, timm poly, Keras PolynomialDecay, optax polynomial_schedule",
         positional: ["total_steps", "power"])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         spanParameters + [
             .number("power", \.power, .positive, "power of what is left"),
             .number("k_decay", \.kDecay, .positive, "k: power of the progress"),
         ]
 
-    public func decay(_ p: Double) -> Double {
+    package func decay(_ p: Double) -> Double {
         let left = 1 - (kDecay == 1 ? p : pow(p, kDecay))
         return power == 1 ? left : pow(left, power)
     }

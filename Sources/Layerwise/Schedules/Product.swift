@@ -9,18 +9,18 @@ import LayerwiseRules
 ///
 /// Source: torch's ChainedScheduler, which it equals for schedulers that multiply, such as ConstantLR and
 /// ExponentialLR.
-public struct Product: Schedule {
-    private var schedules: [any Schedule] = []
+public struct Product: DeclaredSchedule {
+    private var schedules: [any DeclaredSchedule] = []
 
     public init() {}
 
     /// Creates the schedule; throws if a value is outside its range.  The properties document the settings.
     public init(_ schedules: [any Schedule]) throws(SettingError) {
-        self.schedules = schedules
+        self.schedules = schedules.map(\.implementation.schedule)
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "product", title: "Product", summary: "schedules at once, each on what those before it made",
         details: """
             A floor of one is multiplied by those after it.  Equals torch's ChainedScheduler for schedulers that \
@@ -34,25 +34,25 @@ public struct Product: Schedule {
         ],
         positional: ["schedules"])
 
-    public static let parameters: [Parameter<Self>] = []
+    package static let parameters: [Parameter<Self>] = []
 
-    public var components: [any Component] { schedules }
+    package var components: [any Component] { schedules }
 
-    public mutating func take(parts: [Spec]) throws(SettingError) {
+    package mutating func take(parts: [Spec]) throws(SettingError) {
         schedules = try Layerwise.schedules(parts)
     }
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         if schedules.count < 2 { throw .invalid("expected at least two schedules, found \(schedules.count)") }
     }
 
-    public func factor(at step: Int64, base: Double) -> Factor {
+    package func factor(at step: Int64, base: Double) -> Factor {
         var product = Factor(1)
         for schedule in schedules { product = product.times(schedule.factor(at: step, base: base)) }
         return product
     }
 
-    public func floor(base: Double) -> Factor? {
+    package func floor(base: Double) -> Factor? {
         var product = Factor(1)
         for schedule in schedules {
             guard let floor = schedule.floor(base: base) else { return nil }
@@ -61,9 +61,9 @@ public struct Product: Schedule {
         return product
     }
 
-    public var takesMetric: Bool { schedules.contains { $0.takesMetric } }
-    public mutating func report(_ metric: Double) { for part in schedules.indices { schedules[part].report(metric) } }
-    public var state: [Double] {
+    package var takesMetric: Bool { schedules.contains { $0.takesMetric } }
+    package mutating func report(_ metric: Double) { for part in schedules.indices { schedules[part].report(metric) } }
+    package var state: [Double] {
         get { joinedState(schedules) }
         set { distribute(newValue, &schedules) }
     }

@@ -17,7 +17,7 @@ import LayerwiseRules
 /// Source: torch's ReduceLROnPlateau, which it equals with eps = 0 and its min_lr as a share of the rate; for metrics that
 /// may be negative, such as a log-likelihood, torch's "rel" is `torch_rel` here, with which a flat negative metric never
 /// counts as a plateau.  A metric that is not a number is bad.
-public struct ReduceOnPlateau: Schedule {
+public struct ReduceOnPlateau: DeclaredSchedule {
     /// Which metrics are good: `min`, low ones, or `max`, high ones.
     public var mode = Mode.min
     /// The factor of each reduction; below 1.
@@ -75,7 +75,7 @@ public struct ReduceOnPlateau: Schedule {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "reduce_on_plateau", title: "ReduceOnPlateau", summary: "lower when a metric has stopped improving",
         details: """
             `Optimizer.report` reports the metric.  f = max(factor ** reductions, min_factor).  A metric is better \
@@ -89,7 +89,7 @@ public struct ReduceOnPlateau: Schedule {
         equation: "f = max(factor^reductions, min_factor)",
         source: "torch ReduceLROnPlateau")
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .choice("mode", \.mode, "which metrics are good: \"min\", low ones, or \"max\", high ones"),
         .number("factor", \.factor, .positiveFraction, "the factor of each reduction; below 1"),
         .integer("patience", \.patience, 0...mostSteps, "bad metrics in a row that are borne"),
@@ -102,15 +102,15 @@ public struct ReduceOnPlateau: Schedule {
         .number("min_factor", \.minFactor, .closedFraction, "no factor is lower"),
     ]
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         if factor == 1 { throw .invalid("factor must be in (0, 1), found 1") }
     }
 
-    public func factor(at step: Int64, base: Double) -> Factor { Factor(gain) }
+    package func factor(at step: Int64, base: Double) -> Factor { Factor(gain) }
 
-    public var takesMetric: Bool { true }
+    package var takesMetric: Bool { true }
 
-    public mutating func report(_ metric: Double) {
+    package mutating func report(_ metric: Double) {
         if isBetter(metric) {
             best = metric
             badCount = 0
@@ -146,7 +146,7 @@ public struct ReduceOnPlateau: Schedule {
 
     /// The factor, the best metric, the bad metrics in a row, and the metrics of the cooldown that are left.  A list
     /// that is not of this kind changes nothing.
-    public var state: [Double] {
+    package var state: [Double] {
         get { [gain, best ?? worst, Double(badCount), Double(cooldownLeft)] }
         set {
             guard newValue.count == 4, ValidRange.closedFraction.contains(newValue[0]), !newValue[1].isNaN,

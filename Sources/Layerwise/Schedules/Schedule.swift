@@ -1,11 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 import LayerwiseRules
 
+/// How a rate, or another number of a rule, moves in time, such as `Cosine`: a function of the step t, which is 0 at the first step.
+///
+/// The schedules of this module are all there are: no other type can conform.
+public protocol Schedule: Sendable {
+    /// The schedule as the library reads it.  Only the library can create such a value.
+    var implementation: ScheduleImplementation { get }
+}
+
+/// A schedule as the library reads it.
+public struct ScheduleImplementation: Sendable {
+    package let schedule: any DeclaredSchedule
+}
+
+extension DeclaredSchedule {
+    public var implementation: ScheduleImplementation { ScheduleImplementation(schedule: self) }
+}
+
 /// How a rate, or another number of a rule, moves in time: a function of the step t, which is 0 at the first step.
 ///
 /// To add one, copy `Exponential.swift`, or `Cosine.swift` for one that falls to a floor over a known number of steps, and
 /// list it in `allSchedules`.
-public protocol Schedule: Component {
+package protocol DeclaredSchedule: Schedule, Component {
     /// The factor at step t = `step` ≥ 0.  `base` is the optimizer's base value, which relative floors refer to.
     func factor(at step: Int64, base: Double) -> Factor
 
@@ -26,24 +43,24 @@ public protocol Schedule: Component {
     var state: [Double] { get set }
 }
 
-extension Schedule {
-    public func factors(
+extension DeclaredSchedule {
+    package func factors(
         at steps: UnsafePointer<Int64>, count: Int, base: Double, into factors: UnsafeMutablePointer<Factor>
     ) {
         for index in 0..<count { factors[index] = factor(at: steps[index], base: base) }
     }
 
-    public func floor(base: Double) -> Factor? { nil }
-    public var takesMetric: Bool { false }
-    public mutating func report(_ metric: Double) {}
-    public var state: [Double] {
+    package func floor(base: Double) -> Factor? { nil }
+    package var takesMetric: Bool { false }
+    package mutating func report(_ metric: Double) {}
+    package var state: [Double] {
         get { [] }
         set {}
     }
 }
 
 /// Every schedule, in the order of the documentation.
-public let allSchedules: [any Schedule.Type] = [
+package let allSchedules: [any DeclaredSchedule.Type] = [
     Constant.self, Linear.self, Cosine.self, CosineRestarts.self, Polynomial.self, Exponential.self, StepDecay.self,
     MultiStep.self, InverseSqrt.self, InverseTime.self, Noam.self, OneCycle.self, OneCycleMomentum.self,
     SlantedTriangular.self, WarmupStableDecay.self, Tanh.self, Cyclic.self, CyclicMomentum.self, FlatCosine.self,
@@ -51,13 +68,13 @@ public let allSchedules: [any Schedule.Type] = [
 ]
 
 /// The schedule that `spec` describes.
-public func schedule(_ spec: Spec) throws(SettingError) -> any Schedule {
+package func schedule(_ spec: Spec) throws(SettingError) -> any DeclaredSchedule {
     try component(spec.name, among: allSchedules, "schedule") { $0.declaration }.init(spec)
 }
 
 extension Schedule {
     /// What it makes of `base` at a step, for a scale of 1.
     public func value(at step: Int64, base: Double = 1) -> Double {
-        factor(at: step, base: base).rate(base: base, scale: 1)
+        implementation.schedule.factor(at: step, base: base).rate(base: base, scale: 1)
     }
 }

@@ -10,7 +10,7 @@ import LayerwiseRules
 ///
 /// Source: Howard and Ruder 2018 (ULMFiT, arXiv:1801.06146), section 3.2, where the way down is cut·(1/cut_frac − 1)
 /// long: the same where T·cut_frac is whole.  Equals AllenNLP's SlantedTriangular, whose trainer asks for step t + 1.
-public struct SlantedTriangular: Schedule {
+public struct SlantedTriangular: DeclaredSchedule {
     /// T: steps to the end.
     public var totalSteps = 0
     /// Share of the steps up.
@@ -28,7 +28,7 @@ public struct SlantedTriangular: Schedule {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "slanted_triangular", title: "SlantedTriangular",
         summary: "up a short straight line, and down a long one",
         details: """
@@ -39,15 +39,15 @@ public struct SlantedTriangular: Schedule {
         source: "Howard and Ruder 2018, arXiv:1801.06146; AllenNLP",
         positional: ["total_steps"])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .integer("total_steps", \.totalSteps, 1...mostSteps, "T: steps to the end"),
         .number("cut_frac", \.cutFraction, .positiveFraction, "share of the steps up"),
         .number("ratio", \.ratio, .atLeastOne, "the peak over both ends"),
     ]
 
-    public func validate() throws(SettingError) { try require("total_steps", totalSteps) }
+    package func validate() throws(SettingError) { try require("total_steps", totalSteps) }
 
-    public func factor(at step: Int64, base: Double) -> Factor {
+    package func factor(at step: Int64, base: Double) -> Factor {
         let time = Double(step)
         let total = Double(totalSteps)
         let cut = (total * cutFraction).rounded(.down)

@@ -6,7 +6,7 @@ import LayerwiseRules
 ///     f(t) = γ^⌊t / every⌋
 ///
 /// Source: torch's StepLR, which it equals.
-public struct StepDecay: Schedule {
+public struct StepDecay: DeclaredSchedule {
     /// Steps for one factor of γ.
     public var every = 0
     /// Γ: the factor.
@@ -21,7 +21,7 @@ public struct StepDecay: Schedule {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "step_decay", formerNames: ["step"], title: "StepDecay",
         summary: "a factor of γ every so many steps",
         details: """
@@ -31,14 +31,14 @@ public struct StepDecay: Schedule {
         source: "torch StepLR",
         positional: ["every", "gamma"])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .integer("every", \.every, 1...mostSteps, "steps for one factor of γ"),
         .number("gamma", \.gamma, .positiveFraction, "γ: the factor"),
     ]
 
-    public func validate() throws(SettingError) { try require("every", every) }
+    package func validate() throws(SettingError) { try require("every", every) }
 
-    public func factor(at step: Int64, base: Double) -> Factor {
+    package func factor(at step: Int64, base: Double) -> Factor {
         // At least 1: what was never validated must not divide by 0.
         Factor(integerPower(gamma, step / Int64(max(1, every))))
     }

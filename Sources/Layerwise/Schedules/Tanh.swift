@@ -32,7 +32,7 @@ public struct Tanh: Decay {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "tanh", title: "Tanh", summary: "down a hyperbolic tangent",
         details: """
             f = t / W for t < W, else 0.5 * (1 - tanh(lower * (1 - p) + upper * p)) above the floor, p = (t - W) / (T \
@@ -42,18 +42,18 @@ public struct Tanh: Decay {
         source: "Hsueh et al. 2018, arXiv:1806.01593; timm tanh",
         positional: ["total_steps"])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         spanParameters + [
             .number("lower", \.lower, .finite, "argument of the tangent at the start"),
             .number("upper", \.upper, .finite, "argument of the tangent at the end, above lower"),
         ]
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         try validateSpan()
         if lower >= upper { throw .invalid("lower must be less than upper, found \(lower) and \(upper)") }
     }
 
-    public func decay(_ p: Double) -> Double {
+    package func decay(_ p: Double) -> Double {
         p < 1 ? 0.5 * (1 - tanh(lower * (1 - p) + upper * p)) : 0
     }
 }

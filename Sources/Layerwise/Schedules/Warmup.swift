@@ -22,7 +22,7 @@ import LayerwiseRules
 /// with the constant shape torch's ConstantLR; with log DeepSpeed's WarmupLR.  Hugging Face's
 /// `cosine_warmup_with_min_lr` over T steps with W of warm-up is a linear one with steps = W − 1 and start = 1/W, or
 /// its warmup_lr_rate, and a cosine over T − W.
-public struct Warmup: Schedule {
+public struct Warmup: DeclaredSchedule {
     /// Steps of warm-up.
     public var steps = 0
     /// How the factor rises.
@@ -33,7 +33,7 @@ public struct Warmup: Schedule {
     public var countFrom = 0
     /// What follows counts its steps from the start of the warm-up.
     public var overlap = false
-    private var schedule: (any Schedule)?
+    private var schedule: (any DeclaredSchedule)?
 
     /// How the factor rises.
     public enum Shape: String, Choice {
@@ -58,11 +58,11 @@ public struct Warmup: Schedule {
         self.start = start
         self.countFrom = countFrom
         self.overlap = overlap
-        self.schedule = schedule
+        self.schedule = schedule?.implementation.schedule
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "warmup", title: "Warmup", summary: "a rise to what follows",
         details: """
             f = w * then(0) for t < steps, then(t - steps) from there on; with overlap w, and then(t).  Without what \
@@ -80,7 +80,7 @@ public struct Warmup: Schedule {
         ],
         positional: ["steps", "then"])
 
-    public static let parameters: [Parameter<Self>] = [
+    package static let parameters: [Parameter<Self>] = [
         .integer("steps", \.steps, 1...mostSteps, "steps of warm-up"),
         .choice("shape", \.shape, "how the factor rises"),
         .number("start", \.start, .closedFraction, "where it starts; above 0 for \"exponential\""),
@@ -90,14 +90,14 @@ public struct Warmup: Schedule {
         .flag("overlap", \.overlap, "what follows counts its steps from the start of the warm-up"),
     ]
 
-    public var components: [any Component] { schedule.map { [$0] } ?? [] }
+    package var components: [any Component] { schedule.map { [$0] } ?? [] }
 
-    public mutating func take(parts: [Spec]) throws(SettingError) {
+    package mutating func take(parts: [Spec]) throws(SettingError) {
         if parts.count > 1 { throw .invalid("expected at most one schedule, found \(parts.count)") }
         schedule = try schedules(parts).first
     }
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         try require("steps", steps)
         if shape == .exponential && start == 0 { throw .invalid("start must be in (0, 1] if shape is exponential") }
         if shape == .logarithmic && steps < 2 { throw .invalid("steps must be at least 2 if shape is log") }
@@ -107,7 +107,7 @@ public struct Warmup: Schedule {
         if overlap && schedule == nil { throw .invalid("overlap must be 0 without a schedule that follows") }
     }
 
-    public func factor(at step: Int64, base: Double) -> Factor {
+    package func factor(at step: Int64, base: Double) -> Factor {
         if step >= Int64(steps) {
             return schedule?.factor(at: overlap ? step : step &- Int64(steps), base: base) ?? Factor(1)
         }
@@ -130,11 +130,11 @@ public struct Warmup: Schedule {
         return start + (1 - start) * share
     }
 
-    public func floor(base: Double) -> Factor? { schedule?.floor(base: base) }
+    package func floor(base: Double) -> Factor? { schedule?.floor(base: base) }
 
-    public var takesMetric: Bool { schedule?.takesMetric ?? false }
-    public mutating func report(_ metric: Double) { schedule?.report(metric) }
-    public var state: [Double] {
+    package var takesMetric: Bool { schedule?.takesMetric ?? false }
+    package mutating func report(_ metric: Double) { schedule?.report(metric) }
+    package var state: [Double] {
         get { schedule?.state ?? [] }
         set { schedule?.state = newValue }
     }

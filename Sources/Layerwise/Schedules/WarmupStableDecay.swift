@@ -38,7 +38,7 @@ public struct WarmupStableDecay: Spanned {
         try settle()
     }
 
-    public static let declaration = Declaration(
+    package static let declaration = Declaration(
         name: "warmup_stable_decay", formerNames: ["wsd"], title: "WarmupStableDecay",
         summary: "up, level, and down",
         details: """
@@ -51,7 +51,7 @@ public struct WarmupStableDecay: Spanned {
         source: "Hu et al. 2024, arXiv:2404.06395; Hugging Face warmup_stable_decay",
         positional: ["total_steps", "decay_steps"])
 
-    public static let parameters: [Parameter<Self>] =
+    package static let parameters: [Parameter<Self>] =
         spanParameters + [
             .integer("decay_steps", \.decaySteps, 1...mostSteps, "D: steps down, the last of total_steps"),
             .choice("warmup", \.warmup, "the curve up"),
@@ -59,7 +59,7 @@ public struct WarmupStableDecay: Spanned {
             .number("cycles", \.cycles, .positive, "waves of the cosine down; 0.5 is down once"),
         ]
 
-    public func validate() throws(SettingError) {
+    package func validate() throws(SettingError) {
         try validateSpan()
         try require("decay_steps", decaySteps)
         if span.warmupSteps &+ decaySteps > span.totalSteps {
@@ -72,7 +72,7 @@ public struct WarmupStableDecay: Spanned {
         }
     }
 
-    public func factor(at step: Int64, base: Double) -> Factor {
+    package func factor(at step: Int64, base: Double) -> Factor {
         let time = Double(step)
         let warmupSteps = Double(span.warmupSteps)
         let decaySteps = Double(decaySteps)

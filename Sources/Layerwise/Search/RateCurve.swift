@@ -104,7 +104,7 @@ public struct RateCurve: Sendable {
 
     /// Factors divided by their geometric mean: how layers differ, at the level that all had.  A factor that is not above 0 and finite,
     /// of a layer for which none was found, is passed over and becomes 1.
-    public static func levelled(_ factors: [Double]) -> [Double] {
+    package static func levelled(_ factors: [Double]) -> [Double] {
         let known = factors.filter { $0 > 0 && $0 < .infinity }
         if known.isEmpty { return factors.map { _ in 1 } }
         let level = exp(known.reduce(0) { $0 + log($1) } / Double(known.count))
@@ -112,7 +112,7 @@ public struct RateCurve: Sendable {
     }
 
     /// As JSON: {"mean": [...], "spread": [...], "suggestions": {name: rate or null}}.
-    public var json: String {
+    package var json: String {
         let means = means
         return JSON.object([
             ("mean", JSON.array(means.map { JSON.number($0) })),

@@ -48,7 +48,7 @@ public struct Standing: Sendable {
     }
 
     /// As JSON: {"mean": [...], "spread": [...], "order": [...], "tied": [...]}; a mean that is not finite is null.
-    public var json: String {
+    package var json: String {
         JSON.object([
             ("mean", JSON.array(means.map { JSON.number($0) })),
             ("spread", JSON.array(spreads.map { JSON.number($0) })),

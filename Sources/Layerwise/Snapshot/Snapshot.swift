@@ -7,9 +7,9 @@ public final class Snapshot {
     /// The tensors, one after another.
     let tensors: TensorCopies
     let run: RunState
-    let rule: any Rule
-    let policy: any Policy
-    let freezePlan: (any FreezePlan)?
+    let rule: any DeclaredRule
+    let policy: any DeclaredPolicy
+    let freezePlan: (any DeclaredFreezePlan)?
     let settings: Settings
     /// What was only shown.
     let summary: StepSummary

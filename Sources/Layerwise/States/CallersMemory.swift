@@ -110,7 +110,7 @@ extension Optimizer {
         for layers: some Sequence<Int>, following settings: Settings? = nil, _ wanted: (_ tensor: Int) -> StateSet
     ) throws(LayerwiseError) {
         if !memory.isGiven { return }
-        let averages = WeightAverages(settings ?? self.settings)
+        let settings = settings ?? self.settings
         var missing = 0
         for layer in layers {
             let record = self.layers.elements[layer]
@@ -118,7 +118,7 @@ extension Optimizer {
             for index in record.firstTensor..<record.firstTensor + record.tensorCount {
                 let tensor = tensors.elements + index
                 missing += tensor.pointee.bytes(
-                    of: wanted(index).subtracting(tensor.pointee.kept), declared, tensor.pointee.missing(averages))
+                    of: wanted(index).subtracting(tensor.pointee.kept), declared, tensor.pointee.missing(settings))
             }
         }
         if missing > memory.unused { throw noMemory("new states", besides: missing) }

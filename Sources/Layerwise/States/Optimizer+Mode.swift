@@ -38,13 +38,13 @@ extension Optimizer {
 
     /// Says which weights the parameters hold, and changes none: for parameters that were loaded in the mode in which they were
     /// saved.
-    public func assumeMode(_ mode: Mode) throws(LayerwiseError) {
+    package func assumeMode(_ mode: Mode) throws(LayerwiseError) {
         if isTorn { throw Self.torn }
         if hasEvaluation { self.mode = mode }
     }
 
     /// Refuses a rule for a layer whose weights for evaluation, which the parameters hold, follow from another rule.
-    func checkEvaluation(_ new: any Rule, _ layer: Int) throws(LayerwiseError) {
+    func checkEvaluation(_ new: any DeclaredRule, _ layer: Int) throws(LayerwiseError) {
         if mode == .evaluation && new.evaluation != rules[layers.elements[layer].rule].evaluation {
             throw LayerwiseError(
                 .invalidArgument,

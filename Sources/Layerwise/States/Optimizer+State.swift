@@ -70,7 +70,7 @@ extension Optimizer {
     }
 
     /// The step count of every tensor, in order of registration.
-    public func stepCounts(into counts: UnsafeMutableBufferPointer<Int64>) throws(LayerwiseError) {
+    package func stepCounts(into counts: UnsafeMutableBufferPointer<Int64>) throws(LayerwiseError) {
         if counts.count != tensors.count {
             throw LayerwiseError(
                 .shape, "expected room for \(tensors.count) step counts, one for each tensor, found \(counts.count)")

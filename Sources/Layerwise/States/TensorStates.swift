@@ -136,7 +136,7 @@ extension Optimizer {
     }
 
     /// What the numbers start at that a rule keeps for the optimizer or for each layer.
-    static func start(ofShared rule: any Rule) -> SharedScalars {
+    static func start(ofShared rule: any DeclaredRule) -> SharedScalars {
         var shared = SharedScalars()
         for state in type(of: rule).declaration.states where state.shape == .shared {
             switch state.start {

@@ -6,7 +6,7 @@ import LayerwiseRules
 
 extension Optimizer {
     /// Advances the rows and columns of a unit's tensors at the end of a stage.
-    func endFactors(_ stage: Int, _ unit: Unit, _ context: StepContext, _ rule: any Rule) {
+    func endFactors(_ stage: Int, _ unit: Unit, _ context: StepContext, _ rule: any DeclaredRule) {
         for index in unit.firstTensor..<unit.endTensor {
             let tensor = context.tensors[index]
             if !tensor.active || !tensor.isFactored { continue }
@@ -121,7 +121,8 @@ extension Optimizer {
     /// Advances a tensor's row means by the sums that were added up, and leaves the means in place of the sums.
     ///
     /// `wholeSum`: the sum of all rows, where other processes have some of them.
-    private func advanceMeans(_ pair: FactorStage, _ context: StepContext, _ rule: any Rule, wholeSum: Double?) {
+    private func advanceMeans(_ pair: FactorStage, _ context: StepContext, _ rule: any DeclaredRule, wholeSum: Double?)
+    {
         let tensor = pair.tensor
         let matrices = tensor.matrices
         let average = rule.factorAverage(
@@ -149,7 +150,7 @@ extension Optimizer {
     /// `rows`: how many rows the sums by column are of.  `kept`: the sum of the rows before the step, where other processes have
     /// some of them.
     private func advanceFactors(
-        _ pair: FactorStage, _ context: StepContext, _ rule: any Rule, rows: Int, kept: Double?
+        _ pair: FactorStage, _ context: StepContext, _ rule: any DeclaredRule, rows: Int, kept: Double?
     ) {
         let tensor = pair.tensor
         let matrices = tensor.matrices

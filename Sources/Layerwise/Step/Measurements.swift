@@ -176,7 +176,7 @@ extension Optimizer {
     /// What policy and freezing plan have measured, for a checkpoint: of each layer, in order of registration, average, count and
     /// scale, and what else the policy keeps; then those of the plan, whose scale is 0 for a layer that it has frozen.  Empty
     /// where nothing is measured.  An average is NaN before the first value.
-    public func measurementState() throws(LayerwiseError) -> [Double] {
+    package func measurementState() throws(LayerwiseError) -> [Double] {
         if !measures && planNumbers == 0 { return [] }
         try refresh()
         settleSpectra()
@@ -187,7 +187,7 @@ extension Optimizer {
     }
 
     /// Puts back what `measurementState` gave.
-    public func setMeasurementState(_ state: [Double]) throws(LayerwiseError) {
+    package func setMeasurementState(_ state: [Double]) throws(LayerwiseError) {
         try refresh()
         let ofPolicy = measures ? policyNumbers : 0
         let numbers = ofPolicy + planNumbers

@@ -220,7 +220,7 @@ private struct Planner {
     }
 
     /// Marks the tensors of `range`, whose layers all have the rule `rule`.
-    mutating func plan(_ rule: some Rule, _ range: Range<Int>, hasScalars: Bool) {
+    mutating func plan(_ rule: some DeclaredRule, _ range: Range<Int>, hasScalars: Bool) {
         let ruleRate = rule.learningRate
         let options = rule.updateOptions
         for layer in range {

@@ -37,7 +37,7 @@ struct RuleRecord: BitwiseCopyable {
     /// The slot of the state that weights are blended with for evaluation.
     let evaluationSlot: Int
 
-    init(_ rule: any Rule) {
+    init(_ rule: any DeclaredRule) {
         let own = rule.stagesInForce
         stageCount = own.count
         func stage(_ index: Int) -> Stage { index < own.count ? own[index] : .change() }

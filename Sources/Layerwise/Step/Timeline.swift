@@ -18,7 +18,7 @@ struct Timeline: ~Copyable {
     /// Hyperparameters under a schedule.
     var movements: [Movement] = []
     /// The rules with their hyperparameters as they are at the step under way, changed in place; empty where none is moved.
-    var movedRules: [any Rule] = []
+    var movedRules: [any DeclaredRule] = []
     /// When each layer trains; empty without a freezing plan.
     var activities: [Activity] = []
     /// Whether any of them anneals.
@@ -65,7 +65,7 @@ struct Timeline: ~Copyable {
 
 /// A schedule in force.
 struct Source {
-    let schedule: any Schedule
+    let schedule: any DeclaredSchedule
     /// The base of the hyperparameter it moves; nil is the optimizer's learning rate.
     let base: Double?
     /// Its tracks.
@@ -121,7 +121,7 @@ extension Optimizer {
     }
 
     private func addMovements(
-        _ schedules: [String: any Schedule], _ rule: Int, start: Int64, _ builder: inout TrackBuilder,
+        _ schedules: [String: any DeclaredSchedule], _ rule: Int, start: Int64, _ builder: inout TrackBuilder,
         _ movements: inout [(TrackBuilder.Place, Int, String, Double)]
     ) {
         for (key, schedule) in schedules.sorted(by: { $0.key < $1.key }) where key != "lr" {
@@ -193,7 +193,7 @@ extension Optimizer {
     }
 
     /// The rules with their hyperparameters as they are at step t, where `factor` says what each track does.
-    func movedRules(at step: Int64, _ factor: (Int) -> Factor) throws(LayerwiseError) -> [any Rule] {
+    func movedRules(at step: Int64, _ factor: (Int) -> Factor) throws(LayerwiseError) -> [any DeclaredRule] {
         var moved = rules
         for movement in timeline.movements {
             try Self.move(&moved[movement.rule], movement, factor(movement.track), step)
@@ -203,7 +203,7 @@ extension Optimizer {
     }
 
     private static func move(
-        _ rule: inout any Rule, _ movement: Movement, _ factor: Factor, _ step: Int64
+        _ rule: inout any DeclaredRule, _ movement: Movement, _ factor: Factor, _ step: Int64
     ) throws(LayerwiseError) {
         let value = Setting(movement.key, factor.rate(base: movement.base, scale: 1))
         do { try rule.assign(value) } catch {
@@ -212,7 +212,7 @@ extension Optimizer {
     }
 
     /// Values that bound each other may move together, so they are judged when all are in place.
-    private func checkMoved(_ moved: [any Rule], _ step: Int64) throws(LayerwiseError) {
+    private func checkMoved(_ moved: [any DeclaredRule], _ step: Int64) throws(LayerwiseError) {
         for movement in timeline.movements {
             do { try moved[movement.rule].validate() } catch {
                 throw LayerwiseError(error, of: "the schedules at step \(step)")
@@ -233,7 +233,7 @@ extension Optimizer {
     }
 
     /// The rule in force for a layer at the step under way.
-    func ruleInForce(_ index: Int) -> any Rule {
+    func ruleInForce(_ index: Int) -> any DeclaredRule {
         timeline.movedRules.isEmpty ? rules[index] : timeline.movedRules[index]
     }
 }
@@ -252,12 +252,12 @@ private struct TrackBuilder {
         let offset: Int
     }
 
-    private var schedules: [(schedule: any Schedule, base: Double?)] = []
+    private var schedules: [(schedule: any DeclaredSchedule, base: Double?)] = []
     private var starts: [[Int64]] = []
     private var sources: [Key: Int] = [:]
     private var offsets: [[Int64: Int]] = []
 
-    mutating func place(_ schedule: any Schedule, _ start: Int64, base: Double?) -> Place {
+    mutating func place(_ schedule: any DeclaredSchedule, _ start: Int64, base: Double?) -> Place {
         let key = Key(spec: schedule.spec, state: schedule.state, base: base)
         let source = sources[key] ?? schedules.count
         if source == schedules.count {

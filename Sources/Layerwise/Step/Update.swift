@@ -126,7 +126,7 @@ extension Optimizer {
     /// The sums of a stage of a unit all of whose blocks have done it.  Where squares of float64 numbers overflow or lose digits
     /// they are taken again, scaled.
     private func sums(
-        _ stage: Int, _ unit: Unit, _ context: StepContext, _ scratch: Scratch, _ rule: any Rule
+        _ stage: Int, _ unit: Unit, _ context: StepContext, _ scratch: Scratch, _ rule: any DeclaredRule
     ) -> StageSums {
         let countsAgreement = record(of: unit, context).stage(stage).countsAgreement
         let (sums, isDouble) = gather(stage, unit, context, rule)
@@ -141,7 +141,7 @@ extension Optimizer {
 
     /// The sums of a stage over the blocks of a unit, in their order, and whether there are float64 numbers among them.
     func gather(
-        _ stage: Int, _ unit: Unit, _ context: StepContext, _ rule: any Rule
+        _ stage: Int, _ unit: Unit, _ context: StepContext, _ rule: any DeclaredRule
     ) -> (sums: StageSums, isDouble: Bool) {
         let countsAgreement = record(of: unit, context).stage(stage).countsAgreement
         var sums = StageSums()
@@ -179,13 +179,13 @@ extension Optimizer {
     }
 
     /// The rule in force for a unit.
-    func rule(of unit: Unit, _ context: StepContext) -> any Rule {
+    func rule(of unit: Unit, _ context: StepContext) -> any DeclaredRule {
         ruleInForce(context.layers[context.tensors[unit.firstTensor].layer].rule)
     }
 
     /// Gives the tensors of a unit the numbers that follow from the sums of a stage.
     private func finish(
-        _ stage: Int, _ unit: Unit, _ sums: StageSums, _ context: StepContext, _ rule: any Rule
+        _ stage: Int, _ unit: Unit, _ sums: StageSums, _ context: StepContext, _ rule: any DeclaredRule
     ) {
         let record = context.layers + context.tensors[unit.firstTensor].layer
         let last = context.rules[record.pointee.rule].last

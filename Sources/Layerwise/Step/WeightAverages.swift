@@ -6,51 +6,32 @@ import LayerwiseRules
 // Weights that follow those of the rule: an average, which evaluation may use, and the slow weights of Lookahead.  Both are
 // changed behind the rule, block by block, while the weights are in the cache.
 
-/// The settings for it, as a step reads them.
-struct WeightAverages: BitwiseCopyable {
-    let kind: AverageKind
-    let decay: Double
-    let warmsUp: Bool
-    let gamma: Double
-    let start: Int64
-    let period: Int64
-    let lookaheadPeriod: Int64
-    let lookaheadRate: Double
-
-    init(_ settings: Settings) {
-        kind = settings.average
-        decay = settings.averageDecay
-        warmsUp = settings.averageWarmup
-        gamma = settings.averageGamma
-        start = Int64(settings.averageStart)
-        period = Int64(settings.averagePeriod)
-        lookaheadPeriod = Int64(settings.lookaheadPeriod)
-        lookaheadRate = settings.lookaheadRate
-    }
-
-    var averages: Bool { kind != .none }
+extension Settings {
+    /// Whether weights are averaged.
+    var averages: Bool { average != .none }
+    /// Whether slow weights follow.
     var looksAhead: Bool { lookaheadPeriod > 0 }
 
     /// Whether averages take the weights in after so many steps.
     func isAveraged(after steps: Int64) -> Bool {
-        averages && steps >= start && (steps - start) % period == 0
+        averages && steps >= averageStart && (steps - Int64(averageStart)) % Int64(averagePeriod) == 0
     }
 
     /// The share that the weights get of an average that has taken in `count` before.
-    func share(count: Double) -> Double {
+    func averageShare(count: Double) -> Double {
         // Any bits may have been written to a state.
         let n = count >= 1 && count < .infinity ? count : 0
         if n == 0 { return 1 }
-        return switch kind {
+        return switch average {
         case .none: 0
-        case .ema: 1 - (warmsUp ? min(decay, (1 + n) / (10 + n)) : decay)
-        case .polynomial: (gamma + 1) / (gamma + n + 1)
+        case .ema: 1 - (averageWarmup ? min(averageDecay, (1 + n) / (10 + n)) : averageDecay)
+        case .polynomial: (averageGamma + 1) / (averageGamma + n + 1)
         }
     }
 
     /// The share that the weights get of the slow weights after so many steps; 0 where these stay.
     func slowShare(after steps: Int64) -> Double {
-        looksAhead && steps % lookaheadPeriod == 0 ? lookaheadRate : 0
+        looksAhead && steps % Int64(lookaheadPeriod) == 0 ? lookaheadRate : 0
     }
 }
 
@@ -78,12 +59,11 @@ extension Optimizer {
     /// Says for every tensor what follows its weights in this step.  Returns whether this concerns a tensor that does not step: an
     /// average goes on towards weights that rest, once they have moved.
     func planFollowing(_ stepped: Range<Int>) -> Bool {
-        let averages = WeightAverages(settings)
-        if !averages.averages && !averages.looksAhead && !hasFollowed { return false }
-        hasFollowed = averages.averages || averages.looksAhead
+        if !settings.averages && !settings.looksAhead && !hasFollowed { return false }
+        hasFollowed = settings.averages || settings.looksAhead
         let steps = currentStep == .max ? .max : currentStep + 1
-        let isAveraged = averages.isAveraged(after: steps)
-        let slowShare = averages.slowShare(after: steps)
+        let isAveraged = settings.isAveraged(after: steps)
+        let slowShare = settings.slowShare(after: steps)
         var concernsResting = false
         for index in 0..<tensors.count {
             let tensor = tensors.elements + index
@@ -92,7 +72,7 @@ extension Optimizer {
             if active && tensor.pointee.steps == 0 { tensor.pointee.startSlowWeights() }
             let moves = isStepped && (active || tensor.pointee.following.count > 0)
             tensor.pointee.following.averageShare =
-                isAveraged && moves ? averages.share(count: tensor.pointee.following.count) : 0
+                isAveraged && moves ? settings.averageShare(count: tensor.pointee.following.count) : 0
             tensor.pointee.following.slowShare = active ? slowShare : 0
             if !active && tensor.pointee.following.averageShare > 0 { concernsResting = true }
         }
@@ -117,31 +97,30 @@ extension Optimizer {
     /// Gives all tensors what the settings say that follows them, where they lack it; all or none.  An average that is not in
     /// force yet begins as the weights.
     func reserveFollowing(_ settings: Settings) throws(LayerwiseError) {
-        let (old, new) = (WeightAverages(self.settings), WeightAverages(settings))
-        if mode == .evaluation && old.kind != new.kind {
+        if mode == .evaluation && self.settings.average != settings.average {
             throw LayerwiseError(
                 .invalidArgument,
                 "average cannot be changed while the parameters hold the weights for evaluation: set the mode to training "
                     + "first")
         }
         if settings.dryRun { return }
-        for index in 0..<tensors.count where !tensors.elements[index].follow(new, &memory) {
+        for index in 0..<tensors.count where !tensors.elements[index].follow(settings, &memory) {
             throw noMemory(
                 "the average or the slow weights of \(subject(tensors.elements[index].layer))",
                 layer: tensors.elements[index].layer)
         }
         for index in 0..<tensors.count {
-            if new.averages && !old.averages { tensors.elements[index].startAverage() }
-            if new.looksAhead && !old.looksAhead { tensors.elements[index].startSlowWeights() }
+            if settings.averages && !self.settings.averages { tensors.elements[index].startAverage() }
+            if settings.looksAhead && !self.settings.looksAhead { tensors.elements[index].startSlowWeights() }
         }
     }
 }
 
 extension TensorStepData {
     /// Makes room for what follows the weights; false if there is no memory.
-    mutating func follow(_ averages: WeightAverages, _ source: inout MemorySource) -> Bool {
+    mutating func follow(_ settings: Settings, _ source: inout MemorySource) -> Bool {
         let isPromised = source.isPromised
-        let missing = missing(averages)
+        let missing = missing(settings)
         if missing.contains(.average) {
             following.average = isPromised ? nil : allocateState(TensorStepData.stateSlots + 3, from: &source)
             if following.average == nil && !isPromised { return false }
@@ -163,11 +142,11 @@ extension TensorStepData {
     }
 
     /// What of it the tensor lacks.  Weights of 16 bits without a master copy need room while the parameters hold the average.
-    func missing(_ averages: WeightAverages) -> LaneCopies {
+    func missing(_ settings: Settings) -> LaneCopies {
         var wanted = LaneCopies()
-        if averages.averages { wanted.insert(.average) }
-        if averages.averages && !copies.contains(.master) && dtype != laneType { wanted.insert(.parked) }
-        if averages.looksAhead { wanted.insert(.slow) }
+        if settings.averages { wanted.insert(.average) }
+        if settings.averages && !copies.contains(.master) && dtype != laneType { wanted.insert(.parked) }
+        if settings.looksAhead { wanted.insert(.slow) }
         return wanted.subtracting(copies)
     }
 

@@ -17,8 +17,10 @@ final class Model {
     /// `rules`: rules of layers in place of the optimizer's, by the layer's index.  `wholes`: the shapes of the tensors of which these
     /// are parts.
     init(
-        _ rule: any Rule, _ kind: Kind = Kind(.float32), shapes: [[[Int]]], rules: [Int: any Rule] = [:],
-        settings: Settings = Settings(), policy: any Policy = Uniform(), seed: UInt64 = 1, copying source: Model? = nil,
+        _ rule: any DeclaredRule, _ kind: Kind = Kind(.float32), shapes: [[[Int]]],
+        rules: [Int: any DeclaredRule] = [:],
+        settings: Settings = Settings(), policy: any DeclaredPolicy = Uniform(), seed: UInt64 = 1,
+        copying source: Model? = nil,
         wholes: [[[Int]]]? = nil
     ) throws {
         optimizer = try Optimizer(rule, policy: policy, settings: settings)
@@ -41,7 +43,7 @@ final class Model {
 
     /// Vectors of these sizes, one to a layer.
     convenience init(
-        _ rule: any Rule, _ kind: Kind = Kind(.float32), sizes: [Int], settings: Settings = Settings()
+        _ rule: any DeclaredRule, _ kind: Kind = Kind(.float32), sizes: [Int], settings: Settings = Settings()
     ) throws {
         try self.init(rule, kind, shapes: sizes.map { [[$0]] }, settings: settings)
     }
@@ -129,14 +131,24 @@ final class Model {
     /// The schedules of all layers, or those of one, and what reports have left behind in them.
     private func schedules(layer: Int?) throws -> String {
         try keys.compactMap { key in
-            try optimizer.schedule(for: key, layer: layer).map { "\(key): \($0.spec) \($0.state)" }
+            try optimizer.schedule(for: key, layer: layer).map { schedule in
+                let schedule = schedule.implementation.schedule
+                return "\(key): \(schedule.spec) \(schedule.state)"
+            }
         }.joined(separator: " ")
     }
 }
 
+extension Optimizer {
+    /// The schedule of "lr" in words.
+    func scheduleInWords(layer: Int? = nil) throws -> Spec? {
+        try schedule(layer: layer)?.implementation.schedule.spec
+    }
+}
+
 /// The keys of the rule's hyperparameters.
-func parameterKeys(of rule: any Rule.Type) -> [String] {
-    func keys<R: Rule>(_: R.Type) -> [String] { R.parameters.map(\.key) }
+func parameterKeys(of rule: any DeclaredRule.Type) -> [String] {
+    func keys<R: DeclaredRule>(_: R.Type) -> [String] { R.parameters.map(\.key) }
     return keys(rule)
 }
 

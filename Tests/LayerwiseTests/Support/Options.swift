@@ -33,7 +33,7 @@ func settings(_ options: Options) -> [Setting] {
 
 /// A rule with some of its options, and how messages name it.
 struct RuleCase: CustomStringConvertible {
-    let rule: any Rule
+    let rule: any DeclaredRule
     let description: String
 
     init(_ name: String, _ options: Options = [:]) throws {
@@ -44,7 +44,7 @@ struct RuleCase: CustomStringConvertible {
         description = "\(name)(" + options.map { "\($0)=\($1)" }.joined(separator: ", ") + ")"
     }
 
-    private static func make<R: Rule>(_: R.Type, _ settings: [Setting]) throws -> any Rule {
+    private static func make<R: DeclaredRule>(_: R.Type, _ settings: [Setting]) throws -> any DeclaredRule {
         var rule = R()
         for setting in settings { try rule.assign(setting) }
         try rule.check()

@@ -25,7 +25,7 @@ extension LayerDescriptor {
     }
 }
 
-extension Policy {
+extension DeclaredPolicy {
     /// The scales of the layers, where the policy gives nothing else.
     func scales(of layers: [LayerDescriptor]) throws -> [Double] { try shares(of: layers).map(\.scale) }
 

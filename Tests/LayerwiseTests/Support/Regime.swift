@@ -25,7 +25,7 @@ struct TensorBuffers {
     let states: [String: Buffer]
     let shape: [Int]
 
-    init(_ kind: Kind, shape: [Int], rule: any Rule) {
+    init(_ kind: Kind, shape: [Int], rule: any DeclaredRule) {
         let count = shape.reduce(1, *)
         self.kind = kind
         self.shape = shape
@@ -54,7 +54,7 @@ struct TensorBuffers {
     var sharpWeights: Buffer { states["master"] ?? weights }
 
     /// Draws every number.  A tensor that has not stepped has no moments yet.
-    func fill(_ regime: Regime, _ rule: any Rule, steps: Int64, _ random: inout Random) {
+    func fill(_ regime: Regime, _ rule: any DeclaredRule, steps: Int64, _ random: inout Random) {
         let states = states.sorted { $0.key < $1.key }
         let master = self.states["master"]
         let hasMean = self.states["grad_avg"] != nil
@@ -113,7 +113,7 @@ struct TensorBuffers {
         var square: Double
     }
 
-    private func draw(_ regime: Regime, _ rule: any Rule, _ i: Int, _ random: inout Random) -> Drawn {
+    private func draw(_ regime: Regime, _ rule: any DeclaredRule, _ i: Int, _ random: inout Random) -> Drawn {
         func squared(_ x: Double) -> Double { x * x }
         let ordinary = Drawn(
             weight: 0.1 * random.uniform(), gradient: 0.01 * random.uniform(), moment: 0.01 * random.uniform(),

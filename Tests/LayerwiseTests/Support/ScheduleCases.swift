@@ -10,20 +10,20 @@ struct RandomRecipes {
     // MARK: - Valid
 
     /// A schedule of this kind, with parts of any kind where it takes some.
-    mutating func schedule(_ kind: any Schedule.Type, depth: Int = 0) -> any Schedule {
+    mutating func schedule(_ kind: any DeclaredSchedule.Type, depth: Int = 0) -> any DeclaredSchedule {
         while true {
             let spec = spec(kind, depth: depth)
             if let schedule = try? Layerwise.schedule(spec) { return schedule }
         }
     }
 
-    mutating func schedule(depth: Int = 0) -> any Schedule {
+    mutating func schedule(depth: Int = 0) -> any DeclaredSchedule {
         let simple = depth < 2 ? allSchedules : allSchedules.filter { $0.declaration.parts == nil }
         return schedule(pick(simple), depth: depth)
     }
 
     /// A spec that may be valid: each setting is, for itself.
-    private mutating func spec(_ kind: any Schedule.Type, depth: Int) -> Spec {
+    private mutating func spec(_ kind: any DeclaredSchedule.Type, depth: Int) -> Spec {
         let declaration = kind.declaration
         var spec = Spec(declaration.name, settings(kind))
         switch declaration.name {

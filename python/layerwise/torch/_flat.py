@@ -10,7 +10,6 @@ the state dict lacks; loading then leaves them as they are here.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from types import CodeType, FrameType
 from typing import Any
 
@@ -18,8 +17,6 @@ from ._parameters import Group
 
 _MODULE = "torch.distributed.checkpoint.state_dict"
 _PREFIX = "param_groups."
-_NOT_OF_TORCH = {"decoupled_weight_decay", "cautious", "corrected_weight_decay"}
-"""Hyperparameters that torch's classes of the same rules do not have, or not all of them."""
 _MOST_FRAMES = 4
 """How many callers may lie between: wrappers pass `param_groups` on."""
 
@@ -35,15 +32,15 @@ def shown(optimizer: Any, groups: list[Group]) -> list[Group]:
         if frame is None:
             break
         if frame.f_code is unflatten:
-            return _without_missing(groups, frame.f_locals.get("state_dict"), optimizer._keys)
+            needed = {"params", "lr", "maximize", *optimizer._keys} - optimizer._may_lack
+            return _without_missing(groups, frame.f_locals.get("state_dict"), needed)
         frame = frame.f_back
     return groups
 
 
-def _without_missing(groups: list[Group], state_dict: Any, hyperparameters: Sequence[str]) -> list[Group]:
-    """Groups without keys that a flat state dict lacks; hyperparameters of torch's it must have."""
+def _without_missing(groups: list[Group], state_dict: Any, needed: set[str]) -> list[Group]:
+    """Groups without keys that a flat state dict lacks and that it need not have."""
     if not isinstance(state_dict, dict):
         return groups
     present = {str(key).rpartition(".")[2] for key in state_dict if str(key).startswith(_PREFIX)}
-    present |= {"params", "lr", "maximize", *hyperparameters} - _NOT_OF_TORCH
-    return [{key: value for key, value in group.items() if key in present} for group in groups]
+    return [{key: value for key, value in group.items() if key in present | needed} for group in groups]

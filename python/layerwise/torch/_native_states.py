@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import array
 import ctypes
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -149,6 +150,7 @@ class _Declared:
     """Names of states that only other rules have."""
 
     @classmethod
+    @functools.cache
     def of(cls, name: str) -> _Declared:
         """What the rule of this name declares."""
         declared = {entry["name"]: entry for entry in declared_rules()}

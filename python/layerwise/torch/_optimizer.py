@@ -21,8 +21,7 @@ from .._plan import depends_on_depth
 from .._rate_array import Explanation, Rates
 from .._values import InitSignature
 from ..errors import DTypeMismatch, InvalidArgument, LayerwiseError
-from ..introspection import freeze_plans, policies
-from ..introspection import rules as declared_rules
+from ..introspection import declaration_of, known_freeze_plans, known_policies
 from ..policy import Policy
 from ..reports import LoadReport
 from ..rule import Rule
@@ -93,6 +92,9 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
 
     _keys: ClassVar[tuple[str, ...]]
     """Its hyperparameters as groups call them, without "lr"."""
+
+    _may_lack: ClassVar[frozenset[str]] = frozenset()
+    """Those of them that a state dict of torch's class, or of version 0.1.0 of this one, does not have."""
 
     if not TYPE_CHECKING:
         __signature__ = InitSignature()
@@ -181,7 +183,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         if self._inside.backward is not None:
             self._inside.backward.detach()
         if self._options.get("step_in_backward"):
-            if next(entry["steps_together"] for entry in declared_rules() if entry["name"] == self._rule.name):
+            if declaration_of(self._rule.name)["steps_together"]:
                 raise InvalidArgument(
                     f"{type(self).__name__} takes sums over all layers, and step_in_backward steps layers one by one"
                 )
@@ -216,7 +218,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         layers = arrange(groups, names, all_names, self._options.get("layers"), left_out, apply_lr_scale=apply_lr_scale)
         self._inside.leave_out(left_out)
         policy = policy_of(self._options)
-        for recipe, declarations in ((policy, policies()), (self._options.get("freezing"), freeze_plans())):
+        for recipe, declarations in ((policy, known_policies()), (self._options.get("freezing"), known_freeze_plans())):
             if depends_on_depth(recipe, declarations):
                 require_places(recipe, layers)
         return layers

@@ -15,6 +15,7 @@ from .._buffers import ELSEWHERE
 from .._placement import Placement, by_name
 from ..errors import DTypeMismatch, InvalidArgument, OverlappingBuffers
 from ..rule import Rule
+from ._warn import warn
 
 Group: TypeAlias = dict[str, Any]
 """A param group of torch: parameters, and the hyperparameters that hold for them."""
@@ -54,6 +55,13 @@ def for_torch(params: Parameters) -> Any:
         raise TypeError(f"params: expected a model or its parameters, found the rule {name}: {_RULES}")
     if isinstance(params, str | SupportsFloat) and not isinstance(params, Tensor) and not hasattr(params, "shape"):
         raise TypeError(f"params: expected a model or its parameters, found {params!r}: {_RULES}")
+    if isinstance(params, set):
+        # torch warns from 2.15 on, in the same category.
+        warn(
+            "optimizer parameters need to be organized in ordered collections: a set has another order in each run, "
+            "and state dicts go by the order; give a list",
+            FutureWarning,
+        )
     given: Any = params
     if not isinstance(params, Tensor):
         given = list(params)

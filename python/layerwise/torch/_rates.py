@@ -17,7 +17,7 @@ from .._plan import depends_on_depth
 from .._rate_array import Explanation, Rates
 from ..errors import InvalidArgument, OutOfRange
 from ..freezing import FreezePlan
-from ..introspection import freeze_plans, policies
+from ..introspection import known_freeze_plans, known_policies
 from ..optimizer import Optimizer
 from ..policy import Policy
 from ..schedule import Schedule
@@ -293,7 +293,7 @@ class LayerRates(LRScheduler):
         all_names += [name for name in names.values() if name not in there]
         layers = arrange(whole_groups, names, all_names, self._rules, apply_lr_scale=self._lr_scale == "apply")
         policy = policy_of(self._options)
-        for recipe, declarations in ((policy, policies()), (self._freezing, freeze_plans())):
+        for recipe, declarations in ((policy, known_policies()), (self._freezing, known_freeze_plans())):
             if depends_on_depth(recipe, declarations):
                 require_places(recipe, layers)
         return layers

@@ -53,6 +53,7 @@ class SGD(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"decoupled_weight_decay", "cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -222,6 +223,7 @@ class Adam(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -310,6 +312,7 @@ class AdamW(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -472,6 +475,7 @@ class Lion(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -534,6 +538,7 @@ class NAdam(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -616,6 +621,9 @@ class RMSprop(LayerwiseOptimizer):
         "initial_square_avg",
         "cautious",
         "corrected_weight_decay",
+    )
+    _may_lack: ClassVar[frozenset[str]] = frozenset(
+        {"eps_in_sqrt", "lr_in_momentum", "initial_square_avg", "cautious", "corrected_weight_decay"}
     )
 
     def __init__(
@@ -809,6 +817,7 @@ class Adamax(LayerwiseOptimizer):
         "decoupled_weight_decay",
         "eps_in_denominator",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"decoupled_weight_decay"})
 
     def __init__(
         self,
@@ -876,6 +885,7 @@ class RAdam(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -935,6 +945,7 @@ class Rprop(LayerwiseOptimizer):
         "step_sizes",
         "weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"weight_decay"})
 
     def __init__(
         self,
@@ -1046,6 +1057,7 @@ class AdaBelief(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -1104,6 +1116,7 @@ class Yogi(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -1168,6 +1181,7 @@ class Adan(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -1231,6 +1245,7 @@ class ADOPT(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -1296,6 +1311,7 @@ class AdEMAMix(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -1401,6 +1417,7 @@ class LaProp(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -1498,6 +1515,7 @@ class Tiger(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -1546,6 +1564,7 @@ class SignSGD(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -1641,6 +1660,7 @@ class StableAdamW(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -1714,6 +1734,7 @@ class MARS(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -2562,6 +2583,9 @@ class Adafactor(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset(
+        {"beta1", "step_size", "scale_parameter", "eps_position", "decay", "cautious", "corrected_weight_decay"}
+    )
 
     def __init__(
         self,
@@ -2639,6 +2663,7 @@ class CAME(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -2750,6 +2775,7 @@ class AdamMini(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -2824,6 +2850,9 @@ class Muon(LayerwiseOptimizer):
         "adamw_lr_scale",
         "adamw_betas",
         "adamw_eps",
+    )
+    _may_lack: ClassVar[frozenset[str]] = frozenset(
+        {"ns_schedule", "axes", "adamw_lr_scale", "adamw_betas", "adamw_eps"}
     )
 
     def __init__(

@@ -16,7 +16,7 @@ from .._placement import KEYS
 from .._plan import depends_on_depth
 from ..errors import InvalidArgument, OutOfRange
 from ..freezing import FreezePlan
-from ..introspection import policies
+from ..introspection import known_policies
 from ..optimizer import Optimizer
 from ..policy import Policy
 from ..rule import SGD, Adam, AdamW, Rule
@@ -346,7 +346,7 @@ def policy_groups(
     names = {id(param): name for name, param in named.items()}
     layers = arrange([one], names, list(named), rules)
     whole = policy_of({"policy": policy, "weight_decay_exclude_1d": weight_decay_exclude_1d})
-    if depends_on_depth(policy, policies()):
+    if depends_on_depth(policy, known_policies()):
         require_places(policy, layers)
     values = {"lr": options.get("lr", 1.0), "weight_decay": options.get("weight_decay", 1.0)}
     for key, value in values.items():

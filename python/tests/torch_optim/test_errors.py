@@ -6,6 +6,7 @@ What is wrong with a state dict is in test_state.py, what does not go with steps
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -318,6 +319,14 @@ def test_at_a_step(misuse: Callable[[Any, Any], object], error: type[Exception],
         assert torch.equal(dict(named)[name], value), name
     bridge = opt._inside.bridge
     assert bridge is not None and set(bridge.kept.counts()) == {2}
+
+
+def test_a_set_of_parameters_is_warned_of() -> None:
+    """At the user's line, with every torch; torch's own classes warn from 2.15 on."""
+    with pytest.warns(FutureWarning, match="organized in ordered collections") as found:
+        opt = lwt.SGD(set(network().parameters()), lr=0.1)
+    assert [Path(warning.filename).name for warning in found] == ["test_errors.py"]
+    assert len(opt.param_groups[0]["params"]) == len(list(network().parameters()))
 
 
 def test_there_are_as_many_rows_as_promised() -> None:

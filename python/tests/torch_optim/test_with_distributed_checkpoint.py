@@ -227,6 +227,7 @@ THEIRS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "SGD": ({"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1}, {}),
     "Adam": ({"lr": 0.02, "amsgrad": True}, {}),
     "AdamW": ({"lr": 0.02, "weight_decay": 0.2}, {}),
+    "RMSprop": ({"lr": 0.01, "momentum": 0.9, "centered": True}, {}),
     "AdamW, all options": ({"lr": 0.02, "weight_decay": 0.2}, {"layer_decay": DECAY, "schedule": lw.Linear(50)}),
 }
 """Options of both, and those of ours alone; by the name of the class."""
@@ -275,6 +276,7 @@ def hand_over(
         ("AdamW", "one group", "flat"),
         ("AdamW", "one group", "nested"),
         ("AdamW", "names", "flat"),
+        ("RMSprop", "one group", "flat"),
         ("AdamW, all options", "two groups", "flat"),
         ("AdamW, all options", "one group", "flat"),
     ],
