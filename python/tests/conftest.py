@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+# torch's threads wait for work by sleeping: by default they spin, and take the processors from the other workers.
+# OpenMP reads this when torch is first imported, which is later.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 SHARED = {"processes": "processes", "elsewhere": "instruction sets", "corpus": "corpus"}
 """Fixtures that are made once for many tests, and take seconds: their tests are of one group."""
 
