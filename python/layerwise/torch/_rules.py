@@ -223,7 +223,7 @@ class Adam(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
-    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"eps_before_correction", "cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -312,7 +312,7 @@ class AdamW(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
-    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"eps_before_correction", "cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -538,7 +538,7 @@ class NAdam(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
-    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"momentum_schedule", "cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -697,6 +697,7 @@ class Adagrad(LayerwiseOptimizer):
         "eps",
         "eps_in_sqrt",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"eps_in_sqrt"})
 
     def __init__(
         self,
@@ -817,7 +818,7 @@ class Adamax(LayerwiseOptimizer):
         "decoupled_weight_decay",
         "eps_in_denominator",
     )
-    _may_lack: ClassVar[frozenset[str]] = frozenset({"decoupled_weight_decay"})
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"decoupled_weight_decay", "eps_in_denominator"})
 
     def __init__(
         self,
@@ -1181,7 +1182,7 @@ class Adan(LayerwiseOptimizer):
         "cautious",
         "corrected_weight_decay",
     )
-    _may_lack: ClassVar[frozenset[str]] = frozenset({"cautious", "corrected_weight_decay"})
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"difference_weight", "cautious", "corrected_weight_decay"})
 
     def __init__(
         self,
@@ -2048,6 +2049,7 @@ class DoWG(LayerwiseOptimizer):
         "weight_decay",
         "estimate_scope",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"estimate_scope"})
 
     def __init__(
         self,
@@ -2113,6 +2115,7 @@ class Prodigy(LayerwiseOptimizer):
         "slice_p",
         "estimate_scope",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"slice_p", "estimate_scope"})
 
     def __init__(
         self,
@@ -2186,6 +2189,7 @@ class DAdaptAdam(LayerwiseOptimizer):
         "use_bias_correction",
         "estimate_scope",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"estimate_scope"})
 
     def __init__(
         self,
@@ -2243,6 +2247,7 @@ class DAdaptSGD(LayerwiseOptimizer):
         "growth_rate",
         "estimate_scope",
     )
+    _may_lack: ClassVar[frozenset[str]] = frozenset({"estimate_scope"})
 
     def __init__(
         self,
@@ -2852,7 +2857,7 @@ class Muon(LayerwiseOptimizer):
         "adamw_eps",
     )
     _may_lack: ClassVar[frozenset[str]] = frozenset(
-        {"ns_schedule", "axes", "adamw_lr_scale", "adamw_betas", "adamw_eps"}
+        {"ns_schedule", "axes", "ns_precision", "adamw_lr_scale", "adamw_betas", "adamw_eps"}
     )
 
     def __init__(
