@@ -124,6 +124,8 @@ struct GroupPlace {
     let isDouble: Bool
     /// The largest finite number that weights are stored as.
     let largest: Double
+    /// The largest magnitude that they are stored with.
+    let bound: Double
     /// What the group's gradients are multiplied by.
     let factor: Double
 
@@ -133,6 +135,7 @@ struct GroupPlace {
         states = MemoryLayout<State>.size / groupBytes
         isDouble = S.laneBytes == 8
         largest = S.largest
+        bound = S.bound
         self.factor = factor
     }
 }
@@ -346,7 +349,7 @@ func repair(
         for lane in 0..<(place.isDouble ? 8 : 16) {
             let old = number(UnsafeRawPointer(group + newPlace &* groupBytes), lane, place)
             let oldChange = number(UnsafeRawPointer(group + changePlace &* groupBytes), lane, place)
-            var isGood = old.magnitude <= place.largest && oldChange.isFinite
+            var isGood = old.magnitude <= place.bound && oldChange.isFinite
             for slot in 0..<place.states {
                 let state = group + (statePlace &+ slot) &* groupBytes
                 isGood = isGood && number(UnsafeRawPointer(state), lane, place).isFinite

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLayerwiseKernels
 
+extension Storage {
+    static var bound: Double { largest }
+}
+
 /// float32, worked on as it is.
 enum Float32Storage: Storage {
     static var laneBytes: Int { 4 }
@@ -37,6 +41,8 @@ enum Float64Storage: Storage {
 enum Float16Storage: HalfStorage {
     typealias Values = FloatLanes
     static var largest: Double { 65504 }
+    // What is nearer to 65504 than to 65536 is rounded to the former.
+    static var bound: Double { 65519.99609375 }
     @inline(__always) static func pack(_ values: FloatLanes) -> SIMD16<UInt16> { lwk_to_float16(values.vector) }
     @inline(__always) static func unpack(_ bits: SIMD16<UInt16>) -> FloatLanes { FloatLanes(lwk_from_float16(bits)) }
     @inline(__always) static func differs(_ values: FloatLanes, from bits: SIMD16<UInt16>) -> Bool {

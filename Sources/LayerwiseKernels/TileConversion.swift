@@ -15,6 +15,9 @@ protocol Decoding<Values> {
 protocol Storage<Values>: Decoding {
     /// The largest finite number.
     static var largest: Double { get }
+    /// The largest magnitude that is stored as a finite number.  Whatever `allFinite` says of the group, a number up to this is stored as
+    /// it is, and its states with it, so that no result depends on its neighbours.
+    static var bound: Double { get }
     static func store(_ values: Values, _ memory: UnsafeMutableRawPointer, _ offset: Int)
     /// Whether all numbers are finite and not near the end of what can be stored, and all `states` finite.  It may be false,
     /// too, where numbers are large.
