@@ -79,9 +79,7 @@
  *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
  *                                        it has the sign of the gradient, or the "decay" only where it has the sign
  *                                        of the update; "none" takes both everywhere
- *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by
- *
- *  Presets, by the key "variant": keras. */
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_ADAM "adam"
 
 /** AdamW: m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; w ← w − γ·(m̂/(√v̂ + ε) + λw)
@@ -100,9 +98,7 @@
  *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where
  *                                        it has the sign of the gradient, or the "decay" only where it has the sign
  *                                        of the update; "none" takes both everywhere
- *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by
- *
- *  Presets, by the key "variant": keras. */
+ *      corrected_weight_decay  flag    default 0; multiply decoupled decay by what the schedule multiplies lr by */
 #define LW_RULE_ADAMW "adamw"
 
 /** LAMB: u = m̂/(√v̂ + ε) + λw; w ← w − γ·(‖w‖/‖u‖)·u

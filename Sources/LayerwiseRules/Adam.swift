@@ -12,7 +12,8 @@
 /// t counts the steps of the tensor itself.
 ///
 /// Source: Kingma and Ba 2015, algorithm 1 (arXiv:1412.6980); Reddi et al. 2018 (arXiv:1904.09237).  Equals
-/// `torch.optim.Adam` and `optax.adam`, and with the preset `keras` Keras's, whose ε is the paper's ε̂ of section 2.  ggml adds ε after √(v·β₂); ELECTRA has no bias correction.
+/// `torch.optim.Adam` and `optax.adam`, and with `epsilonBeforeCorrection` Keras's, whose ε is the paper's ε̂ of section 2.  ggml adds ε
+/// after √(v·β₂); ELECTRA has no bias correction.
 public struct Adam: AdjustableRule {
     /// Learning rate γ.
     public var learningRate = 1e-3
@@ -76,8 +77,6 @@ public struct Adam: AdjustableRule {
                 "add ε to √v before that is corrected for its start, as Keras and TensorFlow do"
             ).omittedAtDefault,
         ] + updateParameters
-
-    package static let presets = [Preset("keras", [Setting("eps", 1e-7), Setting("eps_before_correction", 1)])]
 
     package var decouplesDecay: Bool { decoupledWeightDecay }
 

@@ -8,7 +8,7 @@
 ///
 /// Source: Loshchilov and Hutter 2019, algorithm 2 (arXiv:1711.05101), with the schedule inside γ.  Equals
 /// `torch.optim.AdamW`, whose default decay of 0.01 it shares; optax's default is 0.0001, and Keras's 0.004 with
-/// the preset `keras`.
+/// `epsilonBeforeCorrection`.
 public struct AdamW: AdjustableRule {
     /// Learning rate γ.
     public var learningRate = 1e-3
@@ -64,8 +64,6 @@ public struct AdamW: AdjustableRule {
                 "add ε to √v before that is corrected for its start, as Keras and TensorFlow do"
             ).omittedAtDefault,
         ] + updateParameters
-
-    package static let presets = Adam.presets
 
     /// The same rule, said as Adam.
     private var adam: Adam {

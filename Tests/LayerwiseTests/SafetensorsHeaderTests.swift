@@ -158,7 +158,7 @@ final class SafetensorsHeaderTests: XCTestCase {
         }
         // Types that safetensors knows and no state has, and none.
         for dtype in [
-            "BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F6_E2M3", "F4", "I16", "U16", "I32", "U32", "U64",
+            "BOOL", "U8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F6_E2M3", "F4", "I16", "U16", "I32", "U32", "U64",
             "C64",
             "f32", "", "float32", "F32 ",
         ] {

@@ -180,22 +180,20 @@ class Adam(Rule):
         cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
             the sign of the update; "none" takes both everywhere.  Default "none".
         corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
-        variant: Whose version: "keras".
     """
 
     name: ClassVar[str] = "adam"
     tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
-    lr: float | None = None
+    lr: float = 0.001
     _: KW_ONLY
-    betas: tuple[float, float] | None = None
-    eps: float | None = None
-    weight_decay: float | None = None
-    amsgrad: bool | None = None
-    decoupled_weight_decay: bool | None = None
-    eps_before_correction: bool | None = None
-    cautious: Literal["none", "update", "decay"] | None = None
-    corrected_weight_decay: bool | None = None
-    variant: Literal["keras"] | None = None
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    amsgrad: bool = False
+    decoupled_weight_decay: bool = False
+    eps_before_correction: bool = False
+    cautious: Literal["none", "update", "decay"] = "none"
+    corrected_weight_decay: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -219,21 +217,19 @@ class AdamW(Rule):
         cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
             the sign of the update; "none" takes both everywhere.  Default "none".
         corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
-        variant: Whose version: "keras".
     """
 
     name: ClassVar[str] = "adamw"
     tuples: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
-    lr: float | None = None
+    lr: float = 0.001
     _: KW_ONLY
-    betas: tuple[float, float] | None = None
-    eps: float | None = None
-    weight_decay: float | None = None
-    amsgrad: bool | None = None
-    eps_before_correction: bool | None = None
-    cautious: Literal["none", "update", "decay"] | None = None
-    corrected_weight_decay: bool | None = None
-    variant: Literal["keras"] | None = None
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    amsgrad: bool = False
+    eps_before_correction: bool = False
+    cautious: Literal["none", "update", "decay"] = "none"
+    corrected_weight_decay: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -1834,7 +1830,7 @@ class Hyperparameters(TypedDict, total=False):
     use_bias_correction: bool
     use_fstar: bool
     variant: Literal[
-        "paper", "timm", "optax", "mae", "pytorch_optimizer", "keras", "apex", "gluon", "torch", "transformers"
+        "paper", "timm", "optax", "mae", "pytorch_optimizer", "apex", "keras", "gluon", "torch", "transformers"
     ]
     warmup_steps: int
     weight_decay: float

@@ -29,15 +29,15 @@ CASES: dict[str, tuple[lw.Rule, Callable[[], Any]]] = {
         lambda: keras.optimizers.SGD(LR, momentum=0.8, nesterov=True),
     ),
     "adam": (
-        lw.Adam(lr=LR, betas=(0.8, 0.95), variant="keras"),
+        lw.Adam(lr=LR, betas=(0.8, 0.95), eps=1e-7, eps_before_correction=True),
         lambda: keras.optimizers.Adam(LR, 0.8, 0.95),
     ),
     "adam, amsgrad": (
-        lw.Adam(lr=LR, betas=(0.8, 0.95), variant="keras", eps=1e-3, amsgrad=True),
+        lw.Adam(lr=LR, betas=(0.8, 0.95), eps=1e-3, eps_before_correction=True, amsgrad=True),
         lambda: keras.optimizers.Adam(LR, 0.8, 0.95, epsilon=1e-3, amsgrad=True),
     ),
     "adamw": (
-        lw.AdamW(lr=LR, betas=(0.8, 0.95), variant="keras", eps=1e-3, weight_decay=0.2),
+        lw.AdamW(lr=LR, betas=(0.8, 0.95), eps=1e-3, eps_before_correction=True, weight_decay=0.2),
         lambda: keras.optimizers.AdamW(LR, 0.2, 0.8, 0.95, epsilon=1e-3),
     ),
     "adamax": (

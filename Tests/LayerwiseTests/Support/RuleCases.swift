@@ -61,7 +61,6 @@ extension RuleCase {
                 ["lr": 0.03, "beta1": 0.95, "beta2": 0.9999, "weight_decay": 0.07, "decoupled_weight_decay": 1]),
             try RuleCase("adam", ["lr": 0.03, "beta1": 0, "beta2": 0]),
             try RuleCase("adam", ["lr": 0.03, "eps": 1e-3, "eps_before_correction": 1]),
-            try RuleCase("adam", ["lr": 0.03, "variant": "keras"]),
         ]
     }
 
@@ -72,7 +71,7 @@ extension RuleCase {
             try RuleCase(
                 "adamw",
                 ["lr": 0.03, "beta1": 0.7, "beta2": 0.93, "eps": 1e-5, "weight_decay": 0.3, "amsgrad": 1]),
-            try RuleCase("adamw", ["lr": 0.03, "variant": "keras"]),
+            try RuleCase("adamw", ["lr": 0.03, "eps": 1e-7, "eps_before_correction": 1]),
         ]
     }
 

@@ -187,8 +187,7 @@ class LARS(LayerwiseOptimizer):
 class Adam(LayerwiseOptimizer):
     """`torch.optim.Adam`, with a rate for every layer.
 
-    The hyperparameters are those of `layerwise.Adam`, which has the equation.  In the param groups stand the values in
-    force, those of the variant among them.
+    The hyperparameters are those of `layerwise.Adam`, which has the equation.
 
     Args:
         params: A module, parameters, named parameters, or param groups.
@@ -208,7 +207,6 @@ class Adam(LayerwiseOptimizer):
         cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
             the sign of the update; "none" takes both everywhere.  Default "none".
         corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
-        variant: Whose version: "keras".
         **options: See `Options`.
     """
 
@@ -240,46 +238,34 @@ class Adam(LayerwiseOptimizer):
         differentiable: bool = False,
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
-        eps_before_correction: bool | None = None,
-        cautious: Literal["none", "update", "decay"] | None = None,
-        corrected_weight_decay: bool | None = None,
-        variant: Literal["keras"] | None = None,
+        eps_before_correction: bool = False,
+        cautious: Literal["none", "update", "decay"] = "none",
+        corrected_weight_decay: bool = False,
         **options: Unpack[Options],
     ) -> None:
-        given: dict[str, Any] = {
+        defaults: dict[str, Any] = {
+            "lr": lr,
             "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
-            "decoupled_weight_decay": decoupled_weight_decay,
-            "eps_before_correction": eps_before_correction,
-            "cautious": cautious,
-            "corrected_weight_decay": corrected_weight_decay,
-            "variant": variant,
-        }
-        usual = {
-            "betas": (0.9, 0.999),
-            "eps": 1e-8,
-            "weight_decay": 0,
-            "amsgrad": False,
-            "decoupled_weight_decay": False,
-        }
-        others = {
             "foreach": foreach,
             "maximize": maximize,
             "capturable": capturable,
             "differentiable": differentiable,
             "fused": fused,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "eps_before_correction": eps_before_correction,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
         }
-        defaults = in_force(rule.Adam, lr, given, usual) | others
         super().__init__(params, defaults, options)
 
 
 class AdamW(LayerwiseOptimizer):
     """`torch.optim.AdamW`, with a rate for every layer.
 
-    The hyperparameters are those of `layerwise.AdamW`, which has the equation.  In the param groups stand the values in
-    force, those of the variant among them.
+    The hyperparameters are those of `layerwise.AdamW`, which has the equation.
 
     Args:
         params: A module, parameters, named parameters, or param groups.
@@ -298,7 +284,6 @@ class AdamW(LayerwiseOptimizer):
         cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
             the sign of the update; "none" takes both everywhere.  Default "none".
         corrected_weight_decay: Multiply decoupled decay by what the schedule multiplies lr by.  Default False.
-        variant: Whose version: "keras".
         **options: See `Options`.
     """
 
@@ -328,36 +313,28 @@ class AdamW(LayerwiseOptimizer):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
-        eps_before_correction: bool | None = None,
-        cautious: Literal["none", "update", "decay"] | None = None,
-        corrected_weight_decay: bool | None = None,
-        variant: Literal["keras"] | None = None,
+        eps_before_correction: bool = False,
+        cautious: Literal["none", "update", "decay"] = "none",
+        corrected_weight_decay: bool = False,
         **options: Unpack[Options],
     ) -> None:
-        given: dict[str, Any] = {
+        defaults: dict[str, Any] = {
+            "lr": lr,
             "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
-            "eps_before_correction": eps_before_correction,
-            "cautious": cautious,
-            "corrected_weight_decay": corrected_weight_decay,
-            "variant": variant,
-        }
-        usual = {
-            "betas": (0.9, 0.999),
-            "eps": 1e-8,
-            "weight_decay": 0.01,
-            "amsgrad": False,
-        }
-        others = {
             "maximize": maximize,
             "foreach": foreach,
             "capturable": capturable,
             "differentiable": differentiable,
             "fused": fused,
+            "eps_before_correction": eps_before_correction,
+            "cautious": cautious,
+            "corrected_weight_decay": corrected_weight_decay,
+            # torch's classes read it from the groups of a checkpoint.
+            "decoupled_weight_decay": True,
         }
-        defaults = in_force(rule.AdamW, lr, given, usual) | others
         super().__init__(params, defaults, options)
 
 
