@@ -30,6 +30,7 @@ C_TYPES = {
     "double *": ctypes.POINTER(ctypes.c_double),
     "float *": ctypes.POINTER(ctypes.c_float),
     "const float *": ctypes.POINTER(ctypes.c_float),
+    "const uint16_t *": ctypes.POINTER(ctypes.c_uint16),
     "uint8_t *": ctypes.POINTER(ctypes.c_uint8),
     "const double *": ctypes.POINTER(ctypes.c_double),
     "int64_t *": ctypes.POINTER(ctypes.c_int64),

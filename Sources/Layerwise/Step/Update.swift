@@ -190,9 +190,12 @@ extension Optimizer {
         let record = context.layers + context.tensors[unit.firstTensor].layer
         let last = context.rules[record.pointee.rule].last
         if stage >= last { return }
-        // Of a layer that is spread, this process may have nothing.
-        let isStepped = hasActiveTensor(unit) || (context.isSpread && sums.values != .zero)
-        if let own = record.pointee.ownShared, isStepped {
+        if let own = record.pointee.ownShared,
+            // Not the optimizer's property, whose access a thread of the pool would have to note.
+            (unit.firstTensor..<unit.endTensor).contains(where: { context.tensors[$0].active })
+                // Of a layer that is spread, this process may have nothing.
+                || (context.isSpread && sums.values != .zero)
+        {
             own[1] = rule.advance(own[1], sums, OptimizerStep(loss: .nan, baseRate: record.pointee.effectiveRate))
         }
         let layer = record.pointee
