@@ -127,6 +127,20 @@ def test_directions_in_bfloat16(dtype: str) -> None:
         assert not (single.view(np.uint32) & 0xFFFF).any(), name
 
 
+@pytest.mark.parametrize("of_layer", [False, True])
+def test_precision_may_change_between_steps(of_layer: bool) -> None:
+    """Memory for rounded matrices is there from the next step on."""
+    gradient = np.random.default_rng(4).normal(size=(40, 33)).astype(np.float32)
+    weight = np.zeros_like(gradient)
+    with lw.Optimizer(lw.Muon(lr=1.0, weight_decay=0.0, adjust_lr_fn="none")) as opt:
+        layer = opt.add_layer("a", weight, gradient)
+        for precision in ("full", "bfloat16", "full"):
+            (layer if of_layer else opt).set(ns_precision=precision)
+            weight[:] = 0
+            opt.step()
+            assert bool((weight.view(np.uint32) & 0xFFFF).any()) == (precision == "full")
+
+
 def test_other_tensors_are_stepped_by_adamw() -> None:
     values = np.random.default_rng(4).standard_normal(300)
     ours = values.copy()

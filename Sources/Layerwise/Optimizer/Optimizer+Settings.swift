@@ -307,7 +307,7 @@ extension Optimizer {
         }
         try reserveFollowing(settings)
 
-        let stages = (0..<layers.count).map { self.rules[layers.elements[$0].rule].stagesInForce }
+        let former = (0..<layers.count).map { self.rules[layers.elements[$0].rule] }
         self.rule = rule
         self.rules = rules
         ruleOwners = owners
@@ -318,7 +318,7 @@ extension Optimizer {
         ruleRecords.removeAll()
         for rule in rules { ruleRecords.append(RuleRecord(rule)) }
         for layer in 0..<layers.count {
-            if rules[ruleOfLayer[layer]].stagesInForce != stages[layer] { work.isStale = true }
+            if Self.needsOtherWork(rules[ruleOfLayer[layer]], than: former[layer]) { work.isStale = true }
             layers.elements[layer].rule = ruleOfLayer[layer]
             layers.elements[layer].ascends = Self.ascends(entries[layer], settings)
         }
@@ -344,12 +344,18 @@ extension Optimizer {
         timeline.isStale = true
         timeline.window = 0..<0
         for (layer, entry) in changed {
-            let stages = rules[layers.elements[layer].rule].stagesInForce
+            let former = rules[layers.elements[layer].rule]
             entries[layer] = entry
             layers.elements[layer].ascends = Self.ascends(entry, settings)
             if let own = ownRules[layer] { giveOwnRule(own, to: layer) } else { takeOwnRule(from: layer) }
-            if rules[layers.elements[layer].rule].stagesInForce != stages { work.isStale = true }
+            if Self.needsOtherWork(rules[layers.elements[layer].rule], than: former) { work.isStale = true }
         }
+    }
+
+    /// Whether a step by this rule needs other lists or memory than by the rule before it.
+    private static func needsOtherWork(_ rule: any DeclaredRule, than former: any DeclaredRule) -> Bool {
+        rule.stagesInForce != former.stagesInForce
+            || rule.orthogonalization?.precision != former.orthogonalization?.precision
     }
 
     /// Refuses a rule whose strided states are for other elements than those of a layer's tensors.

@@ -50,7 +50,7 @@ package struct Watching: OptionSet, Sendable, BitwiseCopyable {
 
     /// The product of the gradient with the last change, which every tensor then keeps.
     package static let gradientProducts = Self(rawValue: 1)
-    /// Whether a change has the sign of the last change, of which every tensor then keeps the signs.
+    /// Whether a change has the sign of the last one.  Every tensor then keeps the signs of its last change.
     package static let signs = Self(rawValue: 2)
     /// The distance from the weights at the start, of which every tensor then keeps a copy.
     package static let distance = Self(rawValue: 4)
