@@ -318,6 +318,7 @@
  *      eps                     number  default 1e-08; [0, inf); number ε that is added to the denominator
  *      weight_decay            number  default 0; [0, inf); decay coefficient λ
  *      no_prox                 flag    default 0; decay the weights before the step, as AdamW does
+ *      eps_root                number  default 0; [0, inf); number ε′ that is added under the root, as in optax
  *      difference_weight       choice  default decay; "decay", "share"; what the differences are multiplied by in the
  *                                        step: "decay" β₂ as the authors do, "share" 1 − β₂ as optax does
  *      cautious                choice  default none; "none", "update", "decay"; weights take the "update" only where

@@ -3,7 +3,7 @@ import CLayerwiseKernels
 import LayerwiseRules
 
 /// d = g − p, and 0 at the first step;  m ← (m − f₁·m) + f₁·g;  e likewise with d;  n likewise with (g + β₂·d)²;
-/// δ = s·((b·e + a·m) / (√n + ε′)) + c·w;  p ← g.  `Adan` documents the terms.
+/// δ = s·((b·e + a·m) / (√(n + ε₁) + ε₂)) + c·w;  p ← g.  `Adan` documents the terms.
 struct AdanArithmetic<Values: Lanes>: Arithmetic {
     typealias State = AdanState<Values>
 
@@ -16,6 +16,7 @@ struct AdanArithmetic<Values: Lanes>: Arithmetic {
     let differenceScale: Values
     let stepSize: Values
     let epsilon: Values
+    let epsilonInRoot: Values
     let squareLimit: Values
     let isFirst: Bool
 
@@ -31,6 +32,7 @@ struct AdanArithmetic<Values: Lanes>: Arithmetic {
         differenceScale = Values(c.differenceScale)
         stepSize = Values(c.stepSize)
         epsilon = Values(c.epsilon)
+        epsilonInRoot = Values(c.epsilonInRoot)
         squareLimit = Values(tile.square_limit)
         isFirst = c.isFirst
     }
@@ -46,7 +48,8 @@ struct AdanArithmetic<Values: Lanes>: Arithmetic {
         state.square = state.square.blended(with: ahead * ahead, share: squareShare)
         state.previous = g
         let direction = Values.fma(differenceScale, state.difference, firstScale * state.first)
-        return Values.fma(stepSize, direction / (state.square.squareRoot() + epsilon), decay * weight)
+        let denominator = (state.square + epsilonInRoot).squareRoot() + epsilon
+        return Values.fma(stepSize, direction / denominator, decay * weight)
     }
 }
 

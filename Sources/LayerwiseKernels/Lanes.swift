@@ -23,7 +23,7 @@ protocol Lanes: BitwiseCopyable {
 
     func squareRoot() -> Self
 
-    /// To about an ulp, for numbers ≥ 0; a tiny number for 0.
+    /// To an ulp, for numbers ≥ 0.
     func cubeRoot() -> Self
 
     /// The larger of both; `self` where either is NaN.

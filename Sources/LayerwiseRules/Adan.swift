@@ -6,14 +6,14 @@
 ///     m ← β₁·m + (1 − β₁)·g
 ///     e ← β₂·e + (1 − β₂)·d
 ///     n ← β₃·n + (1 − β₃)·(g + c·d)²
-///     u = (m/(1 − β₁ᵗ) + c·e/(1 − β₂ᵗ)) / (√(n/(1 − β₃ᵗ)) + ε)
+///     u = (m/(1 − β₁ᵗ) + c·e/(1 − β₂ᵗ)) / (√(n/(1 − β₃ᵗ) + ε′) + ε)
 ///     w ← (w − γ·u) / (1 + γ·λ)                               (`no_prox`: w ← (1 − γ·λ)·w − γ·u)
 ///
 /// c is β₂, or with `differenceWeight` share 1 − β₂.
 ///
 /// Source: Xie et al. 2022, algorithm 1 (arXiv:2208.06677), whose β are 1 less those here; the defaults are those of the authors'
 /// package (rate 1e-3, β 0.98, 0.92, 0.99).  Equals `pytorch_optimizer.Adan`, whose `weight_decouple` is `no_prox`, and
-/// with the preset `optax` `optax.adan` with its `eps_root` 0.
+/// with the preset `optax` `optax.adan`, whose ε′ is 1e-8.
 public struct Adan: AdjustableRule {
     /// What the differences are multiplied by in the step.
     public enum DifferenceWeight: String, Choice {
@@ -33,6 +33,8 @@ public struct Adan: AdjustableRule {
     public var beta3 = 0.99
     /// Number ε that is added to the denominator.
     public var epsilon = 1e-8
+    /// Number ε′ that is added under the root.
+    public var epsilonInRoot = 0.0
     /// Decay coefficient λ.
     public var weightDecay = 0.0
     /// Decay the weights before the step, as AdamW does.
@@ -63,7 +65,7 @@ public struct Adan: AdjustableRule {
             d = g - previous_grad, 0 at the first step;  m = beta1 * m + (1 - beta1) * g;  e = beta2 * e + (1 - beta2) * d;  \
             n = beta3 * n + (1 - beta3) * (g + beta2 * d)**2;  u = (m_hat + beta2 * e_hat) / (sqrt(n_hat) + eps);  \
             w = (w - lr * u) / (1 + lr * weight_decay), and with no_prox (1 - lr * weight_decay) * w - lr * u.  \
-            With difference_weight="share" 1 - beta2 stands in place of beta2 before d and e_hat.
+            eps_root is added to n_hat.  With difference_weight="share" 1 - beta2 stands in place of beta2 before d and e_hat.
             """,
         equation: "u = (m̂ + β₂ê)/(√n̂ + ε); w ← (w − γ·u)/(1 + γλ)",
         source: "Xie et al. 2022, algorithm 1, arXiv:2208.06677; equals pytorch_optimizer.Adan",
@@ -80,6 +82,8 @@ public struct Adan: AdjustableRule {
             .number("eps", \.epsilon, .nonNegative, "number ε that is added to the denominator"),
             .number("weight_decay", \.weightDecay, .nonNegative, "decay coefficient λ"),
             .flag("no_prox", \.noProx, "decay the weights before the step, as AdamW does"),
+            .number("eps_root", \.epsilonInRoot, .nonNegative, "number ε′ that is added under the root, as in optax")
+                .omittedAtDefault,
             .choice(
                 "difference_weight", \.differenceWeight,
                 "what the differences are multiplied by in the step: \"decay\" β₂ as the authors do, \"share\" 1 − β₂ as optax does"
@@ -87,7 +91,8 @@ public struct Adan: AdjustableRule {
         ] + updateParameters
 
     package static let presets = [
-        Preset("optax", [Setting("difference_weight", "share"), Setting("no_prox", 1)])
+        Preset(
+            "optax", [Setting("difference_weight", "share"), Setting("eps_root", 1e-8), Setting("no_prox", 1)])
     ]
 
     package var decouplesDecay: Bool { true }
@@ -106,19 +111,21 @@ public struct Adan: AdjustableRule {
     /// What `AdanArithmetic` reads.
     package struct Coefficients: BitwiseCopyable {
         package let decay, firstShare, differenceShare, squareShare, reach, firstScale, differenceScale: Double
-        package let stepSize, epsilon: Double
+        package let stepSize, epsilon, epsilonInRoot: Double
         package let isFirst: Bool
     }
 
     package func plan(_ moment: StepInput, powers: inout BiasCorrectionCache, into target: UnsafeMutableRawPointer) {
-        let root = powers.complement(beta3, moment.step).squareRoot()
+        let correction = powers.complement(beta3, moment.step)
+        let root = correction.squareRoot()
         let decay = moment.decayRate * weightDecay * decayScale(moment.tensor)
         let shrinkage = shrinkage(decay)
         let coefficients = Coefficients(
             decay: decay * shrinkage, firstShare: 1 - beta1, differenceShare: 1 - beta2, squareShare: 1 - beta3,
             reach: weight, firstScale: 1 / powers.complement(beta1, moment.step),
             differenceScale: weight / powers.complement(beta2, moment.step),
-            stepSize: moment.learningRate * root * shrinkage, epsilon: epsilon * root, isFirst: moment.step == 1)
+            stepSize: moment.learningRate * root * shrinkage, epsilon: epsilon * root,
+            epsilonInRoot: epsilonInRoot * correction, isFirst: moment.step == 1)
         target.storeBytes(of: coefficients, as: Coefficients.self)
     }
 

@@ -336,7 +336,8 @@ extension Adan {
                 cell["exp_avg_sq"] = cell.mean(b3, cell["exp_avg_sq"], ahead * ahead)
                 cell["previous_grad"] = g
                 let sum = 1 / correction1 * cell["exp_avg"] + weight / correction2 * cell["exp_avg_diff"]
-                let u = sum / ((1 / correction3 * cell["exp_avg_sq"]).squareRoot() + N(epsilon))
+                let square = 1 / correction3 * cell["exp_avg_sq"] + N(epsilonInRoot)
+                let u = sum / (square.squareRoot() + N(epsilon))
                 let decay = rate * N(weightDecay)
                 let change = rate * u + decay * cell.weight
                 return noProx ? change : 1 / (1 + decay) * change

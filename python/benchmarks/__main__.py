@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 import layerwise as lw
 
-from . import chart, machine, policies, report
+from . import chart, machine, policies, report, rules
 from .cases import CASES, Scope
 from .contestants import use_threads
 from .meeting import Meeting
@@ -26,6 +26,8 @@ QUICK_ROUNDS, QUICK_WINDOW = 3, 0.001
 DISTURBED = 0.03
 """Share of other work above which the numbers are not to be trusted."""
 OUTPUT = Path(__file__).resolve().parents[2] / "build" / "bench"
+MARKDOWN = {"every_rule": rules.markdown, "measured_policies": policies.markdown}
+"""The cases of which docs/benchmarks.md has a table."""
 
 
 def main() -> None:
@@ -54,15 +56,17 @@ def main() -> None:
     if share > DISTURBED:
         console.print(f"[bold red]{share:.0%} of the processors' time went to other work: do not trust this[/]")
     if options.markdown:
-        console.print(policies.markdown(results["measured_policies"]), highlight=False, soft_wrap=True, markup=False)
+        for key, table in MARKDOWN.items():
+            if key in results:
+                console.print(table(results[key]), highlight=False, soft_wrap=True, markup=False)
     options.output.mkdir(parents=True, exist_ok=True)
     report.write_json(options.output / "bench.json", here, settings, results)
     title = f"{here.processor}, {options.threads} threads" + (", --quick: not a measurement" if options.quick else "")
-    usual = {key: each for key, each in results.items() if not each.by_byte}
+    usual = {key: each for key, each in results.items() if not each.limits}
     if usual:
         chart.draw(options.output / "bench.png", title, usual)
     for key, each in results.items():
-        if each.by_byte:
+        if each.limits:
             chart.draw_shares(options.output / f"{key}.svg", title, each)
             console.print(f"{options.output / key}.svg", highlight=False, soft_wrap=True)
     console.print(f"\n{options.output / 'bench.json'}\n{options.output / 'bench.png'}", highlight=False, soft_wrap=True)
@@ -102,9 +106,9 @@ def _result(meeting: Meeting, samples: Mapping[str, list[float]]) -> CaseResult:
     loops = {kind: {name: measured.pop(name) for name in names} for kind, names in meeting.loops.items()}
     rows = {kind: family[fastest(family)] for kind, family in loops.items()} | measured
     shapes, parameters = meeting.workload.shapes, meeting.workload.parameter_count
-    return CaseResult(
-        meeting.title, meeting.ours, len(shapes), parameters, rows, meeting.absent, loops, meeting.by_byte
-    )
+    # A rival that is absent has no row.
+    limits = {name: kind for name, kind in meeting.limits.items() if name in rows}
+    return CaseResult(meeting.title, meeting.ours, len(shapes), parameters, rows, meeting.absent, loops, limits)
 
 
 def _parse() -> argparse.Namespace:
@@ -123,11 +127,13 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER", help="default: build/bench")
     parser.add_argument(
-        "--markdown", action="store_true", help="also print the table of measured_policies for docs/benchmarks.md"
+        "--markdown",
+        action="store_true",
+        help=f"also print the tables that docs/benchmarks.md has of {' and '.join(MARKDOWN)}",
     )
     options = parser.parse_args()
-    if options.markdown and "measured_policies" not in options.only:
-        parser.error("--markdown is about the case measured_policies")
+    if options.markdown and not MARKDOWN.keys() & set(options.only):
+        parser.error(f"--markdown is about the cases {' and '.join(MARKDOWN)}")
     if options.rounds is None:
         options.rounds = QUICK_ROUNDS if options.quick else ROUNDS
     options.window = QUICK_WINDOW if options.quick else WINDOW

@@ -16,7 +16,7 @@ from . import training
 from .meeting import Meeting
 from .policies import MICROBATCHES, POLICIES, TELEMETRY, WATCHED, watched
 from .results import STREAM, STREAM_TWICE
-from .rules import all_rules
+from .rules import all_rules, limit
 from .stream import ONE_MOMENT, TWO_MOMENTS, TWO_MOMENTS_16_BIT, Look, Stream, Traffic
 from .workloads import BFLOAT16, Shape, Workload, matrices, minilm, minilm_names, small_tensors
 
@@ -320,14 +320,20 @@ def _muon(shape: Shape, scope: Scope) -> Meeting:
 
 
 def every_rule(scope: Scope) -> Meeting:
-    """Every rule at its defaults but Muon, whose time is that of products; by the bytes that each moves."""
+    """Every rule at its defaults but Muon, whose time is that of products, beside plain loops over the same arrays."""
     workload = Workload(matrices(4, scope.side))
     count = workload.parameter_count
-    meeting = Meeting("Every rule, float32", "AdamW", workload, TWO_MOMENTS.bytes_per_parameter * count, by_byte=True)
-    meeting.add_loops(STREAM, scope.stream.steppers(workload, TWO_MOMENTS, scope.threads))
+    meeting = Meeting("Every rule, float32", "AdamW", workload)
     for name, rule in all_rules().items():
-        meeting.invite(name, partial(who.by_byte, rule, workload, scope.threads), compare=False)
-        meeting.invite(f"{name}, peer", partial(who.peer_of, rule, workload), compare=False)
+        own = limit(name, rule)
+        for loop in (own, own.plain):
+            if loop.name not in meeting.loops:
+                steppers = scope.stream.steppers(workload, loop.traffic, scope.threads, loop.look)
+                meeting.add_loops(loop.name, steppers, loop.bytes_per_parameter * count)
+        moved = own.bytes_per_parameter * count
+        meeting.invite(name, partial(who.at_defaults, rule, workload, scope.threads), moved, compare=False)
+        meeting.invite(f"{name}, peer", partial(who.peer_of, rule, workload), moved, compare=False)
+        meeting.limits |= {name: own.name, f"{name}, peer": own.name}
     meeting.first_step()
     return meeting
 

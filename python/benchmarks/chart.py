@@ -37,9 +37,9 @@ def draw(path: Path, title: str, results: Mapping[str, CaseResult]) -> None:
 
 
 def draw_shares(path: Path, title: str, result: CaseResult) -> None:
-    """Writes the speed of every contestant and of its peer by byte, as shares of the streaming loop's."""
-    names = [name for name in result.rows if name != STREAM and not name.endswith(PEER)]
-    shares = {name: share.median for name in result.rows if (share := result.of_limit(name)) is not None}
+    """Writes the speed of every contestant and of its peer, as shares of the speed of the loop over the same arrays."""
+    shares = {name: share.median for name in result.limits if (share := result.of_limit(name)) is not None}
+    names = [name for name in shares if not name.endswith(PEER)]
     names.sort(key=lambda name: -shares[name])
     figure = Figure(figsize=(9, 1 + 0.24 * len(names)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -49,12 +49,12 @@ def draw_shares(path: Path, title: str, result: CaseResult) -> None:
     axes.scatter(
         [share for _, share in peers], [place for place, _ in peers], color=RIVAL, zorder=3, s=14, label="peer"
     )
-    axes.axvline(1, color=LIMIT, label="streaming loop")
+    axes.axvline(1, color=LIMIT, label="plain loop over the same arrays")
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlabel("bytes that a step must move over its time, as a share of the streaming loop's")
+    axes.set_xlabel("time of a plain loop over the same arrays over that of a step")
     axes.set_title(title, loc="left", fontsize=10)
     axes.legend(loc="lower right", fontsize=8)
     figure.savefig(path)

@@ -103,24 +103,13 @@ def lars(variant: Literal["pytorch_optimizer"] | None = None) -> lw.LARS:
     return lw.LARS(lr=LARS_LR, momentum=MOMENTUM, weight_decay=SGD_DECAY, variant=variant)
 
 
-def by_byte(rule: lw.Rule, workload: Workload, threads: int) -> Entry:
-    """A rule at its defaults, and the bytes that it must move."""
+def at_defaults(rule: lw.Rule, workload: Workload, threads: int) -> Entry:
+    """A rule at its defaults."""
     buffers = workload.copy()
     optimizer = layerwise(rule, buffers, threads)
     needs_loss = next(entry["needs_loss"] for entry in lw.rules() if entry["name"] == rule.name)
     step = partial(optimizer.step, loss=1.0) if needs_loss else optimizer.step
-    return Entry(step, buffers, None, traffic(rule, workload))
-
-
-def traffic(rule: lw.Rule, workload: Workload) -> int:
-    """Weights and states of their shape are read and written, gradients read; a rule that looks first reads twice."""
-    side = 64
-    with lw.Optimizer(rule) as optimizer:
-        optimizer.add_layer("layer", np.zeros((side, side), np.float32))
-        states = optimizer.layer("layer").states()["weight"]
-    whole = sum(state.count == side * side for state in states.values())
-    looks = next(entry["has_sums"] for entry in lw.rules() if entry["name"] == rule.name)
-    return (12 + 8 * whole + (8 if looks else 0)) * workload.parameter_count
+    return Entry(step, buffers)
 
 
 def peer_of(rule: lw.Rule, workload: Workload) -> Entry:
@@ -134,12 +123,12 @@ def peer_of(rule: lw.Rule, workload: Workload) -> Entry:
         fused = name in ("SGD", "Adam", "AdamW", "Adagrad")
         options = {"momentum": 0.9} if name == "SGD" else {}
         optimizer = kind(parameters, lr=LR, **options, **({"fused": True} if fused else {"foreach": True}))
-        return Entry(optimizer.step, buffers, None, traffic(rule, workload))
+        return Entry(optimizer.step, buffers)
     module = _import("pytorch_optimizer")
     kind = getattr(module, {"LAMB": "Lamb"}.get(name, name), None)
     if kind is None or name == "AdamMini":
         raise AbsentError("none of this name")
-    return Entry(kind(parameters, lr=LR).step, buffers, None, traffic(rule, workload))
+    return Entry(kind(parameters, lr=LR).step, buffers)
 
 
 # ---- torch

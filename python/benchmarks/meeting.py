@@ -27,7 +27,7 @@ class Meeting:
         ours: The contestant that tables relate the others to.
         workload: The tensors that are stepped.
         traffic: Bytes a step cannot avoid to move, or None where memory is not the limit.
-        by_byte: Whether contestants move different bytes, so that only their times a byte can be compared.
+        limits: The kind of streaming loop that a contestant is compared with, where they move different bytes.
         rounds: How many times as many rounds it has as others, where the contestants differ by little.
         contestants: Who takes part.
         absent: Who cannot, and why.
@@ -38,11 +38,11 @@ class Meeting:
     ours: str
     workload: Workload
     traffic: int | None = None
-    by_byte: bool = False
     rounds: int = 1
     contestants: list[Contestant] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
     loops: dict[str, list[str]] = field(default_factory=dict)
+    limits: dict[str, str] = field(default_factory=dict)
     _buffers: dict[str, Buffers] = field(default_factory=dict)
 
     def add(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .timing import Estimate, estimate
 
@@ -46,8 +46,8 @@ class CaseResult:
         parameters: How many elements.
         rows: A row for each contestant.
         absent: Who could not take part, and why.
-        by_byte: Whether the limit is compared by byte.
         loops: For each streaming loop in ``rows`` its whole family, of which it is the fastest, by name.
+        limits: The streaming loop that a row is compared with, where rows move different bytes.
     """
 
     title: str
@@ -57,17 +57,17 @@ class CaseResult:
     rows: dict[str, Row]
     absent: dict[str, str]
     loops: dict[str, dict[str, Row]]
-    by_byte: bool = False
+    limits: dict[str, str] = field(default_factory=dict)
 
     def fastest_loop(self, kind: str) -> str:
         """The name of the loop that is the yardstick ``kind``."""
         return fastest(self.loops[kind])
 
     def of_limit(self, name: str) -> Estimate | None:
-        """The streaming loop's time over that of a contestant, or None where the loop does not move its bytes."""
+        """The streaming loop's time over that of a contestant, or None where no loop moves its bytes."""
+        if name in self.limits:
+            return self.ratio(self.limits[name], name)
         limit = self.rows.get(STREAM)
-        if self.by_byte and limit is not None and name in self.rows:
-            return self.ratio(STREAM, name, per_byte=True)
         return None if limit is None or limit.traffic != self.rows[name].traffic else self.ratio(STREAM, name)
 
     def ratio(self, subject: str, base: str, per_byte: bool = False) -> Estimate:

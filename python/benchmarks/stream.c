@@ -13,10 +13,12 @@
  * first time only reads, which memory does at another speed than reading and writing.  So the loop can do that too, a unit
  * at a time: a tensor, or everything.
  */
+#include <math.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <string.h>
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
@@ -26,24 +28,22 @@ enum { BLOCK = 1 << 16, MAX_THREADS = 1024, LINE = 16 };
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* float32 parameters and gradient, one float32 moment: SGD with momentum, LARS.  20 bytes an element. */
-INLINE void one_moment(void *const *arrays, int64_t from, int64_t to) {
-    float *restrict w = arrays[0], *restrict m = arrays[1];
-    const float *restrict g = arrays[2];
+/* The first `written` float32 arrays are read and written, `copies` more are read, and the gradient is the last.  Both numbers are
+ * constants where this is called, so that nothing is left of the tests. */
+INLINE void add(void *const *arrays, const int written, const int copies, int64_t from, int64_t to) {
+    float *restrict w = arrays[0];
+    float *restrict m = written > 1 ? arrays[1] : 0;
+    float *restrict v = written > 2 ? arrays[2] : 0;
+    float *restrict u = written > 3 ? arrays[3] : 0;
+    float *restrict n = written > 4 ? arrays[4] : 0;
+    const float *restrict c = copies > 0 ? arrays[written] : 0;
+    const float *restrict g = arrays[written + copies];
     for (int64_t i = from; i < to; i++) {
-        m[i] += g[i];
-        w[i] += g[i];
-    }
-}
-
-/* float32 parameters and gradient, two float32 moments: the Adam family.  28 bytes an element. */
-INLINE void two_moments(void *const *arrays, int64_t from, int64_t to) {
-    float *restrict w = arrays[0], *restrict m = arrays[1], *restrict v = arrays[2];
-    const float *restrict g = arrays[3];
-    for (int64_t i = from; i < to; i++) {
-        m[i] += g[i];
-        v[i] += g[i];
-        w[i] += g[i];
+        if (written > 1) m[i] += g[i];
+        if (written > 2) v[i] += g[i];
+        if (written > 3) u[i] += g[i];
+        if (written > 4) n[i] += g[i];
+        w[i] += copies > 0 ? g[i] + c[i] : g[i];
     }
 }
 
@@ -56,18 +56,6 @@ INLINE void two_moments_16_bit(void *const *arrays, int64_t from, int64_t to) {
         m[i] += 1.0f;
         v[i] += 1.0f;
         w[i] = (uint16_t)(w[i] + g[i]);
-    }
-}
-
-/* float32 parameters and gradient, three float32 moments: AdamW that keeps its last change.  36 bytes an element. */
-INLINE void three_moments(void *const *arrays, int64_t from, int64_t to) {
-    float *restrict w = arrays[0], *restrict m = arrays[1], *restrict v = arrays[2], *restrict u = arrays[3];
-    const float *restrict g = arrays[4];
-    for (int64_t i = from; i < to; i++) {
-        m[i] += g[i];
-        v[i] += g[i];
-        u[i] += g[i];
-        w[i] += g[i];
     }
 }
 
@@ -84,86 +72,107 @@ INLINE void two_moments_and_signs(void *const *arrays, int64_t from, int64_t to)
     for (int64_t i = from; i < to; i++) s[i] ^= 1;
 }
 
-/* float32 parameters and gradient, two float32 moments, a copy of the parameters that is read.  32 bytes an element. */
-INLINE void two_moments_and_copy(void *const *arrays, int64_t from, int64_t to) {
+/* One float32 moment, and the root and the quotient of an element that Adagrad and RMSprop cannot do without.  Where the processor
+ * divides more slowly than its memory delivers, that is the limit. */
+INLINE void one_moment_and_root(void *const *arrays, int64_t from, int64_t to) {
+    float *restrict w = arrays[0], *restrict m = arrays[1];
+    const float *restrict g = arrays[2];
+    for (int64_t i = from; i < to; i++) {
+        m[i] += g[i];
+        w[i] += g[i] / sqrtf(m[i]);
+    }
+}
+
+/* Two float32 moments, and the two roots and the quotient of Adadelta. */
+INLINE void two_moments_and_roots(void *const *arrays, int64_t from, int64_t to) {
     float *restrict w = arrays[0], *restrict m = arrays[1], *restrict v = arrays[2];
-    const float *restrict c = arrays[3], *restrict g = arrays[4];
+    const float *restrict g = arrays[3];
     for (int64_t i = from; i < to; i++) {
         m[i] += g[i];
         v[i] += g[i];
-        w[i] += g[i] + c[i];
+        w[i] += g[i] / sqrtf(m[i]) * sqrtf(v[i]);
     }
 }
 
 #if defined(__SSE2__)
-/* As `add`, with stores past the caches, for `from`, `to` and arrays that are whole cache lines. */
-INLINE void add_past_caches(float *target, const float *g, int64_t from, int64_t to) {
+/* Adds `g`, or 1, with stores past the caches, for `from`, `to` and arrays that are whole cache lines. */
+INLINE void add_one_past_caches(float *target, const float *g, int64_t from, int64_t to) {
     for (int64_t i = from; i < to; i += 4) {
         const __m128 addend = g != 0 ? _mm_load_ps(g + i) : _mm_set1_ps(1.0f);
         _mm_stream_ps(target + i, _mm_add_ps(_mm_load_ps(target + i), addend));
     }
 }
-INLINE void one_moment_past_caches(void *const *arrays, int64_t from, int64_t to) {
-    add_past_caches(arrays[1], arrays[2], from, to);
-    add_past_caches(arrays[0], arrays[2], from, to);
-}
-INLINE void two_moments_past_caches(void *const *arrays, int64_t from, int64_t to) {
-    add_past_caches(arrays[1], arrays[3], from, to);
-    add_past_caches(arrays[2], arrays[3], from, to);
-    add_past_caches(arrays[0], arrays[3], from, to);
-}
-INLINE void two_moments_16_bit_past_caches(void *const *arrays, int64_t from, int64_t to) {
-    uint16_t *w = arrays[0];
-    const uint16_t *g = arrays[3];
-    add_past_caches(arrays[1], 0, from, to);
-    add_past_caches(arrays[2], 0, from, to);
-    for (int64_t i = from; i < to; i += 8) {
-        __m128i *target = (__m128i *)(w + i);
-        _mm_stream_si128(target, _mm_add_epi16(_mm_load_si128(target), _mm_load_si128((const __m128i *)(g + i))));
+INLINE void add_past_caches(void *const *arrays, const int written, const int copies, int64_t from, int64_t to) {
+    const float *g = arrays[written + copies];
+    for (int n = 1; n < written; n++) add_one_past_caches(arrays[n], g, from, to);
+    if (copies == 0) {
+        add_one_past_caches(arrays[0], g, from, to);
+        return;
     }
-}
-INLINE void three_moments_past_caches(void *const *arrays, int64_t from, int64_t to) {
-    for (int n = 0; n < 4; n++) add_past_caches(arrays[n], arrays[4], from, to);
-}
-INLINE void two_moments_and_signs_past_caches(void *const *arrays, int64_t from, int64_t to) {
-    int8_t *s = arrays[3];
-    for (int n = 0; n < 3; n++) add_past_caches(arrays[n], arrays[4], from, to);
-    for (int64_t i = from; i < to; i += 16) {
-        __m128i *target = (__m128i *)(s + i);
-        _mm_stream_si128(target, _mm_xor_si128(_mm_load_si128(target), _mm_set1_epi8(1)));
-    }
-}
-INLINE void two_moments_and_copy_past_caches(void *const *arrays, int64_t from, int64_t to) {
     float *w = arrays[0];
-    const float *c = arrays[3], *g = arrays[4];
-    add_past_caches(arrays[1], g, from, to);
-    add_past_caches(arrays[2], g, from, to);
+    const float *c = arrays[written];
     for (int64_t i = from; i < to; i += 4) {
         const __m128 addend = _mm_add_ps(_mm_load_ps(c + i), _mm_load_ps(g + i));
         _mm_stream_ps(w + i, _mm_add_ps(_mm_load_ps(w + i), addend));
     }
 }
+INLINE void two_moments_16_bit_past_caches(void *const *arrays, int64_t from, int64_t to) {
+    uint16_t *w = arrays[0];
+    const uint16_t *g = arrays[3];
+    add_one_past_caches(arrays[1], 0, from, to);
+    add_one_past_caches(arrays[2], 0, from, to);
+    for (int64_t i = from; i < to; i += 8) {
+        __m128i *target = (__m128i *)(w + i);
+        _mm_stream_si128(target, _mm_add_epi16(_mm_load_si128(target), _mm_load_si128((const __m128i *)(g + i))));
+    }
+}
+INLINE void two_moments_and_signs_past_caches(void *const *arrays, int64_t from, int64_t to) {
+    int8_t *s = arrays[3];
+    for (int n = 0; n < 3; n++) add_one_past_caches(arrays[n], arrays[4], from, to);
+    for (int64_t i = from; i < to; i += 16) {
+        __m128i *target = (__m128i *)(s + i);
+        _mm_stream_si128(target, _mm_xor_si128(_mm_load_si128(target), _mm_set1_epi8(1)));
+    }
+}
 #else
-#define one_moment_past_caches one_moment
-#define two_moments_past_caches two_moments
+#define add_past_caches add
 #define two_moments_16_bit_past_caches two_moments_16_bit
-#define three_moments_past_caches three_moments
 #define two_moments_and_signs_past_caches two_moments_and_signs
-#define two_moments_and_copy_past_caches two_moments_and_copy
 #endif
+#define one_moment_and_root_past_caches one_moment_and_root
+#define two_moments_and_roots_past_caches two_moments_and_roots
+
+#define FLOATS(kind, written, copies)                                                                                  \
+    INLINE void kind(void *const *arrays, int64_t from, int64_t to) { add(arrays, written, copies, from, to); }        \
+    INLINE void kind##_past_caches(void *const *arrays, int64_t from, int64_t to) {                                    \
+        add_past_caches(arrays, written, copies, from, to);                                                            \
+    }
+
+FLOATS(floats_1_0, 1, 0)
+FLOATS(floats_2_0, 2, 0)
+FLOATS(floats_3_0, 3, 0)
+FLOATS(floats_4_0, 4, 0)
+FLOATS(floats_5_0, 5, 0)
+FLOATS(floats_1_1, 1, 1)
+FLOATS(floats_2_1, 2, 1)
+FLOATS(floats_3_1, 3, 1)
+FLOATS(floats_4_1, 4, 1)
 
 /* How a loop goes over the elements. */
 enum { BY_ELEMENT, BY_LINE, PREFETCHING, PAST_CACHES };
 
-#define TRAFFIC(kind, array_count)                                                                                     \
+/* `sizes`: bytes of an element of each array. */
+#define TRAFFIC(kind, ...)                                                                                             \
     static void run_##kind(void *const *arrays, int64_t from, int64_t to, int32_t way, int64_t ahead) {                \
+        static const int64_t sizes[] = {__VA_ARGS__};                                                                  \
+        enum { COUNT = sizeof sizes / sizeof sizes[0] };                                                               \
         int64_t i = from;                                                                                              \
         if (way == BY_LINE) {                                                                                          \
             for (; i + LINE <= to; i += LINE) kind(arrays, i, i + LINE);                                               \
         } else if (way == PREFETCHING) {                                                                               \
             for (; i + LINE <= to; i += LINE) {                                                                        \
-                for (int n = 0; n < array_count; n++) {                                                                \
-                    __builtin_prefetch((const char *)arrays[n] + i * size_of_##kind[n] + ahead, n < array_count - 1);  \
+                for (int n = 0; n < COUNT; n++) {                                                                      \
+                    __builtin_prefetch((const char *)arrays[n] + i * sizes[n] + ahead, n < COUNT - 1);                 \
                 }                                                                                                      \
                 kind(arrays, i, i + LINE);                                                                             \
             }                                                                                                          \
@@ -173,28 +182,47 @@ enum { BY_ELEMENT, BY_LINE, PREFETCHING, PAST_CACHES };
         kind(arrays, i, to);                                                                                           \
     }
 
-static const int64_t size_of_one_moment[] = {4, 4, 4};
-static const int64_t size_of_two_moments[] = {4, 4, 4, 4};
-static const int64_t size_of_two_moments_16_bit[] = {2, 4, 4, 2};
-static const int64_t size_of_three_moments[] = {4, 4, 4, 4, 4};
-static const int64_t size_of_two_moments_and_signs[] = {4, 4, 4, 1, 4};
-static const int64_t size_of_two_moments_and_copy[] = {4, 4, 4, 4, 4};
+TRAFFIC(floats_1_0, 4, 4)
+TRAFFIC(floats_2_0, 4, 4, 4)
+TRAFFIC(floats_3_0, 4, 4, 4, 4)
+TRAFFIC(floats_4_0, 4, 4, 4, 4, 4)
+TRAFFIC(floats_5_0, 4, 4, 4, 4, 4, 4)
+TRAFFIC(floats_1_1, 4, 4, 4)
+TRAFFIC(floats_2_1, 4, 4, 4, 4)
+TRAFFIC(floats_3_1, 4, 4, 4, 4, 4)
+TRAFFIC(floats_4_1, 4, 4, 4, 4, 4, 4)
+TRAFFIC(two_moments_16_bit, 2, 4, 4, 2)
+TRAFFIC(two_moments_and_signs, 4, 4, 4, 1, 4)
+TRAFFIC(one_moment_and_root, 4, 4, 4)
+TRAFFIC(two_moments_and_roots, 4, 4, 4, 4)
 
-TRAFFIC(one_moment, 3)
-TRAFFIC(two_moments, 4)
-TRAFFIC(two_moments_16_bit, 4)
-TRAFFIC(three_moments, 5)
-TRAFFIC(two_moments_and_signs, 5)
-TRAFFIC(two_moments_and_copy, 5)
-
-static void (*const traffic[])(void *const *arrays, int64_t from, int64_t to, int32_t way, int64_t ahead) = {
-    run_one_moment,
-    run_two_moments,
-    run_two_moments_16_bit,
-    run_three_moments,
-    run_two_moments_and_signs,
-    run_two_moments_and_copy,
+static const struct {
+    const char *name;
+    void (*run)(void *const *arrays, int64_t from, int64_t to, int32_t way, int64_t ahead);
+} traffic[] = {
+    {"floats_1_0", run_floats_1_0},
+    {"floats_2_0", run_floats_2_0},
+    {"floats_3_0", run_floats_3_0},
+    {"floats_4_0", run_floats_4_0},
+    {"floats_5_0", run_floats_5_0},
+    {"floats_1_1", run_floats_1_1},
+    {"floats_2_1", run_floats_2_1},
+    {"floats_3_1", run_floats_3_1},
+    {"floats_4_1", run_floats_4_1},
+    {"two_moments_16_bit", run_two_moments_16_bit},
+    {"two_moments_and_signs", run_two_moments_and_signs},
+    {"one_moment_and_root", run_one_moment_and_root},
+    {"two_moments_and_roots", run_two_moments_and_roots},
 };
+
+/* The number of the loop of this name, or -1. */
+int32_t stream_kind(const char *name) {
+    const int32_t count = sizeof traffic / sizeof traffic[0];
+    for (int32_t kind = 0; kind < count; kind++) {
+        if (strcmp(traffic[kind].name, name) == 0) return kind;
+    }
+    return -1;
+}
 
 /* Reads; the sum is there so that the compiler cannot leave it out. */
 static float look(const float *restrict x, int64_t from, int64_t to) {
@@ -246,7 +274,7 @@ static void take(struct job *job, int64_t base, int64_t start, int64_t end, int 
                 seen += look(job->arrays[job->looks[i]], from, to);
             }
         } else {
-            traffic[job->kind](job->arrays, from, to, job->way, job->ahead);
+            traffic[job->kind].run(job->arrays, from, to, job->way, job->ahead);
         }
     }
     if (looking) {

@@ -23,18 +23,23 @@ class Traffic:
     """The bytes that a step cannot avoid to move, an element of the parameters.
 
     Attributes:
-        kind: The position of its loop in stream.c.
         moments: Arrays of float32 state, each read and written.
+        copies: Arrays of float32 that are only read, beside the gradient.
         element_bytes: Size of a parameter and of a gradient element; the parameter is read and written.
         signs: Arrays of bytes, each read and written.
-        copies: Arrays of float32 that are only read, beside the gradient.
+        kind: The name of its loop in stream.c, if it is not that of so many float32 arrays.
     """
 
-    kind: int
     moments: int
-    element_bytes: int
-    signs: int = 0
     copies: int = 0
+    element_bytes: int = 4
+    signs: int = 0
+    kind: str = ""
+
+    @property
+    def loop(self) -> str:
+        """The name of its loop in stream.c."""
+        return self.kind or f"floats_{1 + self.moments}_{self.copies}"
 
     @property
     def bytes_per_parameter(self) -> int:
@@ -42,12 +47,14 @@ class Traffic:
         return 3 * self.element_bytes + 8 * self.moments + 2 * self.signs + 4 * self.copies
 
 
-ONE_MOMENT = Traffic(kind=0, moments=1, element_bytes=4)
-TWO_MOMENTS = Traffic(kind=1, moments=2, element_bytes=4)
-TWO_MOMENTS_16_BIT = Traffic(kind=2, moments=2, element_bytes=2)
-THREE_MOMENTS = Traffic(kind=3, moments=3, element_bytes=4)
-TWO_MOMENTS_AND_SIGNS = Traffic(kind=4, moments=2, element_bytes=4, signs=1)
-TWO_MOMENTS_AND_COPY = Traffic(kind=5, moments=2, element_bytes=4, copies=1)
+ONE_MOMENT = Traffic(moments=1)
+TWO_MOMENTS = Traffic(moments=2)
+THREE_MOMENTS = Traffic(moments=3)
+TWO_MOMENTS_AND_COPY = Traffic(moments=2, copies=1)
+TWO_MOMENTS_16_BIT = Traffic(moments=2, element_bytes=2, kind="two_moments_16_bit")
+TWO_MOMENTS_AND_SIGNS = Traffic(moments=2, signs=1, kind="two_moments_and_signs")
+ONE_MOMENT_AND_ROOT = Traffic(moments=1, kind="one_moment_and_root")
+TWO_MOMENTS_AND_ROOTS = Traffic(moments=2, kind="two_moments_and_roots")
 
 
 @dataclass(frozen=True)
@@ -110,10 +117,13 @@ class Stream:
         source = Path(__file__).with_name("stream.c")
         with tempfile.TemporaryDirectory() as folder:
             library = Path(folder) / "stream.so"
-            options = ["-O3", "-march=native", "-std=c11", "-pthread", "-shared", "-fPIC"]
-            subprocess.run([compiler, *options, "-o", library, source], check=True)
+            # A root that may set errno is a call.
+            options = ["-O3", "-march=native", "-fno-math-errno", "-std=c11", "-pthread", "-shared", "-fPIC"]
+            subprocess.run([compiler, *options, "-o", library, source, "-lm"], check=True)
             # A loaded library stays when its file goes.
-            self._run = ctypes.CDLL(str(library)).stream_run
+            loops = ctypes.CDLL(str(library))
+        self._kind, self._run = loops.stream_kind, loops.stream_run
+        self._kind.argtypes, self._kind.restype = [ctypes.c_char_p], ctypes.c_int32
         self._run.argtypes = [
             ctypes.c_int32,
             ctypes.POINTER(ctypes.c_void_p),
@@ -149,9 +159,12 @@ class Stream:
         looks = [] if look is None else [0, len(arrays) - 1] if look.weights else [len(arrays) - 1]
         looked = (ctypes.c_int32 * len(looks))(*looks)
         unit = look.unit if look is not None and look.unit else count
+        kind = self._kind(traffic.loop.encode())
+        if kind < 0:
+            raise ValueError(f"stream.c has no loop {traffic.loop}")
 
         def step(keep_alive: list[Array] = arrays) -> None:
-            error = self._run(traffic.kind, addresses, count, unit, looked, len(looks), threads, loop.way, loop.ahead)
+            error = self._run(kind, addresses, count, unit, looked, len(looks), threads, loop.way, loop.ahead)
             if error:
                 raise OSError(error, os.strerror(error))
 
@@ -164,7 +177,8 @@ def _arrays(count: int, traffic: Traffic, apart: int, huge_pages: bool) -> list[
     page, huge_page = mmap.PAGESIZE, 2 << 20
     arrays = []
     states: list[type[np.generic]] = [np.float32] * traffic.moments + [np.int8] * traffic.signs
-    for index, dtype in enumerate([narrow, *states, *[np.float32] * traffic.copies, narrow]):
+    states += [np.float32] * traffic.copies
+    for index, dtype in enumerate([narrow, *states, narrow]):
         size = count * np.dtype(dtype).itemsize
         memory = mmap.mmap(-1, size + huge_page + page, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         memory.madvise(mmap.MADV_HUGEPAGE if huge_pages else mmap.MADV_NOHUGEPAGE)

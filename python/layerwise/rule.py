@@ -656,9 +656,9 @@ class Adan(Rule):
 
     d = g - previous_grad, 0 at the first step;  m = beta1 * m + (1 - beta1) * g;  e = beta2 * e + (1 - beta2) * d;  n =
     beta3 * n + (1 - beta3) * (g + beta2 * d)**2;  u = (m_hat + beta2 * e_hat) / (sqrt(n_hat) + eps);  w = (w - lr * u)
-    / (1 + lr * weight_decay), and with no_prox (1 - lr * weight_decay) * w - lr * u.  With difference_weight="share" 1
-    - beta2 stands in place of beta2 before d and e_hat.  Source: Xie et al. 2022, algorithm 1, arXiv:2208.06677; equals
-    pytorch_optimizer.Adan.  State: exp_avg, exp_avg_diff, exp_avg_sq, previous_grad.
+    / (1 + lr * weight_decay), and with no_prox (1 - lr * weight_decay) * w - lr * u.  eps_root is added to n_hat.  With
+    difference_weight="share" 1 - beta2 stands in place of beta2 before d and e_hat.  Source: Xie et al. 2022, algorithm
+    1, arXiv:2208.06677; equals pytorch_optimizer.Adan.  State: exp_avg, exp_avg_diff, exp_avg_sq, previous_grad.
 
     Args:
         lr: Learning rate γ, in [0, inf).  Default 0.001.
@@ -667,6 +667,7 @@ class Adan(Rule):
         eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         no_prox: Decay the weights before the step, as AdamW does.  Default False.
+        eps_root: Number ε′ that is added under the root, as in optax, in [0, inf).  Default 0.
         difference_weight: What the differences are multiplied by in the step: "decay" β₂ as the authors do, "share" 1 −
             β₂ as optax does.  Default "decay".
         cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
@@ -683,6 +684,7 @@ class Adan(Rule):
     eps: float | None = None
     weight_decay: float | None = None
     no_prox: bool | None = None
+    eps_root: float | None = None
     difference_weight: Literal["decay", "share"] | None = None
     cautious: Literal["none", "update", "decay"] | None = None
     corrected_weight_decay: bool | None = None

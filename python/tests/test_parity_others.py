@@ -539,7 +539,11 @@ OF_OPTAX: dict[str, tuple[lw.Rule, Any]] = {
     ),
     "adan": (
         lw.Adan(lr=0.01, betas=(0.9, 0.7, 0.95), eps=1e-4, weight_decay=0.2, variant="optax"),
-        optax.adan(0.01, 0.9, 0.7, 0.95, eps=1e-4, eps_root=0.0, weight_decay=0.2),
+        optax.adan(0.01, 0.9, 0.7, 0.95, eps=1e-4, weight_decay=0.2),
+    ),
+    "adan with eps_root": (
+        lw.Adan(lr=0.01, betas=(0.9, 0.7, 0.95), eps=0.0, eps_root=1e-3, variant="optax"),
+        optax.adan(0.01, 0.9, 0.7, 0.95, eps=0.0, eps_root=1e-3),
     ),
     "nadam": (
         lw.NAdam(lr=0.01, betas=(0.8, 0.95), variant="optax", eps=1e-4),

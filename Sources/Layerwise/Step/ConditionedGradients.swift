@@ -40,6 +40,10 @@ struct ConditionedGradients {
     @inline(__always)
     var isPlain: Bool { limit == .infinity && !isFactorWide && slices == nil && noise == nil }
 
+    /// Where `fill` puts them.
+    @inline(__always)
+    var tile: UnsafeRawPointer { UnsafeRawPointer(scratch.gradients) }
+
     /// Puts `count` gradients from `offset` on into the tile for gradients, padded with zeros to a whole group.
     func fill(_ offset: Int, _ count: Int) {
         let target = slices == nil ? scratch.gradients : scratch.change

@@ -68,27 +68,23 @@ struct Scratch {
     static let bytes =
         (4 + TensorStepData.stateSlots) * tileBytes + formerBytes + 2 * slack + directionBytes
 
-    /// Tiles, in the L1 cache.
-    let gradients: UnsafeMutableRawPointer
-    let weights: UnsafeMutableRawPointer
-    /// A state that is kept by rows and columns.
-    let product: UnsafeMutableRawPointer
-    /// Changes that are not yet taken from the weights.
-    let change: UnsafeMutableRawPointer
-    /// Copies of states, one behind the other.
-    let states: UnsafeMutableRawPointer
-    /// Weights before the step, where changes are watched.
-    let former: UnsafeMutableRawPointer
-    /// Directions between the stages of a small unit.
-    let directions: UnsafeMutableRawPointer
+    private let memory: UnsafeMutableRawPointer
 
-    init(_ memory: UnsafeMutableRawPointer) {
-        gradients = memory
-        weights = memory + Self.tileBytes
-        change = memory + 2 * Self.tileBytes
-        states = memory + 3 * Self.tileBytes
-        product = memory + (3 + TensorStepData.stateSlots) * Self.tileBytes
-        former = product + Self.tileBytes + Self.slack
-        directions = former + Self.formerBytes + Self.slack
-    }
+    init(_ memory: UnsafeMutableRawPointer) { self.memory = memory }
+
+    // One address, and not one for each part: every block copies the structure.
+
+    /// Tiles, in the L1 cache.
+    @inline(__always) var gradients: UnsafeMutableRawPointer { memory }
+    @inline(__always) var weights: UnsafeMutableRawPointer { memory + Self.tileBytes }
+    /// Changes that are not yet taken from the weights.
+    @inline(__always) var change: UnsafeMutableRawPointer { memory + 2 * Self.tileBytes }
+    /// Copies of states, one behind the other.
+    @inline(__always) var states: UnsafeMutableRawPointer { memory + 3 * Self.tileBytes }
+    /// A state that is kept by rows and columns.
+    @inline(__always) var product: UnsafeMutableRawPointer { states + TensorStepData.stateSlots * Self.tileBytes }
+    /// Weights before the step, where changes are watched.
+    @inline(__always) var former: UnsafeMutableRawPointer { product + Self.tileBytes + Self.slack }
+    /// Directions between the stages of a small unit.
+    @inline(__always) var directions: UnsafeMutableRawPointer { former + Self.formerBytes + Self.slack }
 }

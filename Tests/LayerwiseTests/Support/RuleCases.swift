@@ -227,6 +227,7 @@ extension RuleCase {
                 ["lr": 0.03, "beta1": 0.9, "beta2": 0.8, "beta3": 0.95, "eps": 1e-3, "weight_decay": 0.3]),
             try RuleCase("adan", ["lr": 0.03, "weight_decay": 0.3, "no_prox": 1]),
             try RuleCase("adan", ["lr": 0.03, "beta2": 0.8, "variant": "optax"]),
+            try RuleCase("adan", ["lr": 0.03, "eps": 0, "eps_root": 1e-3, "weight_decay": 0.3]),
         ]
     }
 

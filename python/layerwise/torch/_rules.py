@@ -1139,6 +1139,7 @@ class Adan(LayerwiseOptimizer):
         eps: Number ε that is added to the denominator, in [0, inf).  Default 1e-8.
         weight_decay: Decay coefficient λ, in [0, inf).  Default 0.
         no_prox: Decay the weights before the step, as AdamW does.  Default False.
+        eps_root: Number ε′ that is added under the root, as in optax, in [0, inf).  Default 0.
         difference_weight: What the differences are multiplied by in the step: "decay" β₂ as the authors do, "share" 1 −
             β₂ as optax does.  Default "decay".
         cautious: Weights take the "update" only where it has the sign of the gradient, or the "decay" only where it has
@@ -1155,11 +1156,14 @@ class Adan(LayerwiseOptimizer):
         "eps",
         "weight_decay",
         "no_prox",
+        "eps_root",
         "difference_weight",
         "cautious",
         "corrected_weight_decay",
     )
-    _may_lack: ClassVar[frozenset[str]] = frozenset({"difference_weight", "cautious", "corrected_weight_decay"})
+    _may_lack: ClassVar[frozenset[str]] = frozenset(
+        {"eps_root", "difference_weight", "cautious", "corrected_weight_decay"}
+    )
 
     def __init__(
         self,
@@ -1170,6 +1174,7 @@ class Adan(LayerwiseOptimizer):
         eps: float | None = None,
         weight_decay: float | None = None,
         no_prox: bool | None = None,
+        eps_root: float | None = None,
         difference_weight: Literal["decay", "share"] | None = None,
         cautious: Literal["none", "update", "decay"] | None = None,
         corrected_weight_decay: bool | None = None,
@@ -1182,6 +1187,7 @@ class Adan(LayerwiseOptimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "no_prox": no_prox,
+            "eps_root": eps_root,
             "difference_weight": difference_weight,
             "cautious": cautious,
             "corrected_weight_decay": corrected_weight_decay,

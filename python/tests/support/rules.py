@@ -240,7 +240,7 @@ TABLE: dict[str, Case] = {
     "Adan": Case(
         {"lr": 0.02, "betas": (0.9, 0.8, 0.95), "weight_decay": 0.1},
         extremes=[
-            {"lr": 0.1},
+            {"lr": 0.1, "eps_root": 1e30},
             {"lr": 0.1, "betas": (0.0, 0.0, 0.0), "eps": 0.0, "weight_decay": 1e30},
             {"lr": 0.1, "weight_decay": 10.0, "no_prox": True},
         ],
