@@ -38,6 +38,19 @@ final class CallersMemoryTests: XCTestCase {
         }
     }
 
+    /// Four times the columns need four times the memory, not sixteen times.
+    func testMemoryGrowsWithTheColumns() throws {
+        for ruleCase in try RuleCase.factored() {
+            func size(_ shapes: [[Int]]) throws -> Int {
+                try Model(ruleCase.rule, shapes: [shapes], settings: settings()).optimizer.memorySize()
+            }
+            for rows in [[], [4], [2, 2]] {
+                let (small, large) = (try size([rows + [1 << 17]]), try size([rows + [1 << 19]]))
+                XCTAssertLessThan(large, 5 * small, "\(ruleCase.rule), \(rows)")
+            }
+        }
+    }
+
     func testMemoryThatIsTooSmallIsRefused() throws {
         let model = try Model(LAMB(lr: 0.1), shapes: Self.shapes, settings: settings())
         let size = try model.optimizer.memorySize()

@@ -9,22 +9,27 @@ final class FactoredRuleTests: XCTestCase {
     private static let shapes = [
         [[40], [5, 7], []], [[301, 211], [3, 2, 33, 65]], [[1, 1], [4, 6, 3, 3], [1, 300], [300, 1]], [[3, 20011]],
     ]
+    /// Rows that are longer than a block, of several matrices and of a vector.
+    private static let wideShapes = [[[2, 1, 17003], [20003]]]
 
     /// 30 steps stay beside the reference, all options away from their defaults.  The tolerance is a hundred roundings of the
     /// arithmetic's type, in units of the largest distance that a weight of the tensor moved, and half a unit of the weight for
     /// each step, in which it is rounded.
-    func testThirtySteps() throws {
+    func testThirtySteps() throws { try takeThirtySteps(Self.shapes) }
+    func testThirtyStepsOfWideMatrices() throws { try takeThirtySteps(Self.wideShapes) }
+
+    private func takeThirtySteps(_ shapes: [[[Int]]]) throws {
         for ruleCase in try RuleCase.factored() {
             let rule = ruleCase.rule
             for kind in [Kind(.float64), Kind(.float32), Kind(.bfloat16, master: true)] {
                 let unit = kind.computeType == .float64 ? Double.ulpOfOne : Double(Float.ulpOfOne)
-                let model = try Model(rule, kind, shapes: Self.shapes)
+                let model = try Model(rule, kind, shapes: shapes)
                 let epsilon = kind.dtype == .bfloat16 ? 0x1p-7 : unit
                 // A change from outside, which master copies must take over.
                 for buffer in model.parameters.joined() { buffer[0] = 0.5 }
-                var references = Self.shapes.indices.map { layer in
-                    Self.shapes[layer].indices.map {
-                        reference(rule, epsilon, model.parameters[layer][$0].values, shape: Self.shapes[layer][$0])
+                var references = shapes.indices.map { layer in
+                    shapes[layer].indices.map {
+                        reference(rule, epsilon, model.parameters[layer][$0].values, shape: shapes[layer][$0])
                     }
                 }
                 let start = references
@@ -79,7 +84,7 @@ final class FactoredRuleTests: XCTestCase {
             for kind in [Kind(.float32), Kind(.float64), Kind(.bfloat16, master: true), Kind(.float16)] {
                 var digests: Set<String> = []
                 for settings in [["threads": 1], ["threads": 2], ["threads": 3, "telemetry": 1]] as [Options] {
-                    let model = try Model(ruleCase.rule, kind, shapes: Self.shapes)
+                    let model = try Model(ruleCase.rule, kind, shapes: Self.shapes + Self.wideShapes)
                     try model.optimizer.set(LayerwiseTests.settings(settings))
                     for _ in 0..<5 {
                         Self.pull(model)
@@ -87,12 +92,12 @@ final class FactoredRuleTests: XCTestCase {
                     }
                     digests.insert("\(try model.digest())")
                 }
-                let model = try Model(ruleCase.rule, kind, shapes: Self.shapes)
+                let model = try Model(ruleCase.rule, kind, shapes: Self.shapes + Self.wideShapes)
                 for _ in 0..<3 {
                     Self.pull(model)
                     try model.optimizer.step()
                 }
-                let again = try Model(ruleCase.rule, kind, shapes: Self.shapes)
+                let again = try Model(ruleCase.rule, kind, shapes: Self.shapes + Self.wideShapes)
                 try again.optimizer.load(try model.optimizer.exported())
                 for (own, other) in zip(again.parameters.joined(), model.parameters.joined()) {
                     own.bytes.copyBytes(from: other.bytes)

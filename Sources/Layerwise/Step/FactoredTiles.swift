@@ -82,6 +82,8 @@ struct Maxima {
     private let rowMaxima: UnsafeMutablePointer<Double>
     private let columnMaxima: UnsafeMutableRawPointer
     private let firstRow: Int
+    private let start: Int
+    private let isWithinRow: Bool
 
     init(_ block: Block, _ tensor: UnsafePointer<TensorStepData>, _ context: StepContext) {
         self.tensor = tensor
@@ -90,14 +92,26 @@ struct Maxima {
         firstRow = rows.lowerBound
         rowMaxima = context.factors + block.firstFactor
         columnMaxima = UnsafeMutableRawPointer(rowMaxima + rows.count)
+        start = block.start
+        isWithinRow = tensor.pointee.matrices.isWithinRow(block)
     }
 
     /// Raises them to those of `count` lanes.  The first is element `offset` of the tensor.
     func add(_ lanes: UnsafeRawPointer, _ offset: Int, _ count: Int) {
         let columns = tensor.pointee.matrices.columns
+        let size = tensor.pointee.laneType.size
         let table =
             tensor.pointee.laneType == .float64 ? kernels.pointee.factors64 : kernels.pointee.factors32
-        table.addMaxima(lanes, count, offset, columns, rowMaxima + (offset / columns - firstRow), columnMaxima)
+        if !isWithinRow {
+            return table.addMaxima(
+                lanes, count, offset, columns, rowMaxima + (offset / columns - firstRow), columnMaxima)
+        }
+        forEachRun(offset, count, columns) { row, column, run in
+            let element = offset + run.lowerBound
+            table.addMaxima(
+                lanes + run.lowerBound * size, run.count, element, columns, rowMaxima + (row - firstRow),
+                columnMaxima + (element - start - column) * size)
+        }
     }
 }
 
@@ -108,6 +122,8 @@ struct FactorSums {
     private let rowSums: UnsafeMutablePointer<Double>
     private let columnSums: UnsafeMutablePointer<Double>
     private let firstRow: Int
+    private let start: Int
+    private let isWithinRow: Bool
 
     init(_ block: Block, _ tensor: UnsafePointer<TensorStepData>, _ context: StepContext) {
         self.tensor = tensor
@@ -116,6 +132,8 @@ struct FactorSums {
         firstRow = rows.lowerBound
         rowSums = context.factors + block.firstFactor
         columnSums = rowSums + rows.count
+        start = block.start
+        isWithinRow = tensor.pointee.matrices.isWithinRow(block)
         rowSums.update(repeating: 0, count: tensor.pointee.factorRoom(of: block))
     }
 
@@ -129,9 +147,32 @@ struct FactorSums {
             return slices.addSums(lanes, count, offset, columns, 1, nil, rowSums + (row - firstRow))
         }
         let table = isDouble ? kernels.pointee.factors64 : kernels.pointee.factors32
-        table.addSquares(
-            lanes, count, offset, rows, columns, rowSums + (row - firstRow),
-            columnSums + (row / rows - firstRow / rows) * columns)
+        if !isWithinRow {
+            return table.addSquares(
+                lanes, count, offset, rows, columns, rowSums + (row - firstRow),
+                columnSums + (row / rows - firstRow / rows) * columns)
+        }
+        forEachRun(offset, count, columns) { row, column, run in
+            let element = offset + run.lowerBound
+            table.addSquares(
+                lanes + run.lowerBound * tensor.pointee.laneType.size, run.count, element, rows, columns,
+                rowSums + (row - firstRow), columnSums + (element - start - column))
+        }
+    }
+}
+
+/// Calls `body` with each run of `count` elements that lies in one row of `length` elements: the row, the run's place in it, and the run
+/// itself.  The first element is element `start` of its tensor; the elements of runs are counted from it.
+@inline(__always)
+func forEachRun(
+    _ start: Int, _ count: Int, _ length: Int, _ body: (_ row: Int, _ place: Int, _ run: Range<Int>) -> Void
+) {
+    var index = 0
+    while index < count {
+        let (row, place) = (start + index).quotientAndRemainder(dividingBy: length)
+        let end = index + min(length - place, count - index)
+        body(row, place, index..<end)
+        index = end
     }
 }
 

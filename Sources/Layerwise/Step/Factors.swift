@@ -112,6 +112,13 @@ extension Optimizer {
             for (offset, row) in rows.enumerated() { rowSums[row] += own[offset] }
             if !hasColumns { continue }
             let ownColumns = own + rows.count
+            if matrices.isWithinRow(block) {
+                forEachRun(block.start, block.count, matrices.columns) { row, column, run in
+                    let sums = columnSums + (row / matrices.rows * matrices.columns + column)
+                    for place in run { sums[place - run.lowerBound] += ownColumns[place] }
+                }
+                continue
+            }
             let first = matrices.matrices(in: block).lowerBound * matrices.columns
             let count = matrices.matrices(in: block).count * matrices.columns
             for column in 0..<count { columnSums[first + column] += ownColumns[column] }
@@ -229,8 +236,12 @@ extension Optimizer {
                     Self.forEachPlace(ofRow: row, shape) { values[$0] = max(values[$0], largest) }
                 }
                 let columns = LaneNumbers(memory: UnsafeMutableRawPointer(own + rows.count), isDouble: isDouble)
-                for column in 0..<matrices.columns {
-                    values[outer + column] = max(values[outer + column], columns[column])
+                // The columns of a block that is shorter than a row begin with that of its first element.
+                let isWithinRow = matrices.isWithinRow(block)
+                var column = isWithinRow ? block.start % matrices.columns : 0
+                for place in 0..<(isWithinRow ? block.count : matrices.columns) {
+                    values[outer + column] = max(values[outer + column], columns[place])
+                    column = column + 1 == matrices.columns ? 0 : column + 1
                 }
             }
         }

@@ -102,11 +102,11 @@ struct TensorStepData: BitwiseCopyable {
         }
     }
     func factorRoom(of block: Block) -> Int {
-        switch factors.0.kind {
-        case .product: matrices.rows(in: block).count + matrices.matrices(in: block).count * matrices.columns
-        case .means: matrices.rows(in: block).count
-        case .least: matrices.rows(in: block).count + matrices.columns
-        }
+        let rows = matrices.rows(in: block).count
+        if factors.0.kind == .means { return rows }
+        if matrices.isWithinRow(block) { return rows + block.count }
+        let matrixCount = factors.0.kind == .product ? matrices.matrices(in: block).count : 1
+        return rows + matrixCount * matrices.columns
     }
 
     /// How many of its sums are added up over processes.
@@ -250,6 +250,9 @@ struct MatrixShape: BitwiseCopyable {
     func rows(in block: Block) -> Range<Int> {
         block.start / columns..<(block.start + block.count - 1) / columns + 1
     }
+    /// Whether a block is shorter than a row.  It has no column twice and keeps a number for each element in place of one for each
+    /// column: room and work for all columns of every block would grow with the square of the columns.
+    func isWithinRow(_ block: Block) -> Bool { block.count < columns }
     func matrices(in block: Block) -> Range<Int> {
         let rows = rows(in: block)
         return rows.lowerBound / self.rows..<(rows.upperBound - 1) / self.rows + 1

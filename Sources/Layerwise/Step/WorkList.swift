@@ -14,7 +14,8 @@ struct WorkList: ~Copyable {
     private(set) var numbers = UnsafeArray<Double>()
     /// Room for sums by row and by column.  For each tensor with rows and columns: the sums of all rows, those of all columns, and
     /// for each block those of the rows and matrices that it touches.  With row means, rows alone; with axes, the least numbers of
-    /// all rows, and for each block the largest of the rows that it touches and of all columns, the latter as lanes.
+    /// all rows, and for each block the largest of the rows that it touches and of all columns, the latter as lanes.  Blocks that are
+    /// shorter than a row have a number for each element in place of one for each column.
     private(set) var factors = UnsafeArray<Double>()
     /// Room for what of these is summed over processes.
     private(set) var spreadFactors = UnsafeArray<Double>()
