@@ -30,11 +30,26 @@ func addSquares<V: Lanes>(
     _ rowSums: UnsafeMutablePointer<Double>, _ columnSums: UnsafeMutablePointer<Double>
 ) {
     let firstRow = start / columns
-    let firstMatrix = firstRow / rows
+    var columnSums = columnSums
+    var left = rows &- firstRow % rows
     forEachRun(start, count, columns) { row, column, run in
-        let columnSums = columnSums + ((row / rows &- firstMatrix) &* columns &+ column)
-        var squares = SquareSum()
+        if left == 0 {
+            columnSums += columns
+            left = rows
+        }
+        left &-= 1
+        let columnSums = columnSums + column
         var rest = 0.0
+        if run.count < V.count {
+            for place in 0..<run.count {
+                let x = V.number(source, run.lowerBound &+ place)
+                rest = rest.addingProduct(x, x)
+                columnSums[place] = columnSums[place].addingProduct(x, x)
+            }
+            rowSums[row &- firstRow] += rest
+            return
+        }
+        var squares = SquareSum()
         var done = 0
         while done &+ V.count <= run.count {
             let values = V.load(source, (run.lowerBound &+ done) &* (groupBytes / V.count))
@@ -61,9 +76,17 @@ func multiplyFactors<V: Lanes>(
     _ rows: Int, _ columns: Int, _ target: UnsafeMutableRawPointer
 ) {
     let laneBytes = groupBytes / V.count
+    let (matrix, firstRow) = (start / columns).quotientAndRemainder(dividingBy: rows)
+    var columnValues = columnValues + matrix &* columns &* laneBytes
+    var left = rows &- firstRow
     forEachRun(start, count, columns) { row, column, run in
+        if left == 0 {
+            columnValues += columns &* laneBytes
+            left = rows
+        }
+        left &-= 1
         let factor = V(rowFactors[row])
-        let own = columnValues + (row / rows &* columns &+ column) &* laneBytes
+        let own = columnValues + column &* laneBytes
         let place = target + run.lowerBound &* laneBytes
         var done = 0
         while done < run.count {
@@ -111,6 +134,19 @@ func addMaxima<V: Lanes>(
         guard let pad = pad.baseAddress else { return }
         forEachRun(start, count, columns) { row, column, run in
             let own = columnMaxima + column &* laneBytes
+            if run.count < V.count {
+                var most = rowMaxima[row &- firstRow]
+                for place in 0..<run.count {
+                    let x = V.number(source, run.lowerBound &+ place)
+                    most = x > most ? x : most
+                    if x > V.number(own, place) {
+                        (own + place &* laneBytes).copyMemory(
+                            from: source + (run.lowerBound &+ place) &* laneBytes, byteCount: laneBytes)
+                    }
+                }
+                rowMaxima[row &- firstRow] = most
+                return
+            }
             var largest = V(0)
             var done = 0
             while done &+ V.count <= run.count {
@@ -130,7 +166,7 @@ func addMaxima<V: Lanes>(
             }
             largest.store(pad, 0)
             var most = rowMaxima[row &- firstRow]
-            for lane in 0..<min(run.count, V.count) {
+            for lane in 0..<V.count {
                 let x = V.number(pad, lane)
                 most = x > most ? x : most
             }

@@ -204,7 +204,12 @@ extension Optimizer {
             let least = context.factors + tensor.pointee.firstFactor(0)
             for row in 0..<tensor.pointee.matrices.rowCount {
                 least[row] = .infinity
-                Self.forEachPlace(ofRow: row, shape) { least[row] = min(least[row], values[$0]) }
+            }
+            let inner = RowGroups(shape)
+            inner.forEach(in: 0..<tensor.pointee.matrices.rowCount) { group, rows, place in
+                var others = Double.infinity
+                inner.forEachPlace(of: group) { others = min(others, values[$0]) }
+                for offset in 0..<rows.count { least[rows.lowerBound + offset] = min(others, values[place + offset]) }
             }
             for block in tensor.pointee.firstBlock..<tensor.pointee.firstBlock + tensor.pointee.blockCount {
                 let own = context.blocks[block]
@@ -218,7 +223,7 @@ extension Optimizer {
         for index in 0..<tensors.count {
             let tensor = tensors.elements[index]
             if !tensor.active || tensor.factors.0.kind != .least { continue }
-            let shape = shape(of: index)
+            let inner = RowGroups(shape(of: index))
             let matrices = tensor.matrices
             let rule = ruleInForce(layers.elements[tensor.layer].rule)
             let values = tensor.lanes(tensor.factors.0.rows)
@@ -231,9 +236,15 @@ extension Optimizer {
                 let block = context.blocks[index]
                 let rows = matrices.rows(in: block)
                 let own = context.factors + block.firstFactor
-                for row in rows {
-                    let largest = own[row - rows.lowerBound]
-                    Self.forEachPlace(ofRow: row, shape) { values[$0] = max(values[$0], largest) }
+                let first = rows.lowerBound
+                inner.forEach(in: rows) { group, rows, place in
+                    var most = 0.0
+                    for offset in 0..<rows.count {
+                        let largest = own[rows.lowerBound - first + offset]
+                        most = max(most, largest)
+                        values[place + offset] = max(values[place + offset], largest)
+                    }
+                    inner.forEachPlace(of: group) { values[$0] = max(values[$0], most) }
                 }
                 let columns = LaneNumbers(memory: UnsafeMutableRawPointer(own + rows.count), isDouble: isDouble)
                 // The columns of a block that is shorter than a row begin with that of its first element.
@@ -251,16 +262,43 @@ extension Optimizer {
         let layer = tensors.elements[index].layer
         return entries[layer].tensors[index - layers.elements[layer].firstTensor].part
     }
+}
 
-    /// Calls `body` with the places that a row has along all axes but the last, from the last of these to the first.
-    private static func forEachPlace(ofRow row: Int, _ shape: [Int], _ body: (Int) -> Void) {
-        if shape.count < 2 { return }
-        var rest = row
-        var end = shape.dropLast().reduce(0, +)
-        for axis in (0..<shape.count - 1).reversed() {
-            end -= shape[axis]
-            body(end + rest % shape[axis])
-            rest /= shape[axis]
+/// The rows of a tensor, in groups that differ in the place along the last axis of rows alone.
+private struct RowGroups {
+    /// The axes but the last, which is that of columns, and the one before it; empty for a tensor of rank below 3.
+    private let outer: ArraySlice<Int>
+    /// The length of the axis before the last; 0 for a tensor of rank 0 or 1, which has no places of rows.
+    private let length: Int
+
+    init(_ shape: [Int]) {
+        outer = shape.dropLast(2)
+        length = shape.count < 2 ? 0 : shape[shape.count - 2]
+    }
+
+    /// Calls `body` with every group of `rows`, the rows of it, and the place that the first of them has along its axis.
+    @inline(__always)
+    func forEach(in rows: Range<Int>, _ body: (_ group: Int, _ rows: Range<Int>, _ place: Int) -> Void) {
+        if length == 0 { return }
+        let start = outer.reduce(0, +)
+        var row = rows.lowerBound
+        while row < rows.upperBound {
+            let (group, place) = row.quotientAndRemainder(dividingBy: length)
+            let end = min(row + length - place, rows.upperBound)
+            body(group, row..<end, start + place)
+            row = end
+        }
+    }
+
+    /// Calls `body` with the places that a group has along the outer axes.
+    @inline(__always)
+    func forEachPlace(of group: Int, _ body: (Int) -> Void) {
+        var rest = group
+        var end = outer.reduce(0, +)
+        for axis in outer.indices.reversed() {
+            end -= outer[axis]
+            body(end + rest % outer[axis])
+            rest /= outer[axis]
         }
     }
 }
@@ -284,6 +322,7 @@ private struct FactorStage {
 
 extension FactorAverage {
     /// An average with the mean square of a step in it; a finite one stays finite.
+    @inline(__always)
     fileprivate func advanced(_ x: Double, _ mean: Double) -> Double {
         let new = x + share * (min(mean, .greatestFiniteMagnitude) + offset - x)
         return x.isFinite && !mean.isNaN ? min(new, .greatestFiniteMagnitude) : new
@@ -303,12 +342,12 @@ private struct LaneNumbers {
     let isDouble: Bool
 
     subscript(index: Int) -> Double {
-        get {
+        @inline(__always) get {
             isDouble
                 ? memory.load(fromByteOffset: index * 8, as: Double.self)
                 : Double(memory.load(fromByteOffset: index * 4, as: Float.self))
         }
-        nonmutating set {
+        @inline(__always) nonmutating set {
             if isDouble {
                 memory.storeBytes(of: newValue, toByteOffset: index * 8, as: Double.self)
             } else {
