@@ -392,10 +392,10 @@ class NativeStates:
         for member in self._members:
             declared = self._of(member)
             for name in declared.shared & self.types(member).keys():
-                start = declared.starts[name]
-                if isinstance(start, str):
-                    start = self._native.layer(member.layer).get(start)
-                self._set_number(member, name, start)
+                start: Any = declared.starts[name]
+                self._set_number(
+                    member, name, self._native.layer(member.layer).get(start) if isinstance(start, str) else start
+                )
 
     def set_count(self, member: ParameterSlot, count: int) -> None:
         """Set the step count of a parameter."""

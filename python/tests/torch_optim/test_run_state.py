@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The run state in state dicts: texts of earlier versions load to the same numbers, and all numbers of rules come back."""
+"""The run state in state dicts: texts of earlier versions load to the same numbers, and all numbers come back."""
 
 import copy
 import json
@@ -184,7 +184,7 @@ def numbers(params: list[nn.Parameter], opt: Any) -> dict[str, float]:
 @pytest.mark.parametrize("name", SHARING)
 @pytest.mark.parametrize("way", ["state_dict", "deepcopy", "own text", "without text"])
 def test_shared_numbers_outlive_parameters_without_a_state(name: str, way: str) -> None:
-    """A parameter that never had a gradient has no entry in a state dict, and its layer's numbers are not its own alone."""
+    """A parameter that never had a gradient has no entry in a state dict, and shares the numbers of its layer."""
     params, opt = sharing(name)
     drive(params, opt, 0, 4)
     assert params[1] not in opt.state and params[3] not in opt.state
