@@ -344,7 +344,11 @@ final class RunStateTextTests: XCTestCase {
             ),
             ("\(start), \"shared_states\": {\"d\": 1e999}}", "run state: d must be finite, found inf", nil),
             ("\(start), \"shared_states\": {\"d\": \"1\"}}", "run state: d must be a number", nil),
-            (#"{"next_step": 1, "measurements": {"0": 1}}"#, "run state: measurements of 0 must be a list", nil),
+            // Of several faults the same one is named each time.
+            (
+                #"{"next_step": 1, "measurements": {"2": 1, "1": 1, "0": 1, "3": 1}}"#,
+                "run state: measurements of 0 must be a list", nil
+            ),
         ]
         for (text, message, layer) in refusals {
             for options in [RunStateOptions(), RunStateOptions(checkOnly: true)] {

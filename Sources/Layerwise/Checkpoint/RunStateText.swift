@@ -204,7 +204,7 @@ extension Optimizer {
         let ofPolicy = policy.measuredPart.map { 3 + type(of: $0).memoryCount } ?? 0
         var measured: [NameKey: JsonValue] = [:]
         var ofPlan: [NameKey: JsonValue] = [:]
-        for (layer, value) in try fields.object("measurements") {
+        for (layer, value) in try fields.object("measurements").sorted(by: { $0.key < $1.key }) {
             guard case .array(let numbers) = value else {
                 throw fields.fail("measurements of \(layer.text) must be a list")
             }

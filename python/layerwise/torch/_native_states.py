@@ -393,9 +393,8 @@ class NativeStates:
             declared = self._of(member)
             for name in declared.shared & self.types(member).keys():
                 start: Any = declared.starts[name]
-                self._set_number(
-                    member, name, self._native.layer(member.layer).get(start) if isinstance(start, str) else start
-                )
+                number: Any = self._native.layer(member.layer).get(start) if isinstance(start, str) else start
+                self._set_number(member, name, number)
 
     def set_count(self, member: ParameterSlot, count: int) -> None:
         """Set the step count of a parameter."""
