@@ -84,7 +84,7 @@ site: .venv/.site ## the pages as a site with search and an API reference: build
 build-tests: build
 	swift build $(SWIFT) --product layerwisePackageTests
 
-check: setup lint build-tests ## two minutes: lint, types, and the tests that start no process and are not long (LONG in xctest.sh and conftest.py)
+check: setup lint build-tests ## what is quick and broad: lint, types, and tests that start no process and are not named in LONG of xctest.sh and conftest.py
 	Tests/Scripts/xctest.sh $(SHARED_BUILD)/release quick
 	@$(PYTEST) -m "not spawns" --quick
 

@@ -36,6 +36,7 @@ LONG = (
     # Products of rules, types and options, of which test_rules.py and test_step.py have one each.
     "test_extremes.py",
     "test_numerics.py",
+    "test_schedule_properties.py",
     "test_state_machine.py",
     "reliability/*.py",
     "torch_optim/test_contract.py",
@@ -48,7 +49,7 @@ LONG = (
     "torch_rates/test_frameworks.py",
     "test_command.py",
 )
-"""Files that `--quick` leaves out, which take nine tenths of the time of the tests without processes."""
+"""Files that `--quick` leaves out: half of the tests that start no process, and most of their time."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -112,7 +112,7 @@ def test_work_is_linear_in_tensors(model: str) -> None:
 
 
 def test_many_tensors() -> None:
-    """The same, up to a size at which one call for each pair of tensors would be all that is seen.
+    """Making an optimizer, up to a size at which one call for each pair of tensors would be all that is seen.
 
     `Tests/C/scale.c` has more tensors, natively.
     """
