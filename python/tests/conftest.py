@@ -36,6 +36,7 @@ LONG = (
     # Products of rules, types and options, of which test_rules.py and test_step.py have one each.
     "test_extremes.py",
     "test_numerics.py",
+    "test_preview.py",
     "test_schedule_properties.py",
     "test_state_machine.py",
     "reliability/*.py",
@@ -44,6 +45,8 @@ LONG = (
     "torch_optim/test_inputs_of_torch.py",
     "torch_optim/test_memory.py",
     "torch_optim/test_parity.py",
+    "torch_optim/test_refusals.py",
+    "torch_rates/test_bits.py",
     # Frameworks around torch, and seconds of work for each fault of a kernel.
     "torch_optim/test_with_*.py",
     "torch_rates/test_frameworks.py",
