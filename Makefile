@@ -84,9 +84,9 @@ site: .venv/.site ## the pages as a site with search and an API reference: build
 build-tests: build
 	swift build $(SWIFT) --product layerwisePackageTests
 
-check: setup lint build-tests ## what is quick: lint, types, XCTest and pytest without the tests that start processes
+check: setup lint build-tests ## what is quick and broad: lint, types, and tests that start no process and are not named in LONG of xctest.sh and conftest.py
 	Tests/Scripts/xctest.sh $(SHARED_BUILD)/release quick
-	@$(PYTEST) -m "not spawns"
+	@$(PYTEST) -m "not spawns" --quick
 
 test: setup lint build-tests check-symbols check-documented check-arm check-install check-wheel ## everything: set-up, lint, build, symbols, ARM, install, wheel, XCTest, fuzzer's corpus, pytest
 	Tests/Scripts/xctest.sh $(SHARED_BUILD)/release

@@ -72,6 +72,34 @@ typedef struct lw_dlpack_lists {
 LW_API int32_t lw_dlpack_find_gradients(const lw_dlpack_lists *lists, const void **addresses, int64_t *position,
                                         int64_t *absent_count, lw_error *error);
 
+/* ---- The run state in a format of the caller's --------------------------------------------------------------- */
+
+/** How lw_optimizer_set_run_state takes a text.  Flags, to be combined with |. */
+enum lw_run_state_flags {
+    LW_RUN_STATE_KNOWN = 1, /* leave out what the text says of layers and schedules that are not here */
+    LW_RUN_STATE_CHECK = 2  /* refuse what would be refused, and change nothing */
+};
+
+/** The run state as one line of JSON, for a program that keeps tensors, rates and hyperparameters in a format of its own, as torch's
+ *  state dicts do: the clock, counts of steps, the mode, what reports have left in schedules, measurements, numbers that rules keep
+ *  for all tensors or for each layer, layers that were frozen or unfrozen by hand.  These are the words of a checkpoint's progress,
+ *  without what is as an optimizer begins; "{}" where no step was taken and all is so.  `text`, `capacity` and `needed` are as in
+ *  lw_optimizer_explain. */
+LW_API int32_t lw_optimizer_get_run_state(lw_optimizer *optimizer, char *text, int64_t capacity, int64_t *needed,
+                                          lw_error *error);
+
+/** Puts back what lw_optimizer_get_run_state gave, or what the wrapper of version 0.1.0 wrote.  `length`: the bytes of `text`, which
+ *  needs no NUL; `flags`: of enum lw_run_state_flags, or 0.
+ *
+ *  `steps` is t of the next step if the text says none, as "{}" and the empty text.  t as the text says it is written to `*said`, or
+ *  -1, unless that is NULL.  An empty text, from a program that keeps no run state, leaves counts of steps, states of schedules and
+ *  frozen layers as they are; any other replaces all but the states of schedules that it does not name.
+ *
+ *  LW_ERROR_INVALID_ARGUMENT, with nothing changed, for a text that is no run state, or is not of these layers, schedules, policy and
+ *  freezing plan; the message, and `error->layer`, say of which layer. */
+LW_API int32_t lw_optimizer_set_run_state(lw_optimizer *optimizer, const char *text, int64_t length, int32_t flags,
+                                          int64_t steps, int64_t *said, lw_error *error);
+
 #if defined(__cplusplus)
 }
 #endif

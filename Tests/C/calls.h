@@ -7,6 +7,8 @@
 
 #include "model.h"
 
+#include <layerwise_experimental.h>
+
 typedef struct call {
     const char *name;
     int32_t (*make)(lw_optimizer *optimizer, lw_error *error);
@@ -76,6 +78,17 @@ static inline int32_t call_set_mode(lw_optimizer *o, lw_error *e)
 static inline int32_t call_assume_mode(lw_optimizer *o, lw_error *e)
 {
     return lw_optimizer_assume_mode(o, LW_MODE_TRAINING, e);
+}
+
+static inline int32_t call_get_run_state(lw_optimizer *o, lw_error *e)
+{
+    char text[1024];
+    return lw_optimizer_get_run_state(o, text, sizeof text, NULL, e);
+}
+
+static inline int32_t call_set_run_state(lw_optimizer *o, lw_error *e)
+{
+    return lw_optimizer_set_run_state(o, "{}", 2, 0, 3, NULL, e);
 }
 
 static inline int32_t call_get_mode(lw_optimizer *o, lw_error *e)
@@ -272,6 +285,8 @@ static const call calls[] = {
     {"lw_optimizer_set_mode", call_set_mode},
     {"lw_optimizer_assume_mode", call_assume_mode},
     {"lw_optimizer_get_mode", call_get_mode},
+    {"lw_optimizer_get_run_state", call_get_run_state},
+    {"lw_optimizer_set_run_state", call_set_run_state},
     {"lw_optimizer_add_layer", call_add_layer},
     {"lw_optimizer_layer_count", call_layer_count},
     {"lw_optimizer_find_layer", call_find_layer},

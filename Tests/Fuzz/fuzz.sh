@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Offers the loader of checkpoints, and what describes them, changed ones, under libFuzzer and AddressSanitizer.
+# Offers the loader of checkpoints, what describes them, and the reader of run states changed ones, under libFuzzer and AddressSanitizer.
 #
 #     fuzz.sh replay                  what `make test` does: the corpus and the seeds once, unchanged
 #     fuzz.sh SECONDS [PROCESSES]     goes on from the inputs of former runs, in build/fuzz; finds are put there too

@@ -109,6 +109,7 @@ final class CheckpointProgressTests: XCTestCase {
             ("-9223372036854775809", "-9.223372036854776e+18"),
         ]
         var forgeries: [Forgery] = []
+        let layer = "layer \"0\": "
         for (key, value) in [("next_step", "1"), ("round", "0"), ("steps", "1"), ("skipped_steps", "0")] {
             // That of the run, and not of the layer.
             let field = "\"\(key)\": \(value)" + (key == "round" ? ", \"steps\"" : "")
@@ -131,7 +132,8 @@ final class CheckpointProgressTests: XCTestCase {
         for (number, shown) in [("-1", "-1.0"), ("-5e-324", "-5e-324"), ("1e999", "inf"), ("-1e999", "-inf")] {
             forgeries.append(
                 Forgery("\"lr\": 0.125", "\"lr\": \(number)", "lr must be in [0, inf), found \(shown)"))
-            forgeries.append(Forgery("\"lr\": null", "\"lr\": \(number)", "lr must be in [0, inf), found \(shown)"))
+            forgeries.append(
+                Forgery("\"lr\": null", "\"lr\": \(number)", "\(layer)lr must be in [0, inf), found \(shown)"))
         }
         let plateau = "[1.0, 0.75, 0.0, 0.0]"
         forgeries += [
@@ -139,23 +141,24 @@ final class CheckpointProgressTests: XCTestCase {
             Forgery("\"lr\": 0.125", "\"lr\": null", "lr must be a number"),
             Forgery("\"lr\": 0.125", "\"Lr\": 1", "lr is missing"),
             Forgery("\"lr\": 0.125", "\"lr\": 1, \"lr\": 1", "\"lr\" is given twice"),
-            Forgery("\"lr\": null", "\"lr\": true", "lr must be a number"),
-            Forgery("\"lr\": null", "\"LR\": null", "lr is missing"),
-            Forgery("\"frozen\": \"plan\"", "\"frozen\": \"maybe\"", "frozen must be plan, yes or no"),
-            Forgery("\"frozen\": \"plan\"", "\"frozen\": 1", "frozen must be text"),
-            Forgery("\"frozen\": \"plan\", ", "", "frozen is missing"),
+            Forgery("\"lr\": null", "\"lr\": true", "\(layer)lr must be a number"),
+            Forgery("\"lr\": null", "\"LR\": null", "\(layer)lr is missing"),
+            Forgery("\"frozen\": \"plan\"", "\"frozen\": \"maybe\"", "\(layer)frozen must be plan, yes or no"),
+            Forgery("\"frozen\": \"plan\"", "\"frozen\": 1", "\(layer)frozen must be text"),
+            Forgery("\"frozen\": \"plan\", ", "", "\(layer)frozen is missing"),
             Forgery(
                 "\"round\": 0, \"sch", "\"round\": -2, \"sch",
-                "round must be from -1 to next_step - 1, 0, found -2.0"),
+                "\(layer)round must be from -1 to next_step - 1, 0, found -2.0"),
             Forgery(
                 "\"round\": 0, \"sch", "\"round\": 0.5, \"sch",
-                "round must be from -1 to next_step - 1, 0, found 0.5"),
+                "\(layer)round must be from -1 to next_step - 1, 0, found 0.5"),
             Forgery(
                 "\"round\": 0, \"sch", "\"round\": 1e300, \"sch",
-                "round must be from -1 to next_step - 1, 0, found 1e+300"),
+                "\(layer)round must be from -1 to next_step - 1, 0, found 1e+300"),
             Forgery(
-                "\"round\": 0, \"sch", "\"round\": 1, \"sch", "round must be from -1 to next_step - 1, 0, found 1.0"),
-            Forgery("\"round\": 0, \"sch", "\"round\": null, \"sch", "round must be a number"),
+                "\"round\": 0, \"sch", "\"round\": 1, \"sch",
+                "\(layer)round must be from -1 to next_step - 1, 0, found 1.0"),
+            Forgery("\"round\": 0, \"sch", "\"round\": null, \"sch", "\(layer)round must be a number"),
             // The largest step count, behind which there would be one that no checkpoint holds.
             Forgery(
                 "\"round\": 0, \"steps\"", "\"round\": 9007199254740992, \"steps\"",
@@ -163,15 +166,21 @@ final class CheckpointProgressTests: XCTestCase {
             Forgery("\"next_step\": 1", "\"next_step\": 2", "round must be next_step - 1, 1, found 0"),
             Forgery("\"layers\": {", "\"layers\": [], \"x\": {", "layers must be an object"),
             Forgery("\"layers\": {", "\"layer\": {", "layers is missing"),
-            Forgery("\"0\": {", "\"0\": 1, \"x\": {", "expected an object"),
+            Forgery("\"0\": {", "\"0\": 1, \"x\": {", "\(layer)expected an object"),
         ]
         for state in ["1", "true", "{}", "null", "\"[]\""] {
-            forgeries.append(Forgery("\"lr\": \(plateau)", "\"lr\": \(state)", "a state is a list"))
-            forgeries.append(Forgery("\"momentum\": \(plateau)", "\"momentum\": \(state)", "a state is a list"))
+            let what = "a state is a list"
+            forgeries.append(Forgery("\"lr\": \(plateau)", "\"lr\": \(state)", "the schedule of lr: \(what)"))
+            forgeries.append(
+                Forgery(
+                    "\"momentum\": \(plateau)", "\"momentum\": \(state)",
+                    "\(layer)the schedule of momentum: \(what)"))
         }
         for item in ["null", "\"1\"", "[1]", "true", "{}"] {
             forgeries.append(
-                Forgery("\"lr\": \(plateau)", "\"lr\": [1.0, 0.75, \(item), 0.0]", "a state has numbers"))
+                Forgery(
+                    "\"lr\": \(plateau)", "\"lr\": [1.0, 0.75, \(item), 0.0]",
+                    "the schedule of lr: a state has numbers"))
         }
         for (state, shown) in [
             ("[-1, 0.75, 0, 0]", "[-1.0, 0.75, 0.0, 0.0]"), ("[1, 0.75, -1, 0]", "[1.0, 0.75, -1.0, 0.0]"),

@@ -3,14 +3,16 @@
 #
 # Runs the built XCTest bundle in two processes, of which the first has the tests that start processes, and prints a closing line for
 # both as XCTest does.
-# usage: xctest.sh FOLDER [quick], the folder of the build; `quick` leaves the tests out that start processes or take address space
-# of gigabytes.
+# usage: xctest.sh FOLDER [quick], the folder of the build; `quick` leaves the tests out that start processes, take address space
+# of gigabytes, or are long.
 set -euo pipefail
 
 bundle=$1/layerwisePackageTests.xctest
 quick=${2-}
 # Classes, and single tests, that start processes.  The last maps 8 GiB.
 processes='^(BoundaryTests\.|LayerwiseTests\.(InstructionSetTests|UncheckedRecipeTests|ChecksumTests/testPortable|LargeTests))'
+# Tests that take two thirds of the time of all others together: products of rules, types, options and threads.
+LONG='^LayerwiseTests\.(BitIdentityTests/testThreadsAndTelemetry|DriftTests/testTwoHundredSteps|FactoredRuleTests/test(ThirtySteps|Bits)|KernelAccuracyTests/test(MARS|MADGRAD|NovoGrad|RMSprop|TensorsOfSeveralBlocks)|MuonTests/testTwentySteps|NonFiniteTests/testRefusedStepLeavesNoTrace|ProdigyTests/testSixtySteps|RuleOfLayerTests/testEachLayerMovesAsInAnOptimizerOfItsOwn|SnapshotTests/testEveryRuleAndKind|SpreadStepTests/testPartsStepAsTheWhole|SumsOverLayersTests/test(Bits|SixtySteps)|UpdateOptionsTests/testCautiousRules|WatchedPolicyTests/testSameBitsOverThreads)$'
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -20,7 +22,7 @@ grep -vE "$processes" "$scratch/all" >"$scratch/without"
 groups=(with without)
 if [ "$quick" = quick ]; then
     # Every second one, so that both processes have as much to do.
-    awk -v folder="$scratch" '{ print >(folder "/" (NR % 2 ? "odd" : "even")) }' "$scratch/without"
+    grep -vE "$LONG" "$scratch/without" | awk -v folder="$scratch" '{ print >(folder "/" (NR % 2 ? "odd" : "even")) }'
     groups=(odd even)
 fi
 

@@ -37,6 +37,7 @@ OK = 0
 ERROR_BUFFER_TOO_SMALL = 15
 
 MODE_TRAINING, MODE_EVALUATION = 0, 1
+RUN_STATE_KNOWN, RUN_STATE_CHECK = 1, 2
 FLOAT32, FLOAT64, FLOAT16, BFLOAT16, INT64, INT8 = 1, 2, 3, 4, 5, 6
 FLOATS = {"float32": FLOAT32, "float64": FLOAT64, "float16": FLOAT16, "bfloat16": BFLOAT16}
 DTYPE_NAMES = {dtype: name for name, dtype in FLOATS.items()} | {INT64: "int64", INT8: "int8"}
@@ -348,6 +349,10 @@ lw_optimizer_set_measurements = _fallible("lw_optimizer_set_measurements", Handl
 lw_optimizer_restart_measurements = _fallible("lw_optimizer_restart_measurements", Handle)
 lw_optimizer_seek = _fallible("lw_optimizer_seek", Handle, c_int64)
 lw_optimizer_set_mode = _fallible("lw_optimizer_set_mode", Handle, c_int32)
+lw_optimizer_get_run_state = _fallible("lw_optimizer_get_run_state", Handle, *_text_out)
+lw_optimizer_set_run_state = _fallible(
+    "lw_optimizer_set_run_state", Handle, c_char_p, c_int64, c_int32, c_int64, POINTER(c_int64)
+)
 lw_optimizer_assume_mode = _fallible("lw_optimizer_assume_mode", Handle, c_int32)
 lw_optimizer_get_mode = _fallible("lw_optimizer_get_mode", Handle, POINTER(c_int32))
 

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which tests are run together, and in which order.
 
-`make check` leaves out the tests that start processes, which have the mark `spawns`.  `make test` runs everything in
-several workers of pytest-xdist: what shares processes that are slow to start stays on one worker, and what takes
-longest comes first.
+`make check` leaves out the tests that start processes, which have the mark `spawns`, and the files in `LONG`.  `make
+test` runs everything in several workers of pytest-xdist: what shares processes that are slow to start stays on one
+worker, and what takes longest comes first.
 """
 
 import gc
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,52 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 SHARED = {"processes": "processes", "elsewhere": "instruction sets", "corpus": "corpus"}
 """Fixtures that are made once for many tests, and take seconds: their tests are of one group."""
+
+LONG = (
+    # Whole runs of examples, in which the library is as in shorter tests.
+    "test_demo.py",
+    "test_finetune_minilm.py",
+    "test_notebooks.py",
+    # Every rule and option beside other libraries, whose import alone takes seconds.
+    "test_conformance_keras.py",
+    "test_conformance_optax.py",
+    "test_keras.py",
+    "test_momo.py",
+    "test_optax.py",
+    "test_parity_*.py",
+    # Products of rules, types and options, of which test_rules.py and test_step.py have one each.
+    "test_extremes.py",
+    "test_numerics.py",
+    "test_preview.py",
+    "test_schedule_properties.py",
+    "test_state_machine.py",
+    "reliability/*.py",
+    "torch_optim/test_contract.py",
+    "torch_optim/test_cost.py",
+    "torch_optim/test_inputs_of_torch.py",
+    "torch_optim/test_memory.py",
+    "torch_optim/test_parity.py",
+    "torch_optim/test_refusals.py",
+    "torch_rates/test_bits.py",
+    # Frameworks around torch, and seconds of work for each fault of a kernel.
+    "torch_optim/test_with_*.py",
+    "torch_rates/test_frameworks.py",
+    "test_command.py",
+)
+"""Files that `--quick` leaves out: half of the tests that start no process, and most of their time."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what `make check` is run with."""
+    parser.addoption("--quick", action="store_true", help="leave out the files that take longest")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave long files out before they are imported."""
+    if not config.getoption("--quick"):
+        return None
+    path = collection_path.relative_to(Path(__file__).parent)
+    return True if any(path.match(pattern) for pattern in LONG) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

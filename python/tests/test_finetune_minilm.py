@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The example of fine-tuning a language model: its sentences, its network, its runs, and what it prints and draws."""
 
+import copy
 import re
 import sys
 from collections import Counter
@@ -340,6 +341,19 @@ def test_the_table_marks_the_rate_chosen_and_the_best_way() -> None:
 # ---- All of it ------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def few_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accuracies of the first sentences only, and fewer steps: whole runs, of which the numbers prove nothing."""
+    accuracy = model.Classifier.accuracy
+    monkeypatch.setattr(
+        model.Classifier, "accuracy", lambda self, sentences: accuracy(self, sentences.take(torch.arange(16)))
+    )
+    monkeypatch.setattr(example, "QUICK_STEPS", 2)
+    monkeypatch.setattr(auto_rates_text, "QUICK_STEPS", 2)
+    monkeypatch.setattr(auto_rates_text, "QUICK_FINDER", (8, 1, 2))
+
+
+@pytest.mark.usefixtures("few_sentences")
 def test_the_example_prints_a_table_and_draws_a_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -386,11 +400,17 @@ def test_impossible_options_are_refused(arguments: list[str], capsys: pytest.Cap
 # ---- Rates that find themselves -------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("few_sentences")
 def test_measured_policies_are_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A quick run: every way has its accuracy, every measured policy and the finder two differences."""
+    """A quick run of two blocks: every way has its accuracy, every measured policy and the finder two differences."""
     monkeypatch.setenv("COLUMNS", "120")
+    sentences, whole, _ = example.workbench()
+    network = copy.deepcopy(whole)
+    network.bert.encoder.layer = network.bert.encoder.layer[:2]
+    weights = {name: values.clone() for name, values in network.state_dict().items()}
+    monkeypatch.setattr(auto_rates_text, "workbench", lambda: (sentences, network, weights))
     auto_rates_text.main(["--quick", "--output", str(tmp_path)])
     rows = [line for line in capsys.readouterr().out.splitlines() if "±" in line]
     assert (tmp_path / "auto_rates_text.png").read_bytes().startswith(b"\x89PNG")

@@ -4,6 +4,7 @@
 Python of the pages is run in `test_docs`, where the blocks of a page share their names.
 """
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -60,11 +61,39 @@ def test_cpp(block: Block, tmp_path: Path) -> None:
     compiled(block, tmp_path, "program.cpp", "g++", "-std=c++17", *strict)
 
 
+PROGRAMS = {f"program{index}": block for index, block in enumerate(runnable("swift"))}
+BUILD = ROOT / ".build_shared" / "release"
+PARTS = ("Layerwise", "LayerwiseRules", "LayerwisePlatform", "LayerwiseKernels*", "CLayerwiseKernels")
+
+
 @pytest.mark.spawns
-def test_swift(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_swift(name: str, tmp_path: Path) -> None:
+    """Each is compiled with the module that `make build` has made, of which it sees what is public."""
+    assert {block.page for block in PROGRAMS.values()} == {"README.md", "docs/swift.md"}
+    block = PROGRAMS[name]
+    (tmp_path / "main.swift").write_text(block.code, "utf-8")
+    objects = [object for part in PARTS for object in sorted(BUILD.glob(f"{part}.build/*.o"))]
+    (tmp_path / "objects").write_text("\n".join(map(str, objects)), "utf-8")
+    modules = [
+        "-I",
+        BUILD / "Modules",
+        "-Xcc",
+        f"-fmodule-map-file={BUILD / 'CLayerwiseKernels.build/module.modulemap'}",
+    ]
+    output(["swiftc", "-swift-version", "6", *modules, "main.swift", "@objects", "-o", "program"], tmp_path)
+    printed = output([tmp_path / "program"], tmp_path)
+    assert printed.strip()
+    check_output(block, printed)
+
+
+@pytest.mark.spawns
+@pytest.mark.skipif(
+    "LAYERWISE_PACKAGE" not in os.environ, reason="builds the whole library again: a part of `make prove`"
+)
+def test_swift_package(tmp_path: Path) -> None:
     """All programs are built at once, in a package that depends on this one, as a user's would."""
-    programs = {f"program{index}": block for index, block in enumerate(runnable("swift"))}
-    assert {block.page for block in programs.values()} == {"README.md", "docs/swift.md"}
+    programs = PROGRAMS
     targets = "".join(
         f"""
         .executableTarget(name: "{name}", dependencies: [.product(name: "Layerwise", package: "layerwise")]),"""

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import LayerwiseRules
 
-/// What steps have changed besides tensors: of this optimizer, for a snapshot, or read from a checkpoint and found to fit.
+/// What steps have changed besides tensors: of this optimizer, for a snapshot, or read from a checkpoint or a text and found to fit.
 struct RunState {
     var rate: Double
     var nextStep: Int64
@@ -23,6 +23,19 @@ struct RunState {
     var freezeMeasurements: [LayerMeasurement] = []
 }
 
+/// Where a run state is read from, and what its layers are called here.
+struct RunStateSource {
+    /// How messages call it.
+    let name: String
+    /// Names here by names there.
+    var renames: [NameKey: NameKey] = [:]
+    /// A checkpoint says everything.  A text (RunStateText.swift) leaves out what is as an optimizer begins, and all rates.
+    let saysAll: Bool
+    /// Layers that are not here are left out: those of a checkpoint are a difference of its identity, those of a text are refused
+    /// unless it is taken in part.
+    let mayHaveOtherLayers: Bool
+}
+
 extension Optimizer {
     /// The run state as it is.
     var runState: RunState {
@@ -41,60 +54,23 @@ extension Optimizer {
         _ checkpoint: borrowing Checkpoint, _ renames: [NameKey: NameKey], _ report: inout LoadReport
     ) throws(LayerwiseError) -> RunState {
         let name = checkpoint.source.name
+        let source = RunStateSource(name: "the checkpoint", renames: renames, saysAll: true, mayHaveOtherLayers: true)
         do throws(JSONError) {
-            return try readProgress(Fields(try Checkpoint.value(of: "progress", checkpoint.header)), renames, &report)
+            return try readProgress(try Checkpoint.value(of: "progress", checkpoint.header), source, &report)
         } catch { throw LayerwiseError(.corrupt, "\(name): progress: \(error.message)") }
     }
 
-    private func readProgress(
-        _ fields: Fields, _ renames: [NameKey: NameKey], _ report: inout LoadReport
+    /// Parses a run state; schedules and measurements without a counterpart here or there are reported as differences.
+    func readProgress(
+        _ value: JsonValue, _ source: RunStateSource, _ report: inout LoadReport
     ) throws(JSONError) -> RunState {
-        var progress = RunState(
-            rate: try fields.rate("lr"), nextStep: try fields.count("next_step"), round: nil,
-            steps: try fields.count("steps"), skippedSteps: try fields.count("skipped_steps"), schedules: schedules,
-            entries: entries, rounds: [],
-            shared: shared.elements.pointee,
-            layerShared: (0..<layers.count).map { layerShared.elements[2 * $0] }, mode: mode)
-        // Checkpoints without an average say no mode.
-        if hasEvaluation && (fields.has("mode") || settings.average == .none) {
+        let fields = try Fields(value, isWhole: source.saysAll)
+        var progress = try startOfProgress(fields, source)
+        if fields.has("mode") || (source.saysAll && hasEvaluation && settings.average == .none) {
             guard let mode = Mode(rawValue: try fields.text("mode")) else {
                 throw fields.fail("mode must be training or evaluation")
             }
-            progress.mode = mode
-        } else {
-            progress.mode = .training
-        }
-        // A layer that the checkpoint lacks was stepped before its next step, at the latest.
-        progress.rounds = (0..<layers.count).map { min(layers.elements[$0].round, progress.nextStep - 1) }
-        let sharedStates = sharedStates
-        if fields.has("layer_states") || entries.indices.contains(where: { !ownSharedStates(of: $0).isEmpty }) {
-            for (saved, value) in try fields.object("layer_states") {
-                // A layer that is not here is a difference of the identity.
-                guard let layer = layerIndex[renames[saved] ?? saved] else { continue }
-                let own = try Fields(value)
-                for state in ownSharedStates(of: layer) {
-                    let value = try own.number(state.name)
-                    if !value.isFinite { throw own.fail("\(state.name) must be finite, found \(value)") }
-                    progress.layerShared[layer][state.slot] = value
-                }
-            }
-        }
-        if !sharedStates.isEmpty && !rule.sharesByLayer {
-            let own = try Fields(try fields.value("shared_states"))
-            for state in sharedStates {
-                let value = try own.number(state.name)
-                if !value.isFinite { throw own.fail("\(state.name) must be finite, found \(value)") }
-                progress.shared[state.slot] = value
-            }
-        }
-        if measures {
-            measuredPolicy = policy.measuredPart
-            progress.measurements = try readMeasurements(fields, renames, "measurements", ofPlan: false, &report)
-            try readTargets(fields, renames, into: &progress.measurements)
-        }
-        if freezePlan?.measuredPart != nil {
-            progress.freezeMeasurements = try readMeasurements(
-                fields, renames, "freezing_measurements", ofPlan: true, &report)
+            if hasEvaluation { progress.mode = mode }
         }
         if try fields.value("round") != .null {
             let round = try fields.count("round")
@@ -102,44 +78,124 @@ extension Optimizer {
                 throw fields.fail("round must be next_step - 1, \(progress.nextStep - 1), found \(round)")
             }
             progress.round = round
+            // A text names the layers that are not with the others.
+            if !source.saysAll { progress.rounds = Array(repeating: round, count: layers.count) }
         }
-        try restore(&progress.schedules, try fields.object("schedule_states"), "the schedule of ", &report)
-        for (saved, value) in try fields.object("layers").sorted(by: { $0.key < $1.key }) {
-            let own = try Fields(value)
-            // A layer that is not here is a difference of the identity.
-            guard let layer = layerIndex[renames[saved] ?? saved] else { continue }
-            guard let frozen = LayerSettings.Frozen(rawValue: try own.text("frozen")) else {
-                throw own.fail("frozen must be plan, yes or no")
+        try readShared(fields, source, &progress)
+        if measures {
+            measuredPolicy = policy.measuredPart
+            progress.measurements = try readMeasurements(fields, source, "measurements", ofPlan: false, &report)
+            try readTargets(fields, source, into: &progress.measurements)
+        }
+        if freezePlan?.measuredPart != nil {
+            progress.freezeMeasurements = try readMeasurements(
+                fields, source, "freezing_measurements", ofPlan: true, &report)
+        }
+        try restore(&progress.schedules, try fields.object("schedule_states"), "the schedule of ", source, &report)
+        for (layer, value) in try layers(of: fields, "layers", source) {
+            let own = try Fields(value, isWhole: source.saysAll, of: subject(layer), layer)
+            if own.isWhole || own.has("frozen") {
+                guard let frozen = LayerSettings.Frozen(rawValue: try own.text("frozen")) else {
+                    throw own.fail("frozen must be plan, yes or no")
+                }
+                progress.entries[layer].settings.frozen = frozen
             }
-            progress.entries[layer].settings.frozen = frozen
-            progress.entries[layer].rate = try own.value("lr") == .null ? .nan : try own.rate("lr")
-            let round = try own.number("round")
-            guard let whole = Int64(exactly: round), whole >= -1, whole < progress.nextStep else {
-                throw own.fail("round must be from -1 to next_step - 1, \(progress.nextStep - 1), found \(round)")
+            if own.isWhole {
+                progress.entries[layer].rate = try own.value("lr") == .null ? .nan : try own.rate("lr")
             }
-            progress.rounds[layer] = whole
-            let states = try own.object("schedule_states")
-            try restore(&progress.entries[layer].schedules, states, "\(subject(layer)): the schedule of ", &report)
+            if own.isWhole || own.has("round") {
+                let round = try own.number("round")
+                guard let whole = Int64(exactly: round), whole >= -1, whole < progress.nextStep else {
+                    throw own.fail(
+                        "round must be from -1 to next_step - 1, \(progress.nextStep - 1), found \(round)")
+                }
+                progress.rounds[layer] = whole
+            }
+            try restore(
+                &progress.entries[layer].schedules, try own.object("schedule_states"),
+                "\(subject(layer)): the schedule of ", source, &report, layer)
         }
         return progress
     }
 
-    /// What a checkpoint says that policy or freezing plan have measured.  A layer that it lacks keeps what was measured here.
+    /// What a run state is before its parts are read: the counts that it says, and else this optimizer's, or for a text what an
+    /// optimizer begins with.
+    private func startOfProgress(_ fields: Fields, _ source: RunStateSource) throws(JSONError) -> RunState {
+        var progress = RunState(
+            rate: source.saysAll ? try fields.rate("lr") : rule.learningRate, nextStep: try fields.count("next_step"),
+            round: nil, steps: try fields.count("steps"), skippedSteps: try fields.count("skipped_steps"),
+            schedules: schedules, entries: entries, rounds: [], shared: shared.elements.pointee,
+            layerShared: (0..<layers.count).map { layerShared.elements[2 * $0] }, mode: .training)
+        if source.saysAll {
+            // A layer that the checkpoint lacks was stepped before its next step, at the latest.
+            progress.rounds = (0..<layers.count).map { min(layers.elements[$0].round, progress.nextStep - 1) }
+            return progress
+        }
+        progress.rounds = Array(repeating: -1, count: layers.count)
+        progress.shared = Self.start(ofShared: rule)
+        for layer in entries.indices {
+            progress.entries[layer].settings.frozen = .plan
+            progress.layerShared[layer] = Self.start(ofShared: rules[layers.elements[layer].rule])
+        }
+        return progress
+    }
+
+    /// The fields of a JSON object that has one for each layer, in the order of the layers' names there.
+    private func layers(
+        of fields: Fields, _ key: String, _ source: RunStateSource
+    ) throws(JSONError) -> [(layer: Int, value: JsonValue)] {
+        var found: [(layer: Int, value: JsonValue)] = []
+        for (saved, value) in try fields.object(key).sorted(by: { $0.key < $1.key }) {
+            if let layer = layerIndex[source.renames[saved] ?? saved] {
+                found.append((layer, value))
+            } else if !source.mayHaveOtherLayers {
+                throw fields.fail(
+                    "\(source.name) speaks of the layer \(JSON.quoted(saved.text)), and there is none of this name")
+            }
+        }
+        return found
+    }
+
+    /// Reads the numbers that rules keep for all tensors or for each layer.
+    private func readShared(
+        _ fields: Fields, _ source: RunStateSource, _ progress: inout RunState
+    ) throws(JSONError) {
+        func read(_ states: [StateDeclaration], _ own: Fields, _ numbers: inout SharedScalars) throws(JSONError) {
+            for state in states where own.isWhole || own.has(state.name) {
+                let value = try own.number(state.name)
+                if !value.isFinite { throw own.fail("\(state.name) must be finite, found \(value)") }
+                numbers[state.slot] = value
+            }
+        }
+        if fields.has("layer_states") || entries.indices.contains(where: { !ownSharedStates(of: $0).isEmpty }) {
+            for (layer, value) in try layers(of: fields, "layer_states", source) {
+                let own = try Fields(value, isWhole: source.saysAll, of: subject(layer), layer)
+                try read(ownSharedStates(of: layer), own, &progress.layerShared[layer])
+            }
+        }
+        if !sharedStates.isEmpty && !rule.sharesByLayer && (fields.isWhole || fields.has("shared_states")) {
+            let own = try Fields(try fields.value("shared_states"), isWhole: source.saysAll)
+            try read(sharedStates, own, &progress.shared)
+        }
+    }
+
+    /// What is said to be measured by policy or freezing plan.  A layer that a checkpoint lacks keeps what was measured here, one
+    /// that a text lacks begins.
     private func readMeasurements(
-        _ fields: Fields, _ renames: [NameKey: NameKey], _ key: String, ofPlan: Bool, _ report: inout LoadReport
+        _ fields: Fields, _ source: RunStateSource, _ key: String, ofPlan: Bool, _ report: inout LoadReport
     ) throws(JSONError) -> [LayerMeasurement] {
-        let start = ofPlan ? LayerMeasurement() : policy.measuredPart?.start ?? LayerMeasurement()
+        let start = startOfMeasurement(ofPlan: ofPlan)
         var found = (0..<layers.count).map { layer in
+            if !source.saysAll { return start }
             if ofPlan { return layer < freezeMeasurements.count ? freezeMeasurements.elements[layer] : start }
             return layer < measurements.count ? measurements.elements[layer] : start
         }
-        if !fields.has(key) {
+        if source.saysAll && !fields.has(key) {
             report.add(
-                difference: "what the \(ofPlan ? "freezing plan" : "policy") has measured: not in the checkpoint")
+                difference: "what the \(ofPlan ? "freezing plan" : "policy") has measured: not in \(source.name)")
             return found
         }
-        for (saved, value) in try fields.object(key).sorted(by: { $0.key < $1.key }) {
-            guard let layer = layerIndex[renames[saved] ?? saved] else { continue }
+        for (layer, value) in try layers(of: fields, key, source) {
             guard case .array(let items) = value,
                 let own = measurement(
                     items.map { item in
@@ -148,19 +204,25 @@ extension Optimizer {
                         default: .nan
                         }
                     }, ofPlan: ofPlan)
-            else { throw fields.fail("\(key) of \(saved.text) must be an average, a count and a scale") }
+            else {
+                throw fields.fail("\(key) of \(entries[layer].name) must be an average, a count and a scale", layer)
+            }
             found[layer] = own
         }
         return found
     }
 
+    /// What a layer's measurement is before anything was measured.
+    func startOfMeasurement(ofPlan: Bool) -> LayerMeasurement {
+        ofPlan ? LayerMeasurement() : policy.measuredPart?.start ?? LayerMeasurement()
+    }
+
     /// What the policy wanted the scales to be, which is only shown: an earlier version did not save it.
     private func readTargets(
-        _ fields: Fields, _ renames: [NameKey: NameKey], into measurements: inout [LayerMeasurement]
+        _ fields: Fields, _ source: RunStateSource, into measurements: inout [LayerMeasurement]
     ) throws(JSONError) {
         if !fields.has("measured_targets") { return }
-        for (saved, value) in try fields.object("measured_targets") {
-            guard let layer = layerIndex[renames[saved] ?? saved] else { continue }
+        for (layer, value) in try layers(of: fields, "measured_targets", source) {
             measurements[layer].target = if case .number(let target) = value { target } else { .nan }
         }
     }
@@ -168,24 +230,25 @@ extension Optimizer {
     /// Puts states back into schedules.
     private func restore(
         _ schedules: inout [String: any DeclaredSchedule], _ states: [NameKey: JsonValue], _ what: String,
-        _ report: inout LoadReport
+        _ source: RunStateSource, _ report: inout LoadReport, _ layer: Int? = nil
     ) throws(JSONError) {
         for (key, value) in states.sorted(by: { $0.key < $1.key }).map({ ($0.key.text, $0.value) }) {
-            guard case .array(let items) = value else { throw JSONError(message: "a state is a list", position: 0) }
+            func fail(_ message: String) -> JSONError {
+                JSONError(message: "\(what)\(key): \(message)", position: 0, layer: layer)
+            }
+            guard case .array(let items) = value else { throw fail("a state is a list") }
             var state: [Double] = []
             for item in items {
-                guard case .number(let x) = item else { throw JSONError(message: "a state has numbers", position: 0) }
+                guard case .number(let x) = item else { throw fail("a state has numbers") }
                 state.append(x)
             }
             guard var schedule = schedules[key], schedule.state.count == state.count else {
                 report.add(
-                    difference: "\(what)\(key): a state of \(state.count) numbers in the checkpoint, none such here")
+                    difference: "\(what)\(key): a state of \(state.count) numbers in \(source.name), none such here")
                 continue
             }
             schedule.state = state
-            if schedule.state != state {
-                throw JSONError(message: "\(what)\(key): \(state) is no state that reports leave behind", position: 0)
-            }
+            if schedule.state != state { throw fail("\(state) is no state that reports leave behind") }
             schedules[key] = schedule
         }
     }
@@ -236,25 +299,39 @@ extension Optimizer {
     }
 }
 
-/// The fields of a JSON object, of which each must be there and of its kind.
-private struct Fields {
+/// The fields of a JSON object, each of its kind.
+struct Fields {
     private let fields: [NameKey: JsonValue]
+    /// Whether each must be there; else an object that is not there is empty, a count is 0, and other values are null.
+    let isWhole: Bool
+    /// How messages call what it belongs to, and its layer.
+    private let subject: String
+    private let layer: Int?
 
-    init(_ value: JsonValue) throws(JSONError) {
-        guard case .object(let fields) = value else { throw JSONError(message: "expected an object", position: 0) }
+    init(_ value: JsonValue, isWhole: Bool, of subject: String = "", _ layer: Int? = nil) throws(JSONError) {
+        (self.isWhole, self.subject, self.layer) = (isWhole, subject.isEmpty ? "" : "\(subject): ", layer)
+        guard case .object(let fields) = value else {
+            throw JSONError(message: "\(self.subject)expected an object", position: 0, layer: layer)
+        }
         self.fields = fields
     }
 
-    func fail(_ message: String) -> JSONError { JSONError(message: message, position: 0) }
+    func fail(_ message: String, _ layer: Int? = nil) -> JSONError {
+        JSONError(message: subject + message, position: 0, layer: layer ?? self.layer)
+    }
 
     func has(_ key: String) -> Bool { fields[NameKey(key)] != nil }
 
     func value(_ key: String) throws(JSONError) -> JsonValue {
-        guard let value = fields[NameKey(key)] else { throw fail("\(key) is missing") }
+        guard let value = fields[NameKey(key)] else {
+            if !isWhole { return .null }
+            throw fail("\(key) is missing")
+        }
         return value
     }
 
     func object(_ key: String) throws(JSONError) -> [NameKey: JsonValue] {
+        if !isWhole && !has(key) { return [:] }
         guard case .object(let object) = try value(key) else { throw fail("\(key) must be an object") }
         return object
     }
@@ -278,6 +355,7 @@ private struct Fields {
 
     /// A number of steps.
     func count(_ key: String) throws(JSONError) -> Int64 {
+        if !isWhole && !has(key) { return 0 }
         let number = try number(key)
         guard let count = Int64(exactly: number), count >= 0, count <= mostSteps else {
             throw fail("\(key) must be a whole number from 0 to 2^53, found \(number)")

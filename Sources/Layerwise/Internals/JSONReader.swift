@@ -28,6 +28,8 @@ struct JSONError: Error {
     let message: String
     /// Bytes from the start.
     let position: Int
+    /// The layer that it is about, by index.
+    var layer: Int? = nil
 }
 
 /// Reads JSON (RFC 8259) strictly: UTF-8, no key twice, nothing nested too deep, nothing behind it.

@@ -59,14 +59,50 @@ final class Subject {
         require(try Self.state(of: optimizer) == start, "a load has left something behind")
     }
 
+    /// Offers a text of a run state, which it takes and works on with, or refuses and is unchanged.
+    func offer(text: UnsafeRawBufferPointer, knownOnly: Bool) throws(LayerwiseError) {
+        var checked: LayerwiseError?
+        var options = RunStateOptions(knownOnly: knownOnly, checkOnly: true)
+        do throws(LayerwiseError) { try optimizer.setRunState(text, options, steps: 5) } catch { checked = error }
+        require(try Self.state(of: optimizer) == start, "a check has changed something")
+        options.checkOnly = false
+        do throws(LayerwiseError) { try optimizer.setRunState(text, options, steps: 5) } catch {
+            Tally.refused[error.code, default: 0] += 1
+            require(checked == error, "a check says \(checked.map { $0.message } ?? "nothing"), not \(error.message)")
+            require(
+                error.code == .invalidArgument && !error.message.isEmpty,
+                "refused with \(error.code): \(error.message)")
+            require(try Self.state(of: optimizer) == start, "a refused text has changed something: \(error.message)")
+            return
+        }
+        require(checked == nil, "taken, but a check says \(checked.map { $0.message } ?? "")")
+        Tally.taken += 1
+        let own = optimizer.runStateText()
+        let taken = try Self.state(of: optimizer)
+        var again = own
+        let failure = again.withUTF8 { utf8 -> LayerwiseError? in
+            do throws(LayerwiseError) {
+                try optimizer.setRunState(UnsafeRawBufferPointer(utf8), steps: 0)
+                return nil
+            } catch { return error }
+        }
+        require(failure == nil, "its own text is refused: \(failure.map { $0.message } ?? "")")
+        require(try Self.state(of: optimizer) == taken && optimizer.runStateText() == own, "its own text differs")
+        try checkTaken()
+        try load(start)
+        require(try Self.state(of: optimizer) == start, "a load has left something behind")
+    }
+
     /// What was taken can be saved, loaded and stepped on with.
     private func checkTaken() throws(LayerwiseError) {
         let taken = try Self.state(of: optimizer)
         try load(taken)
         require(try Self.state(of: optimizer) == taken, "a checkpoint is not what was loaded from it")
         do throws(LayerwiseError) { try optimizer.step() } catch {
-            // A rate as large as 1e308, times a scale, has no float32.
-            require(error.code == .outOfRange, "no step after a load: \(error.message)")
+            // A rate as large as 1e308, times a scale, has no float32.  Where weights are those for evaluation, none steps.
+            require(
+                error.code == .outOfRange || (error.code == .invalidArgument && optimizer.mode == .evaluation),
+                "no step after a load: \(error.message)")
             require(try Self.state(of: optimizer) == taken, "a refused step has changed something: \(error.message)")
         }
     }

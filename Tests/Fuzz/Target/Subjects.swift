@@ -13,6 +13,39 @@ struct Case {
     }
 }
 
+/// An optimizer under test, and texts of run states to begin with.
+struct TextCase {
+    let subject: Subject
+    let seeds: [String]
+
+    init(_ model: Model, _ former: String...) throws {
+        seeds = [try model.trained().runStateText()] + former
+        subject = try Subject(try model.trained())
+    }
+}
+
+/// Everything that a run state may say, in the words of this version and of 0.1.0.
+func textCases() throws -> [TextCase] {
+    let sgd = [Setting("lr", 0.1), Setting("momentum", 0.9)]
+    let plateau = Spec("reduce_on_plateau", [Setting("patience", 1)])
+    let grades = Spec("grades", [Setting("threshold", 1), Setting("total_steps", 9)])
+    return [
+        try TextCase(
+            Model(
+                rule: "sgd", settings: sgd, schedules: ["lr": plateau, "momentum": plateau],
+                freezePlan: Spec("gradual_unfreezing", [Setting("every", 2)]), metric: 1),
+            #"{"next_step": 4, "schedules": {"lr": [0.25, 1.0, 0.0, 0.0]}, "frozen": {"a": "yes", "b": "no"}}"#, "{}"),
+        try TextCase(
+            Model(policy: Spec("sign_agreement"), freezePlan: grades),
+            #"{"next_step": 4, "measurements": {"a": [0.75, 3.0, 1.03, 1.5, 0.5, 4.0, 1.0, 0.25, 2.0]}}"#),
+        try TextCase(Model(rule: "prodigy")),
+        try TextCase(Model(rule: "prodigy", settings: [Setting("estimate_scope", "layer")])),
+        try TextCase(
+            Model(rule: "schedule_free_adamw", settings: [Setting("lr", 0.1)]),
+            #"{"next_step": 4, "mode": "evaluation"}"#),
+    ]
+}
+
 /// Rules, types, schedules and plans of all kinds, and every way to load.
 func cases() throws -> [Case] {
     let plain = Model()

@@ -3,7 +3,7 @@ import Driver
 import Glibc
 import Mutator
 
-// The loader, and what describes a checkpoint, under libFuzzer.
+// The loader, what describes a checkpoint, and what reads the text of a run state, under libFuzzer.
 //
 //     fuzz seeds FOLDER            writes what every optimizer under test would load
 //     fuzz [OPTION]... [FOLDER]... runs libFuzzer
@@ -13,10 +13,20 @@ nonisolated(unsafe) let underTest: [Case] = {
     do { return try cases() } catch { fail("\(error)") }
 }()
 
+/// Those that are offered inputs that go on with "{", which no checkpoint does; the first byte chooses, and how they are taken.
+nonisolated(unsafe) let underText: [TextCase] = {
+    do { return try textCases() } catch { fail("\(error)") }
+}()
+
 func offer(_ bytes: UnsafePointer<UInt8>?, _ size: Int) -> Int32 {
     guard let bytes, size > 0 else { return 0 }
     // A byte further on, so that tensors lie at addresses of every kind.
     let file = UnsafeRawBufferPointer(start: bytes + 1, count: size - 1)
+    if file.first == UInt8(ascii: "{") {
+        let (way, choice) = Int(bytes[0]).quotientAndRemainder(dividingBy: underText.count)
+        do { try underText[choice].subject.offer(text: file, knownOnly: way % 2 == 1) } catch { fail("\(error)") }
+        return 0
+    }
     let (way, choice) = Int(bytes[0]).quotientAndRemainder(dividingBy: underTest.count)
     do { try underTest[choice].subject.offer(file, inFile: way % 2 == 1) } catch { fail("\(error)") }
     return 0
@@ -24,10 +34,13 @@ func offer(_ bytes: UnsafePointer<UInt8>?, _ size: Int) -> Int32 {
 
 func writeSeeds(_ folder: String) {
     mkdir(folder, 0o777)
-    for (index, item) in underTest.enumerated() {
-        guard let file = fopen("\(folder)/\(index)", "w") else { fail("cannot write into \(folder)") }
-        let bytes = [UInt8(index)] + item.seed
-        if fwrite(bytes, 1, bytes.count, file) != bytes.count || fclose(file) != 0 { fail("cannot write \(index)") }
+    func write(_ bytes: [UInt8], _ name: String) {
+        guard let file = fopen("\(folder)/\(name)", "w") else { fail("cannot write into \(folder)") }
+        if fwrite(bytes, 1, bytes.count, file) != bytes.count || fclose(file) != 0 { fail("cannot write \(name)") }
+    }
+    for (index, item) in underTest.enumerated() { write([UInt8(index)] + item.seed, "\(index)") }
+    for (index, item) in underText.enumerated() {
+        for (which, seed) in item.seeds.enumerated() { write([UInt8(index)] + seed.utf8, "text-\(index)-\(which)") }
     }
 }
 
@@ -38,7 +51,7 @@ if CommandLine.arguments.count == 3, CommandLine.arguments[1] == "seeds" {
     var arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>? = CommandLine.unsafeArgv
     // libFuzzer does not come back where its time is over.
     atexit { Tally.report() }
-    _ = underTest.count
+    _ = underTest.count + underText.count
     exit(
         withUnsafeMutablePointer(to: &arguments) { arguments in
             arguments.withMemoryRebound(to: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?.self, capacity: 1) {

@@ -423,7 +423,7 @@ class Engine:
         _pickling.restore(native, Optimizer.__init__, captured)
         # Counters, the clock and what schedules have seen; the states follow, in their new types.
         native.load_bytes(checkpoint, strict=False, convert=True)
-        _run_state.apply(native, _run_state.parse(native, _run_state.dump(old)), 0)
+        _run_state.apply(native, _run_state.dump(old))
         self.hyperparameters.follow_layers(native, self._groups, self.layers)
         new = NativeStates(native, members)
         for member, was, count in zip(members, self.members, counts, strict=True):

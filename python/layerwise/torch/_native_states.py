@@ -143,6 +143,8 @@ class _Declared:
     """What each state is: "parameter", "rows", "columns" and so on."""
     numbers: frozenset[str]
     """Names of states of one number, for a parameter or for all."""
+    shared: frozenset[str]
+    """Those of them that are one for all parameters, or for all of a layer."""
     starts: Mapping[str, float | str]
     needs_step: tuple[bool, bool]
     """Of tensors of rank 0 and 1, and of matrices."""
@@ -163,6 +165,7 @@ class _Declared:
             names,
             kinds,
             frozenset(state for state, kind in kinds.items() if kind in ("scalar", "shared")),
+            frozenset(state for state, kind in kinds.items() if kind == "shared"),
             own["state_starts"] | {"master": _PARAMETERS} | _BESIDE,
             (own["needs_step"], own["matrices_need_step"]),
             frozenset(state for entry in declared.values() for state in entry["states"]) - {*names, "step"},
@@ -353,7 +356,7 @@ class NativeStates:
         Args:
             member: Whose they are.
             values: By name of the state.
-            whole: States without a value are reset.
+            whole: States without a value are reset, except numbers that belong to other parameters too.
         """
         names, declared = self.moments(member), self._of(member)
         for name in names:
@@ -371,7 +374,7 @@ class NativeStates:
             start = declared.starts[name]
             if values.get(name) is not None:
                 self._set_number(member, name, float(values[name]))
-            elif whole and isinstance(start, int | float):
+            elif whole and name not in declared.shared and isinstance(start, int | float):
                 self._set_number(member, name, start)
         if values.get("step") is not None:
             count = int(values["step"])
@@ -383,6 +386,15 @@ class NativeStates:
         elif whole:
             # torch's SGD keeps no step count; a velocity shows that there was a first step.
             self.set_count(member, int(any(values.get(name) is not None for name in names)))
+
+    def restart_shared(self) -> None:
+        """Reset the numbers that parameters share."""
+        for member in self._members:
+            declared = self._of(member)
+            for name in declared.shared & self.types(member).keys():
+                start: Any = declared.starts[name]
+                number: Any = self._native.layer(member.layer).get(start) if isinstance(start, str) else start
+                self._set_number(member, name, number)
 
     def set_count(self, member: ParameterSlot, count: int) -> None:
         """Set the step count of a parameter."""

@@ -234,6 +234,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         carried = old.carry_over(self.param_groups)
         bridge = self._build()
         try:
+            _run_state.apply(bridge.native, progress, known=True)
             bridge.take_over(old, carried)
         except BaseException:
             self._inside.bridge, self._inside.views = old, views
@@ -243,7 +244,6 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
             entry = entries.get(carried.get(id(member.param), -1))
             if entry is not None:
                 state[member.param] = entry
-        _run_state.apply(bridge.native, _run_state.parse_known(bridge.native, progress), 0)
         return bridge
 
     # ---- What torch's optimizers have
@@ -497,7 +497,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         bridge = self._ready()
         # The state to be shown is that of the types to which parameters may have been converted.
         bridge.follow_memory(self.param_groups)
-        text = _run_state.dump(bridge.native, untouched=not any(bridge.kept.counts()))
+        text = _run_state.dump(bridge.native)
         for group in self.param_groups:
             group[_run_state.KEY] = text
 
@@ -512,24 +512,26 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         """
         bridge = self._ready()
         bridge.follow_memory(self.param_groups)
-        found: list[tuple[Incoming, dict[str, Any] | None]] = []
+        found: list[tuple[Incoming, object]] = []
         before = self.param_groups, self._inside.state, _run_state.dump(bridge.native)
         loaded = False
 
         def capture(_: torch.optim.Optimizer, given: dict[str, Any]) -> dict[str, Any]:
             """See the state before torch casts it to the type of its parameter."""
             incoming = match(bridge, self.param_groups, given)
-            found.append((incoming, _run_state.parse(bridge.native, incoming.groups[0].get(_run_state.KEY))))
+            text = incoming.groups[0].get(_run_state.KEY)
+            _run_state.check(bridge.native, text)
+            found.append((incoming, text))
             return {"state": incoming.others, "param_groups": incoming.groups}
 
         def restore(_: torch.optim.Optimizer) -> None:
             nonlocal loaded
             # What may be refused in spite of all checks goes before what cannot be.
             bridge.follow_loaded(self.param_groups)
-            incoming, progress = found[0]
-            _run_state.apply(bridge.native, progress, 0)
+            incoming, text = found[0]
+            says_step = _run_state.apply(bridge.native, text)
             take_in(bridge, incoming)
-            if progress is None or "next_step" not in progress:
+            if not says_step:
                 bridge.native.seek(max(bridge.kept.counts(), default=0))
             if self._inside.views is not None:
                 self._inside.views.forget()
@@ -558,7 +560,7 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         # What the groups held before may have been wrong too: the next step will say so.
         with suppress(LayerwiseError, TypeError):
             bridge.follow(groups)
-        _run_state.apply(bridge.native, _run_state.parse(bridge.native, progress), 0)
+        _run_state.apply(bridge.native, progress)
 
     def save(self, path: Path, *, parameters: bool = False, require_finite: bool = False) -> None:
         """Save everything that the next step depends on, as `layerwise.Optimizer.save` does: complete or not at all.
@@ -669,9 +671,11 @@ class LayerwiseOptimizer(torch.optim.Optimizer):
         inside = self._inside
         bridge = self._build()
         try:
-            take_in(bridge, Incoming([], unpickled(bridge, inside.state)))
-            progress = _run_state.parse(bridge.native, self.param_groups[0].get(_run_state.KEY))
-            _run_state.apply(bridge.native, progress, max(bridge.kept.counts(), default=0))
+            incoming = Incoming([], unpickled(bridge, inside.state))
+            says_step = _run_state.apply(bridge.native, self.param_groups[0].get(_run_state.KEY))
+            take_in(bridge, incoming)
+            if not says_step:
+                bridge.native.seek(max(bridge.kept.counts(), default=0))
         except BaseException:
             # Without its state it must not go on: the next call tries again, and says the same.
             if inside.backward is not None:

@@ -501,10 +501,10 @@ class LayerRates(LRScheduler):
                 f"{self._group_count}: make LayerRates with the same model, policy, schedule and plan"
             )
         native = self._plan.native
-        progress = _run_state.parse(native, state_dict["layerwise"])
+        _run_state.check(native, state_dict["layerwise"])
         last_epoch = operator.index(state_dict["last_epoch"])
         groups = self.optimizer.param_groups
-        _run_state.apply(native, progress, max(last_epoch, 0))
+        _run_state.apply(native, state_dict["layerwise"], max(last_epoch, 0))
         for index, own in enumerate(self._groups_of_layers):
             base = state_dict["bases"][own[0]] if own else None
             if base is not None and base != native.layer(index).get("lr"):
@@ -536,7 +536,7 @@ class LayerRates(LRScheduler):
         if {id(param) for group in groups for param in group["params"]} != known:
             progress = _run_state.dump(self.native)
             self._build()
-            _run_state.apply(self.native, _run_state.parse_known(self.native, progress), step)
+            _run_state.apply(self.native, progress, step, known=True)
         else:
             bases = [base_values(group, index, self._schedules, self.optimizer) for index, group in enumerate(groups)]
             self._apply(self._plan, bases)
@@ -627,7 +627,7 @@ class LayerRates(LRScheduler):
         self._build()
         for name, scale in scales.items():
             self.native.layer(name).set(scale=scale)
-        _run_state.apply(self.native, _run_state.parse(self.native, progress), 0)
+        _run_state.apply(self.native, progress)
         self._hook()
         if every:
             self._measure(every)

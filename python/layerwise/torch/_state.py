@@ -125,6 +125,8 @@ class Views:
             # An entry that was deleted, or was not there before, is all there is; else only what was exchanged is new.
             self._bridge.kept.write(member, values or {}, whole=values is None or index not in self._given)
             self._given.pop(index, None)
+        if changes and not any(state.get(member.param) for member in self._bridge.members):
+            self._bridge.kept.restart_shared()
         self._bridge.forget_gradients(index for index, _, values in changes if values is None)
         counts = self._bridge.kept.counts()
         for index, member, values in changes:
@@ -287,7 +289,10 @@ def unpickled(bridge: Engine, state: State) -> dict[int, dict[str, Any]]:
 
 
 def take_in(bridge: Engine, incoming: Incoming) -> None:
-    """Put a checkpoint that was matched into the library.  Parameters without a state in it are reset."""
+    """Put a checkpoint that was matched into the library.  Parameters without a state in it are reset.
+
+    What parameters share starts with the run state, which comes first.
+    """
     own = {
         bridge.kept.state(member, name).untyped_storage().data_ptr()
         for member in bridge.members

@@ -105,20 +105,23 @@ def costs(make: Callable[[int], Any], count: int) -> dict[str, int]:
 def test_work_is_linear_in_tensors(model: str) -> None:
     # What is imported and kept at a first use counts for neither.
     costs(MODELS[model], 20)
-    small, large = (costs(MODELS[model], count) for count in (500, 2000))
+    small, large = (costs(MODELS[model], count) for count in (200, 800))
     for what, count in large.items():
         # Four times as many tensors; quadratic work would be sixteen times as much.
         assert count <= 4.2 * small[what], f"{what}: {small[what]} and {count}"
 
 
-def test_a_hundred_thousand_tensors() -> None:
-    """The same up to a size at which quadratic work would take minutes."""
+def test_many_tensors() -> None:
+    """Making an optimizer, up to a size at which one call for each pair of tensors would be all that is seen.
+
+    `Tests/C/scale.c` has more tensors, natively.
+    """
     made: list[Any] = []
     costs(in_blocks, 20)
-    few = in_blocks(10_000)
+    few = in_blocks(1_000)
     small = calls_in(lambda: made.append(lwt.AdamW(few, lr=1e-3)))
     made.clear()
-    given = in_blocks(100_000)
+    given = in_blocks(10_000)
     large = calls_in(lambda: made.append(lwt.AdamW(given, lr=1e-3)))
     assert large <= 10.5 * small
-    assert len(made[0].native.layers) == 100_000
+    assert len(made[0].native.layers) == 10_000

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.pairs import in_pairs
 from support.rules import TABLE
 from torch import Tensor, nn
 
@@ -17,7 +18,6 @@ import layerwise.torch as lwt
 from torch_optim.support.networks import batches, loss_of, network
 
 CLASSES = {name: row.options for name, row in TABLE.items()}
-every_class = pytest.mark.parametrize("name", CLASSES)
 
 
 def make(name: str, params: Any, **options: Any) -> Any:
@@ -44,9 +44,9 @@ def gradient(shape: tuple[int, ...], step: int, dtype: torch.dtype) -> Tensor:
     return numbers(*shape, seed=10 + step, dtype=dtype)
 
 
-@every_class
-@pytest.mark.parametrize("gaps", GAPS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("name", "gaps", "dtype"), in_pairs(CLASSES, GAPS, [torch.float32, torch.float64, torch.bfloat16])
+)
 def test_parameters_with_gaps_are_stepped_as_those_without(name: str, gaps: str, dtype: torch.dtype) -> None:
     """In every bit, and nothing in the gaps moves.  Gradients come with the strides of either."""
     values = GAPS[gaps](dtype)
@@ -212,9 +212,9 @@ def assert_same(one: nn.Module, other: nn.Module) -> None:
         assert ours.dtype is theirs.dtype and torch.equal(ours, theirs), name
 
 
-@every_class
-@pytest.mark.parametrize("conversion", CONVERSIONS)
-@pytest.mark.parametrize("option", ["", "master", "step_in_backward"])
+@pytest.mark.parametrize(
+    ("name", "conversion", "option"), in_pairs(CLASSES, CONVERSIONS, ["", "master", "step_in_backward"])
+)
 def test_a_model_may_be_converted_before_the_first_step(name: str, conversion: str, option: str) -> None:
     """It goes on as if the optimizer had been made afterwards, with all that was set meanwhile."""
     if option == "step_in_backward" and TABLE[name].together:
@@ -244,9 +244,10 @@ def test_a_model_may_be_converted_before_the_first_step(name: str, conversion: s
         assert all(found[key].dtype is expected[key].dtype for key in found)
 
 
-@every_class
-@pytest.mark.parametrize("first", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("second", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("name", "second", "first"),
+    in_pairs(CLASSES, [torch.float64, torch.float32, torch.bfloat16], [torch.float32, torch.bfloat16]),
+)
 def test_a_model_that_is_converted_later_keeps_its_state(name: str, first: torch.dtype, second: torch.dtype) -> None:
     """As an optimizer that is made afterwards, and takes over the state dict; hyperparameters set by hand stay."""
     model = network(first)

@@ -441,7 +441,7 @@ REFUSALS: dict[str, list[str]] = {
     "groups": ["loaded state dict has a different number of parameter groups: 2, here are 1"],
     "size": ["parameter group that doesn't match the size of optimizer's group: group 0 has 11 parameters, here 12"],
     "progress": ['the key "layerwise" of a param group must be what a state dict had there'],
-    "layers": ['the state dict speaks of the layer "trunk", and there is none of this name'],
+    "layers": ['the run state speaks of the layer "trunk", and there is none of this name'],
     "master": ['parameter "embed.weight": unexpected master, because this optimizer keeps no master copies'],
 }
 

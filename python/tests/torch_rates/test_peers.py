@@ -203,6 +203,7 @@ def test_bitsandbytes() -> None:
     eight_bit(lambda params: bitsandbytes.optim.AdamW8bit(params, lr=0.01, min_8bit_size=4096))
 
 
+@pytest.mark.spawns
 def test_torchao() -> None:
     low_bit = pytest.importorskip("torchao.optim")
     eight_bit(lambda params: low_bit.AdamW8bit(params, lr=0.01))

@@ -122,7 +122,7 @@ def test_schedules_that_follow_a_metric_resume() -> None:
     [
         (lambda state: state.pop("layerwise"), "must have 'layerwise'"),
         (lambda state: state["base_lrs"].pop(), "is of 9 param groups, and here are 10"),
-        (lambda state: state.update(layerwise="nonsense"), "found 'nonsense'"),
+        (lambda state: state.update(layerwise="nonsense"), 'found "nonsense"'),
     ],
 )
 def test_refuses_a_state_of_others(change: Any, match: str) -> None:
