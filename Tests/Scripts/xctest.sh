@@ -12,7 +12,7 @@ quick=${2-}
 # Classes, and single tests, that start processes.  The last maps 8 GiB.
 processes='^(BoundaryTests\.|LayerwiseTests\.(InstructionSetTests|UncheckedRecipeTests|ChecksumTests/testPortable|LargeTests))'
 # Tests that take two thirds of the time of all others together: products of rules, types, options and threads.
-LONG='^LayerwiseTests\.(BitIdentityTests/testThreadsAndTelemetry|DriftTests/testTwoHundredSteps|FactoredRuleTests/test(ThirtySteps|Bits)|KernelAccuracyTests/test(MARS|MADGRAD|NovoGrad|RMSprop|TensorsOfSeveralBlocks)|MuonTests/testTwentySteps|NonFiniteTests/testRefusedStepLeavesNoTrace|ProdigyTests/testSixtySteps|RuleOfLayerTests/testEachLayerMovesAsInAnOptimizerOfItsOwn|SnapshotTests/testEveryRuleAndKind|SpreadStepTests/testPartsStepAsTheWhole|SumsOverLayersTests/test(Bits|SixtySteps)|UpdateOptionsTests/testCautiousRules|WatchedPolicyTests/testSameBitsOverThreads)$'
+LONG='^LayerwiseTests\.(BitIdentityTests/testThreadsAndTelemetry|DriftTests/testTwoHundredSteps|FactoredRuleTests/test(ThirtySteps|ThirtyStepsOfWideMatrices|Bits)|KernelAccuracyTests/test(MARS|MADGRAD|NovoGrad|RMSprop|TensorsOfSeveralBlocks)|MuonTests/testTwentySteps|NonFiniteTests/testRefusedStepLeavesNoTrace|ProdigyTests/testSixtySteps|RuleOfLayerTests/testEachLayerMovesAsInAnOptimizerOfItsOwn|SnapshotTests/testEveryRuleAndKind|SpreadStepTests/testPartsStepAsTheWhole|SumsOverLayersTests/test(Bits|SixtySteps)|UpdateOptionsTests/testCautiousRules|WatchedPolicyTests/testSameBitsOverThreads)$'
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
