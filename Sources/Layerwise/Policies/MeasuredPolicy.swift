@@ -54,13 +54,21 @@ package struct Watching: OptionSet, Sendable, BitwiseCopyable {
     package static let signs = Self(rawValue: 2)
     /// The distance from the weights at the start, of which every tensor then keeps a copy.
     package static let distance = Self(rawValue: 4)
+    /// Σ|g|.
+    package static let gradientMagnitudes = Self(rawValue: 8)
+    /// Σ|Δw|.
+    package static let updateMagnitudes = Self(rawValue: 16)
 
-    // A policy asks for one of these.
+    // A policy asks for one of the first three, of which tensors keep something.
 
     /// Whether tensors keep their last change.
     var keepsLastChange: Bool { contains(.gradientProducts) }
     /// Whether tensors keep their weights at the start.
     var keepsStart: Bool { contains(.distance) }
+    /// Whether the weights before the step are needed behind it.
+    var comparesWeights: Bool { !isDisjoint(with: [.gradientProducts, .signs, .updateMagnitudes]) }
+    /// Whether magnitudes are added up.
+    var countsMagnitudes: Bool { !isDisjoint(with: [.gradientMagnitudes, .updateMagnitudes]) }
 }
 
 /// How a measured policy averages, bounds and ramps.
@@ -150,6 +158,10 @@ package struct LayerMeasurement: Sendable, BitwiseCopyable {
     package internal(set) var signAgreement = Double.nan
     /// ‖w − w₀‖ after the step; 0 unless `Watching.distance` is asked for.
     package internal(set) var distance = 0.0
+    /// Σ|g| of the step, after the gradient scale and before norms are clipped; 0 unless `Watching.gradientMagnitudes` is asked for.
+    package internal(set) var gradientMagnitude = 0.0
+    /// Σ|Δw|, of the weights as they are stored; 0 unless `Watching.updateMagnitudes` is asked for.
+    package internal(set) var updateMagnitude = 0.0
     /// The layer's place from the input.
     package internal(set) var depth = 0
     /// Whether it is the first layer or the head of its tower.

@@ -353,7 +353,7 @@ private func processBlock(
     let ahead = Int64(lwk_prefetch_distance())
     // What is watched of changes is compared with the weights before, of which there is a copy.  All of it is looked at while it is in
     // the L1 cache.
-    let comparesWeights = watches && context.watching != .distance
+    let comparesWeights = watches && context.watching.comparesWeights
     let tileBytes =
         !isInPlace || isFactored || (watches && orthogonal != nil)
         ? Scratch.tileBytes : watches ? Scratch.formerBytes : Block.elements * size
@@ -474,7 +474,7 @@ private func processBlock(
     }
 }
 
-/// Adds up what the policy watches of `count` elements from `offset` on: `scratch` holds their weights before the step, `weights`
+/// Adds up what policy and plan watch of `count` elements from `offset` on: `scratch` holds their weights before the step, `weights`
 /// those after it, and `gradients` are to be multiplied by `factor`.
 @inline(never)
 private func watch(
@@ -502,6 +502,16 @@ private func watch(
             (own[0], own[1]) = (0, 0)
             kernels.distance(weights, start + shift, count, own)
             sums.distanceSquares += own[0]
+        }
+        if context.watching.contains(.gradientMagnitudes) {
+            own[0] = 0
+            kernels.magnitudes(gradients, count, own)
+            sums.gradientMagnitudes += factor.magnitude * own[0]
+        }
+        if context.watching.contains(.updateMagnitudes) {
+            own[0] = 0
+            kernels.changes(scratch.former, weights, count, own)
+            sums.updateMagnitudes += own[0]
         }
     }
 }
