@@ -93,31 +93,44 @@ final class WatchedPolicyTests: XCTestCase {
         return measuring
     }
 
-    /// What is watched is added up over processes: the scales are those of the whole.
+    /// What is watched is added up over processes: scales, and what freezing plans go by, are those of the whole.
     func testTensorsSpreadOverProcesses() throws {
-        for policy in try Self.policies() {
-            let kind = Kind(.float64)
-            let whole = try Model(SGD(lr: 0.01), kind, shapes: [[[8, 7]], [[6]]], policy: policy)
-            let parts = try (0..<2).map { _ in
-                try Model(SGD(lr: 0.01), kind, shapes: [[[4, 7]], [[3]]], policy: policy)
-            }
-            for (index, part) in parts.enumerated() {
-                for layer in 0..<2 {
-                    let count = part.parameters[layer][0].count
-                    for element in 0..<count {
-                        part.parameters[layer][0][element] = whole.parameters[layer][0][index * count + element]
-                        part.gradients[layer][0][element] = whole.gradients[layer][0][index * count + element]
-                    }
+        for policy in try Self.policies() + [AutoLR()] { try assertSpread(policy, nil) }
+        let plans = try Self.plans() + [AutoFreeze(every: 2), GradES(threshold: 1e-30, totalSteps: 9, average: 0)]
+        for plan in plans {
+            try assertSpread(Uniform(), plan)
+            try assertSpread(try SignAgreement(0.1), plan)
+        }
+    }
+
+    private func assertSpread(_ policy: any DeclaredPolicy, _ plan: (any DeclaredFreezePlan)?) throws {
+        let kind = Kind(.float64)
+        let whole = try Model(SGD(lr: 0.01), kind, shapes: [[[8, 7]], [[6]]], policy: policy)
+        let parts = try (0..<2).map { _ in
+            try Model(SGD(lr: 0.01), kind, shapes: [[[4, 7]], [[3]]], policy: policy)
+        }
+        for model in [whole] + parts { model.optimizer.setFreezePlan(plan) }
+        for (index, part) in parts.enumerated() {
+            for layer in 0..<2 {
+                let count = part.parameters[layer][0].count
+                for element in 0..<count {
+                    part.parameters[layer][0][element] = whole.parameters[layer][0][index * count + element]
+                    part.gradients[layer][0][element] = whole.gradients[layer][0][index * count + element]
                 }
             }
-            for _ in 0..<3 {
-                try whole.optimizer.step()
-                XCTAssertEqual(stepTogether(parts.map(\.optimizer)), [nil, nil])
+        }
+        for _ in 0..<3 {
+            try whole.optimizer.step()
+            XCTAssertEqual(stepTogether(parts.map(\.optimizer)), [nil, nil])
+        }
+        let label = "\(policy.spec) \(plan.map { "\($0.spec)" } ?? "")"
+        for part in parts {
+            for (a, b) in zip(try part.infos(), try whole.infos()) {
+                XCTAssertEqual(a.scale, b.scale, accuracy: 1e-12 * b.scale, label)
             }
-            for part in parts {
-                for (a, b) in zip(try part.infos(), try whole.infos()) {
-                    XCTAssertEqual(a.scale, b.scale, accuracy: 1e-12 * b.scale, "\(policy.spec)")
-                }
+            let measured = zip(try part.optimizer.measurementState(), try whole.optimizer.measurementState())
+            for (a, b) in measured where !b.isNaN {
+                XCTAssertEqual(a, b, accuracy: 1e-12 * b.magnitude, label)
             }
         }
     }

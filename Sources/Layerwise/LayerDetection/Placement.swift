@@ -316,6 +316,7 @@ private struct Surroundings {
         where word == "conv2" && untold.contains(unit.parent) && unit.tensors.allSatisfy { isInside($0, unit) }:
             // DAC's is after the blocks, and so is the activation that stands beside it.
             return Told(role: .stem, word: word, isCertain: false)
+        case .stem where entersLater(unit): return Told(role: .stem, word: word, isCertain: false)
         case .stem where Vocabulary.ofEitherSide.contains(unit.part.words.suffix(2).joined(separator: " ")):
             return Told(role: .head, word: word, isCertain: false)
         case .stem, .opening, .extractor: return Told(role: .stem, word: word)
@@ -363,6 +364,14 @@ private struct Surroundings {
     private func isFinal(_ unit: Unit) -> Bool {
         Vocabulary.after.has(anyOf: unit.part.words)
             || Vocabulary.outputs.has(anyOf: unit.part.words) && !isBeforeBlocks(unit)
+    }
+
+    /// Whether positions may enter behind some blocks: those of a network in stages that stand beside all of them, as VOLO's, which
+    /// its second stage reads, and those that say so, as YOLOS's "mid_position_embeddings".
+    private func entersLater(_ unit: Unit) -> Bool {
+        let words = unit.part.words
+        guard isBare(unit), unit.part.numeral == nil, Vocabulary.positions.has(anyOf: words) else { return false }
+        return Vocabulary.orderOfLists[words[0]] == 1 || unit.towers.contains { towers[$0].isStaged }
     }
 
     /// A norm, and not "conv_head", which is counted to them, or a module of some.

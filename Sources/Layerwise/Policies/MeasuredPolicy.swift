@@ -65,10 +65,17 @@ package struct Watching: OptionSet, Sendable, BitwiseCopyable {
     var keepsLastChange: Bool { contains(.gradientProducts) }
     /// Whether tensors keep their weights at the start.
     var keepsStart: Bool { contains(.distance) }
+    // Asked for each block, so that these must not make a list of options.
+
     /// Whether the weights before the step are needed behind it.
-    var comparesWeights: Bool { !isDisjoint(with: [.gradientProducts, .signs, .updateMagnitudes]) }
+    @inline(__always)
+    var comparesWeights: Bool { rawValue & (1 | 2 | 16) != 0 }
+    /// Whether a policy watches.
+    @inline(__always)
+    var comparesWithStates: Bool { rawValue & (1 | 2 | 4) != 0 }
     /// Whether magnitudes are added up.
-    var countsMagnitudes: Bool { !isDisjoint(with: [.gradientMagnitudes, .updateMagnitudes]) }
+    @inline(__always)
+    var countsMagnitudes: Bool { rawValue & (8 | 16) != 0 }
 }
 
 /// How a measured policy averages, bounds and ramps.
@@ -145,7 +152,7 @@ package struct LayerMeasurement: Sendable, BitwiseCopyable {
     package internal(set) var givenScale = 1.0
     /// λ of the step; that of its first tensor that was stepped.
     package internal(set) var weightDecay = 0.0
-    /// How many elements the step took, of this process.
+    /// How many elements the step took.
     package internal(set) var elements = 0.0
     /// ⟨g, w_(t−1) − w_t⟩ with the change of the step before, after clipping; 0 unless `Watching.gradientProducts` is asked for.
     package internal(set) var gradientProduct = 0.0

@@ -129,7 +129,7 @@ extension Optimizer {
             all[whole].distance += watched.distanceSquares
             all[whole].gradientMagnitude += watched.gradientMagnitudes / telemetry.clipFactor
             all[whole].updateMagnitude += watched.updateMagnitudes
-            all[whole].elements += activeElements(layer)
+            all[whole].elements += watched.elements
             all[whole].isStepped = true
         }
         for index in all.indices where all[index].isStepped {
@@ -155,7 +155,7 @@ extension Optimizer {
         return 0
     }
 
-    private func activeElements(_ layer: Int) -> Double {
+    func activeElements(_ layer: Int) -> Double {
         let record = layers.elements[layer]
         var count = 0.0
         for index in record.firstTensor..<record.firstTensor + record.tensorCount where tensors.elements[index].active {

@@ -98,7 +98,18 @@ extension Optimizer {
         }
         let watching = watching
         if watching.countsMagnitudes { addUpMagnitudes(stepped, reduce) }
-        if !watching.isDisjoint(with: [.gradientProducts, .signs, .distance]) { addUpWatched(stepped, reduce) }
+        if watching.comparesWithStates { addUpWatched(stepped, reduce) }
+        if measuredPolicy != nil || measuredPlan != nil { addUpElements(stepped, reduce) }
+    }
+
+    /// Adds up how many elements the step took; where that failed it is NaN, which is passed over.
+    private func addUpElements(_ stepped: Range<Int>, _ reduce: Reducer) {
+        let sums = numbers(stepped.count)
+        for (position, layer) in stepped.enumerated() { sums[position] = layers.elements[layer].watched.elements }
+        let succeeded = reduce(sums)
+        for (position, layer) in stepped.enumerated() {
+            layers.elements[layer].watched.elements = succeeded ? sums[position] : .nan
+        }
     }
 
     /// Adds up magnitudes; where that failed they are NaN, which is passed over.

@@ -381,6 +381,8 @@ struct WatchedSums: BitwiseCopyable {
     /// Σ|g| of conditioned gradients, and Σ|Δw|.
     var gradientMagnitudes = 0.0
     var updateMagnitudes = 0.0
+    /// How many elements the step took; of a layer.
+    var elements = 0.0
 
     static func += (a: inout Self, b: Self) {
         a.product += b.product

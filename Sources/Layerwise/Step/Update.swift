@@ -459,6 +459,9 @@ private func processBlock(
                 (gradientMemory, factor) = (UnsafeRawPointer(scratch.gradients), 1)
             }
             watch(tensor, offset, count, weights, gradientMemory, factor, context, scratch, &watched)
+            if context.watching.countsMagnitudes {
+                watchMagnitudes(tensor, count, weights, gradientMemory, factor, context, scratch, &watched)
+            }
         }
         offset += count
     }
@@ -474,7 +477,7 @@ private func processBlock(
     }
 }
 
-/// Adds up what policy and plan watch of `count` elements from `offset` on: `scratch` holds their weights before the step, `weights`
+/// Adds up what the policy watches of `count` elements from `offset` on: `scratch` holds their weights before the step, `weights`
 /// those after it, and `gradients` are to be multiplied by `factor`.
 @inline(never)
 private func watch(
@@ -503,16 +506,23 @@ private func watch(
             kernels.distance(weights, start + shift, count, own)
             sums.distanceSquares += own[0]
         }
-        if context.watching.contains(.gradientMagnitudes) {
-            own[0] = 0
-            kernels.magnitudes(gradients, count, own)
-            sums.gradientMagnitudes += factor.magnitude * own[0]
-        }
-        if context.watching.contains(.updateMagnitudes) {
-            own[0] = 0
-            kernels.changes(scratch.former, weights, count, own)
-            sums.updateMagnitudes += own[0]
-        }
+    }
+}
+
+/// Adds up the magnitudes that the plan asks for, likewise.
+@inline(never)
+private func watchMagnitudes(
+    _ tensor: UnsafePointer<TensorStepData>, _ count: Int, _ weights: UnsafeRawPointer, _ gradients: UnsafeRawPointer,
+    _ factor: Double, _ context: StepContext, _ scratch: Scratch, _ sums: inout WatchedSums
+) {
+    let kernels = tensor.pointee.laneType == .float64 ? context.table.watching64 : context.table.watching32
+    if context.watching.contains(.gradientMagnitudes) {
+        var own = 0.0
+        kernels.magnitudes(gradients, count, &own)
+        sums.gradientMagnitudes += factor.magnitude * own
+    }
+    if context.watching.contains(.updateMagnitudes) {
+        kernels.changes(scratch.former, weights, count, &sums.updateMagnitudes)
     }
 }
 
