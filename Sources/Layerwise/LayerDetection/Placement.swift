@@ -357,7 +357,8 @@ private struct Surroundings {
         let roles = Set(told.map { $0.meaning == .head || $0.meaning == .output ? LayerRole.head : .stem })
         guard roles.count == 1, let role = roles.first, let part = told.first else { return nil }
         let isOutput = told.allSatisfy { $0.meaning == .output }
-        return Told(role: role, word: part.text, isOutput: isOutput, isCertain: told.count == inside.count)
+        let isCertain = told.count == inside.count && !told.contains(where: Self.areOfTheMiddle)
+        return Told(role: role, word: part.text, isOutput: isOutput, isCertain: isCertain)
     }
 
     /// "ln_post", "norm_f", "norm_out"
@@ -366,12 +367,22 @@ private struct Surroundings {
             || Vocabulary.outputs.has(anyOf: unit.part.words) && !isBeforeBlocks(unit)
     }
 
-    /// Whether positions may enter behind some blocks: those of a network in stages that stand beside all of them, as VOLO's, which
-    /// its second stage reads, and those that say so, as YOLOS's "mid_position_embeddings".
+    /// Whether positions may enter behind some blocks: those that say so, as YOLOS's "mid_position_embeddings", and VOLO's, which stand
+    /// beside the stages of its "network" and which the second of these reads.  Those of PiT, beside stages too, enter before them.
     private func entersLater(_ unit: Unit) -> Bool {
-        let words = unit.part.words
-        guard isBare(unit), unit.part.numeral == nil, Vocabulary.positions.has(anyOf: words) else { return false }
-        return Vocabulary.orderOfLists[words[0]] == 1 || unit.towers.contains { towers[$0].isStaged }
+        if Self.areOfTheMiddle(unit.part) { return true }
+        return isBare(unit) && unit.part.numeral == nil && Vocabulary.positions.has(anyOf: unit.part.words)
+            && unit.towers.contains { tower in
+                guard towers[tower].isStaged, let first = towers[tower].blocks.first?.tensors.first else {
+                    return false
+                }
+                return names[first].parts.dropFirst(towers[tower].parent.count).first?.text == "network"
+            }
+    }
+
+    /// Whether these are positions that enter in the middle, as they say.
+    private static func areOfTheMiddle(_ part: NamePart) -> Bool {
+        Vocabulary.positions.has(anyOf: part.words) && part.words.first.flatMap { Vocabulary.orderOfLists[$0] } == 1
     }
 
     /// A norm, and not "conv_head", which is counted to them, or a module of some.
