@@ -1552,7 +1552,8 @@
  *
  *      every                   number  no default; [1, 2^53]; steps of an interval
  *      quantile                number  default 0.5; [0, 1]; which of the changes of all layers that train is the
- *                                        limit */
+ *                                        limit
+ *      norm                    choice  default l2; "l2", "l1"; the norm that is added up: "l2" or "l1" */
 #define LW_FREEZE_PLAN_AUTO_FREEZE "auto_freeze"
 
 /** Layers freeze for good once they hardly change, as measured at every step: frozen once EMA(‖Δw‖/√n) < threshold,
@@ -1565,7 +1566,9 @@
  *      measure                 choice  default update; "update", "gradient"; what is measured: the "update" or the
  *                                        "gradient"
  *      average                 number  default 0.9; [0, 1); share of the average that a step keeps; 0: the last value
- *                                        alone */
+ *                                        alone
+ *      norm                    choice  default rms; "rms", "l1"; a layer's value: the root mean square "rms", or the
+ *                                        sum of magnitudes "l1" */
 #define LW_FREEZE_PLAN_GRADES "grades"
 
 /* ---- Keys ---------------------------------------------------------------------------------------------------------- */
@@ -1863,6 +1866,8 @@
 #define LW_CHOICE_INSIDE "inside"
 #define LW_CHOICE_KEEP "keep"
 #define LW_CHOICE_KERAS "keras"
+#define LW_CHOICE_L1 "l1"
+#define LW_CHOICE_L2 "l2"
 #define LW_CHOICE_LAST "last"
 #define LW_CHOICE_LAYER "layer"
 #define LW_CHOICE_LINEAR "linear"
@@ -1898,6 +1903,7 @@
 #define LW_CHOICE_REL "rel"
 #define LW_CHOICE_RELATIVE "relative"
 #define LW_CHOICE_RISING "rising"
+#define LW_CHOICE_RMS "rms"
 #define LW_CHOICE_SCALED "scaled"
 #define LW_CHOICE_SEPARATE "separate"
 #define LW_CHOICE_SGD "sgd"

@@ -67,10 +67,14 @@ package func kernelTable() -> KernelTable {
         watching32: WatchingKernels(
             products: { watchProducts(FloatLanes.self, $0, $1, $2, $3, $4, $5) },
             signs: { watchSigns(FloatLanes.self, $0, $1, $2, $3, $4) },
-            distance: { watchDistance(FloatLanes.self, $0, $1, $2, $3) }),
+            distance: { watchDistance(FloatLanes.self, $0, $1, $2, $3) },
+            magnitudes: { watchMagnitudes(FloatLanes.self, $0, $1, $2) },
+            changes: { watchChanges(FloatLanes.self, $0, $1, $2, $3) }),
         watching64: WatchingKernels(
             products: { watchProducts(DoubleLanes.self, $0, $1, $2, $3, $4, $5) },
             signs: { watchSigns(DoubleLanes.self, $0, $1, $2, $3, $4) },
-            distance: { watchDistance(DoubleLanes.self, $0, $1, $2, $3) })
+            distance: { watchDistance(DoubleLanes.self, $0, $1, $2, $3) },
+            magnitudes: { watchMagnitudes(DoubleLanes.self, $0, $1, $2) },
+            changes: { watchChanges(DoubleLanes.self, $0, $1, $2, $3) })
     )
 }

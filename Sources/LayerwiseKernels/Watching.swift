@@ -75,6 +75,52 @@ func watchDistance<V: Lanes>(
     sums[0] += squares.total
 }
 
+/// Adds Σ|g| to `sums`.
+@inline(__always)
+func watchMagnitudes<V: Lanes>(
+    _: V.Type, _ gradients: UnsafeRawPointer, _ count: Int, _ sums: UnsafeMutablePointer<Double>
+) {
+    addMagnitudes(V.self, count, sums) { V.load(gradients, $0) }
+}
+
+/// Adds Σ|new − old| to `sums`.
+@inline(__always)
+func watchChanges<V: Lanes>(
+    _: V.Type, _ old: UnsafeRawPointer, _ new: UnsafeRawPointer, _ count: Int, _ sums: UnsafeMutablePointer<Double>
+) {
+    let next = new + count &* (groupBytes / V.count)
+    addMagnitudes(V.self, count, sums) {
+        // The weights of the next tile are copied before anything else is done with them.
+        lwk_prefetch_write(next + $0)
+        return V.load(new, $0) - V.load(old, $0)
+    }
+}
+
+/// Adds up the magnitudes of the numbers at every offset: eight groups as they are, two by two, and what comes of them in float64.  To
+/// widen every number would take three times as long.
+@inline(__always)
+private func addMagnitudes<V: Lanes>(
+    _: V.Type, _ count: Int, _ sums: UnsafeMutablePointer<Double>, _ numbers: (_ offset: Int) -> V
+) {
+    var total = SquareSum()
+    var index = 0
+    while index &+ 8 &* V.count <= count {
+        @inline(__always)
+        func pair(_ group: Int) -> V {
+            let first = (index &+ group &* V.count) &* (groupBytes / V.count)
+            return numbers(first).positive() + numbers(first &+ groupBytes).positive()
+        }
+        ((pair(0) + pair(2)) + (pair(4) + pair(6))).add(to: &total)
+        index &+= 8 &* V.count
+    }
+    while index < count {
+        let own = numbers(index &* (groupBytes / V.count)).positive()
+        (index &+ V.count <= count ? own : own.prefix(Int64(count &- index))).add(to: &total)
+        index &+= V.count
+    }
+    sums[0] += total.total
+}
+
 /// The offset of each group of lanes in bytes, and how many of its numbers count: nil for all, as in every group but the last.
 @inline(__always)
 private func forEachGroup<V: Lanes>(_: V.Type, _ count: Int, _ body: (_ offset: Int, _ valid: Int64?) -> Void) {
@@ -92,4 +138,8 @@ extension Lanes {
     fileprivate func first(_ valid: Int64?) -> Self {
         if let valid { prefix(valid) } else { self }
     }
+
+    /// The magnitude of each number, in two instructions.
+    @inline(__always)
+    fileprivate func positive() -> Self { maximum(-self) }
 }

@@ -144,7 +144,7 @@ package struct MatrixKernels: Sendable {
     package init(product: Product) { self.product = product }
 }
 
-/// What measured policies watch of each element, for lanes of one type.
+/// What measured policies and freezing plans watch of each element, for lanes of one type.
 ///
 /// A kernel reads and writes whole groups of lanes, and adds to the sums behind its last argument.
 package struct WatchingKernels: Sendable {
@@ -164,14 +164,26 @@ package struct WatchingKernels: Sendable {
     package typealias Distance =
         @convention(c) (UnsafeRawPointer, UnsafeRawPointer, Int, UnsafeMutablePointer<Double>) -> Void
 
+    /// Conditioned gradients, count, one sum: Σ|g|.
+    package typealias Magnitudes = @convention(c) (UnsafeRawPointer, Int, UnsafeMutablePointer<Double>) -> Void
+    /// Weights before and after the step, count, one sum: Σ|Δw|.
+    package typealias Changes =
+        @convention(c) (UnsafeRawPointer, UnsafeRawPointer, Int, UnsafeMutablePointer<Double>) -> Void
+
     package let products: Products
     package let signs: Signs
     package let distance: Distance
+    package let magnitudes: Magnitudes
+    package let changes: Changes
 
-    package init(products: Products, signs: Signs, distance: Distance) {
+    package init(
+        products: Products, signs: Signs, distance: Distance, magnitudes: Magnitudes, changes: Changes
+    ) {
         self.products = products
         self.signs = signs
         self.distance = distance
+        self.magnitudes = magnitudes
+        self.changes = changes
     }
 }
 

@@ -131,3 +131,9 @@ package func doorSigns(_ isDouble: Int32) -> WatchingKernels.Signs { watching(is
 
 @_cdecl("door_distance")
 package func doorDistance(_ isDouble: Int32) -> WatchingKernels.Distance { watching(isDouble).distance }
+
+@_cdecl("door_magnitudes")
+package func doorMagnitudes(_ isDouble: Int32) -> WatchingKernels.Magnitudes { watching(isDouble).magnitudes }
+
+@_cdecl("door_changes")
+package func doorChanges(_ isDouble: Int32) -> WatchingKernels.Changes { watching(isDouble).changes }

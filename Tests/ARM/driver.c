@@ -31,6 +31,8 @@ typedef void noise_kernel(void *, intptr_t, intptr_t, double, uint64_t, uint64_t
 typedef void products_kernel(const void *, const void *, const void *, void *, intptr_t, double *);
 typedef void signs_kernel(const void *, const void *, void *, intptr_t, double *);
 typedef void distance_kernel(const void *, const void *, intptr_t, double *);
+typedef void magnitudes_kernel(const void *, intptr_t, double *);
+typedef void changes_kernel(const void *, const void *, intptr_t, double *);
 
 int32_t door_keys(void);
 rule_kernel *door_rule(int32_t key, int32_t storage);
@@ -57,6 +59,8 @@ noise_kernel *door_add_noise(int32_t is_double);
 products_kernel *door_products(int32_t is_double);
 signs_kernel *door_signs(int32_t is_double);
 distance_kernel *door_distance(int32_t is_double);
+magnitudes_kernel *door_magnitudes(int32_t is_double);
+changes_kernel *door_changes(int32_t is_double);
 
 /* ---- Storages */
 
@@ -422,6 +426,9 @@ static void run_slices(int is_double, int regime, int count, int length)
     hash_numbers(sums, float64, 2);
     hash_numbers(d, lanes, count);
     door_distance(is_double)(a, c, count, sums);
+    hash_numbers(sums, float64, 2);
+    door_magnitudes(is_double)(a, count, sums);
+    door_changes(is_double)(a, b, count, sums + 1);
     hash_numbers(sums, float64, 2);
     say("watching", length, formats[lanes].name, regime, count);
     free(a), free(b), free(c), free(d), free(numbers);

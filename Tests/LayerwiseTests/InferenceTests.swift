@@ -954,6 +954,22 @@ final class InferenceTests: XCTestCase {
         XCTAssertEqual(place("stages.1.downsample.weight", in: names("downsample.weight", isFirst: false)), "3 block")
     }
 
+    /// VOLO's positions enter behind its first stage, PiT's before it, and some say that they enter in the middle.
+    func testPositionsThatMayEnterLater() {
+        let stem = ["pos_embed", "patch_embed.proj.weight"]
+        let staged = (0..<4).map { "network.\($0 / 2).\($0 % 2).attn.weight" }
+        let blocks = (0..<4).map { "blocks.\($0).attn.weight" }
+        XCTAssertEqual(place("pos_embed", in: stem + staged), "0 stem?")
+        let pit = (0..<4).map { "transformers.\($0 / 2).blocks.\($0 % 2).attn.weight" }
+        XCTAssertEqual(place("pos_embed", in: stem + pit), "0 stem")
+        XCTAssertEqual(place("pos_embed", in: stem + blocks), "0 stem")
+        let yolos = ["embeddings.position_embeddings"] + (0..<4).map { "encoder.layer.\($0).attention.weight" }
+        XCTAssertEqual(place("embeddings.position_embeddings", in: yolos), "0 stem")
+        for middle in ["encoder.mid_position_embeddings", "encoder.interpolation.mid_position_embeddings"] {
+            XCTAssertEqual(place(middle, in: yolos + [middle]), "0 stem?")
+        }
+    }
+
     // MARK: - Without blocks
 
     private func rows(_ names: [String]) -> [String] {

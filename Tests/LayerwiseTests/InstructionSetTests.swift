@@ -19,7 +19,8 @@ final class InstructionSetTests: XCTestCase {
             let child = try Child(
                 [
                     "BitIdentityTests", "KernelAccuracyTests", "SizeAndAlignmentTests",
-                    "InstructionSetTests/testCurrentIsForcedOrFastest",
+                    "InstructionSetTests/testCurrentIsForcedOrFastest", "WatchedPolicyTests/testSameBits",
+                    "WatchedPolicyTests/testSameBitsOfMagnitudes",
                 ],
                 environment: ["LAYERWISE_ISA": instructionSet.rawValue, BitRecord.variable: file.path])
             return (instructionSet, file, child)

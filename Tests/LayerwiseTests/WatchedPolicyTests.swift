@@ -11,29 +11,61 @@ final class WatchedPolicyTests: XCTestCase {
         [try Hypergradient(0.1), try SignAgreement(0.1), try LDoGScale(1e-3), try LARC(), try TVLARS()]
     }
 
-    /// Every storage of parameters, and rules of one and several stages, with sums of layers and with matrices.
-    func testSameBitsOverThreads() throws {
+    private static func plans() throws -> [any MeasuredFreezePlan] {
+        [
+            try AutoFreeze(every: 2, norm: .l1), try GradES(threshold: 1e-30, totalSteps: 9, average: 0, norm: .l1),
+            try GradES(threshold: 1e-30, totalSteps: 9, measure: .gradient, average: 0, norm: .l1),
+        ]
+    }
+
+    /// Rules of one and several stages, with sums of layers and with matrices.  Without instructions for it matrices would take minutes.
+    private static let rules: [any DeclaredRule] =
+        BitRecord.isKept
+        ? [AdamW(lr: 0.01), LAMB(lr: 0.01)] : [AdamW(lr: 0.01), LAMB(lr: 0.01), Adafactor(lr: 0.01), Muon(lr: 0.01)]
+
+    func testSameBits() throws {
         for policy in try Self.policies() {
-            for rule in [AdamW(lr: 0.01), LAMB(lr: 0.01), Adafactor(lr: 0.01), Muon(lr: 0.01)] as [any DeclaredRule] {
+            for rule in Self.rules {
                 for kind in [Kind(.float32), Kind(.bfloat16), Kind(.float16, master: true)] {
-                    let models = try [1, 4].map { threads in
-                        let model = try Model(rule, kind, shapes: Self.shapes, policy: policy)
-                        try model.optimizer.set(settings(["threads": .number(threads)]))
-                        return model
-                    }
-                    for _ in 0..<3 {
-                        for model in models {
-                            model.drawGradients()
-                            try model.optimizer.step()
-                        }
-                    }
-                    XCTAssertEqual(try models[0].digest(), try models[1].digest(), "\(policy.spec) \(rule.spec)")
-                    XCTAssertEqual(
-                        try models[0].optimizer.measurementState().map(\.bitPattern),
-                        try models[1].optimizer.measurementState().map(\.bitPattern))
+                    try assertSameBits(rule, kind, policy, nil)
                 }
             }
         }
+    }
+
+    /// Magnitudes that freezing plans ask for, alone and beside a policy that watches something else.
+    func testSameBitsOfMagnitudes() throws {
+        for plan in try Self.plans() {
+            for rule in Self.rules {
+                for kind in [Kind(.float32), Kind(.float64), Kind(.bfloat16), Kind(.float16, master: true)] {
+                    try assertSameBits(rule, kind, Uniform(), plan)
+                }
+                try assertSameBits(rule, Kind(.float32), try SignAgreement(0.1), plan)
+                try assertSameBits(rule, Kind(.float32), try LDoGScale(1e-3), plan)
+            }
+        }
+    }
+
+    /// One thread and four give the same bits, also of what is measured; `InstructionSetTests` compares them between processes.
+    private func assertSameBits(
+        _ rule: any DeclaredRule, _ kind: Kind, _ policy: any DeclaredPolicy, _ plan: (any DeclaredFreezePlan)?
+    ) throws {
+        let label = "\(rule.spec) \(kind) \(policy.spec) \(plan.map { "\($0.spec)" } ?? "")"
+        let digests = try [1, 4].map { threads in
+            // Enough for threads to share the work.
+            let model = try Model(rule, kind, shapes: [[[40], [5, 7]], [[400, 401]], [[17, 3]]], policy: policy)
+            model.optimizer.setFreezePlan(plan)
+            try model.optimizer.set(settings(["threads": .number(threads), "clip_global_norm": .number(1)]))
+            for _ in 0..<3 {
+                model.drawGradients()
+                try model.optimizer.step()
+            }
+            var digest = try model.digest()
+            for number in try model.optimizer.measurementState() { digest.add(number.bitPattern) }
+            return digest
+        }
+        XCTAssertEqual(digests[0], digests[1], label)
+        try BitRecord.add(label, digests[0])
     }
 
     /// To be watched changes nothing of a step.
@@ -61,31 +93,44 @@ final class WatchedPolicyTests: XCTestCase {
         return measuring
     }
 
-    /// What is watched is added up over processes: the scales are those of the whole.
+    /// What is watched is added up over processes: scales, and what freezing plans go by, are those of the whole.
     func testTensorsSpreadOverProcesses() throws {
-        for policy in try Self.policies() {
-            let kind = Kind(.float64)
-            let whole = try Model(SGD(lr: 0.01), kind, shapes: [[[8, 7]], [[6]]], policy: policy)
-            let parts = try (0..<2).map { _ in
-                try Model(SGD(lr: 0.01), kind, shapes: [[[4, 7]], [[3]]], policy: policy)
-            }
-            for (index, part) in parts.enumerated() {
-                for layer in 0..<2 {
-                    let count = part.parameters[layer][0].count
-                    for element in 0..<count {
-                        part.parameters[layer][0][element] = whole.parameters[layer][0][index * count + element]
-                        part.gradients[layer][0][element] = whole.gradients[layer][0][index * count + element]
-                    }
+        for policy in try Self.policies() + [AutoLR()] { try assertSpread(policy, nil) }
+        let plans = try Self.plans() + [AutoFreeze(every: 2), GradES(threshold: 1e-30, totalSteps: 9, average: 0)]
+        for plan in plans {
+            try assertSpread(Uniform(), plan)
+            try assertSpread(try SignAgreement(0.1), plan)
+        }
+    }
+
+    private func assertSpread(_ policy: any DeclaredPolicy, _ plan: (any DeclaredFreezePlan)?) throws {
+        let kind = Kind(.float64)
+        let whole = try Model(SGD(lr: 0.01), kind, shapes: [[[8, 7]], [[6]]], policy: policy)
+        let parts = try (0..<2).map { _ in
+            try Model(SGD(lr: 0.01), kind, shapes: [[[4, 7]], [[3]]], policy: policy)
+        }
+        for model in [whole] + parts { model.optimizer.setFreezePlan(plan) }
+        for (index, part) in parts.enumerated() {
+            for layer in 0..<2 {
+                let count = part.parameters[layer][0].count
+                for element in 0..<count {
+                    part.parameters[layer][0][element] = whole.parameters[layer][0][index * count + element]
+                    part.gradients[layer][0][element] = whole.gradients[layer][0][index * count + element]
                 }
             }
-            for _ in 0..<3 {
-                try whole.optimizer.step()
-                XCTAssertEqual(stepTogether(parts.map(\.optimizer)), [nil, nil])
+        }
+        for _ in 0..<3 {
+            try whole.optimizer.step()
+            XCTAssertEqual(stepTogether(parts.map(\.optimizer)), [nil, nil])
+        }
+        let label = "\(policy.spec) \(plan.map { "\($0.spec)" } ?? "")"
+        for part in parts {
+            for (a, b) in zip(try part.infos(), try whole.infos()) {
+                XCTAssertEqual(a.scale, b.scale, accuracy: 1e-12 * b.scale, label)
             }
-            for part in parts {
-                for (a, b) in zip(try part.infos(), try whole.infos()) {
-                    XCTAssertEqual(a.scale, b.scale, accuracy: 1e-12 * b.scale, "\(policy.spec)")
-                }
+            let measured = zip(try part.optimizer.measurementState(), try whole.optimizer.measurementState())
+            for (a, b) in measured where !b.isNaN {
+                XCTAssertEqual(a, b, accuracy: 1e-12 * b.magnitude, label)
             }
         }
     }

@@ -14,7 +14,7 @@ import layerwise as lw
 from . import contestants as who
 from . import training
 from .meeting import Meeting
-from .policies import MICROBATCHES, POLICIES, TELEMETRY, WATCHED, watched
+from .policies import MICROBATCHES, PLANS, POLICIES, TELEMETRY, TELEMETRY_AGAIN, WATCHED, watched
 from .results import STREAM, STREAM_TWICE
 from .rules import all_rules, limit
 from .stream import ONE_MOMENT, TWO_MOMENTS, TWO_MOMENTS_16_BIT, Look, Stream, Traffic
@@ -339,11 +339,12 @@ def every_rule(scope: Scope) -> Meeting:
 
 
 def measured_policies(scope: Scope) -> Meeting:
-    """AdamW with every policy that measures, at its defaults, beside AdamW with telemetry and loops of as many bytes.
+    """AdamW with every policy and freezing plan that measures, beside AdamW with telemetry and loops of as many bytes.
 
-    One optimizer takes all steps, so that where its memory lies makes no difference.
+    One optimizer takes all steps, so that where its memory lies makes no difference.  AdamW with telemetry takes part
+    twice.
     """
-    workload = Workload(matrices(8, scope.side))
+    workload = Workload(matrices(scope.tensors // 2, scope.side))
     count = workload.parameter_count
     meeting = Meeting(
         "AdamW with a policy that measures, float32",
@@ -356,21 +357,25 @@ def measured_policies(scope: Scope) -> Meeting:
         meeting.add_loops(own.loop, loops, own.bytes_per_parameter * count)
     optimizer = who.layerwise(who.adamw(), workload.copy(), scope.threads)
 
-    def prepare(policy: lw.Policy, telemetry: bool) -> None:
+    def prepare(policy: lw.Policy, telemetry: bool, plan: lw.FreezePlan | None = None) -> None:
         optimizer.policy = policy
+        optimizer.freezing = plan
         optimizer.set(telemetry=telemetry)
 
     def measure_and_step() -> None:
         optimizer.measure_microbatch()
         optimizer.step()
 
-    meeting.add(TELEMETRY, optimizer.step, partial(prepare, lw.Uniform(), True))
+    for name in (TELEMETRY, TELEMETRY_AGAIN):
+        meeting.add(name, optimizer.step, partial(prepare, lw.Uniform(), True))
     meeting.add(PLAIN, optimizer.step, partial(prepare, lw.Uniform(), False))
     kinds = {name: watched(policy) for name, policy in POLICIES.items()}
     for name, policy in POLICIES.items():
         step = measure_and_step if kinds[name] is MICROBATCHES else optimizer.step
         traffic = kinds[name].bytes_per_parameter * count
         meeting.add(name, step, partial(prepare, policy, False), traffic=traffic)
+    for name, plan in PLANS.items():
+        meeting.add(name, optimizer.step, partial(prepare, lw.Uniform(), False, plan))
     meeting.first_step()
     return meeting
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every policy that measures, for the case that compares what they cost with AdamW and telemetry."""
+"""Every policy and freezing plan that measures, for the case that compares what they cost with AdamW and telemetry."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from .results import CaseResult
 from .stream import THREE_MOMENTS, TWO_MOMENTS, TWO_MOMENTS_AND_COPY, TWO_MOMENTS_AND_SIGNS, Look, Traffic
 
 TELEMETRY = "layerwise, telemetry"
+TELEMETRY_AGAIN = "layerwise, telemetry, once more"
+"""Takes the steps of `TELEMETRY`: by how much their times differ is what the case cannot tell apart."""
 MOST = 1.05
 """What a step with such a policy should cost at most, beside one with telemetry."""
 
@@ -61,6 +63,14 @@ POLICIES: dict[str, lw.Policy] = {
 }
 """By the name that tables have."""
 
+PLANS: dict[str, lw.FreezePlan] = {
+    'AutoFreeze(norm="l2")': lw.AutoFreeze(10**6),
+    'AutoFreeze(norm="l1")': lw.AutoFreeze(10**6, norm="l1"),
+    'GradES(norm="rms")': lw.GradES(1e-30, 10**6),
+    'GradES(norm="l1")': lw.GradES(1e-30, 10**6, norm="l1"),
+}
+"""Freezing plans that measure, and freeze nothing here."""
+
 
 def watched(policy: lw.Policy) -> Watched:
     """What a policy goes by, from the states that tensors get for it."""
@@ -75,14 +85,21 @@ def watched(policy: lw.Policy) -> Watched:
 def markdown(result: CaseResult) -> str:
     """The table of docs/benchmarks.md, of the case `measured_policies`."""
     milliseconds = 1e3 * result.rows[TELEMETRY].seconds.median
+    control = _times(result, TELEMETRY_AGAIN, TELEMETRY)
     lines = [
         f"| policy | bytes an element | of AdamW with telemetry, {milliseconds:.1f} ms | plain loop, of AdamW's |",
         "|---|---|---|---|",
+        f"| none: telemetry once more | {NORMS.bytes_per_parameter} | {control} | 1 |",
     ]
-    for name in POLICIES:
-        row = result.rows[name]
-        own = next(each for each in WATCHED if each.bytes_per_parameter * result.parameters == row.traffic)
-        limit = "1" if own is NORMS else f"{result.ratio(own.loop, NORMS.loop).median:.2f}"
+    for name in (*POLICIES, *PLANS):
+        own = watched(POLICIES[name]) if name in POLICIES else NORMS
+        limit = "1" if own is NORMS else _times(result, own.loop, NORMS.loop)
         code = f"`{name.replace('(), ', '()`, ')}" + ("" if ", " in name else "`")
-        lines.append(f"| {code} | {own.bytes_per_parameter} | {result.ratio(name, TELEMETRY).median:.2f} | {limit} |")
+        lines.append(f"| {code} | {own.bytes_per_parameter} | {_times(result, name, TELEMETRY)} | {limit} |")
     return "\n".join(lines)
+
+
+def _times(result: CaseResult, name: str, base: str) -> str:
+    """How many times as long it takes, with the 95 % interval."""
+    ratio = result.ratio(name, base)
+    return f"{ratio.median:.2f} ({ratio.low:.2f} … {ratio.high:.2f})"

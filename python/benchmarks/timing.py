@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import gc
 import math
+import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+WARM_STEPS = 2
+"""At least so many steps come before those that are timed."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,12 @@ def measure(
     samples: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
     gc.collect()
     gc.disable()
+    order = random.Random(0)
     try:
-        for round_index in range(rounds):
-            first = round_index % len(contestants)
-            # The order rotates, so nobody always follows the same neighbour.
-            for contestant in [*contestants[first:], *contestants[:first]]:
+        for _ in range(rounds):
+            # Shuffled, so that nobody always follows the same neighbour: what a contestant finds in caches and how the
+            # processors run is its neighbour's doing.
+            for contestant in order.sample(contestants, len(contestants)):
                 samples[contestant.name].append(_sample(contestant, repeats[contestant.name]))
             done()
     finally:
@@ -91,8 +96,9 @@ def _sample(contestant: Contestant, repeats: int) -> float:
     if contestant.prepare is not None:
         contestant.prepare()
     _settle()
-    # What a training loop would find: its own code, pages and threads in use a moment ago.
-    _run(contestant, max(1, repeats // 4))
+    # What a training loop would find: its own code, pages and threads in use a moment ago.  The first step after
+    # `prepare` also does what a change of settings calls for.
+    _run(contestant, max(WARM_STEPS, repeats // 4))
     return _run(contestant, repeats) / repeats
 
 
@@ -100,6 +106,7 @@ def _repeats(contestant: Contestant, window: float) -> int:
     """How many steps fill ``window``: measured, after doubling until the clock's overhead cannot matter."""
     if contestant.prepare is not None:
         contestant.prepare()
+    _run(contestant, WARM_STEPS)
     repeats = 1
     while (seconds := _run(contestant, repeats)) < window / 4:
         repeats *= 2

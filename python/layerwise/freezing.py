@@ -254,19 +254,23 @@ class AutoFreeze(FreezePlan):
         frozen: the first layers with |a′ − a|/a′ below the quantile, a = Σ‖g‖ of an interval
 
     At the end of each interval of `every` steps, eta = |a' - a| / a' of each layer that trains, where a is the sum of
-    |g| over the interval and a' that of the one before.  The layers before the first, from the input, whose eta reaches
-    that quantile of all freeze.  Layers of one depth freeze together.  What was measured is saved in checkpoints.  It
-    costs what telemetry costs.  Source: Liu et al. 2021, arXiv:2102.01386, from norms in place of summed gradients.
+    ||g|| over the interval and a' that of the one before.  The layers before the first, from the input, whose eta
+    reaches that quantile of all freeze.  Layers of one depth freeze together.  What was measured is saved in
+    checkpoints.  It costs what telemetry costs.  Norm "l1" adds up magnitudes, as the authors do, for a little more; it
+    is less of outliers than the norm "l2".  Source: Liu et al. 2021, arXiv:2102.01386, from norms in place of summed
+    gradients.
 
     Args:
         every: Steps of an interval, in [1, 2**53].
         quantile: Which of the changes of all layers that train is the limit, in [0, 1].  Default 0.5.
+        norm: The norm that is added up: "l2" or "l1".  Default "l2".
     """
 
     name: ClassVar[str] = "auto_freeze"
     every: int
     _: KW_ONLY
     quantile: float = 0.5
+    norm: Literal["l2", "l1"] = "l2"
 
 
 @dataclass(frozen=True)
@@ -275,7 +279,8 @@ class GradES(FreezePlan):
 
         frozen once EMA(‖Δw‖/√n) < threshold, from start·T on
 
-    value = |dw| / sqrt(n) of a layer of n elements, or |g| / sqrt(n) with measure "gradient".  From step start * T on,
+    value = |dw| / sqrt(n) of a layer of n elements, or |g| / sqrt(n) with measure "gradient".  With norm "l1" it is the
+    sum of |dw| or of |g|, which grows with the size of a layer, as the authors' thresholds do.  From step start * T on,
     a layer freezes after the first step at which the average is below the threshold.  A schedule that lowers the rate
     lowers |dw| with it.  What was measured is saved in checkpoints.  It costs what telemetry costs.  Source: Wen et al.
     2025, arXiv:2509.01842, whose measure is a sum that grows with the size.
@@ -286,6 +291,7 @@ class GradES(FreezePlan):
         start: Share of the steps before which no layer freezes, in [0, 1].  Default 0.55.
         measure: What is measured: the "update" or the "gradient".  Default "update".
         average: Share of the average that a step keeps, in [0, 1); 0: the last value alone.  Default 0.9.
+        norm: A layer's value: the root mean square "rms", or the sum of magnitudes "l1".  Default "rms".
     """
 
     name: ClassVar[str] = "grades"
@@ -295,3 +301,4 @@ class GradES(FreezePlan):
     start: float = 0.55
     measure: Literal["update", "gradient"] = "update"
     average: float = 0.9
+    norm: Literal["rms", "l1"] = "rms"

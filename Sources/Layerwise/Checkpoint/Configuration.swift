@@ -21,9 +21,9 @@ extension Optimizer {
                 "settings",
                 settings.values(without: ["threads", "telemetry", "dry_run", "empty_step", "memory"], Settings())
             ),
-            ("policy", describe(policy.spec)),
-            ("schedules", describe(schedules) { $0.spec }),
-            ("freezing", freezePlan.map { describe($0.spec) } ?? "null"),
+            ("policy", describe(policy.identity)),
+            ("schedules", describe(schedules) { $0.identity }),
+            ("freezing", freezePlan.map { describe($0.identity) } ?? "null"),
             (
                 "layers",
                 JSON.object(entries.enumerated().map { ($1.name, identity(of: $0, goesByDepth)) }.sorted(by: byName))
@@ -58,7 +58,7 @@ extension Optimizer {
                     "hyperparameters",
                     entry.rule == nil ? JSON.object(overrides(entry)) : rules[record.rule].values(without: ["lr"])
                 ),
-                ("schedules", describe(entry.schedules) { $0.spec }),
+                ("schedules", describe(entry.schedules) { $0.identity }),
                 ("tensors", JSON.object(tensors.sorted(by: byName))),
             ])
     }
@@ -152,6 +152,19 @@ extension Configurable {
 
 extension Component {
     fileprivate func values(without excluded: Set<String>) -> String { values(without: excluded, Self()) }
+
+    /// The component in words, without settings that are left out at their defaults.
+    fileprivate var identity: Spec {
+        let start = Self()
+        var spec = spec
+        spec.settings.removeAll { setting in
+            Self.parameters.contains {
+                $0.key == setting.key && $0.isOmittedAtDefault && $0.read(self) == $0.read(start)
+            }
+        }
+        spec.parts = components.map { $0.identity }
+        return spec
+    }
 }
 
 /// The order of an object's keys, by their bytes.

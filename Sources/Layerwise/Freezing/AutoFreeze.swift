@@ -3,25 +3,33 @@ import LayerwiseRules
 
 /// Layers freeze for good from the input on, as far as their gradients have settled.
 ///
-///     a = Σ ‖g‖ of a layer over the steps of an interval,  a′ that of the interval before
+///     a = Σ ‖g‖ of a layer over the steps of an interval,  a′ that of the interval before;  Σ |g|₁ with norm "l1"
 ///     η = |a′ − a| / a′
 ///     frozen: the layers before the first, from the input, with η ≥ the quantile of η of all that train
 ///
 /// Source: Liu et al. 2021 (AutoFreeze, arXiv:2102.01386).  Theirs takes the 1-norm of a gradient that is summed over the interval,
-/// which needs a copy of all gradients; here norms of the steps are added up.  Layers of one depth freeze together, and the layer with
+/// which needs a copy of all gradients; here norms of the steps are added up, 2-norms or 1-norms.  Layers of one depth freeze together, and the layer with
 /// the largest η never does.
 public struct AutoFreeze: MeasuredFreezePlan {
     /// Steps of an interval.
     public var every = 0
     /// Which of the changes of all layers that train is the limit.
     public var quantile = 0.5
+    /// The norm that is added up.
+    public var norm = Norm.l2
+
+    /// A norm of gradients: `l2` is the root of the sum of squares, `l1` the sum of magnitudes.
+    public enum Norm: String, Choice {
+        case l2, l1
+    }
 
     public init() {}
 
     /// Creates the plan; throws if a value is outside its range.  The properties document the settings.
-    public init(every: Int, quantile: Double = 0.5) throws(SettingError) {
+    public init(every: Int, quantile: Double = 0.5, norm: Norm = .l2) throws(SettingError) {
         self.every = every
         self.quantile = quantile
+        self.norm = norm
         try settle()
     }
 
@@ -29,10 +37,11 @@ public struct AutoFreeze: MeasuredFreezePlan {
         name: "auto_freeze", title: "AutoFreeze",
         summary: "layers freeze for good from the input on, as far as their gradients have settled",
         details: """
-            At the end of each interval of `every` steps, eta = |a' - a| / a' of each layer that trains, where a is the sum of |g| over \
+            At the end of each interval of `every` steps, eta = |a' - a| / a' of each layer that trains, where a is the sum of ||g|| over \
             the interval and a' that of the one before.  The layers before the first, from the input, whose eta reaches that \
             quantile of all freeze.  Layers of one depth freeze together.  What was measured is saved in checkpoints.  It costs what \
-            telemetry costs.
+            telemetry costs.  Norm "l1" adds up magnitudes, as the authors do, for a little more; it is less of outliers than the \
+            norm "l2".
             """,
         equation: "frozen: the first layers with |a′ − a|/a′ below the quantile, a = Σ‖g‖ of an interval",
         source: "Liu et al. 2021, arXiv:2102.01386, from norms in place of summed gradients",
@@ -43,13 +52,18 @@ public struct AutoFreeze: MeasuredFreezePlan {
     package static let parameters: [Parameter<Self>] = [
         .integer("every", \.every, 1...mostSteps, "steps of an interval"),
         .number("quantile", \.quantile, .closedFraction, "which of the changes of all layers that train is the limit"),
+        .choice("norm", \.norm, "the norm that is added up: \"l2\" or \"l1\"").omittedAtDefault,
     ]
 
     package func validate() throws(SettingError) { try require("every", every) }
 
     package var averaging: Double { 0 }
 
-    package func value(of layer: LayerMeasurement) -> Double? { layer.gradientNorm }
+    package var watching: Watching { norm == .l1 ? .gradientMagnitudes : [] }
+
+    package func value(of layer: LayerMeasurement) -> Double? {
+        norm == .l1 ? layer.gradientMagnitude : layer.gradientNorm
+    }
 
     package func decide(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>, step: Int64) {
         for index in layers.indices where layers[index].isStepped {

@@ -12,6 +12,9 @@ package protocol MeasuredFreezePlan: DeclaredFreezePlan {
     /// The value of a layer at the step that was taken; nil where it is undefined.
     func value(of layer: LayerMeasurement) -> Double?
 
+    /// What of each element is watched for it, beside the norms: magnitudes, for which nothing is kept.
+    var watching: Watching { get }
+
     /// Sets the target of each layer that freezes after this step to 0; all others are 1.  It may keep two numbers in the memory of
     /// each layer.
     func decide(_ layers: UnsafeMutableBufferPointer<LayerMeasurement>, step: Int64)
@@ -19,6 +22,7 @@ package protocol MeasuredFreezePlan: DeclaredFreezePlan {
 
 extension MeasuredFreezePlan {
     package var measuredPart: (any MeasuredFreezePlan)? { self }
+    package var watching: Watching { [] }
 
     /// All layers train until they are measured.
     package func activities(of layers: [LayerDescriptor]) -> [Activity] { layers.map { _ in .always } }

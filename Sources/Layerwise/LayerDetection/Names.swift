@@ -249,6 +249,7 @@ enum Vocabulary {
     static let inputs: Set = ["input"]
     static let outputs: Set = ["output", "out", "proj", "projection", "projector"]
     static let projections: Set = ["proj", "projection", "projector"]
+    static let positions: Set = ["pos", "position", "positional"]
     /// What works on the output of the blocks, whatever else is in the name: "patch_merger".
     static let ends: Set = ["merger", "projector", "unembed", "unembedding"]
     /// What the detectors after DETR call their heads, such as RF-DETR's "enc_out_class_embed"; "class_embedding" is a token.

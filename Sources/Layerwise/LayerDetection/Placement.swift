@@ -316,6 +316,7 @@ private struct Surroundings {
         where word == "conv2" && untold.contains(unit.parent) && unit.tensors.allSatisfy { isInside($0, unit) }:
             // DAC's is after the blocks, and so is the activation that stands beside it.
             return Told(role: .stem, word: word, isCertain: false)
+        case .stem where entersLater(unit): return Told(role: .stem, word: word, isCertain: false)
         case .stem where Vocabulary.ofEitherSide.contains(unit.part.words.suffix(2).joined(separator: " ")):
             return Told(role: .head, word: word, isCertain: false)
         case .stem, .opening, .extractor: return Told(role: .stem, word: word)
@@ -356,13 +357,32 @@ private struct Surroundings {
         let roles = Set(told.map { $0.meaning == .head || $0.meaning == .output ? LayerRole.head : .stem })
         guard roles.count == 1, let role = roles.first, let part = told.first else { return nil }
         let isOutput = told.allSatisfy { $0.meaning == .output }
-        return Told(role: role, word: part.text, isOutput: isOutput, isCertain: told.count == inside.count)
+        let isCertain = told.count == inside.count && !told.contains(where: Self.areOfTheMiddle)
+        return Told(role: role, word: part.text, isOutput: isOutput, isCertain: isCertain)
     }
 
     /// "ln_post", "norm_f", "norm_out"
     private func isFinal(_ unit: Unit) -> Bool {
         Vocabulary.after.has(anyOf: unit.part.words)
             || Vocabulary.outputs.has(anyOf: unit.part.words) && !isBeforeBlocks(unit)
+    }
+
+    /// Whether positions may enter behind some blocks: those that say so, as YOLOS's "mid_position_embeddings", and VOLO's, which stand
+    /// beside the stages of its "network" and which the second of these reads.  Those of PiT, beside stages too, enter before them.
+    private func entersLater(_ unit: Unit) -> Bool {
+        if Self.areOfTheMiddle(unit.part) { return true }
+        return isBare(unit) && unit.part.numeral == nil && Vocabulary.positions.has(anyOf: unit.part.words)
+            && unit.towers.contains { tower in
+                guard towers[tower].isStaged, let first = towers[tower].blocks.first?.tensors.first else {
+                    return false
+                }
+                return names[first].parts.dropFirst(towers[tower].parent.count).first?.text == "network"
+            }
+    }
+
+    /// Whether these are positions that enter in the middle, as they say.
+    private static func areOfTheMiddle(_ part: NamePart) -> Bool {
+        Vocabulary.positions.has(anyOf: part.words) && part.words.first.flatMap { Vocabulary.orderOfLists[$0] } == 1
     }
 
     /// A norm, and not "conv_head", which is counted to them, or a module of some.

@@ -54,13 +54,28 @@ package struct Watching: OptionSet, Sendable, BitwiseCopyable {
     package static let signs = Self(rawValue: 2)
     /// The distance from the weights at the start, of which every tensor then keeps a copy.
     package static let distance = Self(rawValue: 4)
+    /// Σ|g|.
+    package static let gradientMagnitudes = Self(rawValue: 8)
+    /// Σ|Δw|.
+    package static let updateMagnitudes = Self(rawValue: 16)
 
-    // A policy asks for one of these.
+    // A policy asks for one of the first three, of which tensors keep something.
 
     /// Whether tensors keep their last change.
     var keepsLastChange: Bool { contains(.gradientProducts) }
     /// Whether tensors keep their weights at the start.
     var keepsStart: Bool { contains(.distance) }
+    // Asked for each block, so that these must not make a list of options.
+
+    /// Whether the weights before the step are needed behind it.
+    @inline(__always)
+    var comparesWeights: Bool { rawValue & (1 | 2 | 16) != 0 }
+    /// Whether a policy watches.
+    @inline(__always)
+    var comparesWithStates: Bool { rawValue & (1 | 2 | 4) != 0 }
+    /// Whether magnitudes are added up.
+    @inline(__always)
+    var countsMagnitudes: Bool { rawValue & (8 | 16) != 0 }
 }
 
 /// How a measured policy averages, bounds and ramps.
@@ -137,7 +152,7 @@ package struct LayerMeasurement: Sendable, BitwiseCopyable {
     package internal(set) var givenScale = 1.0
     /// λ of the step; that of its first tensor that was stepped.
     package internal(set) var weightDecay = 0.0
-    /// How many elements the step took, of this process.
+    /// How many elements the step took.
     package internal(set) var elements = 0.0
     /// ⟨g, w_(t−1) − w_t⟩ with the change of the step before, after clipping; 0 unless `Watching.gradientProducts` is asked for.
     package internal(set) var gradientProduct = 0.0
@@ -150,6 +165,10 @@ package struct LayerMeasurement: Sendable, BitwiseCopyable {
     package internal(set) var signAgreement = Double.nan
     /// ‖w − w₀‖ after the step; 0 unless `Watching.distance` is asked for.
     package internal(set) var distance = 0.0
+    /// Σ|g| of the step, after the gradient scale and before norms are clipped; 0 unless `Watching.gradientMagnitudes` is asked for.
+    package internal(set) var gradientMagnitude = 0.0
+    /// Σ|Δw|, of the weights as they are stored; 0 unless `Watching.updateMagnitudes` is asked for.
+    package internal(set) var updateMagnitude = 0.0
     /// The layer's place from the input.
     package internal(set) var depth = 0
     /// Whether it is the first layer or the head of its tower.

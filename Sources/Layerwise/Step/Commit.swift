@@ -73,6 +73,7 @@ extension Optimizer {
         telemetry.weightNorm = weights.squareRoot()
         telemetry.updateNorm = updates.squareRoot()
         telemetry.lostCount = Int(lost)
+        record.pointee.watched.elements = activeElements(layer)
         if active > 0 {
             telemetry.trustRatio = ratios / Double(active)
             telemetry.clipFactor = record.pointee.clipFactor.number

@@ -45,8 +45,8 @@ extension Optimizer {
         }
     }
 
-    /// What the policy watches of each element.
-    var watching: Watching { measuredPolicy?.watching ?? [] }
+    /// What policy and freezing plan watch of each element.
+    var watching: Watching { (measuredPolicy?.watching ?? []).union(measuredPlan?.watching ?? []) }
 
     /// Whether steps keep norms, for telemetry or for what measures.
     var observes: Bool {
@@ -100,6 +100,8 @@ extension Optimizer {
             all[index].signAgreement = .nan
             all[index].compared = 0
             all[index].distance = 0
+            all[index].gradientMagnitude = 0
+            all[index].updateMagnitude = 0
             all[index].elements = 0
             all[index].isStepped = false
             all[index].isFrozen = true
@@ -125,7 +127,9 @@ extension Optimizer {
             all[whole].signAgreement += watched.signs
             all[whole].compared += watched.compared
             all[whole].distance += watched.distanceSquares
-            all[whole].elements += activeElements(layer)
+            all[whole].gradientMagnitude += watched.gradientMagnitudes / telemetry.clipFactor
+            all[whole].updateMagnitude += watched.updateMagnitudes
+            all[whole].elements += watched.elements
             all[whole].isStepped = true
         }
         for index in all.indices where all[index].isStepped {
@@ -151,7 +155,7 @@ extension Optimizer {
         return 0
     }
 
-    private func activeElements(_ layer: Int) -> Double {
+    func activeElements(_ layer: Int) -> Double {
         let record = layers.elements[layer]
         var count = 0.0
         for index in record.firstTensor..<record.firstTensor + record.tensorCount where tensors.elements[index].active {

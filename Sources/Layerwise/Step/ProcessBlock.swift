@@ -110,7 +110,7 @@ func processBlock(
 
     // What the policy watches of changes is compared with the weights before, of which there is a copy.  All of it is looked at while it
     // is in the L1 cache.
-    let comparesWeights = watches && context.watching != .distance
+    let comparesWeights = watches && context.watching.comparesWeights
     let size = lane.size
     let group = 64 / size
     let ahead = Int64(lwk_prefetch_distance())
@@ -186,6 +186,10 @@ func processBlock(
             watch(
                 tensor, offset, count, weightLanes, gradientLanes.memory, gradientLanes.factor, context, scratch,
                 &watched)
+            if context.watching.countsMagnitudes {
+                watchMagnitudes(
+                    tensor, count, weightLanes, gradientLanes.memory, gradientLanes.factor, context, scratch, &watched)
+            }
         }
         offset += count
     }

@@ -96,10 +96,37 @@ extension Optimizer {
             let lost = sums[4 * position + 3]
             if succeeded, lost >= 0, lost < 0x1p+62 { record.pointee.telemetry.lostCount = Int(lost) }
         }
-        if !watching.isEmpty { addUpWatched(stepped, reduce) }
+        let watching = watching
+        if watching.countsMagnitudes { addUpMagnitudes(stepped, reduce) }
+        if watching.comparesWithStates { addUpWatched(stepped, reduce) }
+        if measuredPolicy != nil || measuredPlan != nil { addUpElements(stepped, reduce) }
     }
 
-    /// Adds up what the policy watches; where that failed it is NaN, which the policy passes over.
+    /// Adds up how many elements the step took; where that failed it is NaN, which is passed over.
+    private func addUpElements(_ stepped: Range<Int>, _ reduce: Reducer) {
+        let sums = numbers(stepped.count)
+        for (position, layer) in stepped.enumerated() { sums[position] = layers.elements[layer].watched.elements }
+        let succeeded = reduce(sums)
+        for (position, layer) in stepped.enumerated() {
+            layers.elements[layer].watched.elements = succeeded ? sums[position] : .nan
+        }
+    }
+
+    /// Adds up magnitudes; where that failed they are NaN, which is passed over.
+    private func addUpMagnitudes(_ stepped: Range<Int>, _ reduce: Reducer) {
+        let sums = numbers(2 * stepped.count)
+        for (position, layer) in stepped.enumerated() {
+            sums[2 * position] = layers.elements[layer].watched.gradientMagnitudes
+            sums[2 * position + 1] = layers.elements[layer].watched.updateMagnitudes
+        }
+        let succeeded = reduce(sums)
+        for (position, layer) in stepped.enumerated() {
+            layers.elements[layer].watched.gradientMagnitudes = succeeded ? sums[2 * position] : .nan
+            layers.elements[layer].watched.updateMagnitudes = succeeded ? sums[2 * position + 1] : .nan
+        }
+    }
+
+    /// Adds up what else the policy watches; where that failed it is NaN, which the policy passes over.
     private func addUpWatched(_ stepped: Range<Int>, _ reduce: Reducer) {
         // A policy watches one of these, and so needs at most three sums.
         let watching = watching
@@ -117,7 +144,7 @@ extension Optimizer {
             let first = succeeded ? sums[3 * position] : .nan
             let second = succeeded ? sums[3 * position + 1] : .nan
             let third = succeeded ? sums[3 * position + 2] : .nan
-            var watched = WatchedSums()
+            var watched = layers.elements[layer].watched
             if watching.keepsStart {
                 watched.distanceSquares = first
             } else if watching.contains(.signs) {

@@ -366,7 +366,7 @@ struct BlockSums: BitwiseCopyable {
     var measured = lwk_sums()
     /// Conditioned gradients, old weights and changes, by the pass that updates.
     var observed = lwk_sums()
-    /// What the policy watches.
+    /// What policy and freezing plan watch.
     var watched = WatchedSums()
 }
 
@@ -381,6 +381,11 @@ struct WatchedSums: BitwiseCopyable {
     var compared = 0.0
     /// ‖w − w₀‖².
     var distanceSquares = 0.0
+    /// Σ|g| of conditioned gradients, and Σ|Δw|.
+    var gradientMagnitudes = 0.0
+    var updateMagnitudes = 0.0
+    /// How many elements the step took; of a layer.
+    var elements = 0.0
 
     static func += (a: inout Self, b: Self) {
         a.product += b.product
@@ -389,5 +394,7 @@ struct WatchedSums: BitwiseCopyable {
         a.signs += b.signs
         a.compared += b.compared
         a.distanceSquares += b.distanceSquares
+        a.gradientMagnitudes += b.gradientMagnitudes
+        a.updateMagnitudes += b.updateMagnitudes
     }
 }

@@ -33,6 +33,23 @@ func watch(
     }
 }
 
+/// Adds up the magnitudes that the plan asks for, likewise.
+@inline(never)
+func watchMagnitudes(
+    _ tensor: UnsafePointer<TensorStepData>, _ count: Int, _ weights: UnsafeRawPointer, _ gradients: UnsafeRawPointer,
+    _ factor: Double, _ context: StepContext, _ scratch: Scratch, _ sums: inout WatchedSums
+) {
+    let kernels = tensor.pointee.laneType == .float64 ? context.table.watching64 : context.table.watching32
+    if context.watching.contains(.gradientMagnitudes) {
+        var own = 0.0
+        kernels.magnitudes(gradients, count, &own)
+        sums.gradientMagnitudes += factor.magnitude * own
+    }
+    if context.watching.contains(.updateMagnitudes) {
+        kernels.changes(scratch.former, weights, count, &sums.updateMagnitudes)
+    }
+}
+
 /// The squares of a block's conditioned gradients.
 func squares(
     of conditioned: ConditionedGradients, _ block: Block, _ lane: DType, _ context: StepContext, _ scratch: Scratch

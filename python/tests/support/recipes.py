@@ -74,8 +74,8 @@ PLANS: list[lw.FreezePlan] = [
     lw.LISA(1, every=3, seed=7, states="clear"),
     lw.BAdam(3, layers=2, order="random", seed=5, ends="train", states="keep"),
     lw.HiFT(2, every=2, order="descending", seed=1, ends="frozen", states="clear"),
-    lw.AutoFreeze(3, quantile=0.75),
-    lw.GradES(0.5, 20, start=0.25, measure="gradient", average=0.5),
+    lw.AutoFreeze(3, quantile=0.75, norm="l1"),
+    lw.GradES(0.5, 20, start=0.25, measure="gradient", average=0.5, norm="l1"),
 ]
 
 

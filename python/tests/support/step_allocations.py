@@ -148,6 +148,13 @@ def cases() -> Iterator[tuple[str, int]]:
             for memory in ("library", "caller"):
                 with optimizer(lw.AdamW(lr=0.1), np.float32, 37, policy=policy, memory=memory) as opt:
                     yield f"{policy}, {label}, {memory}", allocations(opt, step_options(**kind), 40)
+    reduce = ctypes.cast(counter.sum_alone, binding.lw_reduce)
+    for plan in (lw.AutoFreeze(3), lw.AutoFreeze(3, norm="l1"), lw.GradES(1e-9, 40), lw.GradES(1e-9, 40, norm="l1")):
+        for label, kind in (("alone", {}), ("spread", {"reduce": reduce})):
+            for memory in ("library", "caller"):
+                options = {"policy": lw.SignAgreement(), "freezing": plan, "memory": memory}
+                with optimizer(lw.AdamW(lr=0.1), np.float32, 37, **options) as opt:
+                    yield f"{plan}, {label}, {memory}", allocations(opt, step_options(**kind), 40)
     yield from cases_of_options()
     yield from cases_of_mixed_rules()
 
