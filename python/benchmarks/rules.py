@@ -25,8 +25,8 @@ def all_rules() -> dict[str, lw.Rule]:
 
 
 def elementwise() -> list[str]:
-    """The rules that go over their arrays once."""
-    once = {entry["name"] for entry in lw.rules() if not entry["has_sums"]}
+    """The rules that go over their arrays once, and keep no sums or maxima by row and column."""
+    once = {entry["name"] for entry in lw.rules() if not entry["has_sums"] and not entry["depends_on_axes"]}
     return [name for name, rule in all_rules().items() if rule.name in once]
 
 
