@@ -954,6 +954,24 @@ final class InferenceTests: XCTestCase {
         XCTAssertEqual(place("stages.1.downsample.weight", in: names("downsample.weight", isFirst: false)), "3 block")
     }
 
+    /// BigBird-Pegasus's is the last norm, BART's the first; mBART has the last one beside it.
+    func testNormsOfEmbeddingsThatMayBeLast() {
+        func blocks(_ tower: String, _ attention: String) -> [String] {
+            (0..<2).map { "model.\(tower).layers.\($0).\(attention).weight" }
+        }
+        let (first, second) = ("model.encoder.layernorm_embedding.weight", "model.decoder.layernorm_embedding.weight")
+        let decoder = [second] + blocks("decoder", "encoder_attn.q_proj")
+        let bart = [first] + blocks("encoder", "self_attn.q_proj")
+        let bigBird = [first] + blocks("encoder", "self_attn.self.query")
+        for norm in [first, second] {
+            XCTAssertEqual(place(norm, in: bart + decoder), "0 stem")
+            XCTAssertEqual(place(norm, in: bigBird + decoder), "2 norm")
+        }
+        XCTAssertEqual(place(first, in: bart), "0 stem")
+        XCTAssertEqual(place(second, in: decoder), "0 stem?")
+        XCTAssertEqual(place(second, in: decoder + ["model.decoder.layer_norm.weight"]), "0 stem")
+    }
+
     /// VOLO's positions enter behind its first stage, PiT's before it, and some say that they enter in the middle.
     func testPositionsThatMayEnterLater() {
         let stem = ["pos_embed", "patch_embed.proj.weight"]

@@ -302,7 +302,9 @@ enum Vocabulary {
     static let stemsBeside = ["LayerNorm": "rel_embeddings", "proj": "norm1_proj"]
     /// Norms that are before the blocks or after them, which nothing tells, where another part stands beside them.
     static let normsOfEither = ["layer_norm": "pos_conv_embed"]
-    static let siblings = Set(stemsBeside.values).union(normsOfEither.values)
+    /// Norms of embeddings that may be the last norm, where that norm does not stand beside them.
+    static let normsOfEmbeddings = ["layernorm_embedding": "layer_norm"]
+    static let siblings = Set(stemsBeside.values).union(normsOfEither.values).union(normsOfEmbeddings.values)
     /// Modules that lead in or out.
     static let ofEitherEnd: Set = ["proj", "projection"]
 

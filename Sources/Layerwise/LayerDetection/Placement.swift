@@ -316,6 +316,9 @@ private struct Surroundings {
         where word == "conv2" && untold.contains(unit.parent) && unit.tensors.allSatisfy { isInside($0, unit) }:
             // DAC's is after the blocks, and so is the activation that stands beside it.
             return Told(role: .stem, word: word, isCertain: false)
+        case .stem
+        where Vocabulary.normsOfEmbeddings[word].map { !beside.contains(Place(parent: unit.parent, text: $0)) } ?? false:
+            return toldOfOnlyNorm(word)
         case .stem where entersLater(unit): return Told(role: .stem, word: word, isCertain: false)
         case .stem where Vocabulary.ofEitherSide.contains(unit.part.words.suffix(2).joined(separator: " ")):
             return Told(role: .head, word: word, isCertain: false)
@@ -365,6 +368,17 @@ private struct Surroundings {
     private func isFinal(_ unit: Unit) -> Bool {
         Vocabulary.after.has(anyOf: unit.part.words)
             || Vocabulary.outputs.has(anyOf: unit.part.words) && !isBeforeBlocks(unit)
+    }
+
+    /// What "layernorm_embedding" is where no other norm stands beside the blocks: BART's and that of others norms embeddings, and
+    /// BigBird-Pegasus's what the blocks make.  The attention of an encoder tells whose it is; a decoder alone does not.
+    private func toldOfOnlyNorm(_ word: String) -> Told {
+        let isBigBird = names.contains { name in
+            zip(name.parts, name.parts.dropFirst()).contains { $0.text == "self_attn" && $1.text == "self" }
+        }
+        if isBigBird { return Told(role: .norm, word: word) }
+        let isDecoder = towers.count == 1 && names.contains { $0.parts.contains { $0.text == "encoder_attn" } }
+        return Told(role: .stem, word: word, isCertain: !isDecoder)
     }
 
     /// Whether positions may enter behind some blocks: those that say so, as YOLOS's "mid_position_embeddings", and VOLO's, which stand
