@@ -963,9 +963,9 @@ final class InferenceTests: XCTestCase {
         let decoder = [second] + blocks("decoder", "encoder_attn.q_proj")
         let bart = [first] + blocks("encoder", "self_attn.q_proj")
         let bigBird = [first] + blocks("encoder", "self_attn.self.query")
-        for norm in [first, second] {
-            XCTAssertEqual(place(norm, in: bart + decoder), "0 stem")
-            XCTAssertEqual(place(norm, in: bigBird + decoder), "2 norm")
+        for (norm, tower) in [(first, "encoder"), (second, "decoder")] {
+            XCTAssertEqual(place(norm, in: bart + decoder), "\(tower) 0 stem")
+            XCTAssertEqual(place(norm, in: bigBird + decoder), "\(tower) 3 norm")
         }
         XCTAssertEqual(place(first, in: bart), "0 stem")
         XCTAssertEqual(place(second, in: decoder), "0 stem?")
