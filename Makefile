@@ -91,7 +91,7 @@ check: setup lint build-tests ## what is quick and broad: lint, types, and tests
 test: setup lint build-tests check-symbols check-documented check-arm check-install check-wheel ## everything: set-up, lint, build, symbols, ARM, install, wheel, XCTest, fuzzer's corpus, pytest
 	Tests/Scripts/xctest.sh $(SHARED_BUILD)/release
 	Tests/Fuzz/fuzz.sh replay
-	@$(PYTEST)
+	@LAYERWISE_PACKAGE=1 $(PYTEST)
 
 classes: setup build ## the Python classes of all components, from what the library declares and torch's signatures
 	@$(RUN_PYTHON) .ci/rule-classes

@@ -19,9 +19,6 @@ LAYERWISE_KILLS=10000 LAYERWISE_CROWD_SECONDS=60 LAYERWISE_ALLOCATION_STEPS=4000
     $proofs/test_kill.py $proofs/test_concurrent.py $proofs/test_crash_states.py $proofs/test_faults.py \
     $proofs/test_allocations.py $proofs/test_resume_bits.py
 
-# The programs in Swift on the pages, in a package that depends on the library's.
-LAYERWISE_PACKAGE=1 PYTHONPATH=python .venv/bin/python -m pytest -q python/tests/test_readme.py -k test_swift_package
-
 # The wheel: two builds in two folders give the same bytes, and every version of Python that can be had takes it.
 .ci/make-wheel "$work/first"
 .ci/make-wheel "$work/second"

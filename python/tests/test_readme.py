@@ -89,7 +89,7 @@ def test_swift(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.spawns
 @pytest.mark.skipif(
-    "LAYERWISE_PACKAGE" not in os.environ, reason="builds the whole library again: a part of `make prove`"
+    "LAYERWISE_PACKAGE" not in os.environ, reason="builds the whole library again: a part of `make test`"
 )
 def test_swift_package(tmp_path: Path) -> None:
     """All programs are built at once, in a package that depends on this one, as a user's would."""
