@@ -33,7 +33,7 @@ LONG = (
     "test_momo.py",
     "test_optax.py",
     "test_parity_*.py",
-    # Products of rules, types and options, of which test_rules.py and test_step.py have one each.
+    # Products of rules, types and options.  test_rules.py and test_step.py, which stay, have single ones.
     "test_extremes.py",
     "test_numerics.py",
     "test_preview.py",

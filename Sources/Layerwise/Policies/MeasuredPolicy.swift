@@ -59,7 +59,7 @@ package struct Watching: OptionSet, Sendable, BitwiseCopyable {
     /// Σ|Δw|.
     package static let updateMagnitudes = Self(rawValue: 16)
 
-    // A policy asks for one of the first three, of which tensors keep something.
+    // A policy asks for one of the first three at most: tensors keep a state for it.
 
     /// Whether tensors keep their last change.
     var keepsLastChange: Bool { contains(.gradientProducts) }

@@ -57,20 +57,47 @@ struct FactoredState {
 
     /// Each element has the number of its row.
     private func fillRows(_ offset: Int, _ count: Int, _ columns: Int, _ isDouble: Bool) {
-        var row = offset / columns
-        var column = offset % columns
-        var index = 0
-        while index < count {
-            let run = min(columns - column, count - index)
+        forEachRun(offset, count, columns) { row, _, run in
             if isDouble {
-                (tile + index * 8).assumingMemoryBound(to: Double.self).update(repeating: rowFactors[row], count: run)
+                (tile + run.lowerBound * 8).assumingMemoryBound(to: Double.self)
+                    .update(repeating: rowFactors[row], count: run.count)
             } else {
-                (tile + index * 4).assumingMemoryBound(to: Float.self)
-                    .update(repeating: Float(rowFactors[row]), count: run)
+                (tile + run.lowerBound * 4).assumingMemoryBound(to: Float.self)
+                    .update(repeating: Float(rowFactors[row]), count: run.count)
             }
-            index += run
-            column = 0
-            row += 1
+        }
+    }
+}
+
+/// Where a block keeps its numbers by row and by column.
+private struct BlockFactors {
+    let rows: UnsafeMutablePointer<Double>
+    let columns: UnsafeMutablePointer<Double>
+    let firstRow: Int
+    let isWithinRow: Bool
+    private let start: Int
+    private let length: Int
+
+    init(_ block: Block, _ tensor: UnsafePointer<TensorStepData>, _ context: StepContext) {
+        let own = tensor.pointee.matrices.rows(in: block)
+        firstRow = own.lowerBound
+        rows = context.factors + block.firstFactor
+        columns = rows + own.count
+        isWithinRow = tensor.pointee.matrices.isWithinRow(block)
+        start = block.start
+        length = tensor.pointee.matrices.columns
+    }
+
+    /// Calls `body` with what one call of a kernel takes of `count` elements from `offset` on: all, or the part in one row where the block
+    /// is shorter than a row.  `rows` begins with the part's first row, and `shift` leads from the place of a column to its number.
+    @inline(__always)
+    func forEachPart(
+        _ offset: Int, _ count: Int,
+        _ body: (_ part: Range<Int>, _ rows: UnsafeMutablePointer<Double>, _ shift: Int) -> Void
+    ) {
+        if !isWithinRow { return body(0..<count, rows + (offset / length - firstRow), 0) }
+        forEachRun(offset, count, length) { row, column, run in
+            body(run, rows + (row - firstRow), offset + run.lowerBound - start - column)
         }
     }
 }
@@ -79,38 +106,23 @@ struct FactoredState {
 struct Maxima {
     private let tensor: UnsafePointer<TensorStepData>
     private let kernels: UnsafePointer<KernelTable>
-    private let rowMaxima: UnsafeMutablePointer<Double>
-    private let columnMaxima: UnsafeMutableRawPointer
-    private let firstRow: Int
-    private let start: Int
-    private let isWithinRow: Bool
+    private let factors: BlockFactors
 
     init(_ block: Block, _ tensor: UnsafePointer<TensorStepData>, _ context: StepContext) {
         self.tensor = tensor
         kernels = context.kernels
-        let rows = tensor.pointee.matrices.rows(in: block)
-        firstRow = rows.lowerBound
-        rowMaxima = context.factors + block.firstFactor
-        columnMaxima = UnsafeMutableRawPointer(rowMaxima + rows.count)
-        start = block.start
-        isWithinRow = tensor.pointee.matrices.isWithinRow(block)
+        factors = BlockFactors(block, tensor, context)
     }
 
     /// Raises them to those of `count` lanes.  The first is element `offset` of the tensor.
     func add(_ lanes: UnsafeRawPointer, _ offset: Int, _ count: Int) {
-        let columns = tensor.pointee.matrices.columns
         let size = tensor.pointee.laneType.size
         let table =
             tensor.pointee.laneType == .float64 ? kernels.pointee.factors64 : kernels.pointee.factors32
-        if !isWithinRow {
-            return table.addMaxima(
-                lanes, count, offset, columns, rowMaxima + (offset / columns - firstRow), columnMaxima)
-        }
-        forEachRun(offset, count, columns) { row, column, run in
-            let element = offset + run.lowerBound
+        factors.forEachPart(offset, count) { part, rows, shift in
             table.addMaxima(
-                lanes + run.lowerBound * size, run.count, element, columns, rowMaxima + (row - firstRow),
-                columnMaxima + (element - start - column) * size)
+                lanes + part.lowerBound * size, part.count, offset + part.lowerBound, tensor.pointee.matrices.columns,
+                rows, UnsafeMutableRawPointer(factors.columns) + shift * size)
         }
     }
 }
@@ -119,44 +131,31 @@ struct Maxima {
 struct FactorSums {
     private let tensor: UnsafePointer<TensorStepData>
     private let kernels: UnsafePointer<KernelTable>
-    private let rowSums: UnsafeMutablePointer<Double>
-    private let columnSums: UnsafeMutablePointer<Double>
-    private let firstRow: Int
-    private let start: Int
-    private let isWithinRow: Bool
+    private let factors: BlockFactors
 
     init(_ block: Block, _ tensor: UnsafePointer<TensorStepData>, _ context: StepContext) {
         self.tensor = tensor
         kernels = context.kernels
-        let rows = tensor.pointee.matrices.rows(in: block)
-        firstRow = rows.lowerBound
-        rowSums = context.factors + block.firstFactor
-        columnSums = rowSums + rows.count
-        start = block.start
-        isWithinRow = tensor.pointee.matrices.isWithinRow(block)
-        rowSums.update(repeating: 0, count: tensor.pointee.factorRoom(of: block))
+        factors = BlockFactors(block, tensor, context)
+        factors.rows.update(repeating: 0, count: tensor.pointee.factorRoom(of: block))
     }
 
     /// Adds the squares of `count` lanes.  The first is element `offset` of the tensor.
     func add(_ lanes: UnsafeRawPointer, _ offset: Int, _ count: Int) {
         let (rows, columns) = (tensor.pointee.matrices.rows, tensor.pointee.matrices.columns)
+        let (size, row) = (tensor.pointee.laneType.size, offset / columns)
         let isDouble = tensor.pointee.laneType == .float64
-        let row = offset / columns
         if tensor.pointee.factors.0.kind != .product {
             let slices = isDouble ? kernels.pointee.slices64 : kernels.pointee.slices32
-            return slices.addSums(lanes, count, offset, columns, 1, nil, rowSums + (row - firstRow))
+            return slices.addSums(lanes, count, offset, columns, 1, nil, factors.rows + (row - factors.firstRow))
         }
         let table = isDouble ? kernels.pointee.factors64 : kernels.pointee.factors32
-        if !isWithinRow {
-            return table.addSquares(
-                lanes, count, offset, rows, columns, rowSums + (row - firstRow),
-                columnSums + (row / rows - firstRow / rows) * columns)
-        }
-        forEachRun(offset, count, columns) { row, column, run in
-            let element = offset + run.lowerBound
+        // A block that is longer than a row has columns of their own for each matrix.
+        let matrix = factors.isWithinRow ? 0 : row / rows - factors.firstRow / rows
+        factors.forEachPart(offset, count) { part, rowSums, shift in
             table.addSquares(
-                lanes + run.lowerBound * tensor.pointee.laneType.size, run.count, element, rows, columns,
-                rowSums + (row - firstRow), columnSums + (element - start - column))
+                lanes + part.lowerBound * size, part.count, offset + part.lowerBound, rows, columns, rowSums,
+                factors.columns + (shift + matrix * columns))
         }
     }
 }
@@ -167,12 +166,12 @@ struct FactorSums {
 func forEachRun(
     _ start: Int, _ count: Int, _ length: Int, _ body: (_ row: Int, _ place: Int, _ run: Range<Int>) -> Void
 ) {
+    var (row, place) = start.quotientAndRemainder(dividingBy: length)
     var index = 0
     while index < count {
-        let (row, place) = (start + index).quotientAndRemainder(dividingBy: length)
         let end = index + min(length - place, count - index)
         body(row, place, index..<end)
-        index = end
+        (row, place, index) = (row + 1, 0, end)
     }
 }
 
