@@ -25,7 +25,7 @@ PYTEST = $(RUN_PYTHON) -m pytest python/tests -n $(WORKERS) --dist loadgroup
 # The tools below use all cores by themselves, and pytest's closing line comes last.
 .NOTPARALLEL:
 .PHONY: build build-tests help setup demo demo-auto demo-find demo-text check test bench docs classes format kernels lint check-header check-symbols
-.PHONY: check-arm check-documented check-torch swift-docs check-install check-wheel names site size sanitize fuzz prove wheel sdist install uninstall clean
+.PHONY: check-arm check-documented check-torch swift-docs check-install check-wheel check-built-install check-built-wheel names site size sanitize fuzz prove wheel sdist install uninstall clean
 
 build: ## the shared library, also placed in the Python package, and the static one (default)
 	swift build $(SWIFT) --product LayerwiseC -Xlinker -Map=$(CURDIR)/$(SHARED_BUILD)/liblayerwise.map
@@ -88,9 +88,13 @@ check: setup lint build-tests ## what is quick and broad: lint, types, and tests
 	Tests/Scripts/xctest.sh $(SHARED_BUILD)/release quick
 	@$(PYTEST) -m "not spawns" --quick
 
-test: setup lint build-tests check-symbols check-documented check-arm check-install check-wheel ## everything: set-up, lint, build, symbols, ARM, install, wheel, XCTest, fuzzer's corpus, pytest
-	Tests/Scripts/xctest.sh $(SHARED_BUILD)/release
-	Tests/Fuzz/fuzz.sh replay
+SUBMAKE = $(MAKE) --no-print-directory
+
+# Downloads go on while the library is compiled, and what uses one processor while another is used.
+test: .venv/.created ## everything: set-up, lint, build, symbols, ARM, install, wheel, XCTest, pytest
+	@Tests/Scripts/side-by-side "$(SUBMAKE) setup lint" "$(SUBMAKE) build-tests check-symbols check-documented"
+	@Tests/Scripts/side-by-side "Tests/Scripts/check-arm $(SHARED_BUILD)" "$(SUBMAKE) check-built-install check-built-wheel" \
+		"Tests/Scripts/xctest.sh $(SHARED_BUILD)/release"
 	@LAYERWISE_PACKAGE=1 $(PYTEST)
 
 classes: setup build ## the Python classes of all components, from what the library declares and torch's signatures
@@ -149,13 +153,17 @@ check-arm: build ## every kernel on an emulated ARM processor, with the same bit
 check-documented: build ## every public declaration of the Swift library has a comment
 	Tests/Scripts/check-documented $(SHARED_BUILD)
 
-check-install: build ## install to a scratch folder and build the C example with pkg-config and with CMake
+check-install: build check-built-install ## install to a scratch folder and build the C example with pkg-config and with CMake
+
+check-built-install:
 	Tests/Scripts/check-install.sh $(VERSION) $(SOVERSION)
 
 # Versions such as 3.13 and 3.14t, or paths: `make check-wheel INTERPRETERS="3.10 3.13"`.
 INTERPRETERS = .venv/bin/python
 
-check-wheel: setup build ## a wheel with the library just built, twice the same, used in a fresh environment of INTERPRETERS
+check-wheel: setup build check-built-wheel ## a wheel with the library just built, twice the same, used in a fresh environment of INTERPRETERS
+
+check-built-wheel:
 	rm -rf build/check-wheel
 	.ci/make-wheel build/check-wheel $(SHARED_BUILD)/release/liblayerwise.so
 	umask 077 && TZ=UTC-9 .ci/make-wheel build/check-wheel/again $(SHARED_BUILD)/release/liblayerwise.so >/dev/null
@@ -177,13 +185,14 @@ check-torch: build ## the tests of layerwise.torch with another version of torch
 size: build ## what the library's bytes are: ours, the Swift runtime, regular expressions
 	@.ci/library-size $(SHARED_BUILD)/liblayerwise.map $(LIBRARY)
 
-sanitize: setup ## the C tests under AddressSanitizer and ThreadSanitizer (some minutes)
+sanitize: setup ## the C tests under AddressSanitizer and ThreadSanitizer, and the fuzzer's corpus under the first (some minutes)
 	Tests/Scripts/sanitize.sh
+	Tests/Fuzz/fuzz.sh replay
 
 fuzz: setup ## offer the loader changed checkpoints for SECONDS=600 on all processors
 	Tests/Fuzz/fuzz.sh $(SECONDS) $$(nproc)
 
-prove: setup build ## the long proofs of docs/reliability.md, fuzzing, and twenty faults that tests must find (hours)
+prove: setup build ## the long proofs of docs/reliability.md, fuzzing, and faults that tests must find (hours)
 	Tests/Scripts/prove.sh
 
 # ---- Distribute

@@ -5,29 +5,33 @@ import PackageDescription
 // A rule's arithmetic is one folder, compiled once per instruction set: the sibling folders are links to it.
 // -fno-math-errno turns a square root of lanes into one instruction in place of a libm call per lane.
 #if arch(x86_64)
-let instructionSets = [
-    ("LayerwiseKernels", []), ("LayerwiseKernelsAVX2", ["x86-64-v3"]), ("LayerwiseKernelsAVX512", ["x86-64-v4"]),
+let instructionSets: [(module: String, architecture: String?, define: String?)] = [
+    // Every processor of the last ten years runs one of the other copies, so the baseline is made for size.
+    ("LayerwiseKernels", nil, "LAYERWISE_BASELINE"),
+    ("LayerwiseKernelsAVX2", "x86-64-v3", "LAYERWISE_AVX2"),
+    ("LayerwiseKernelsAVX512", "x86-64-v4", "LAYERWISE_AVX512"),
 ]
 #else
-let instructionSets: [(String, [String])] = [("LayerwiseKernels", [])]
+let instructionSets: [(module: String, architecture: String?, define: String?)] = [("LayerwiseKernels", nil, nil)]
 #endif
 
-let kernels: [Target] = instructionSets.map { name, architecture in
-    let flags = ["-fno-math-errno"] + architecture.map { "-march=\($0)" }
-    // Every processor of the last ten years runs one of the other copies, so the baseline is made for size.
-    let isBaseline = instructionSets.count > 1 && architecture.isEmpty
+// `Layerwise` finds the kernels by the names of their symbols and imports none of these modules, so that all are compiled at once.
+// Whatever links `Layerwise` must therefore name them.
+let kernels: [Target] = instructionSets.map { module, architecture, define in
+    let flags = ["-fno-math-errno"] + (architecture.map { ["-march=\($0)"] } ?? [])
     return .target(
-        name: name,
+        name: module,
         dependencies: ["LayerwiseRules", "CLayerwiseKernels"],
-        swiftSettings: [.unsafeFlags(flags.flatMap { ["-Xcc", $0] })]
-            + (isBaseline ? [.define("LAYERWISE_BASELINE")] : [])
+        swiftSettings: [.unsafeFlags(flags.flatMap { ["-Xcc", $0] })] + (define.map { [.define($0)] } ?? [])
     )
 }
+let library = ["Layerwise"] + kernels.map(\.name)
+let linked = library.map { Target.Dependency.byName(name: $0) }
 
 let package = Package(
     name: "layerwise",
     products: [
-        .library(name: "Layerwise", targets: ["Layerwise"]),
+        .library(name: "Layerwise", targets: library),
         .library(name: "LayerwiseC", type: .dynamic, targets: ["LayerwiseC"]),
     ],
     targets: kernels + [
@@ -35,12 +39,11 @@ let package = Package(
         .target(
             name: "Layerwise",
             dependencies: ["LayerwiseRules", "CLayerwiseKernels", "LayerwisePlatform"]
-                + instructionSets.map { .byName(name: $0.0) }
         ),
         .target(
             name: "LayerwiseC",
-            dependencies: [
-                "Layerwise", "CLayerwise", "LayerwisePlatform",
+            dependencies: linked + [
+                "CLayerwise", "LayerwisePlatform",
                 .target(name: "CLayerwiseGlibc", condition: .when(platforms: [.linux])),
             ],
             exclude: ["exports.map", "discard.ld"],
@@ -70,11 +73,11 @@ let package = Package(
         .target(name: "LayerwiseRules", dependencies: ["CLayerwiseKernels", "LayerwisePlatform"]),
 
         // MARK: - Tests
-        // It takes as long to compile as the library, so two threads do.
-        .testTarget(
-            name: "LayerwiseTests", dependencies: ["Layerwise", "LayerwiseRules"],
-            swiftSettings: [.unsafeFlags(["-num-threads", "2"])]),
-        .testTarget(name: "BoundaryTests", dependencies: ["Layerwise"]),
+        // Modules that are compiled side by side, the first two with the folder Support, the last with the fuzzer's Subjects.
+        .testTarget(name: "LayerwiseRulesTests", dependencies: linked + ["LayerwiseRules"]),
+        .testTarget(name: "LayerwiseTests", dependencies: linked + ["LayerwiseRules"]),
+        .testTarget(name: "BoundaryTests", dependencies: linked),
+        .testTarget(name: "CorpusTests", dependencies: linked + ["LayerwiseRules"]),
     ],
     swiftLanguageModes: [.v6]
 )

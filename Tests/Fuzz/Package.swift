@@ -10,7 +10,11 @@ let package = Package(
     name: "fuzz",
     targets: [
         .executableTarget(
-            name: "fuzz", dependencies: ["Layerwise", "LayerwiseRules", "Mutator", "Driver"], path: "Target",
+            name: "fuzz",
+            dependencies: [
+                "Layerwise", "LayerwiseRules", "LayerwiseKernels", "OtherKernels", "Mutator", "Driver",
+            ],
+            path: "Target",
             swiftSettings: watched,
             // lld and not gold, which fails.
             linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]),
@@ -20,10 +24,7 @@ let package = Package(
 
         .target(
             name: "Layerwise",
-            dependencies: [
-                "LayerwiseRules", "CLayerwiseKernels", "LayerwisePlatform", "LayerwiseKernels", "LayerwiseKernelsAVX2",
-                "LayerwiseKernelsAVX512",
-            ],
+            dependencies: ["LayerwiseRules", "CLayerwiseKernels", "LayerwisePlatform"],
             path: "Library/Layerwise", swiftSettings: watched),
         .target(
             name: "LayerwiseRules", dependencies: ["CLayerwiseKernels", "LayerwisePlatform"],
@@ -32,9 +33,7 @@ let package = Package(
         .target(
             name: "LayerwiseKernels", dependencies: ["LayerwiseRules", "CLayerwiseKernels"],
             path: "Library/LayerwiseKernels", swiftSettings: [.unsafeFlags(["-Xcc", "-fno-math-errno"])]),
-        .target(name: "LayerwiseKernelsAVX2", dependencies: ["LayerwiseKernels"], path: "Stubs/LayerwiseKernelsAVX2"),
-        .target(
-            name: "LayerwiseKernelsAVX512", dependencies: ["LayerwiseKernels"], path: "Stubs/LayerwiseKernelsAVX512"),
+        .target(name: "OtherKernels", dependencies: ["LayerwiseRules", "LayerwiseKernels"], path: "OtherKernels"),
         .target(name: "CLayerwiseKernels", path: "Library/CLayerwiseKernels"),
     ],
     swiftLanguageModes: [.v6]

@@ -3,7 +3,7 @@
 #
 # Offers the loader of checkpoints, what describes them, and the reader of run states changed ones, under libFuzzer and AddressSanitizer.
 #
-#     fuzz.sh replay                  what `make test` does: the corpus and the seeds once, unchanged
+#     fuzz.sh replay                  the corpus and the seeds once, unchanged, as CorpusTests does without AddressSanitizer
 #     fuzz.sh SECONDS [PROCESSES]     goes on from the inputs of former runs, in build/fuzz; finds are put there too
 #     fuzz.sh keep                    turns them into the corpus of the repository, no larger than needed
 set -euo pipefail

@@ -98,7 +98,7 @@ final class CheckpointProgressTests: XCTestCase {
 
     func testForgedProgress() throws {
         let model = try Model(SGD(lr: 0.125, momentum: 0.5), sizes: [3])
-        try model.optimizer.setSchedule(try ReduceOnPlateau())
+        try model.optimizer.setSchedule(ReduceOnPlateau())
         try model.optimizer.setSchedule(try ReduceOnPlateau(patience: 3), for: "momentum", layer: 0)
         try model.optimizer.step()
         try model.optimizer.report(0.75)

@@ -108,7 +108,7 @@ final class ExclusionTests: XCTestCase {
     func testWithoutDecay() throws {
         for ruleCase in try RuleCase.all() where ruleCase.rule.weightDecay > 0 {
             // Rules that adapt what decays do not adapt what does not; one ratio a layer has the vector's norms in it.
-            if ruleCase.rule.stages.contains { $0.scope == .layer } { continue }
+            if ruleCase.rule.stages.contains(where: { $0.scope == .layer }) { continue }
             // MARS has a decay of its own for vectors.
             let apart: Options =
                 ruleCase.rule is MARS ? ["weight_decay": 0, "weight_decay_1d": 0] : ["weight_decay": 0]

@@ -20,7 +20,7 @@ final class RunStateTextTests: XCTestCase {
             try model.optimizer.setSchedule(try Product([ReduceOnPlateau(factor: 0.5, patience: 0), Warmup(steps: 9)]))
             try model.optimizer.setSchedule(try ReduceOnPlateau(factor: 0.25, patience: 0), for: "momentum")
             try model.optimizer.setSchedule(try ReduceOnPlateau(mode: .max, factor: 0.75, patience: 0), layer: 1)
-            try model.optimizer.setFreezePlan(try GradualUnfreezing(every: 2))
+            model.optimizer.setFreezePlan(try GradualUnfreezing(every: 2))
             return model
         } go: { model in
             for metric in [1.0, 2, 3] {
@@ -36,14 +36,14 @@ final class RunStateTextTests: XCTestCase {
         },
         Way(name: "policy and plan measure") {
             let model = try Model(AdamW(lr: 0.01), shapes: sizes, policy: SignAgreement())
-            try model.optimizer.setFreezePlan(try GradES(threshold: 10, totalSteps: 20))
+            model.optimizer.setFreezePlan(try GradES(threshold: 10, totalSteps: 20))
             return model
         } go: { model in
             for _ in 0..<4 { try step(model) }
         },
         Way(name: "a plan measures") {
             let model = try Model(AdamW(lr: 0.01), shapes: sizes)
-            try model.optimizer.setFreezePlan(try GradES(threshold: 1e9, totalSteps: 4))
+            model.optimizer.setFreezePlan(try GradES(threshold: 1e9, totalSteps: 4))
             return model
         } go: { model in
             for _ in 0..<4 { try step(model) }
@@ -248,7 +248,7 @@ final class RunStateTextTests: XCTestCase {
 
     func testFormerTexts() throws {
         let model = try Model(AdamW(lr: 0.01), shapes: Self.sizes, policy: SignAgreement())
-        try model.optimizer.setFreezePlan(try GradES(threshold: 10, totalSteps: 20))
+        model.optimizer.setFreezePlan(try GradES(threshold: 10, totalSteps: 20))
         try model.optimizer.setSchedule(try ReduceOnPlateau(factor: 0.5, patience: 0))
         try model.optimizer.setSchedule(try ReduceOnPlateau(factor: 0.25, patience: 0), layer: 1)
         for _ in 0..<2 { try Self.step(model) }

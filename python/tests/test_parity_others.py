@@ -3,7 +3,7 @@
 
 Both sides round each operation at different places; 1e-12 of the distance moved is a thousand such roundings.
 pytorch_optimizer's Prodigy takes its sums in float32, which rounds the estimate d by 6e-8 at each step, so that it is
-compared with 1e-5 of the distance, and with float64 sums in `Tests/LayerwiseTests/ProdigyTests.swift`.
+compared with 1e-5 of the distance, and with float64 sums in `Tests/LayerwiseRulesTests/ProdigyTests.swift`.
 """
 
 from __future__ import annotations

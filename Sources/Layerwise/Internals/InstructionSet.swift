@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 import CLayerwiseKernels
-import LayerwiseKernels
 import LayerwisePlatform
 import LayerwiseRules
 
+// The modules of the kernels are found by the names of their symbols (KernelSymbols.swift) and not imported: a change of a kernel
+// compiles nothing here, and they are compiled beside this module.
+@_silgen_name("layerwise_kernel_table") private func baselineTable() -> KernelTable
+@_silgen_name("layerwise_rule_kernels") private func baselineKernels(_ key: KernelKey) -> RuleKernels
 #if arch(x86_64)
-import LayerwiseKernelsAVX2
-import LayerwiseKernelsAVX512
+@_silgen_name("layerwise_kernel_table_avx2") private func avx2Table() -> KernelTable
+@_silgen_name("layerwise_rule_kernels_avx2") private func avx2Kernels(_ key: KernelKey) -> RuleKernels
+@_silgen_name("layerwise_kernel_table_avx512") private func avx512Table() -> KernelTable
+@_silgen_name("layerwise_rule_kernels_avx512") private func avx512Kernels(_ key: KernelKey) -> RuleKernels
 #endif
 
 /// The copy of the kernels in use.
@@ -39,20 +44,20 @@ public enum InstructionSet: String, CaseIterable, Sendable {
     package var kernels: KernelTable {
         switch self {
         #if arch(x86_64)
-        case .avx512: LayerwiseKernelsAVX512.kernelTable()
-        case .avx2: LayerwiseKernelsAVX2.kernelTable()
+        case .avx512: avx512Table()
+        case .avx2: avx2Table()
         #endif
-        default: LayerwiseKernels.kernelTable()
+        default: baselineTable()
         }
     }
 
     package func kernels(of key: KernelKey) -> RuleKernels {
         switch self {
         #if arch(x86_64)
-        case .avx512: LayerwiseKernelsAVX512.ruleKernels(key)
-        case .avx2: LayerwiseKernelsAVX2.ruleKernels(key)
+        case .avx512: avx512Kernels(key)
+        case .avx2: avx2Kernels(key)
         #endif
-        default: LayerwiseKernels.ruleKernels(key)
+        default: baselineKernels(key)
         }
     }
 

@@ -7,18 +7,19 @@ import XCTest
 final class FactoredRuleTests: XCTestCase {
     /// Of rank 0 to 4; matrices of one block and of several, whose rows end within blocks; one row, one column, one element.
     private static let shapes = [
-        [[40], [5, 7], []], [[301, 211], [3, 2, 33, 65]], [[1, 1], [4, 6, 3, 3], [1, 300], [300, 1]], [[3, 20011]],
+        [[40], [5, 7], []], [[301, 111], [3, 2, 33, 65]], [[1, 1], [4, 6, 3, 3], [1, 300], [300, 1]],
     ]
     /// Rows that are longer than a block, of several matrices and of a vector.
-    private static let wideShapes = [[[2, 1, 17003], [20003]]]
+    private static let wideShapes = [[[2, 1, 17003], [20003]], [[3, 20011]]]
+    private static let allShapes = shapes + wideShapes
 
-    /// 30 steps stay beside the reference, all options away from their defaults.  The tolerance is a hundred roundings of the
-    /// arithmetic's type, in units of the largest distance that a weight of the tensor moved, and half a unit of the weight for
-    /// each step, in which it is rounded.
-    func testThirtySteps() throws { try takeThirtySteps(Self.shapes) }
-    func testThirtyStepsOfWideMatrices() throws { try takeThirtySteps(Self.wideShapes) }
+    /// 30 steps stay beside the reference, all options away from their defaults; where only the blocks are other ones, eight do.  The
+    /// tolerance is a hundred roundings of the arithmetic's type, in units of the largest distance that a weight of the tensor moved,
+    /// and half a unit of the weight for each step, in which it is rounded.
+    func testThirtySteps() throws { try take(steps: 30, Self.shapes) }
+    func testEightStepsOfWideMatrices() throws { try take(steps: 8, Self.wideShapes) }
 
-    private func takeThirtySteps(_ shapes: [[[Int]]]) throws {
+    private func take(steps: Int, _ shapes: [[[Int]]]) throws {
         for ruleCase in try RuleCase.factored() {
             let rule = ruleCase.rule
             for kind in [Kind(.float64), Kind(.float32), Kind(.bfloat16, master: true)] {
@@ -29,11 +30,11 @@ final class FactoredRuleTests: XCTestCase {
                 for buffer in model.parameters.joined() { buffer[0] = 0.5 }
                 var references = shapes.indices.map { layer in
                     shapes[layer].indices.map {
-                        reference(rule, epsilon, model.parameters[layer][$0].values, shape: shapes[layer][$0])
+                        reference(rule, epsilon, unit, model.parameters[layer][$0].values, shape: shapes[layer][$0])
                     }
                 }
                 let start = references
-                for _ in 0..<30 {
+                for _ in 0..<steps {
                     Self.pull(model)
                     for layer in references.indices {
                         for tensor in references[layer].indices {
@@ -53,8 +54,9 @@ final class FactoredRuleTests: XCTestCase {
                             kind.master
                             ? try model.state("master", layer: layer, tensor: tensor).values
                             : model.parameters[layer][tensor].values
-                        for (a, b) in zip(found, wanted.weights) {
-                            XCTAssertEqual(a, b, accuracy: 100 * unit * moved + 15 * unit * b.magnitude, label)
+                        for (i, (a, b)) in zip(found, wanted.weights).enumerated() {
+                            let accuracy = 100 * unit * moved + Double(steps) / 2 * unit * b.magnitude
+                            XCTAssertEqual(a, b, accuracy: accuracy + wanted.slack(i), label)
                         }
                         for (name, values) in wanted.states {
                             let state = try model.state(name, layer: layer, tensor: tensor).values
@@ -84,20 +86,20 @@ final class FactoredRuleTests: XCTestCase {
             for kind in [Kind(.float32), Kind(.float64), Kind(.bfloat16, master: true), Kind(.float16)] {
                 var digests: Set<String> = []
                 for settings in [["threads": 1], ["threads": 2], ["threads": 3, "telemetry": 1]] as [Options] {
-                    let model = try Model(ruleCase.rule, kind, shapes: Self.shapes + Self.wideShapes)
-                    try model.optimizer.set(LayerwiseTests.settings(settings))
+                    let model = try Model(ruleCase.rule, kind, shapes: Self.allShapes)
+                    try model.optimizer.set(LayerwiseRulesTests.settings(settings))
                     for _ in 0..<5 {
                         Self.pull(model)
                         try model.optimizer.step()
                     }
                     digests.insert("\(try model.digest())")
                 }
-                let model = try Model(ruleCase.rule, kind, shapes: Self.shapes + Self.wideShapes)
+                let model = try Model(ruleCase.rule, kind, shapes: Self.allShapes)
                 for _ in 0..<3 {
                     Self.pull(model)
                     try model.optimizer.step()
                 }
-                let again = try Model(ruleCase.rule, kind, shapes: Self.shapes + Self.wideShapes)
+                let again = try Model(ruleCase.rule, kind, shapes: Self.allShapes)
                 try again.optimizer.load(try model.optimizer.exported())
                 for (own, other) in zip(again.parameters.joined(), model.parameters.joined()) {
                     own.bytes.copyBytes(from: other.bytes)
@@ -256,7 +258,7 @@ final class FactoredRuleTests: XCTestCase {
             RuleCase("sm3"), RuleCase("sm3", ["eps": 0]), RuleCase("sm3", ["eps": 0, "momentum": 0]),
         ]
         for ruleCase in cases {
-            let model = try Model(ruleCase.rule, Kind(.float32), shapes: Self.shapes)
+            let model = try Model(ruleCase.rule, Kind(.float32), shapes: Self.allShapes)
             let start = model.parameters.map { $0.map(\.values) }
             for buffer in model.gradients.joined() { for i in 0..<buffer.count { buffer[i] = 0 } }
             for _ in 0..<2 { try model.optimizer.step() }
@@ -268,7 +270,7 @@ final class FactoredRuleTests: XCTestCase {
     func testFiniteStaysFinite() throws {
         for ruleCase in try RuleCase.factored() {
             for kind in [Kind(.float32), Kind(.float64), Kind(.bfloat16), Kind(.float16)] {
-                let model = try Model(ruleCase.rule, kind, shapes: Self.shapes)
+                let model = try Model(ruleCase.rule, kind, shapes: Self.allShapes)
                 let largest: Double =
                     switch kind.dtype {
                     case .float64: .greatestFiniteMagnitude
@@ -286,8 +288,8 @@ final class FactoredRuleTests: XCTestCase {
                         for buffer in model.parameters.joined() { for i in 0..<buffer.count { buffer[i] = largest } }
                     }
                     try model.optimizer.step()
-                    for layer in Self.shapes.indices {
-                        for tensor in Self.shapes[layer].indices {
+                    for layer in Self.allShapes.indices {
+                        for tensor in Self.allShapes[layer].indices {
                             let label = "\(ruleCase) \(kind), step \(step), layer \(layer), tensor \(tensor)"
                             XCTAssertTrue(model.parameters[layer][tensor].values.allSatisfy(\.isFinite), label)
                             for state in try model.optimizer.states(layer: layer, tensor: tensor)
@@ -344,12 +346,18 @@ private protocol ReferenceFactored {
     var weights: [Double] { get }
     var states: [String: [Double]] { get }
     mutating func step(_ g: [Double])
+    /// How far a weight may be off because a decision depended on a sign that was lost in rounding.
+    func slack(_ index: Int) -> Double
+}
+
+extension ReferenceFactored {
+    func slack(_ index: Int) -> Double { 0 }
 }
 
 private func reference(
-    _ rule: any DeclaredRule, _ epsilon: Double, _ weights: [Double], shape: [Int]
+    _ rule: any DeclaredRule, _ epsilon: Double, _ unit: Double, _ weights: [Double], shape: [Int]
 ) -> any ReferenceFactored {
-    if let rule = rule as? CAME { return ReferenceCAME(rule, weights, shape: shape) }
+    if let rule = rule as? CAME { return ReferenceCAME(rule, unit, weights, shape: shape) }
     if let rule = rule as? AdamMini { return ReferenceAdamMini(rule, weights, shape: shape) }
     if let rule = rule as? SM3 { return ReferenceSM3(rule, weights, shape: shape) }
     return ReferenceAdafactor(rule as! Adafactor, epsilon, weights, shape: shape)
@@ -502,13 +510,20 @@ private struct ReferenceSM3: ReferenceFactored {
 /// CAME.
 private struct ReferenceCAME: ReferenceFactored {
     let rule: CAME
+    let unit: Double
     let form: RowsAndColumns
     let isMatrix: Bool
     var weights: [Double]
     var states: [String: [Double]] = [:]
+    /// The momentum of magnitudes: what the rounding of the momentum is measured against.
+    private var sizes: [Double]
+    private var slacks: [Double]
 
-    init(_ rule: CAME, _ weights: [Double], shape: [Int]) {
+    init(_ rule: CAME, _ unit: Double, _ weights: [Double], shape: [Int]) {
         self.rule = rule
+        self.unit = unit
+        sizes = weights.map { _ in 0 }
+        slacks = sizes
         form = RowsAndColumns(shape)
         self.weights = weights
         isMatrix = shape.count >= 2
@@ -550,9 +565,19 @@ private struct ReferenceCAME: ReferenceFactored {
             let i = products("exp_avg_res", residuals, share: 1 - rule.beta3)
             changes = zip(changes, i).map { $0 / $1.squareRoot() }
         }
-        let all = cautious(rule.updateOptions, changes, rule.learningRate * rule.weightDecay, weights, g)
-        for i in weights.indices { weights[i] -= all[i] }
+        let decay = rule.learningRate * rule.weightDecay
+        let all = cautious(rule.updateOptions, changes, decay, weights, g)
+        for i in weights.indices {
+            sizes[i] += (1 - rule.beta1) * (u[i].magnitude - sizes[i])
+            // Whether a cautious decay shrinks this weight depends on the sign of its momentum.
+            if rule.updateOptions.cautious == .decay && m[i].magnitude <= 10 * unit * sizes[i] {
+                slacks[i] += decay * weights[i].magnitude
+            }
+            weights[i] -= all[i]
+        }
     }
+
+    func slack(_ index: Int) -> Double { slacks[index] }
 }
 
 /// Adafactor.

@@ -9,8 +9,8 @@ final class Model {
     let gradients: [[Buffer]]
     private var random: Random
     /// The keys of the rule's hyperparameters.
-    private lazy var keys = allRules.flatMap { parameterKeys(of: $0) }
-        .filter { key in (try? optimizer.value(of: key)) != nil }
+    private lazy var keys = Self.allKeys.filter { key in (try? optimizer.value(of: key)) != nil }
+    private static let allKeys = Set(allRules.flatMap { parameterKeys(of: $0) }).sorted()
 
     /// Layers "0", "1" ... of tensors "0", "1" ... with these shapes, filled from the seed or from a model alike.
     ///

@@ -119,7 +119,7 @@ final class MuonTests: XCTestCase {
                 var digests: Set<String> = []
                 for settings in [["threads": 1], ["threads": 2], ["threads": 3, "telemetry": 1]] as [Options] {
                     let model = try Model(ruleCase.rule, kind, shapes: Self.shapes)
-                    try model.optimizer.set(LayerwiseTests.settings(settings))
+                    try model.optimizer.set(LayerwiseRulesTests.settings(settings))
                     for _ in 0..<5 {
                         Self.pull(model)
                         try model.optimizer.step()
@@ -379,6 +379,17 @@ private struct ReferenceMuon {
     }
 
     /// X ← a·X + (b·A + c·A²)·X, where A = X·Xᵀ, for any shape.
+    /// A · B.
+    private func product(_ a: [[Double]], _ b: [[Double]]) -> [[Double]] {
+        a.map { row in
+            var sums = Array(repeating: 0.0, count: b.first?.count ?? 0)
+            for (factor, other) in zip(row, b) {
+                for j in sums.indices { sums[j] += factor * other[j] }
+            }
+            return sums
+        }
+    }
+
     private func orthogonal(_ u: [Double]) -> [Double] {
         let (rows, columns) = (matrices.rows, matrices.columns)
         let u = u.map(stored)
@@ -390,14 +401,9 @@ private struct ReferenceMuon {
         }
         for iteration in 0..<rule.steps {
             let c = rule.orthogonalization!.coefficients(iteration)
-            let gram = x.map { a in x.map { b in stored(zip(a, b).reduce(0) { $0 + $1.0 * $1.1 }) } }
-            let transposed = (0..<long).map { j in x.map { $0[j] } }
-            let polynomial = gram.map { a in
-                zip(a, gram).map { stored(c[1] * $0 + c[2] * zip(a, $1).reduce(0) { $0 + $1.0 * $1.1 }) }
-            }
-            x = zip(x, polynomial).map { own, p in
-                zip(own, transposed).map { stored(c[0] * $0 + zip(p, $1).reduce(0) { $0 + $1.0 * $1.1 }) }
-            }
+            let gram = product(x, (0..<long).map { j in x.map { $0[j] } }).map { $0.map(stored) }
+            let polynomial = zip(gram, product(gram, gram)).map { zip($0, $1).map { stored(c[1] * $0 + c[2] * $1) } }
+            x = zip(x, product(polynomial, x)).map { zip($0, $1).map { stored(c[0] * $0 + $1) } }
         }
         return (0..<rows * columns).map {
             isWide ? x[$0 / columns][$0 % columns] : x[$0 % columns][$0 / columns]

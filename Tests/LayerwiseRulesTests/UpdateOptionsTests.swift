@@ -5,7 +5,7 @@ import XCTest
 
 /// Cautious changes and corrected decay, for every rule that has these options.
 final class UpdateOptionsTests: XCTestCase {
-    private static let shapes = [[[40], [5, 7], []], [[301, 211], [1]], [[3, 20011]]]
+    private static let shapes = [[[40], [5, 7], []], [[181, 97], [1]], [[1, 17003]]]
 
     /// Every rule with `UpdateOptions`, with a decay apart from the gradient where it can have one.
     private static func rules() throws -> [any AdjustableRule] {

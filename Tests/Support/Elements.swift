@@ -6,14 +6,26 @@ struct SmallFormat: Sendable {
     let fractionBits: Int
     let lowestExponent: Int
 
+    /// The value of every pattern.
+    private let values: [Double]
+
     static let float16 = SmallFormat(fractionBits: 10, lowestExponent: -14)
     static let bfloat16 = SmallFormat(fractionBits: 7, lowestExponent: -126)
 
+    private init(fractionBits: Int, lowestExponent: Int) {
+        self.fractionBits = fractionBits
+        self.lowestExponent = lowestExponent
+        values = (0...UInt16.max).map { Self.value(of: $0, fractionBits, lowestExponent) }
+    }
+
     var infinity: UInt16 { (0x7fff >> fractionBits) << fractionBits }
-    private var quantum: Double { power(lowestExponent - fractionBits) }
 
     /// The value of a pattern.  NaN keeps neither sign nor payload here: see `widened`.
-    func decode(_ bits: UInt16) -> Double {
+    func decode(_ bits: UInt16) -> Double { values[Int(bits)] }
+
+    private static func value(of bits: UInt16, _ fractionBits: Int, _ lowestExponent: Int) -> Double {
+        let quantum = power(lowestExponent - fractionBits)
+        let infinity: UInt16 = (0x7fff >> fractionBits) << fractionBits
         let magnitude = bits & 0x7fff
         let exponent = Int(magnitude >> fractionBits)
         let fraction = Double(magnitude & (1 << fractionBits - 1))
@@ -40,7 +52,7 @@ struct SmallFormat: Sendable {
         if x == .infinity { return infinity }
         if x == 0 { return 0 }
         let exponent = max(Int(x.exponent), lowestExponent)
-        let units = (x / power(exponent - fractionBits)).rounded(.toNearestOrEven)
+        let units = (x * Self.power(fractionBits - exponent)).rounded(.toNearestOrEven)
         // Units that fill up to the next power of two carry into the exponent field by themselves.
         let pattern = Int(units) + (exponent - lowestExponent) << fractionBits
         return UInt16(min(pattern, Int(infinity)))
@@ -68,7 +80,7 @@ struct SmallFormat: Sendable {
     }
 
     /// 2 to an exponent of a normal Double, as all of these formats are.
-    private func power(_ exponent: Int) -> Double { Double(bitPattern: UInt64(exponent + 1023) << 52) }
+    private static func power(_ exponent: Int) -> Double { Double(bitPattern: UInt64(exponent + 1023) << 52) }
 }
 
 extension DType {

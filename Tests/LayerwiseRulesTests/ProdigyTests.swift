@@ -68,7 +68,7 @@ final class ProdigyTests: XCTestCase {
         var digests: Set<String> = []
         for settings in [["threads": 1], ["threads": 2], ["threads": 3, "telemetry": 1]] as [Options] {
             let model = try Self.model(rule, kind, Self.scales)
-            try model.optimizer.set(LayerwiseTests.settings(settings))
+            try model.optimizer.set(LayerwiseRulesTests.settings(settings))
             for _ in 0..<5 {
                 Self.pull(model)
                 try model.optimizer.step()

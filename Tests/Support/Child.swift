@@ -9,6 +9,9 @@ final class Child {
         let output: String
     }
 
+    /// The module that this file is compiled in.
+    private static let module = String(reflecting: Child.self).prefix { $0 != "." }
+
     private let process = Process()
     private let output = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID().uuidString).txt")
 
@@ -17,7 +20,7 @@ final class Child {
         XCTAssertTrue(FileManager.default.createFile(atPath: output.path, contents: nil))
         process.executableURL = URL(
             fileURLWithPath: try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
-        process.arguments = [tests.map { "LayerwiseTests.\($0)" }.joined(separator: ",")]
+        process.arguments = [tests.map { "\(Self.module).\($0)" }.joined(separator: ",")]
         process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
         let handle = try FileHandle(forWritingTo: output)
         process.standardOutput = handle

@@ -118,6 +118,8 @@ final class Subject {
 
 /// How far inputs come: where nearly all are refused as damaged, little is tested.
 enum Tally {
+    /// The name of the input in work, where it has one.
+    nonisolated(unsafe) static var input = ""
     nonisolated(unsafe) static var described = 0
     nonisolated(unsafe) static var taken = 0
     nonisolated(unsafe) static var refused: [LayerwiseError.Code: Int] = [:]
@@ -136,7 +138,7 @@ func require(_ condition: @autoclosure () throws(LayerwiseError) -> Bool, _ what
 }
 
 func fail(_ what: String) -> Never {
-    say("FOUND: \(what)")
+    say("FOUND: \(what)" + (Tally.input.isEmpty ? "" : ", for the input \(Tally.input)"))
     abort()
 }
 

@@ -8,7 +8,7 @@ final class WatchedPolicyTests: XCTestCase {
     private static let shapes = [[[40], [5, 7]], [[130, 300]], [[17, 3]]]
 
     private static func policies() throws -> [any MeasuredPolicy] {
-        [try Hypergradient(0.1), try SignAgreement(0.1), try LDoGScale(1e-3), try LARC(), try TVLARS()]
+        [try Hypergradient(0.1), try SignAgreement(0.1), try LDoGScale(1e-3), LARC(), TVLARS()]
     }
 
     private static func plans() throws -> [any MeasuredFreezePlan] {
@@ -195,7 +195,7 @@ final class WatchedPolicyTests: XCTestCase {
         XCTAssertThrowsError(try LISA(blocks: 0))
         XCTAssertThrowsError(try AutoFreeze(every: 0))
         XCTAssertEqual(try CompleteP(width: 4, depth: 8, alpha: 0.5).epsilon(1), 1 / (4 * 8.0.squareRoot()))
-        let model = try Model(SGD(lr: 0.01), shapes: Self.shapes, policy: try LDoGScale())
+        let model = try Model(SGD(lr: 0.01), shapes: Self.shapes, policy: LDoGScale())
         let good = try model.optimizer.measurementState()
         XCTAssertEqual(good.count, 15)
         for (index, value) in [(0, 1.0), (1, -1), (2, -1), (3, .nan), (4, .infinity)] as [(Int, Double)] {
