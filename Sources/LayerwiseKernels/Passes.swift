@@ -47,6 +47,9 @@ protocol StateLanes {
 
 // A kernel is one of these, made for one arithmetic and one storage of weights and gradients.  C is the same arithmetic in
 // lanes with which a group is worked out again whose results are not all finite (Careful.swift).
+//
+// A pass is not inlined: it would be optimized twice, as a function of its own and then in the kernel that calls it, which took a
+// quarter of the compiler's time for this module.
 
 /// The passes of a rule without a trust ratio.
 @inline(__always)
@@ -88,7 +91,7 @@ func runWithDirections<A: DirectionArithmetic, C: DirectionArithmetic, S: Storag
 }
 
 /// Changes the weights: w ← w − δ, in place.
-@inline(__always)
+@inline(never)
 private func update<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
     _: A.Type, _: C.Type, _: S.Type, _ source: UnsafePointer<lwk_tile>
 ) where C.Values == CarefulLanes {
@@ -116,7 +119,7 @@ private func update<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
 
 /// Updates as `update` does, adds the squares of gradients, old weights and changes to `sums`, and counts lost changes if
 /// numbers are rounded to 16 bits.
-@inline(__always)
+@inline(never)
 private func observe<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
     _: A.Type, _: C.Type, _: S.Type, _ source: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
 ) where C.Values == CarefulLanes {
@@ -182,7 +185,7 @@ private func observe<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
 
 /// First pass of a rule with a trust ratio: advances the state, keeps the directions where there is room for them, and adds
 /// the squares of weights and directions to `sums`.  Infinite weights count as 0.
-@inline(__always)
+@inline(never)
 private func advance<A: TrustRatioArithmetic, C: TrustRatioArithmetic, S: Storage<A.Values>>(
     _: A.Type, _: C.Type, _: S.Type, _ source: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
 ) where C.Values == CarefulLanes {
@@ -230,7 +233,7 @@ private func finiteSquares<S: Storage>(_: S.Type, _ source: UnsafePointer<lwk_ti
 }
 
 /// Second pass of a rule with a trust ratio, from directions that were kept.
-@inline(__always)
+@inline(never)
 private func finish<A: DirectionArithmetic, C: DirectionArithmetic, S: Storage<A.Values>>(
     _: A.Type, _: C.Type, _: S.Type, _ source: UnsafePointer<lwk_tile>
 ) where C.Values == CarefulLanes {

@@ -35,7 +35,7 @@ func runWithSquares<A: SquaresArithmetic, C: SquaresArithmetic, S: Storage<A.Val
 }
 
 /// Adds up the squares of weights and gradients.  Infinite weights count as 0.
-@inline(__always)
+@inline(never)
 private func addNorms<S: Storage>(
     _: S.Type, _ source: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
 ) {
@@ -57,7 +57,7 @@ private func addNorms<S: Storage>(
 }
 
 /// Advances the states, and adds the squares of the two numbers to `weights` and `updates`.
-@inline(__always)
+@inline(never)
 private func advanceWithSquares<A: SquaresArithmetic, C: SquaresArithmetic, S: Storage<A.Values>>(
     _: A.Type, _: C.Type, _: S.Type, _ source: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
 ) where C.Values == CarefulLanes {

@@ -33,7 +33,7 @@ func runWithSums<A: SummingArithmetic, C: SummingArithmetic, S: Storage<A.Values
 }
 
 /// First stage: advances the states, and adds to `weights` the first and to `updates` the second sum.
-@inline(__always)
+@inline(never)
 private func advanceWithSums<A: SummingArithmetic, C: SummingArithmetic, S: Storage<A.Values>>(
     _: A.Type, _: C.Type, _: S.Type, _ source: UnsafePointer<lwk_tile>, _ sums: UnsafeMutablePointer<lwk_sums>
 ) where C.Values == CarefulLanes {
