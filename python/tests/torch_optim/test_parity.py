@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from support.material import SHAPES, distance, gradients, norm, weights
-from support.rules import IN_TORCH, TABLE, peer, state_count
+from support.rules import TABLE, peer, state_count
 from test_parity_torch import (
     CASES,
     GROUPS,
@@ -34,6 +34,8 @@ import layerwise.torch as lwt
 
 Parameters = dict[str, torch.nn.Parameter]
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
+IN_TORCH = [name for name in TABLE if hasattr(torch.optim, name)]
+"""The classes that torch has too."""
 
 
 def parameters(dtype: torch.dtype) -> Parameters:
