@@ -213,9 +213,7 @@ def test_under_vmap_and_grad() -> None:
     many = jax.tree_util.tree_map(lambda leaf: jnp.stack([leaf, 2 * leaf, 3 * leaf]), params())
 
     def step(values: Any, inputs: Any) -> Any:
-        updates, _ = transformation.update(
-            slope(values, inputs), transformation.init(values)._replace(count=7), values
-        )
+        updates, _ = transformation.update(slope(values, inputs), transformation.init(values)._replace(count=7), values)
         return optax.apply_updates(values, updates)
 
     inputs = jax.random.normal(jax.random.key(1), (5, 4))

@@ -112,10 +112,7 @@ def digest(
     _, gradient_dtype, master = TYPES[kind]
     weights, *gradients_of_steps = _material(kind, tuple(shapes.items()), steps)
     layers, gradients = (
-        {
-            layer: {name: placed(value, offset) for name, value in tensors.items()}
-            for layer, tensors in material.items()
-        }
+        {layer: {name: placed(value, offset) for name, value in tensors.items()} for layer, tensors in material.items()}
         for material in (weights, gradients_of_steps[0])
     )
     chosen, options = RULES[rule]
