@@ -47,7 +47,7 @@ def snapshot(model: nn.Module, opt: Any) -> bytes:
 
 
 def with_bytes(value: Any) -> Any:
-    """The same with the bytes of each tensor in its place, as torch.save stores it, which takes much longer."""
+    """A copy in which each tensor is replaced by its bytes: torch.save stores as much, and takes longer."""
     if isinstance(value, torch.Tensor):
         content = value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
         return type(value), value.dtype, value.shape, value.stride(), value.requires_grad, content
