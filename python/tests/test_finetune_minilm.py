@@ -187,7 +187,9 @@ def test_runs_know_nothing_of_each_other_nor_of_their_process(monkeypatch: pytes
         first, between, again = perform_all([run, other, run])
     assert torch.get_num_threads() == threads
     with example.workers(2, example.perform) as perform_all:
-        away, between_away = perform_all([run, other])
+        # One after the other, so that one process is enough: each takes seconds to start.
+        (away,) = perform_all([run])
+        (between_away,) = perform_all([other])
     assert first == again == away
     assert between == between_away != first
 
@@ -343,11 +345,16 @@ def test_the_table_marks_the_rate_chosen_and_the_best_way() -> None:
 
 @pytest.fixture
 def few_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Accuracies of the first sentences only, and fewer steps: whole runs, of which the numbers prove nothing."""
+    """Accuracies of the first sentences only, fewer steps, and fewer sentences in each.
+
+    These are whole runs, of which the numbers prove nothing.
+    """
     accuracy = model.Classifier.accuracy
     monkeypatch.setattr(
         model.Classifier, "accuracy", lambda self, sentences: accuracy(self, sentences.take(torch.arange(16)))
     )
+    monkeypatch.setattr(example, "BATCH", auto_rates_text.PARTS)
+    monkeypatch.setattr(auto_rates_text, "BATCH", auto_rates_text.PARTS)
     monkeypatch.setattr(example, "QUICK_STEPS", 2)
     monkeypatch.setattr(auto_rates_text, "QUICK_STEPS", 2)
     monkeypatch.setattr(auto_rates_text, "QUICK_FINDER", (8, 1, 2))

@@ -135,7 +135,10 @@ def test_parity_with_optax(chosen: lw.Rule, peer: Any) -> None:
     ours = {key: value.copy() for key, value in start.items()}
     theirs: Any = {key: jax.numpy.asarray(value) for key, value in start.items()}
     state = peer.init(theirs)
-    update = jax.jit(lambda found, old, params, loss: peer.update(found, old, params, value=loss))
+    level = {"xla_backend_optimization_level": 0}
+    update = jax.jit(
+        lambda found, old, params, loss: peer.update(found, old, params, value=loss), compiler_options=level
+    )
     with lw.Optimizer(chosen) as opt:
         opt.add_layer("all", ours)
         for noise in noises:

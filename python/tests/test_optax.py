@@ -46,6 +46,10 @@ def loss(values: dict[str, Any], inputs: Any) -> Any:
     return jnp.mean((inputs @ values["head"]["kernel"] + values["head"]["bias"]) ** 2)
 
 
+slope = jax.jit(jax.grad(loss))
+"""The gradient of the loss, the same bits for all that are compared; to trace it at each step took most of the time."""
+
+
 def labels(values: dict[str, Any]) -> dict[str, Any]:
     """Each leaf's layer."""
     return {
@@ -55,18 +59,22 @@ def labels(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def all_inputs(steps: int) -> list[Any]:
+    return [jax.random.normal(jax.random.key(number), (5, 4)) for number in range(steps)]
+
+
 def train(transformation: Any, steps: int = STEPS, jit: bool = True) -> list[Any]:
     values = params()
     state = transformation.init(values)
 
     def step(values: Any, state: Any, inputs: Any) -> Any:
-        updates, state = transformation.update(jax.grad(loss)(values, inputs), state, values)
+        updates, state = transformation.update(slope(values, inputs), state, values)
         return optax.apply_updates(values, updates), state
 
     run = jax.jit(step) if jit else step
     found = []
-    for number in range(steps):
-        values, state = run(values, state, jax.random.normal(jax.random.key(number), (5, 4)))
+    for inputs in all_inputs(steps):
+        values, state = run(values, state, inputs)
         found.append(values)
     return found
 
@@ -205,19 +213,17 @@ def test_under_vmap_and_grad() -> None:
     many = jax.tree_util.tree_map(lambda leaf: jnp.stack([leaf, 2 * leaf, 3 * leaf]), params())
 
     def step(values: Any, inputs: Any) -> Any:
-        updates, _ = transformation.update(
-            jax.grad(loss)(values, inputs), transformation.init(values)._replace(count=7), values
-        )
+        updates, _ = transformation.update(slope(values, inputs), transformation.init(values)._replace(count=7), values)
         return optax.apply_updates(values, updates)
 
     inputs = jax.random.normal(jax.random.key(1), (5, 4))
-    found = jax.vmap(step, (0, None))(many, inputs)
+    found, step = jax.jit(jax.vmap(step, (0, None)))(many, inputs), jax.jit(step)
     for index in range(3):
         alone = step(jax.tree_util.tree_map(lambda leaf, index=index: leaf[index], many), inputs)
         for one, other in zip(jax.tree_util.tree_leaves(found), jax.tree_util.tree_leaves(alone), strict=True):
             assert np.allclose(one[index], other, rtol=1e-4, atol=1e-6)
-    slope = jax.grad(lambda factor: loss(step(params(), factor * inputs), inputs))(1.0)
-    assert np.isfinite(slope) and slope != 0
+    by_input = jax.grad(lambda factor: loss(step(params(), factor * inputs), inputs))(1.0)
+    assert np.isfinite(by_input) and by_input != 0
 
 
 def test_with_sharded_arrays() -> None:
@@ -261,6 +267,7 @@ assert len({float(value[0, 0]) for value in one.values()}) == 3
 
 
 @pytest.mark.spawns
+@pytest.mark.parametrize("wide", [False], ids=["in its own process"], indirect=True)
 def test_spread_over_two_devices() -> None:
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     ran = subprocess.run(

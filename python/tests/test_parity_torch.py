@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 import torch
 from support.material import SHAPES, distance, gradients, norm, weights
+from support.pairs import in_pairs
 from support.rules import PARITY, peer, state_count
 
 import layerwise as lw
@@ -154,10 +155,14 @@ def factors(steps: int = STEPS) -> Iterator[float]:
         yield min(1.0, (step + 1) / 10) * (0.55 + 0.45 * math.cos(math.pi * step / steps))
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
-@pytest.mark.parametrize("maximize", [False, True], ids=["minimize", "maximize"])
-@pytest.mark.parametrize(("name", "options"), CASES.values(), ids=CASES)
-def test_parity(name: str, options: dict[str, Any], maximize: bool, dtype: torch.dtype) -> None:
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
+DIRECTIONS = {"minimize": False, "maximize": True}
+
+
+@pytest.mark.parametrize(("case", "direction", "kind"), in_pairs(CASES, DIRECTIONS, DTYPES))
+def test_parity(case: str, direction: str, kind: str) -> None:
+    """A case meets both directions and both types, each direction with one of the types."""
+    (name, options), maximize, dtype = CASES[case], DIRECTIONS[direction], DTYPES[kind]
     pair = Pair(name, options, dtype, dtype, maximize=maximize)
     for factor, gradient in zip(factors(), stream(dtype), strict=True):
         pair.change_rates(factor)

@@ -307,6 +307,20 @@ def options_product(options: dict[str, list[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
 
 
+def in_triples(options: dict[str, list[Any]], turn: int) -> list[dict[str, Any]]:
+    """A quarter of the product of six options of two values, in which any three have all their eight combinations.
+
+    `turn` says which quarter: callers with other options besides take turns.
+    """
+    names = [*options]
+    assert [len(values) for values in options.values()] == [2] * 6
+    chosen = []
+    for a, b, c, d in itertools.product((0, 1), repeat=4):
+        places = (a, b, c, d, (a + b + c + turn) % 2, (b + c + d + turn // 2) % 2)
+        chosen.append({name: options[name][place] for name, place in zip(names, places, strict=True)})
+    return chosen
+
+
 def assert_options(rule: lw.Rule, reference: Callable[..., list[float]], options: dict[str, Any], steps: int) -> None:
     """Steps all layers with the rule and with the reference, and compares weights and reported ratios."""
     values, expected = ({name: weights(shapes, 5) for name, shapes in LAYERS.items()} for _ in range(2))
@@ -354,7 +368,8 @@ def test_every_option_of_lars(adapt: str, scope: str, momentum: dict[str, Any]) 
         "adapt": adapt,
         "trust_ratio_scope": scope,
     }
-    for options in options_product(
+    turn = [*itertools.product(["all", "decayed", "matrices"], ["tensor", "layer"])].index((adapt, scope))
+    for options in in_triples(
         {
             "norm": ["separate", "decayed"],
             "lr_position": ["inside", "outside"],
@@ -362,7 +377,8 @@ def test_every_option_of_lars(adapt: str, scope: str, momentum: dict[str, Any]) 
             "skip_zero_gradient": [False, True],
             "weight_decay_exclude_1d": [False, True],
             "lr": [0.01, 2.0],
-        }
+        },
+        turn + MOMENTA.index(momentum),
     ):
         given = common | momentum | options
         reference = {"norm_of" if key == "norm" else key: value for key, value in given.items()}
@@ -384,10 +400,18 @@ def test_every_option_of_lamb(decay: str, adapt: str, scope: str, bias_correctio
         "trust_ratio_scope": scope,
         "bias_correction": bias_correction,
     }
-    for limits, options in itertools.product(
-        ({}, {"ratio_min": 0.6, "ratio_max": 1.2}, {"weight_norm_max": 1.5}, {"ratio_eps": True, "eps": 0.05}),
-        options_product({"grad_averaging": [True, False], "weight_decay_exclude_1d": [False, True]}),
-    ):
+    turn = ["update", "decoupled", "gradient"].index(decay) + (scope == "layer")
+    limits_of_ratio = (
+        {},
+        {"ratio_min": 0.6, "ratio_max": 1.2},
+        {"weight_norm_max": 1.5},
+        {"ratio_eps": True, "eps": 0.05},
+    )
+    others = options_product({"grad_averaging": [True, False], "weight_decay_exclude_1d": [False, True]})
+    for (i, limits), (j, options) in itertools.product(enumerate(limits_of_ratio), enumerate(others)):
+        # Half of the product: each of the limits meets both values of either option, and the other half in other cases.
+        if (i + (j in (1, 2)) + turn) % 2:
+            continue
         given = common | limits | options
         assert_options(lw.LAMB(**given), trust_ratio.lamb, given, steps=3)
 

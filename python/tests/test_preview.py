@@ -19,12 +19,15 @@ def step_and_observe(opt: lw.Optimizer) -> list[float]:
     return [telemetry.effective_lr for telemetry in opt.telemetry().values()]
 
 
+PREVIEWED = [policy for policy in POLICIES if not isinstance(policy, MEASURING)]
+
+
 @pytest.mark.parametrize("plan", [None, *FIXED_PLANS], ids=name_of)
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=name_of)
 def test_preview_is_what_steps_do(schedule: lw.Schedule, plan: lw.FreezePlan | None) -> None:
-    for policy in POLICIES:
-        if isinstance(policy, MEASURING):
-            continue
+    """Each schedule with each plan; a third of the policies, in turns, so that each of them meets all of both."""
+    turn = SCHEDULES.index(schedule) + len(FIXED_PLANS if plan is None else FIXED_PLANS[: FIXED_PLANS.index(plan)])
+    for policy in PREVIEWED[turn % 3 :: 3]:
         with optimizer(policy=policy, schedule=schedule, freezing=plan, telemetry=True) as opt:
             opt.layer("block.1").schedule = lw.Warmup(3, lw.InverseTime(0.3))
             opt.layer("norm").set(start=4, lr=0.03)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support.declarations import choices, documented, documented_default, documented_range, fields
-from support.rules import PARITY, TABLE, WITH_LOSS
+from support.rules import PARITY, TABLE, WITH_LOSS, peer
 
 import layerwise as lw
 
@@ -52,8 +52,8 @@ def test_every_rule_has_a_class_and_a_row_in_the_table() -> None:
 
 def test_the_table_compares_every_option_of_rules_that_have_a_peer() -> None:
     for name, row in TABLE.items():
-        if row.peer is not None:
-            known = set(inspect.signature(row.peer).parameters) & set(fields(getattr(lw, name)))
+        if row.peer:
+            known = set(inspect.signature(peer(name)).parameters) & set(fields(getattr(lw, name)))
             compared = {key for case, options in PARITY.values() if case == name for key in options}
             assert compared >= known, name
 

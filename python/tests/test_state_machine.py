@@ -140,12 +140,14 @@ class Machine(RuleBasedStateMachine):
     def present_bits(self) -> dict[Any, bytes]:
         """Everything that has bits."""
         bits: dict[Any, bytes] = {}
-        for name, key, _, tensor in self.tensors():
-            bits[name, key, "parameters"] = tensor.parameters.tobytes()
-            if tensor.gradient is not None:
-                bits[name, key, "gradient"] = tensor.gradient.tobytes()
-            for state in self.opt.layer(name).states()[key]:
-                bits[name, key, state] = self.read(name, key, state).tobytes()
+        for name, layer in self.layers.items():
+            states = self.opt.layer(name).states()
+            for key, tensor in layer.tensors.items():
+                bits[name, key, "parameters"] = tensor.parameters.tobytes()
+                if tensor.gradient is not None:
+                    bits[name, key, "gradient"] = tensor.gradient.tobytes()
+                for state in states[key]:
+                    bits[name, key, state] = self.read(name, key, state).tobytes()
         return bits
 
     def accept(self) -> None:
@@ -189,10 +191,10 @@ class Machine(RuleBasedStateMachine):
             assert info.weight_decay == self.value(layer, "weight_decay")
             assert info.steps == max(tensor.steps for tensor in layer.tensors.values())
             assert info.parameter_count == sum(tensor.parameters.size for tensor in layer.tensors.values())
-        for name, key, _, tensor in self.tensors():
-            assert list(self.read(name, key, "step")) == [tensor.steps]
-            states = self.opt.layer(name).states()[key]
-            assert ("master" in states) == tensor.has_master
+            states = self.opt.layer(name).states()
+            for key, tensor in layer.tensors.items():
+                assert list(self.read(name, key, "step")) == [tensor.steps]
+                assert ("master" in states[key]) == tensor.has_master
         assert all(name in self.opt.explain() for name in self.layers)
 
     # ---- Layers

@@ -15,13 +15,14 @@ pytestmark = pytest.mark.spawns
 TESTS = Path(__file__).parent
 
 
-def test_no_step_allocates(tmp_path: Path) -> None:
+@pytest.mark.parametrize("memory", ["library", "caller"])
+def test_no_step_allocates(memory: str, tmp_path: Path) -> None:
     counter = tmp_path / "allocations.so"
     source = TESTS / "support" / "allocations.c"
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", str(source), "-o", str(counter)], check=True)
     path = os.pathsep.join([str(TESTS), str(Path(lw.__file__).parent.parent)])
     ran = subprocess.run(
-        [sys.executable, "-m", "support.step_allocations"],
+        [sys.executable, "-m", "support.step_allocations", memory],
         env=os.environ | {"PYTHONPATH": path, "LD_PRELOAD": str(counter)},
         capture_output=True,
         text=True,

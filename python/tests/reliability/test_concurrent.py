@@ -20,7 +20,8 @@ import pytest
 import layerwise as lw
 from reliability.support.saver import ALWAYS, Programs, Saver, amount, contents
 
-SECONDS = amount("LAYERWISE_CROWD_SECONDS", 5)
+SECONDS = amount("LAYERWISE_CROWD_SECONDS", 1)
+"""A second has thousands of saves and loads, or hundreds where each waits."""
 ENOUGH = 32
 """Saves, and loads, below which a test goes on: on a busy machine a few seconds may hold hardly any."""
 PATIENCE = 20

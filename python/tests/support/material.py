@@ -3,6 +3,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -29,14 +30,24 @@ def weights(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, A
 
 def gradients(shapes: Mapping[str, tuple[int, ...]], steps: int, seed: int = 1) -> Iterator[dict[str, Array]]:
     """Noisy gradients with a steady part, so that weights travel, of sizes that differ from tensor to tensor."""
+    for drawn in _drawn_gradients(tuple(shapes.items()), steps, seed):
+        yield {name: value.copy() for name, value in drawn.items()}
+
+
+@lru_cache(maxsize=8)
+def _drawn_gradients(of_tensors: tuple[tuple[str, tuple[int, ...]], ...], steps: int, seed: int) -> list[Any]:
+    """Many tests take the same ones."""
+    shapes = dict(of_tensors)
     generator = np.random.default_rng(seed)
     steady = weights(shapes, seed + 1)
     sizes = {name: 10.0 ** (index % 4 - 2) for index, name in enumerate(shapes)}
-    for _ in range(steps):
-        yield {
+    return [
+        {
             name: np.asarray(sizes[name] * (generator.normal(size=shape) + 0.5 * steady[name]))
             for name, shape in shapes.items()
         }
+        for _ in range(steps)
+    ]
 
 
 def complement(beta: float, step: int) -> float:

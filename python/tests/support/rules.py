@@ -6,16 +6,14 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
 import layerwise as lw
-
-from . import twins
 
 Options = dict[str, Any]
 
@@ -27,7 +25,8 @@ class Case:
     Attributes:
         options: An ordinary choice, which trains the small networks of the tests.
         parity: Runs that are compared with the peer, by name; together they have every option away from its default.
-        peer: The optimizer in torch that the rule is compared with; None for rules that are compared elsewhere.
+        peer: Where in torch the optimizer is that the rule is compared with: "optim", or "twins" for those of
+            support/twins.py; empty for rules that are compared elsewhere.
         extremes: Choices at the ends of what is allowed.
         counts: Whether the peer counts steps in its state.
         has_sums: Whether a tensor's change depends on sums over it.
@@ -38,7 +37,7 @@ class Case:
 
     options: Options
     parity: dict[str, Options] = field(default_factory=dict)
-    peer: type[torch.optim.Optimizer] | None = None
+    peer: str = ""
     extremes: list[Options] = field(default_factory=list)
     counts: bool = True
     has_sums: bool = False
@@ -57,7 +56,7 @@ TABLE: dict[str, Case] = {
             "sgd dampening": {"lr": 0.02, "momentum": 0.85, "dampening": 0.3, "weight_decay": 0.04},
             "sgd nesterov": {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 0.05},
         },
-        torch.optim.SGD,
+        "optim",
         [
             {"lr": 0.1},
             {"lr": 0.1, "weight_decay": 0.1},
@@ -86,7 +85,7 @@ TABLE: dict[str, Case] = {
             "adam amsgrad": {"lr": 0.02, "betas": (0.7, 0.9), "eps": 1e-4, "weight_decay": 0.03, "amsgrad": True},
             "adam decoupled": {"lr": 0.02, "weight_decay": 0.3, "decoupled_weight_decay": True, "amsgrad": True},
         },
-        torch.optim.Adam,
+        "optim",
         [
             {"lr": 0.1},
             {"lr": 0.1, "weight_decay": 10.0, "amsgrad": True},
@@ -101,7 +100,7 @@ TABLE: dict[str, Case] = {
             "adamw amsgrad": {"lr": 0.02, "betas": (0.6, 0.8), "eps": 1e-3, "weight_decay": 0.4, "amsgrad": True},
             "adamw defaults": {},
         },
-        torch.optim.AdamW,
+        "optim",
         [{"lr": 0.1, "weight_decay": 0.0}, {"lr": 0.1, "weight_decay": 100.0, "amsgrad": True}],
     ),
     "LAMB": Case(
@@ -120,7 +119,7 @@ TABLE: dict[str, Case] = {
             "lion": {"lr": 0.01, "betas": (0.8, 0.95)},
             "lion decay": {"lr": 0.02, "betas": (0.7, 0.9), "weight_decay": 0.3},
         },
-        twins.Lion,
+        "twins",
         [{"lr": 0.1}, {"lr": 0.1, "betas": (0.0, 0.0), "weight_decay": 10.0}],
         counts=False,
     ),
@@ -131,7 +130,7 @@ TABLE: dict[str, Case] = {
             "nadam decay": {"lr": 0.02, "betas": (0.85, 0.97), "eps": 1e-5, "weight_decay": 0.06},
             "nadam decoupled": {"lr": 0.02, "weight_decay": 0.3, "decoupled_weight_decay": True},
         },
-        twins.NAdam,
+        "twins",
         [{"lr": 0.1}, {"lr": 0.1, "weight_decay": 10.0}],
     ),
     "RMSprop": Case(
@@ -149,7 +148,7 @@ TABLE: dict[str, Case] = {
                 "weight_decay": 0.1,
             },
         },
-        torch.optim.RMSprop,
+        "optim",
         [
             {"lr": 0.1},
             {"lr": 0.1, "weight_decay": 10.0, "momentum": 0.9, "centered": True},
@@ -163,7 +162,7 @@ TABLE: dict[str, Case] = {
             "adagrad": {"lr": 0.05, "eps": 1e-6},
             "adagrad decay": {"lr": 0.05, "lr_decay": 0.02, "weight_decay": 0.06, "initial_accumulator_value": 0.1},
         },
-        torch.optim.Adagrad,
+        "optim",
         [
             {"lr": 0.1},
             {"lr": 0.1, "eps": 0.0, "weight_decay": 10.0},
@@ -176,7 +175,7 @@ TABLE: dict[str, Case] = {
             "adadelta": {"lr": 0.7, "rho": 0.8, "eps": 1e-5},
             "adadelta decay": {"lr": 0.9, "rho": 0.95, "eps": 1e-4, "weight_decay": 0.06},
         },
-        torch.optim.Adadelta,
+        "optim",
         [{"lr": 1.0}, {"lr": 1.0, "rho": 0.0, "eps": 0.0, "weight_decay": 10.0}, {"lr": 1e30, "eps": 1e30}],
     ),
     "Adamax": Case(
@@ -185,7 +184,7 @@ TABLE: dict[str, Case] = {
             "adamax": {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6},
             "adamax decay": {"lr": 0.02, "betas": (0.85, 0.97), "eps": 1e-3, "weight_decay": 0.06},
         },
-        torch.optim.Adamax,
+        "optim",
         [{"lr": 0.1}, {"lr": 0.1, "betas": (0.0, 0.0), "eps": 0.0, "weight_decay": 10.0}, {"lr": 1e30, "eps": 1e30}],
     ),
     "RAdam": Case(
@@ -200,7 +199,7 @@ TABLE: dict[str, Case] = {
                 "decoupled_weight_decay": True,
             },
         },
-        torch.optim.RAdam,
+        "optim",
         [{"lr": 0.1}, {"lr": 0.1, "betas": (0.0, 0.0)}, {"lr": 0.1, "betas": (0.5, 0.9), "weight_decay": 10.0}],
     ),
     "Rprop": Case(
@@ -209,7 +208,7 @@ TABLE: dict[str, Case] = {
             "rprop": {"lr": 0.01, "etas": (0.6, 1.3), "step_sizes": (1e-3, 0.1)},
             "rprop decay": {"lr": 0.02, "etas": (0.4, 1.1), "step_sizes": (1e-3, 0.2), "weight_decay": 0.06},
         },
-        twins.Rprop,
+        "twins",
         [{"lr": 0.1}, {"lr": 1e30, "step_sizes": (0.0, 1e30), "weight_decay": 1e10}],
     ),
     "ASGD": Case(
@@ -218,7 +217,7 @@ TABLE: dict[str, Case] = {
             "asgd": {"lr": 0.05, "lambd": 0.02},
             "asgd average": {"lr": 0.05, "lambd": 0.03, "alpha": 0.6, "t0": 30.0, "weight_decay": 0.06},
         },
-        twins.ASGD,
+        "twins",
         [{"lr": 0.1}, {"lr": 1e10, "lambd": 1e10, "t0": 0, "weight_decay": 1e10}, {"lr": 0.1, "alpha": 0.0, "t0": 1}],
     ),
     "AdaBelief": Case(
@@ -440,7 +439,7 @@ TABLE: dict[str, Case] = {
                 "weight_decay": 0.1,
             },
         },
-        twins.Adafactor,
+        "twins",
         [
             {"lr": 0.1},
             {"lr": 0.1, "weight_decay": 10.0, "beta1": 0.9, "decay": "step", "eps_position": "added"},
@@ -499,9 +498,6 @@ WITH_LOSS: dict[str, Options] = {
 PARITY = {case: (name, options) for name, row in TABLE.items() for case, options in row.parity.items()}
 """The class and the options of each run that is compared with a peer."""
 
-IN_TORCH = [name for name in TABLE if hasattr(torch.optim, name)]
-"""The classes that torch has too."""
-
 
 def rule(name: str, options: Options) -> lw.Rule:
     """A rule by the name of its class."""
@@ -510,8 +506,14 @@ def rule(name: str, options: Options) -> lw.Rule:
 
 
 def peer(name: str) -> Any:
-    """The optimizer in torch that a rule is compared with."""
-    return TABLE[name].peer
+    """The optimizer in torch that a rule is compared with, or None.
+
+    torch is imported here: processes that look up rules alone start without it, which saves each of them two seconds.
+    """
+    where = TABLE[name].peer
+    if not where:
+        return None
+    return getattr(importlib.import_module("torch.optim" if where == "optim" else "support.twins"), name)
 
 
 def states(name: str, options: Options, shape: Sequence[int] = (1,)) -> list[str]:

@@ -6,7 +6,9 @@ Run as a script it prints the instruction set and the digests, for runs under an
 
 import hashlib
 import itertools
+import math
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import ml_dtypes
@@ -63,6 +65,27 @@ def placed(values: Array, offset: int) -> Array:
     return copy
 
 
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+"""Of the tensors of layer "a", by their names."""
+
+
+def _split(values: Array, shapes: dict[str, dict[str, tuple[int, ...]]]) -> dict[str, dict[str, Array]]:
+    """Tensors of these shapes, one after the other."""
+    ends = list(itertools.accumulate(math.prod(shape) for own in shapes.values() for shape in own.values()))
+    parts = iter(np.split(values, ends[:-1]))
+    return {layer: {name: next(parts).reshape(shape) for name, shape in own.items()} for layer, own in shapes.items()}
+
+
+@cache
+def _material(kind: str, of_first: Shapes, steps: int) -> list[dict[str, dict[str, Array]]]:
+    """Weights, and the gradients of each step: the same for every rule, and not to be written."""
+    dtype, gradient_dtype, _ = TYPES[kind]
+    generator = np.random.default_rng(7)
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {"a": dict(of_first), "b": {"weight": (211, 3)}}
+    size = sum(math.prod(shape) for own in shapes.values() for shape in own.values())
+    return [_split(numbers((size,), each, generator), shapes) for each in (dtype, *[gradient_dtype] * steps)]
+
+
 def digest(
     rule: str,
     kind: str,
@@ -86,16 +109,12 @@ def digest(
         one_by_one: Step each layer in a call of its own.
         **settings: For the optimizer, besides those of the rule.
     """
-    dtype, gradient_dtype, master = TYPES[kind]
-    generator = np.random.default_rng(7)
-    layers = {
-        "a": {name: placed(numbers(shape, dtype, generator), offset) for name, shape in shapes.items()},
-        "b": {"weight": placed(numbers((211, 3), dtype, generator), offset)},
-    }
-    gradients = {
-        layer: {name: placed(value.astype(gradient_dtype), offset) for name, value in tensors.items()}
-        for layer, tensors in layers.items()
-    }
+    _, gradient_dtype, master = TYPES[kind]
+    weights, *gradients_of_steps = _material(kind, tuple(shapes.items()), steps)
+    layers, gradients = (
+        {layer: {name: placed(value, offset) for name, value in tensors.items()} for layer, tensors in material.items()}
+        for material in (weights, gradients_of_steps[0])
+    )
     chosen, options = RULES[rule]
     hashed = hashlib.sha256()
     with lw.Optimizer(chosen, policy=lw.LayerDecay(0.7), **(options | settings)) as opt:
@@ -107,20 +126,22 @@ def digest(
                 master=master,
                 gradient_dtype=np.dtype(gradient_dtype).name,
             )
-        for _ in range(steps):
-            for tensors in gradients.values():
-                for value in tensors.values():
-                    value[...] = numbers(value.shape, gradient_dtype, generator)
+        for of_step in gradients_of_steps:
+            for layer, tensors in gradients.items():
+                for tensor, value in tensors.items():
+                    value[...] = of_step[layer][tensor]
             if one_by_one:
                 for name in layers:
                     opt.step(gradients if given else None, layer=name)
             else:
                 opt.step(gradients if given else None)
         for name, tensors in layers.items():
+            own = opt.layer(name)
+            states = own.states()
             for tensor, value in tensors.items():
-                hashed.update(value.tobytes())
-                for state in opt.layer(name).states()[tensor]:
-                    hashed.update(bytes(opt.layer(name).read_state(tensor, state)))  # type: ignore[call-overload]
+                hashed.update(value)
+                for state in states[tensor]:
+                    hashed.update(bytes(own.read_state(tensor, state)))  # type: ignore[call-overload]
     return hashed.hexdigest()[:16]
 
 

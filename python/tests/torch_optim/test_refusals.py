@@ -2,7 +2,6 @@
 """Loading, adding and unpickling: a call that is refused leaves groups, hyperparameters, state and progress alone."""
 
 import copy
-import io
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -41,11 +40,20 @@ def step(model: nn.Module, opt: Any, steps: int) -> None:
 
 def snapshot(model: nn.Module, opt: Any) -> bytes:
     """All that can be seen, and the objects in which it is."""
-    stored = io.BytesIO()
     state = {id(param): {key: id(value) for key, value in entry.items()} for param, entry in opt.state.items()}
     ids = id(opt.param_groups), [id(group) for group in opt.param_groups], state
-    torch.save((ids, opt.native.explain(), opt.native.get("maximize"), opt.state_dict(), model.state_dict()), stored)
-    return stored.getvalue()
+    seen = ids, opt.native.explain(), opt.native.get("maximize"), opt.state_dict(), model.state_dict()
+    return pickle.dumps(with_bytes(seen))
+
+
+def with_bytes(value: Any) -> Any:
+    """A copy in which each tensor is replaced by its bytes: torch.save stores as much, and takes longer."""
+    if isinstance(value, torch.Tensor):
+        content = value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        return type(value), value.dtype, value.shape, value.stride(), value.requires_grad, content
+    if isinstance(value, dict):
+        return type(value), [(key, with_bytes(one)) for key, one in value.items()]
+    return type(value), [with_bytes(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def assert_goes_on(model: nn.Module, opt: Any, name: str, **options: Any) -> None:
