@@ -36,7 +36,8 @@ build: ## the shared library, also placed in the Python package, and the static 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
 
-# ---- Set-up: missing Debian packages, then .venv with one stamp for each extra of python/pyproject.toml
+# ---- Set-up: missing Debian packages, then .venv with one stamp for each extra of python/pyproject.toml.  Python compiles what is
+# imported; all of it would take a minute of a processor.
 
 setup: .venv/.test ## what the tests need: Debian packages that are missing, and .venv
 
@@ -47,7 +48,7 @@ setup: .venv/.test ## what the tests need: Debian packages that are missing, and
 
 .venv/.test .venv/.demo .venv/.demo-text .venv/.bench .venv/.site .venv/.wheel: .venv/.%: python/pyproject.toml .ci/requirements .venv/.created
 	.venv/bin/python .ci/requirements $* > .venv/requirements-$*.txt
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r .venv/requirements-$*.txt
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r .venv/requirements-$*.txt
 	touch $@
 
 # ---- Use
@@ -111,6 +112,7 @@ names: build ## include/layerwise_names.h, from the library's own declarations
 lint: setup check-header ## format, style and types of Swift, C and Python
 	.ci/kernel-list | diff - Sources/LayerwiseKernels/KernelList.swift
 	.ci/phrases
+	Tests/Scripts/mutate --list >/dev/null
 	swift format lint --strict --recursive $(SWIFT_CODE)
 	.venv/bin/ruff check python
 	.venv/bin/ruff format --check python

@@ -26,6 +26,8 @@ from .reports import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from typing_extensions import Unpack
 
     from ._keywords import LayerSettings
@@ -289,27 +291,28 @@ class Layer:
             size *= extent
         self._call(function, position, row.name, buffer.address, size)
 
-    def _states(self, position: int) -> list[lw.lw_state_info]:
+    def _states(self, position: int) -> Iterator[lw.lw_state_info]:
         count = ctypes.c_int64()
         self._call(lw.lw_tensor_state_count, position, ctypes.byref(count))
-        rows = []
         for index in range(count.value):
             row = lw.lw_state_info(ctypes.sizeof(lw.lw_state_info))
             self._call(lw.lw_tensor_get_state_info, position, index, ctypes.byref(row))
-            rows.append(row)
-        return rows
+            yield row
 
     def _state(self, position: int, name: str) -> lw.lw_state_info:
-        rows = {row.name.decode(): row for row in self._states(position)}
-        if name not in rows:
-            tensor = self._record.tensors[position].name
-            raise UnknownName(
-                f'layer "{self.name}": tensor "{tensor}": no state {name!r}{hint(name, rows)}; '
-                f"its states: {', '.join(rows)}",
-                layer=self.index,
-                tensor=position,
-            )
-        return rows[name]
+        others: list[str] = []
+        for row in self._states(position):
+            found = row.name.decode()
+            if found == name:
+                return row
+            others.append(found)
+        tensor = self._record.tensors[position].name
+        raise UnknownName(
+            f'layer "{self.name}": tensor "{tensor}": no state {name!r}{hint(name, others)}; '
+            f"its states: {', '.join(others)}",
+            layer=self.index,
+            tensor=position,
+        )
 
     def _call(self, function: lw.NativeFunction, *arguments: object) -> None:
         lw.call(function, self._optimizer._handle, self._record.index, *arguments)
