@@ -300,75 +300,95 @@ private func withWide(
     var numbers = (Numbers(), Numbers(), Numbers(), Numbers(), Numbers(), Numbers(), Numbers())
     withUnsafeMutableBytes(of: &numbers) { numbers in
         guard let memory = numbers.baseAddress else { return }
-        let lanes = place.isDouble ? 8 : 16
-        let largest = place.isDouble ? largestDouble : largestFloat
-        for lane in 0..<lanes {
-            let weight = number(group, lane, place)
-            memory.storeBytes(of: weight.isInfinite ? 0 : weight, toByteOffset: lane &* 8, as: Double.self)
-            let gradient = number(group + groupBytes, lane, place)
-            let scaled = gradient * place.factor
-            memory.storeBytes(
-                of: gradient.isFinite ? bounded(scaled, largest) : scaled, toByteOffset: wideBytes &+ lane &* 8,
-                as: Double.self)
-        }
         var wide = tile.pointee
-        wide.weights = memory
-        wide.gradients = UnsafeRawPointer(memory + wideBytes)
-        wide.gradient_factor = 1
-        let states = memory + 3 &* wideBytes
-        func widened(_ slot: Int, _ state: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
-            guard slot < place.states, let state else { return nil }
-            let target = states + slot &* wideBytes
-            for lane in 0..<lanes {
-                target.storeBytes(
-                    of: number(UnsafeRawPointer(state + place.offset), lane, place), toByteOffset: lane &* 8,
-                    as: Double.self)
-            }
-            return target
-        }
-        let own = tile.pointee.states
-        wide.states = (widened(0, own.0), widened(1, own.1), widened(2, own.2), widened(3, own.3))
+        widen(group, place, memory, &wide)
         body(wide, memory)
     }
 }
 
-/// Puts new results in the place of those that were not finite, or that the storage cannot hold.
+/// Writes the numbers of the group to `memory` and their addresses to `wide`, which is the group's tile before.
+///
+/// Like `mend`, it is no part of its callers, of which there is one for each arithmetic.
+@inline(never)
+private func widen(
+    _ group: UnsafeRawPointer, _ place: GroupPlace, _ memory: UnsafeMutableRawPointer, _ wide: inout lwk_tile
+) {
+    let lanes = place.isDouble ? 8 : 16
+    let largest = place.isDouble ? largestDouble : largestFloat
+    for lane in 0..<lanes {
+        let weight = number(group, lane, place)
+        memory.storeBytes(of: weight.isInfinite ? 0 : weight, toByteOffset: lane &* 8, as: Double.self)
+        let gradient = number(group + groupBytes, lane, place)
+        let scaled = gradient * place.factor
+        memory.storeBytes(
+            of: gradient.isFinite ? bounded(scaled, largest) : scaled, toByteOffset: wideBytes &+ lane &* 8,
+            as: Double.self)
+    }
+    wide.weights = memory
+    wide.gradients = UnsafeRawPointer(memory + wideBytes)
+    wide.gradient_factor = 1
+    let states = memory + 3 &* wideBytes
+    func widened(_ slot: Int, _ state: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+        guard slot < place.states, let state else { return nil }
+        let target = states + slot &* wideBytes
+        for lane in 0..<lanes {
+            target.storeBytes(
+                of: number(UnsafeRawPointer(state + place.offset), lane, place), toByteOffset: lane &* 8,
+                as: Double.self)
+        }
+        return target
+    }
+    let own = wide.states
+    wide.states = (widened(0, own.0), widened(1, own.1), widened(2, own.2), widened(3, own.3))
+}
+
+/// Computes the results of a group again by `work`, and puts them in the place of those that were not finite, or that the storage
+/// cannot hold.
 @inline(__always)
 func repair(
     _ group: UnsafeMutableRawPointer, _ tile: UnsafePointer<lwk_tile>, _ place: GroupPlace, subtracts: Bool,
     _ work: (_ wide: lwk_tile, _ offset: Int) -> CarefulLanes
 ) {
-    typealias Own = Group<CarefulLanes, NoNumbers>
     withWide(UnsafeRawPointer(group), tile, place) { wide, memory in
         let changes = memory + 2 &* wideBytes
-        let states = memory + 3 &* wideBytes
         work(wide, 0).store(changes, 0)
         if !place.isDouble { work(wide, groupBytes).store(changes, groupBytes) }
-        let (newPlace, changePlace, statePlace) = Own.places
-        let largest = place.isDouble ? largestDouble : largestFloat
-        for lane in 0..<(place.isDouble ? 8 : 16) {
-            let old = number(UnsafeRawPointer(group + newPlace &* groupBytes), lane, place)
-            let oldChange = number(UnsafeRawPointer(group + changePlace &* groupBytes), lane, place)
-            var isGood = old.magnitude <= place.bound && oldChange.isFinite
-            for slot in 0..<place.states {
-                let state = group + (statePlace &+ slot) &* groupBytes
-                isGood = isGood && number(UnsafeRawPointer(state), lane, place).isFinite
-            }
-            if isGood { continue }
-            let weight = number(UnsafeRawPointer(group), lane, place)
-            let finite = memory.loadUnaligned(fromByteOffset: lane &* 8, as: Double.self)
-            let change = changes.loadUnaligned(fromByteOffset: lane &* 8, as: Double.self)
-            // Infinity less a finite change is itself; a sum of finite numbers may overflow, and is bounded.
-            var new = subtracts ? weight - change : finite
-            if weight.isFinite && change.isFinite { new = bounded(new, subtracts ? place.largest : largest) }
-            put(new, group + newPlace &* groupBytes, lane, place)
-            put(change.isFinite ? bounded(change, largest) : change, group + changePlace &* groupBytes, lane, place)
-            for slot in 0..<place.states {
-                let state = (states + slot &* wideBytes).loadUnaligned(fromByteOffset: lane &* 8, as: Double.self)
-                put(
-                    state.isFinite ? bounded(state, largest) : state, group + (statePlace &+ slot) &* groupBytes,
-                    lane, place)
-            }
+        mend(group, place, memory, subtracts: subtracts)
+    }
+}
+
+/// Takes changes and states from `memory`, for the lanes that need it.
+@inline(never)
+private func mend(
+    _ group: UnsafeMutableRawPointer, _ place: GroupPlace, _ memory: UnsafeMutableRawPointer, subtracts: Bool
+) {
+    typealias Own = Group<CarefulLanes, NoNumbers>
+    let changes = memory + 2 &* wideBytes
+    let states = memory + 3 &* wideBytes
+    let (newPlace, changePlace, statePlace) = Own.places
+    let largest = place.isDouble ? largestDouble : largestFloat
+    for lane in 0..<(place.isDouble ? 8 : 16) {
+        let old = number(UnsafeRawPointer(group + newPlace &* groupBytes), lane, place)
+        let oldChange = number(UnsafeRawPointer(group + changePlace &* groupBytes), lane, place)
+        var isGood = old.magnitude <= place.bound && oldChange.isFinite
+        for slot in 0..<place.states {
+            let state = group + (statePlace &+ slot) &* groupBytes
+            isGood = isGood && number(UnsafeRawPointer(state), lane, place).isFinite
+        }
+        if isGood { continue }
+        let weight = number(UnsafeRawPointer(group), lane, place)
+        let finite = memory.loadUnaligned(fromByteOffset: lane &* 8, as: Double.self)
+        let change = changes.loadUnaligned(fromByteOffset: lane &* 8, as: Double.self)
+        // Infinity less a finite change is itself; a sum of finite numbers may overflow, and is bounded.
+        var new = subtracts ? weight - change : finite
+        if weight.isFinite && change.isFinite { new = bounded(new, subtracts ? place.largest : largest) }
+        put(new, group + newPlace &* groupBytes, lane, place)
+        put(change.isFinite ? bounded(change, largest) : change, group + changePlace &* groupBytes, lane, place)
+        for slot in 0..<place.states {
+            let state = (states + slot &* wideBytes).loadUnaligned(fromByteOffset: lane &* 8, as: Double.self)
+            put(
+                state.isFinite ? bounded(state, largest) : state, group + (statePlace &+ slot) &* groupBytes,
+                lane, place)
         }
     }
 }
