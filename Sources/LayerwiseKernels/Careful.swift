@@ -308,7 +308,7 @@ private func withWide(
 
 /// Writes the numbers of the group to `memory` and their addresses to `wide`, which is the group's tile before.
 ///
-/// Like `mend`, it is no part of its callers, of which there is one for each arithmetic.
+/// Neither this function nor `mend` is inlined, because every arithmetic calls them.
 @inline(never)
 private func widen(
     _ group: UnsafeRawPointer, _ place: GroupPlace, _ memory: UnsafeMutableRawPointer, _ wide: inout lwk_tile
