@@ -49,7 +49,7 @@ protocol StateLanes {
 // lanes with which a group is worked out again whose results are not all finite (Careful.swift).
 //
 // A pass is not inlined: it would be optimized twice, as a function of its own and then in the kernel that calls it, which took a
-// quarter of the compiler's time for this module.
+// fifth of the compiler's time for this module.
 
 /// The passes of a rule without a trust ratio.
 @inline(__always)

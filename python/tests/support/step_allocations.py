@@ -225,7 +225,7 @@ def cases_of_callers_memory() -> Iterator[tuple[str, int]]:
     kinds = (("float32", np.float32, False, SMALL), ("float16, master", np.float16, True, LARGE))
     for number, rule in enumerate(RULES):
         for index, (label, options) in enumerate(OPTIONS.items()):
-            # As above: with one type, of which a rule meets both and an option too.
+            # A rule meets each option with one of the two types.  It meets both types, and so does each option.
             kind, dtype, master, size = kinds[(number + index) % len(kinds)]
             with optimizer(rule, dtype, size, master, memory="caller", **options) as opt:
                 yield f"{rule}, {kind}, {label}, memory of the caller", allocations(opt, step_options(), 4)
