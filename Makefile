@@ -10,8 +10,9 @@ DESTDIR =
 PYTHON = /usr/bin/python3
 
 SHARED_BUILD = .build_shared
-# The library and its tests are made of the same objects: no test looks into a module.
-SWIFT = -c release --scratch-path $(SHARED_BUILD)
+# The library and its tests are made of the same objects: no test looks into a module.  What ships is stripped, and leaving out what
+# would be stripped spares the compilers time.
+SWIFT = -c release --scratch-path $(SHARED_BUILD) -debug-info-format none --disable-index-store
 LIBRARY = python/layerwise/liblayerwise.so
 ARCHIVE = $(SHARED_BUILD)/release/liblayerwise.a
 SWIFT_CODE = Package.swift Sources Tests

@@ -10,91 +10,77 @@ import CLayerwiseKernels
 ///
 /// float32 is worked on in these too, where nothing that float32 can hold overflows on the way.
 struct CarefulLanes: Lanes {
-    var vector: SIMD8<Double>
+    var lanes: DoubleLanes
 
-    @inline(__always) init(_ vector: SIMD8<Double>) { self.vector = vector }
+    @inline(__always) init(_ lanes: DoubleLanes) { self.lanes = lanes }
     @inline(__always) init(_ value: Double) {
-        vector = SIMD8(
-            repeating: value > largestDouble ? largestDouble : value < -largestDouble ? -largestDouble : value)
+        lanes = DoubleLanes(value > largestDouble ? largestDouble : value < -largestDouble ? -largestDouble : value)
     }
 
     @inline(__always) init(_ coefficient: Double, ratio: Double) { self.init(coefficient * ratio) }
 
-    @inline(__always) static func + (a: Self, b: Self) -> Self { settled(a.vector + b.vector, a.zero + b.zero) }
-    @inline(__always) static func - (a: Self, b: Self) -> Self { settled(a.vector - b.vector, a.zero + b.zero) }
-    @inline(__always) static func * (a: Self, b: Self) -> Self { settled(a.vector * b.vector, a.zero + b.zero) }
+    @inline(__always) static func + (a: Self, b: Self) -> Self { settled(a.lanes + b.lanes, a.zero + b.zero) }
+    @inline(__always) static func - (a: Self, b: Self) -> Self { settled(a.lanes - b.lanes, a.zero + b.zero) }
+    @inline(__always) static func * (a: Self, b: Self) -> Self { settled(a.lanes * b.lanes, a.zero + b.zero) }
     @inline(__always) static func / (a: Self, b: Self) -> Self {
         let zero = a.zero + b.zero
-        let quotient = settled(a.vector / b.vector, zero)
-        return Self(quotient.vector.replacing(with: 0, where: (b.vector .== 0) .& (zero .== 0)))
+        let quotient = settled(a.lanes / b.lanes, zero)
+        return Self(.whereZero(zero, .whereZero(b.lanes, DoubleLanes(0), else: quotient.lanes), else: quotient.lanes))
     }
-    @inline(__always) static prefix func - (a: Self) -> Self { Self(-a.vector) }
+    @inline(__always) static prefix func - (a: Self) -> Self { Self(-a.lanes) }
     @inline(__always) static func fma(_ a: Self, _ b: Self, _ c: Self) -> Self {
-        settled(c.vector.addingProduct(a.vector, b.vector), a.zero + b.zero + c.zero)
+        settled(.fma(a.lanes, b.lanes, c.lanes), a.zero + b.zero + c.zero)
     }
-    @inline(__always) func squareRoot() -> Self { Self(vector.squareRoot()) }
-    @inline(__always) func cubeRoot() -> Self { Self(lwk_cube_root_double(vector)) }
-    @inline(__always) func maximum(_ other: Self) -> Self {
-        Self(vector.replacing(with: other.vector, where: other.vector .> vector))
-    }
-    @inline(__always) func magnitude() -> Self { Self(vector.replacing(with: -vector, where: vector .< 0)) }
-    @inline(__always) func sign() -> Self {
-        let positive = vector.replacing(with: 1, where: vector .> 0)
-        return Self(positive.replacing(with: -1, where: vector .< 0))
-    }
-    @inline(__always) func clamped(to limit: Self) -> Self {
-        let low = vector.replacing(with: limit.vector, where: vector .> limit.vector)
-        return Self(low.replacing(with: -limit.vector, where: low .< -limit.vector))
-    }
+    @inline(__always) func squareRoot() -> Self { Self(lanes.squareRoot()) }
+    @inline(__always) func cubeRoot() -> Self { Self(lanes.cubeRoot()) }
+    @inline(__always) func maximum(_ other: Self) -> Self { Self(lanes.maximum(other.lanes)) }
+    @inline(__always) func magnitude() -> Self { Self(lanes.magnitude()) }
+    @inline(__always) func sign() -> Self { Self(lanes.sign()) }
+    @inline(__always) func clamped(to limit: Self) -> Self { Self(lanes.clamped(to: limit.lanes)) }
     @inline(__always) static func broadcast(_ memory: UnsafeRawPointer, _ index: Int) -> Self {
-        Self(DoubleLanes.broadcast(memory, index).vector)
+        Self(DoubleLanes.broadcast(memory, index))
     }
     @inline(__always) static var count: Int { 8 }
     @inline(__always) func prefix(_ count: Int64) -> Self { self }
     @inline(__always) func addProducts(_ other: Self, to sum: inout SquareSum) {
-        sum.low.addProduct(vector, other.vector)
+        lanes.addProducts(other.lanes, to: &sum)
     }
-    @inline(__always) func add(to sum: inout SquareSum) { sum.low += vector }
+    @inline(__always) func add(to sum: inout SquareSum) { lanes.add(to: &sum) }
     @inline(__always) static func compareSigns(
         _ old: Self, _ new: Self, _ last: UnsafeMutableRawPointer, _ counts: inout SignCounts
     ) {
-        DoubleLanes.compareSigns(DoubleLanes(old.vector), DoubleLanes(new.vector), last, &counts)
+        DoubleLanes.compareSigns(old.lanes, new.lanes, last, &counts)
     }
-    @inline(__always) func addSquares(to sum: inout SquareSum) { sum.low.addProduct(vector, vector) }
-    @inline(__always) func addSquares(to sum: inout ReportSum) { sum.lanes.addProduct(vector, vector) }
-    @inline(__always) func addSquares(to sums: UnsafeMutablePointer<Double>) {
-        DoubleLanes(vector).addSquares(to: sums)
-    }
+    @inline(__always) func addSquares(to sum: inout SquareSum) { lanes.addSquares(to: &sum) }
+    @inline(__always) func addSquares(to sum: inout ReportSum) { lanes.addSquares(to: &sum) }
+    @inline(__always) func addSquares(to sums: UnsafeMutablePointer<Double>) { lanes.addSquares(to: sums) }
     @inline(__always) static func number(_ memory: UnsafeRawPointer, _ index: Int) -> Double {
         DoubleLanes.number(memory, index)
     }
     @inline(__always) func bounded(by limit: Self) -> Self { saturated(at: limit) }
     @inline(__always) func saturated(at limit: Self) -> Self {
-        Self(vector.replacing(with: clamped(to: limit).vector, where: zero .== 0))
+        Self(lanes.saturated(at: limit.lanes))
     }
     @inline(__always) func settled(operand: Self) -> Self { self }
     @inline(__always) func scaled(by factor: Double, _ power: Double, limit: Double) -> Self { self }
     @inline(__always) var mark: Self { Self(zero) }
     @inline(__always) func allFinite(with states: Self?) -> Bool {
-        (zero + (states?.zero ?? SIMD8(repeating: 0))).sum() == 0
+        let marks = states.map { zero + $0.zero } ?? zero
+        return (0..<8).allSatisfy { marks.vector[$0] == 0 }
     }
-    @inline(__always) func difference(from stored: Self) -> Self { Self(vector - stored.vector) }
+    @inline(__always) func difference(from stored: Self) -> Self { Self(lanes - stored.lanes) }
     @inline(__always) func countLost(moved: Self, to counts: inout SIMD16<Int32>) {}
-    @inline(__always) var zeroIfInfinite: Self {
-        Self(vector.replacing(with: 0, where: (vector .== .infinity) .| (vector .== -.infinity)))
-    }
+    @inline(__always) var zeroIfInfinite: Self { Self(lanes.zeroIfInfinite) }
     @inline(__always) func replaced(by other: Self, whereNotFinite weight: Self) -> Self {
-        Self(vector.replacing(with: other.vector, where: weight.zero .!= 0))
+        Self(lanes.replaced(by: other.lanes, whereNotFinite: weight.lanes))
     }
 
     /// 0 where a number is finite, NaN where it is not.
-    @inline(__always) private var zero: SIMD8<Double> { vector - vector }
+    @inline(__always) private var zero: DoubleLanes { lanes.mark }
 
     /// A result, bounded where the operands, whose zeros are added up in `zero`, were finite.
-    @inline(__always) private static func settled(_ result: SIMD8<Double>, _ zero: SIMD8<Double>) -> Self {
-        let limit = SIMD8(repeating: largestDouble)
-        let low = result.replacing(with: limit, where: result .> limit)
-        return Self(result.replacing(with: low.replacing(with: -limit, where: low .< -limit), where: zero .== 0))
+    @inline(__always) private static func settled(_ result: DoubleLanes, _ zero: DoubleLanes) -> Self {
+        Self(.whereZero(zero, result.clamped(to: DoubleLanes(largestDouble)), else: result))
     }
 }
 
@@ -270,11 +256,9 @@ func remeasure<C: TrustRatioArithmetic, S: Storage>(
                     let weight = CarefulLanes.load(wide.weights, offset)
                     let direction = rule.directionAgain(
                         weight: weight, gradient: .load(wide.gradients, offset), state: C.State(wide, offset))
-                    let rest = SIMD8<Int64>(repeating: Int64(count &- half &* 8))
-                    let lane = SIMD8<Int64>(0, 1, 2, 3, 4, 5, 6, 7)
                     (weight * CarefulLanes(wide.weight_scale)).addSquares(to: &weights)
                     let scaled = direction * CarefulLanes(wide.direction_scale)
-                    CarefulLanes(scaled.vector.replacing(with: 0, where: lane .>= rest)).addSquares(to: &directions)
+                    scaled.lanes.prefix(Int64(count &- half &* 8)).addSquares(to: &directions)
                 }
             }
         }

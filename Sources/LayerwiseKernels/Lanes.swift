@@ -100,13 +100,12 @@ protocol Lanes: BitwiseCopyable {
 
 /// The running sum of squares, float64, in a fixed order that no instruction set changes.
 struct SquareSum {
-    var low = SIMD8<Double>(repeating: 0)
-    var high = SIMD8<Double>(repeating: 0)
+    var low = SIMD8<Double>()
+    var high = SIMD8<Double>()
 
     @inline(__always)
     var total: Double {
-        let s = low + high
-        return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]))
+        lwk_total_double(lwk_add_double(low, high))
     }
 }
 
@@ -128,7 +127,7 @@ struct SignCounts {
 /// The running sum of squares of a number that is only reported.  It takes half as many registers, which the loop of a rule
 /// needs itself, and waits longer for the addition before.
 struct ReportSum {
-    var lanes = SIMD8<Double>(repeating: 0)
+    var lanes = SIMD8<Double>()
 
     @inline(__always) var total: Double { SquareSum(low: lanes).total }
 }
@@ -138,17 +137,17 @@ struct FloatLanes: Lanes {
     var vector: SIMD16<Float>
 
     @inline(__always) init(_ vector: SIMD16<Float>) { self.vector = vector }
-    @inline(__always) init(_ value: Double) { vector = SIMD16(repeating: Float(value)) }
+    @inline(__always) init(_ value: Double) { vector = lwk_repeat_float(Float(value)) }
     @inline(__always) init(_ coefficient: Double, ratio: Double) {
         let product = coefficient * ratio
         let vanishes = product != 0 && product.magnitude < leastNormalFloat && coefficient >= leastNormalFloat
         self.init(vanishes || product.magnitude > largestFloat ? .nan : product)
     }
 
-    @inline(__always) static func + (a: Self, b: Self) -> Self { Self(a.vector + b.vector) }
-    @inline(__always) static func - (a: Self, b: Self) -> Self { Self(a.vector - b.vector) }
-    @inline(__always) static func * (a: Self, b: Self) -> Self { Self(a.vector * b.vector) }
-    @inline(__always) static func / (a: Self, b: Self) -> Self { Self(a.vector / b.vector) }
+    @inline(__always) static func + (a: Self, b: Self) -> Self { Self(lwk_add_float(a.vector, b.vector)) }
+    @inline(__always) static func - (a: Self, b: Self) -> Self { Self(lwk_subtract_float(a.vector, b.vector)) }
+    @inline(__always) static func * (a: Self, b: Self) -> Self { Self(lwk_multiply_float(a.vector, b.vector)) }
+    @inline(__always) static func / (a: Self, b: Self) -> Self { Self(lwk_divide_float(a.vector, b.vector)) }
     @inline(__always) static prefix func - (a: Self) -> Self { Self(lwk_negative_float(a.vector)) }
     #if LAYERWISE_BASELINE
     // Without an instruction for it, it is a call for each number, so one copy is enough.
@@ -157,44 +156,31 @@ struct FloatLanes: Lanes {
     @inline(__always)
     #endif
     static func fma(_ a: Self, _ b: Self, _ c: Self) -> Self {
-        Self(c.vector.addingProduct(a.vector, b.vector))
+        Self(lwk_fused_float(a.vector, b.vector, c.vector))
     }
-    @inline(__always) func squareRoot() -> Self { Self(vector.squareRoot()) }
+    @inline(__always) func squareRoot() -> Self { Self(lwk_square_root_float(vector)) }
     @inline(__always) func cubeRoot() -> Self { Self(lwk_cube_root_float(vector)) }
-    @inline(__always) func maximum(_ other: Self) -> Self {
-        Self(vector.replacing(with: other.vector, where: other.vector .> vector))
-    }
-    @inline(__always) func magnitude() -> Self { Self(vector.replacing(with: -vector, where: vector .< 0)) }
-    @inline(__always) func sign() -> Self {
-        let positive = vector.replacing(with: 1, where: vector .> 0)
-        return Self(positive.replacing(with: -1, where: vector .< 0))
-    }
-    @inline(__always) func clamped(to limit: Self) -> Self {
-        let low = vector.replacing(with: limit.vector, where: vector .> limit.vector)
-        return Self(low.replacing(with: -limit.vector, where: low .< -limit.vector))
-    }
+    @inline(__always) func maximum(_ other: Self) -> Self { Self(lwk_maximum_float(vector, other.vector)) }
+    @inline(__always) func magnitude() -> Self { Self(lwk_magnitude_float(vector)) }
+    @inline(__always) func sign() -> Self { Self(lwk_sign_float(vector)) }
+    @inline(__always) func clamped(to limit: Self) -> Self { Self(lwk_clamped_float(vector, limit.vector)) }
     @inline(__always) static func broadcast(_ memory: UnsafeRawPointer, _ index: Int) -> Self {
-        Self(SIMD16(repeating: memory.loadUnaligned(fromByteOffset: index &* 4, as: Float.self)))
+        Self(lwk_repeat_float(memory.loadUnaligned(fromByteOffset: index &* 4, as: Float.self)))
     }
     @inline(__always) static var count: Int { 16 }
     @inline(__always) func prefix(_ count: Int64) -> Self {
-        let lane = SIMD16<Int32>(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
-        let limit = SIMD16<Int32>(repeating: Int32(truncatingIfNeeded: count))
-        return Self(vector.replacing(with: 0, where: lane .>= limit))
+        Self(lwk_prefix_float(vector, Int32(truncatingIfNeeded: count)))
     }
     @inline(__always) func addSquares(to sum: inout SquareSum) {
-        let low = lwk_widen_low(vector)
-        let high = lwk_widen_high(vector)
-        sum.low.addProduct(low, low)
-        sum.high.addProduct(high, high)
+        addProducts(self, to: &sum)
     }
     @inline(__always) func addProducts(_ other: Self, to sum: inout SquareSum) {
-        sum.low.addProduct(lwk_widen_low(vector), lwk_widen_low(other.vector))
-        sum.high.addProduct(lwk_widen_high(vector), lwk_widen_high(other.vector))
+        sum.low = lwk_add_product_low(sum.low, vector, other.vector)
+        sum.high = lwk_add_product_high(sum.high, vector, other.vector)
     }
     @inline(__always) func add(to sum: inout SquareSum) {
-        sum.low += lwk_widen_low(vector)
-        sum.high += lwk_widen_high(vector)
+        sum.low = lwk_add_double(sum.low, lwk_widen_low(vector))
+        sum.high = lwk_add_double(sum.high, lwk_widen_high(vector))
     }
     @inline(__always) static func compareSigns(
         _ old: Self, _ new: Self, _ last: UnsafeMutableRawPointer, _ counts: inout SignCounts
@@ -204,10 +190,8 @@ struct FloatLanes: Lanes {
         last.storeBytes(of: signs, as: SIMD16<Int8>.self)
     }
     @inline(__always) func addSquares(to sum: inout ReportSum) {
-        let low = lwk_widen_low(vector)
-        let high = lwk_widen_high(vector)
-        sum.lanes.addProduct(low, low)
-        sum.lanes.addProduct(high, high)
+        sum.lanes = lwk_add_product_low(sum.lanes, vector, vector)
+        sum.lanes = lwk_add_product_high(sum.lanes, vector, vector)
     }
     @inline(__always) func addSquares(to sums: UnsafeMutablePointer<Double>) {
         DoubleLanes(lwk_widen_low(vector)).addSquares(to: sums)
@@ -218,33 +202,36 @@ struct FloatLanes: Lanes {
     }
     @inline(__always) func bounded(by limit: Self) -> Self { self }
     @inline(__always) func saturated(at limit: Self) -> Self {
-        Self(vector.replacing(with: clamped(to: limit).vector, where: (vector - vector) .== 0))
+        Self.whereZero(mark, clamped(to: limit), else: self)
     }
     @inline(__always) func settled(operand: Self) -> Self {
-        Self(vector.replacing(with: clamped(to: Self(largestFloat)).vector, where: operand.mark.vector .== 0))
+        Self.whereZero(operand.mark, clamped(to: Self(largestFloat)), else: self)
     }
     @inline(__always) func scaled(by factor: Double, _ power: Double, limit: Double) -> Self {
         let most = Swift.min(limit, largestFloat)
         let low = DoubleLanes(lwk_widen_low(vector)).scaled(by: factor, power, limit: most, limit)
         let high = DoubleLanes(lwk_widen_high(vector)).scaled(by: factor, power, limit: most, limit)
-        return Self(SIMD16(lowHalf: lwk_narrow(low.vector), highHalf: lwk_narrow(high.vector)))
+        return Self(lwk_narrow_both(low.vector, high.vector))
     }
-    @inline(__always) var mark: Self { Self(vector - vector) }
+    @inline(__always) var mark: Self { self - self }
     @inline(__always) func allFinite(with states: Self?) -> Bool {
         if let states { return lwk_both_finite_float(vector, states.vector) != 0 }
         return lwk_all_finite_float(vector) != 0
     }
     @inline(__always) func difference(from stored: Self) -> Self {
-        Self((vector - stored.vector).replacing(with: 0, where: stored.vector .== vector))
+        Self(lwk_difference_float(vector, stored.vector))
     }
     @inline(__always) func countLost(moved: Self, to counts: inout SIMD16<Int32>) {
         counts = lwk_count_lost(counts, vector, moved.vector)
     }
-    @inline(__always) var zeroIfInfinite: Self {
-        Self(vector.replacing(with: 0, where: (vector .== .infinity) .| (vector .== -.infinity)))
-    }
+    @inline(__always) var zeroIfInfinite: Self { Self(lwk_zero_if_infinite_float(vector)) }
     @inline(__always) func replaced(by other: Self, whereNotFinite weight: Self) -> Self {
-        Self(vector.replacing(with: other.vector, where: weight.mark.vector .!= 0))
+        Self.whereZero(weight.mark, self, else: other)
+    }
+
+    /// `x` where `mark` is 0, `y` elsewhere.
+    @inline(__always) fileprivate static func whereZero(_ mark: Self, _ x: Self, else y: Self) -> Self {
+        Self(lwk_where_zero_float(mark.vector, x.vector, y.vector))
     }
 }
 
@@ -253,13 +240,13 @@ struct DoubleLanes: Lanes {
     var vector: SIMD8<Double>
 
     @inline(__always) init(_ vector: SIMD8<Double>) { self.vector = vector }
-    @inline(__always) init(_ value: Double) { vector = SIMD8(repeating: value) }
+    @inline(__always) init(_ value: Double) { vector = lwk_repeat_double(value) }
     @inline(__always) init(_ coefficient: Double, ratio: Double) { self.init(coefficient * ratio) }
 
-    @inline(__always) static func + (a: Self, b: Self) -> Self { Self(a.vector + b.vector) }
-    @inline(__always) static func - (a: Self, b: Self) -> Self { Self(a.vector - b.vector) }
-    @inline(__always) static func * (a: Self, b: Self) -> Self { Self(a.vector * b.vector) }
-    @inline(__always) static func / (a: Self, b: Self) -> Self { Self(a.vector / b.vector) }
+    @inline(__always) static func + (a: Self, b: Self) -> Self { Self(lwk_add_double(a.vector, b.vector)) }
+    @inline(__always) static func - (a: Self, b: Self) -> Self { Self(lwk_subtract_double(a.vector, b.vector)) }
+    @inline(__always) static func * (a: Self, b: Self) -> Self { Self(lwk_multiply_double(a.vector, b.vector)) }
+    @inline(__always) static func / (a: Self, b: Self) -> Self { Self(lwk_divide_double(a.vector, b.vector)) }
     @inline(__always) static prefix func - (a: Self) -> Self { Self(lwk_negative_double(a.vector)) }
     #if LAYERWISE_BASELINE
     // Without an instruction for it, it is a call for each number, so one copy is enough.
@@ -268,45 +255,36 @@ struct DoubleLanes: Lanes {
     @inline(__always)
     #endif
     static func fma(_ a: Self, _ b: Self, _ c: Self) -> Self {
-        Self(c.vector.addingProduct(a.vector, b.vector))
+        Self(lwk_fused_double(a.vector, b.vector, c.vector))
     }
-    @inline(__always) func squareRoot() -> Self { Self(vector.squareRoot()) }
+    @inline(__always) func squareRoot() -> Self { Self(lwk_square_root_double(vector)) }
     @inline(__always) func cubeRoot() -> Self { Self(lwk_cube_root_double(vector)) }
-    @inline(__always) func maximum(_ other: Self) -> Self {
-        Self(vector.replacing(with: other.vector, where: other.vector .> vector))
-    }
-    @inline(__always) func magnitude() -> Self { Self(vector.replacing(with: -vector, where: vector .< 0)) }
-    @inline(__always) func sign() -> Self {
-        let positive = vector.replacing(with: 1, where: vector .> 0)
-        return Self(positive.replacing(with: -1, where: vector .< 0))
-    }
-    @inline(__always) func clamped(to limit: Self) -> Self {
-        let low = vector.replacing(with: limit.vector, where: vector .> limit.vector)
-        return Self(low.replacing(with: -limit.vector, where: low .< -limit.vector))
-    }
+    @inline(__always) func maximum(_ other: Self) -> Self { Self(lwk_maximum_double(vector, other.vector)) }
+    @inline(__always) func magnitude() -> Self { Self(lwk_magnitude_double(vector)) }
+    @inline(__always) func sign() -> Self { Self(lwk_sign_double(vector)) }
+    @inline(__always) func clamped(to limit: Self) -> Self { Self(lwk_clamped_double(vector, limit.vector)) }
     @inline(__always) static func broadcast(_ memory: UnsafeRawPointer, _ index: Int) -> Self {
-        Self(SIMD8(repeating: memory.loadUnaligned(fromByteOffset: index &* 8, as: Double.self)))
+        Self(lwk_repeat_double(memory.loadUnaligned(fromByteOffset: index &* 8, as: Double.self)))
     }
     @inline(__always) static var count: Int { 8 }
     @inline(__always) func prefix(_ count: Int64) -> Self {
-        let lane = SIMD8<Int64>(0, 1, 2, 3, 4, 5, 6, 7)
-        return Self(vector.replacing(with: 0, where: lane .>= SIMD8(repeating: count)))
+        Self(lwk_prefix_double(vector, Int32(truncatingIfNeeded: count)))
     }
-    @inline(__always) func addSquares(to sum: inout SquareSum) { sum.low.addProduct(vector, vector) }
-    @inline(__always) func addSquares(to sum: inout ReportSum) { sum.lanes.addProduct(vector, vector) }
+    @inline(__always) func addSquares(to sum: inout SquareSum) { addProducts(self, to: &sum) }
+    @inline(__always) func addSquares(to sum: inout ReportSum) {
+        sum.lanes = lwk_fused_double(vector, vector, sum.lanes)
+    }
     @inline(__always) func addSquares(to sums: UnsafeMutablePointer<Double>) {
         let memory = UnsafeMutableRawPointer(sums)
-        var own = memory.loadUnaligned(as: SIMD8<Double>.self)
-        own.addProduct(vector, vector)
-        memory.storeBytes(of: own, as: SIMD8<Double>.self)
+        Self.fma(self, self, .load(memory, 0)).store(memory, 0)
     }
     @inline(__always) static func number(_ memory: UnsafeRawPointer, _ index: Int) -> Double {
         memory.loadUnaligned(fromByteOffset: index &* 8, as: Double.self)
     }
     @inline(__always) func addProducts(_ other: Self, to sum: inout SquareSum) {
-        sum.low.addProduct(vector, other.vector)
+        sum.low = lwk_fused_double(vector, other.vector, sum.low)
     }
-    @inline(__always) func add(to sum: inout SquareSum) { sum.low += vector }
+    @inline(__always) func add(to sum: inout SquareSum) { sum.low = lwk_add_double(sum.low, vector) }
     @inline(__always) static func compareSigns(
         _ old: Self, _ new: Self, _ last: UnsafeMutableRawPointer, _ counts: inout SignCounts
     ) {
@@ -318,10 +296,10 @@ struct DoubleLanes: Lanes {
     }
     @inline(__always) func bounded(by limit: Self) -> Self { self }
     @inline(__always) func saturated(at limit: Self) -> Self {
-        Self(vector.replacing(with: clamped(to: limit).vector, where: (vector - vector) .== 0))
+        Self.whereZero(mark, clamped(to: limit), else: self)
     }
     @inline(__always) func settled(operand: Self) -> Self {
-        Self(vector.replacing(with: clamped(to: Self(largestDouble)).vector, where: operand.mark.vector .== 0))
+        Self.whereZero(operand.mark, clamped(to: Self(largestDouble)), else: self)
     }
     @inline(__always) func scaled(by factor: Double, _ power: Double, limit: Double) -> Self {
         scaled(by: factor, power, limit: Swift.min(limit, largestDouble), limit)
@@ -330,25 +308,26 @@ struct DoubleLanes: Lanes {
     @inline(__always) fileprivate func scaled(
         by factor: Double, _ power: Double, limit: Double, _ infiniteLimit: Double
     ) -> Self {
-        let scaled = Self(vector * power * power * factor)
-        return Self(
-            scaled.clamped(to: Self(infiniteLimit)).vector.replacing(
-                with: scaled.clamped(to: Self(limit)).vector, where: mark.vector .== 0))
+        let scaled = self * Self(power) * Self(power) * Self(factor)
+        return Self.whereZero(mark, scaled.clamped(to: Self(limit)), else: scaled.clamped(to: Self(infiniteLimit)))
     }
-    @inline(__always) var mark: Self { Self(vector - vector) }
+    @inline(__always) var mark: Self { self - self }
     @inline(__always) func allFinite(with states: Self?) -> Bool {
         if let states { return lwk_both_finite_double(vector, states.vector) != 0 }
         return lwk_all_finite_double(vector) != 0
     }
     @inline(__always) func difference(from stored: Self) -> Self {
-        Self((vector - stored.vector).replacing(with: 0, where: stored.vector .== vector))
+        Self(lwk_difference_double(vector, stored.vector))
     }
     @inline(__always) func countLost(moved: Self, to counts: inout SIMD16<Int32>) {}
-    @inline(__always) var zeroIfInfinite: Self {
-        Self(vector.replacing(with: 0, where: (vector .== .infinity) .| (vector .== -.infinity)))
-    }
+    @inline(__always) var zeroIfInfinite: Self { Self(lwk_zero_if_infinite_double(vector)) }
     @inline(__always) func replaced(by other: Self, whereNotFinite weight: Self) -> Self {
-        Self(vector.replacing(with: other.vector, where: weight.mark.vector .!= 0))
+        Self.whereZero(weight.mark, self, else: other)
+    }
+
+    /// `x` where `mark` is 0, `y` elsewhere.
+    @inline(__always) static func whereZero(_ mark: Self, _ x: Self, else y: Self) -> Self {
+        Self(lwk_where_zero_double(mark.vector, x.vector, y.vector))
     }
 }
 

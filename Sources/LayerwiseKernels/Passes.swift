@@ -141,7 +141,7 @@ private func observe<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
     var gradients = ReportSum()
     var weights = ReportSum()
     var updates = ReportSum()
-    var losses = SIMD16<Int32>(repeating: 0)
+    var losses = SIMD16<Int32>()
     /// A weight that is stored at `place`.
     @inline(__always) func stored(_ place: Int) -> A.Values {
         let stored = S.load(tile.weights, place)
@@ -180,7 +180,7 @@ private func observe<A: Arithmetic, C: Arithmetic, S: Storage<A.Values>>(
     sums.pointee.gradients += gradients.total
     sums.pointee.weights += weights.total
     sums.pointee.updates += updates.total
-    if S.rounds || roundsLater { sums.pointee.lost += Double(losses.wrappedSum()) }
+    if S.rounds || roundsLater { sums.pointee.lost += Double(lwk_total_int(losses)) }
 }
 
 /// First pass of a rule with a trust ratio: advances the state, keeps the directions where there is room for them, and adds

@@ -55,8 +55,11 @@ struct TensorBuffers {
 
     /// Draws every number.  A tensor that has not stepped has no moments yet.
     func fill(_ regime: Regime, _ rule: any DeclaredRule, steps: Int64, _ random: inout Random) {
-        let states = states.sorted { $0.key < $1.key }
         let master = self.states["master"]
+        let states = states.sorted { $0.key < $1.key }.compactMap { name, state in
+            name == "master" ? nil : (StateContent(name), state)
+        }
+        // A mean square is no smaller than the square of the mean.
         let hasMean = self.states["grad_avg"] != nil
         for i in 0..<weights.count {
             let drawn = draw(regime, rule, i, &random)
@@ -64,44 +67,18 @@ struct TensorBuffers {
             gradients[i] = drawn.gradient
             master?[i] = steps == 0 ? weights[i] : drawn.weight
             if steps == 0 { continue }
-            // A mean square is no smaller than the square of the mean.
-            let mean = hasMean ? drawn.moment * drawn.moment : 0
-            for (name, state) in states {
-                let value: Double
-                switch name {
-                case "master": continue
-                case "momentum_buffer", "exp_avg", "grad_avg", "exp_avg_slow", "exp_avg_diff", "prev", "previous_grad",
-                    "last_grad",
-                    "s":
-                    value = drawn.moment
-                case "exp_avg_sq", "square_avg", "sum", "acc_delta", "exp_avg_var", "grad_sum_sq":
-                    value = drawn.square + 2 * mean
-                case "exp_inf", "step_size": value = drawn.square.squareRoot()
-                case "max_exp_avg_sq": value = drawn.square * (1.25 + 0.75 * random.uniform())
-                // One number, about what 1,000 steps leave of it.
-                case "mu_product":
-                    state[0] = 1e-40
-                    continue
-                case "weight_sum":
-                    state[0] = 0.5
-                    continue
-                case "eta", "mu":
-                    state[0] = 0.5
-                    continue
-                case "rbar", "G":
-                    state[0] = drawn.square
-                    continue
-                case "grad_norm":
-                    state[0] = drawn.square.squareRoot()
-                    continue
-                case "lr_max", "exp_avg_lr_1":
-                    state[0] = rule.learningRate * 0.9
-                    continue
-                case "z", "ax", "x0", "init_buffer": value = drawn.weight + drawn.moment
-                // A state that stayed at its start would test little.
-                default: fatalError("say here what the state \(name) may be")
+            for (content, state) in states {
+                switch content {
+                case .moment: state[i] = drawn.moment
+                case .square: state[i] = drawn.square + (hasMean ? 2 * drawn.moment * drawn.moment : 0)
+                case .largestSquare: state[i] = drawn.square * (1.25 + 0.75 * random.uniform())
+                case .root: state[i] = drawn.square.squareRoot()
+                case .place: state[i] = drawn.weight + drawn.moment
+                case .number(let number): state[0] = number
+                case .oneSquare: state[0] = drawn.square
+                case .oneRoot: state[0] = drawn.square.squareRoot()
+                case .rate: state[0] = rule.learningRate * 0.9
                 }
-                state[i] = value
             }
         }
     }
@@ -159,6 +136,33 @@ struct TensorBuffers {
         case .float16: -24 ... -15
         case .bfloat16: -133 ... -127
         default: -149 ... -127
+        }
+    }
+}
+
+/// What the numbers of a state are.
+private enum StateContent {
+    /// Of each element.
+    case moment, square, largestSquare, root, place
+    /// One number of a tensor, for `number` about what 1,000 steps leave of it.
+    case number(Double), oneSquare, oneRoot, rate
+
+    init(_ name: String) {
+        switch name {
+        case "momentum_buffer", "exp_avg", "grad_avg", "exp_avg_slow", "exp_avg_diff", "prev", "previous_grad",
+            "last_grad", "s":
+            self = .moment
+        case "exp_avg_sq", "square_avg", "sum", "acc_delta", "exp_avg_var", "grad_sum_sq": self = .square
+        case "max_exp_avg_sq": self = .largestSquare
+        case "exp_inf", "step_size": self = .root
+        case "z", "ax", "x0", "init_buffer": self = .place
+        case "mu_product": self = .number(1e-40)
+        case "weight_sum", "eta", "mu": self = .number(0.5)
+        case "rbar", "G": self = .oneSquare
+        case "grad_norm": self = .oneRoot
+        case "lr_max", "exp_avg_lr_1": self = .rate
+        // A state that stayed at its start would test little.
+        default: fatalError("say here what the state \(name) may be")
         }
     }
 }
