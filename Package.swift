@@ -75,7 +75,10 @@ let package = Package(
         // MARK: - Tests
         // Modules that are compiled side by side, the first two with the folder Support, the last with the fuzzer's Subjects.
         .testTarget(name: "LayerwiseRulesTests", dependencies: linked + ["LayerwiseRules"]),
-        .testTarget(name: "LayerwiseTests", dependencies: linked + ["LayerwiseRules"]),
+        .testTarget(
+            name: "LayerwiseTests", dependencies: linked + ["LayerwiseRules"],
+            swiftSettings: [.unsafeFlags(["-Onone"])]
+        ),
         .testTarget(name: "BoundaryTests", dependencies: linked),
         .testTarget(name: "CorpusTests", dependencies: linked + ["LayerwiseRules"]),
     ],

@@ -76,7 +76,7 @@ final class BitIdentityTests: XCTestCase {
                 for _ in 0..<3 {
                     inPlace.drawGradients()
                     for (wide, narrow) in zip(byTiles.gradients.joined(), inPlace.gradients.joined()) {
-                        for index in 0..<wide.count { wide[index] = narrow[index] }
+                        wide.values = narrow.values
                     }
                     try inPlace.optimizer.step()
                     try byTiles.optimizer.step()

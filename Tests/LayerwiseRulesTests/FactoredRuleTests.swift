@@ -76,7 +76,8 @@ final class FactoredRuleTests: XCTestCase {
     private static func pull(_ model: Model) {
         model.drawGradients()
         for (gradients, weights) in zip(model.gradients.joined(), model.parameters.joined()) {
-            for i in 0..<gradients.count { gradients[i] = 0.1 * gradients[i] + 0.01 * (weights[i] - 0.5) }
+            let (drawn, places) = (gradients.values, weights.values)
+            gradients.fill { 0.1 * drawn[$0] + 0.01 * (places[$0] - 0.5) }
         }
     }
 

@@ -47,7 +47,8 @@ final class SumsOverLayersTests: XCTestCase {
     private static func pull(_ model: Model) {
         model.drawGradients()
         for (gradients, weights) in zip(model.gradients.joined(), model.parameters.joined()) {
-            for i in 0..<gradients.count { gradients[i] = 0.1 * gradients[i] + weights[i] - 0.5 }
+            let (drawn, places) = (gradients.values, weights.values)
+            gradients.fill { 0.1 * drawn[$0] + places[$0] - 0.5 }
         }
     }
 

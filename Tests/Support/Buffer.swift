@@ -32,8 +32,23 @@ final class Buffer {
     }
 
     var values: [Double] {
-        get { (0..<count).map { self[$0] } }
-        set { for (index, value) in newValue.enumerated() { self[index] = value } }
+        get {
+            withExtendedLifetime(self) {
+                [Double](unsafeUninitializedCapacity: count) { values, size in
+                    for index in 0..<count { values[index] = dtype.load(start, index) }
+                    size = count
+                }
+            }
+        }
+        set { newValue.withUnsafeBufferPointer { values in fill(values.count) { values[$0] } } }
+    }
+
+    /// Stores a number for each of the first `size` indices, or for all.
+    func fill(_ size: Int? = nil, _ number: (Int) -> Double) {
+        let (dtype, start) = (dtype, start)
+        withExtendedLifetime(self) {
+            for index in 0..<(size ?? count) { dtype.store(number(index), start, index) }
+        }
     }
 
     /// Valid as long as the buffer lives, which ends with its last use.

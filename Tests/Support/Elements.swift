@@ -2,12 +2,12 @@
 import Layerwise
 
 /// A 16-bit floating-point format, read and written in the plainest way: the tests' own idea of it.
-struct SmallFormat: Sendable {
+struct SmallFormat: @unchecked Sendable {
     let fractionBits: Int
     let lowestExponent: Int
 
-    /// The value of every pattern.
-    private let values: [Double]
+    /// The value of every pattern, which is never written again and lives as long as the process.
+    private let values: UnsafePointer<Double>
 
     static let float16 = SmallFormat(fractionBits: 10, lowestExponent: -14)
     static let bfloat16 = SmallFormat(fractionBits: 7, lowestExponent: -126)
@@ -15,7 +15,9 @@ struct SmallFormat: Sendable {
     private init(fractionBits: Int, lowestExponent: Int) {
         self.fractionBits = fractionBits
         self.lowestExponent = lowestExponent
-        values = (0...UInt16.max).map { Self.value(of: $0, fractionBits, lowestExponent) }
+        let values = UnsafeMutablePointer<Double>.allocate(capacity: 1 << 16)
+        for bits in 0...UInt16.max { values[Int(bits)] = Self.value(of: bits, fractionBits, lowestExponent) }
+        self.values = UnsafePointer(values)
     }
 
     var infinity: UInt16 { (0x7fff >> fractionBits) << fractionBits }
@@ -45,6 +47,12 @@ struct SmallFormat: Sendable {
             return sign | infinity | payload | 1 << UInt16(fractionBits - 1)
         }
         return sign | magnitude(Double(x).magnitude)
+    }
+
+    /// The pattern nearest to `x`, of a finite one the largest at most.
+    func bounded(_ x: Double) -> UInt16 {
+        let bits = encode(Float(x))
+        return x.isFinite && bits & 0x7fff == infinity ? bits - 1 : bits
     }
 
     /// The nearest pattern of a number ≥ 0.
@@ -96,24 +104,25 @@ extension DType {
     }
 
     func load(_ memory: UnsafeRawPointer, _ index: Int) -> Double {
-        let address = memory + index * size
-        if let smallFormat { return smallFormat.decode(address.loadUnaligned(as: UInt16.self)) }
-        return self == .float64 ? address.loadUnaligned(as: Double.self) : Double(address.loadUnaligned(as: Float.self))
+        switch self {
+        case .float64: memory.loadUnaligned(fromByteOffset: index * 8, as: Double.self)
+        case .float16: SmallFormat.float16.decode(memory.loadUnaligned(fromByteOffset: index * 2, as: UInt16.self))
+        case .bfloat16: SmallFormat.bfloat16.decode(memory.loadUnaligned(fromByteOffset: index * 2, as: UInt16.self))
+        default: Double(memory.loadUnaligned(fromByteOffset: index * 4, as: Float.self))
+        }
     }
 
     /// Rounds to nearest; what exceeds the type becomes its largest number, so that every test's data are finite unless
     /// the test asks for infinity itself.
     func store(_ x: Double, _ memory: UnsafeMutableRawPointer, _ index: Int) {
-        let address = memory + index * size
-        if let smallFormat {
-            var bits = smallFormat.encode(Float(x))
-            if x.isFinite && bits & 0x7fff == smallFormat.infinity { bits -= 1 }
-            address.storeBytes(of: bits, as: UInt16.self)
-        } else if self == .float64 {
-            address.storeBytes(of: x, as: Double.self)
-        } else {
+        switch self {
+        case .float64: memory.storeBytes(of: x, toByteOffset: index * 8, as: Double.self)
+        case .float16: memory.storeBytes(of: SmallFormat.float16.bounded(x), toByteOffset: index * 2, as: UInt16.self)
+        case .bfloat16: memory.storeBytes(of: SmallFormat.bfloat16.bounded(x), toByteOffset: index * 2, as: UInt16.self)
+        default:
             let largest = Double(Float.greatestFiniteMagnitude)
-            address.storeBytes(of: Float(x.isFinite ? max(-largest, min(x, largest)) : x), as: Float.self)
+            let bounded = Float(x.isFinite ? max(-largest, min(x, largest)) : x)
+            memory.storeBytes(of: bounded, toByteOffset: index * 4, as: Float.self)
         }
     }
 }

@@ -52,10 +52,10 @@ final class Model {
         // Sequences of their own, so that a longer tensor begins as a shorter one does.
         var streams = (parameters: Random(seed: seed), gradients: Random(seed: ~seed))
         for buffer in parameters.joined() {
-            for i in 0..<buffer.count { buffer[i] = streams.parameters.uniform() }
+            buffer.fill { _ in streams.parameters.uniform() }
         }
         for buffer in gradients.joined() {
-            for i in 0..<buffer.count { buffer[i] = 0.1 * streams.gradients.uniform() }
+            buffer.fill { _ in 0.1 * streams.gradients.uniform() }
         }
     }
 
@@ -70,7 +70,7 @@ final class Model {
 
     func drawGradients() {
         for buffer in gradients.joined() {
-            for i in 0..<buffer.count { buffer[i] = 0.1 * random.uniform() }
+            buffer.fill { _ in 0.1 * random.uniform() }
         }
     }
 

@@ -21,6 +21,10 @@ struct Random: RandomNumberGenerator {
     mutating func wide(_ exponents: ClosedRange<Int>) -> Double {
         let exponent = Int.random(in: exponents, using: &self)
         let x = uniform()
-        return Double(sign: x < 0 ? .minus : .plus, exponent: exponent, significand: 1 + x.magnitude)
+        let significand = x < 0 ? x - 1 : x + 1
+        // A power of two that is a normal number is made of its bits.
+        return (-1022...1023).contains(exponent)
+            ? significand * Double(bitPattern: UInt64(exponent + 1023) << 52)
+            : Double(sign: .plus, exponent: exponent, significand: significand)
     }
 }

@@ -55,30 +55,41 @@ struct TensorBuffers {
 
     /// Draws every number.  A tensor that has not stepped has no moments yet.
     func fill(_ regime: Regime, _ rule: any DeclaredRule, steps: Int64, _ random: inout Random) {
-        let master = self.states["master"]
         let states = states.sorted { $0.key < $1.key }.compactMap { name, state in
-            name == "master" ? nil : (StateContent(name), state)
+            name == "master" ? nil : (content: StateContent(name), state: state)
         }
         // A mean square is no smaller than the square of the mean.
         let hasMean = self.states["grad_avg"] != nil
-        for i in 0..<weights.count {
+        var (weights, gradients) = ([Double](), [Double]())
+        var numbers = states.map { _ in [Double]() }
+        for i in 0..<self.weights.count {
             let drawn = draw(regime, rule, i, &random)
-            weights[i] = drawn.weight
-            gradients[i] = drawn.gradient
-            master?[i] = steps == 0 ? weights[i] : drawn.weight
+            weights.append(drawn.weight)
+            gradients.append(drawn.gradient)
             if steps == 0 { continue }
-            for (content, state) in states {
-                switch content {
-                case .moment: state[i] = drawn.moment
-                case .square: state[i] = drawn.square + (hasMean ? 2 * drawn.moment * drawn.moment : 0)
-                case .largestSquare: state[i] = drawn.square * (1.25 + 0.75 * random.uniform())
-                case .root: state[i] = drawn.square.squareRoot()
-                case .place: state[i] = drawn.weight + drawn.moment
-                case .number(let number): state[0] = number
-                case .oneSquare: state[0] = drawn.square
-                case .oneRoot: state[0] = drawn.square.squareRoot()
-                case .rate: state[0] = rule.learningRate * 0.9
-                }
+            for (index, (content, _)) in states.enumerated() {
+                let number =
+                    switch content {
+                    case .moment: drawn.moment
+                    case .square: drawn.square + (hasMean ? 2 * drawn.moment * drawn.moment : 0)
+                    case .largestSquare: drawn.square * (1.25 + 0.75 * random.uniform())
+                    case .root: drawn.square.squareRoot()
+                    case .place: drawn.weight + drawn.moment
+                    case .number(let number): number
+                    case .rate: rule.learningRate * 0.9
+                    }
+                numbers[index].append(number)
+            }
+        }
+        self.weights.values = weights
+        self.gradients.values = gradients
+        self.states["master"]?.values = steps == 0 ? self.weights.values : weights
+        for (numbers, (_, state)) in zip(numbers, states) {
+            // Of a state that is one number, the last.
+            if state.count == weights.count {
+                state.values = numbers
+            } else if let last = numbers.last {
+                state[0] = last
             }
         }
     }
@@ -142,24 +153,21 @@ struct TensorBuffers {
 
 /// What the numbers of a state are.
 private enum StateContent {
-    /// Of each element.
-    case moment, square, largestSquare, root, place
-    /// One number of a tensor, for `number` about what 1,000 steps leave of it.
-    case number(Double), oneSquare, oneRoot, rate
+    case moment, square, largestSquare, root, place, rate
+    /// About what 1,000 steps leave of it.
+    case number(Double)
 
     init(_ name: String) {
         switch name {
         case "momentum_buffer", "exp_avg", "grad_avg", "exp_avg_slow", "exp_avg_diff", "prev", "previous_grad",
             "last_grad", "s":
             self = .moment
-        case "exp_avg_sq", "square_avg", "sum", "acc_delta", "exp_avg_var", "grad_sum_sq": self = .square
+        case "exp_avg_sq", "square_avg", "sum", "acc_delta", "exp_avg_var", "grad_sum_sq", "rbar", "G": self = .square
         case "max_exp_avg_sq": self = .largestSquare
-        case "exp_inf", "step_size": self = .root
+        case "exp_inf", "step_size", "grad_norm": self = .root
         case "z", "ax", "x0", "init_buffer": self = .place
         case "mu_product": self = .number(1e-40)
         case "weight_sum", "eta", "mu": self = .number(0.5)
-        case "rbar", "G": self = .oneSquare
-        case "grad_norm": self = .oneRoot
         case "lr_max", "exp_avg_lr_1": self = .rate
         // A state that stayed at its start would test little.
         default: fatalError("say here what the state \(name) may be")
