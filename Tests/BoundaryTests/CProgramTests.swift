@@ -2,7 +2,7 @@
 import Foundation
 import XCTest
 
-/// Every program of Tests/C, compiled as C99, C11 and C++17 against the header, and linked with the shared library and run once.
+/// Every program of Tests/C is valid C99, C11 and C++17 without a warning, and passes when it is linked with the shared library.
 final class CProgramTests: XCTestCase {
     private static let warnings = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-O1", "-I", Checkout.path("include")]
 
@@ -13,17 +13,17 @@ final class CProgramTests: XCTestCase {
         return sources
     }
 
-    /// Its warnings need the optimizer's analysis, but no code.
-    private func compile(_ compiler: [String]) throws {
+    /// No code is made here: the optimizer's warnings are those of `testC11`.
+    private func check(_ compiler: [String]) throws {
         for source in try sources() {
-            let compiled = try Checkout.run(
-                compiler + Self.warnings + ["-c", Checkout.path("Tests/C/\(source)"), "-o", "/dev/null"])
-            XCTAssertEqual(compiled.status, 0, "\(compiler.joined(separator: " ")) \(source):\n\(compiled.output)")
+            let checked = try Checkout.run(
+                compiler + Self.warnings + ["-fsyntax-only", Checkout.path("Tests/C/\(source)")])
+            XCTAssertEqual(checked.status, 0, "\(compiler.joined(separator: " ")) \(source):\n\(checked.output)")
         }
     }
 
-    func testC99() throws { try compile(["gcc", "-std=c99"]) }
-    func testCPlusPlus17() throws { try compile(["g++", "-std=c++17", "-x", "c++"]) }
+    func testC99() throws { try check(["gcc", "-std=c99"]) }
+    func testCPlusPlus17() throws { try check(["g++", "-std=c++17", "-x", "c++"]) }
 
     func testC11() throws {
         XCTAssertTrue(

@@ -378,18 +378,23 @@ private struct ReferenceMuon {
         return Double(Float(bitPattern: (bits &+ 0x7FFF &+ (bits >> 16 & 1)) & 0xFFFF_0000))
     }
 
-    /// X ← a·X + (b·A + c·A²)·X, where A = X·Xᵀ, for any shape.
     /// A · B.
     private func product(_ a: [[Double]], _ b: [[Double]]) -> [[Double]] {
         a.map { row in
-            var sums = Array(repeating: 0.0, count: b.first?.count ?? 0)
-            for (factor, other) in zip(row, b) {
-                for j in sums.indices { sums[j] += factor * other[j] }
+            let count = b.first?.count ?? 0
+            return [Double](unsafeUninitializedCapacity: count) { sums, size in
+                sums.update(repeating: 0)
+                for (factor, other) in zip(row, b) {
+                    other.withUnsafeBufferPointer { other in
+                        for j in 0..<count { sums[j] += factor * other[j] }
+                    }
+                }
+                size = count
             }
-            return sums
         }
     }
 
+    /// X ← a·X + (b·A + c·A²)·X, where A = X·Xᵀ, for any shape.
     private func orthogonal(_ u: [Double]) -> [Double] {
         let (rows, columns) = (matrices.rows, matrices.columns)
         let u = u.map(stored)

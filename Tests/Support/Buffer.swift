@@ -70,6 +70,21 @@ struct Digest: Equatable, CustomStringConvertible {
 
     mutating func add(_ bytes: UnsafeRawBufferPointer) {
         var offset = 0
+        // Four at a time, which need not wait for each other.
+        if bytes.count >= 32 {
+            var (a, b, c, d) = (self, self, self, self)
+            while offset + 32 <= bytes.count {
+                a.mix(bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+                b.mix(bytes.loadUnaligned(fromByteOffset: offset + 8, as: UInt64.self))
+                c.mix(bytes.loadUnaligned(fromByteOffset: offset + 16, as: UInt64.self))
+                d.mix(bytes.loadUnaligned(fromByteOffset: offset + 24, as: UInt64.self))
+                offset += 32
+            }
+            mix(a.value)
+            mix(b.value)
+            mix(c.value)
+            mix(d.value)
+        }
         while offset + 8 <= bytes.count {
             mix(bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
             offset += 8

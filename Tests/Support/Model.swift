@@ -95,11 +95,17 @@ final class Model {
     /// Parameters, and states by name.
     func digest() throws -> Digest {
         var digest = Digest()
+        let largest = parameters.joined().map(\.count).max() ?? 0
+        // A state has eight bytes for each element at most, and may have a few where there are none.
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 8 * max(largest, 1000), alignment: 64)
+        defer { memory.deallocate() }
         for layer in parameters.indices {
             for tensor in parameters[layer].indices {
                 digest.add(parameters[layer][tensor])
                 for state in try optimizer.states(layer: layer, tensor: tensor) {
-                    digest.add(try self.state(state.name, layer: layer, tensor: tensor))
+                    let bytes = UnsafeMutableRawBufferPointer(rebasing: memory[..<state.size])
+                    try optimizer.readState(layer: layer, tensor: tensor, name: state.name, into: bytes)
+                    digest.add(UnsafeRawBufferPointer(bytes))
                 }
             }
         }
