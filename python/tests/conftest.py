@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 # OpenMP reads this when torch is first imported, which is later.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-# pip compiles nothing in .venv, so that Python keeps what it compiles when a module is first imported.  Where it is
-# told not to, every worker and every process of a test compiles jax, torch and the others again: a minute in all.
+# pip compiles nothing in .venv, so that Python keeps what it compiles when a module is first imported.  Where that
+# is switched off, every worker and every process of a test compiles jax, torch and the others again: a minute in all.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
