@@ -1,24 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which tests are run together, and in which order.
+"""Which tests are run together and in which order, and the fixtures of several folders.
 
 `make check` leaves out the tests that start processes, which have the mark `spawns`, and the files in `LONG`.  `make
 test` runs everything in several workers of pytest-xdist: what shares processes that are slow to start stays on one
 worker, and what takes longest comes first.
 """
 
+from __future__ import annotations
+
 import gc
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from torch_optim.support.processes import Processes
+    from xdist.scheduler import LoadGroupScheduling
 
 # torch's threads wait for work by sleeping: by default they spin, and take the processors from the other workers.
 # OpenMP reads this when torch is first imported, which is later.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-SHARED = {"processes": "processes", "elsewhere": "instruction sets", "corpus": "corpus"}
+# pip compiles nothing in .venv, so that Python keeps what it compiles when a module is first imported.  Where that
+# is switched off, every worker and every process of a test compiles jax, torch and the others again: a minute in all.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Else torch's compiler starts a process that imports torch, for the few lines that it compiles here.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+
+SHARED = {"processes": "processes", "elsewhere": "instruction sets", "corpus": "corpus", "pages": "pages"}
 """Fixtures that are made once for many tests, and take seconds: their tests are of one group."""
 
 LONG = (
@@ -54,6 +69,9 @@ LONG = (
 )
 """Files that `--quick` leaves out: half of the tests that start no process, and most of their time."""
 
+TOGETHER = 8
+"""How many cases of a function a worker gets at once."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what `make check` is run with."""
@@ -83,6 +101,47 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.freeze()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadGroupScheduling | None:
+    """Hand out tests in time that does not grow with how many there are, and short ones several at once."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadGroupScheduling
+
+    class Scheduling(LoadGroupScheduling):
+        """xdist's own goes through all tests whenever one ends, which is ten seconds for all of them."""
+
+        def add_node_collection(self, node: Any, collection: Sequence[str]) -> None:
+            super().add_node_collection(node, collection)
+            self.indices = {test: index for index, test in enumerate(collection)}
+            self.scopes: dict[str, str] = {}
+            # Up to TOGETHER cases of one function, one after another, are handed out at once.
+            function, count = "", 0
+            for test in collection:
+                scope = super()._split_scope(test)
+                if scope == test and "[" in test:
+                    own = test[: test.index("[")]
+                    function, count = (own, count + 1) if own == function else (own, 0)
+                    scope = f"{own}[{count // TOGETHER}]"
+                self.scopes[test] = scope
+
+        def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
+            scope = self._split_scope(self.registered_collections[node][item_index])
+            super().mark_test_complete(node, item_index, duration)
+            if all(self.assigned_work[node][scope].values()):
+                del self.assigned_work[node][scope]
+
+        def _assign_work_unit(self, node: Any) -> None:
+            scope, unit = self.workqueue.popitem(last=False)
+            self.assigned_work.setdefault(node, {})[scope] = unit
+            node.send_runtest_some([self.indices[test] for test, is_done in unit.items() if not is_done])
+
+        def _split_scope(self, nodeid: str) -> str:
+            return self.scopes[nodeid]
+
+    return Scheduling(config, log)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Without the tests that start processes, no test may start one: it would lack its mark."""
     if config.option.markexpr != "not spawns":
@@ -94,3 +153,31 @@ def pytest_configure(config: pytest.Config) -> None:
             raise RuntimeError(f"{test} starts a process and has no mark `spawns`")
 
     sys.addaudithook(refuse)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_old_to_collect() -> None:
+    """As above: tests that call for a collection look at what they have made, and not at what was imported since."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def processes() -> Iterator[Processes]:
+    """Two processes joined by gloo, started when first used.  They are here to be the same for every folder."""
+    from torch_optim.support.processes import Processes
+
+    processes = Processes()
+    yield processes
+    processes.stop()
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Products of matrices are added up in another order by several threads; the spawned processes have one each."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

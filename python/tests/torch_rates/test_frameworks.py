@@ -311,13 +311,20 @@ def share_zero(early: bool) -> dict[str, torch.Tensor]:
     return values_of(model)
 
 
+def refuse_zero() -> str:
+    # Caught here: an error that leaves a process ends both.
+    with pytest.raises(lw.InvalidArgument) as refused:
+        share_zero(False)
+    return str(refused.value)
+
+
 @pytest.mark.spawns
 def test_zero(processes: Processes) -> None:
     expected = {name: value for name, value in plain(parts=SIZE).items() if ":" not in name}
     for found in processes.run(share_zero, True):
         assert_same(found, expected)
-    with pytest.raises(AssertionError, match="ZeroRedundancyOptimizer has divided its param groups"):
-        processes.run(share_zero, False)
+    for refusal in processes.run(refuse_zero):
+        assert "ZeroRedundancyOptimizer has divided its param groups" in refusal
 
 
 # ---- torch.compile
@@ -350,12 +357,12 @@ def test_a_compiled_step() -> None:
     assert not torch.equal(model.head.weight, start["head.weight"])
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
 def test_a_rate_in_a_tensor_compiles_once() -> None:
     model = network()
     optimizer = torch.optim.AdamW(model.parameters(), lr=torch.tensor(LR, dtype=torch.float64))
     rates = LayerRates(optimizer, model, layer_decay=0.6, schedule=OPTIONS["schedule"])
-    compiled = torch.compile(optimizer.step)
+    # What is counted comes before any code is made.
+    compiled = torch.compile(optimizer.step, backend="aot_eager")
     graphs = []
     for batch in batches(STEPS):
         loss_of(model, batch).backward()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Optimizers of torch and of other libraries, each driven by layer beside a twin with groups made by hand."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -204,8 +205,10 @@ def test_bitsandbytes() -> None:
 
 
 @pytest.mark.spawns
-def test_torchao() -> None:
+def test_torchao(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It compiles its step, which goes as far here as rates of other layers could matter: no code is made of it."""
     low_bit = pytest.importorskip("torchao.optim")
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     eight_bit(lambda params: low_bit.AdamW8bit(params, lr=0.01))
 
 
