@@ -18,7 +18,8 @@ ARCHIVE = $(SHARED_BUILD)/release/liblayerwise.a
 SWIFT_CODE = Package.swift Sources Tests
 # How long to fuzz.
 SECONDS = 600
-RUN_PYTHON = PYTHONPATH="$(CURDIR)/python" .venv/bin/python
+# pip compiled nothing, so Python keeps what it compiles when a module is first imported, also where that is switched off.
+RUN_PYTHON = PYTHONDONTWRITEBYTECODE= PYTHONPATH="$(CURDIR)/python" .venv/bin/python
 # No test measures time, so that as many workers may run as there are processors; each imports torch.
 WORKERS = $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
 PYTEST = $(RUN_PYTHON) -m pytest python/tests -n $(WORKERS) --dist loadgroup

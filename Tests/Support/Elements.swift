@@ -59,8 +59,9 @@ struct SmallFormat: @unchecked Sendable {
     private func magnitude(_ x: Double) -> UInt16 {
         if x == .infinity { return infinity }
         if x == 0 { return 0 }
-        let exponent = max(Int(x.exponent), lowestExponent)
-        let units = (x * Self.power(fractionBits - exponent)).rounded(.toNearestOrEven)
+        let exponent = max(Int(x.bitPattern >> 52) - 1023, lowestExponent)
+        // What is added leaves no bit for a fraction: the sum is rounded to the nearest integer, ties to even.
+        let units = x * Self.power(fractionBits - exponent) + 0x1p52 - 0x1p52
         // Units that fill up to the next power of two carry into the exponent field by themselves.
         let pattern = Int(units) + (exponent - lowestExponent) << fractionBits
         return UInt16(min(pattern, Int(infinity)))

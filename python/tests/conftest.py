@@ -33,7 +33,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Else torch's compiler starts a process that imports torch, for the few lines that it compiles here.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
-SHARED = {"processes": "processes", "elsewhere": "instruction sets", "corpus": "corpus", "pages": "pages"}
+SHARED = {"processes": "processes", "elsewhere": "instruction sets", "corpus": "corpus"}
 """Fixtures that are made once for many tests, and take seconds: their tests are of one group."""
 
 LONG = (

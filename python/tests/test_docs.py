@@ -2,13 +2,12 @@
 """The documentation is true: it shows what the library declares and what the examples print."""
 
 import re
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from support.forks import Forks
-from support.pages import DOCUMENTS, PAGES, READMES, ROOT, check_output, runnable
+from support.pages import DOCUMENTS, PAGES, READMES, ROOT, check_output, output, runnable
 
 import layerwise as lw
 from layerwise.__main__ import markdown
@@ -30,14 +29,6 @@ for file in sys.argv[1:]:
 """
 
 
-@pytest.fixture(scope="module")
-def pages() -> Iterator[Forks]:
-    """Where each page runs: torch is imported once for all, which takes longer than all that they do."""
-    pages = Forks(["numpy", "torch", "torch._dynamo"])
-    yield pages
-    pages.close()
-
-
 def test_rules_page_is_up_to_date() -> None:
     assert RULES.read_text("utf-8") == markdown(), "run `make docs`"
 
@@ -54,14 +45,15 @@ def test_rules_page_names_everything() -> None:
 
 @pytest.mark.spawns
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in READMES and runnable("python", [page])])
-def test_examples_print_what_the_page_shows(page: str, tmp_path: Path, pages: Forks) -> None:
+def test_examples_print_what_the_page_shows(page: str, tmp_path: Path) -> None:
     """The examples of a page run one after another in one interpreter, as a reader would type them."""
     examples = runnable("python", [page])
     for example in examples:
         # As many lines ahead of it as on the page, so that a traceback names the page's lines.
         (tmp_path / f"line{example.line}.py").write_text("\n" * (example.line - 1) + example.code, "utf-8")
     files = [f"line{example.line}.py" for example in examples]
-    printed = pages.output(RUNNER, tmp_path, *files).split(SEPARATOR)
+    package = str(Path(lw.__file__).parent.parent)
+    printed = output([sys.executable, "-c", RUNNER, *files], tmp_path, PYTHONPATH=package).split(SEPARATOR)
     assert printed.pop() == ""
     for example, found in zip(examples, printed, strict=True):
         check_output(example, found)

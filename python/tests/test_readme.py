@@ -116,10 +116,8 @@ let package = Package(
         source = tmp_path / "Sources" / name / "main.swift"
         source.parent.mkdir(parents=True)
         source.write_text(block.code, "utf-8")
-    # Without what debuggers and editors need, and each module as a whole, which takes a third less.
-    quick = ["-gnone", "-wmo", "-num-threads", "1"]
+    # Without what debuggers and editors need.
     flags = ["--disable-index-store", "-debug-info-format", "none"]
-    flags += [part for flag in quick for part in ("-Xswiftc", flag)]
     output(["swift", "build", "--package-path", str(tmp_path), *flags], tmp_path)
     for name, block in programs.items():
         printed = output([tmp_path / ".build" / "debug" / name], tmp_path)
