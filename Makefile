@@ -12,7 +12,7 @@ PYTHON = /usr/bin/python3
 SHARED_BUILD = .build_shared
 # The library and its tests are made of the same objects: no test looks into a module.  What ships is stripped, and leaving out what
 # would be stripped spares the compilers time.
-SWIFT = -c release --scratch-path $(SHARED_BUILD) -debug-info-format none --disable-index-store
+SWIFT = -c release --scratch-path $(SHARED_BUILD) -debug-info-format none
 LIBRARY = python/layerwise/liblayerwise.so
 ARCHIVE = $(SHARED_BUILD)/release/liblayerwise.a
 SWIFT_CODE = Package.swift Sources Tests
@@ -26,7 +26,7 @@ PYTEST = $(RUN_PYTHON) -m pytest python/tests -n $(WORKERS) --dist loadgroup
 
 # The tools below use all cores by themselves, and pytest's closing line comes last.
 .NOTPARALLEL:
-.PHONY: build build-tests help setup demo demo-auto demo-find demo-text check test bench docs classes format kernels lint check-header check-symbols
+.PHONY: build build-tests compile help setup demo demo-auto demo-find demo-text check test bench docs classes format kernels lint check-header check-symbols
 .PHONY: check-arm check-documented check-torch swift-docs check-install check-wheel check-built-install check-built-wheel names site size sanitize fuzz prove wheel sdist install uninstall clean
 
 build: ## the shared library, also placed in the Python package, and the static one (default)
@@ -87,6 +87,10 @@ site: .venv/.site ## the pages as a site with search and an API reference: build
 build-tests: build
 	swift build $(SWIFT) --product layerwisePackageTests
 
+# Library and tests at once, which leaves fewer processors idle than one after the other; `build-tests` then only links.
+compile:
+	swift build $(SWIFT) --build-tests
+
 check: setup lint build-tests ## what is quick and broad: lint, types, and tests that start no process and are not named in LONG of xctest.sh and conftest.py
 	Tests/Scripts/xctest.sh $(SHARED_BUILD)/release quick
 	@$(PYTEST) -m "not spawns" --quick
@@ -95,7 +99,7 @@ SUBMAKE = $(MAKE) --no-print-directory
 
 # Downloads go on while the library is compiled, and what uses one processor while another is used.
 test: .venv/.created ## everything: set-up, lint, build, symbols, ARM, install, wheel, XCTest, pytest
-	@Tests/Scripts/side-by-side "$(SUBMAKE) setup lint" "$(SUBMAKE) build-tests check-symbols check-documented"
+	@Tests/Scripts/side-by-side "$(SUBMAKE) setup lint" "$(SUBMAKE) compile build-tests check-symbols check-documented"
 	@Tests/Scripts/side-by-side "Tests/Scripts/check-arm $(SHARED_BUILD)" "$(SUBMAKE) check-built-install check-built-wheel" \
 		"Tests/Scripts/xctest.sh $(SHARED_BUILD)/release"
 	@LAYERWISE_PACKAGE=1 $(PYTEST)

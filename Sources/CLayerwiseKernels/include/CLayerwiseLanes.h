@@ -66,7 +66,9 @@ LWK_INLINE lwk_float8x lwk_narrow(lwk_double8x x) { return __builtin_convertvect
     /* x is negated where it is less than 0. */                                                                        \
     LWK_INLINE lanes lwk_magnitude_##name(lanes x) { return x < (lanes)0 ? -x : x; }                                   \
     /* 1 and -1 for numbers above and below 0, others as they are. */                                                  \
-    LWK_INLINE lanes lwk_sign_##name(lanes x) { return x < (lanes)0 ? (lanes)(-1) : x > (lanes)0 ? (lanes)1 : x; }     \
+    LWK_INLINE lanes lwk_sign_##name(lanes x) {                                                                        \
+        return ((x < (lanes)0) | (x > (lanes)0)) ? __builtin_elementwise_copysign((lanes)1, x) : x;                    \
+    }                                                                                                                  \
     /* Between -limit and limit; NaN stays. */                                                                         \
     LWK_INLINE lanes lwk_clamped_##name(lanes x, lanes limit) {                                                        \
         const lanes low = x > limit ? limit : x;                                                                       \
