@@ -29,6 +29,10 @@ def wide(request: pytest.FixtureRequest) -> Iterator[None]:
     jax.config.update("jax_enable_x64", before)
 
 
+in_float32 = pytest.mark.parametrize("wide", [False], ids=["x32"], indirect=True)
+"""For tests in which the types of numbers play no part."""
+
+
 def params() -> dict[str, Any]:
     keys = iter(jax.random.split(jax.random.key(0), 8))
 
@@ -189,6 +193,7 @@ def test_under_jit() -> None:
         assert np.allclose(one, other, rtol=tolerance, atol=tolerance)
 
 
+@in_float32
 def test_compiles_once_and_calls_nothing_on_the_host() -> None:
     transformation = everything()
     traces = []
@@ -226,6 +231,7 @@ def test_under_vmap_and_grad() -> None:
     assert np.isfinite(by_input) and by_input != 0
 
 
+@in_float32
 def test_with_sharded_arrays() -> None:
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
@@ -276,6 +282,7 @@ def test_spread_over_two_devices() -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+@in_float32
 def test_after_the_table_its_last_row_holds() -> None:
     transformation = lwo.scale_by_layer(params(), schedule=lw.Linear(10, min_factor=0.25), steps=6)
     state = transformation.init(params())
@@ -295,6 +302,7 @@ def test_types_of_leaves_stay() -> None:
     assert {leaf.dtype for leaf in jax.tree_util.tree_leaves(updates)} == {jnp.dtype(jnp.bfloat16)}
 
 
+@in_float32
 def test_inside_of_masked_and_beside_extra_arguments() -> None:
     transformation = optax.masked(
         lwo.scale_by_layer(params(), lw.LayerDecay(0.5)), {"embed": True, "blocks": False, "head": True}
@@ -310,6 +318,7 @@ def test_inside_of_masked_and_beside_extra_arguments() -> None:
 # ---- Names
 
 
+@in_float32
 def test_names_of_linen() -> None:
     """Variables of Linen are nested dictionaries, with "params" around the parameters."""
     values = {"params": {f"Dense_{i}": {"kernel": jnp.ones((4, 4)), "bias": jnp.ones(4)} for i in range(3)}}
@@ -317,6 +326,7 @@ def test_names_of_linen() -> None:
     assert _scales(values) == [0.25, 0.5, 1.0]
 
 
+@in_float32
 def test_names_of_haiku() -> None:
     haiku = pytest.importorskip("haiku")
     values = haiku.transform(lambda inputs: haiku.nets.MLP([4, 4, 4])(inputs)).init(jax.random.key(0), jnp.ones((1, 4)))
@@ -324,6 +334,7 @@ def test_names_of_haiku() -> None:
     assert _scales(values) == [0.25, 0.5, 1.0]
 
 
+@in_float32
 def test_names_of_equinox() -> None:
     equinox = pytest.importorskip("equinox")
     model = equinox.nn.MLP(4, 4, 4, 2, key=jax.random.key(0))
@@ -335,6 +346,7 @@ def test_names_of_equinox() -> None:
     assert np.array_equal(updates.layers[0].weight, 0.25 * values.layers[0].weight)
 
 
+@in_float32
 def test_names_of_flax_itself() -> None:
     """Flax brings many packages and is not among what the tests need."""
     linen, nnx = pytest.importorskip("flax.linen"), pytest.importorskip("flax.nnx")
@@ -357,6 +369,7 @@ def _scales(values: Any) -> list[float]:
     return [row["scale"] for row in lwo.plan(values, policy=lw.LayerDecay(0.5)).native.explain_rows()]
 
 
+@in_float32
 def test_names_may_be_given() -> None:
     names = lwo.names_of(params())
     transformation = lwo.scale_by_layer(names, lw.LayerDecay(0.5), layers={"embed.*": 9})
@@ -370,6 +383,7 @@ def test_names_may_be_given() -> None:
 INVALID = lw.errors.InvalidArgument
 
 
+@in_float32
 @pytest.mark.parametrize(
     ("make", "error", "match"),
     [
@@ -396,6 +410,7 @@ def test_refuses(make: Any, error: type[Exception], match: str) -> None:
         make()
 
 
+@in_float32
 def test_refuses_other_parameters() -> None:
     transformation = lwo.scale_by_layer(params())
     with pytest.raises(
