@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +19,13 @@ import pytest
 
 if TYPE_CHECKING:
     from torch_optim.support.processes import Processes
-    from xdist.scheduler import LoadGroupScheduling
 
 # torch's threads wait for work by sleeping: by default they spin, and take the processors from the other workers.
 # OpenMP reads this when torch is first imported, which is later.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # pip compiles nothing in .venv, so that Python keeps what it compiles when a module is first imported.  Where that
-# is switched off, every worker and every process of a test compiles jax, torch and the others again: a minute in all.
+# is switched off, every worker and every process of a test compiles jax, torch and the others again.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -69,9 +68,6 @@ LONG = (
 )
 """Files that `--quick` leaves out: half of the tests that start no process, and most of their time."""
 
-TOGETHER = 8
-"""How many cases of a function a worker gets at once."""
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what `make check` is run with."""
@@ -99,47 +95,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Keep the cycle collector from what imports have made, over which a full collection takes half a second."""
     gc.collect()
     gc.freeze()
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadGroupScheduling | None:
-    """Hand out tests in time that does not grow with how many there are, and short ones several at once."""
-    if config.getvalue("dist") != "loadgroup":
-        return None
-    from xdist.scheduler import LoadGroupScheduling
-
-    class Scheduling(LoadGroupScheduling):
-        """xdist's own goes through all tests whenever one ends, which is ten seconds for all of them."""
-
-        def add_node_collection(self, node: Any, collection: Sequence[str]) -> None:
-            super().add_node_collection(node, collection)
-            self.indices = {test: index for index, test in enumerate(collection)}
-            self.scopes: dict[str, str] = {}
-            # Up to TOGETHER cases of one function, one after another, are handed out at once.
-            function, count = "", 0
-            for test in collection:
-                scope = super()._split_scope(test)
-                if scope == test and "[" in test:
-                    own = test[: test.index("[")]
-                    function, count = (own, count + 1) if own == function else (own, 0)
-                    scope = f"{own}[{count // TOGETHER}]"
-                self.scopes[test] = scope
-
-        def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
-            scope = self._split_scope(self.registered_collections[node][item_index])
-            super().mark_test_complete(node, item_index, duration)
-            if all(self.assigned_work[node][scope].values()):
-                del self.assigned_work[node][scope]
-
-        def _assign_work_unit(self, node: Any) -> None:
-            scope, unit = self.workqueue.popitem(last=False)
-            self.assigned_work.setdefault(node, {})[scope] = unit
-            node.send_runtest_some([self.indices[test] for test, is_done in unit.items() if not is_done])
-
-        def _split_scope(self, nodeid: str) -> str:
-            return self.scopes[nodeid]
-
-    return Scheduling(config, log)
 
 
 def pytest_configure(config: pytest.Config) -> None:
