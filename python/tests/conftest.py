@@ -91,12 +91,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("spawns") is None)
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Keep the cycle collector from what imports have made, over which a full collection takes half a second."""
-    gc.collect()
-    gc.freeze()
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Without the tests that start processes, no test may start one: it would lack its mark."""
     if config.option.markexpr != "not spawns":
@@ -112,7 +106,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _nothing_old_to_collect() -> None:
-    """As above: tests that call for a collection look at what they have made, and not at what was imported since."""
+    """Keep the cycle collector from what imports and earlier modules have made, which takes half a second."""
     gc.collect()
     gc.freeze()
 

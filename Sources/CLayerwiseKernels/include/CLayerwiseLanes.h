@@ -45,7 +45,7 @@ LWK_INLINE lwk_float8x lwk_narrow(lwk_double8x x) { return __builtin_convertvect
 // ---- Arithmetic
 //
 // Swift's operators on SIMD16<Float> are a few instructions for every lane until LLVM joins them again, which took most of
-// the time in which the kernels were compiled.  Each function here is one call for Swift's compiler and one instruction for LLVM.
+// the time in which the kernels were compiled.  Each function here is one call for Swift's compiler, and works on whole vectors for LLVM.
 // A comparison with NaN is false.
 
 /// For lanes of `number`; `name` is the end of the functions' names.  `places` are as many integers of the same size.
